@@ -1,0 +1,215 @@
+"""Every key of every tool, with its default, once. Needs no torch, so that `--help` and errors answer at once."""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from omegaconf import MISSING
+
+
+@dataclass
+class HeadConfig:
+    """An MLP head: `layers - 1` times (Linear, norm, ReLU), then an output Linear."""
+
+    layers: int = 2
+    hidden_dim: int = 512
+    output_dim: int = 128
+    norm_output: bool = False  # SimCLR normalizes after the output layer, too
+
+
+@dataclass
+class MethodConfig:
+    """What every learner has."""
+
+    name: str = MISSING
+    projector: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass
+class TargetConfig:
+    """The slowly moving copy that BYOL and MoCo learn from."""
+
+    ema_decay: float = 0.996
+    ema_schedule: str = "cosine"  # cosine: grows to 1 over the run, per step; constant
+    ema_buffers: bool = False  # false, as published: batch norms of the target keep their own statistics
+
+
+@dataclass
+class ByolConfig(MethodConfig):
+    """Bootstrap Your Own Latent (arXiv 2006.07733)."""
+
+    name: str = "byol"
+    predictor: HeadConfig = field(default_factory=HeadConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
+
+
+@dataclass
+class SimclrConfig(MethodConfig):
+    """SimCLR (arXiv 2002.05709)."""
+
+    name: str = "simclr"
+    temperature: float = 0.5
+
+
+@dataclass
+class MocoV2Config(MethodConfig):
+    """MoCo v2 (arXiv 2003.04297)."""
+
+    name: str = "moco_v2"
+    temperature: float = 0.2
+    queue_size: int = 4096
+    symmetric: bool = False  # true: both views are queries, as in MoCo's CIFAR recipe
+    target: TargetConfig = field(default_factory=lambda: TargetConfig(0.99, "constant"))
+
+
+@dataclass
+class DataConfig:
+    """Where images come from and how they are kept."""
+
+    name: str = "digits"
+    root: Optional[str] = None  # folder that holds the files
+    download: bool = True  # cifar10, stl10: fetch what is missing
+    image_size: int = 32  # side in pixels of an augmented view
+    cache_size: Optional[int] = None  # side of a cached image; null: image_size up to 64, else 8/7 of it
+    cache_dir: Optional[str] = None  # null: ~/.cache/ssl_norm
+    resident: Any = "auto"  # auto | true | false: keep all pixels in memory
+    on_corrupt: str = "stop"  # stop | skip: what to do with a file that does not decode
+    workers: int = 2  # processes that decode files and stream batches
+    limit: Optional[int] = None  # pretrain on a seeded subset of so many images
+    test_fraction: float = 0.2  # held out for evaluation where the files name no test split
+
+
+@dataclass
+class ViewConfig:
+    """One random view; probabilities in [0, 1], strengths as in torchvision's ColorJitter."""
+
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (0.75, 4 / 3)
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    grey: float = 0.2
+    blur: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize: float = 0.0
+    solarize_threshold: float = 0.5
+    extra: list[Any] = field(default_factory=list)  # kornia operations, e.g. [{name: RandomRotation, degrees: 10}]
+
+
+@dataclass
+class AugmentConfig:
+    """The two views, and the normalisation that follows both."""
+
+    view1: ViewConfig = field(default_factory=ViewConfig)
+    view2: ViewConfig = field(default_factory=ViewConfig)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass
+class EncoderConfig:
+    """The network whose features are wanted; its classifier is removed."""
+
+    name: str = "tiny"  # tiny, any timm model, torchvision/<model>
+    small_images: Optional[bool] = None  # 3x3 stem without max-pool; null: true for images up to 64 px
+    pretrained_path: Optional[str] = None  # start from these encoder weights
+
+
+@dataclass
+class NormConfig:
+    """A norm for each part: a name (`gn+ws`) or a mapping (`{name: gn, groups: 16}`)."""
+
+    encoder: Any = "bn"
+    projector: Any = "bn"
+    predictor: Any = "bn"
+    view_statistics: str = "separate"  # separate | joint: whether both views share batch statistics
+
+
+@dataclass
+class OptimizerConfig:
+    """The optimizer and its schedule; the rate that runs is `lr * batch_size * accumulate / 256`."""
+
+    name: str = "sgd"  # sgd | lars | adamw
+    lr: float = 0.4
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup_epochs: float = 0.5
+    schedule: str = "cosine"  # cosine | constant
+    exclude_norm_and_bias: bool = False  # from weight decay, and from LARS adaptation
+    lars_eta: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+@dataclass
+class MonitorConfig:
+    """Collapse monitors and their consequences."""
+
+    log_every: int = 10  # steps between rows of metrics.csv
+    on_collapse: str = "warn"  # warn | stop | ignore
+    threshold: float = 0.99  # complete collapse: the negative cosine stays above this ...
+    patience: int = 20  # ... for so many steps
+
+
+@dataclass
+class PretrainConfig:
+    """Keys of tools/pretrain.py."""
+
+    method: MethodConfig = MISSING
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    norm: NormConfig = field(default_factory=NormConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    epochs: int = 20
+    batch_size: int = 128  # images per step over all ranks
+    accumulate: int = 1  # batches per optimizer step
+    seed: int = 0
+    device: str = "auto"  # auto | cpu | cuda | cuda:1 | mps
+    precision: str = "auto"  # auto | float32 | bfloat16; auto: bfloat16 on GPUs that have it
+    channels_last: bool = True
+    run_dir: Optional[str] = None  # null: runs/<date>_<method>_<norms>
+    resume: bool = False
+    checkpoint_every: int = 1  # epochs between writes of last.pt
+    keep_every: Optional[int] = None  # epochs between checkpoints that are kept as step_*.pt
+    linear_probe: bool = True  # end with linear top-1, where the data has labels
+
+
+@dataclass
+class KnnConfig:
+    """Weighted k-nearest neighbours (Wu et al., arXiv 1805.01978)."""
+
+    k: int = 200
+    temperature: float = 0.1
+
+
+@dataclass
+class SgdProbeConfig:
+    """The papers' linear protocol: SGD on frozen features with cosine decay."""
+
+    lr: float = 0.1
+    epochs: int = 100
+    batch_size: int = 256
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+
+@dataclass
+class LinearEvalConfig:
+    """Keys of tools/linear_eval.py."""
+
+    checkpoint: str = MISSING
+    data: DataConfig = field(default_factory=DataConfig)
+    encoder: Optional[EncoderConfig] = None  # null: as the checkpoint says
+    norm: Any = None  # norm of the encoder where the checkpoint does not say
+    protocol: str = "logistic"  # logistic | sgd
+    labels: float = 1.0  # fraction of the training labels, seeded, per class
+    knn: KnnConfig = field(default_factory=KnnConfig)
+    sgd: SgdProbeConfig = field(default_factory=SgdProbeConfig)
+    random_init: bool = True  # evaluate the same encoder at random initialisation, too
+    batch_size: int = 256
+    seed: int = 0
+    device: str = "auto"
+    output: Optional[str] = None  # null: linear_eval.json beside the checkpoint

@@ -1,0 +1,34 @@
+"""What the training loop knows of a learner."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class LearnerOutput(NamedTuple):
+    """Loss and embeddings of one batch of two views.
+
+    Attributes:
+        loss: scalar, over the global batch of all ranks.
+        pairs: (online, target) projections, each (N, D) over the global batch and detached; row i of both stems
+            from two views of image i. Learners that use both directions return two pairs.
+    """
+
+    loss: Tensor
+    pairs: tuple[tuple[Tensor, Tensor], ...]
+
+
+class Learner(nn.Module):
+    """Base of all learners: two views in, loss and embeddings out."""
+
+    encoder: nn.Module
+
+    def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
+        """Return loss and embeddings of two views, each (N, 3, H, W), of the same images."""
+        raise NotImplementedError
+
+    def after_backward(self, output: LearnerOutput) -> None:
+        """Take in what one batch leaves behind, for example keys for a queue."""
+
+    def after_step(self, progress: float) -> None:
+        """Follow the weights after an optimizer step; `progress` in [0, 1] is the share of the run done."""

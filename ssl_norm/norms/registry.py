@@ -1,0 +1,105 @@
+"""The names of all norms and the grammar that selects one; needs no torch, so that errors answer at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ssl_norm.names import unknown_name
+
+
+@dataclass(frozen=True)
+class NormEntry:
+    """One norm: where its constructor lives, the options it takes, and what it computes.
+
+    Attributes:
+        target: `module:callable`; called as `callable(num_features, **options)`.
+        options: names of the keyword options; a contract test holds them against the signature.
+        batch_statistics: whether training mixes the samples of a batch.
+        equation: one line for the table of norms.
+    """
+
+    target: str
+    options: tuple[str, ...]
+    batch_statistics: bool
+    equation: str
+
+
+NORMS: Mapping[str, NormEntry] = MappingProxyType(
+    {
+        "none": NormEntry("torch.nn:Identity", (), False, "y = x"),
+        "bn": NormEntry(
+            "ssl_norm.norms.batch_norm:BatchNorm",
+            ("eps", "update_rate", "affine"),
+            True,
+            "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over batch and space, per channel",
+        ),
+        "ln": NormEntry(
+            "ssl_norm.norms.group_norm:LayerNorm",
+            ("eps", "affine"),
+            False,
+            "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over channels and space, per sample",
+        ),
+        "gn": NormEntry(
+            "ssl_norm.norms.group_norm:GroupNorm",
+            ("groups", "eps", "affine"),
+            False,
+            "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over a group's channels and space, per sample",
+        ),
+        "rbn": NormEntry(
+            "ssl_norm.norms.representative_batch_norm:RepresentativeBatchNorm",
+            ("eps", "update_rate", "affine"),
+            True,
+            "x' = x + w_m K; s = bn(x'); y = gamma s sigmoid(w_v K_s + w_b) + beta; K = spatial mean of an instance",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class NormSpec:
+    """A parsed norm choice: its name, its options, and whether weights before it are standardized."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weight_standardization: bool = False
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether this norm mixes the samples of a batch in training."""
+        return NORMS[self.name].batch_statistics
+
+    def __str__(self) -> str:
+        suffix = "+ws" if self.weight_standardization else ""
+        options = ",".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}{suffix}" + (f"({options})" if options else "")
+
+
+def parse_norm(spec: "str | Mapping[str, Any] | NormSpec") -> NormSpec:
+    """Return the norm that a string (`gn+ws`) or a mapping (`{name: gn+ws, groups: 16}`) selects.
+
+    Raises:
+        ValueError: the name is not in `NORMS`, or the mapping has no `name`.
+        TypeError: an option is not one of the norm's, or `spec` is neither string nor mapping.
+
+    Example:
+        >>> str(parse_norm({"name": "gn+ws", "groups": 16}))
+        'gn+ws(groups=16)'
+    """
+    if isinstance(spec, NormSpec):
+        return spec
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping):
+        raise TypeError(f"a norm is a name or a mapping with 'name', got {spec!r}")
+    options = dict(spec)
+    full_name = options.pop("name", None)
+    if not isinstance(full_name, str):
+        raise ValueError(f"a norm given as a mapping needs 'name', got {dict(spec)!r}")
+    name, plus, suffix = full_name.partition("+")
+    if name not in NORMS or (plus and suffix != "ws"):
+        raise ValueError(unknown_name("norm", full_name, [*NORMS, *(f"{n}+ws" for n in NORMS)]))
+    for option in options:
+        if option not in NORMS[name].options:
+            raise TypeError(unknown_name(f"option of norm '{name}'", option, NORMS[name].options))
+    return NormSpec(name, MappingProxyType(options), weight_standardization=bool(plus))
