@@ -213,3 +213,12 @@ class LinearEvalConfig:
     seed: int = 0
     device: str = "auto"
     output: Optional[str] = None  # null: linear_eval.json beside the checkpoint
+
+
+SCHEMAS: dict[str, type] = {
+    "schema/pretrain": PretrainConfig,
+    "schema/linear_eval": LinearEvalConfig,
+    "schema/method/byol": ByolConfig,
+    "schema/method/simclr": SimclrConfig,
+    "schema/method/moco_v2": MocoV2Config,
+}

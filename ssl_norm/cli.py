@@ -1,0 +1,137 @@
+"""The grammar that all tools share: `key=value`, config groups, `-m` for sweeps; one-line errors, exit codes."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from ssl_norm.checks import check
+from ssl_norm.config import SCHEMAS
+from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
+from ssl_norm.help import help_text
+from ssl_norm.names import unknown_name
+
+CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+HYDRA_FLAGS = ("-m", "--multirun", "-c", "--cfg", "--resolve", "-p", "--package", "-i", "--info", "--hydra-help")
+PATH_KEYS = ("data.root", "data.cache_dir", "encoder.pretrained_path", "checkpoint", "run_dir", "output")
+
+
+def main(config_name: str, task: str) -> None:
+    """Compose `configs/<config_name>.yaml` with the command line, check it, and run the task.
+
+    Ends the process with the exit code of DESIGN: 0 done, 2 wrong input, 3 stopped at collapse, 4 non-finite loss.
+
+    Args:
+        config_name: a file of configs/, and the root of its keys in `ssl_norm.config.SCHEMAS`.
+        task: `module:function` taking the typed config; imported only once the configuration is known to be right.
+    """
+    arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments):
+        print(help_text(config_name, CONFIG_FOLDER))
+        sys.exit(0)
+    for argument in arguments:
+        if complaint := unreadable(argument):
+            report(complaint)
+            sys.exit(UserError.exit_code)
+    sys.argv[1:] = [literal_path(argument.lstrip("+")) for argument in arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions to us instead of printing them
+    for name, schema in SCHEMAS.items():
+        group, _, option = name.rpartition("/")
+        ConfigStore.instance().store(option, schema, group=group or None)
+    exit_codes: list[int] = []
+
+    def job(config: DictConfig) -> None:
+        exit_codes.append(run_task(config, task))
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(job)()
+    except (ConfigCompositionException, OverrideParseException, OmegaConfBaseException) as error:
+        report(one_line(error, config_name))
+        sys.exit(UserError.exit_code)
+    except KeyboardInterrupt:
+        report("interrupted")
+        sys.exit(130)
+    sys.exit(next((code for code in exit_codes if code), 0))
+
+
+def run_task(config: DictConfig, task: str) -> int:
+    """Check one composed configuration, run the task on it, and return the exit code."""
+    try:
+        typed = OmegaConf.to_object(config)
+        check(typed)
+        module, _, function = task.partition(":")
+        run: Callable[[Any], None] = getattr(import_module(module), function)
+        run(typed)
+    except OmegaConfBaseException as error:
+        report(" ".join(str(error).split()))
+        return UserError.exit_code
+    except (UserError, CollapseStop, NonFiniteLoss) as error:
+        report(str(error))
+        return error.exit_code
+    return 0
+
+
+def report(message: str) -> None:
+    """Print one line on stderr, once for all ranks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"error: {message}", file=sys.stderr)
+
+
+def unreadable(argument: str) -> str | None:
+    """Return what is wrong with the form of an argument, before its meaning is looked at."""
+    flag = argument.partition("=")[0]
+    if argument.startswith("-") and flag not in HYDRA_FLAGS:
+        return f"unknown flag '{flag}'; settings are given as key=value, for example {flag.lstrip('-')}=..."
+    if argument.startswith(("=", "~")):
+        return f"cannot read '{argument}': expected key=value"
+    return None
+
+
+def literal_path(argument: str) -> str:
+    """Quote the value of a path key, so that `~`, spaces, brackets and commas reach us as the user typed them.
+
+    Example:
+        >>> literal_path("data.root=/photos/Rome (2024)")
+        "data.root='/photos/Rome (2024)'"
+    """
+    key, equals, value = argument.partition("=")
+    is_path = key in PATH_KEYS or value.startswith("~/")
+    if not equals or not is_path or not value or value[0] in "'\"" or value == "null":
+        return argument
+    escaped = os.path.expanduser(value).replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def one_line(error: Exception, config_name: str) -> str:
+    """Return what is wrong with the command line, what is known, and the nearest match."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        message = unknown_name(group, option, error.options or [])
+        return message + ("; any other encoder: encoder.name=..." if group == "encoder" else "")
+    if isinstance(error, OverrideParseException):
+        return f"cannot read '{error.override}': expected key=value, with quotes around special characters"
+    cause = error.__cause__ or error
+    key = getattr(cause, "full_key", None) or ""
+    parent = getattr(cause, "parent_node", None)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(parent, DictConfig):
+        where, _, name = key.rpartition(".")
+        return unknown_name(f"key of {where}" if where else "key", name, (str(known) for known in parent if known != "hydra"))
+    group = re.match(r"Could not override '([^']+)'", str(error))
+    if group:
+        return unknown_name("key", group[1], root_keys(config_name))
+    first = str(cause).splitlines()[0]
+    return f"{key}: {first[0].lower()}{first[1:]}" if key else first
+
+
+def root_keys(config_name: str) -> list[str]:
+    """Return the keys that may stand before the first dot."""
+    return [*(str(key) for key in OmegaConf.structured(SCHEMAS[f"schema/{config_name}"])), "study"]
