@@ -146,9 +146,9 @@ def check_method(config: PretrainConfig) -> None:
     if isinstance(method, SimclrConfig | MocoV2Config):
         positive(**{"method.temperature": method.temperature})
     if isinstance(method, ByolConfig | MocoV2Config):
-        known("method.target.ema_schedule", method.target.ema_schedule, ("cosine", "constant"))
-        if not 0 <= method.target.ema_decay <= 1:
-            raise UserError(f"method.target.ema_decay: expected [0, 1], got {method.target.ema_decay:g}")
+        known("method.ema_schedule", method.ema_schedule, ("cosine", "constant"))
+        if not 0 <= method.ema_decay <= 1:
+            raise UserError(f"method.ema_decay: expected [0, 1], got {method.ema_decay:g}")
     if isinstance(method, MocoV2Config):
         enqueued = config.batch_size * (2 if method.symmetric else 1)
         if method.queue_size < enqueued or method.queue_size % enqueued:

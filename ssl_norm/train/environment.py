@@ -1,0 +1,44 @@
+"""What a result depends on beyond its configuration."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+import ssl_norm
+
+
+def describe_environment(device: torch.device) -> dict[str, str]:
+    """Return the versions of code and libraries, and the hardware, as text."""
+    return {
+        "ssl_norm": ssl_norm.__version__,
+        "commit": git_commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "hardware": hardware(device),
+        "command": " ".join(sys.argv),
+    }
+
+
+def git_commit() -> str:
+    """Return the commit of the code that runs, with `-dirty` where files differ from it; `unknown` outside git."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def hardware(device: torch.device) -> str:
+    """Return the GPU's name, or the machine and the number of CPU threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

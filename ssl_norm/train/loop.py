@@ -1,0 +1,147 @@
+"""The training loop."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from ssl_norm.distributed import is_distributed, world_size
+from ssl_norm.errors import NonFiniteLoss
+from ssl_norm.learners.learner import Learner
+from ssl_norm.monitors import CollapseMonitor
+
+Row = dict[str, float | int | str]
+
+
+@dataclass
+class Training:
+    """Everything that a run is made of.
+
+    Attributes:
+        learner: turns two views into a loss and embeddings.
+        optimizer: moves the learner's parameters.
+        batches: yields uint8 images (N, 3, H, W) of this rank, beginning with the first batch of `first_step`.
+        make_views: `(images, generator) -> (view1, view2)`.
+        monitor: measures every step.
+        learning_rate: rate as a function of the step, from 0.
+        autocast: makes the context of the forward pass.
+        seed: all randomness of a step is a function of this and the step.
+        first_step: steps already done.
+        steps: steps of the whole run.
+        steps_per_epoch: steps of an epoch.
+        accumulate: batches per step.
+        log_every: steps between rows.
+        save_every: steps between checkpoints.
+    """
+
+    learner: Learner
+    optimizer: Optimizer
+    batches: Iterator[Tensor]
+    make_views: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+    monitor: CollapseMonitor
+    learning_rate: Callable[[int], float]
+    autocast: Callable[[], AbstractContextManager[None]]
+    seed: int
+    first_step: int
+    steps: int
+    steps_per_epoch: int
+    accumulate: int
+    log_every: int
+    save_every: int
+
+
+def train(run: Training, on_row: Callable[[Row], None], on_checkpoint: Callable[[int], None]) -> None:
+    """Train to the last step.
+
+    Args:
+        run: what to train.
+        on_row: takes a row of metrics every `log_every` steps, before every checkpoint and at the end.
+        on_checkpoint: called with the number of steps done, only while the loss is finite.
+
+    Raises:
+        NonFiniteLoss: a loss since the last row was NaN or infinite.
+    """
+    learner = run.learner.train()
+    model = DistributedDataParallel(learner, broadcast_buffers=False) if is_distributed() else learner
+    generator = torch.Generator()
+    log = StepLog(run)
+    for step in range(run.first_step, run.steps):
+        for group in run.optimizer.param_groups:
+            group["lr"] = run.learning_rate(step)
+        for part in range(run.accumulate):
+            images = next(run.batches)
+            seed_step(generator, run.seed, step, part)
+            view1, view2 = run.make_views(images, generator)
+            with run.autocast():
+                output = model(view1, view2)
+            (output.loss / run.accumulate).backward()
+            learner.after_backward(output)
+            log.add(images.shape[0], output.loss)
+        run.monitor.observe(step + 1, output.pairs)
+        run.optimizer.step()
+        run.optimizer.zero_grad(set_to_none=True)
+        learner.after_step(step / run.steps)
+
+        done = step + 1
+        saving = done % run.save_every == 0 or done == run.steps
+        if saving or done % run.log_every == 0:
+            on_row(log.row(done))
+        if saving:
+            on_checkpoint(done)
+
+
+def seed_step(generator: torch.Generator, seed: int, step: int, part: int) -> None:
+    """Make a step's randomness a function of (seed, step), so that a resumed run goes on exactly."""
+    state = np.random.SeedSequence((seed, step, part)).generate_state(2, np.uint32)
+    generator.manual_seed(int(state[0]))
+    torch.manual_seed(int(state[1]))
+
+
+class StepLog:
+    """Collects losses without waiting for the device, and turns them into rows of metrics."""
+
+    def __init__(self, run: Training) -> None:
+        self._run = run
+        self._losses: list[Tensor] = []
+        self._images = 0
+        self._since = time.perf_counter()
+
+    def add(self, images: int, loss: Tensor) -> None:
+        """Take in one batch of this rank."""
+        self._images += images * world_size()
+        self._losses.append(loss.detach())
+
+    def row(self, step: int) -> Row:
+        """Return the means since the last row; waits for the device."""
+        losses = torch.stack(self._losses).double().cpu()
+        if not losses.isfinite().all():
+            batch = int(losses.isfinite().logical_not().nonzero()[0])
+            first = step - (len(losses) - 1 - batch) // self._run.accumulate
+            raise NonFiniteLoss(
+                f"the loss became {losses[batch]:g} at step {first}; a lower optimizer.lr or a longer "
+                "optimizer.warmup_epochs may help"
+            )
+        measured = self._run.monitor.collect()
+        seconds = time.perf_counter() - self._since
+        row: Row = {
+            "step": step,
+            "epoch": round(step / self._run.steps_per_epoch, 4),
+            "loss": float(losses.mean()),
+            "lr": self._run.learning_rate(step - 1),
+            **measured,
+            "images_per_second": self._images / seconds,
+            "verdict": self._run.monitor.verdict,
+        }
+        self._losses, self._images, self._since = [], 0, time.perf_counter()
+        return row
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of parameters that take gradients."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -1,0 +1,58 @@
+"""What a person sees while a run goes on: one live line on a terminal, a line every few seconds in a log file."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressLine:
+    """Shows step, images/s, loss, both cosines, the verdict so far and the time left.
+
+    Args:
+        first_step: steps already done.
+        steps: steps of the whole run.
+        visible: false on all ranks but one.
+    """
+
+    def __init__(self, first_step: int, steps: int, *, visible: bool) -> None:
+        self.console = Console(stderr=True, quiet=not visible)
+        self._steps = steps
+        self._first = first_step
+        self._started = self._printed = time.monotonic()
+        self._bar = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal or not visible,
+        )
+        self._task = self._bar.add_task("warming up", total=steps, completed=first_step)
+
+    def __enter__(self) -> "ProgressLine":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, row: Mapping[str, float | int | str]) -> None:
+        """Update the line with a row of metrics."""
+        step = int(row["step"])
+        text = (
+            f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "
+            f"cos + {row['positive_cosine']:.4f} / - {row['negative_cosine']:.4f}  {row['verdict']}"
+        )
+        self._bar.update(self._task, completed=step, description=text)
+        now = time.monotonic()
+        if self._bar.disable and (now - self._printed >= SECONDS_BETWEEN_LINES or step == self._steps):
+            self._printed = now
+            left = (now - self._started) / max(1, step - self._first) * (self._steps - step)
+            self.console.print(f"step {step}/{self._steps}  {text}  {left:.0f} s left", highlight=False, soft_wrap=True)

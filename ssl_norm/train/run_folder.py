@@ -1,0 +1,133 @@
+"""The run folder, the contract between tools: config.yaml, metrics.csv, summary.json, checkpoints."""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from ssl_norm.config import PretrainConfig
+from ssl_norm.errors import UserError
+from ssl_norm.norms import parse_norm
+from ssl_norm.train.checkpoint import load_checkpoint
+
+MAY_CHANGE_ON_RESUME = {
+    "run_dir", "resume", "device", "checkpoint_every", "keep_every", "linear_probe", "monitor",
+    "data.root", "data.cache_dir", "data.workers", "data.resident", "data.download",
+}  # fmt: skip
+
+
+def norm_names(config: PretrainConfig) -> dict[str, str]:
+    """Return the norm of each part as text."""
+    return {part: str(parse_norm(getattr(config.norm, part))) for part in ("encoder", "projector", "predictor")}
+
+
+def default_run_dir(config: PretrainConfig) -> Path:
+    """Return runs/<date>_<method>_<norms>, or the job's place in a sweep's folder."""
+    name = re.sub(r"[^\w+.]+", "-", f"{config.method.name}_{'-'.join(norm_names(config).values())}")
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        hydra = HydraConfig.get()
+        return Path(hydra.sweep.dir) / f"{hydra.job.num:03d}_{name}_seed{config.seed}"
+    return Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+
+
+def open_run_folder(config: PretrainConfig) -> tuple[Path, dict[str, Any] | None]:
+    """Return the folder of this run, and the checkpoint to go on from where it resumes one.
+
+    Raises:
+        UserError: the folder holds a run that would be overwritten, there is nothing named to resume, or the run to
+            resume was made with other settings.
+    """
+    if config.run_dir is None:
+        if config.resume:
+            raise UserError("resume=true needs run_dir=..., the folder of the run to go on with")
+        return default_run_dir(config), None
+    folder = Path(config.run_dir).expanduser()
+    last = folder / "last.pt"
+    if not config.resume:
+        if last.exists():
+            raise UserError(f"run_dir={folder} already holds a run; add resume=true to go on, or name another folder")
+        return folder, None
+    if not last.exists():
+        return folder, None
+    checkpoint = load_checkpoint(last)
+    changed = differences(checkpoint["config"], plain_config(config))
+    if changed:
+        raise UserError(f"{folder} was made with other settings: {'; '.join(changed)}; drop them or start a new run")
+    return folder, checkpoint
+
+
+def plain_config(config: PretrainConfig) -> dict[str, Any]:
+    """Return the configuration as nested plain containers."""
+    plain = OmegaConf.to_container(OmegaConf.create(asdict(config)))
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def differences(saved: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return `key was old, is new` for every key that may not change when a run is resumed."""
+    changed = []
+    for key in [*saved, *(key for key in given if key not in saved)]:
+        name, old, new = f"{prefix}{key}", saved.get(key), given.get(key)
+        if name in MAY_CHANGE_ON_RESUME or old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changed += differences(old, new, f"{name}.")
+        else:
+            changed.append(f"{name} was {old}, is {new}")
+    return changed
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def write_config(folder: Path, config: PretrainConfig, environment: Mapping[str, str]) -> None:
+    """Write config.yaml: the resolved configuration and what the result depends on beyond it."""
+    content = {**plain_config(config), "environment": dict(environment)}
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+class Metrics:
+    """metrics.csv: a row per logged step, appended and flushed; opened at a step, later rows are dropped."""
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        self.path = path
+        kept = [row for row in read_metrics(path) if int(row["step"]) <= last_step] if path.exists() else []
+        self._columns = list(kept[0]) if kept else []
+        if kept:
+            lines = [",".join(self._columns), *(",".join(row.values()) for row in kept)]
+            write_text(path, "\n".join(lines) + "\n")
+        else:
+            path.unlink(missing_ok=True)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one row; the first row names the columns."""
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if not self._columns:
+                self._columns = list(row)
+                writer.writerow(self._columns)
+            writer.writerow([row[column] for column in self._columns])
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Return the complete rows of a metrics.csv; a last row cut short by a kill is left out."""
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
