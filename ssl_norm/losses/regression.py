@@ -1,0 +1,35 @@
+"""The regression of a target projection, as in BYOL."""
+
+from torch import Tensor
+
+from ssl_norm.losses.rows import check_matching_rows, full_precision, unit_rows
+
+
+def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over rows of 2 - 2 cos(prediction_i, target_i).
+
+    Computed as the squared distance of unit rows, which is the same and stays exact where cosines
+    approach 1. Gradients flow into both arguments: stop the target's before the call.
+
+    Args:
+        prediction: (N, D) rows of any length; rows are scaled to unit length in float32 or wider.
+        target: (N, D), row i to be predicted by row i of `prediction`.
+
+    Returns:
+        Scalar in [0, 4]; 0 at complete collapse, which is also its minimum: a low value alone is
+        no progress.
+
+    Raises:
+        ValueError: the shapes differ, or are not (N >= 1, D >= 1).
+
+    Source: BYOL, arXiv 2006.07733, equation 2 (one direction; the learner adds the other).
+
+    Example:
+        >>> import torch
+        >>> regression_loss(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 5.0]]))
+        tensor(2.)
+    """
+    check_matching_rows(prediction=prediction, target=target)
+    with full_precision(prediction):
+        p, t = unit_rows(prediction, target)
+        return (p - t).square().sum(dim=1).mean()

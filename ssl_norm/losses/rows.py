@@ -1,0 +1,38 @@
+"""What all losses do with their inputs: check shapes, leave autocast, scale rows to unit length."""
+
+from functools import reduce
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def full_precision(z: Tensor) -> torch.autocast:
+    """Return a context in which matrix products on `z`'s device are not cast to half precision."""
+    return torch.autocast(z.device.type, enabled=False)
+
+
+def unit_rows(*embeddings: Tensor) -> tuple[Tensor, ...]:
+    """Return the rows of each (N, D) tensor at Euclidean length 1, all in one dtype.
+
+    That dtype is the widest given, and at least float32: half precision is widened, float64 kept. A
+    row shorter than 1e-12 is divided by 1e-12.
+    """
+    dtype = reduce(torch.promote_types, (z.dtype for z in embeddings), torch.float32)
+    return tuple(F.normalize(z.to(dtype), dim=1) for z in embeddings)
+
+
+def check_matching_rows(**embeddings: Tensor) -> None:
+    """Raise ValueError unless the two named embeddings have one shape (N >= 1, D >= 1)."""
+    (first_name, first), (second_name, second) = embeddings.items()
+    if first.dim() != 2 or first.shape != second.shape or first.numel() == 0:
+        raise ValueError(
+            f"{first_name} and {second_name} must have the same shape (N >= 1, D >= 1), "
+            f"got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError unless `temperature` is positive."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
