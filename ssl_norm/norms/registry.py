@@ -102,4 +102,4 @@ def parse_norm(spec: "str | Mapping[str, Any] | NormSpec") -> NormSpec:
     for option in options:
         if option not in NORMS[name].options:
             raise TypeError(unknown_name(f"option of norm '{name}'", option, NORMS[name].options))
-    return NormSpec(name, MappingProxyType(options), weight_standardization=bool(plus))
+    return NormSpec(name, options, weight_standardization=bool(plus))
