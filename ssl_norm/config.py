@@ -25,21 +25,14 @@ class MethodConfig:
 
 
 @dataclass
-class TargetConfig:
-    """The slowly moving copy that BYOL and MoCo learn from."""
-
-    ema_decay: float = 0.996
-    ema_schedule: str = "cosine"  # cosine: grows to 1 over the run, per step; constant
-    ema_buffers: bool = False  # false, as published: batch norms of the target keep their own statistics
-
-
-@dataclass
 class ByolConfig(MethodConfig):
     """Bootstrap Your Own Latent (arXiv 2006.07733)."""
 
     name: str = "byol"
     predictor: HeadConfig = field(default_factory=HeadConfig)
-    target: TargetConfig = field(default_factory=TargetConfig)
+    ema_decay: float = 0.996  # of the target network, per step
+    ema_schedule: str = "cosine"  # cosine: grows to 1 over the run; constant
+    ema_buffers: bool = False  # false, as published: the target's batch norms keep statistics of their own
 
 
 @dataclass
@@ -56,9 +49,11 @@ class MocoV2Config(MethodConfig):
 
     name: str = "moco_v2"
     temperature: float = 0.2
-    queue_size: int = 4096
+    queue_size: int = 4096  # keys of earlier batches that serve as negatives
     symmetric: bool = False  # true: both views are queries, as in MoCo's CIFAR recipe
-    target: TargetConfig = field(default_factory=lambda: TargetConfig(0.99, "constant"))
+    ema_decay: float = 0.99  # of the key encoder, per step
+    ema_schedule: str = "constant"  # cosine: grows to 1 over the run; constant
+    ema_buffers: bool = False  # false, as published: the key encoder's batch norms keep statistics of their own
 
 
 @dataclass
@@ -197,13 +192,54 @@ class SgdProbeConfig:
 
 
 @dataclass
-class LinearEvalConfig:
-    """Keys of tools/linear_eval.py."""
+class DataOverride:
+    """Keys of `DataConfig` that replace those of a checkpoint; null: as the checkpoint says."""
 
-    checkpoint: str = MISSING
-    data: DataConfig = field(default_factory=DataConfig)
-    encoder: Optional[EncoderConfig] = None  # null: as the checkpoint says
-    norm: Any = None  # norm of the encoder where the checkpoint does not say
+    name: Optional[str] = None
+    root: Optional[str] = None
+    download: Optional[bool] = None
+    image_size: Optional[int] = None
+    cache_size: Optional[int] = None
+    cache_dir: Optional[str] = None
+    resident: Any = None
+    on_corrupt: Optional[str] = None
+    workers: Optional[int] = None
+    limit: Optional[int] = None
+    test_fraction: Optional[float] = None
+
+
+@dataclass
+class EncoderOverride:
+    """Keys of `EncoderConfig` that replace those of a checkpoint; null: as the checkpoint says."""
+
+    name: Optional[str] = None  # needed where the file holds weights only
+    small_images: Optional[bool] = None
+
+
+@dataclass
+class NormOverride:
+    """The encoder's norm; null: as the checkpoint says, else the architecture's own."""
+
+    encoder: Any = None
+
+
+@dataclass
+class PixelOverride:
+    """Normalisation of pixels, per colour in [0, 1]; null: as the checkpoint says, else ImageNet's."""
+
+    mean: Optional[tuple[float, float, float]] = None
+    std: Optional[tuple[float, float, float]] = None
+
+
+@dataclass
+class LinearEvalConfig:
+    """Keys of tools/linear_eval.py; where one is null, the checkpoint says."""
+
+    checkpoint: str = MISSING  # a file of weights, or a run folder (its last.pt)
+    data: DataOverride = field(default_factory=DataOverride)
+    encoder: EncoderOverride = field(default_factory=EncoderOverride)
+    norm: NormOverride = field(default_factory=NormOverride)
+    augment: PixelOverride = field(default_factory=PixelOverride)
     protocol: str = "logistic"  # logistic | sgd
     labels: float = 1.0  # fraction of the training labels, seeded, per class
     knn: KnnConfig = field(default_factory=KnnConfig)
