@@ -2,11 +2,12 @@
 
 import torch
 from torch import Tensor, distributed
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def is_distributed() -> bool:
     """Whether a process group with more than one rank exists."""
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    return world_size() > 1
 
 
 def rank() -> int:
@@ -16,33 +17,39 @@ def rank() -> int:
 
 def world_size() -> int:
     """Return the number of processes, 1 where there is only one."""
-    return distributed.get_world_size() if is_distributed() else 1
+    exists = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if exists else 1
 
 
 class _GatherBatch(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, local: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, local: Tensor) -> Tensor:
+        local = local.contiguous()
         parts = [torch.empty_like(local) for _ in range(world_size())]
-        distributed.all_gather(parts, local.contiguous())
+        distributed.all_gather(parts, local)
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        total = grad.contiguous()
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+        # A copy: the engine may hand the same buffer to other consumers.
+        total = grad.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total.chunk(world_size())[rank()]
 
 
 def gather_batch(local: Tensor) -> Tensor:
-    """Return the rows of all ranks, in rank order, with gradients; the input itself where there is one process.
+    """Return the rows of all ranks, in rank order; the input itself where there is one process.
 
-    Every rank then computes the same loss on the global batch. The backward pass sums the ranks' gradients, so
-    that DistributedDataParallel's average over ranks equals the gradient of one process on the whole batch.
+    Every rank then computes the same loss L of the global batch. The backward pass sums the ranks'
+    gradients, world_size * dL/dz, and hands each rank its own rows. DistributedDataParallel then
+    averages the weights' gradients, which takes the factor out again: every weight's gradient
+    equals that of one process on the whole batch.
 
     Args:
         local: (N, ...) rows of this rank; N must be the same on every rank.
 
     Returns:
-        (world_size * N, ...).
+        (world_size * N, ...), with gradients where `local` has them.
     """
-    return _GatherBatch.apply(local) if is_distributed() else local  # type: ignore[no-any-return,no-untyped-call]
+    return _GatherBatch.apply(local) if is_distributed() else local

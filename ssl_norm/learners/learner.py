@@ -2,16 +2,20 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from ssl_norm.distributed import gather_batch
 
 
 class LearnerOutput(NamedTuple):
     """Loss and embeddings of one batch of two views.
 
     Attributes:
-        loss: scalar, over the global batch of all ranks.
-        pairs: (online, target) projections, each (N, D) over the global batch and detached; row i of both stems
-            from two views of image i. Learners that use both directions return two pairs.
+        loss: scalar, over the global batch of all ranks, and the same on every rank.
+        pairs: (online, target) projections, each (N, D) over the global batch and detached; row i
+            of both stems from two views of image i. Learners that use both directions return two
+            pairs.
     """
 
     loss: Tensor
@@ -31,4 +35,14 @@ class Learner(nn.Module):
         """Take in what one batch leaves behind, for example keys for a queue."""
 
     def after_step(self, progress: float) -> None:
-        """Follow the weights after an optimizer step; `progress` in [0, 1] is the share of the run done."""
+        """Follow the weights after an optimizer step; `progress` in [0, 1] is the share done."""
+
+
+def global_rows(*embeddings: Tensor) -> tuple[Tensor, ...]:
+    """Return each (N, D) tensor over the batch of all ranks, in float32 or wider, with gradients.
+
+    Half precision is widened before it travels, so that sums over ranks are as exact as the loss.
+    """
+    return tuple(
+        gather_batch(z.to(torch.promote_types(z.dtype, torch.float32))) for z in embeddings
+    )

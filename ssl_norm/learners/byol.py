@@ -1,0 +1,64 @@
+"""Bootstrap Your Own Latent: predict what a slowly moving copy makes of the other view."""
+
+from torch import Tensor, nn
+
+from ssl_norm.learners.ema import EmaTarget
+from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
+from ssl_norm.learners.views import check_view_statistics, per_view
+from ssl_norm.losses import regression_loss
+
+
+class BYOL(Learner):
+    """BYOL's symmetric loss: the sum of both directions, each 2 - 2 cos, in [0, 8].
+
+    Args:
+        encoder: images to features (N, F).
+        projector: features to projections (N, D).
+        predictor: projections to predictions (N, D).
+        ema_decay: weight of the target's old value at the start of the run.
+        ema_schedule: `cosine` (to 1 over the run, as published) or `constant`.
+        ema_buffers: whether the target's buffers follow by EMA; see :class:`EmaTarget`.
+        view_statistics: `separate` (as published) or `joint`; see :func:`per_view`.
+
+    Source: arXiv 2006.07733, section 3.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        predictor: nn.Module,
+        *,
+        ema_decay: float = 0.996,
+        ema_schedule: str = "cosine",
+        ema_buffers: bool = False,
+        view_statistics: str = "separate",
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.predictor = predictor
+        self.target = EmaTarget(
+            (encoder, projector), decay=ema_decay, schedule=ema_schedule, ema_buffers=ema_buffers
+        )
+        self.view_statistics = check_view_statistics(view_statistics)
+
+    def project(self, view: Tensor) -> Tensor:
+        """Return the online projections z (N, D) of one view."""
+        z: Tensor = self.projector(self.encoder(view))
+        return z
+
+    def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
+        """Return the loss and the (online, target) projections (z1, t2) and (z2, t1)."""
+        views = (view1, view2)
+        z1, z2 = per_view(self.project, views, self.view_statistics)
+        p1, p2 = per_view(self.predictor, (z1, z2), self.view_statistics)
+        t1, t2 = per_view(self.target, views, self.view_statistics)
+
+        p1, p2, t1, t2, z1, z2 = global_rows(p1, p2, t1, t2, z1.detach(), z2.detach())
+        loss = regression_loss(p1, t2) + regression_loss(p2, t1)
+        return LearnerOutput(loss, ((z1, t2), (z2, t1)))
+
+    def after_step(self, progress: float) -> None:
+        """Let the target follow encoder and projector."""
+        self.target.follow((self.encoder, self.projector), progress)

@@ -1,0 +1,99 @@
+"""The slowly moving copy of a network that an online network learns from."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.names import unknown_name
+
+
+def cosine_decay(base: float, progress: float) -> float:
+    """Return 1 - (1 - base) (cos(pi progress) + 1) / 2, which grows from `base` to 1.
+
+    Args:
+        base: decay at the start, in [0, 1].
+        progress: share of the run done, k / K at step k of K, in [0, 1].
+
+    Source: BYOL, arXiv 2006.07733, section 3.3.
+
+    Example:
+        >>> cosine_decay(0.99, 0.0), cosine_decay(0.99, 1.0)
+        (0.99, 1.0)
+    """
+    return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2
+
+
+def constant_decay(base: float, progress: float) -> float:
+    """Return `base` at any `progress`."""
+    return base
+
+
+EMA_SCHEDULES: Mapping[str, Callable[[float, float], float]] = MappingProxyType(
+    {"cosine": cosine_decay, "constant": constant_decay}
+)
+
+
+@torch.no_grad()
+def move_towards(targets: Iterable[Tensor], sources: Iterable[Tensor], decay: float) -> None:
+    """Set every target to decay * target + (1 - decay) * source, in place; integers are copied."""
+    pairs = list(zip(targets, sources, strict=True))
+    floating = [pair for pair in pairs if pair[0].is_floating_point()]
+    if floating:
+        moving, followed = (list(side) for side in zip(*floating, strict=True))
+        torch._foreach_lerp_(moving, followed, 1 - decay)
+    for target, source in pairs:
+        if not target.is_floating_point():
+            target.copy_(source)
+
+
+class EmaTarget(nn.Sequential):
+    """A copy of some modules, applied in order and without gradients, that follows them by EMA.
+
+    The copy has the mode of its learner: in training its batch norms use batch statistics, as
+    published.
+
+    Args:
+        modules: what is copied, for example encoder and projector.
+        decay: weight of the old value at the start of the run, in [0, 1].
+        schedule: name in `EMA_SCHEDULES` of how the decay changes over the run.
+        ema_buffers: whether buffers follow by EMA as well; then forward passes leave them alone. If
+            not, the copy's batch norms gather their own running statistics, as published.
+
+    Raises:
+        ValueError: the decay is outside [0, 1], or the schedule is unknown.
+    """
+
+    def __init__(
+        self, modules: Iterable[nn.Module], *, decay: float, schedule: str, ema_buffers: bool
+    ) -> None:
+        if not 0 <= decay <= 1:
+            raise ValueError(f"ema_decay must be in [0, 1], got {decay}")
+        if schedule not in EMA_SCHEDULES:
+            raise ValueError(unknown_name("ema_schedule", schedule, EMA_SCHEDULES))
+        super().__init__(*(deepcopy(module) for module in modules))
+        self.requires_grad_(False)
+        self.decay = decay
+        self.schedule = schedule
+        self.ema_buffers = ema_buffers
+
+    @torch.no_grad()
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """Return the copy's output, detached."""
+        before = [buffer.clone() for buffer in self.buffers()] if self.ema_buffers else []
+        for module in self:
+            input = module(input)  # noqa: A001
+        for buffer, value in zip(self.buffers(), before, strict=False):
+            buffer.copy_(value)
+        return input
+
+    def follow(self, modules: Iterable[nn.Module], progress: float) -> None:
+        """Move towards the modules that were copied; `progress` in [0, 1] is the share done."""
+        online = nn.Sequential(*modules)
+        decay = EMA_SCHEDULES[self.schedule](self.decay, progress)
+        move_towards(self.parameters(), online.parameters(), decay)
+        if self.ema_buffers:
+            move_towards(self.buffers(), online.buffers(), decay)

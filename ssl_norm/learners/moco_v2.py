@@ -1,0 +1,94 @@
+"""MoCo v2: find an image's key, made by a slowly moving copy, among the keys of earlier batches."""
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.learners.ema import EmaTarget
+from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
+from ssl_norm.learners.queue import KeyQueue
+from ssl_norm.learners.views import check_view_statistics, per_view
+from ssl_norm.losses import info_nce
+
+
+class MoCoV2(Learner):
+    """MoCo's InfoNCE loss; in its symmetric form the sum of both directions.
+
+    Args:
+        encoder: images to features (N, F).
+        projector: features to queries and keys (N, D).
+        embedding_dim: D.
+        temperature: divides the cosines; positive.
+        queue_size: K keys of earlier batches, a multiple of the global batch size.
+        symmetric: whether each view is query and key (MoCo's CIFAR recipe), or the first only query
+            and the second only key (as published for ImageNet).
+        ema_decay: weight of the key network's old value at the start of the run.
+        ema_schedule: `constant` (as published) or `cosine`.
+        ema_buffers: whether the key network's buffers follow by EMA; see :class:`EmaTarget`.
+        view_statistics: `separate` (as published) or, if symmetric, `joint`; see :func:`per_view`.
+        generator: source of the queue's first, random keys; torch's own if None.
+
+    Raises:
+        ValueError: `joint` statistics without `symmetric`, where no network sees both views.
+
+    Source: MoCo, arXiv 1911.05722, algorithm 1; MoCo v2, arXiv 2003.04297.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        *,
+        embedding_dim: int,
+        temperature: float = 0.2,
+        queue_size: int = 4096,
+        symmetric: bool = False,
+        ema_decay: float = 0.99,
+        ema_schedule: str = "constant",
+        ema_buffers: bool = False,
+        view_statistics: str = "separate",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.view_statistics = check_view_statistics(view_statistics)
+        if view_statistics == "joint" and not symmetric:
+            raise ValueError(
+                "view_statistics=joint needs symmetric=true: otherwise each of MoCo's networks "
+                "sees only one view"
+            )
+        self.encoder = encoder
+        self.projector = projector
+        self.target = EmaTarget(
+            (encoder, projector), decay=ema_decay, schedule=ema_schedule, ema_buffers=ema_buffers
+        )
+        self.queue = KeyQueue(queue_size, embedding_dim, generator=generator)
+        self.temperature = temperature
+        self.symmetric = symmetric
+
+    def project(self, view: Tensor) -> Tensor:
+        """Return the queries (N, D) of one view."""
+        q: Tensor = self.projector(self.encoder(view))
+        return q
+
+    def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
+        """Return the loss and the (query, key) pairs (q1, k2) and, if symmetric, (q2, k1)."""
+        if self.symmetric:
+            q1, q2 = per_view(self.project, (view1, view2), self.view_statistics)
+            k1, k2 = per_view(self.target, (view1, view2), self.view_statistics)
+            q1, q2, k1, k2 = global_rows(q1, q2, k1, k2)
+            loss = self.contrast(q1, k2) + self.contrast(q2, k1)
+            return LearnerOutput(loss, ((q1.detach(), k2), (q2.detach(), k1)))
+        q1, k2 = global_rows(self.project(view1), self.target(view2))
+        return LearnerOutput(self.contrast(q1, k2), ((q1.detach(), k2),))
+
+    def contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Return the loss of finding each of the keys (N, D) among itself and the queue."""
+        return info_nce(queries, keys, self.queue.keys, self.temperature)
+
+    def after_backward(self, output: LearnerOutput) -> None:
+        """Enqueue the keys of this batch, which only later batches may take as negatives."""
+        for _, keys in output.pairs:
+            self.queue.enqueue(keys)
+
+    def after_step(self, progress: float) -> None:
+        """Let the key network follow the query network."""
+        self.target.follow((self.encoder, self.projector), progress)

@@ -1,0 +1,45 @@
+"""SimCLR: find the other view of an image among all views of the batch."""
+
+from torch import Tensor, nn
+
+from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
+from ssl_norm.learners.views import check_view_statistics, per_view
+from ssl_norm.losses import nt_xent
+
+
+class SimCLR(Learner):
+    """SimCLR's NT-Xent loss over the global batch.
+
+    Args:
+        encoder: images to features (N, F).
+        projector: features to projections (N, D).
+        temperature: divides the cosines; positive.
+        view_statistics: `separate` or `joint` (as published); see :func:`per_view`.
+
+    Source: arXiv 2002.05709, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        *,
+        temperature: float = 0.5,
+        view_statistics: str = "separate",
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.temperature = temperature
+        self.view_statistics = check_view_statistics(view_statistics)
+
+    def project(self, view: Tensor) -> Tensor:
+        """Return the projections z (N, D) of one view."""
+        z: Tensor = self.projector(self.encoder(view))
+        return z
+
+    def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
+        """Return the loss and the pair (z1, z2) of projections; the network is its own target."""
+        z1, z2 = global_rows(*per_view(self.project, (view1, view2), self.view_statistics))
+        loss = nt_xent(z1, z2, self.temperature)
+        return LearnerOutput(loss, ((z1.detach(), z2.detach()),))
