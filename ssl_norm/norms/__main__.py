@@ -4,18 +4,14 @@ from ssl_norm.norms.registry import NORMS
 
 
 def norm_table() -> str:
-    """Return one line per norm: its name, its options, whether it mixes samples in training, and its equation."""
+    """Return a line per norm: name, options, whether it mixes samples in training, equation."""
     rows = [("norm", "options", "mixes samples", "equation")]
-    rows += [
-        (name, ", ".join(entry.options) or "-", "yes" if entry.batch_statistics else "no", entry.equation)
-        for name, entry in NORMS.items()
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]])
-        for row in rows
-    ]
-    return "\n".join(lines)
+    for name, entry in NORMS.items():
+        mixes = "yes" if entry.batch_statistics else "no"
+        rows.append((name, ", ".join(entry.options) or "-", mixes, entry.equation))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)] + [0]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join(cells) for cells in padded)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ from ssl_norm.norms.input_checks import check_batch, check_channels
 class BatchNorm(_BatchNorm):
     """Normalize each channel over batch and space (torch's own kernel).
 
-    y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance of a channel over
-    (N, *spatial) in training, and the running statistics in evaluation. The running variance averages the
-    unbiased variance, as torch does. Statistics are float32 or wider; the input is not altered.
+    y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance of a
+    channel over (N, *spatial) in training, and the running statistics in evaluation. The running
+    variance averages the unbiased variance, as torch does. Statistics are float32 or wider; the
+    input is not altered.
 
     Args:
         num_features: channels C.
         eps: added to the variance, inside the root.
-        update_rate: weight of the new batch in the running statistics, in [0, 1] (torch's `momentum`).
+        update_rate: weight of the new batch in the running statistics, in [0, 1] (torch's
+            `momentum`).
         affine: whether to learn weight and bias, each (C,), from 1 and 0.
 
     Shape:

@@ -6,7 +6,7 @@ from ssl_norm.norms.input_checks import check_channels
 
 
 def check_groups(num_features: int, groups: int) -> None:
-    """Raise ValueError unless `groups` divides the channels; the error names the nearest divisors."""
+    """Raise ValueError, naming the nearest divisors, unless `groups` divides the channels."""
     if isinstance(groups, int) and groups > 0 and num_features % groups == 0:
         return
     divisors = [count for count in range(1, num_features + 1) if num_features % count == 0]
@@ -20,8 +20,8 @@ def check_groups(num_features: int, groups: int) -> None:
 class GroupNorm(nn.GroupNorm):
     """Normalize each group of channels of a sample over the group and space (torch's own kernel).
 
-    y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance over the C / groups
-    channels of a group and all positions. Training and evaluation are the same.
+    y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance over
+    the C / groups channels of a group and all positions. Training and evaluation are the same.
 
     Args:
         num_features: channels C. (torch's own GroupNorm takes the groups first.)
@@ -33,7 +33,8 @@ class GroupNorm(nn.GroupNorm):
         (N, C) or (N, C, *spatial) to the same, in the same dtype under autocast, too.
 
     Raises:
-        ValueError: `groups` does not divide C, or a group holds a single value, so that the output is constant.
+        ValueError: `groups` does not divide C, or a group holds a single value, so that the output
+            is constant.
 
     Source: Wu & He, arXiv 1803.08494, equations 1, 2 and 7.
     """
@@ -49,8 +50,8 @@ class GroupNorm(nn.GroupNorm):
         check_channels(input, self.num_channels)
         if input[0:1].numel() == self.num_groups:
             raise ValueError(
-                f"{self.num_groups} groups of an input of shape {tuple(input.shape)} hold one value each, which "
-                "becomes 0 whatever it was; use fewer groups"
+                f"{self.num_groups} groups of an input of shape {tuple(input.shape)} hold one "
+                "value each, which becomes 0 whatever it was; use fewer groups"
             )
         return super().forward(input).to(input.dtype)
 
@@ -58,15 +59,16 @@ class GroupNorm(nn.GroupNorm):
 class LayerNorm(GroupNorm):
     """Normalize each sample over all its channels and positions: :class:`GroupNorm` with one group.
 
-    For (N, C) inputs this is torch's LayerNorm over C. For (N, C, *spatial) inputs the statistics span space as
-    well, unlike in transformers, where each token has its own.
+    For (N, C) inputs this is torch's LayerNorm over C. For (N, C, *spatial) inputs the statistics
+    span space as well, unlike in transformers, where each token has its own.
 
     Args:
         num_features: channels C.
         eps: added to the variance, inside the root.
         affine: whether to learn weight and bias, each (C,), from 1 and 0.
 
-    Source: Ba, Kiros & Hinton, arXiv 1607.06450; its convolutional form as in arXiv 1803.08494, section 3.1.
+    Source: Ba, Kiros & Hinton, arXiv 1607.06450; its convolutional form as in arXiv 1803.08494,
+    section 3.1.
     """
 
     def __init__(self, num_features: int, *, eps: float = 1e-5, affine: bool = True) -> None:

@@ -15,6 +15,6 @@ def check_batch(x: Tensor) -> None:
     """Raise ValueError where a batch (N, C, *spatial) has a single value per channel, or none."""
     if x.numel() <= x.shape[1]:
         raise ValueError(
-            "batch statistics need more than one value per channel in training, got an input of shape "
-            f"{tuple(x.shape)}; use more samples per batch, or a norm without batch statistics"
+            "batch statistics need more than one value per channel in training, got an input "
+            f"of shape {tuple(x.shape)}; use more samples, or a norm without batch statistics"
         )

@@ -1,4 +1,4 @@
-"""The names of all norms and the grammar that selects one; needs no torch, so that errors answer at once."""
+"""The names of all norms and the grammar that selects one, without torch: errors answer at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,13 +44,13 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
             "ssl_norm.norms.group_norm:GroupNorm",
             ("groups", "eps", "affine"),
             False,
-            "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over a group's channels and space, per sample",
+            "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over a group and space, per sample",
         ),
         "rbn": NormEntry(
             "ssl_norm.norms.representative_batch_norm:RepresentativeBatchNorm",
             ("eps", "update_rate", "affine"),
             True,
-            "x' = x + w_m K; s = bn(x'); y = gamma s sigmoid(w_v K_s + w_b) + beta; K = spatial mean of an instance",
+            "s = bn(x + w_m K(x)); y = gamma s sigmoid(w_v K(s) + w_b) + beta; K: mean over space",
         ),
     }
 )
@@ -58,7 +58,7 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
 
 @dataclass(frozen=True)
 class NormSpec:
-    """A parsed norm choice: its name, its options, and whether weights before it are standardized."""
+    """A parsed norm choice: name, options, and whether weights before it are standardized."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -23,13 +23,15 @@ def representative_batch_norm(
 ) -> Tensor:
     """Normalize over batch and space, with centring and scaling calibrated by instance means.
 
-        centred = x + center_weight * K(x)                        K: an instance's mean over space, (N, C)
-        s = (centred - E) / sqrt(V + eps)                         E, V: mean, biased variance of `centred`
+        centred = x + center_weight * K(x)
+        s = (centred - E) / sqrt(V + eps)
         y = weight * s * sigmoid(scale_weight * K(s) + scale_bias) + bias
 
-    As in `torch.nn.functional.batch_norm`, `training` takes E and V from the batch and moves the running
-    statistics, which are those of `centred`, in place; otherwise E and V are the running statistics. `x` is
-    not altered. Instance means and calibrations are float32 or wider.
+    K is the mean over space of each instance and channel; E and V are the mean and the biased
+    variance of `centred` over batch and space. As in `torch.nn.functional.batch_norm`, `training`
+    takes E and V from the batch and moves the running statistics, which are those of `centred`, in
+    place; otherwise E and V are the running statistics. `x` is not altered. Instance means and
+    calibrations are float32 or wider.
 
     Args:
         x: (N, C) or (N, C, *spatial).
@@ -47,7 +49,8 @@ def representative_batch_norm(
     Returns:
         Like x.
 
-    Source: Gao et al., "Representative Batch Normalization with Feature Calibration", CVPR 2021, section 3.
+    Source: Gao et al., "Representative Batch Normalization with Feature Calibration",
+    CVPR 2021.
     """
     per_channel = (1, -1, *(1 for _ in x.shape[2:]))
     center, slope, offset = (t.view(per_channel) for t in (center_weight, scale_weight, scale_bias))
@@ -63,7 +66,7 @@ def representative_batch_norm(
 
 
 def _instance_mean(x: Tensor) -> Tensor:
-    """Return the mean over space, (N, C, 1, ...), in float32 or wider; x itself where there is no space."""
+    """Return the mean over space, (N, C, 1, ...), in float32 or wider; x where there is none."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     space = tuple(range(2, x.ndim))
     return x.mean(space, keepdim=True, dtype=dtype) if space else x.to(dtype)
@@ -72,10 +75,11 @@ def _instance_mean(x: Tensor) -> Tensor:
 class RepresentativeBatchNorm(nn.Module):
     """Module form of :func:`representative_batch_norm`, with the published initial values.
 
-    At the start w_m = 0, w_v = 0, w_b = 1, gamma = 1, beta = 0, so that y = sigmoid(1) * bn(x) = 0.731 * bn(x).
-    On (N, C) inputs, as in MLP heads, the instance mean is x itself: centring multiplies x by 1 + w_m, which the
-    normalization cancels (up to its sign and eps), and y = gamma * s * sigmoid(w_v * s + w_b) + beta remains.
-    The state_dict has BatchNorm's keys and three more, all (C,).
+    At the start w_m = 0, w_v = 0, w_b = 1, gamma = 1 and beta = 0, so that the output is
+    sigmoid(1) = 0.731 times batch norm's. On (N, C) inputs, as in MLP heads, the instance mean is x
+    itself: centring multiplies x by 1 + w_m, which the normalization cancels (up to its sign and
+    eps), and y = gamma * s * sigmoid(w_v * s + w_b) + beta remains. The state_dict has BatchNorm's
+    keys and the three calibration weights, each (C,).
 
     Args:
         num_features: channels C.
@@ -132,5 +136,9 @@ class RepresentativeBatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the sizes and options that the printed module shows."""
-        affine = self.weight is not None
-        return f"{self.num_features}, eps={self.eps}, update_rate={self.update_rate}, affine={affine}"
+        options = {
+            "eps": self.eps,
+            "update_rate": self.update_rate,
+            "affine": self.weight is not None,
+        }
+        return ", ".join([str(self.num_features), *(f"{k}={v}" for k, v in options.items())])

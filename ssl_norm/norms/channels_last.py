@@ -1,0 +1,20 @@
+"""Channel-first norms for tensors that keep their channels in the last axis."""
+
+from torch import Tensor, nn
+
+
+class ChannelsLast(nn.Module):
+    """Apply a norm of (N, C, *spatial) tensors to (N, *spatial, C) ones, such as ViT's tokens.
+
+    Args:
+        norm: the norm; its space is all axes between the first and the last.
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized (N, *spatial, C)."""
+        y: Tensor = self.norm(x.movedim(-1, 1))
+        return y.movedim(1, -1)
