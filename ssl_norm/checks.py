@@ -8,7 +8,7 @@ from typing import Any
 from ssl_norm.config import (
     ByolConfig,
     DataConfig,
-    EncoderConfig,
+    DataOverride,
     HeadConfig,
     LinearEvalConfig,
     MethodConfig,
@@ -18,8 +18,9 @@ from ssl_norm.config import (
     SimclrConfig,
 )
 from ssl_norm.data import DATA
+from ssl_norm.data.augment import check_normalisation, check_view
 from ssl_norm.errors import UserError
-from ssl_norm.models.catalogue import check_encoder_name
+from ssl_norm.models.catalogue import find_encoder
 from ssl_norm.names import unknown_name
 from ssl_norm.norms import NormSpec, parse_norm
 
@@ -33,7 +34,10 @@ def check(config: object) -> None:
 @check.register
 def _(config: PretrainConfig) -> None:
     check_data(config.data)
-    check_encoder(config.encoder)
+    find_encoder(config.encoder.name)
+    check_view(config.augment.view1, "augment.view1")
+    check_view(config.augment.view2, "augment.view2")
+    check_normalisation(config.augment.mean, config.augment.std)
     check_optimizer(config.optimizer)
     known("precision", config.precision, ("auto", "float32", "bfloat16"))
     known("monitor.on_collapse", config.monitor.on_collapse, ("warn", "stop", "ignore"))
@@ -41,6 +45,8 @@ def _(config: PretrainConfig) -> None:
     at_least(1, **{"monitor.log_every": config.monitor.log_every, "monitor.patience": config.monitor.patience})
     at_least(1, checkpoint_every=config.checkpoint_every, keep_every=config.keep_every)
     at_least(0, seed=config.seed)
+    if config.resume and config.run_dir is None:
+        raise UserError("resume=true needs run_dir=..., the folder of the run to go on with")
     if not -1 <= config.monitor.threshold < 1:
         raise UserError(f"monitor.threshold: a cosine below 1 expected, got {config.monitor.threshold:g}")
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
@@ -52,12 +58,11 @@ def _(config: PretrainConfig) -> None:
 
 @check.register
 def _(config: LinearEvalConfig) -> None:
-    if config.data is not None:
-        check_data(config.data)
-    if config.encoder is not None:
-        check_encoder(config.encoder)
-    if config.norm is not None:
-        norm_spec("norm", config.norm)
+    check_data(config.data)
+    if config.encoder.name is not None:
+        find_encoder(config.encoder.name)
+    if config.norm.encoder is not None:
+        norm_spec("norm.encoder", config.norm.encoder)
     known("protocol", config.protocol, ("logistic", "sgd"))
     if not 0 < config.labels <= 1:
         raise UserError(f"labels: a fraction in (0, 1] expected, got {config.labels:g}")
@@ -65,24 +70,16 @@ def _(config: LinearEvalConfig) -> None:
     positive(**{"knn.temperature": config.knn.temperature, "sgd.lr": config.sgd.lr})
 
 
-def check_data(data: DataConfig) -> None:
+def check_data(data: DataConfig | DataOverride) -> None:
     """Check the keys under `data`."""
     known("data.name", data.name, DATA)
     known("data.on_corrupt", data.on_corrupt, ("stop", "skip"))
-    known("data.resident", str(data.resident).lower(), ("auto", "true", "false"))
+    known("data.resident", data.resident, ("auto", "true", "false"))
     at_least(8, **{"data.image_size": data.image_size, "data.cache_size": data.cache_size})
     at_least(0, **{"data.workers": data.workers})
     at_least(2, **{"data.limit": data.limit})
-    if not 0 < data.test_fraction < 1:
+    if data.test_fraction is not None and not 0 < data.test_fraction < 1:
         raise UserError(f"data.test_fraction: a fraction in (0, 1) expected, got {data.test_fraction:g}")
-
-
-def check_encoder(encoder: EncoderConfig) -> None:
-    """Check the keys under `encoder`."""
-    try:
-        check_encoder_name(encoder.name)
-    except ValueError as error:
-        raise UserError(f"encoder.name: {error}") from error
 
 
 def check_optimizer(optimizer: OptimizerConfig) -> None:
@@ -150,6 +147,8 @@ def check_method(config: PretrainConfig) -> None:
         if not 0 <= method.ema_decay <= 1:
             raise UserError(f"method.ema_decay: expected [0, 1], got {method.ema_decay:g}")
     if isinstance(method, MocoV2Config):
+        if config.norm.view_statistics == "joint" and not method.symmetric:
+            raise UserError("norm.view_statistics=joint: each of MoCo's networks sees one view; add method.symmetric=true")
         enqueued = config.batch_size * (2 if method.symmetric else 1)
         if method.queue_size < enqueued or method.queue_size % enqueued:
             nearest = max(1, round(method.queue_size / enqueued)) * enqueued
@@ -167,11 +166,11 @@ def norm_spec(key: str, value: Any) -> NormSpec:
         raise UserError(f"{key}: {error}") from error
 
 
-def known(key: str, value: str, names: Iterable[str]) -> None:
-    """Check that a value is one of the known names."""
-    names = list(names)
-    if value not in names:
-        raise UserError(unknown_name(key, value, names))
+def known(key: str, value: object, names: Iterable[str]) -> None:
+    """Check that a given value is one of the known names; null is no value, true and false are names."""
+    name = str(value).lower() if isinstance(value, bool) else value
+    if value is not None and name not in (names := list(names)):
+        raise UserError(unknown_name(key, name, names))
 
 
 def at_least(minimum: int, **values: float | None) -> None:

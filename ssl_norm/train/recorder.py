@@ -1,6 +1,7 @@
 """Where the rows of a run go: metrics.csv, TensorBoard, the live line, and the word on collapse."""
 
 from pathlib import Path
+from statistics import median
 
 from torch import Tensor
 
@@ -25,10 +26,16 @@ class Recorder:
 
     def __init__(self, folder: Path | None, first_step: int, line: ProgressLine, on_collapse: str) -> None:
         self.last: Row = {}
+        self._rates: list[float] = []
         self._metrics = Metrics(folder / "metrics.csv", first_step) if folder else None
         self._tensorboard = TensorBoard(folder, first_step) if folder else None
         self._line = line
         self._on_collapse = on_collapse
+
+    @property
+    def images_per_second(self) -> float:
+        """The median over the rows of this session; 0 before the first."""
+        return median(self._rates) if self._rates else 0.0
 
     def row(self, row: Row) -> None:
         """Take one row.
@@ -38,6 +45,7 @@ class Recorder:
         """
         newly_collapsed = row["verdict"] == "complete" != self.last.get("verdict")
         self.last = row
+        self._rates.append(float(row["images_per_second"]))
         self._line.show(row)
         if self._metrics and self._tensorboard:
             self._metrics.append(row)

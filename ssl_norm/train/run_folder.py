@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -43,12 +43,9 @@ def open_run_folder(config: PretrainConfig) -> tuple[Path, dict[str, Any] | None
     """Return the folder of this run, and the checkpoint to go on from where it resumes one.
 
     Raises:
-        UserError: the folder holds a run that would be overwritten, there is nothing named to resume, or the run to
-            resume was made with other settings.
+        UserError: the folder holds a run that would be overwritten, or the run to resume was made with other settings.
     """
     if config.run_dir is None:
-        if config.resume:
-            raise UserError("resume=true needs run_dir=..., the folder of the run to go on with")
         return default_run_dir(config), None
     folder = Path(config.run_dir).expanduser()
     last = folder / "last.pt"
@@ -102,6 +99,12 @@ def write_config(folder: Path, config: PretrainConfig, environment: Mapping[str,
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_skipped(folder: Path, paths: Sequence[str]) -> None:
+    """Write skipped.txt, the files that did not decode, where there are any."""
+    if paths:
+        write_text(folder / "skipped.txt", "\n".join(paths) + "\n")
 
 
 class Metrics:

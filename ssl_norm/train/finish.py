@@ -1,0 +1,103 @@
+"""The end of a run: linear probe, summary.json, picture, table."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from ssl_norm.config import PretrainConfig
+from ssl_norm.data.image_set import Splits
+from ssl_norm.train.build import make_encoder
+from ssl_norm.train.figure import draw_collapse
+from ssl_norm.train.loop import Training
+from ssl_norm.train.recorder import Recorder
+from ssl_norm.train.run_folder import norm_names, write_json
+
+
+def finish(
+    config: PretrainConfig,
+    folder: Path,
+    run: Training,
+    recorder: Recorder,
+    splits: Splits,
+    device: torch.device,
+) -> None:
+    """Evaluate the encoder, write summary.json and collapse.png, and print the table."""
+    summary = summarise(config, run, recorder)
+    if config.linear_probe:
+        summary |= linear_probe(config, run.learner.encoder, splits, device)
+    write_json(folder / "summary.json", summary)
+    metrics = folder / "metrics.csv"
+    if metrics.exists():
+        heads = "/".join(list(norm_names(config).values())[1:])
+        draw_collapse([(f"{config.method.name}, heads {heads}", metrics)], folder / "collapse.png")
+    Console().print(summary_table(summary))
+    Console().print(f"run folder: {folder}   curves: tensorboard --logdir {folder}", highlight=False, soft_wrap=True)
+
+
+def linear_probe(
+    config: PretrainConfig, encoder: nn.Module, splits: Splits, device: torch.device
+) -> dict[str, float]:
+    """Return linear top-1 of the encoder and of its random initialisation, and chance; nothing without labels."""
+    if splits.train is None or splits.test is None:
+        return {}
+    from ssl_norm.evaluate.protocol import linear_top1, majority_frequency
+
+    random_init, _ = make_encoder(config)
+    settings = {
+        "image_size": config.data.image_size,
+        "mean": config.augment.mean,
+        "std": config.augment.std,
+        "device": device,
+        "seed": config.seed,
+    }
+    return {
+        "linear_top1": linear_top1(encoder, splits.train, splits.test, **settings),
+        "linear_top1_random_init": linear_top1(random_init, splits.train, splits.test, **settings),
+        "chance": majority_frequency(splits.test),
+    }
+
+
+def summarise(config: PretrainConfig, run: Training, recorder: Recorder) -> dict[str, Any]:
+    """Return the contract of summary.json, less the probe."""
+    last = recorder.last
+    return {
+        "method": config.method.name,
+        "norm": norm_names(config),
+        "seed": config.seed,
+        "steps": last.get("step", 0),
+        "images_per_second": recorder.images_per_second,
+        **{name: value for name, value in last.items() if name not in ("step", "images_per_second")},
+        "collapsed_at_step": run.monitor.collapsed_at_step,
+    }
+
+
+def summary_table(summary: dict[str, Any]) -> Table:
+    """Return the short table that a run ends with."""
+    verdict = summary.get("verdict", "unknown")
+    colour = {"healthy": "green", "complete": "red"}.get(verdict, "yellow")
+    since = summary["collapsed_at_step"]
+    rows = [
+        ("positive cosine", number(summary, "positive_cosine"), "two views of one image; 1 at collapse"),
+        ("negative cosine", number(summary, "negative_cosine"), "views of different images; 1 at collapse"),
+        ("feature std", number(summary, "feature_std"), "1 for evenly spread features, 0 at collapse"),
+        ("verdict", f"[bold {colour}]{verdict}[/]", f"since step {since}" if since else ""),
+    ]
+    if "linear_top1" in summary:
+        rows += [
+            ("linear top-1", number(summary, "linear_top1"), "logistic regression on the frozen encoder"),
+            ("  random encoder", number(summary, "linear_top1_random_init"), "the same network, untrained"),
+            ("  chance", number(summary, "chance"), "always the most common class"),
+        ]
+    table = Table(show_header=False, title=f"{summary['method']} after {summary['steps']} steps", title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def number(summary: dict[str, Any], name: str) -> str:
+    """Return a value with four decimals, or a dash where it was not measured."""
+    return f"{summary[name]:.4f}" if name in summary else "-"

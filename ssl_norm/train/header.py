@@ -1,0 +1,38 @@
+"""What a run says before its first step."""
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from ssl_norm.config import PretrainConfig
+from ssl_norm.data.image_set import ImageSet
+from ssl_norm.norms.placement import Replacement
+from ssl_norm.train.environment import hardware
+from ssl_norm.train.loop import Training, count_parameters
+from ssl_norm.train.run_folder import norm_names
+
+
+def print_header(
+    config: PretrainConfig,
+    run: Training,
+    images: ImageSet,
+    replaced: Replacement,
+    folder: Path,
+    device: torch.device,
+) -> None:
+    """Print data, network, norms, schedule and the effective learning rate on four lines."""
+    norms = norm_names(config)
+    optimizer = config.optimizer
+    peak = max(run.learning_rate(step) for step in range(run.steps))
+    lines = [
+        f"{config.method.name} on {config.data.name}: {len(images)} images, views of {config.data.image_size} px",
+        f"encoder {config.encoder.name}, norms {norms['encoder']} ({replaced}); projector {norms['projector']}, "
+        f"predictor {norms['predictor']}; {count_parameters(run.learner) / 1e6:.2f} M trained parameters",
+        f"{config.epochs} epochs of {run.steps_per_epoch} steps of {config.batch_size * config.accumulate} images; "
+        f"{optimizer.name}, learning rate {optimizer.lr:g} x {config.batch_size * config.accumulate} / 256 = {peak:.4g}",
+        f"{hardware(device)}; run folder {folder}",
+    ]
+    if run.first_step:
+        lines.append(f"resumed after step {run.first_step}")
+    Console(stderr=True).print("\n".join(lines), highlight=False, soft_wrap=True)
