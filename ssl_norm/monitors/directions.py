@@ -1,0 +1,26 @@
+"""The directions of embeddings, which all monitors of collapse look at."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def directions(embeddings: Tensor, name: str = "embeddings") -> Tensor:
+    """Return l2-normalized rows in float64, or in float32 on a device that has no float64 (mps).
+
+    Near collapse cosines differ from 1 by 1e-6 and less, which float32 arithmetic would blur.
+
+    Args:
+        embeddings: (N, D) of any floating dtype, N >= 2.
+        name: what the error calls them.
+
+    Returns:
+        (N, D); a row of zeros stays zero.
+
+    Raises:
+        ValueError: any other shape.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[0] < 2:
+        raise ValueError(f"{name} must have shape (N >= 2, D), got {tuple(embeddings.shape)}")
+    wide = torch.float32 if embeddings.device.type == "mps" else torch.float64
+    return F.normalize(embeddings.to(wide), dim=1)
