@@ -44,7 +44,7 @@ def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Te
 
 
 def cosines_of_directions(z: Tensor, z_target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (positive, negative) as :func:`positive_negative_cosine`, of rows normalized already."""
+    """Return :func:`positive_negative_cosine` of rows that are l2-normalized already."""
     count = z.shape[0]
     matching = (z * z_target).sum()
     all_pairs = z.sum(0) @ z_target.sum(0)

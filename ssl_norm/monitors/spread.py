@@ -1,5 +1,7 @@
 """How far the directions of embeddings spread."""
 
+from math import sqrt
+
 from torch import Tensor
 
 from ssl_norm.monitors.directions import directions
@@ -22,16 +24,19 @@ def feature_std(embeddings: Tensor) -> Tensor:
     Raises:
         ValueError: another shape.
 
-    Source: Chen & He, arXiv 2011.10566, section 4.1 (SimSiam), where even spread is 1 / sqrt(D).
+    Source: Chen & He, arXiv 2011.10566 (SimSiam), times sqrt(D).
 
     Example:
         >>> import torch
-        >>> feature_std(torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])).item()
-        0.0
+        >>> even = torch.tensor([[3.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -5.0]])
+        >>> round(feature_std(even).item(), 6)
+        1.0
     """
     return std_of_directions(directions(embeddings))
 
 
 def std_of_directions(z: Tensor) -> Tensor:
     """Return :func:`feature_std` of rows that are l2-normalized already."""
-    return z.std(0, correction=0).mean() * z.shape[1] ** 0.5
+    # Two passes, as z.std(0, correction=0) takes; torch's own is slower on a CPU.
+    deviation = (z - z.mean(0)).square().mean(0).sqrt()
+    return deviation.mean() * sqrt(z.shape[1])
