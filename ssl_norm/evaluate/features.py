@@ -1,0 +1,108 @@
+"""The features of a frozen encoder."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from ssl_norm.data.image_set import ImageSet
+from ssl_norm.errors import UserError
+
+
+def extract_features(
+    encoder: nn.Module,
+    images: ImageSet,
+    *,
+    image_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> Tensor:
+    """Return the encoder's features of all images, computed in float32 without augmentation.
+
+    The encoder is moved to `device`, its weights channels last in memory; the values of its
+    parameters and buffers (the running statistics of batch norms, too) and its mode are the same
+    before and after.
+
+    Args:
+        encoder: turns (B, 3, image_size, image_size) pixels into (B, F) features.
+        images: N images of any size.
+        image_size: side in pixels of what the encoder sees, cut out as in :func:`evaluation_view`.
+        mean: of each colour, in [0, 1].
+        std: of each colour, in [0, 1].
+        batch_size: images per forward pass.
+        device: where the encoder runs.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Returns:
+        (N, F) float32 on the CPU, in the order of the images.
+
+    Raises:
+        UserError: a feature is NaN or infinite.
+    """
+    device = torch.device(device)
+    encoder = encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parts = []
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not (progress and console.is_terminal))
+    with evaluation_mode(encoder), torch.no_grad(), bar:
+        for start in bar.track(range(0, len(images), batch_size), description="features"):
+            batch = torch.arange(start, min(start + batch_size, len(images)))
+            view = evaluation_view(images.take(batch).to(device), image_size, mean, std)
+            parts.append(encoder(view).float().cpu())
+    features = torch.cat(parts)
+    if not features.isfinite().all():
+        raise UserError(
+            "the encoder's features are not finite, so there is nothing to evaluate; "
+            "the run diverged: use an earlier checkpoint"
+        )
+    return features
+
+
+def evaluation_view(
+    pixels: Tensor, image_size: int, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """Return what an encoder sees of images in evaluation: the centre, resized and normalised.
+
+    Images of `image_size` and smaller ones are seen whole; of larger ones the central 7/8 (224 of
+    256 pixels, as customary), but not fewer pixels than `image_size`. What then has another size is
+    resized by bilinear interpolation with antialiasing.
+
+    Args:
+        pixels: (B, H, H, 3) uint8.
+        image_size: side in pixels.
+        mean: of each colour, in [0, 1].
+        std: of each colour, in [0, 1].
+
+    Returns:
+        (B, 3, image_size, image_size) float32, channels last in memory.
+    """
+    side = pixels.shape[1]
+    crop = min(side, max(image_size, round(side * 7 / 8)))
+    start = (side - crop) // 2
+    centre = pixels[:, start : start + crop, start : start + crop]
+    view = centre.permute(0, 3, 1, 2).float() / 255
+    if crop != image_size:
+        size = (image_size, image_size)
+        view = F.interpolate(view, size, mode="bilinear", antialias=True, align_corners=False)
+    mean_column = torch.tensor(mean, device=view.device)[:, None, None]
+    std_column = torch.tensor(std, device=view.device)[:, None, None]
+    return ((view - mean_column) / std_column).contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put every part of a module into evaluation mode, and back into the mode it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,0 +1,45 @@
+"""Weighted k-nearest neighbours."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_SIMILARITIES = 2**24  # at a time: 64 MB in float32
+
+
+def knn_scores(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, classes: int, k: int, temperature: float
+) -> Tensor:
+    """Return each query's votes: the k most similar samples of the bank vote for theirs.
+
+        votes[i, c] = sum over neighbours j with label c of exp((s_ij - max_j s_ij) / temperature)
+
+    with s the cosine similarity. The memory used does not grow with the number of queries.
+
+    Args:
+        bank: (M, F) labelled features; their dtype is the computing dtype.
+        bank_labels: (M,) integers in [0, classes).
+        queries: (N, F).
+        classes: number of classes K.
+        k: neighbours that vote, at least 1; all of the bank where it has fewer.
+        temperature: above 0; the lower, the more the nearest outweigh the rest.
+
+    Returns:
+        (N, K), the highest at the predicted class.
+
+    Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4, whose weight is exp(s / temperature);
+        the maximum taken off here scales all votes of a query alike and keeps them finite at any
+        temperature.
+    """
+    bank = F.normalize(bank, dim=1)
+    k = min(k, len(bank))
+
+    def votes(chunk: Tensor) -> Tensor:
+        similarity, neighbours = (F.normalize(chunk, dim=1) @ bank.T).topk(k, dim=1)
+        weights = ((similarity - similarity[:, :1]) / temperature).exp()
+        return weights.new_zeros(len(chunk), classes).scatter_add_(
+            1, bank_labels[neighbours], weights
+        )
+
+    size = max(1, MAX_SIMILARITIES // len(bank))
+    return torch.cat([votes(queries[i : i + size]) for i in range(0, len(queries), size)])

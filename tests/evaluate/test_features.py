@@ -1,0 +1,103 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ssl_norm.data.image_set import ImageSet
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.features import evaluation_mode, evaluation_view, extract_features
+from tests.evaluate.problems import coloured_images, small_encoder
+
+PIXELS = {"image_size": 8, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+
+
+def test_features_are_those_of_the_encoder_in_evaluation_mode():
+    images, encoder = coloured_images(10, 8, 2, seed=0), small_encoder()
+    encoder(torch.randn(16, 3, 8, 8))
+    found = extract_features(encoder, images, batch_size=4, **PIXELS)
+    mean, std = (torch.tensor(PIXELS[key])[:, None, None] for key in ("mean", "std"))
+    with torch.no_grad():
+        expected = encoder.eval()((images.pixels.permute(0, 3, 1, 2) / 255 - mean) / std)
+    assert found.shape == (10, 12)
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_frozen_encoder_does_not_move():
+    images, encoder = coloured_images(10, 8, 2, seed=0), small_encoder()
+    encoder[1].eval()
+    before = copy.deepcopy(encoder.state_dict())
+    extract_features(encoder, images, batch_size=4, **PIXELS)
+    after = encoder.state_dict()
+    assert all(after[key].equal(value) for key, value in before.items())
+    assert [part.training for part in encoder] == [True, False, True, True, True]
+
+
+def test_modes_come_back_after_an_error():
+    encoder = small_encoder()
+    encoder[0].eval()
+
+    def fail():
+        with evaluation_mode(encoder):
+            assert not any(part.training for part in encoder.modules())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert encoder.training
+    assert not encoder[0].training
+    assert encoder[1].training
+
+
+def test_subsets_are_taken_in_their_order():
+    images, encoder = coloured_images(10, 8, 5, seed=0), small_encoder()
+    index = torch.tensor([7, 2, 5])
+    found = extract_features(encoder, images.subset(index), **PIXELS)
+    whole = extract_features(encoder, images, **PIXELS)
+    torch.testing.assert_close(found, whole[index])
+
+
+def test_diverged_encoder_is_refused():
+    encoder = small_encoder()
+    nn.init.constant_(encoder[0].bias, float("nan"))
+    with pytest.raises(UserError, match="features are not finite"):
+        extract_features(encoder, coloured_images(4, 8, 2, seed=0), **PIXELS)
+
+
+def view_of(pixels, image_size):
+    return evaluation_view(pixels, image_size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(("side", "image_size"), [(256, 224), (32, 32), (110, 96), (73, 64)])
+def test_the_default_cache_is_cropped_and_not_resized(side, image_size):
+    pixels = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
+    start = (side - image_size) // 2
+    centre = pixels[:, start : start + image_size, start : start + image_size]
+    torch.testing.assert_close(view_of(pixels, image_size), centre.permute(0, 3, 1, 2) / 255)
+
+
+def test_much_larger_images_show_seven_eighths():
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    centre = pixels[:, 4:60, 4:60].permute(0, 3, 1, 2) / 255
+    expected = F.interpolate(centre, (28, 28), mode="bilinear", antialias=True)
+    torch.testing.assert_close(view_of(pixels, 28), expected)
+
+
+def test_smaller_images_are_seen_whole():
+    ramp = torch.arange(16, dtype=torch.uint8)[None, None, :, None].expand(1, 16, 16, 3) * 16
+    view = view_of(ramp, 32)
+    assert view.shape == (1, 3, 32, 32)
+    assert view[0, 0, 0, 0] == 0
+    assert view[0, 0, 0, -1] == 240 / 255
+    assert view.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_colour_order_is_kept():
+    pixels = torch.tensor([255, 0, 128], dtype=torch.uint8).expand(1, 4, 4, 3)
+    images = ImageSet(pixels.contiguous())
+    flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    found = extract_features(flat, images, image_size=4, mean=(0, 0, 0), std=(1, 1, 1))
+    torch.testing.assert_close(found, torch.tensor([[1.0, 0.0, 128 / 255]]))

@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ssl_norm.config import KnnConfig, SgdProbeConfig
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.protocol import evaluate_encoder
+from tests.evaluate.problems import coloured_images, small_encoder
+
+PIXELS = {"image_size": 8, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+
+
+def evaluate(train=None, test=None, **settings):
+    train = train or coloured_images(120, 8, 6, seed=0)
+    test = test or coloured_images(60, 8, 6, seed=1)
+    return evaluate_encoder(small_encoder(), train, test, **PIXELS, **settings)
+
+
+def test_separable_classes_are_separated():
+    found = evaluate()
+    assert found.top1 > 0.95
+    assert found.knn_top1 > 0.9
+    assert found.top5 >= found.top1
+    assert found.chance == pytest.approx(1 / 6)
+    assert found.labels == 120
+    assert found.inverse_strength > 0
+    assert list(found.per_class) == [f"colour{index}" for index in range(6)]
+    assert sum(found.per_class.values()) / 6 == pytest.approx(found.top1)
+
+
+def test_labels_that_say_nothing_give_chance():
+    train, test = coloured_images(240, 8, 2, seed=0), coloured_images(400, 8, 2, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    train, test = (
+        replace(part, labels=part.labels[torch.randperm(len(part), generator=generator)])
+        for part in (train, test)
+    )
+    found = evaluate(train, test)
+    assert found.top1 == pytest.approx(0.5, abs=0.1)
+    assert found.knn_top1 == pytest.approx(0.5, abs=0.1)
+
+
+def test_sgd_protocol():
+    found = evaluate(protocol="sgd", sgd=SgdProbeConfig(lr=1.0, epochs=60, batch_size=16))
+    assert found.top1 > 0.9
+    assert found.inverse_strength is None
+
+
+def test_five_classes_have_no_top5():
+    train, test = coloured_images(50, 8, 5, seed=0), coloured_images(20, 8, 5, seed=1)
+    assert evaluate(train, test).top5 is None
+
+
+def test_everything_follows_the_seed():
+    settings = {"labels": 0.3, "knn": KnnConfig(k=5)}
+    first = evaluate(seed=3, **settings)
+    torch.rand(1)
+    assert evaluate(seed=3, **settings) == first
+    assert first.labels == 36
+
+
+def test_chance_is_the_most_common_test_class():
+    test = coloured_images(60, 8, 6, seed=1)
+    test = test.subset(torch.cat([torch.arange(60), torch.arange(0, 60, 6)]))
+    assert evaluate(test=test).chance == pytest.approx(20 / 70)
+
+
+def test_a_class_that_only_the_test_images_have_is_always_wrong():
+    train = coloured_images(120, 8, 6, seed=0)
+    train = train.subset((train.labels != 2).nonzero().squeeze(1))
+    assert evaluate(train).per_class["colour2"] == 0.0
+
+
+def test_images_without_labels():
+    unlabelled = replace(coloured_images(20, 8, 2, seed=0), labels=None)
+    with pytest.raises(UserError, match="needs labelled images"):
+        evaluate(train=unlabelled)
+
+
+def test_one_class_only():
+    train = coloured_images(20, 8, 1, seed=0)
+    with pytest.raises(UserError, match="all 20 training images are of one class"):
+        evaluate(train, train)
+
+
+def test_unknown_protocol_names_the_nearest():
+    with pytest.raises(UserError, match=r"unknown protocol 'logstic'.*did you mean 'logistic'"):
+        evaluate(protocol="logstic")
