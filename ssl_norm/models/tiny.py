@@ -1,0 +1,66 @@
+"""A small residual network for small images, fast on a CPU."""
+
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norms, added to their input; ReLU after the sum."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        out: Tensor = self.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        return out
+
+
+class TinyResNet(nn.Module):
+    """3x3 stem, then stages of width, 2 width and 4 width at full, half and quarter resolution.
+
+    At 32 px and width 32 one forward pass takes 48 million multiplications and 0.3 million weights.
+
+    Args:
+        width: channels of the stem and of the first stage.
+        blocks: residual blocks of each stage.
+
+    Attributes:
+        num_features: 4 width, the size of the features.
+    """
+
+    def __init__(self, width: int = 32, blocks: int = 1) -> None:
+        super().__init__()
+        self.num_features = 4 * width
+        self.stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.stem_bn = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.stage1 = _stage(width, width, blocks, stride=1)
+        self.stage2 = _stage(width, 2 * width, blocks, stride=2)
+        self.stage3 = _stage(2 * width, 4 * width, blocks, stride=2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the spatial means (N, 4 width) of the last stage for images (N, 3, H, W)."""
+        x = self.relu(self.stem_bn(self.stem(x)))
+        x = self.stage3(self.stage2(self.stage1(x)))
+        return x.mean(dim=(2, 3))
+
+
+def _stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
+    first = ResidualBlock(in_channels, out_channels, stride)
+    rest = [ResidualBlock(out_channels, out_channels, stride=1) for _ in range(blocks - 1)]
+    return nn.Sequential(first, *rest)
