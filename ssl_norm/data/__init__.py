@@ -1,0 +1,26 @@
+"""Images and batches of them. Importing this needs no torch; using it does."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ssl_norm.data.registry import DATA, data_entry
+
+if TYPE_CHECKING:
+    from ssl_norm.data.batches import Batches
+    from ssl_norm.data.image_set import ImageSet, Splits
+    from ssl_norm.data.load import load_splits
+
+__all__ = ["DATA", "Batches", "ImageSet", "Splits", "data_entry", "load_splits"]
+
+_NEEDS_TORCH = {
+    "Batches": "batches",
+    "ImageSet": "image_set",
+    "Splits": "image_set",
+    "load_splits": "load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)

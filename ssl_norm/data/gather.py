@@ -8,8 +8,8 @@ from torch import Tensor
 def gather(pixels: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
     """Return `pixels[rows]`.
 
-    On a CPU this is one thread's memory copy, by NumPy: it runs without the GIL, so that threads can prefetch, and
-    without OpenMP, whose start costs more than the copy of a small batch.
+    On a CPU this is one thread's memory copy, by NumPy: it runs without the GIL, so that threads
+    can prefetch, and without OpenMP, whose start costs more than the copy of a small batch.
 
     Args:
         pixels: (M, H, W, 3) uint8.

@@ -13,10 +13,12 @@ from ssl_norm.data.gather import gather
 class ImageSet:
     """Decoded images, all of one size, channels last in memory.
 
-    A subset shares `pixels` with the set that it comes from, so that subsets of a memory-mapped file cost nothing.
+    A subset shares `pixels` with the set that it comes from, so that subsets of a memory-mapped
+    file cost nothing.
 
     Attributes:
-        pixels: (M, H, W, 3) uint8, M >= N; in memory, or mapped read-only from a file (then writing to it crashes).
+        pixels: (M, H, W, 3) uint8, M >= N; in memory, or mapped read-only from a file (then writing
+            to it crashes).
         labels: (N,) int64, an index into `classes`; None where there are no labels.
         classes: names of the classes.
         skipped: paths of the files that did not decode.
@@ -42,7 +44,7 @@ class ImageSet:
 
     @property
     def images(self) -> Tensor:
-        """All images, (N, H, W, 3) uint8; a copy in memory if this is a subset. Large sets: use `take`."""
+        """All images, (N, H, W, 3) uint8; of a subset, a copy. Large sets: use `take`."""
         return self.pixels if self.rows is None else gather(self.pixels, self.rows)
 
     def take(self, index: Tensor) -> Tensor:
@@ -50,7 +52,7 @@ class ImageSet:
         return gather(self.pixels, index if self.rows is None else self.rows[index])
 
     def subset(self, index: Tensor | Sequence[int]) -> "ImageSet":
-        """Return the images at `index`, (B,) integers in [0, N), with their labels; no pixel is copied."""
+        """Return the images at `index`, (B,) integers in [0, N), with labels; copies no pixel."""
         index = torch.as_tensor(index, dtype=torch.int64)
         rows = index if self.rows is None else self.rows[index]
         labels = None if self.labels is None else self.labels[index]
@@ -64,7 +66,8 @@ class Splits:
     Attributes:
         pretrain: images to learn from; labels are not looked at.
         train: labelled images for fitting a probe; None where there are no labels.
-        test: labelled images for scoring it, disjoint from `train` and `pretrain`; None where there are no labels.
+        test: labelled images for scoring it, disjoint from `train` and `pretrain`; None where there
+            are no labels.
     """
 
     pretrain: ImageSet

@@ -7,8 +7,8 @@ from torch import Tensor
 def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Return the indices of a training and a test part that share every class's images alike.
 
-    Each class gives `round(test_fraction * n)` of its n images to the test part, but at least one and at most
-    n - 1; a class of a single image stays in the training part.
+    Each class gives `round(test_fraction * n)` of its n images to the test part, but at least one
+    and at most n - 1; a class of a single image stays in the training part.
 
     Args:
         labels: (N,) int64.
@@ -20,7 +20,7 @@ def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[T
     """
     generator = torch.Generator().manual_seed(seed)
     is_test = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
+    for label in sorted(set(labels.tolist())):
         members = (labels == label).nonzero().squeeze(1)
         count = min(max(round(test_fraction * len(members)), 1), len(members) - 1)
         is_test[members[torch.randperm(len(members), generator=generator)[:count]]] = True
@@ -28,6 +28,6 @@ def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[T
 
 
 def random_subset(size: int, count: int, seed: int) -> Tensor:
-    """Return `count` of the indices 0 ... `size` - 1, chosen by `seed`, as (count,) int64, ascending."""
+    """Return `count` of the indices 0 ... `size` - 1 as (count,) int64, drawn by `seed`, ascending."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(size, generator=generator)[:count].sort().values

@@ -1,0 +1,44 @@
+"""Opening a torchvision data set, or saying in one line why that failed."""
+
+import tarfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from ssl_norm.errors import UserError
+
+Dataset = TypeVar("Dataset")
+
+
+def open_dataset(
+    make: Callable[[str, bool], Dataset], name: str, folder: str, root: str | None, download: bool
+) -> Dataset:
+    """Return `make(root, download)`, a torchvision data set.
+
+    Args:
+        make: takes the folder that holds `folder`, and whether to download missing files.
+        name: of the data set.
+        folder: that the data set's archive unpacks to; `root` may also name this folder itself.
+        root: where the files are, or are to be stored; `~` is expanded.
+        download: whether the network may be tried.
+
+    Raises:
+        UserError: files are missing or broken, and cannot be fetched.
+    """
+    if root is None:
+        raise UserError(f"{name} needs data.root=<folder that holds {folder}>")
+    place = Path(root).expanduser().absolute()
+    if place.name == folder:
+        place = place.parent
+    try:
+        # Arrays that Python 2 pickled make NumPy warn.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return make(str(place), download)
+    except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+        tried = f"fetching it failed ({error})" if download else "data.download=false"
+        raise UserError(
+            f"no complete {name} in {place / folder}, and {tried}; "
+            f"point data.root at a folder that holds {folder}, or use data=folder for image files"
+        ) from error
