@@ -12,7 +12,12 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from ssl_norm.checks import check
 from ssl_norm.config import SCHEMAS
@@ -44,9 +49,7 @@ def main(config_name: str, task: str) -> None:
             sys.exit(UserError.exit_code)
     sys.argv[1:] = [literal_path(argument.lstrip("+")) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions to us instead of printing them
-    for name, schema in SCHEMAS.items():
-        group, _, option = name.rpartition("/")
-        ConfigStore.instance().store(option, schema, group=group or None)
+    register_schemas()
     exit_codes: list[int] = []
 
     def job(config: DictConfig) -> None:
@@ -63,21 +66,35 @@ def main(config_name: str, task: str) -> None:
     sys.exit(next((code for code in exit_codes if code), 0))
 
 
+def register_schemas() -> None:
+    """Make the dataclasses known to Hydra under their names in `SCHEMAS`."""
+    for name, schema in SCHEMAS.items():
+        group, _, option = name.rpartition("/")
+        ConfigStore.instance().store(option, schema, group=group)
+
+
 def run_task(config: DictConfig, task: str) -> int:
     """Check one composed configuration, run the task on it, and return the exit code."""
     try:
-        typed = OmegaConf.to_object(config)
+        typed = typed_config(config)
         check(typed)
         module, _, function = task.partition(":")
         run: Callable[[Any], None] = getattr(import_module(module), function)
         run(typed)
-    except OmegaConfBaseException as error:
-        report(" ".join(str(error).split()))
-        return UserError.exit_code
     except (UserError, CollapseStop, NonFiniteLoss) as error:
         report(str(error))
         return error.exit_code
     return 0
+
+
+def typed_config(config: DictConfig) -> Any:
+    """Return the configuration as its dataclass; a key that was left open is the user's to give."""
+    try:
+        return OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key}=... is needed") from error
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join(str(error).split())) from error
 
 
 def report(message: str) -> None:

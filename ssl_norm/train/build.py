@@ -1,17 +1,36 @@
 """From a configuration to the parts of a run; below this room nothing knows of configurations."""
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from ssl_norm.config import HeadConfig, PretrainConfig
+from ssl_norm.config import HeadConfig, OptimizerConfig, PretrainConfig
+from ssl_norm.data.augment import TwoViews, ViewParameters
+from ssl_norm.data.batches import Batches
+from ssl_norm.data.image_set import ImageSet, Splits
+from ssl_norm.data.load import load_splits
+from ssl_norm.distributed import rank, world_size
 from ssl_norm.learners import METHODS
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
+from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.norms.placement import Replacement, replace_norms
+from ssl_norm.train.device import autocast
+from ssl_norm.train.loop import Training
+from ssl_norm.train.optimizer import make_optimizer
+from ssl_norm.train.schedule import effective_learning_rate, learning_rate
+
+
+def load_images(config: PretrainConfig) -> Splits:
+    """Return the images that `config.data` names."""
+    settings = asdict(config.data)
+    settings.pop("resident")
+    return load_splits(seed=config.seed, progress=rank() == 0, **settings)
 
 
 def make_encoder(config: PretrainConfig) -> tuple[nn.Module, Replacement]:
@@ -33,9 +52,9 @@ def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:
     by name.
     """
     method = config.method
-    width = encoder.num_features
+    width: int = encoder.num_features  # type: ignore[assignment]
     heads: list[nn.Module] = []
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"view_statistics": config.norm.view_statistics}
     for field in fields(method):
         value = getattr(method, field.name)
         if isinstance(value, HeadConfig):
@@ -43,10 +62,9 @@ def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:
             width = value.output_dim
         elif field.name != "name":
             options[field.name] = value
-    learner_class = METHODS[method.name].load()
-    learner: Learner = learner_class(
-        encoder, *heads, **options, view_statistics=config.norm.view_statistics
-    )
+    if METHODS[method.name].queue:
+        options["embedding_dim"] = width
+    learner: Learner = METHODS[method.name].load()(encoder, *heads, **options)
     return learner
 
 
@@ -59,4 +77,79 @@ def make_head(in_features: int, head: HeadConfig, norm: Any) -> nn.Module:
         layers=head.layers,
         norm=norm,
         norm_output=head.norm_output,
+    )
+
+
+def make_views(config: PretrainConfig) -> TwoViews:
+    """Return the augmentation that `config.augment` describes."""
+    augment = config.augment
+    view1, view2 = (ViewParameters(**asdict(view)) for view in (augment.view1, augment.view2))
+    return TwoViews(view1, view2, config.data.image_size, augment.mean, augment.std)
+
+
+def make_training(
+    config: PretrainConfig,
+    encoder: nn.Module,
+    images: ImageSet,
+    device: torch.device,
+    checkpoint: Mapping[str, Any] | None,
+) -> Training:
+    """Return a run around an encoder, at its beginning or where a checkpoint left it."""
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    learner = make_learner(config, encoder).to(device=device, memory_format=memory_format)
+    batches = Batches(
+        images,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=device,
+        resident=config.data.resident,
+        workers=config.data.workers,
+        rank=rank(),
+        world_size=world_size(),
+    )
+    steps_per_epoch = max(1, batches.steps_per_epoch // config.accumulate)
+    steps = config.epochs * steps_per_epoch
+    optimizer = optimizer_of(config.optimizer, learner, rate=0.0)
+    monitor = CollapseMonitor(config.monitor.threshold, config.monitor.patience)
+    first_step = 0
+    if checkpoint is not None:
+        first_step = int(checkpoint["step"])
+        learner.load_state_dict(checkpoint["learner"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        monitor.load_state_dict(checkpoint["monitor"])
+    return Training(
+        learner=learner,
+        optimizer=optimizer,
+        batches=batches.iterate(first_step * config.accumulate, steps * config.accumulate),
+        make_views=partial(make_views(config), rank=rank(), world_size=world_size()),
+        monitor=monitor,
+        learning_rate=partial(
+            learning_rate,
+            peak=effective_learning_rate(config.optimizer.lr, config.batch_size * config.accumulate),
+            steps=steps,
+            warmup_steps=round(config.optimizer.warmup_epochs * steps_per_epoch),
+            schedule=config.optimizer.schedule,
+        ),
+        autocast=partial(autocast, device, config.precision),
+        seed=config.seed,
+        first_step=first_step,
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        accumulate=config.accumulate,
+        log_every=config.monitor.log_every,
+        save_every=config.checkpoint_every * steps_per_epoch,
+    )
+
+
+def optimizer_of(optimizer: OptimizerConfig, learner: Learner, rate: float) -> torch.optim.Optimizer:
+    """Return the optimizer that a configuration describes, at a rate that the loop will replace."""
+    return make_optimizer(
+        learner,
+        optimizer.name,
+        lr=rate,
+        momentum=optimizer.momentum,
+        weight_decay=optimizer.weight_decay,
+        betas=optimizer.betas,
+        lars_eta=optimizer.lars_eta,
+        exclude_norm_and_bias=optimizer.exclude_norm_and_bias,
     )

@@ -15,7 +15,7 @@ def describe_environment(device: torch.device) -> dict[str, str]:
     return {
         "ssl_norm": ssl_norm.__version__,
         "commit": git_commit(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "python": platform.python_version(),
         "hardware": hardware(device),
         "command": " ".join(sys.argv),

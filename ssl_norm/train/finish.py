@@ -1,5 +1,6 @@
 """The end of a run: linear probe, summary.json, picture, table."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +45,24 @@ def linear_probe(
     """Return linear top-1 of the encoder and of its random initialisation, and chance; nothing without labels."""
     if splits.train is None or splits.test is None:
         return {}
-    from ssl_norm.evaluate.protocol import linear_top1, majority_frequency
+    from ssl_norm.evaluate.protocol import evaluate_encoder
 
-    random_init, _ = make_encoder(config)
-    settings = {
-        "image_size": config.data.image_size,
-        "mean": config.augment.mean,
-        "std": config.augment.std,
-        "device": device,
-        "seed": config.seed,
-    }
+    evaluate = partial(
+        evaluate_encoder,
+        train=splits.train,
+        test=splits.test,
+        image_size=config.data.image_size,
+        mean=config.augment.mean,
+        std=config.augment.std,
+        device=device,
+        seed=config.seed,
+        progress=True,
+    )
+    trained, random_init = evaluate(encoder), evaluate(make_encoder(config)[0])
     return {
-        "linear_top1": linear_top1(encoder, splits.train, splits.test, **settings),
-        "linear_top1_random_init": linear_top1(random_init, splits.train, splits.test, **settings),
-        "chance": majority_frequency(splits.test),
+        "linear_top1": trained.top1,
+        "linear_top1_random_init": random_init.top1,
+        "chance": trained.chance,
     }
 
 

@@ -1,0 +1,245 @@
+"""Images per second of BYOL on CIFAR-10 files: a bare loop, ssl_norm's own path, and lightly's example.
+
+    pip install -e ".[bench]" && python benchmarks/pretrain_throughput.py --root data/cifar10
+
+The same network, loss, optimizer and EMA in one process, in alternating rounds:
+
+    bare           tensors already in memory; no files, augmentation, monitors or logs
+    bare_nhwc      the same with channels_last
+    ssl_norm       the path of tools/pretrain.py: files, augmentation, monitors, metrics.csv, TensorBoard
+    lightly        lightly's BYOL example: its transform, a two-worker DataLoader on the same files
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from ssl_norm.cli import CONFIG_FOLDER, register_schemas
+from ssl_norm.config import PretrainConfig
+from ssl_norm.train.build import load_images, make_encoder, make_learner, make_training
+from ssl_norm.train.device import autocast, pick_device
+from ssl_norm.train.environment import describe_environment
+from ssl_norm.train.loop import train
+from ssl_norm.train.progress import ProgressLine
+from ssl_norm.train.recorder import Recorder
+
+NETWORKS = {
+    "resnet10t": ("encoder.name=resnet10t", "encoder.small_images=false", "batch_size=128"),
+    "resnet18": ("encoder.name=resnet18", "encoder.small_images=true", "batch_size=64"),
+}
+Steps = Callable[[int], None]
+
+
+def configuration(root: str, overrides: tuple[str, ...], device: str) -> PretrainConfig:
+    """Return what tools/pretrain.py would get for BYOL on a folder of CIFAR-10 files."""
+    register_schemas()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        composed = compose(
+            "pretrain",
+            ["data=folder", f"data.root='{root}'", "data.image_size=32", "augment=byol_small"]
+            + [f"device={device}", "optimizer.lr=0.05", "epochs=1000", *overrides],
+        )
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, PretrainConfig)
+    return config
+
+
+def parts(config: PretrainConfig, device: torch.device) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Return encoder, projector and predictor, and the target's encoder and projector, as plain modules."""
+    learner = make_learner(config, make_encoder(config)[0])
+    online = [learner.encoder, learner.projector, learner.predictor]
+    online = [module.to(device) for module in online]
+    return online, [copy.deepcopy(module).requires_grad_(False) for module in online[:2]]
+
+
+def plain_byol(
+    online: list[nn.Module],
+    target: list[nn.Module],
+    views: Iterator[tuple[Tensor, Tensor]],
+    config: PretrainConfig,
+    device: torch.device,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    follow: Callable[[list[nn.Module], list[nn.Module]], None],
+) -> Steps:
+    """Return a textbook BYOL loop over ready views."""
+    encoder, projector, predictor = online
+    parameters = [p for module in online for p in module.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=0.025, momentum=0.9, weight_decay=1e-4)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            view1, view2 = next(views)
+            with autocast(device, config.precision):
+                p1, p2 = (predictor(projector(encoder(view))) for view in (view1, view2))
+                with torch.no_grad():
+                    t1, t2 = (target[1](target[0](view)) for view in (view1, view2))
+                loss = loss_of(p1, t2) + loss_of(p2, t1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            follow(online[:2], target)
+
+    return steps
+
+
+def bare(config: PretrainConfig, device: torch.device, memory_format: torch.memory_format) -> Steps:
+    """Return the loop on tensors already in memory."""
+    online, target = parts(config, device)
+    for module in (*online, *target):
+        module.to(memory_format=memory_format)
+    size = config.data.image_size
+    views = [
+        torch.randn(config.batch_size, 3, size, size, device=device).to(memory_format=memory_format)
+        for _ in range(2)
+    ]
+
+    def endless() -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield views[0], views[1]
+
+    def loss_of(p: Tensor, t: Tensor) -> Tensor:
+        return 2 - 2 * nn.functional.cosine_similarity(p.float(), t.float()).mean()
+
+    @torch.no_grad()
+    def follow(sources: list[nn.Module], targets: list[nn.Module]) -> None:
+        moving = [p for module in targets for p in module.parameters()]
+        followed = [p for module in sources for p in module.parameters()]
+        torch._foreach_lerp_(moving, followed, 0.004)
+
+    return plain_byol(online, target, endless(), config, device, loss_of, follow)
+
+
+def lightly_example(config: PretrainConfig, device: torch.device, root: str) -> Steps:
+    """Return lightly's BYOL example on the same files and network."""
+    from lightly.loss import NegativeCosineSimilarity
+    from lightly.models.utils import update_momentum
+    from lightly.transforms.byol_transform import (
+        BYOLTransform,
+        BYOLView1Transform,
+        BYOLView2Transform,
+    )
+    from torchvision.datasets import ImageFolder
+
+    size = config.data.image_size
+    transform = BYOLTransform(
+        BYOLView1Transform(input_size=size, gaussian_blur=0.0),
+        BYOLView2Transform(input_size=size, gaussian_blur=0.0),
+    )
+    loader = torch.utils.data.DataLoader(
+        ImageFolder(str(Path(root) / "train"), transform),
+        batch_size=config.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=2,
+        persistent_workers=True,
+    )
+
+    def endless() -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            for (view1, view2), _ in loader:
+                yield view1.to(device), view2.to(device)
+
+    def follow(sources: list[nn.Module], targets: list[nn.Module]) -> None:
+        for source, moving in zip(sources, targets, strict=True):
+            update_momentum(source, moving, m=0.996)
+
+    online, target = parts(config, device)
+    return plain_byol(online, target, endless(), config, device, NegativeCosineSimilarity(), follow)
+
+
+def ssl_norm_path(config: PretrainConfig, device: torch.device, folder: Path) -> Steps:
+    """Return tools/pretrain.py's own loop, with its files, augmentation, monitors and records."""
+    splits = load_images(config)
+    run = make_training(config, make_encoder(config)[0], splits.pretrain, device, None)
+    line = ProgressLine(0, run.steps, visible=False)
+    recorder = Recorder(folder, 0, line, config.monitor.on_collapse)
+    done = 0
+
+    def steps(count: int) -> None:
+        nonlocal done
+        part = replace(run, first_step=done, steps=done + count, save_every=run.steps)
+        train(part, recorder.row, lambda step: None)
+        done += count
+
+    return steps
+
+
+def measure(
+    contestants: dict[str, Steps], rounds: int, steps: int, images: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Return images per second of every round, contestants alternating; one round before is not counted."""
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    for index in range(rounds + 1):
+        for name, run in contestants.items():
+            started = time.perf_counter()
+            run(steps)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if index:
+                rates[name].append(steps * images / (time.perf_counter() - started))
+    return rates
+
+
+def main() -> None:
+    """Measure each network and print a table; write JSON with --output."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", required=True, help="CIFAR-10 as files: train/<class>/*.jpg, test/...")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=8, help="steps per round")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch-size", type=int, help="instead of each network's own")
+    parser.add_argument("--without-lightly", action="store_true")
+    parser.add_argument("--output", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    results: dict[str, object] = {"environment": describe_environment(device)}
+    for network in options.networks:
+        overrides = NETWORKS[network]
+        if options.batch_size:
+            overrides = (*overrides[:2], f"batch_size={options.batch_size}")
+        config = configuration(options.root, overrides, options.device)
+        with tempfile.TemporaryDirectory() as folder:
+            contestants = {
+                "bare": bare(config, device, torch.contiguous_format),
+                "bare_nhwc": bare(config, device, torch.channels_last),
+                "ssl_norm": ssl_norm_path(config, device, Path(folder)),
+            }
+            if not options.without_lightly:
+                contestants["lightly"] = lightly_example(config, device, options.root)
+            rates = measure(contestants, options.rounds, options.steps, config.batch_size, device)
+        ours = rates["ssl_norm"]
+        figures = {
+            name: {
+                "median": round(statistics.median(rate), 1),
+                "min": round(min(rate), 1),
+                "max": round(max(rate), 1),
+                "ssl_norm_over_this": round(
+                    statistics.median(a / b for a, b in zip(ours, rate, strict=True)), 3
+                ),
+            }
+            for name, rate in rates.items()
+        }
+        results[network] = {"batch_size": config.batch_size, "rounds": options.rounds, **figures}
+        print(f"{network}, batch {config.batch_size}, images/s (median, min, max), ssl_norm / this")
+        for name, row in figures.items():
+            print(f"  {name:10} {row['median']:9.1f} {row['min']:9.1f} {row['max']:9.1f} {row['ssl_norm_over_this']:8.3f}")
+    if options.output:
+        options.output.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
