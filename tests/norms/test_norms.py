@@ -1,0 +1,106 @@
+"""Each norm against its float64 loop reference, and identities between them."""
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.norms.batch_norm import BatchNorm
+from ssl_norm.norms.group_norm import GroupNorm, LayerNorm
+from ssl_norm.norms.representative_batch_norm import RepresentativeBatchNorm
+from tests.norms.test_contract import CHANNELS, SHAPES, build, data
+from tests.reference import norms as reference
+
+LOOPS = {
+    "bn": reference.batch_norm,
+    "ln": lambda x, **affine: reference.group_norm(x, groups=1, **affine),
+    "gn": lambda x, **affine: reference.group_norm(x, groups=3, **affine),
+    "rbn": reference.representative_batch_norm,
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_equals_loops(name, shape):
+    layer, x = build(name), data(*shape)
+    numbers = {key: value.detach().numpy() for key, value in layer.named_parameters()}
+    expected = LOOPS[name](x.reshape(5, CHANNELS, -1).numpy(), **numbers).reshape(shape)
+    torch.testing.assert_close(layer(x), torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_batch_norm_is_torchs(shape):
+    torchs = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+    theirs = torchs[len(shape)](CHANNELS, eps=1e-3, momentum=0.3).double()
+    ours = BatchNorm(CHANNELS, eps=1e-3, update_rate=0.3).double()
+    ours.load_state_dict(theirs.state_dict())
+    for seed in range(3):
+        assert torch.equal(ours(data(*shape, seed=seed)), theirs(data(*shape, seed=seed)))
+    assert torch.equal(ours.eval()(data(*shape)), theirs.eval()(data(*shape)))
+
+
+def test_group_norm_limits():
+    x = data(5, CHANNELS, 3, 2)
+    layer_norm, instance_norm = LayerNorm(CHANNELS).double(), nn.InstanceNorm2d(CHANNELS).double()
+    torch.testing.assert_close(GroupNorm(CHANNELS, groups=1).double()(x), layer_norm(x))
+    torch.testing.assert_close(GroupNorm(CHANNELS, groups=CHANNELS).double()(x), instance_norm(x))
+
+
+def test_layer_norm_of_vectors_is_torchs():
+    x = data(5, CHANNELS)
+    torch.testing.assert_close(LayerNorm(CHANNELS).double()(x), nn.LayerNorm(CHANNELS).double()(x))
+
+
+@pytest.mark.parametrize("groups", [32, 4, 0, -2, 12, 2.0, "3"])
+def test_groups_that_do_not_divide(groups):
+    with pytest.raises(
+        ValueError, match=rf"groups must divide num_features=6, got groups={groups}"
+    ):
+        GroupNorm(6, groups=groups)
+
+
+def test_nearest_divisors_are_named():
+    with pytest.raises(ValueError, match=r"got groups=32; the nearest divisors are 25 and 50$"):
+        GroupNorm(50, groups=32)
+
+
+def test_groups_of_one_value():
+    with pytest.raises(ValueError, match=r"6 groups of an input of shape \(5, 6\) hold one value"):
+        GroupNorm(6, groups=6)(torch.randn(5, 6))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_rbn_starts_as_batch_norm_times_sigmoid_of_one(shape):
+    x = data(*shape)
+    expected = BatchNorm(CHANNELS).double()(x) * torch.sigmoid(torch.tensor(1.0).double())
+    torch.testing.assert_close(RepresentativeBatchNorm(CHANNELS).double()(x), expected)
+
+
+def test_rbn_centring_cancels_on_vectors():
+    plain, centred = (RepresentativeBatchNorm(CHANNELS, eps=1e-12).double() for _ in range(2))
+    nn.init.constant_(centred.center_weight, 0.8)
+    torch.testing.assert_close(centred(data(5, CHANNELS)), plain(data(5, CHANNELS)))
+    images = data(5, CHANNELS, 3, 2)
+    assert not torch.allclose(centred(images), plain(images))
+
+
+def test_rbn_loads_a_batch_norm():
+    batch_norm, rbn = nn.BatchNorm2d(CHANNELS), RepresentativeBatchNorm(CHANNELS)
+    batch_norm(data(5, CHANNELS, 3, 2, dtype=torch.float32))
+    found = rbn.load_state_dict(batch_norm.state_dict(), strict=False)
+    assert found.unexpected_keys == []
+    assert found.missing_keys == ["center_weight", "scale_weight", "scale_bias"]
+    assert torch.equal(rbn.running_var, batch_norm.running_var)
+
+
+def test_rbn_shows_its_options():
+    shown = "RepresentativeBatchNorm(6, eps=1e-05, update_rate=0.1, affine=False)"
+    assert repr(RepresentativeBatchNorm(6, affine=False)) == shown
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_large_means_and_constant_channels(name):
+    x = data(64, CHANNELS, 4, 4) + 2000.0
+    x[:, 0] = 5.0
+    y = build(name, torch.float32)(x.float())
+    expected = build(name)(x.float().double())
+    torch.testing.assert_close(y.double(), expected, rtol=1e-2, atol=1e-2)

@@ -1,0 +1,104 @@
+"""Norms as loops over float64 arrays, written from their equations."""
+
+from itertools import product
+from math import exp, sqrt
+
+import numpy as np
+
+
+def _mean_and_variance(values):
+    mean = sum(values) / len(values)
+    return mean, sum((value - mean) ** 2 for value in values) / len(values)
+
+
+def channel_statistics(x):
+    """Mean and biased variance of each channel of (N, C, S)."""
+    statistics = [
+        _mean_and_variance([v for n in range(len(x)) for v in x[n, c]]) for c in range(x.shape[1])
+    ]
+    return np.array(statistics).T
+
+
+def normalize_channels(x, mean, variance, eps):
+    y = np.empty_like(x)
+    for n, c, s in product(*map(range, x.shape)):
+        y[n, c, s] = (x[n, c, s] - mean[c]) / sqrt(variance[c] + eps)
+    return y
+
+
+def affine(x, weight, bias):
+    y = np.empty_like(x)
+    for n, c, s in product(*map(range, x.shape)):
+        y[n, c, s] = weight[c] * x[n, c, s] + bias[c]
+    return y
+
+
+def batch_norm(x, weight, bias, eps=1e-5):
+    """arXiv 1502.03167, algorithm 1, on (N, C, S)."""
+    return affine(normalize_channels(x, *channel_statistics(x), eps), weight, bias)
+
+
+def group_norm(x, weight, bias, groups, eps=1e-5):
+    """arXiv 1803.08494, equations 1, 2, 6 and 7, on (N, C, S)."""
+    y = np.empty_like(x)
+    size = x.shape[1] // groups
+    for n, c, s in product(*map(range, x.shape)):
+        start = c // size * size
+        group = [v for member in range(start, start + size) for v in x[n, member]]
+        mean, variance = _mean_and_variance(group)
+        y[n, c, s] = (x[n, c, s] - mean) / sqrt(variance + eps)
+    return affine(y, weight, bias)
+
+
+def instance_means(x):
+    return np.array([[sum(x[n, c]) / x.shape[2] for c in range(x.shape[1])] for n in range(len(x))])
+
+
+def centring_calibration(x, center_weight):
+    """X_cm = X + w_m * K_m of representative batch norm, on (N, C, S)."""
+    means = instance_means(x)
+    y = np.empty_like(x)
+    for n, c, s in product(*map(range, x.shape)):
+        y[n, c, s] = x[n, c, s] + center_weight[c] * means[n, c]
+    return y
+
+
+def scaling_calibration(x, scale_weight, scale_bias):
+    """X_cs = X_s * sigmoid(w_v * K_s + w_b) of representative batch norm, on (N, C, S)."""
+    means = instance_means(x)
+    y = np.empty_like(x)
+    for n, c, s in product(*map(range, x.shape)):
+        y[n, c, s] = x[n, c, s] / (1 + exp(-(scale_weight[c] * means[n, c] + scale_bias[c])))
+    return y
+
+
+def representative_batch_norm(
+    x, center_weight, scale_weight, scale_bias, weight, bias, statistics=None, eps=1e-5
+):
+    """Gao et al., CVPR 2021, on (N, C, S); statistics: (mean, variance), or the batch's."""
+    centred = centring_calibration(x, center_weight)
+    mean, variance = channel_statistics(centred) if statistics is None else statistics
+    standard = normalize_channels(centred, mean, variance, eps)
+    return affine(scaling_calibration(standard, scale_weight, scale_bias), weight, bias)
+
+
+def running_statistics(batches, update_rate):
+    """Moving averages of mean and unbiased variance over batches (N, C, S), from 0 and 1."""
+    running_mean, running_variance = np.zeros(batches[0].shape[1]), np.ones(batches[0].shape[1])
+    for x in batches:
+        count = x.shape[0] * x.shape[2]
+        mean, variance = channel_statistics(x)
+        running_mean = (1 - update_rate) * running_mean + update_rate * mean
+        unbiased = variance * count / (count - 1)
+        running_variance = (1 - update_rate) * running_variance + update_rate * unbiased
+    return running_mean, running_variance
+
+
+def standardized_weight(weight, eps=1e-6):
+    """arXiv 1903.10520: each output channel of (C_out, *fan_in) to mean 0, variance 1."""
+    y = np.empty_like(weight)
+    for o in range(len(weight)):
+        mean, variance = _mean_and_variance(list(weight[o].ravel()))
+        for index in product(*map(range, weight.shape[1:])):
+            y[(o, *index)] = (weight[(o, *index)] - mean) / sqrt(variance + eps)
+    return y
