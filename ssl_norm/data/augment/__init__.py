@@ -1,0 +1,28 @@
+"""Augmentation of whole batches on their device; importing this needs no torch, using it does."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation, check_view
+
+if TYPE_CHECKING:
+    from ssl_norm.data.augment.grid import view_grid
+    from ssl_norm.data.augment.two_views import TwoViews
+    from ssl_norm.data.augment.view import View
+
+__all__ = [
+    "TwoViews",
+    "View",
+    "ViewParameters",
+    "check_normalisation",
+    "check_view",
+    "view_grid",
+]
+
+_NEEDS_TORCH = {"TwoViews": "two_views", "View": "view", "view_grid": "grid"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)

@@ -1,0 +1,84 @@
+"""Gaussian blur, every image with its own width."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Generator, Tensor
+
+from ssl_norm.data.augment.chance import sample_events, sample_uniform
+from ssl_norm.data.augment.separable import apply_separable
+from ssl_norm.data.augment.stage import Drawn, Share
+
+
+def blur_kernel_size(size: int) -> int:
+    """Return the kernel size for views of a side: a tenth of it, odd, at least 3.
+
+    Source: Chen et al., arXiv 2002.05709, appendix A.
+    """
+    return max(3, size // 10 // 2 * 2 + 1)
+
+
+def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int) -> Tensor:
+    """Return blurred images, borders reflected, as torchvision and kornia do.
+
+    The kernel is exp(-d^2 / (2 sigma^2)) for whole distances |d| <= kernel_size // 2, divided by
+    its sum, along rows and along columns.
+
+    Args:
+        images: (N, C, S, S), contiguous.
+        sigmas: (N,) standard deviations in pixels, above 0.
+        kernel_size: odd, at most 2 S - 1.
+
+    Returns:
+        (N, C, S, S).
+    """
+    size = images.shape[-1]
+    radius = kernel_size // 2
+    distances = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernels = torch.softmax(-0.5 * (distances / sigmas[:, None]).square(), 1)
+    places = reflected_places(size, kernel_size, images.device, images.dtype)
+    matrices = (kernels @ places).view(-1, size, size)
+    return apply_separable(images, matrices, matrices)
+
+
+@lru_cache(maxsize=16)
+def reflected_places(
+    size: int, kernel_size: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Return (kernel_size, size * size), 1 where an entry of the kernel meets a pixel."""
+    radius = kernel_size // 2
+    sources = torch.arange(-radius, radius + 1)[:, None] + torch.arange(size)
+    sources = (size - 1) - (sources.abs() - (size - 1)).abs()
+    return torch.nn.functional.one_hot(sources, size).flatten(1).to(device=device, dtype=dtype)
+
+
+class GaussianBlur:
+    """Stage of :func:`gaussian_blur`; only the chosen images are touched.
+
+    Args:
+        size: side of the view in pixels.
+        probability: that an image is blurred.
+        sigma: range of the standard deviation in pixels.
+    """
+
+    def __init__(self, size: int, probability: float, sigma: Sequence[float]) -> None:
+        self.kernel_size = blur_kernel_size(size)
+        self.probability = probability
+        self.sigma = sigma
+
+    def draw(self, share: Share, generator: Generator) -> Drawn:
+        """Return which images to blur and how far."""
+        chosen = sample_events(share.total, self.probability, generator)[share.rows]
+        sigmas = sample_uniform(share.total, self.sigma[0], self.sigma[1], generator)[share.rows]
+        return {"rows": chosen.nonzero()[:, 0], "sigmas": sigmas[chosen]}
+
+    def apply(self, images: Tensor, drawn: Drawn) -> Tensor:
+        """Return the images, some blurred."""
+        rows, sigmas = drawn["rows"], drawn["sigmas"]
+        if len(rows) == len(images):
+            return gaussian_blur(images, sigmas, self.kernel_size)
+        if len(rows):
+            blurred = gaussian_blur(images.index_select(0, rows), sigmas, self.kernel_size)
+            images.index_copy_(0, rows, blurred)
+        return images

@@ -1,0 +1,37 @@
+"""Solarization: bright pixels inverted."""
+
+from torch import Generator, Tensor
+
+from ssl_norm.data.augment.chance import sample_events
+from ssl_norm.data.augment.stage import Drawn, Share
+
+
+def solarize(images: Tensor, threshold: float) -> Tensor:
+    """Return 1 - x where x >= threshold, and x elsewhere, for values in [0, 1]."""
+    # |x - 1| or |x - 0|: on a CPU half the time of torch.where
+    return (images - (images >= threshold).to(images.dtype)).abs_()
+
+
+class Solarize:
+    """Stage of :func:`solarize`; only the chosen images are touched.
+
+    Args:
+        probability: that an image is solarized.
+        threshold: in [0, 1].
+    """
+
+    def __init__(self, probability: float, threshold: float) -> None:
+        self.probability = probability
+        self.threshold = threshold
+
+    def draw(self, share: Share, generator: Generator) -> Drawn:
+        """Return which images to solarize."""
+        chosen = sample_events(share.total, self.probability, generator)[share.rows]
+        return {"rows": chosen.nonzero()[:, 0]}
+
+    def apply(self, images: Tensor, drawn: Drawn) -> Tensor:
+        """Return the images, some solarized."""
+        rows = drawn["rows"]
+        if len(rows):
+            images.index_copy_(0, rows, solarize(images.index_select(0, rows), self.threshold))
+        return images
