@@ -15,7 +15,7 @@ def directions(embeddings: Tensor, name: str = "embeddings") -> Tensor:
         name: what the error calls them.
 
     Returns:
-        (N, D); a row of zeros stays zero.
+        (N, D) of length 1, however short a row was; a row of zeros stays zero.
 
     Raises:
         ValueError: any other shape.
@@ -23,4 +23,4 @@ def directions(embeddings: Tensor, name: str = "embeddings") -> Tensor:
     if embeddings.ndim != 2 or embeddings.shape[0] < 2:
         raise ValueError(f"{name} must have shape (N >= 2, D), got {tuple(embeddings.shape)}")
     wide = torch.float32 if embeddings.device.type == "mps" else torch.float64
-    return F.normalize(embeddings.to(wide), dim=1)
+    return F.normalize(embeddings.to(wide), dim=1, eps=torch.finfo(wide).tiny)
