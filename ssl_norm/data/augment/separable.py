@@ -17,4 +17,4 @@ def apply_separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """
     n, channels, height, width = images.shape
     narrowed = torch.bmm(images.reshape(n, channels * height, width), columns.transpose(1, 2))
-    return torch.matmul(rows[:, None], narrowed.view(n, channels, height, -1))
+    return torch.matmul(rows[:, None], narrowed.view(n, channels, height, columns.shape[1]))

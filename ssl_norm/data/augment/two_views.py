@@ -84,9 +84,9 @@ class TwoViews:
             raise ValueError(f"images must be (N, 3, H, W) of torch.uint8, got {found}")
         n, _, height, width = images.shape
         share = Share(n * world_size, slice(rank * n, (rank + 1) * n), height, width)
-        first, second = (view.draw(share, generator) for view in self.views)
-        drawn = to_device([*first, *second], images.device)
         with torch.autocast(images.device.type, enabled=False):
+            first, second = (view.draw(share, generator) for view in self.views)
+            drawn = to_device([*first, *second], images.device)
             pixels = unit_pixels(images)
             return (
                 self.views[0].apply(pixels, drawn[: len(first)], self.dtype),

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from kornia.filters import gaussian_blur2d
+from torch import Generator
+from torchvision.transforms.v2 import functional as F
+
+from ssl_norm.data.augment.blur import GaussianBlur, blur_kernel_size, gaussian_blur
+from ssl_norm.data.augment.stage import Share
+
+
+@pytest.mark.parametrize(("size", "kernel"), [(8, 3), (32, 3), (64, 7), (96, 9), (224, 23)])
+def test_kernel_size_is_odd_and_a_tenth(size, kernel):
+    assert blur_kernel_size(size) == kernel
+
+
+@pytest.mark.parametrize(("size", "kernel"), [(8, 3), (16, 9), (5, 9), (40, 23)])
+def test_equals_kornia_and_torchvision(size, kernel):
+    generator = Generator().manual_seed(0)
+    images = torch.rand(6, 3, size, size, generator=generator)
+    sigmas = torch.rand(6, generator=generator) * 1.9 + 0.1
+    found = gaussian_blur(images, sigmas, kernel)
+    expected = gaussian_blur2d(images, (kernel, kernel), sigmas[:, None].expand(6, 2))
+    torch.testing.assert_close(found, expected, atol=5e-6, rtol=0)
+    for image, sigma, blurred in zip(images, sigmas.tolist(), found, strict=True):
+        expected = F.gaussian_blur(image, [kernel, kernel], [sigma, sigma])
+        torch.testing.assert_close(blurred, expected, atol=5e-6, rtol=0)
+
+
+def test_constant_stays_and_a_narrow_kernel_does_nothing():
+    flat = torch.full((2, 3, 12, 12), 0.7)
+    torch.testing.assert_close(gaussian_blur(flat, torch.tensor([0.1, 2.0]), 5), flat)
+    images = torch.rand(1, 3, 12, 12)
+    torch.testing.assert_close(gaussian_blur(images, torch.tensor([1e-3]), 5), images)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
+def test_only_the_chosen_are_touched(probability):
+    stage = GaussianBlur(16, probability, (0.5, 2.0))
+    images = torch.rand(40, 3, 16, 16)
+    drawn = stage.draw(Share(40, slice(0, 40), 16, 16), Generator().manual_seed(0))
+    found = stage.apply(images.clone(), drawn)
+    changed = (found != images).flatten(1).any(1).nonzero()[:, 0]
+    assert torch.equal(changed, drawn["rows"])
+    assert {0.0: 0, 0.5: 20, 1.0: 40}[probability] == pytest.approx(len(changed), abs=9)
+    rows = drawn["rows"]
+    torch.testing.assert_close(
+        found[rows], gaussian_blur(images[rows], drawn["sigmas"], stage.kernel_size)
+    )

@@ -1,0 +1,111 @@
+import kornia.enhance
+import pytest
+import torch
+from torch import Generator
+from torchvision.transforms.v2 import functional as F
+
+from ssl_norm.data.augment.colour import ExactColour, FusedColour, apply_colour_map
+from ssl_norm.data.augment.colour_steps import ColourFactors, colour_steps, compose
+from ssl_norm.data.augment.parameters import ViewParameters
+from ssl_norm.data.augment.stage import Share
+
+BYOL = ViewParameters(jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+SIMCLR = ViewParameters(jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, grey=0.2)
+TORCHVISION = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+KORNIA = (
+    kornia.enhance.adjust_brightness_accumulative,
+    kornia.enhance.adjust_contrast_with_mean_subtraction,
+    kornia.enhance.adjust_saturation_with_gray_subtraction,
+)
+
+
+def smooth_images(n, size=16, seed=0):
+    """Random images with the spectrum of photographs rather than of noise."""
+    generator = Generator().manual_seed(seed)
+    coarse = torch.rand(n, 3, 4, 4, generator=generator)
+    fine = torch.rand(n, 3, size, size, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
+    return 0.85 * smooth + 0.15 * fine
+
+
+def one_operation(column, factor, n):
+    values = torch.tensor([[1.0, 1.0, 1.0, 0.0]]).repeat(n, 1)
+    values[:, column] = factor
+    order = torch.arange(4).expand(n, 4)
+    return ColourFactors(values, order, torch.zeros(n))
+
+
+def draw(stage, n, seed=0):
+    return stage.draw(Share(n, slice(0, n), 16, 16), Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, 1.0, 1.7])
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_each_operation_equals_torchvision_and_kornia(column, factor):
+    images = torch.rand(5, 3, 12, 12, generator=Generator().manual_seed(3))
+    found = apply_colour_map(images, compose(colour_steps(one_operation(column, factor, 5))))
+    for image, changed in zip(images, found, strict=True):
+        expected = TORCHVISION[column](image, factor)
+        torch.testing.assert_close(changed, expected, atol=2e-4, rtol=0)  # luminance of .2989
+    expected = KORNIA[column](images, torch.full((5,), factor))
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
+
+
+def test_grey_equals_torchvision_and_kornia():
+    images = torch.rand(3, 3, 8, 8)
+    factors = one_operation(0, 1.0, 3)._replace(grey=torch.tensor([1.0, 0.0, 1.0]))
+    found = apply_colour_map(images, compose(colour_steps(factors)))
+    expected = kornia.color.rgb_to_grayscale(images).expand_as(images)
+    torch.testing.assert_close(found[::2], expected[::2], atol=2e-6, rtol=0)
+    torch.testing.assert_close(found[1], images[1], atol=2e-6, rtol=0)
+    pillow = F.rgb_to_grayscale(images, num_output_channels=3)
+    torch.testing.assert_close(found[::2], pillow[::2], atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("view", [BYOL, SIMCLR])
+def test_exact_chain_equals_torchvision_per_image(view):
+    images = torch.rand(24, 3, 16, 16, generator=Generator().manual_seed(4))
+    stage = ExactColour(view)
+    found = stage.apply(images.clone(), draw(stage, 24))
+    factors = factors_of(view, 24)
+    for n, image in enumerate(images):
+        for column in factors.order[n].tolist():
+            image = TORCHVISION[column](image, factors.values[n, column].item())
+        if factors.grey[n]:
+            image = F.rgb_to_grayscale(image, num_output_channels=3)
+        torch.testing.assert_close(found[n], image, atol=1e-3, rtol=0)
+
+
+def factors_of(view, n):
+    from ssl_norm.data.augment.colour import draw_factors
+
+    return draw_factors(view, Share(n, slice(0, n), 16, 16), Generator().manual_seed(0))
+
+
+def test_fused_equals_exact_where_nothing_is_clamped_and_hue_rests():
+    view = ViewParameters(jitter=1.0, brightness=0.2, contrast=0.2, saturation=0.2, grey=0.3)
+    images = 0.35 + 0.3 * torch.rand(32, 3, 16, 16, generator=Generator().manual_seed(5))
+    fused, exact = FusedColour(view), ExactColour(view)
+    found = fused.apply(images, draw(fused, 32))
+    torch.testing.assert_close(found, exact.apply(images, draw(exact, 32)), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("view", "limit"), [(BYOL, 0.03), (SIMCLR, 0.05)])
+def test_fused_chain_is_near_the_exact_one(view, limit):
+    images = smooth_images(256)
+    fused, exact = FusedColour(view), ExactColour(view)
+    expected = exact.apply(images.clone(), draw(exact, 256))
+    difference = (fused.apply(images, draw(fused, 256)) - expected).abs().mean()
+    assert difference < limit
+    assert difference < 0.25 * (expected - images).abs().mean()
+
+
+@pytest.mark.parametrize("stage_class", [FusedColour, ExactColour])
+def test_input_is_kept_and_output_in_range(stage_class):
+    images = torch.rand(16, 3, 8, 8)
+    kept = images.clone()
+    stage = stage_class(SIMCLR)
+    found = stage.apply(images, draw(stage, 16))
+    assert torch.equal(images, kept)
+    assert found.min() >= 0
+    assert found.max() <= 1

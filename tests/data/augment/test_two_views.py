@@ -1,0 +1,156 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Generator
+
+from ssl_norm.data.augment import TwoViews, ViewParameters
+from ssl_norm.errors import UserError
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FULL = ViewParameters(
+    crop_area=(0.08, 1.0),
+    crop_ratio=(3 / 4, 4 / 3),
+    flip=0.5,
+    jitter=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.2,
+    hue=0.1,
+    grey=0.2,
+    blur=0.5,
+    solarize=0.2,
+)
+PLAIN = ViewParameters()
+
+
+def make(view1=FULL, view2=FULL, size=16, **options):
+    return TwoViews(view1, view2, size, MEAN, STD, **options)
+
+
+def seeded(seed=0):
+    return Generator().manual_seed(seed)
+
+
+def batch(n=12, height=20, width=20):
+    pixels = torch.randint(0, 256, (n, 3, height, width), generator=seeded(7), dtype=torch.uint8)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("exact_colour", [False, True])
+def test_views_are_a_function_of_the_generator(exact_colour):
+    views, images = make(exact_colour=exact_colour), batch()
+    state = torch.get_rng_state()
+    first, second = views(images, seeded()), views(images, seeded())
+    other = views(images, seeded(1))
+    for index in range(2):
+        assert torch.equal(first[index], second[index])
+        assert not torch.equal(first[index], other[index])
+    assert not torch.equal(*first)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(images, batch())
+
+
+@pytest.mark.parametrize("exact_colour", [False, True])
+@pytest.mark.parametrize("size", [16, 24])
+def test_ranks_see_what_one_process_sees(exact_colour, size):
+    extra = ({"name": "RandomRotation", "degrees": 20},)
+    views = make(replace(FULL, extra=extra), size=size, exact_colour=exact_colour)
+    images = batch(12)
+    whole = views(images, seeded())
+    for rank in range(3):
+        rows = slice(4 * rank, 4 * rank + 4)
+        part = views(images[rows], seeded(), rank, 3)
+        for found, expected in zip(part, whole, strict=True):
+            torch.testing.assert_close(found, expected[rows], atol=2e-5, rtol=0)
+
+
+def test_every_rank_leaves_the_generator_in_the_same_state():
+    views, images = make(), batch(4)
+    first, second = seeded(), seeded()
+    views(images, first, 0, 2)
+    views(images, second, 1, 2)
+    assert torch.equal(first.get_state(), second.get_state())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layout_and_dtype(dtype):
+    for view in make(dtype=dtype)(batch(), seeded()):
+        assert view.shape == (12, 3, 16, 16)
+        assert view.dtype == dtype
+        assert view.is_contiguous(memory_format=torch.channels_last)
+        assert not view.requires_grad
+
+
+@pytest.mark.parametrize("name", ["crop_area", "flip", "jitter", "blur", "solarize", "grey"])
+def test_every_image_has_its_own_parameters(name):
+    strengths = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
+    view = ViewParameters(**{name: getattr(FULL, name)}, **strengths)
+    images = batch(1).repeat(32, 1, 1, 1)
+    view1, view2 = make(view, view, size=20)(images, seeded())
+    for found in (view1, view2):
+        assert len(found.flatten(1).unique(dim=0)) > 1
+    assert not torch.equal(view1, view2)
+
+
+def test_plain_view_is_the_normalised_image():
+    images = batch()
+    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    expected = (images / 255 - mean) / std
+    view1, view2 = make(PLAIN, PLAIN, size=20)(images, seeded())
+    torch.testing.assert_close(view1, expected, atol=1e-4, rtol=0)
+    assert torch.equal(view1, view2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (9, 30), (40, 25)])
+def test_any_size_of_image(height, width):
+    for view in make()(batch(3, height, width), seeded()):
+        assert view.shape == (3, 3, 16, 16)
+        assert view.isfinite().all()
+
+
+def test_one_image():
+    assert make()(batch(1), seeded())[0].shape == (1, 3, 16, 16)
+
+
+def test_autocast_changes_nothing():
+    views, images = make(), batch()
+    expected = views(images, seeded())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = views(images, seeded())
+    assert torch.equal(found[0], expected[0])
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            torch.zeros(2, 3, 8, 8),
+            r"\(N, 3, H, W\) of torch.uint8, got \(2, 3, 8, 8\) torch.float32",
+        ),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), r"got \(2, 1, 8, 8\) torch.uint8"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), r"got \(3, 8, 8\)"),
+    ],
+)
+def test_wrong_images(images, message):
+    with pytest.raises(ValueError, match=message):
+        make()(images, seeded())
+
+
+def test_messages_name_the_key():
+    with pytest.raises(UserError, match=r"augment\.view2\.extra\[0\]: unknown kornia operation"):
+        make(view2=replace(FULL, extra=("RandomRotaton",)))
+    with pytest.raises(UserError, match=r"augment\.std"):
+        TwoViews(FULL, FULL, 16, MEAN, (0.0, 1.0, 1.0))
+
+
+def test_grid_shows_what_the_learner_sees():
+    images = batch(5, 16, 16)
+    views = make(PLAIN, PLAIN)
+    picture = views.grid(*views(images, seeded()), rows=8, columns=2)
+    assert picture.dtype == torch.uint8
+    assert picture.shape == (3, 2 + 3 * 18, 2 + 2 * 34)
+    assert torch.equal(picture[:, 2:18, 2:18], images[0])
+    assert torch.equal(picture[:, 2:18, 18:34], images[0])
+    assert torch.equal(picture[:, 20:36, 36:52], images[3])
+    assert (picture[:, 38:, 36:] == 255).all()
