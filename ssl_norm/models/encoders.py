@@ -44,10 +44,14 @@ def build_encoder(
     """
     found = find_encoder(name)
     encoder = _BUILDERS[found.library](found, image_size)
-    if found.library != "tiny":  # made for small images as it is
-        _fit_stem(encoder, name, small_images, image_size)
+    shrunk = found.library != "tiny" and _fit_stem(encoder, name, small_images, image_size)
+    try:
+        width = _output_width(encoder, image_size)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        hint = "; encoder.small_images=false keeps its own stem" if shrunk else ""
+        raise UserError(_cannot_build(name, image_size, error) + hint) from error
     # timm's own num_features is not the width of the output for all of its models.
-    cast(Any, encoder).num_features = _output_width(encoder, name, image_size)
+    cast(Any, encoder).num_features = width
     if pretrained_path is not None:
         load_encoder_weights(encoder, pretrained_path)
     return encoder
@@ -136,40 +140,33 @@ def remove_classifier(model: nn.Module) -> None:
             setattr(parent, name, nn.Identity())
 
 
-def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_size: int) -> None:
+def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_size: int) -> bool:
+    """Return whether the stem was shrunk."""
     strided = has_strided_stem(encoder)
     if small_images is None:
         small_images = strided and image_size <= SMALL_IMAGE_SIDE
-    if not small_images:
-        return
-    if not strided:
+    if small_images and not strided:
         raise UserError(
             f"encoder.small_images=true: '{name}' does not begin with a strided convolution that "
             "could keep the resolution of small images; set encoder.small_images=false"
         )
-    shrink_stem(encoder)
-    try:
-        _output_width(encoder, name, image_size)
-    except UserError as error:
-        raise UserError(f"{error}; set encoder.small_images=false to keep its own stem") from error
+    if small_images:
+        shrink_stem(encoder)
+    return small_images
 
 
-def _output_width(encoder: nn.Module, name: str, image_size: int) -> int:
+def _output_width(encoder: nn.Module, image_size: int) -> int:
     """Return the width of the features, found by passing one black image in evaluation mode."""
     was_training = encoder.training
     encoder.eval()
     try:
         with torch.no_grad():
             features = encoder(torch.zeros(1, 3, image_size, image_size))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(_cannot_build(name, image_size, error)) from error
     finally:
         encoder.train(was_training)
     if not isinstance(features, torch.Tensor) or features.dim() != 2:
-        shape = (
-            tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
-        )
-        raise UserError(f"encoder '{name}' gives {shape}, not features of shape (N, num_features)")
+        shape = getattr(features, "shape", type(features).__name__)
+        raise ValueError(f"its output is {shape}, not features of shape (N, num_features)")
     return features.shape[1]
 
 

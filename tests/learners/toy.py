@@ -1,0 +1,37 @@
+"""Small learners in float64 for the tests of this folder."""
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.learners import METHODS
+from ssl_norm.learners.learner import Learner
+from ssl_norm.models.heads import mlp_head
+
+WIDTH, SIZE = 4, 6
+
+
+def encoder(norm: nn.Module | None = None) -> nn.Module:
+    layers = [nn.Conv2d(3, 8, 3, 2, 1), norm or nn.GroupNorm(2, 8), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def head(in_features: int, norm: str = "ln") -> nn.Module:
+    return mlp_head(in_features, hidden_dim=12, output_dim=WIDTH, layers=2, norm=norm)
+
+
+def make(name: str, norm: str = "ln", **options) -> Learner:
+    torch.manual_seed(0)
+    heads = [head(8, norm)]
+    if METHODS[name].predictor:
+        heads.append(head(WIDTH, norm))
+    if METHODS[name].queue:
+        options = {"embedding_dim": WIDTH, "queue_size": 24, **options}
+    norm_layer = nn.BatchNorm2d(8) if norm == "bn" else None
+    return METHODS[name].load()(encoder(norm_layer), *heads, **options).double()
+
+
+def views(seed: int = 0, N: int = 4) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (N, 3, SIZE, SIZE)
+    first, second = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    return first, second

@@ -1,0 +1,91 @@
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.errors import UserError
+from ssl_norm.models.encoders import build_encoder
+
+# A family each: where the classifier sits and how the network begins differ.
+ENCODERS = [
+    ("tiny16", 64),
+    ("resnet18", 512),
+    ("resnet10t", 512),
+    ("resnetblur18", 512),
+    ("mobilenetv3_small_050", 1024),
+    ("convnext_atto", 320),
+    ("vit_tiny_patch16_224", 192),
+    ("torchvision/resnet18", 512),
+    ("torchvision/densenet121", 1024),
+    ("torchvision/mobilenet_v3_small", 1024),
+    ("torchvision/efficientnet_b0", 1280),
+    ("torchvision/swin_t", 768),
+    ("torchvision/squeezenet1_1", 512),
+    ("vit_b_32", 768),
+    ("googlenet", 1024),
+]
+
+
+@pytest.mark.parametrize(("name", "width"), ENCODERS)
+def test_features_have_the_width_that_is_told(name, width):
+    encoder = build_encoder(name, small_images=None, image_size=32)
+    assert encoder.training
+    features = encoder(torch.randn(2, 3, 32, 32))
+    assert features.shape == (2, width)
+    assert encoder.num_features == width
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet10t", "resnetblur18", "torchvision/resnet18"])
+def test_small_images_keep_their_resolution(name):
+    encoder = build_encoder(name, small_images=True, image_size=32)
+    sizes = []
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda m, x, y: sizes.append(y.shape[-1]))
+    encoder.eval()(torch.zeros(1, 3, 32, 32))
+    assert sizes[:4] == [32, 32, 32, 32]
+
+
+def test_small_images_by_size_or_by_wish():
+    stride = lambda **options: build_encoder("resnet18", **options).conv1.stride  # noqa: E731
+    assert stride(small_images=None, image_size=64) == (1, 1)
+    assert stride(small_images=None, image_size=65) == (2, 2)
+    assert stride(small_images=False, image_size=32) == (2, 2)
+    assert stride(small_images=True, image_size=65) == (1, 1)
+
+
+def test_timm_and_torchvision_resnets_have_the_same_names():
+    timm, torchvision = (
+        build_encoder(name, small_images=True, image_size=32).state_dict()
+        for name in ("resnet18", "torchvision/resnet18")
+    )
+    assert {k: v.shape for k, v in timm.items()} == {k: v.shape for k, v in torchvision.items()}
+
+
+def test_vit_has_no_stem_to_change():
+    with pytest.raises(UserError, match="'vit_tiny_patch16_224' does not begin with a strided"):
+        build_encoder("vit_tiny_patch16_224", small_images=True, image_size=32)
+
+
+@pytest.mark.parametrize("name", ["vit_b_32", "maxvit_t"])
+def test_image_size_that_an_encoder_cannot_take(name):
+    with pytest.raises(UserError, match=f"encoder '{name}' cannot be built for images of 30 px"):
+        build_encoder(name, small_images=False, image_size=30)
+
+
+def test_unknown_tag():
+    with pytest.raises(UserError, match=r"resnet18\.nonsense"):
+        build_encoder("resnet18.nonsense", small_images=None, image_size=32)
+
+
+def test_stem_that_the_rest_does_not_fit():
+    with pytest.raises(UserError, match="=false keeps its own stem"):
+        build_encoder("levit_128s", small_images=None, image_size=32)
+
+
+def test_pretrained_path(tmp_path):
+    source = build_encoder("tiny16", small_images=None, image_size=32)
+    torch.save(source.state_dict(), tmp_path / "encoder.pt")
+    loaded = build_encoder(
+        "tiny16", small_images=None, image_size=32, pretrained_path=tmp_path / "encoder.pt"
+    )
+    assert all(map(torch.equal, source.parameters(), loaded.parameters()))

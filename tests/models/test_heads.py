@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.models.heads import mlp_head
+from ssl_norm.norms import make_norm
+
+
+def kinds(head):
+    return [type(module).__name__ for module in head]
+
+
+def head(**options):
+    defaults = {"hidden_dim": 16, "output_dim": 4, "layers": 2, "norm": "bn"}
+    return mlp_head(8, **(defaults | options))
+
+
+NORM = type(make_norm("bn", 1)).__name__
+
+
+def test_norm_after_hidden_layers_only():
+    assert kinds(head(layers=3)) == ["Linear", NORM, "ReLU"] * 2 + ["Linear"]
+    assert head()[-1].bias is not None
+
+
+def test_norm_after_the_output_takes_its_bias():
+    simclr = head(norm_output=True)
+    assert kinds(simclr) == ["Linear", NORM, "ReLU", "Linear", NORM]
+    assert simclr[3].bias is None
+    assert simclr[0].bias is not None
+    assert simclr(torch.randn(6, 8)).shape == (6, 4)
+
+
+def test_no_norm():
+    assert kinds(head(norm="none")) == ["Linear", "ReLU", "Linear"]
+    assert head(norm="none", norm_output=True)[-1].bias is not None
+
+
+def test_one_layer_and_none():
+    assert kinds(head(layers=1)) == ["Linear"]
+    assert kinds(head(layers=1, norm_output=True)) == ["Linear", NORM]
+    identity = head(layers=0, output_dim=8)
+    x = torch.randn(3, 8)
+    assert kinds(identity) == []
+    assert torch.equal(identity(x), x)
+
+
+def test_zero_layers_keep_the_width():
+    with pytest.raises(ValueError, match="set output_dim=8, got 4"):
+        head(layers=0)
+
+
+def test_ws_standardizes_the_layers_that_a_norm_follows():
+    layers = kinds(head(norm="ln+ws", layers=3))
+    assert [layers[0], layers[3], layers[6]] == ["StandardizedLinear"] * 2 + ["Linear"]
+    assert kinds(head(norm="ln+ws", norm_output=True))[3] == "StandardizedLinear"
+
+
+@pytest.mark.parametrize("norm", ["none", "bn", "ln", "gn", "rbn", {"name": "gn", "groups": 2}])
+def test_widths_and_gradients(norm):
+    module = head(norm=norm, hidden_dim=64)
+    module(torch.randn(5, 8)).square().sum().backward()
+    assert all(p.grad is not None for p in module.parameters() if p.requires_grad)
+
+
+def test_groups_that_do_not_divide_the_width():
+    with pytest.raises(ValueError, match="width 16 cannot have norm 'gn"):
+        head(norm={"name": "gn", "groups": 3})
+
+
+@pytest.mark.parametrize("wrong", [{"layers": -1}, {"hidden_dim": 0}, {"output_dim": 0}])
+def test_numbers_out_of_range(wrong):
+    with pytest.raises(ValueError, match="layers >= 0 and widths >= 1"):
+        head(**wrong)
+
+
+def test_input_is_left_alone():
+    x = torch.randn(3, 8)
+    before = x.clone()
+    head(norm="none")(x)
+    nn.Sequential(nn.Identity(), head(layers=1))(x)
+    assert torch.equal(x, before)

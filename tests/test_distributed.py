@@ -1,0 +1,53 @@
+"""Two gloo processes, each with its own half of the batch, against one process.
+
+The norms of these learners do not mix samples: a plain batch norm has statistics per rank, so that
+it differs from one process by design.
+"""
+
+import pytest
+import torch
+from torch import multiprocessing
+
+from ssl_norm.distributed import gather_batch, is_distributed, rank, world_size
+from tests import two_ranks
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    multiprocessing.start_processes(
+        two_ranks.run_rank, args=(folder,), nprocs=2, start_method="spawn"
+    )
+    return [torch.load(folder / f"rank{index}.pt") for index in range(2)]
+
+
+@pytest.mark.parametrize("case", two_ranks.CASES)
+def test_learner_on_two_ranks_equals_one_process(ranks, case):
+    one = two_ranks.train(case)
+    assert any(key.startswith("2 gradient") for key in one)
+    for several in (results[case] for results in ranks):
+        assert several.keys() == one.keys()
+        for key, value in one.items():
+            torch.testing.assert_close(
+                several[key], value, rtol=1e-10, atol=1e-14, msg=lambda m, key=key: f"{key}: {m}"
+            )
+
+
+def test_rows_come_in_rank_order(ranks):
+    expected = torch.tensor([[0.0, 2.0], [1.0, 3.0], [10.0, 12.0], [11.0, 13.0]])
+    for index, results in enumerate(ranks):
+        assert torch.equal(results["gather"]["rows"], expected)
+        assert results["gather"]["place"].tolist() == [index, 2]
+
+
+def test_gradients_of_all_ranks_are_summed(ranks):
+    total = torch.arange(8.0).view(4, 2) * (1 + 2)
+    for index, results in enumerate(ranks):
+        assert torch.equal(results["gather"]["grad"], total.chunk(2)[index])
+        assert results["gather"]["upstream unchanged"]
+
+
+def test_one_process_needs_no_group():
+    x = torch.randn(3, 2)
+    assert gather_batch(x) is x
+    assert (is_distributed(), rank(), world_size()) == (False, 0, 1)

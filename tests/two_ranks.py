@@ -1,0 +1,75 @@
+"""What two gloo processes and a single one compute for tests/test_distributed.py."""
+
+from pathlib import Path
+
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from ssl_norm.distributed import gather_batch, is_distributed, rank, world_size
+from tests.learners.toy import make, views
+
+STEPS, GLOBAL_BATCH = 3, 8
+CASES = {
+    "byol": ("byol", {}),
+    "byol joint": ("byol", {"view_statistics": "joint"}),
+    "simclr": ("simclr", {}),
+    "moco_v2": ("moco_v2", {}),
+    "moco_v2 symmetric": ("moco_v2", {"symmetric": True, "ema_schedule": "cosine"}),
+}
+
+
+def run_rank(index: int, folder: Path) -> None:
+    """Compute everything as one of two ranks and save it."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / 'store'}", rank=index, world_size=2
+    )
+    results = {name: train(name) for name in CASES} | {"gather": gather()}
+    torch.save(results, folder / f"rank{index}.pt")
+    distributed.destroy_process_group()
+
+
+def gather() -> dict[str, torch.Tensor]:
+    """Gather two rows a rank; each rank then has a loss of its own."""
+    local = torch.arange(4.0).view(2, 2).T + 10 * rank()  # not contiguous
+    local.requires_grad_()
+    rows = gather_batch(local)
+    upstream = torch.arange(8.0).view(4, 2) * (1 + rank())
+    before = upstream.clone()
+    rows.backward(upstream)
+    return {
+        "rows": rows.detach(),
+        "grad": local.grad,
+        "upstream unchanged": torch.tensor(torch.equal(upstream, before)),
+        "place": torch.tensor([rank(), world_size()]),
+    }
+
+
+def train(name: str) -> dict[str, torch.Tensor]:
+    """Train a learner on this rank's share of a few batches; return all that it saw."""
+    method, options = CASES[name]
+    learner = make(method, **options)
+    model = learner
+    if is_distributed():
+        model = DistributedDataParallel(learner, broadcast_buffers=False)
+    optimizer = torch.optim.SGD((p for p in learner.parameters() if p.requires_grad), lr=0.5)
+    seen: dict[str, torch.Tensor] = {}
+    for step in range(STEPS):
+        batch = (view.chunk(world_size())[rank()] for view in views(step, GLOBAL_BATCH))
+        optimizer.zero_grad()
+        output = model(*batch)
+        output.loss.backward()
+        learner.after_backward(output)
+        seen[f"{step} loss"] = output.loss.detach()
+        for number, (online, target) in enumerate(output.pairs):
+            seen[f"{step} pair {number} online"], seen[f"{step} pair {number} target"] = (
+                online,
+                target,
+            )
+        for parameter_name, parameter in learner.named_parameters():
+            if parameter.grad is not None:
+                seen[f"{step} gradient of {parameter_name}"] = parameter.grad.clone()
+        optimizer.step()
+        learner.after_step((step + 1) / STEPS)
+    return seen | {f"final {key}": value for key, value in learner.state_dict().items()}
