@@ -1,0 +1,76 @@
+"""An evaluation as linear_eval.json and as a table."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from ssl_norm.config import LinearEvalConfig
+from ssl_norm.evaluate.protocol import Evaluation
+from ssl_norm.evaluate.subject import Subject
+from ssl_norm.norms.registry import parse_norm
+
+
+def evaluation_record(
+    config: LinearEvalConfig, subject: Subject, trained: Evaluation, random_init: Evaluation | None
+) -> dict[str, Any]:
+    """Return the content of linear_eval.json as far as it follows from settings and results.
+
+    Accuracies are fractions in [0, 1]; null where there is none: `top5` of five classes or fewer, a
+    class without test images, the random initialisation where it was not evaluated.
+    """
+    return {
+        "top1": trained.top1,
+        "top1_random_init": random_init and random_init.top1,
+        "top5": trained.top5,
+        "top5_random_init": random_init and random_init.top5,
+        "knn_top1": trained.knn_top1,
+        "knn_top1_random_init": random_init and random_init.knn_top1,
+        "chance": trained.chance,
+        "per_class": trained.per_class,
+        "protocol": config.protocol,
+        "labels": trained.labels,
+        "label_fraction": config.labels,
+        "inverse_strength": trained.inverse_strength,
+        "sgd": asdict(config.sgd) if config.protocol == "sgd" else None,
+        "knn": {"k": min(config.knn.k, trained.labels), "temperature": config.knn.temperature},
+        "encoder": subject.encoder.name,
+        "norm": None if subject.norm is None else str(parse_norm(subject.norm)),
+        "data": {
+            "name": subject.data.name,
+            "root": subject.data.root,
+            "image_size": subject.data.image_size,
+        },
+        "seed": config.seed,
+    }
+
+
+def evaluation_table(trained: Evaluation, random_init: Evaluation | None) -> Table:
+    """Return a short table: accuracies beside random initialisation and chance, extreme classes."""
+    table = Table(title=f"frozen encoder, {trained.labels:,} labels")
+    table.add_column("")
+    for column in ("trained", "random init", "chance"):
+        table.add_column(column, justify="right")
+    rows = [
+        ("linear top-1", trained.top1, random_init and random_init.top1, trained.chance),
+        ("linear top-5", trained.top5, random_init and random_init.top5, None),
+        ("kNN top-1", trained.knn_top1, random_init and random_init.knn_top1, trained.chance),
+    ]
+    ranked = sorted(
+        ((name, value) for name, value in trained.per_class.items() if value is not None),
+        key=lambda entry: entry[1],
+    )
+    for place, (name, value) in (("best", ranked[-1]), ("worst", ranked[0])):
+        rows.append(
+            (
+                f"{place} class: {escape(name)}",
+                value,
+                random_init and random_init.per_class[name],
+                None,
+            )
+        )
+    for label, *values in rows:
+        if values[0] is not None:
+            table.add_row(label, *("" if value is None else f"{value:.4f}" for value in values))
+    return table

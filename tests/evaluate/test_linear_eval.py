@@ -1,0 +1,178 @@
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from PIL import Image
+
+from ssl_norm.config import (
+    ByolConfig,
+    DataConfig,
+    DataOverride,
+    EncoderConfig,
+    EncoderOverride,
+    KnnConfig,
+    LinearEvalConfig,
+    NormConfig,
+    PretrainConfig,
+)
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.linear_eval import linear_eval, make_encoder
+from ssl_norm.evaluate.protocol import evaluate_encoder
+from ssl_norm.evaluate.subject import Subject
+from ssl_norm.models.encoders import build_encoder
+from ssl_norm.train.checkpoint import save_checkpoint
+from tests.evaluate.problems import coloured_images
+
+
+def write_images(folder, images):
+    for index in range(len(images)):
+        name = images.classes[int(images.labels[index])]
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images.pixels[index].numpy()).save(folder / name / f"{index:03d}.png")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    write_images(root / "train", coloured_images(36, 16, 6, seed=0))
+    write_images(root / "test", coloured_images(18, 16, 6, seed=1))
+    return root
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(1)
+    return build_encoder("tiny16", small_images=None, image_size=16)
+
+
+@pytest.fixture
+def run(tmp_path, photos, encoder):
+    """Return a run folder with the last.pt that pretraining leaves."""
+    data = DataConfig(
+        "folder", str(photos), image_size=16, cache_dir=str(tmp_path / "cache"), workers=0
+    )
+    config = PretrainConfig(
+        method=ByolConfig(), data=data, encoder=EncoderConfig("tiny16"), norm=NormConfig("bn")
+    )
+    weights = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    weights["projector.0.weight"] = torch.zeros(4, 64)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save_checkpoint(folder / "last.pt", {"config": asdict(config), "step": 7, "learner": weights})
+    return folder
+
+
+def evaluate(checkpoint, **settings):
+    config = LinearEvalConfig(checkpoint=str(checkpoint), knn=KnnConfig(k=5), device="cpu")
+    for name, value in settings.items():
+        setattr(config, name, value)
+    linear_eval(config)
+
+
+def test_a_run_folder_gets_its_linear_eval_json(run, encoder, capsys):
+    evaluate(run)
+    found = json.loads((run / "linear_eval.json").read_text())
+    train, test = coloured_images(36, 16, 6, seed=0), coloured_images(18, 16, 6, seed=1)
+    expected = evaluate_encoder(
+        encoder,
+        train.subset(train.labels.argsort(stable=True)),  # the order of the files
+        test.subset(test.labels.argsort(stable=True)),
+        image_size=16,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        knn=KnnConfig(k=5),
+    )
+    assert found["chance"] == expected.chance == 1 / 6
+    assert found["top1"] == expected.top1
+    assert found["knn_top1"] == expected.knn_top1
+    assert found["labels"] == 36
+    assert found["test_images"] == 18
+    assert found["protocol"] == "logistic"
+    assert found["step"] == 7
+    assert found["encoder"] == "tiny16"
+    assert found["norm"] == "bn"
+    assert found["per_class"].keys() == set(coloured_images(6, 16, 6, seed=0).classes)
+    assert {"top1_random_init", "knn_top1_random_init", "top5", "inverse_strength"} <= found.keys()
+    output = capsys.readouterr()
+    assert "tensors match (learner: encoder.*)" in output.err
+    assert "linear top-1" in output.out
+    assert "written to" in output.out
+
+
+def test_same_seed_same_result(run):
+    evaluate(run, output=str(run / "a.json"), labels=0.5)
+    torch.rand(1)
+    evaluate(run / "last.pt", output=str(run / "b.json"), labels=0.5)
+    first, second = (json.loads((run / name).read_text()) for name in ("a.json", "b.json"))
+    assert first.pop("environment") == second.pop("environment")
+    assert first == second
+    assert first["labels"] == 18
+    assert not (run / "linear_eval.json").exists()
+
+
+def test_the_random_encoder_is_the_one_that_the_run_began_with(run, encoder):
+    evaluate(run, random_init=False)
+    assert json.loads((run / "linear_eval.json").read_text())["top1_random_init"] is None
+    subject = replace(subject_of("tiny16", 16, 16), norm="bn", seed=1)
+    began_with = make_encoder(subject).state_dict()
+    assert all(began_with[name].equal(value) for name, value in encoder.state_dict().items())
+
+
+def test_foreign_weights(tmp_path, photos, encoder, capsys):
+    path = tmp_path / "moco.pth.tar"
+    prefix = "module.encoder_q."
+    torch.save(
+        {"state_dict": {prefix + name: value for name, value in encoder.state_dict().items()}}, path
+    )
+    data = DataOverride("folder", str(photos), image_size=16, cache_dir=str(tmp_path), workers=0)
+    evaluate(path, data=data, encoder=EncoderOverride("tiny16"), output=str(tmp_path / "out"))
+    found = json.loads((tmp_path / "out").read_text())
+    assert found["norm"] is None
+    assert found["step"] is None
+    assert "45 of 45 tensors match (state_dict: module.encoder_q.*)" in capsys.readouterr().err
+
+
+def test_weights_of_another_encoder_are_refused(run):
+    with pytest.raises(UserError, match=r"does not fit TinyResNet: .* of 45 tensors match"):
+        evaluate(run, encoder=EncoderOverride("tiny"))
+    assert not (run / "linear_eval.json").exists()
+
+
+def test_images_without_labels(run, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for index, image in enumerate(coloured_images(4, 16, 2, seed=0).pixels):
+        Image.fromarray(image.numpy()).save(flat / f"{index}.png")
+    with pytest.raises(UserError, match="data=folder has no labels here"):
+        evaluate(run, data=DataOverride(root=str(flat)))
+
+
+def test_missing_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.pt: there is no such file or run folder"):
+        evaluate(tmp_path / "nowhere.pt")
+    with pytest.raises(UserError, match=r"a folder without last.pt; name a run or a file"):
+        evaluate(tmp_path)
+
+
+def test_a_checkpoint_of_the_future(tmp_path):
+    torch.save({"format": 99, "config": {}, "learner": {}}, tmp_path / "last.pt")
+    with pytest.raises(UserError, match=r"has format 99; this version reads 1"):
+        evaluate(tmp_path)
+
+
+def subject_of(name, trained_size, image_size):
+    data = DataConfig(image_size=image_size)
+    return Subject(EncoderConfig(name), None, trained_size, (0.5,) * 3, (0.5,) * 3, data, 0)
+
+
+def test_the_stem_is_the_one_of_training():
+    small = make_encoder(subject_of("torchvision/resnet18", 32, 96)).state_dict()
+    assert small["conv1.weight"].shape[-1] == 3
+
+
+def test_an_encoder_that_takes_one_size_only():
+    name = "vit_tiny_patch16_224"
+    make_encoder(subject_of(name, 32, 32))
+    with pytest.raises(UserError, match=r"trained on 32 px does not take 48 px; set data.image_s"):
+        make_encoder(subject_of(name, 32, 48))
