@@ -29,7 +29,7 @@ def mlp_head(
         layers: number of Linear layers; with 1 a single Linear, with 0 the identity.
         norm: of each hidden layer, see :func:`ssl_norm.norms.parse_norm`.
         norm_output: whether the norm follows the output layer, too (SimCLR); BYOL and MoCo v2 have
-            none there. The output layer then has no bias, unless the norm is `none`.
+            none there. The output layer then has no bias where the norm has a shift.
 
     Raises:
         ValueError: a width or `layers` is out of range, or the norm cannot have that width.
@@ -49,7 +49,8 @@ def mlp_head(
     for width in widths[:-1]:
         head.extend([*_normalized_linear(width, hidden_dim, spec), nn.ReLU()])
     if norm_output:
-        head.extend(_normalized_linear(widths[-1], output_dim, spec, bias=spec.name == "none"))
+        norm_shifts = spec.name != "none" and spec.options.get("affine", True)
+        head.extend(_normalized_linear(widths[-1], output_dim, spec, bias=not norm_shifts))
     else:
         head.append(nn.Linear(widths[-1], output_dim))
     return head

@@ -29,6 +29,8 @@ def test_norm_after_the_output_takes_its_bias():
     assert simclr[3].bias is None
     assert simclr[0].bias is not None
     assert simclr(torch.randn(6, 8)).shape == (6, 4)
+    without_shift = head(norm={"name": "bn", "affine": False}, norm_output=True)
+    assert without_shift[3].bias is not None
 
 
 def test_no_norm():
