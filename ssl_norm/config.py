@@ -101,6 +101,7 @@ class AugmentConfig:
     view2: ViewConfig = field(default_factory=ViewConfig)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    exact_colour: bool = False  # true: jitter step by step with hue in HSV, as published; slower
 
 
 @dataclass

@@ -84,7 +84,14 @@ def make_views(config: PretrainConfig) -> TwoViews:
     """Return the augmentation that `config.augment` describes."""
     augment = config.augment
     view1, view2 = (ViewParameters(**asdict(view)) for view in (augment.view1, augment.view2))
-    return TwoViews(view1, view2, config.data.image_size, augment.mean, augment.std)
+    return TwoViews(
+        view1,
+        view2,
+        config.data.image_size,
+        augment.mean,
+        augment.std,
+        exact_colour=augment.exact_colour,
+    )
 
 
 def make_training(
