@@ -1,7 +1,7 @@
 """tools/linear_eval.py: from a checkpoint to linear_eval.json and a table."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from ssl_norm.data.image_set import ImageSet
 from ssl_norm.data.load import load_splits
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode
-from ssl_norm.evaluate.protocol import evaluate_encoder
+from ssl_norm.evaluate.protocol import Evaluation, evaluate_encoder
 from ssl_norm.evaluate.report import evaluation_record, evaluation_table
 from ssl_norm.evaluate.subject import Subject, find_subject
 from ssl_norm.models.encoders import build_encoder
@@ -47,8 +47,31 @@ def linear_eval(config: LinearEvalConfig) -> None:
     console = Console(stderr=True)
     console.print(f"{checkpoint}: {match}", highlight=False, soft_wrap=True, markup=False)
     train, test = load_labelled(subject)
+    evaluate = evaluation_of(config, subject, train, test, device)
+    trained = evaluate(encoder)
+    random_init = evaluate(make_encoder(subject)) if config.random_init else None
+    record = evaluation_record(config, subject, trained, random_init)
+    record |= {
+        "test_images": len(test),
+        "checkpoint": str(checkpoint),
+        "step": contents.get("step") if saved else None,
+        "match": str(match),
+        "environment": describe_environment(device),
+    }
+    write_json(output, record)
+    Console().print(evaluation_table(trained, random_init))
+    Console().print(f"written to {output}", highlight=False, soft_wrap=True, markup=False)
 
-    evaluate = partial(
+
+def evaluation_of(
+    config: LinearEvalConfig,
+    subject: Subject,
+    train: ImageSet,
+    test: ImageSet,
+    device: torch.device,
+) -> Callable[[nn.Module], Evaluation]:
+    """Return `evaluate_encoder` for these settings and images, as a function of the encoder."""
+    return partial(
         evaluate_encoder,
         train=train,
         test=test,
@@ -64,19 +87,6 @@ def linear_eval(config: LinearEvalConfig) -> None:
         device=device,
         progress=True,
     )
-    trained = evaluate(encoder)
-    random_init = evaluate(make_encoder(subject)) if config.random_init else None
-    record = evaluation_record(config, subject, trained, random_init)
-    record |= {
-        "test_images": len(test),
-        "checkpoint": str(checkpoint),
-        "step": contents.get("step") if saved else None,
-        "match": str(match),
-        "environment": describe_environment(device),
-    }
-    write_json(output, record)
-    Console().print(evaluation_table(trained, random_init))
-    Console().print(f"written to {output}", highlight=False, soft_wrap=True, markup=False)
 
 
 def find_checkpoint(given: str) -> Path:
