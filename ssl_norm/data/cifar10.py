@@ -1,5 +1,6 @@
 """CIFAR-10 (Krizhevsky, 2009): 50,000 + 10,000 colour images of 32 x 32 pixels in 10 classes."""
 
+import numpy as np
 import torch
 
 from ssl_norm.data.image_set import ImageSet, Splits
@@ -29,5 +30,7 @@ def _load(root: str | None, download: bool, *, train: bool) -> ImageSet:
         download,
     )
     return ImageSet(
-        torch.from_numpy(dataset.data), torch.tensor(dataset.targets), tuple(dataset.classes)
+        torch.from_numpy(np.ascontiguousarray(dataset.data)),
+        torch.tensor(dataset.targets),
+        tuple(dataset.classes),
     )

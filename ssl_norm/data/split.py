@@ -28,6 +28,6 @@ def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[T
 
 
 def random_subset(size: int, count: int, seed: int) -> Tensor:
-    """Return `count` of the indices 0 ... `size` - 1 as (count,) int64, drawn by `seed`, ascending."""
+    """Return `count` of 0 ... `size` - 1, drawn by `seed`, as (count,) int64, ascending."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(size, generator=generator)[:count].sort().values

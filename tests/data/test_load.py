@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from ssl_norm.data import load_splits
+from ssl_norm.errors import UserError
+
+
+def test_digits_are_grey_and_stratified():
+    splits = load_splits("digits", image_size=16)
+    assert splits.train.images.shape == (1438, 16, 16, 3)
+    assert len(splits.train) + len(splits.test) == 1797
+    assert splits.train.images.dtype == torch.uint8
+    assert splits.train.images.max() == 255
+    assert torch.equal(splits.train.images[..., 0], splits.train.images[..., 2])
+    assert splits.test.labels.bincount().min() >= 34
+
+
+def test_limit_concerns_pretraining_alone_and_is_seeded():
+    splits, again, other = (load_splits("digits", limit=100, seed=seed) for seed in (0, 0, 1))
+    assert len(splits.pretrain) == 100
+    assert len(splits.train) == 1438
+    assert torch.equal(splits.pretrain.rows, again.pretrain.rows)
+    assert not torch.equal(splits.pretrain.rows, other.pretrain.rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 1439}, "data.limit=1439: expected 2 to 1,438"),
+        ({"limit": 1}, "data.limit=1: expected 2"),
+        ({"image_size": 0}, "data.image_size=0: expected"),
+        ({"cache_size": 0}, "data.cache_size=0: expected"),
+        ({"workers": -1}, "data.workers=-1: expected"),
+        ({"test_fraction": 1.0}, "data.test_fraction=1.0: expected"),
+        ({"on_corrupt": "skp"}, "unknown data.on_corrupt 'skp'; .* did you mean 'skip'"),
+    ],
+)
+def test_values_out_of_range_are_one_clear_line(options, message):
+    with pytest.raises(UserError, match=message):
+        load_splits("digits", **options)
+
+
+def test_an_unknown_source_is_one_clear_line():
+    with pytest.raises(UserError, match=r"unknown data 'cifer10'.* did you mean 'cifar10'"):
+        load_splits("cifer10")

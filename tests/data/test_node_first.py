@@ -1,0 +1,42 @@
+import os
+import time
+
+import pytest
+import torch.multiprocessing
+from torch import distributed
+
+from ssl_norm.data.node_first import node_first
+from ssl_norm.errors import UserError
+
+
+def test_one_process_just_works():
+    assert node_first(lambda: 5) == 5
+
+
+def run_rank(rank: int, folder: str) -> None:
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
+    os.environ["LOCAL_RANK"] = str(rank)
+    done = os.path.join(folder, "done")
+
+    def work() -> str:
+        if rank == 0:
+            time.sleep(0.5)
+            with open(done, "w") as file:
+                file.write("by the first")
+        with open(done) as file:
+            return file.read()
+
+    def fail() -> None:
+        assert rank == 0
+        raise UserError("the first failed")
+
+    assert node_first(work) == "by the first"
+    with pytest.raises(UserError, match="the first failed"):
+        node_first(fail)
+    distributed.destroy_process_group()
+
+
+def test_the_others_wait_for_the_first_and_fail_with_it(tmp_path):
+    torch.multiprocessing.spawn(run_rank, (str(tmp_path),), nprocs=2)
