@@ -37,7 +37,7 @@ class CachedPixels:
 
 def default_cache_dir() -> Path:
     """Return `$XDG_CACHE_HOME/ssl_norm`, or `~/.cache/ssl_norm`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssl_norm"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "ssl_norm"
 
 
 def cached_pixels(
@@ -71,7 +71,7 @@ def cached_pixels(
         UserError: a file does not decode while `on_corrupt=stop`, or the cache cannot be written or
             read.
     """
-    home = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser().absolute()
+    home = Path(os.path.expanduser(cache_dir or default_cache_dir())).absolute()
     try:
         entry = _find_or_write(home, folder, paths, side, on_corrupt == "skip", workers, progress)
         cached = _open_entry(entry)

@@ -112,8 +112,8 @@ def _describe(layout: Layout, cached: CachedPixels, ignored: int) -> None:
     classes = f" of {len(layout.classes)} classes" if layout.classes else ""
     say(f"{len(layout.paths):,} images{classes}, kept at {side} px in {printable(cached.entry)}")
     if ignored:
-        say(f"{ignored:,} hidden entries and files that are no images are ignored")
+        say(f"ignored {ignored:,} hidden entries and files that are no images")
     if cached.corrupt:
-        say(f"{len(cached.corrupt):,} files do not decode and are skipped")
+        say(f"skipped {len(cached.corrupt):,} files that do not decode")
     for note in layout.notes:
         say(note)

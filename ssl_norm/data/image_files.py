@@ -33,10 +33,10 @@ def existing_folder(root: str | None) -> Path:
     """
     if root is None:
         raise UserError("data=folder needs data.root=<folder of images>")
-    folder = Path(root).expanduser().absolute()
-    if not folder.exists():
+    folder = Path(os.path.expanduser(root)).absolute()
+    if not os.path.exists(folder):
         raise UserError(f"data.root={root}: there is no folder {folder}")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"data.root={root} is a file; expected a folder of images")
     return folder
 

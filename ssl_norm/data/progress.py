@@ -20,7 +20,9 @@ def track(
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not enabled) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (enabled and console.is_terminal)
+    ) as progress:
         task = progress.add_task(description, total=total)
         for done, item in enumerate(items, start=1):
             progress.update(task, completed=min(done * step, total))

@@ -1,5 +1,6 @@
 """Opening a torchvision data set, or saying in one line why that failed."""
 
+import os
 import tarfile
 import warnings
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def open_dataset(
     """
     if root is None:
         raise UserError(f"{name} needs data.root=<folder that holds {folder}>")
-    place = Path(root).expanduser().absolute()
+    place = Path(os.path.expanduser(root)).absolute()
     if place.name == folder:
         place = place.parent
     try:

@@ -136,5 +136,5 @@ def test_messages_go_to_stderr_as_they_are(root, load, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "2 images, kept at 8 px in " in err
-    assert "1 hidden entries and files that are no images are ignored\n" in err
+    assert "ignored 1 hidden entries and files that are no images\n" in err
     assert "no labels (there are no two class folders)\n" in err

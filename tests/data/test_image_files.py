@@ -50,6 +50,7 @@ def test_a_wrong_root_is_one_clear_line(tmp_path):
     for root, message in {
         None: "data=folder needs data.root=",
         str(tmp_path / "none"): "there is no folder",
+        "~nobody-of-this-name/photos": "there is no folder",
         str(tmp_path / "file.png"): "is a file; expected a folder of images",
     }.items():
         with pytest.raises(UserError, match=message):
