@@ -163,7 +163,7 @@ def ssl_norm_path(config: PretrainConfig, device: torch.device, folder: Path) ->
     splits = load_images(config)
     run = make_training(config, make_encoder(config)[0], splits.pretrain, device, None)
     line = ProgressLine(0, run.steps, visible=False)
-    recorder = Recorder(folder, 0, line, config.monitor.on_collapse)
+    recorder = Recorder(folder, 0, run.monitor, line, config.monitor.on_collapse)
     done = 0
 
     def steps(count: int) -> None:

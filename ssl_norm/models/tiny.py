@@ -28,13 +28,13 @@ class ResidualBlock(nn.Module):
 
 
 class TinyResNet(nn.Module):
-    """3x3 stem, then stages of width, 2 width and 4 width at full, half and quarter resolution.
+    """3x3 stem of width / 2 at full resolution, then stages of width, 2 width and 4 width that each halve it.
 
-    At 32 px and width 32 a forward pass takes 49 million multiplications with 0.3 million
+    At 32 px and width 32 a forward pass takes 11 million multiplications with 0.3 million
     weights.
 
     Args:
-        width: channels of the stem and of the first stage.
+        width: channels of the first stage, even.
         blocks: residual blocks of each stage.
 
     Attributes:
@@ -44,12 +44,12 @@ class TinyResNet(nn.Module):
     def __init__(self, width: int = 32, blocks: int = 1) -> None:
         super().__init__()
         self.num_features = 4 * width
-        self.stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
-        self.stem_bn = nn.BatchNorm2d(width)
+        self.stem = nn.Conv2d(3, width // 2, 3, padding=1, bias=False)
+        self.stem_bn = nn.BatchNorm2d(width // 2)
         self.relu = nn.ReLU(inplace=True)
-        self.stage1 = _stage(width, width, blocks, stride=1)
-        self.stage2 = _stage(width, 2 * width, blocks, stride=2)
-        self.stage3 = _stage(2 * width, 4 * width, blocks, stride=2)
+        self.stage1 = _stage(width // 2, width, blocks)
+        self.stage2 = _stage(width, 2 * width, blocks)
+        self.stage3 = _stage(2 * width, 4 * width, blocks)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -61,7 +61,7 @@ class TinyResNet(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def _stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
-    first = ResidualBlock(in_channels, out_channels, stride)
+def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
+    first = ResidualBlock(in_channels, out_channels, stride=2)
     rest = [ResidualBlock(out_channels, out_channels, stride=1) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)

@@ -59,7 +59,9 @@ def follow(
             save_checkpoint(folder / f"step_{step}.pt", content)
 
     with ProgressLine(run.first_step, run.steps, visible=is_main) as line:
-        recorder = Recorder(folder if is_main else None, run.first_step, line, config.monitor.on_collapse)
+        recorder = Recorder(
+            folder if is_main else None, run.first_step, run.monitor, line, config.monitor.on_collapse
+        )
         try:
             train(run, recorder.row, save)
         except CollapseStop as stop:

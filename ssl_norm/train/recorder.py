@@ -6,6 +6,7 @@ from statistics import median
 from torch import Tensor
 
 from ssl_norm.errors import CollapseStop
+from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.train.loop import Row
 from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.run_folder import Metrics
@@ -20,15 +21,24 @@ class Recorder:
     Args:
         folder: the run folder; null on ranks that write nothing.
         first_step: steps already done.
+        monitor: knows since when there is collapse.
         line: the live line.
         on_collapse: `warn` prints one line, `stop` raises, `ignore` does neither.
     """
 
-    def __init__(self, folder: Path | None, first_step: int, line: ProgressLine, on_collapse: str) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        first_step: int,
+        monitor: CollapseMonitor,
+        line: ProgressLine,
+        on_collapse: str,
+    ) -> None:
         self.last: Row = {}
         self._rates: list[float] = []
         self._metrics = Metrics(folder / "metrics.csv", first_step) if folder else None
         self._tensorboard = TensorBoard(folder, first_step) if folder else None
+        self._monitor = monitor
         self._line = line
         self._on_collapse = on_collapse
 
@@ -51,7 +61,8 @@ class Recorder:
             self._metrics.append(row)
             self._tensorboard.row(row)
         if newly_collapsed and self._on_collapse != "ignore":
-            found = f"complete collapse at step {row['step']}: negative cosine {row['negative_cosine']:.5f}; {REMEDIES}"
+            since = self._monitor.collapsed_at_step
+            found = f"complete collapse since step {since}: negative cosine {row['negative_cosine']:.5f}; {REMEDIES}"
             if self._on_collapse == "stop":
                 raise CollapseStop(found)
             self._line.console.print(f"[bold red]warning:[/] {found}", highlight=False, soft_wrap=True)

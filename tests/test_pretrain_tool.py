@@ -1,0 +1,132 @@
+"""tools/pretrain.py as a user runs it: kill and resume, several processes, endings with exit codes 3 and 4."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = (
+    "encoder.name=tiny16",
+    "data.image_size=16",
+    "data.limit=160",
+    "batch_size=32",
+    "monitor.log_every=2",
+    "device=cpu",
+    "linear_probe=false",
+)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(folder: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "tools/pretrain.py", *SMALL, f"run_dir={folder}", *overrides]
+
+
+def pretrain(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, *overrides), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+    )
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    path = folder / "metrics.csv"
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+
+
+def kill_after(folder: Path, step: int, *overrides: str) -> None:
+    """Start or go on with a run, and kill -9 it once a row of at least `step` stands in metrics.csv."""
+    process = subprocess.Popen(
+        command(folder, *overrides), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        found = rows(folder)
+        if found and found[-1]["step"].isdigit() and int(found[-1]["step"]) >= step:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["byol", "moco_v2"])
+def test_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, method):
+    settings = [f"method={method}", "epochs=40", "checkpoint_every=2"]
+    settings += ["method.queue_size=64"] if method == "moco_v2" else []
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert pretrain(whole, *settings).returncode == 0
+    kill_after(killed, 1, *settings)
+    for step in (33, 94):
+        kill_after(killed, step, *settings, "resume=true")
+    assert pretrain(killed, *settings, "resume=true").returncode == 0
+
+    expected, found = (torch.load(f / "last.pt", weights_only=True) for f in (whole, killed))
+    assert expected["step"] == found["step"] == 200
+    for name, value in expected["learner"].items():
+        assert torch.equal(value, found["learner"][name]), name
+    assert expected["monitor"] == found["monitor"]
+    speed = "images_per_second"
+    assert [{**row, speed: ""} for row in rows(whole)] == [{**row, speed: ""} for row in rows(killed)]
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_train_as_one(tmp_path):
+    settings = ["norm.projector=ln", "norm.predictor=ln", "epochs=4"]
+    settings += ["norm.encoder={name: gn, groups: 8}", "precision=float32"]
+    assert pretrain(tmp_path / "one", *settings).returncode == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ended = subprocess.run(
+        [*torchrun, *command(tmp_path / "two", *settings)[1:]],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert len(one) == len(two) == 11
+    for row1, row2 in zip(one, two, strict=True):
+        for name in ("loss", "positive_cosine", "negative_cosine", "feature_std"):
+            assert float(row1[name]) == pytest.approx(float(row2[name]), abs=2e-4), (name, row1["step"])
+
+
+@pytest.mark.slow
+def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path):
+    ended = pretrain(
+        tmp_path,
+        "norm.projector=none",
+        "norm.predictor=none",
+        "epochs=100",
+        "monitor.on_collapse=stop",
+        "monitor.threshold=0.9",
+        "monitor.patience=3",
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: complete collapse since step")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["verdict"] == "complete"
+    assert summary["collapsed_at_step"] <= summary["steps"] < 500
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == summary["steps"]
+
+
+@pytest.mark.slow
+def test_non_finite_loss_ends_with_exit_code_4_and_keeps_the_last_good_checkpoint(tmp_path):
+    assert pretrain(tmp_path, "epochs=2").returncode == 0
+    checkpoint = torch.load(tmp_path / "last.pt", weights_only=True)
+    checkpoint["config"]["epochs"] = 4
+    checkpoint["learner"]["predictor.0.weight"].fill_(float("inf"))
+    torch.save(checkpoint, tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    ended = pretrain(tmp_path, "epochs=4", "resume=true")
+    assert ended.returncode == 4, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "the loss became nan at step 11" in ended.stderr.splitlines()[-1]
+    assert (tmp_path / "last.pt").read_bytes() == before

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.train.optimizer import make_optimizer, parameter_groups
+
+SETTINGS = {
+    "lr": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 0.01,
+    "betas": (0.9, 0.999),
+    "lars_eta": 1e-3,
+}
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+def test_every_trained_parameter_is_in_exactly_one_group(exclude):
+    model = network()
+    model[0].requires_grad_(False)
+    groups = parameter_groups(model, 0.01, exclude)
+    found = [id(p) for group in groups for p in group["params"]]
+    assert sorted(found) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+
+
+def test_exclusion_takes_norms_and_biases_out_of_weight_decay():
+    decayed, excluded = parameter_groups(network(), 0.01, exclude_norm_and_bias=True)
+    assert all(p.ndim > 1 for p in decayed["params"])
+    assert all(p.ndim == 1 for p in excluded["params"])
+    assert (decayed["weight_decay"], excluded["weight_decay"]) == (0.01, 0.0)
+
+
+def test_lars_step_equals_the_paper(exclude=True):
+    """One step from rest: w - lr (eta |w| / |g + wd w|) (g + wd w), plain w - lr g where excluded."""
+    model = network().double()
+    optimizer = make_optimizer(model, "lars", exclude_norm_and_bias=exclude, **SETTINGS)
+    model(torch.randn(5, 3, 3, 3, dtype=torch.double)).square().sum().backward()
+    expected = []
+    for parameter in model.parameters():
+        w, g = parameter.detach().clone(), parameter.grad.clone()
+        if w.ndim < 2:
+            expected.append(w - 0.1 * g)
+            continue
+        local = 1e-3 * w.norm() / (g.norm() + 0.01 * w.norm() + 1e-8)
+        expected.append(w - 0.1 * local * (g + 0.01 * w))
+    optimizer.step()
+    for parameter, value in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.detach(), value)
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
+@pytest.mark.parametrize("exclude", [False, True])
+def test_state_dict_goes_round(name, exclude):
+    model = network()
+    optimizer = make_optimizer(model, name, exclude_norm_and_bias=exclude, **SETTINGS)
+    model(torch.randn(5, 3, 3, 3)).square().sum().backward()
+    optimizer.step()
+    other = make_optimizer(model, name, exclude_norm_and_bias=exclude, **SETTINGS)
+    other.load_state_dict(optimizer.state_dict())
+    for mine, theirs in zip(optimizer.state.values(), other.state.values(), strict=True):
+        for key, value in mine.items():
+            if isinstance(value, torch.Tensor):
+                torch.testing.assert_close(theirs[key], value)

@@ -1,0 +1,77 @@
+import pytest
+
+from ssl_norm.config import ByolConfig, PretrainConfig
+from ssl_norm.errors import UserError
+from ssl_norm.train.checkpoint import save_checkpoint
+from ssl_norm.train.run_folder import (
+    Metrics,
+    default_run_dir,
+    differences,
+    open_run_folder,
+    plain_config,
+    read_metrics,
+)
+
+
+def configuration(**changes):
+    return PretrainConfig(method=ByolConfig(), **changes)
+
+
+def test_default_name_says_method_and_norms():
+    config = configuration()
+    config.norm.encoder = {"name": "gn+ws", "groups": 16}
+    assert default_run_dir(config).name.endswith("_byol_gn+ws-groups-16-bn-bn")
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
+    config = configuration(run_dir=str(tmp_path))
+    save_checkpoint(tmp_path / "last.pt", {"step": 1, "config": plain_config(config)})
+    with pytest.raises(UserError, match="add resume=true"):
+        open_run_folder(config)
+
+
+def test_resume_goes_on_from_the_checkpoint_or_begins(tmp_path):
+    config = configuration(run_dir=str(tmp_path), resume=True)
+    assert open_run_folder(config) == (tmp_path, None)
+    save_checkpoint(tmp_path / "last.pt", {"step": 7, "config": plain_config(config)})
+    folder, checkpoint = open_run_folder(config)
+    assert (folder, checkpoint["step"]) == (tmp_path, 7)
+
+
+def test_resume_with_other_settings_names_them(tmp_path):
+    config = configuration(run_dir=str(tmp_path), resume=True)
+    save_checkpoint(tmp_path / "last.pt", {"step": 7, "config": plain_config(config)})
+    config.optimizer.lr = 9.0
+    config.data.workers = 5
+    with pytest.raises(UserError, match=r"optimizer.lr was 0.4, is 9.0; drop them"):
+        open_run_folder(config)
+
+
+def test_differences_look_inside_and_at_both_sides():
+    assert differences({"a": {"b": 1, "c": 2}, "d": 1}, {"a": {"b": 3, "c": 2}, "e": 1}) == [
+        "a.b was 1, is 3",
+        "d was 1, is None",
+        "e was None, is 1",
+    ]
+
+
+def test_metrics_drop_rows_after_the_step_and_a_row_cut_short(tmp_path):
+    path = tmp_path / "metrics.csv"
+    metrics = Metrics(path, 0)
+    for step in (10, 20, 30):
+        metrics.append({"step": step, "loss": 0.5, "verdict": "healthy"})
+    path.write_text(path.read_text() + "40,0.")
+    metrics = Metrics(path, 20)
+    metrics.append({"verdict": "complete", "step": 30, "loss": 0.25})
+    assert [list(row.values()) for row in read_metrics(path)] == [
+        ["10", "0.5", "healthy"],
+        ["20", "0.5", "healthy"],
+        ["30", "0.25", "complete"],
+    ]
+
+
+def test_a_new_run_starts_with_an_empty_file(tmp_path):
+    path = tmp_path / "metrics.csv"
+    Metrics(path, 0).append({"step": 10})
+    Metrics(path, 0)
+    assert not path.exists()
