@@ -47,8 +47,16 @@ def configuration(root: str, overrides: tuple[str, ...], device: str) -> Pretrai
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         composed = compose(
             "pretrain",
-            ["data=folder", f"data.root='{root}'", "data.image_size=32", "augment=byol_small"]
-            + [f"device={device}", "optimizer.lr=0.05", "epochs=1000", *overrides],
+            [
+                "data=folder",
+                f"data.root='{root}'",
+                "data.image_size=32",
+                "augment=byol_small",
+                f"device={device}",
+                "optimizer.lr=0.05",
+                "epochs=1000",
+                *overrides,
+            ],
         )
     config = OmegaConf.to_object(composed)
     assert isinstance(config, PretrainConfig)
@@ -98,7 +106,7 @@ def bare(config: PretrainConfig, device: torch.device, memory_format: torch.memo
     online, target = parts(config, device)
     for module in (*online, *target):
         module.to(memory_format=memory_format)
-    size = config.data.image_size
+    size = config.data.view_size
     views = [
         torch.randn(config.batch_size, 3, size, size, device=device).to(memory_format=memory_format)
         for _ in range(2)
@@ -131,7 +139,7 @@ def lightly_example(config: PretrainConfig, device: torch.device, root: str) -> 
     )
     from torchvision.datasets import ImageFolder
 
-    size = config.data.image_size
+    size = config.data.view_size
     transform = BYOLTransform(
         BYOLView1Transform(input_size=size, gaussian_blur=0.0),
         BYOLView2Transform(input_size=size, gaussian_blur=0.0),
@@ -196,7 +204,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", required=True, help="CIFAR-10 as files: train/<class>/*.jpg, test/...")
+    parser.add_argument(
+        "--root", required=True, help="CIFAR-10 as files: train/<class>/*.jpg, test/..."
+    )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=8, help="steps per round")
@@ -236,7 +246,9 @@ def main() -> None:
         results[network] = {"batch_size": config.batch_size, "rounds": options.rounds, **figures}
         print(f"{network}, batch {config.batch_size}, images/s (median, min, max), ssl_norm / this")
         for name, row in figures.items():
-            print(f"  {name:10} {row['median']:9.1f} {row['min']:9.1f} {row['max']:9.1f} {row['ssl_norm_over_this']:8.3f}")
+            print(
+                f"  {name:10} {row['median']:9.1f} {row['min']:9.1f} {row['max']:9.1f} {row['ssl_norm_over_this']:8.3f}"
+            )
     if options.output:
         options.output.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -42,16 +42,26 @@ def _(config: PretrainConfig) -> None:
     known("precision", config.precision, ("auto", "float32", "bfloat16"))
     known("monitor.on_collapse", config.monitor.on_collapse, ("warn", "stop", "ignore"))
     at_least(1, epochs=config.epochs, batch_size=config.batch_size, accumulate=config.accumulate)
-    at_least(1, **{"monitor.log_every": config.monitor.log_every, "monitor.patience": config.monitor.patience})
+    at_least(
+        1,
+        **{
+            "monitor.log_every": config.monitor.log_every,
+            "monitor.patience": config.monitor.patience,
+        },
+    )
     at_least(1, checkpoint_every=config.checkpoint_every, keep_every=config.keep_every)
     at_least(0, seed=config.seed)
     if config.resume and config.run_dir is None:
         raise UserError("resume=true needs run_dir=..., the folder of the run to go on with")
     if not -1 <= config.monitor.threshold < 1:
-        raise UserError(f"monitor.threshold: a cosine below 1 expected, got {config.monitor.threshold:g}")
+        raise UserError(
+            f"monitor.threshold: a cosine below 1 expected, got {config.monitor.threshold:g}"
+        )
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch_size % ranks:
-        raise UserError(f"batch_size={config.batch_size} cannot be shared equally by {ranks} processes")
+        raise UserError(
+            f"batch_size={config.batch_size} cannot be shared equally by {ranks} processes"
+        )
     check_norms(config, ranks)
     check_method(config)
 
@@ -66,7 +76,9 @@ def _(config: LinearEvalConfig) -> None:
     known("protocol", config.protocol, ("logistic", "sgd"))
     if not 0 < config.labels <= 1:
         raise UserError(f"labels: a fraction in (0, 1] expected, got {config.labels:g}")
-    at_least(1, batch_size=config.batch_size, **{"knn.k": config.knn.k, "sgd.epochs": config.sgd.epochs})
+    at_least(
+        1, batch_size=config.batch_size, **{"knn.k": config.knn.k, "sgd.epochs": config.sgd.epochs}
+    )
     positive(**{"knn.temperature": config.knn.temperature, "sgd.lr": config.sgd.lr})
 
 
@@ -79,7 +91,9 @@ def check_data(data: DataConfig | DataOverride) -> None:
     at_least(0, **{"data.workers": data.workers})
     at_least(2, **{"data.limit": data.limit})
     if data.test_fraction is not None and not 0 < data.test_fraction < 1:
-        raise UserError(f"data.test_fraction: a fraction in (0, 1) expected, got {data.test_fraction:g}")
+        raise UserError(
+            f"data.test_fraction: a fraction in (0, 1) expected, got {data.test_fraction:g}"
+        )
 
 
 def check_optimizer(optimizer: OptimizerConfig) -> None:
@@ -100,9 +114,14 @@ def check_optimizer(optimizer: OptimizerConfig) -> None:
 def check_norms(config: PretrainConfig, ranks: int) -> None:
     """Check the three norms against each other, the heads and the batch."""
     known("norm.view_statistics", config.norm.view_statistics, ("separate", "joint"))
-    specs = {part: norm_spec(f"norm.{part}", getattr(config.norm, part)) for part in ("encoder", "projector", "predictor")}
+    specs = {
+        part: norm_spec(f"norm.{part}", getattr(config.norm, part))
+        for part in ("encoder", "projector", "predictor")
+    }
     if not isinstance(config.method, ByolConfig) and specs["predictor"].name != "none":
-        raise UserError(f"norm.predictor={specs['predictor']}: {config.method.name} has no predictor; leave it at none")
+        raise UserError(
+            f"norm.predictor={specs['predictor']}: {config.method.name} has no predictor; leave it at none"
+        )
     for part in ("projector", "predictor"):
         head = getattr(config.method, part, None)
         if head is not None:
@@ -110,8 +129,14 @@ def check_norms(config: PretrainConfig, ranks: int) -> None:
             check_groups(f"norm.{part}", specs[part], head)
     mixing = [f"norm.{part}={spec}" for part, spec in specs.items() if spec.batch_statistics]
     if config.batch_size // ranks < 2:
-        reason = f"{mixing[0]} has no batch statistics on one image" if mixing else "negatives need a second image"
-        raise UserError(f"batch_size={config.batch_size} on {ranks} process(es): {reason}; use at least {2 * ranks}")
+        reason = (
+            f"{mixing[0]} has no batch statistics on one image"
+            if mixing
+            else "negatives need a second image"
+        )
+        raise UserError(
+            f"batch_size={config.batch_size} on {ranks} process(es): {reason}; use at least {2 * ranks}"
+        )
 
 
 def check_head(key: str, head: HeadConfig) -> None:
@@ -130,7 +155,9 @@ def check_groups(key: str, spec: NormSpec, head: HeadConfig) -> None:
         widths["output_dim"] = head.output_dim
     for name, width in widths.items():
         if width % groups:
-            divisor = next(count for count in range(min(groups, width), 0, -1) if width % count == 0)
+            divisor = next(
+                count for count in range(min(groups, width), 0, -1) if width % count == 0
+            )
             raise UserError(
                 f"{key}={spec}: {groups} groups do not divide {name}={width}; {divisor} groups would: "
                 f"{key}='{{name: gn, groups: {divisor}}}'"
@@ -148,7 +175,9 @@ def check_method(config: PretrainConfig) -> None:
             raise UserError(f"method.ema_decay: expected [0, 1], got {method.ema_decay:g}")
     if isinstance(method, MocoV2Config):
         if config.norm.view_statistics == "joint" and not method.symmetric:
-            raise UserError("norm.view_statistics=joint: each of MoCo's networks sees one view; add method.symmetric=true")
+            raise UserError(
+                "norm.view_statistics=joint: each of MoCo's networks sees one view; add method.symmetric=true"
+            )
         enqueued = config.batch_size * (2 if method.symmetric else 1)
         if method.queue_size < enqueued or method.queue_size % enqueued:
             nearest = max(1, round(method.queue_size / enqueued)) * enqueued

@@ -26,8 +26,26 @@ from ssl_norm.help import help_text
 from ssl_norm.names import unknown_name
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
-HYDRA_FLAGS = ("-m", "--multirun", "-c", "--cfg", "--resolve", "-p", "--package", "-i", "--info", "--hydra-help")
-PATH_KEYS = ("data.root", "data.cache_dir", "encoder.pretrained_path", "checkpoint", "run_dir", "output")
+HYDRA_FLAGS = (
+    "-m",
+    "--multirun",
+    "-c",
+    "--cfg",
+    "--resolve",
+    "-p",
+    "--package",
+    "-i",
+    "--info",
+    "--hydra-help",
+)
+PATH_KEYS = (
+    "data.root",
+    "data.cache_dir",
+    "encoder.pretrained_path",
+    "checkpoint",
+    "run_dir",
+    "output",
+)
 
 
 def main(config_name: str, task: str) -> None:
@@ -56,7 +74,9 @@ def main(config_name: str, task: str) -> None:
         exit_codes.append(run_task(config, task))
 
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(job)()
+        hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(
+            job
+        )()
     except (ConfigCompositionException, OverrideParseException, OmegaConfBaseException) as error:
         report(one_line(error, config_name))
         sys.exit(UserError.exit_code)
@@ -141,12 +161,16 @@ def one_line(error: Exception, config_name: str) -> str:
     parent = getattr(cause, "parent_node", None)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(parent, DictConfig):
         where, _, name = key.rpartition(".")
-        return unknown_name(f"key of {where}" if where else "key", name, (str(known) for known in parent if known != "hydra"))
-    group = re.match(r"Could not override '([^']+)'", str(error))
-    if group:
-        return unknown_name("key", group[1], root_keys(config_name))
-    first = str(cause).splitlines()[0]
-    return f"{key}: {first[0].lower()}{first[1:]}" if key else first
+        return unknown_name(
+            f"key of {where}" if where else "key",
+            name,
+            (str(known) for known in parent if known != "hydra"),
+        )
+    override = re.match(r"Could not override '([^']+)'", str(error))
+    if override:
+        return unknown_name("key", override[1], root_keys(config_name))
+    line = str(cause).splitlines()[0]
+    return f"{key}: {line[0].lower()}{line[1:]}" if key else line
 
 
 def root_keys(config_name: str) -> list[str]:

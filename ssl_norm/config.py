@@ -5,6 +5,8 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
+from ssl_norm.data.registry import data_entry
+
 
 @dataclass
 class HeadConfig:
@@ -32,7 +34,9 @@ class ByolConfig(MethodConfig):
     predictor: HeadConfig = field(default_factory=HeadConfig)
     ema_decay: float = 0.996  # of the target network, per step
     ema_schedule: str = "cosine"  # cosine: grows to 1 over the run; constant
-    ema_buffers: bool = False  # false, as published: the target's batch norms keep statistics of their own
+    ema_buffers: bool = (
+        False  # false, as published: the target's batch norms keep statistics of their own
+    )
 
 
 @dataclass
@@ -53,7 +57,9 @@ class MocoV2Config(MethodConfig):
     symmetric: bool = False  # true: both views are queries, as in MoCo's CIFAR recipe
     ema_decay: float = 0.99  # of the key encoder, per step
     ema_schedule: str = "constant"  # cosine: grows to 1 over the run; constant
-    ema_buffers: bool = False  # false, as published: the key encoder's batch norms keep statistics of their own
+    ema_buffers: bool = (
+        False  # false, as published: the key encoder's batch norms keep statistics of their own
+    )
 
 
 @dataclass
@@ -63,14 +69,23 @@ class DataConfig:
     name: str = "digits"
     root: Optional[str] = None  # folder that holds the files
     download: bool = True  # cifar10, stl10: fetch what is missing
-    image_size: int = 32  # side in pixels of an augmented view
-    cache_size: Optional[int] = None  # side of a cached image; null: image_size up to 64, else 8/7 of it
+    image_size: Optional[int] = (
+        None  # side in pixels of a view; null: digits 16, cifar10 32, stl10 and folder 96
+    )
+    cache_size: Optional[int] = (
+        None  # side of a cached image; null: image_size up to 64, else 8/7 of it
+    )
     cache_dir: Optional[str] = None  # null: ~/.cache/ssl_norm
     resident: Any = "auto"  # auto | true | false: keep all pixels in memory
     on_corrupt: str = "stop"  # stop | skip: what to do with a file that does not decode
     workers: int = 2  # processes that decode files and stream batches
     limit: Optional[int] = None  # pretrain on a seeded subset of so many images
     test_fraction: float = 0.2  # held out for evaluation where the files name no test split
+
+    @property
+    def view_size(self) -> int:
+        """Side in pixels of a view: `image_size`, or what the source of the images asks for."""
+        return self.image_size or data_entry(self.name).image_size
 
 
 @dataclass
@@ -90,7 +105,9 @@ class ViewConfig:
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarize: float = 0.0
     solarize_threshold: float = 0.5
-    extra: list[Any] = field(default_factory=list)  # kornia operations, e.g. [{name: RandomRotation, degrees: 10}]
+    extra: list[Any] = field(
+        default_factory=list
+    )  # kornia operations, e.g. [{name: RandomRotation, degrees: 10}]
 
 
 @dataclass
@@ -109,7 +126,9 @@ class EncoderConfig:
     """The network whose features are wanted; its classifier is removed."""
 
     name: str = "tiny"  # tiny, any timm model, torchvision/<model>
-    small_images: Optional[bool] = None  # 3x3 stem without max-pool; null: true for images up to 64 px
+    small_images: Optional[bool] = (
+        None  # 3x3 stem without max-pool; null: true for images up to 64 px
+    )
     pretrained_path: Optional[str] = None  # start from these encoder weights
 
 

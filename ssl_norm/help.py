@@ -35,9 +35,25 @@ def help_text(config_name: str, config_folder: Path) -> str:
     keys = describe(SCHEMAS[f"schema/{config_name}"])
     if config_name == "pretrain":
         for method in ("byol", "simclr", "moco_v2"):
-            keys += [f"  keys of method={method}", *describe(SCHEMAS[f"schema/method/{method}"], "method.")]
+            keys += [
+                f"  keys of method={method}",
+                *describe(SCHEMAS[f"schema/method/{method}"], "method."),
+            ]
     norms = "Norms: `python -m ssl_norm.norms` lists them with their options."
-    return "\n".join([USAGE[config_name], "", "Groups (files in configs/):", *groups, "", "Keys:", *keys, "", norms, DETAILS])
+    return "\n".join(
+        [
+            USAGE[config_name],
+            "",
+            "Groups (files in configs/):",
+            *groups,
+            "",
+            "Keys:",
+            *keys,
+            "",
+            norms,
+            DETAILS,
+        ]
+    )
 
 
 def describe(schema: type, prefix: str = "") -> list[str]:
@@ -52,17 +68,35 @@ def describe(schema: type, prefix: str = "") -> list[str]:
     lines = []
     for field in dataclasses.fields(schema):
         key = f"{prefix}{field.name}"
-        nested = next((t for t in (hints[field.name], *get_args(hints[field.name])) if dataclasses.is_dataclass(t)), None)
+        nested = next(
+            (
+                t
+                for t in (hints[field.name], *get_args(hints[field.name]))
+                if dataclasses.is_dataclass(t)
+            ),
+            None,
+        )
         if nested is not None and key != "method":
             lines += describe(nested, f"{key}.")  # type: ignore[arg-type]
         elif key != "method":
-            lines.append(f"  {key}={default_of(field)}".ljust(44) + f" {comments.get(field.name, '')}".rstrip())
+            lines.append(
+                f"  {key}={default_of(field)}".ljust(44)
+                + f" {comments.get(field.name, '')}".rstrip()
+            )
     return lines
 
 
 def default_of(field: "dataclasses.Field[Any]") -> str:
     """Return a key's default as the user would type it."""
-    value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    value = (
+        field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    )
     if isinstance(value, tuple | list):
-        return "[" + ",".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in value) + "]"
-    return {"None": "null", "True": "true", "False": "false", "???": "(required)"}.get(str(value), str(value))
+        return (
+            "["
+            + ",".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
+            + "]"
+        )
+    return {"None": "null", "True": "true", "False": "false", "???": "(required)"}.get(
+        str(value), str(value)
+    )

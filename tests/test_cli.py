@@ -99,7 +99,11 @@ def test_help_names_every_group_and_key(monkeypatch, capsys):
         cli.main("pretrain", "none:none")
     text = capsys.readouterr().out
     assert ending.value.code == 0
-    for expected in ("method = byol | moco_v2 | simclr", "norm.view_statistics=separate", "method.queue_size=4096"):
+    for expected in (
+        "method = byol | moco_v2 | simclr",
+        "norm.view_statistics=separate",
+        "method.queue_size=4096",
+    ):
         assert expected in text
 
 

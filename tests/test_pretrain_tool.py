@@ -73,7 +73,9 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, method):
         assert torch.equal(value, found["learner"][name]), name
     assert expected["monitor"] == found["monitor"]
     speed = "images_per_second"
-    assert [{**row, speed: ""} for row in rows(whole)] == [{**row, speed: ""} for row in rows(killed)]
+    assert [{**row, speed: ""} for row in rows(whole)] == [
+        {**row, speed: ""} for row in rows(killed)
+    ]
 
 
 @pytest.mark.slow
@@ -94,7 +96,10 @@ def test_two_processes_under_torchrun_train_as_one(tmp_path):
     assert len(one) == len(two) == 11
     for row1, row2 in zip(one, two, strict=True):
         for name in ("loss", "positive_cosine", "negative_cosine", "feature_std"):
-            assert float(row1[name]) == pytest.approx(float(row2[name]), abs=2e-4), (name, row1["step"])
+            assert float(row1[name]) == pytest.approx(float(row2[name]), abs=2e-4), (
+                name,
+                row1["step"],
+            )
 
 
 @pytest.mark.slow

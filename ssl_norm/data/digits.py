@@ -1,5 +1,7 @@
 """scikit-learn's handwritten digits, redrawn on tinted canvases: real images that need no download."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -7,7 +9,7 @@ import torch
 from ssl_norm.data.image_set import ImageSet, Splits
 from ssl_norm.data.split import stratified_split
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 
 COPIES = 4
 SCALE = (0.7, 0.9)  # side of the digit, as a share of the canvas
@@ -58,14 +60,19 @@ def draw(scans: Array, size: int, random: np.random.Generator) -> npt.NDArray[np
         return random.uniform(low, high, (len(scans), *shape)).astype(np.float32)
 
     half = uniform(*SCALE) * size / 2
-    centre_x, centre_y = (half + uniform(0, 1) * (size - 2 * half) for _ in range(2))
-    ink = paste(scans, size, centre_x, centre_y, half, np.deg2rad(uniform(-TURN, TURN)))[..., None]
+    room = size - 2 * half
+    centre_x, centre_y = half + uniform(0, 1) * room, half + uniform(0, 1) * room
+    angle = uniform(-TURN, TURN) * np.float32(np.pi / 180)
+    ink = paste(scans, size, centre_x, centre_y, half, angle)[..., None]
     dark = uniform(*DARK, 1)
     light = dark + uniform(*CONTRAST, 1)
     ground, stroke = (
-        np.clip(grey + uniform(-TINT / 2, TINT / 2, 3), 0, 1)[:, None, None] for grey in (dark, light)
+        np.clip(grey + uniform(-TINT / 2, TINT / 2, 3), 0, 1)[:, None, None]
+        for grey in (dark, light)
     )
-    pixels: npt.NDArray[np.uint8] = ((ground + (stroke - ground) * ink) * 255 + 0.5).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = ((ground + (stroke - ground) * ink) * 255 + 0.5).astype(
+        np.uint8
+    )
     return pixels
 
 
@@ -87,11 +94,15 @@ def paste(
     """
     count, side = scans.shape[:2]
     row = side + 2
-    flat = np.pad(scans, ((0, 0), (1, 1), (1, 1))).reshape(-1)  # a rim of 0: outside there is no ink
+    flat = np.pad(scans, ((0, 0), (1, 1), (1, 1))).reshape(
+        -1
+    )  # a rim of 0: outside there is no ink
     middles = np.arange(size, dtype=np.float32) + 0.5
     right = middles[None, None, :] - centre_x[:, None, None]
     down = middles[None, :, None] - centre_y[:, None, None]
-    cosine, sine = (function(angle)[:, None, None] / half[:, None, None] for function in (np.cos, np.sin))
+    cosine, sine = (
+        function(angle)[:, None, None] / half[:, None, None] for function in (np.cos, np.sin)
+    )
     x = np.clip((cosine * right + sine * down + 1) * side / 2 + 0.5, 0, side + 0.999)
     y = np.clip((cosine * down - sine * right + 1) * side / 2 + 0.5, 0, side + 0.999)
     left, top = x.astype(np.int64), y.astype(np.int64)

@@ -15,19 +15,21 @@ class DataEntry:
     Attributes:
         target: `module:function`; called with keyword arguments only, returns `Splits`.
         options: names of its arguments, out of those of `ssl_norm.data.load.load_splits`.
+        image_size: side in pixels of a view where the user does not say.
     """
 
     target: str
     options: tuple[str, ...]
+    image_size: int
 
 
 DATA: Mapping[str, DataEntry] = MappingProxyType(
     {
         "digits": DataEntry(
-            "ssl_norm.data.digits:load_digits_splits", ("image_size", "test_fraction", "seed")
+            "ssl_norm.data.digits:load_digits_splits", ("image_size", "test_fraction", "seed"), 16
         ),
-        "cifar10": DataEntry("ssl_norm.data.cifar10:load_cifar10", ("root", "download")),
-        "stl10": DataEntry("ssl_norm.data.stl10:load_stl10", ("root", "download")),
+        "cifar10": DataEntry("ssl_norm.data.cifar10:load_cifar10", ("root", "download"), 32),
+        "stl10": DataEntry("ssl_norm.data.stl10:load_stl10", ("root", "download"), 96),
         "folder": DataEntry(
             "ssl_norm.data.folder:load_folder",
             (
@@ -41,6 +43,7 @@ DATA: Mapping[str, DataEntry] = MappingProxyType(
                 "seed",
                 "progress",
             ),
+            96,
         ),
     }
 )

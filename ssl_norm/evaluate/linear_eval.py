@@ -75,7 +75,7 @@ def evaluation_of(
         evaluate_encoder,
         train=train,
         test=test,
-        image_size=subject.data.image_size,
+        image_size=subject.data.view_size,
         mean=subject.mean,
         std=subject.std,
         protocol=config.protocol,
@@ -139,7 +139,7 @@ def make_encoder(subject: Subject) -> nn.Module:
     )
     if subject.norm is not None:
         replace_norms(encoder, subject.norm)
-    size = subject.data.image_size
+    size = subject.data.view_size
     if size != subject.trained_size:
         try:
             with evaluation_mode(encoder), torch.no_grad():
@@ -154,7 +154,7 @@ def make_encoder(subject: Subject) -> nn.Module:
 
 def load_labelled(subject: Subject) -> tuple[ImageSet, ImageSet]:
     """Return the labelled training and test images."""
-    settings = asdict(subject.data)
+    settings = asdict(subject.data) | {"image_size": subject.data.view_size}
     settings.pop("resident")  # about training; features are extracted once
     splits = load_splits(**settings, seed=subject.seed, progress=True)
     if splits.train is None or splits.test is None:

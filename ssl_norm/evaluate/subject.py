@@ -27,7 +27,7 @@ class Subject:
         trained_size: side in pixels of the views it was trained on, which may decide its stem.
         mean: of the pixels, per colour in [0, 1].
         std: of the pixels, per colour in [0, 1].
-        data: where the images come from; its `image_size` is what the encoder sees.
+        data: where the images come from; its `view_size` is what the encoder sees.
         seed: of the random initialisation and, where no file names the test part, of the split.
     """
 
@@ -69,7 +69,7 @@ def find_subject(config: LinearEvalConfig, saved: Mapping[str, Any] | None) -> S
     return Subject(
         encoder=_overlay(encoder, config.encoder),
         norm=norm,
-        trained_size=(saved_data or data).image_size,
+        trained_size=(saved_data or data).view_size,
         mean=tuple(pixels.mean),
         std=tuple(pixels.std),
         data=data,

@@ -1,6 +1,7 @@
 """From a configuration to the parts of a run; below this room nothing knows of configurations."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
@@ -14,10 +15,12 @@ from ssl_norm.data.batches import Batches
 from ssl_norm.data.image_set import ImageSet, Splits
 from ssl_norm.data.load import load_splits
 from ssl_norm.distributed import rank, world_size
+from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
+from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.norms.placement import Replacement, replace_norms
 from ssl_norm.train.device import autocast
@@ -28,21 +31,21 @@ from ssl_norm.train.schedule import effective_learning_rate, learning_rate
 
 def load_images(config: PretrainConfig) -> Splits:
     """Return the images that `config.data` names."""
-    settings = asdict(config.data)
+    settings = asdict(config.data) | {"image_size": config.data.view_size}
     settings.pop("resident")
     return load_splits(seed=config.seed, progress=rank() == 0, **settings)
 
 
 def make_encoder(config: PretrainConfig) -> tuple[nn.Module, Replacement]:
-    """Return the encoder, drawn from the seed, and what became of its norms."""
+    """Return the encoder at the random initialisation of the seed, and what became of its norms."""
     torch.manual_seed(config.seed)
     encoder = build_encoder(
         config.encoder.name,
         small_images=config.encoder.small_images,
-        image_size=config.data.image_size,
-        pretrained_path=config.encoder.pretrained_path,
+        image_size=config.data.view_size,
     )
-    return encoder, replace_norms(encoder, config.norm.encoder)
+    with naming("norm.encoder"):
+        return encoder, replace_norms(encoder, config.norm.encoder)
 
 
 def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:
@@ -58,14 +61,24 @@ def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:
     for field in fields(method):
         value = getattr(method, field.name)
         if isinstance(value, HeadConfig):
-            heads.append(make_head(width, value, getattr(config.norm, field.name)))
+            with naming(f"norm.{field.name}"):
+                heads.append(make_head(width, value, getattr(config.norm, field.name)))
             width = value.output_dim
         elif field.name != "name":
             options[field.name] = value
     if METHODS[method.name].queue:
         options["embedding_dim"] = width
-    learner: Learner = METHODS[method.name].load()(encoder, *heads, **options)
-    return learner
+    with naming("method"):
+        return METHODS[method.name].load()(encoder, *heads, **options)
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Turn what a constructor says of its arguments into the user's error, with the key it came from."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def make_head(in_features: int, head: HeadConfig, norm: Any) -> nn.Module:
@@ -87,7 +100,7 @@ def make_views(config: PretrainConfig) -> TwoViews:
     return TwoViews(
         view1,
         view2,
-        config.data.image_size,
+        config.data.view_size,
         augment.mean,
         augment.std,
         exact_colour=augment.exact_colour,
@@ -102,8 +115,10 @@ def make_training(
     checkpoint: Mapping[str, Any] | None,
 ) -> Training:
     """Return a run around an encoder, at its beginning or where a checkpoint left it."""
+    if config.encoder.pretrained_path is not None and checkpoint is None:
+        load_encoder_weights(encoder, config.encoder.pretrained_path)
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    learner = make_learner(config, encoder).to(device=device, memory_format=memory_format)
+    learner = make_learner(config, encoder).to(device).to(memory_format=memory_format)
     batches = Batches(
         images,
         batch_size=config.batch_size,
@@ -132,7 +147,9 @@ def make_training(
         monitor=monitor,
         learning_rate=partial(
             learning_rate,
-            peak=effective_learning_rate(config.optimizer.lr, config.batch_size * config.accumulate),
+            peak=effective_learning_rate(
+                config.optimizer.lr, config.batch_size * config.accumulate
+            ),
             steps=steps,
             warmup_steps=round(config.optimizer.warmup_epochs * steps_per_epoch),
             schedule=config.optimizer.schedule,
@@ -148,7 +165,9 @@ def make_training(
     )
 
 
-def optimizer_of(optimizer: OptimizerConfig, learner: Learner, rate: float) -> torch.optim.Optimizer:
+def optimizer_of(
+    optimizer: OptimizerConfig, learner: Learner, rate: float
+) -> torch.optim.Optimizer:
     """Return the optimizer that a configuration describes, at a rate that the loop will replace."""
     return make_optimizer(
         learner,

@@ -16,19 +16,31 @@ def pick_device(name: str) -> torch.device:
         UserError: the name is not a device, or this machine has no such device.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device: '{name}' is no device; expected auto, cpu, cuda, cuda:<number> or mps") from None
+        raise UserError(
+            f"device: '{name}' is no device; expected auto, cpu, cuda, cuda:<number> or mps"
+        ) from None
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device={device}: this machine has {torch.cuda.device_count()} CUDA devices; use device=auto")
+        raise UserError(
+            f"device={device}: this machine has {torch.cuda.device_count()} CUDA devices; use device=auto"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device=mps: not available on this machine; use device=auto")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise UserError(f"device: '{name}' is not supported; expected auto, cpu, cuda, cuda:<number> or mps")
+        raise UserError(
+            f"device: '{name}' is not supported; expected auto, cpu, cuda, cuda:<number> or mps"
+        )
     return device
 
 

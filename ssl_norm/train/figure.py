@@ -20,8 +20,17 @@ def draw_collapse(runs: Sequence[tuple[str, Path]], path: Path) -> None:
     for axis, (title, metrics) in zip(axes, runs, strict=True):
         rows = read_metrics(metrics)
         steps = [int(row["step"]) for row in rows]
-        for name, colour in (("positive_cosine", "tab:blue"), ("negative_cosine", "tab:red"), ("feature_std", "tab:grey")):
-            axis.plot(steps, [float(row[name]) for row in rows], color=colour, label=name.replace("_", " "))
+        for name, colour in (
+            ("positive_cosine", "tab:blue"),
+            ("negative_cosine", "tab:red"),
+            ("feature_std", "tab:grey"),
+        ):
+            axis.plot(
+                steps,
+                [float(row[name]) for row in rows],
+                color=colour,
+                label=name.replace("_", " "),
+            )
         axis.set(title=title, xlabel="step", ylim=(-0.3, 1.05))
         axis.grid(alpha=0.3)
     axes[0].legend(loc="lower right", fontsize="small")

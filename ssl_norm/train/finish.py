@@ -36,7 +36,11 @@ def finish(
         heads = "/".join(list(norm_names(config).values())[1:])
         draw_collapse([(f"{config.method.name}, heads {heads}", metrics)], folder / "collapse.png")
     Console().print(summary_table(summary))
-    Console().print(f"run folder: {folder}   curves: tensorboard --logdir {folder}", highlight=False, soft_wrap=True)
+    Console().print(
+        f"run folder: {folder}   curves: tensorboard --logdir {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def linear_probe(
@@ -51,7 +55,7 @@ def linear_probe(
         evaluate_encoder,
         train=splits.train,
         test=splits.test,
-        image_size=config.data.image_size,
+        image_size=config.data.view_size,
         mean=config.augment.mean,
         std=config.augment.std,
         device=device,
@@ -75,7 +79,9 @@ def summarise(config: PretrainConfig, run: Training, recorder: Recorder) -> dict
         "seed": config.seed,
         "steps": last.get("step", 0),
         "images_per_second": recorder.images_per_second,
-        **{name: value for name, value in last.items() if name not in ("step", "images_per_second")},
+        **{
+            name: value for name, value in last.items() if name not in ("step", "images_per_second")
+        },
         "collapsed_at_step": run.monitor.collapsed_at_step,
     }
 
@@ -86,18 +92,42 @@ def summary_table(summary: dict[str, Any]) -> Table:
     colour = {"healthy": "green", "complete": "red"}.get(verdict, "yellow")
     since = summary["collapsed_at_step"]
     rows = [
-        ("positive cosine", number(summary, "positive_cosine"), "two views of one image; 1 at collapse"),
-        ("negative cosine", number(summary, "negative_cosine"), "views of different images; 1 at collapse"),
-        ("feature std", number(summary, "feature_std"), "1 for evenly spread features, 0 at collapse"),
+        (
+            "positive cosine",
+            number(summary, "positive_cosine"),
+            "two views of one image; 1 at collapse",
+        ),
+        (
+            "negative cosine",
+            number(summary, "negative_cosine"),
+            "views of different images; 1 at collapse",
+        ),
+        (
+            "feature std",
+            number(summary, "feature_std"),
+            "1 for evenly spread features, 0 at collapse",
+        ),
         ("verdict", f"[bold {colour}]{verdict}[/]", f"since step {since}" if since else ""),
     ]
     if "linear_top1" in summary:
         rows += [
-            ("linear top-1", number(summary, "linear_top1"), "logistic regression on the frozen encoder"),
-            ("  random encoder", number(summary, "linear_top1_random_init"), "the same network, untrained"),
+            (
+                "linear top-1",
+                number(summary, "linear_top1"),
+                "logistic regression on the frozen encoder",
+            ),
+            (
+                "  random encoder",
+                number(summary, "linear_top1_random_init"),
+                "the same network, untrained",
+            ),
             ("  chance", number(summary, "chance"), "always the most common class"),
         ]
-    table = Table(show_header=False, title=f"{summary['method']} after {summary['steps']} steps", title_justify="left")
+    table = Table(
+        show_header=False,
+        title=f"{summary['method']} after {summary['steps']} steps",
+        title_justify="left",
+    )
     for row in rows:
         table.add_row(*row)
     return table

@@ -26,7 +26,7 @@ def print_header(
     optimizer = config.optimizer
     peak = max(run.learning_rate(step) for step in range(run.steps))
     lines = [
-        f"{config.method.name} on {config.data.name}: {len(images)} images, views of {config.data.image_size} px",
+        f"{config.method.name} on {config.data.name}: {len(images)} images, views of {config.data.view_size} px",
         f"encoder {config.encoder.name}, norms {norms['encoder']} ({replaced}); projector {norms['projector']}, "
         f"predictor {norms['predictor']}; {count_parameters(run.learner) / 1e6:.2f} M trained parameters",
         f"{config.epochs} epochs of {run.steps_per_epoch} steps of {config.batch_size * config.accumulate} images; "

@@ -56,7 +56,9 @@ class Training:
     save_every: int
 
 
-def train(run: Training, on_row: Callable[[Row], None], on_checkpoint: Callable[[int], None]) -> None:
+def train(
+    run: Training, on_row: Callable[[Row], None], on_checkpoint: Callable[[int], None]
+) -> None:
     """Train to the last step.
 
     Args:
@@ -68,7 +70,9 @@ def train(run: Training, on_row: Callable[[Row], None], on_checkpoint: Callable[
         NonFiniteLoss: a loss since the last row was NaN or infinite.
     """
     learner = run.learner.train()
-    model = DistributedDataParallel(learner, broadcast_buffers=False) if is_distributed() else learner
+    model = (
+        DistributedDataParallel(learner, broadcast_buffers=False) if is_distributed() else learner
+    )
     generator = torch.Generator()
     log = StepLog(run)
     for step in range(run.first_step, run.steps):

@@ -35,7 +35,7 @@ def make_optimizer(
         return SGD(groups, lr=lr, momentum=momentum)
     if name == "adamw":
         return AdamW(groups, lr=lr, betas=betas)
-    from timm.optim import Lars
+    from timm.optim.lars import Lars
 
     for group in groups:
         group["always_adapt"] = not group["excluded"]
@@ -43,11 +43,15 @@ def make_optimizer(
     return lars
 
 
-def parameter_groups(learner: nn.Module, weight_decay: float, exclude_norm_and_bias: bool) -> list[dict[str, Any]]:
+def parameter_groups(
+    learner: nn.Module, weight_decay: float, exclude_norm_and_bias: bool
+) -> list[dict[str, Any]]:
     """Return one group with weight decay and, where asked for, one without for norms and biases."""
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     excluded = [parameter for parameter in trained if exclude_norm_and_bias and parameter.ndim < 2]
-    decayed = [parameter for parameter in trained if not (exclude_norm_and_bias and parameter.ndim < 2)]
+    decayed = [
+        parameter for parameter in trained if not (exclude_norm_and_bias and parameter.ndim < 2)
+    ]
     groups = [
         {"params": decayed, "weight_decay": weight_decay, "excluded": False},
         {"params": excluded, "weight_decay": 0.0, "excluded": True},

@@ -12,7 +12,7 @@ from ssl_norm.train.device import pick_device, process_group
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.finish import finish
 from ssl_norm.train.header import print_header
-from ssl_norm.train.loop import Row, Training, train
+from ssl_norm.train.loop import Training, train
 from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.recorder import Recorder
 from ssl_norm.train.run_folder import open_run_folder, plain_config, write_config, write_skipped
@@ -60,7 +60,11 @@ def follow(
 
     with ProgressLine(run.first_step, run.steps, visible=is_main) as line:
         recorder = Recorder(
-            folder if is_main else None, run.first_step, run.monitor, line, config.monitor.on_collapse
+            folder if is_main else None,
+            run.first_step,
+            run.monitor,
+            line,
+            config.monitor.on_collapse,
         )
         try:
             train(run, recorder.row, save)

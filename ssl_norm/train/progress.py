@@ -39,7 +39,10 @@ class ProgressLine:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
 
@@ -52,7 +55,13 @@ class ProgressLine:
         )
         self._bar.update(self._task, completed=step, description=text)
         now = time.monotonic()
-        if self._bar.disable and (now - self._printed >= SECONDS_BETWEEN_LINES or step == self._steps):
+        if self._bar.disable and (
+            now - self._printed >= SECONDS_BETWEEN_LINES or step == self._steps
+        ):
             self._printed = now
             left = (now - self._started) / max(1, step - self._first) * (self._steps - step)
-            self.console.print(f"step {step}/{self._steps}  {text}  {left:.0f} s left", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"step {step}/{self._steps}  {text}  {left:.0f} s left",
+                highlight=False,
+                soft_wrap=True,
+            )

@@ -12,7 +12,9 @@ from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.run_folder import Metrics
 from ssl_norm.train.tensorboard import TensorBoard
 
-REMEDIES = "a norm in the heads (norm.projector=bn), a lower optimizer.lr, or method=simclr may help"
+REMEDIES = (
+    "a norm in the heads (norm.projector=bn), a lower optimizer.lr, or method=simclr may help"
+)
 
 
 class Recorder:
@@ -65,7 +67,9 @@ class Recorder:
             found = f"complete collapse since step {since}: negative cosine {row['negative_cosine']:.5f}; {REMEDIES}"
             if self._on_collapse == "stop":
                 raise CollapseStop(found)
-            self._line.console.print(f"[bold red]warning:[/] {found}", highlight=False, soft_wrap=True)
+            self._line.console.print(
+                f"[bold red]warning:[/] {found}", highlight=False, soft_wrap=True
+            )
 
     def views(self, grid: Tensor) -> None:
         """Take a picture (3, H, W), uint8, of what the learner sees."""

@@ -27,7 +27,10 @@ MAY_CHANGE_ON_RESUME = {
 
 def norm_names(config: PretrainConfig) -> dict[str, str]:
     """Return the norm of each part as text."""
-    return {part: str(parse_norm(getattr(config.norm, part))) for part in ("encoder", "projector", "predictor")}
+    return {
+        part: str(parse_norm(getattr(config.norm, part)))
+        for part in ("encoder", "projector", "predictor")
+    }
 
 
 def default_run_dir(config: PretrainConfig) -> Path:
@@ -51,14 +54,18 @@ def open_run_folder(config: PretrainConfig) -> tuple[Path, dict[str, Any] | None
     last = folder / "last.pt"
     if not config.resume:
         if last.exists():
-            raise UserError(f"run_dir={folder} already holds a run; add resume=true to go on, or name another folder")
+            raise UserError(
+                f"run_dir={folder} already holds a run; add resume=true to go on, or name another folder"
+            )
         return folder, None
     if not last.exists():
         return folder, None
     checkpoint = load_checkpoint(last)
     changed = differences(checkpoint["config"], plain_config(config))
     if changed:
-        raise UserError(f"{folder} was made with other settings: {'; '.join(changed)}; drop them or start a new run")
+        raise UserError(
+            f"{folder} was made with other settings: {'; '.join(changed)}; drop them or start a new run"
+        )
     return folder, checkpoint
 
 
@@ -66,6 +73,7 @@ def plain_config(config: PretrainConfig) -> dict[str, Any]:
     """Return the configuration as nested plain containers."""
     plain = OmegaConf.to_container(OmegaConf.create(asdict(config)))
     assert isinstance(plain, dict)
+    plain["data"]["image_size"] = config.data.view_size
     return {str(key): value for key, value in plain.items()}
 
 
@@ -112,7 +120,11 @@ class Metrics:
 
     def __init__(self, path: Path, last_step: int) -> None:
         self.path = path
-        kept = [row for row in read_metrics(path) if int(row["step"]) <= last_step] if path.exists() else []
+        kept = (
+            [row for row in read_metrics(path) if int(row["step"]) <= last_step]
+            if path.exists()
+            else []
+        )
         self._columns = list(kept[0]) if kept else []
         if kept:
             lines = [",".join(self._columns), *(",".join(row.values()) for row in kept)]

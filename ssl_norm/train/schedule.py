@@ -22,7 +22,10 @@ def learning_rate(step: int, *, peak: float, steps: int, warmup_steps: int, sche
         schedule: `cosine` or `constant`.
 
     Example:
-        >>> [round(learning_rate(s, peak=1.0, steps=5, warmup_steps=1, schedule="cosine"), 2) for s in range(5)]
+        >>> [
+        ...     round(learning_rate(s, peak=1.0, steps=5, warmup_steps=1, schedule="cosine"), 2)
+        ...     for s in range(5)
+        ... ]
         [0.5, 1.0, 0.85, 0.5, 0.15]
     """
     if step < warmup_steps:

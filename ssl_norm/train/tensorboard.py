@@ -27,8 +27,8 @@ class TensorBoard:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tensorboard's own imports warn of deprecations
             from torch.utils.tensorboard import SummaryWriter
-        self._writer = SummaryWriter(folder, purge_step=first_step or None)  # type: ignore[no-untyped-call]
-        self._writer.add_custom_scalars(LAYOUT)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(folder, purge_step=first_step or None)
+        self._writer.add_custom_scalars(LAYOUT)
         self._verdict = ""
 
     def row(self, row: Mapping[str, float | int | str]) -> None:
@@ -37,15 +37,15 @@ class TensorBoard:
         for name, value in row.items():
             if isinstance(value, int | float) and name not in ("step", "epoch"):
                 page = "collapse" if name in (*COSINES, "feature_std") else "train"
-                self._writer.add_scalar(f"{page}/{name}", value, step)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(f"{page}/{name}", value, step)
         if row["verdict"] != self._verdict:
             self._verdict = str(row["verdict"])
-            self._writer.add_text("collapse/verdict", self._verdict, step)  # type: ignore[no-untyped-call]
+            self._writer.add_text("collapse/verdict", self._verdict, step)
 
     def views(self, grid: Tensor) -> None:
         """Write a picture (3, H, W), uint8, of what the learner sees."""
-        self._writer.add_image("views", grid)  # type: ignore[no-untyped-call]
+        self._writer.add_image("views", grid)
 
     def close(self) -> None:
         """Flush and close the event file."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()

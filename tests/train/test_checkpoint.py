@@ -6,7 +6,11 @@ from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
 
 
 def test_content_goes_round(tmp_path):
-    content = {"step": 3, "learner": {"w": torch.arange(3.0)}, "config": {"norm": {"encoder": "bn"}}}
+    content = {
+        "step": 3,
+        "learner": {"w": torch.arange(3.0)},
+        "config": {"norm": {"encoder": "bn"}},
+    }
     save_checkpoint(tmp_path / "last.pt", content)
     loaded = load_checkpoint(tmp_path / "last.pt")
     assert loaded["step"] == 3
@@ -28,7 +32,7 @@ def test_unreadable_file_is_named(tmp_path, content):
     path = tmp_path / "last.pt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match="last.pt"):
+    with pytest.raises(UserError, match=r"last\.pt"):
         load_checkpoint(path)
 
 
