@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_norm.config import HeadConfig, OptimizerConfig, PretrainConfig
 from ssl_norm.data.augment import TwoViews, ViewParameters
@@ -27,6 +27,8 @@ from ssl_norm.train.device import autocast
 from ssl_norm.train.loop import Training
 from ssl_norm.train.optimizer import make_optimizer
 from ssl_norm.train.schedule import effective_learning_rate, learning_rate
+
+PICTURED_IMAGES = 32
 
 
 def load_images(config: PretrainConfig) -> Splits:
@@ -105,6 +107,15 @@ def make_views(config: PretrainConfig) -> TwoViews:
         augment.std,
         exact_colour=augment.exact_colour,
     )
+
+
+def draw_views(config: PretrainConfig, images: ImageSet) -> Tensor:
+    """Return pairs of views of the first images as one picture (3, H, W), uint8: what the learner sees."""
+    views = make_views(config)
+    pixels = images.take(torch.arange(min(len(images), PICTURED_IMAGES))).permute(0, 3, 1, 2)
+    grid = views.grid(*views(pixels, torch.Generator().manual_seed(config.seed)))
+    zoom = max(1, 64 // config.data.view_size)
+    return grid.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
 
 
 def make_training(

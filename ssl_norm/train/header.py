@@ -11,6 +11,7 @@ from ssl_norm.norms.placement import Replacement
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.loop import Training, count_parameters
 from ssl_norm.train.run_folder import norm_names
+from ssl_norm.train.schedule import effective_learning_rate
 
 
 def print_header(
@@ -24,13 +25,14 @@ def print_header(
     """Print data, network, norms, schedule and the effective learning rate on four lines."""
     norms = norm_names(config)
     optimizer = config.optimizer
-    peak = max(run.learning_rate(step) for step in range(run.steps))
+    images_per_step = config.batch_size * config.accumulate
+    rate = effective_learning_rate(optimizer.lr, images_per_step)
     lines = [
         f"{config.method.name} on {config.data.name}: {len(images)} images, views of {config.data.view_size} px",
         f"encoder {config.encoder.name}, norms {norms['encoder']} ({replaced}); projector {norms['projector']}, "
         f"predictor {norms['predictor']}; {count_parameters(run.learner) / 1e6:.2f} M trained parameters",
-        f"{config.epochs} epochs of {run.steps_per_epoch} steps of {config.batch_size * config.accumulate} images; "
-        f"{optimizer.name}, learning rate {optimizer.lr:g} x {config.batch_size * config.accumulate} / 256 = {peak:.4g}",
+        f"{config.epochs} epochs of {run.steps_per_epoch} steps of {images_per_step} images; "
+        f"{optimizer.name}, learning rate {optimizer.lr:g} x {images_per_step} / 256 = {rate:.4g}",
         f"{hardware(device)}; run folder {folder}",
     ]
     if run.first_step:

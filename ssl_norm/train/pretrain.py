@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from ssl_norm.config import PretrainConfig
+from ssl_norm.data.image_set import ImageSet
 from ssl_norm.distributed import rank
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
-from ssl_norm.train.build import load_images, make_encoder, make_training
+from ssl_norm.train.build import draw_views, load_images, make_encoder, make_training
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.device import pick_device, process_group
 from ssl_norm.train.environment import describe_environment
@@ -38,7 +39,7 @@ def pretrain(config: PretrainConfig) -> None:
             write_config(folder, config, describe_environment(device))
             write_skipped(folder, splits.skipped)
             print_header(config, run, splits.pretrain, replaced, folder, device)
-        recorder, ending = follow(config, run, folder, is_main)
+        recorder, ending = follow(config, run, splits.pretrain, folder, is_main)
     if is_main:
         finish(config, folder, run, recorder, splits, device)
     if ending:
@@ -46,7 +47,7 @@ def pretrain(config: PretrainConfig) -> None:
 
 
 def follow(
-    config: PretrainConfig, run: Training, folder: Path, is_main: bool
+    config: PretrainConfig, run: Training, images: ImageSet, folder: Path, is_main: bool
 ) -> tuple[Recorder, CollapseStop | NonFiniteLoss | None]:
     """Train while rows and checkpoints are written; return where the rows went and what ended the run early."""
 
@@ -66,6 +67,7 @@ def follow(
             line,
             config.monitor.on_collapse,
         )
+        recorder.views(draw_views(config, images))
         try:
             train(run, recorder.row, save)
         except CollapseStop as stop:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from statistics import median
 
+from PIL import Image
 from torch import Tensor
 
 from ssl_norm.errors import CollapseStop
@@ -38,6 +39,7 @@ class Recorder:
     ) -> None:
         self.last: Row = {}
         self._rates: list[float] = []
+        self._folder = folder
         self._metrics = Metrics(folder / "metrics.csv", first_step) if folder else None
         self._tensorboard = TensorBoard(folder, first_step) if folder else None
         self._monitor = monitor
@@ -72,8 +74,9 @@ class Recorder:
             )
 
     def views(self, grid: Tensor) -> None:
-        """Take a picture (3, H, W), uint8, of what the learner sees."""
-        if self._tensorboard:
+        """Take a picture (3, H, W), uint8, of what the learner sees: views.png, and an image in TensorBoard."""
+        if self._folder and self._tensorboard:
+            Image.fromarray(grid.permute(1, 2, 0).numpy()).save(self._folder / "views.png")
             self._tensorboard.views(grid)
 
     def close(self) -> None:
