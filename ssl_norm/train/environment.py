@@ -38,7 +38,17 @@ def git_commit() -> str:
 
 
 def hardware(device: torch.device) -> str:
-    """Return the GPU's name, or the machine and the number of CPU threads."""
+    """Return the GPU's name, or the CPU's and the number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def cpu_name() -> str:
+    """Return what the processor calls itself where Linux says so, else its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} CPU"
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, f"{platform.machine()} CPU")

@@ -1,0 +1,51 @@
+"""Every file in configs/ composes, passes the checks, and says what it is for."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from ssl_norm.checks import check
+from ssl_norm.cli import CONFIG_FOLDER, register_schemas, typed_config
+
+FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))
+
+
+def composed(tool: str, *overrides: str):
+    register_schemas()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return typed_config(compose(tool, list(overrides)))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIG_FOLDER)))
+def test_begins_with_a_comment(file: Path):
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith("# @package") or lines[0].startswith("# ")
+    assert any(line.startswith("# ") and "@package" not in line for line in lines)
+
+
+@pytest.mark.parametrize("group", ["method", "data", "encoder", "augment", "study"])
+def test_every_option_of_a_group_can_run(group):
+    for file in sorted((CONFIG_FOLDER / group).glob("*.yaml")):
+        check(composed("pretrain", f"{group}={file.stem}"))
+
+
+@pytest.mark.parametrize("method", ["byol", "simclr", "moco_v2"])
+def test_small_images_get_the_small_augmentation_of_the_method(method):
+    small = composed("pretrain", f"method={method}", "data=cifar10").augment
+    assert small == composed("pretrain", f"method={method}", f"augment={method}_small").augment
+    large = composed("pretrain", f"method={method}", "data=stl10").augment
+    assert large == composed("pretrain", f"method={method}", f"augment={method}").augment
+
+
+def test_the_command_line_wins_over_a_study():
+    config = composed("pretrain", "study=cifar10_heads", "augment=simclr_small", "epochs=1")
+    assert config.epochs == 1
+    assert config.augment == composed("pretrain", "augment=simclr_small").augment
+
+
+def test_linear_eval_takes_every_data_file():
+    for file in sorted((CONFIG_FOLDER / "data").glob("*.yaml")):
+        config = composed("linear_eval", f"data={file.stem}", "checkpoint=x")
+        assert config.data.name == file.stem
+        assert config.data.image_size is None
