@@ -32,7 +32,7 @@ from ssl_norm.train.device import autocast, pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.loop import train
 from ssl_norm.train.progress import ProgressLine
-from ssl_norm.train.recorder import Recorder
+from ssl_norm.train.recorder import Recorder, RunFiles
 
 NETWORKS = {
     "resnet10t": ("encoder.name=resnet10t", "encoder.small_images=false", "batch_size=128"),
@@ -171,7 +171,7 @@ def ssl_norm_path(config: PretrainConfig, device: torch.device, folder: Path) ->
     splits = load_images(config)
     run = make_training(config, make_encoder(config)[0], splits.pretrain, device, None)
     line = ProgressLine(0, run.steps, visible=False)
-    recorder = Recorder(folder, 0, run.monitor, line, config.monitor.on_collapse)
+    recorder = Recorder(RunFiles(folder, 0), run.monitor, line, config.monitor.on_collapse)
     done = 0
 
     def steps(count: int) -> None:

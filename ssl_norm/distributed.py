@@ -1,8 +1,15 @@
 """Everything the package needs to know of other processes; one process needs no process group."""
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import torch
 from torch import Tensor, distributed
 from torch.autograd.function import FunctionCtx, once_differentiable
+
+from ssl_norm.errors import UserError
+
+T = TypeVar("T")
 
 
 def is_distributed() -> bool:
@@ -19,6 +26,28 @@ def world_size() -> int:
     """Return the number of processes, 1 where there is only one."""
     exists = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if exists else 1
+
+
+def from_first_rank(work: Callable[[], T]) -> T:
+    """Return on every rank what `work` returns on rank 0: plain values and CPU tensors.
+
+    Raises:
+        UserError: on every rank, what `work` raised.
+    """
+    if not is_distributed():
+        return work()
+    result: T | None = None
+    message: str | None = None
+    if rank() == 0:
+        try:
+            result = work()
+        except UserError as error:
+            message = str(error)
+    shared = [result, message]
+    distributed.broadcast_object_list(shared, src=0)
+    if shared[1] is not None:
+        raise UserError(shared[1])
+    return cast(T, shared[0])
 
 
 class _GatherBatch(torch.autograd.Function):

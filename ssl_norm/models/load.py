@@ -118,9 +118,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             "for safety; save its state_dict with torch.save"
         ) from error
     except Exception as error:
-        raise UserError(
-            f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}"
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is not a readable checkpoint: {reason}") from error
     if not isinstance(contents, Mapping):
         raise UserError(f"{path} holds a {type(contents).__name__}, not a state_dict")
     return contents

@@ -1,12 +1,13 @@
 """From a configuration to the parts of a run; below this room nothing knows of configurations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from ssl_norm.config import HeadConfig, OptimizerConfig, PretrainConfig
@@ -127,7 +128,9 @@ def make_training(
 ) -> Training:
     """Return a run around an encoder, at its beginning or where a checkpoint left it."""
     if config.encoder.pretrained_path is not None and checkpoint is None:
-        load_encoder_weights(encoder, config.encoder.pretrained_path)
+        report = load_encoder_weights(encoder, config.encoder.pretrained_path)
+        if rank() == 0:
+            Console(stderr=True).print(str(report), highlight=False, soft_wrap=True, markup=False)
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     learner = make_learner(config, encoder).to(device).to(memory_format=memory_format)
     batches = Batches(
@@ -140,9 +143,13 @@ def make_training(
         rank=rank(),
         world_size=world_size(),
     )
-    steps_per_epoch = max(1, batches.steps_per_epoch // config.accumulate)
+    steps_per_epoch = batches.steps_per_epoch // config.accumulate
+    if steps_per_epoch == 0:
+        raise UserError(
+            f"accumulate={config.accumulate}: an epoch has {batches.steps_per_epoch} batches only"
+        )
     steps = config.epochs * steps_per_epoch
-    optimizer = optimizer_of(config.optimizer, learner, rate=0.0)
+    optimizer = optimizer_of(config.optimizer, learner)
     monitor = CollapseMonitor(config.monitor.threshold, config.monitor.patience)
     first_step = 0
     if checkpoint is not None:
@@ -156,15 +163,7 @@ def make_training(
         batches=batches.iterate(first_step * config.accumulate, steps * config.accumulate),
         make_views=partial(make_views(config), rank=rank(), world_size=world_size()),
         monitor=monitor,
-        learning_rate=partial(
-            learning_rate,
-            peak=effective_learning_rate(
-                config.optimizer.lr, config.batch_size * config.accumulate
-            ),
-            steps=steps,
-            warmup_steps=round(config.optimizer.warmup_epochs * steps_per_epoch),
-            schedule=config.optimizer.schedule,
-        ),
+        learning_rate=rate_schedule(config, steps, steps_per_epoch),
         autocast=partial(autocast, device, config.precision),
         seed=config.seed,
         first_step=first_step,
@@ -176,14 +175,26 @@ def make_training(
     )
 
 
-def optimizer_of(
-    optimizer: OptimizerConfig, learner: Learner, rate: float
-) -> torch.optim.Optimizer:
-    """Return the optimizer that a configuration describes, at a rate that the loop will replace."""
+def rate_schedule(
+    config: PretrainConfig, steps: int, steps_per_epoch: int
+) -> Callable[[int], float]:
+    """Return the learning rate as a function of the step."""
+    optimizer = config.optimizer
+    return partial(
+        learning_rate,
+        peak=effective_learning_rate(optimizer.lr, config.batch_size * config.accumulate),
+        steps=steps,
+        warmup_steps=round(optimizer.warmup_epochs * steps_per_epoch),
+        schedule=optimizer.schedule,
+    )
+
+
+def optimizer_of(optimizer: OptimizerConfig, learner: Learner) -> torch.optim.Optimizer:
+    """Return the optimizer that a configuration describes; the loop sets its rate before every step."""
     return make_optimizer(
         learner,
         optimizer.name,
-        lr=rate,
+        lr=0.0,
         momentum=optimizer.momentum,
         weight_decay=optimizer.weight_decay,
         betas=optimizer.betas,

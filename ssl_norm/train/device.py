@@ -10,55 +10,66 @@ from ssl_norm.errors import UserError
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` stands for; under torchrun each rank's own GPU.
+    """Return the device that a name stands for; under torchrun each process has its own GPU.
+
+    Args:
+        name: `auto` (a CUDA GPU where there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
 
     Raises:
-        UserError: the name is not a device, or this machine has no such device.
+        UserError: the name is not a device, or this machine does not have it, or not for every process.
     """
     if name == "auto":
-        name = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(
-            f"device: '{name}' is no device; expected auto, cpu, cuda, cuda:<number> or mps"
-        ) from None
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"device={device}: this machine has {torch.cuda.device_count()} CUDA devices; use device=auto"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device=mps: not available on this machine; use device=auto")
+        device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
         raise UserError(
-            f"device: '{name}' is not supported; expected auto, cpu, cuda, cuda:<number> or mps"
+            f"device: '{name}' is no device; known: auto, cpu, cuda, cuda:<number>, mps"
         )
+    if device.type == "cuda":
+        return pick_gpu(device)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device=mps: not available on this machine; use device=auto")
     return device
 
 
+def pick_gpu(device: torch.device) -> torch.device:
+    """Return the GPU of this process, made the current one."""
+    found = torch.cuda.device_count()
+    wanted = (
+        int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.index is None else device.index + 1
+    )
+    if wanted > found:
+        raise UserError(
+            f"device={device}: {wanted} CUDA devices needed, this machine has {found}; "
+            "start fewer processes or use device=cpu"
+        )
+    index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+    torch.cuda.set_device(index)
+    torch.backends.cudnn.benchmark = True  # sizes do not change during a run
+    return torch.device("cuda", index)
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Return the context of the forward pass: bfloat16 where asked for, or where `auto` finds a GPU that has it."""
-    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    use_bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16)
+    """Return the context of the forward pass.
+
+    Args:
+        device: where it runs.
+        precision: `float32`; `bfloat16`; `auto`: bfloat16 on GPUs that have it in hardware.
+    """
+    in_hardware = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    use_bfloat16 = precision == "bfloat16" or (precision == "auto" and in_hardware)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bfloat16)
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other ranks for the length of a run where torchrun started several; otherwise do nothing."""
+    """Join the other processes for the length of a run where torchrun started several; else do nothing."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield

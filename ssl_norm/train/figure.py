@@ -19,7 +19,7 @@ def draw_collapse(runs: Sequence[tuple[str, Path]], path: Path) -> None:
     axes = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
     for axis, (title, metrics) in zip(axes, runs, strict=True):
         rows = read_metrics(metrics)
-        steps = [int(row["step"]) for row in rows]
+        steps = [row["step"] for row in rows]
         for name, colour in (
             ("positive_cosine", "tab:blue"),
             ("negative_cosine", "tab:red"),
@@ -27,7 +27,7 @@ def draw_collapse(runs: Sequence[tuple[str, Path]], path: Path) -> None:
         ):
             axis.plot(
                 steps,
-                [float(row[name]) for row in rows],
+                [row[name] for row in rows],
                 color=colour,
                 label=name.replace("_", " "),
             )

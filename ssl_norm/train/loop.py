@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from ssl_norm.distributed import is_distributed, world_size
+from ssl_norm.distributed import is_distributed, rank, world_size
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.learners.learner import Learner
 from ssl_norm.monitors import CollapseMonitor
-
-Row = dict[str, float | int | str]
+from ssl_norm.train.run_folder import Row
 
 
 @dataclass
@@ -101,10 +100,17 @@ def train(
 
 
 def seed_step(generator: torch.Generator, seed: int, step: int, part: int) -> None:
-    """Make a step's randomness a function of (seed, step), so that a resumed run goes on exactly."""
-    state = np.random.SeedSequence((seed, step, part)).generate_state(2, np.uint32)
-    generator.manual_seed(int(state[0]))
-    torch.manual_seed(int(state[1]))
+    """Make a step's randomness a function of (seed, step), so that a resumed run goes on exactly.
+
+    The generator, for views, is the same on every rank; torch's own, for dropout, differs by rank.
+    """
+    generator.manual_seed(mixed(seed, step, part))
+    torch.manual_seed(mixed(seed, step, part, 1 + rank()))
+
+
+def mixed(*numbers: int) -> int:
+    """Return a seed that depends on all the numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0])
 
 
 class StepLog:
@@ -123,7 +129,7 @@ class StepLog:
 
     def row(self, step: int) -> Row:
         """Return the means since the last row; waits for the device."""
-        losses = torch.stack(self._losses).double().cpu()
+        losses = torch.stack(self._losses).cpu().double()
         if not losses.isfinite().all():
             batch = int(losses.isfinite().logical_not().nonzero()[0])
             first = step - (len(losses) - 1 - batch) // self._run.accumulate

@@ -22,7 +22,7 @@ def make_optimizer(
     Args:
         learner: holds the parameters.
         name: `sgd`, `lars` or `adamw`.
-        lr: rate of the first step; the loop sets it before every step.
+        lr: learning rate.
         momentum: of SGD and LARS.
         weight_decay: added to the gradient in SGD and LARS, decoupled in AdamW.
         betas: of AdamW.

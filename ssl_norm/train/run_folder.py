@@ -15,8 +15,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from ssl_norm.config import PretrainConfig
+from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
-from ssl_norm.norms import parse_norm
+from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.train.checkpoint import load_checkpoint
 
 MAY_CHANGE_ON_RESUME = {
@@ -25,12 +26,17 @@ MAY_CHANGE_ON_RESUME = {
 }  # fmt: skip
 
 
-def norm_names(config: PretrainConfig) -> dict[str, str]:
-    """Return the norm of each part as text."""
+def norm_specs(config: PretrainConfig) -> dict[str, NormSpec]:
+    """Return the norm of each part."""
     return {
-        part: str(parse_norm(getattr(config.norm, part)))
+        part: parse_norm(getattr(config.norm, part))
         for part in ("encoder", "projector", "predictor")
     }
+
+
+def norm_names(config: PretrainConfig) -> dict[str, str]:
+    """Return the norm of each part as text."""
+    return {part: str(spec) for part, spec in norm_specs(config).items()}
 
 
 def default_run_dir(config: PretrainConfig) -> Path:
@@ -42,31 +48,44 @@ def default_run_dir(config: PretrainConfig) -> Path:
     return Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
 
 
-def open_run_folder(config: PretrainConfig) -> tuple[Path, dict[str, Any] | None]:
-    """Return the folder of this run, and the checkpoint to go on from where it resumes one.
+def open_run_folder(config: PretrainConfig) -> tuple[Path, Mapping[str, Any] | None]:
+    """Return the folder of this run, made if need be, and the checkpoint to go on from where it resumes one.
 
     Raises:
-        UserError: the folder holds a run that would be overwritten, or the run to resume was made with other settings.
+        UserError: the folder cannot be written to, it holds a run that would be overwritten, or the run to resume was
+            made with other settings.
     """
-    if config.run_dir is None:
-        return default_run_dir(config), None
-    folder = Path(config.run_dir).expanduser()
+    folder = Path(config.run_dir).expanduser() if config.run_dir else default_run_dir(config)
     last = folder / "last.pt"
-    if not config.resume:
-        if last.exists():
-            raise UserError(
-                f"run_dir={folder} already holds a run; add resume=true to go on, or name another folder"
-            )
-        return folder, None
+    if last.exists() and not config.resume:
+        raise UserError(
+            f"run_dir={folder} already holds a run; add resume=true to go on, or name another"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"run_dir={folder} cannot be written to: {error.strerror}") from error
     if not last.exists():
         return folder, None
     checkpoint = load_checkpoint(last)
     changed = differences(checkpoint["config"], plain_config(config))
+    if checkpoint["processes"] != world_size() and mixes_batch(config):
+        changed.append(
+            f"processes, whose batch norms do not share statistics: {checkpoint['processes']} "
+            f"then, {world_size()} now"
+        )
     if changed:
         raise UserError(
-            f"{folder} was made with other settings: {'; '.join(changed)}; drop them or start a new run"
+            f"{folder} was made with other settings: {'; '.join(changed)}; start a new run for them"
         )
     return folder, checkpoint
+
+
+def mixes_batch(config: PretrainConfig) -> bool:
+    """Whether any norm of a run mixes the samples of a batch."""
+    return any(spec.batch_statistics for spec in norm_specs(config).values())
 
 
 def plain_config(config: PretrainConfig) -> dict[str, Any]:
@@ -115,34 +134,48 @@ def write_skipped(folder: Path, paths: Sequence[str]) -> None:
         write_text(folder / "skipped.txt", "\n".join(paths) + "\n")
 
 
+Row = dict[str, float | int | str]
+
+
 class Metrics:
-    """metrics.csv: a row per logged step, appended and flushed; opened at a step, later rows are dropped."""
+    """metrics.csv: a row per logged step, appended and flushed; opened at a step, later rows are dropped.
+
+    Attributes:
+        rows: all rows so far.
+    """
 
     def __init__(self, path: Path, last_step: int) -> None:
         self.path = path
-        kept = (
-            [row for row in read_metrics(path) if int(row["step"]) <= last_step]
-            if path.exists()
-            else []
-        )
-        self._columns = list(kept[0]) if kept else []
-        if kept:
-            lines = [",".join(self._columns), *(",".join(row.values()) for row in kept)]
-            write_text(path, "\n".join(lines) + "\n")
-        else:
-            path.unlink(missing_ok=True)
+        self.rows = [row for row in read_metrics(path) if int(row["step"]) <= last_step]
+        lines = [
+            ",".join(map(str, row))
+            for row in [*self.rows[:1], *(row.values() for row in self.rows)]
+        ]
+        write_text(path, "".join(f"{line}\n" for line in lines))
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: Row) -> None:
         """Add one row; the first row names the columns."""
+        columns = list(self.rows[0] if self.rows else row)
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            if not self._columns:
-                self._columns = list(row)
-                writer.writerow(self._columns)
-            writer.writerow([row[column] for column in self._columns])
+            if not self.rows:
+                writer.writerow(columns)
+            writer.writerow([row[column] for column in columns])
+        self.rows.append(row)
 
 
-def read_metrics(path: Path) -> list[dict[str, str]]:
+def read_metrics(path: Path) -> list[Row]:
     """Return the complete rows of a metrics.csv; a last row cut short by a kill is left out."""
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
+    if not path.exists():
+        return []
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [
+        {name: typed(name, value) for name, value in row.items()} for row in csv.DictReader(lines)
+    ]
+
+
+def typed(name: str, value: str) -> float | int | str:
+    """Return a cell of metrics.csv as a number, unless it is the verdict."""
+    if name == "verdict":
+        return value
+    return int(value) if name == "step" else float(value)

@@ -20,14 +20,14 @@ class TensorBoard:
 
     Args:
         folder: where the event files go.
-        first_step: steps of an earlier, interrupted run after this one are hidden.
+        first_step: steps already done; what an interrupted run wrote about later ones is hidden.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tensorboard's own imports warn of deprecations
             from torch.utils.tensorboard import SummaryWriter
-        self._writer = SummaryWriter(folder, purge_step=first_step or None)
+        self._writer = SummaryWriter(folder, purge_step=first_step + 1)
         self._writer.add_custom_scalars(LAYOUT)
         self._verdict = ""
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ssl_norm.config import ByolConfig, PretrainConfig
+from ssl_norm.config import ByolConfig, NormConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.run_folder import (
@@ -17,6 +17,10 @@ def configuration(**changes):
     return PretrainConfig(method=ByolConfig(), **changes)
 
 
+def saved(config):
+    return {"step": 7, "processes": 1, "config": plain_config(config)}
+
+
 def test_default_name_says_method_and_norms():
     config = configuration()
     config.norm.encoder = {"name": "gn+ws", "groups": 16}
@@ -25,7 +29,7 @@ def test_default_name_says_method_and_norms():
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
     config = configuration(run_dir=str(tmp_path))
-    save_checkpoint(tmp_path / "last.pt", {"step": 1, "config": plain_config(config)})
+    save_checkpoint(tmp_path / "last.pt", saved(config))
     with pytest.raises(UserError, match="add resume=true"):
         open_run_folder(config)
 
@@ -33,17 +37,17 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
 def test_resume_goes_on_from_the_checkpoint_or_begins(tmp_path):
     config = configuration(run_dir=str(tmp_path), resume=True)
     assert open_run_folder(config) == (tmp_path, None)
-    save_checkpoint(tmp_path / "last.pt", {"step": 7, "config": plain_config(config)})
+    save_checkpoint(tmp_path / "last.pt", saved(config))
     folder, checkpoint = open_run_folder(config)
     assert (folder, checkpoint["step"]) == (tmp_path, 7)
 
 
 def test_resume_with_other_settings_names_them(tmp_path):
     config = configuration(run_dir=str(tmp_path), resume=True)
-    save_checkpoint(tmp_path / "last.pt", {"step": 7, "config": plain_config(config)})
+    save_checkpoint(tmp_path / "last.pt", saved(config))
     config.optimizer.lr = 9.0
     config.data.workers = 5
-    with pytest.raises(UserError, match=r"optimizer.lr was 0.4, is 9.0; drop them"):
+    with pytest.raises(UserError, match=r"optimizer.lr was 0.4, is 9.0; start a new run"):
         open_run_folder(config)
 
 
@@ -64,9 +68,9 @@ def test_metrics_drop_rows_after_the_step_and_a_row_cut_short(tmp_path):
     metrics = Metrics(path, 20)
     metrics.append({"verdict": "complete", "step": 30, "loss": 0.25})
     assert [list(row.values()) for row in read_metrics(path)] == [
-        ["10", "0.5", "healthy"],
-        ["20", "0.5", "healthy"],
-        ["30", "0.25", "complete"],
+        [10, 0.5, "healthy"],
+        [20, 0.5, "healthy"],
+        [30, 0.25, "complete"],
     ]
 
 
@@ -74,4 +78,20 @@ def test_a_new_run_starts_with_an_empty_file(tmp_path):
     path = tmp_path / "metrics.csv"
     Metrics(path, 0).append({"step": 10})
     Metrics(path, 0)
-    assert not path.exists()
+    assert read_metrics(path) == []
+
+
+def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(tmp_path):
+    config = configuration(run_dir=str(tmp_path), resume=True)
+    save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
+    with pytest.raises(UserError, match="4 then, 1 now"):
+        open_run_folder(config)
+    config.norm = NormConfig("ln", "ln", "none")
+    save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
+    assert open_run_folder(config)[1] is not None
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written to: Not a directory"):
+        open_run_folder(configuration(run_dir=str(tmp_path / "file" / "run")))

@@ -1,7 +1,9 @@
 """The end of a run: linear probe, summary.json, picture, table."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -11,28 +13,30 @@ from torch import nn
 
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import Splits
+from ssl_norm.errors import CollapseStop, NonFiniteLoss
+from ssl_norm.evaluate.protocol import evaluate_encoder
 from ssl_norm.train.build import make_encoder
 from ssl_norm.train.figure import draw_collapse
 from ssl_norm.train.loop import Training
-from ssl_norm.train.recorder import Recorder
-from ssl_norm.train.run_folder import norm_names, write_json
+from ssl_norm.train.run_folder import Row, norm_names, read_metrics, write_json
 
 
 def finish(
     config: PretrainConfig,
     folder: Path,
     run: Training,
-    recorder: Recorder,
     splits: Splits,
+    ending: CollapseStop | NonFiniteLoss | None,
     device: torch.device,
 ) -> None:
     """Evaluate the encoder, write summary.json and collapse.png, and print the table."""
-    summary = summarise(config, run, recorder)
-    if config.linear_probe:
+    metrics = folder / "metrics.csv"
+    rows = read_metrics(metrics)
+    summary = summarise(config, run, rows)
+    if config.linear_probe and not isinstance(ending, NonFiniteLoss):
         summary |= linear_probe(config, run.learner.encoder, splits, device)
     write_json(folder / "summary.json", summary)
-    metrics = folder / "metrics.csv"
-    if metrics.exists():
+    if rows:
         heads = "/".join(list(norm_names(config).values())[1:])
         draw_collapse([(f"{config.method.name}, heads {heads}", metrics)], folder / "collapse.png")
     Console().print(summary_table(summary))
@@ -49,8 +53,6 @@ def linear_probe(
     """Return linear top-1 of the encoder and of its random initialisation, and chance; nothing without labels."""
     if splits.train is None or splits.test is None:
         return {}
-    from ssl_norm.evaluate.protocol import evaluate_encoder
-
     evaluate = partial(
         evaluate_encoder,
         train=splits.train,
@@ -70,18 +72,17 @@ def linear_probe(
     }
 
 
-def summarise(config: PretrainConfig, run: Training, recorder: Recorder) -> dict[str, Any]:
-    """Return the contract of summary.json, less the probe."""
-    last = recorder.last
+def summarise(config: PretrainConfig, run: Training, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return summary.json less the probe: the last row of metrics.csv, and the median speed of all."""
+    last = rows[-1] if rows else {"step": run.first_step, "verdict": run.monitor.verdict}
+    speeds = [float(row["images_per_second"]) for row in rows]
     return {
         "method": config.method.name,
         "norm": norm_names(config),
         "seed": config.seed,
-        "steps": last.get("step", 0),
-        "images_per_second": recorder.images_per_second,
-        **{
-            name: value for name, value in last.items() if name not in ("step", "images_per_second")
-        },
+        "steps": last["step"],
+        **{name: value for name, value in last.items() if name != "step"},
+        "images_per_second": median(speeds) if speeds else None,
         "collapsed_at_step": run.monitor.collapsed_at_step,
     }
 

@@ -3,20 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ssl_norm.commands.finish import finish
+from ssl_norm.commands.header import print_header
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import ImageSet
-from ssl_norm.distributed import rank
-from ssl_norm.errors import CollapseStop, NonFiniteLoss
+from ssl_norm.distributed import from_first_rank, rank, world_size
+from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.train.build import draw_views, load_images, make_encoder, make_training
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.device import pick_device, process_group
 from ssl_norm.train.environment import describe_environment
-from ssl_norm.train.finish import finish
-from ssl_norm.train.header import print_header
 from ssl_norm.train.loop import Training, train
 from ssl_norm.train.progress import ProgressLine
-from ssl_norm.train.recorder import Recorder
+from ssl_norm.train.recorder import Recorder, RunFiles
 from ssl_norm.train.run_folder import open_run_folder, plain_config, write_config, write_skipped
+
+Ending = CollapseStop | NonFiniteLoss
 
 
 def pretrain(config: PretrainConfig) -> None:
@@ -29,27 +33,32 @@ def pretrain(config: PretrainConfig) -> None:
     """
     device = pick_device(config.device)
     with process_group(device):
-        folder, checkpoint = open_run_folder(config)
+        is_main = rank() == 0
+        folder, checkpoint = from_first_rank(lambda: open_run_folder(config))
         splits = load_images(config)
         encoder, replaced = make_encoder(config)
         run = make_training(config, encoder, splits.pretrain, device, checkpoint)
-        is_main = rank() == 0
         if is_main:
-            folder.mkdir(parents=True, exist_ok=True)
             write_config(folder, config, describe_environment(device))
             write_skipped(folder, splits.skipped)
             print_header(config, run, splits.pretrain, replaced, folder, device)
-        recorder, ending = follow(config, run, splits.pretrain, folder, is_main)
+        try:
+            ending = follow(config, run, splits.pretrain, folder, is_main)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{device} has too little memory for batch_size={config.batch_size}: lower it and raise "
+                "accumulate instead, or use precision=bfloat16"
+            ) from error
     if is_main:
-        finish(config, folder, run, recorder, splits, device)
-    if ending:
-        raise ending
+        finish(config, folder, run, splits, ending, device)
+        if ending:
+            raise ending
 
 
 def follow(
     config: PretrainConfig, run: Training, images: ImageSet, folder: Path, is_main: bool
-) -> tuple[Recorder, CollapseStop | NonFiniteLoss | None]:
-    """Train while rows and checkpoints are written; return where the rows went and what ended the run early."""
+) -> Ending | None:
+    """Train while rows and checkpoints are written; return what ended the run early."""
 
     def save(step: int) -> None:
         if not is_main:
@@ -59,31 +68,29 @@ def follow(
         if config.keep_every and step % (config.keep_every * run.steps_per_epoch) == 0:
             save_checkpoint(folder / f"step_{step}.pt", content)
 
+    files = RunFiles(folder, run.first_step) if is_main else None
     with ProgressLine(run.first_step, run.steps, visible=is_main) as line:
-        recorder = Recorder(
-            folder if is_main else None,
-            run.first_step,
-            run.monitor,
-            line,
-            config.monitor.on_collapse,
-        )
-        recorder.views(draw_views(config, images))
+        recorder = Recorder(files, run.monitor, line, config.monitor.on_collapse)
         try:
+            if files:
+                files.views(draw_views(config, images))
             train(run, recorder.row, save)
         except CollapseStop as stop:
-            save(int(recorder.last["step"]))
-            return recorder, stop
+            save(recorder.last_step)
+            return stop
         except NonFiniteLoss as stop:
-            return recorder, stop
+            return stop
         finally:
-            recorder.close()
-    return recorder, None
+            if files:
+                files.close()
+    return None
 
 
 def checkpoint_content(config: PretrainConfig, run: Training, step: int) -> dict[str, Any]:
     """Return all that a run needs to go on after `step` steps, and all that evaluation needs."""
     return {
         "config": plain_config(config),
+        "processes": world_size(),
         "step": step,
         "learner": run.learner.state_dict(),
         "optimizer": run.optimizer.state_dict(),

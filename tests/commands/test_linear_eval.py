@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ssl_norm.commands.linear_eval import linear_eval, make_encoder
 from ssl_norm.config import (
     ByolConfig,
     DataConfig,
@@ -17,7 +18,6 @@ from ssl_norm.config import (
     PretrainConfig,
 )
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.linear_eval import linear_eval, make_encoder
 from ssl_norm.evaluate.protocol import evaluate_encoder
 from ssl_norm.evaluate.subject import Subject
 from ssl_norm.models.encoders import build_encoder

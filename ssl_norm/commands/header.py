@@ -7,10 +7,11 @@ from rich.console import Console
 
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import ImageSet
+from ssl_norm.distributed import world_size
 from ssl_norm.norms.placement import Replacement
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.loop import Training, count_parameters
-from ssl_norm.train.run_folder import norm_names
+from ssl_norm.train.run_folder import mixes_batch, norm_names
 from ssl_norm.train.schedule import effective_learning_rate
 
 
@@ -35,6 +36,11 @@ def print_header(
         f"{optimizer.name}, learning rate {optimizer.lr:g} x {images_per_step} / 256 = {rate:.4g}",
         f"{hardware(device)}; run folder {folder}",
     ]
+    if world_size() > 1 and mixes_batch(config):
+        each = config.batch_size // world_size()
+        lines.append(
+            f"{world_size()} processes: batch norms see the {each} images of their own process"
+        )
     if run.first_step:
         lines.append(f"resumed after step {run.first_step}")
     Console(stderr=True).print("\n".join(lines), highlight=False, soft_wrap=True)
