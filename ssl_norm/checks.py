@@ -1,28 +1,83 @@
 """Checks of a whole configuration before anything heavy is imported: values, names, impossible combinations."""
 
-import os
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping
 from functools import singledispatch
-from typing import Any
+from operator import attrgetter
+from pathlib import Path
 
 from ssl_norm.config import (
-    ByolConfig,
-    DataConfig,
-    DataOverride,
-    HeadConfig,
+    AugmentConfig,
     LinearEvalConfig,
     MethodConfig,
     MocoV2Config,
-    OptimizerConfig,
     PretrainConfig,
-    SimclrConfig,
 )
 from ssl_norm.data import DATA
 from ssl_norm.data.augment import check_normalisation, check_view
+from ssl_norm.data.settings import check_settings
 from ssl_norm.errors import UserError
+from ssl_norm.head_checks import check_heads, norm_spec
+from ssl_norm.intervals import Interval
+from ssl_norm.launch import read_launch
+from ssl_norm.learners import METHODS
 from ssl_norm.models.catalogue import find_encoder
-from ssl_norm.names import unknown_name
-from ssl_norm.norms import NormSpec, parse_norm
+from ssl_norm.value_checks import check_name, check_number, check_path
+
+COUNT = Interval(1, whole=True)
+NOT_NEGATIVE = Interval(0)
+POSITIVE = Interval(0, ends="()")
+FRACTION = Interval(0, 1, "[]")
+BELOW_ONE = Interval(0, 1, "[)")
+SEED = Interval(0, 2**63 - 1, "[]", whole=True)  # what torch and numpy both take
+
+PRETRAIN_NUMBERS: Mapping[str, Interval] = {
+    "epochs": COUNT,
+    "batch_size": COUNT,
+    "accumulate": COUNT,
+    "seed": SEED,
+    "checkpoint_every": COUNT,
+    "keep_every": COUNT,
+    "monitor.log_every": COUNT,
+    "monitor.patience": COUNT,
+    "monitor.threshold": Interval(-1, 1, "[)"),
+    "optimizer.lr": POSITIVE,
+    "optimizer.momentum": BELOW_ONE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.warmup_epochs": NOT_NEGATIVE,
+    "optimizer.lars_eta": POSITIVE,
+}
+PRETRAIN_NAMES: Mapping[str, tuple[str, ...]] = {
+    "data.name": tuple(DATA),
+    "data.resident": ("auto", "true", "false"),
+    "norm.view_statistics": ("separate", "joint"),
+    "optimizer.name": ("sgd", "lars", "adamw"),
+    "optimizer.schedule": ("cosine", "constant"),
+    "precision": ("auto", "float32", "bfloat16"),
+    "monitor.on_collapse": ("warn", "stop", "ignore"),
+}
+METHOD_NUMBERS: Mapping[str, Interval] = {
+    "temperature": POSITIVE,
+    "queue_size": COUNT,
+    "ema_decay": FRACTION,
+}
+METHOD_NAMES: Mapping[str, tuple[str, ...]] = {"ema_schedule": ("cosine", "constant")}
+EVALUATION_NUMBERS: Mapping[str, Interval] = {
+    "labels": Interval(0, 1, "(]"),
+    "knn.k": COUNT,
+    "knn.temperature": POSITIVE,
+    "sgd.lr": POSITIVE,
+    "sgd.epochs": COUNT,
+    "sgd.batch_size": COUNT,
+    "sgd.momentum": BELOW_ONE,
+    "sgd.weight_decay": NOT_NEGATIVE,
+    "batch_size": COUNT,
+    "seed": SEED,
+}
+EVALUATION_NAMES: Mapping[str, tuple[str, ...]] = {
+    "data.name": tuple(DATA),
+    "protocol": ("logistic", "sgd"),
+}
 
 
 @singledispatch
@@ -33,184 +88,153 @@ def check(config: object) -> None:
 
 @check.register
 def _(config: PretrainConfig) -> None:
-    check_data(config.data)
-    find_encoder(config.encoder.name)
+    check_values(config, PRETRAIN_NUMBERS, PRETRAIN_NAMES)
+    check_settings(vars(config.data))
     check_view(config.augment.view1, "augment.view1")
     check_view(config.augment.view2, "augment.view2")
     check_normalisation(config.augment.mean, config.augment.std)
-    check_optimizer(config.optimizer)
-    known("precision", config.precision, ("auto", "float32", "bfloat16"))
-    known("monitor.on_collapse", config.monitor.on_collapse, ("warn", "stop", "ignore"))
-    at_least(1, epochs=config.epochs, batch_size=config.batch_size, accumulate=config.accumulate)
-    at_least(
-        1,
-        **{
-            "monitor.log_every": config.monitor.log_every,
-            "monitor.patience": config.monitor.patience,
-        },
-    )
-    at_least(1, checkpoint_every=config.checkpoint_every, keep_every=config.keep_every)
-    at_least(0, seed=config.seed)
-    if config.resume and config.run_dir is None:
-        raise UserError("resume=true needs run_dir=..., the folder of the run to go on with")
-    if not -1 <= config.monitor.threshold < 1:
-        raise UserError(
-            f"monitor.threshold: a cosine below 1 expected, got {config.monitor.threshold:g}"
-        )
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if config.batch_size % ranks:
-        raise UserError(
-            f"batch_size={config.batch_size} cannot be shared equally by {ranks} processes"
-        )
-    check_norms(config, ranks)
-    check_method(config)
+    check_encoder(config)
+    check_schedule(config)
+    check_run_folder(config)
+    processes = check_processes(config)
+    check_method_values(config.method)
+    check_heads(config)
+    check_batch(config, processes)
+    if isinstance(config.method, MocoV2Config):
+        check_queue(config, config.method)
 
 
 @check.register
 def _(config: LinearEvalConfig) -> None:
-    check_data(config.data)
+    check_values(config, EVALUATION_NUMBERS, EVALUATION_NAMES)
+    check_settings(vars(config.data))
+    check_device(config.device)
+    check_path("checkpoint", config.checkpoint, "file or run folder")
+    check_path("output", config.output, "file")
     if config.encoder.name is not None:
         find_encoder(config.encoder.name)
     if config.norm.encoder is not None:
         norm_spec("norm.encoder", config.norm.encoder)
-    known("protocol", config.protocol, ("logistic", "sgd"))
-    if not 0 < config.labels <= 1:
-        raise UserError(f"labels: a fraction in (0, 1] expected, got {config.labels:g}")
-    at_least(
-        1, batch_size=config.batch_size, **{"knn.k": config.knn.k, "sgd.epochs": config.sgd.epochs}
-    )
-    positive(**{"knn.temperature": config.knn.temperature, "sgd.lr": config.sgd.lr})
-
-
-def check_data(data: DataConfig | DataOverride) -> None:
-    """Check the keys under `data`."""
-    known("data.name", data.name, DATA)
-    known("data.on_corrupt", data.on_corrupt, ("stop", "skip"))
-    known("data.resident", data.resident, ("auto", "true", "false"))
-    at_least(8, **{"data.image_size": data.image_size, "data.cache_size": data.cache_size})
-    at_least(0, **{"data.workers": data.workers})
-    at_least(2, **{"data.limit": data.limit})
-    if data.test_fraction is not None and not 0 < data.test_fraction < 1:
+    usual = AugmentConfig()
+    mean, std = config.augment.mean, config.augment.std
+    check_normalisation(usual.mean if mean is None else mean, usual.std if std is None else std)
+    if (processes := read_launch().world_size) > 1:
         raise UserError(
-            f"data.test_fraction: a fraction in (0, 1) expected, got {data.test_fraction:g}"
+            f"linear_eval runs in one process, and {processes} were started; start it with python"
         )
 
 
-def check_optimizer(optimizer: OptimizerConfig) -> None:
-    """Check the keys under `optimizer`."""
-    known("optimizer.name", optimizer.name, ("sgd", "lars", "adamw"))
-    known("optimizer.schedule", optimizer.schedule, ("cosine", "constant"))
-    positive(**{"optimizer.lr": optimizer.lr, "optimizer.lars_eta": optimizer.lars_eta})
-    at_least(
-        0,
-        **{
-            "optimizer.weight_decay": optimizer.weight_decay,
-            "optimizer.warmup_epochs": optimizer.warmup_epochs,
-            "optimizer.momentum": optimizer.momentum,
-        },
-    )
+def check_values(
+    config: object, numbers: Mapping[str, Interval], names: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Check the values that stand at dotted keys of a configuration."""
+    for key, interval in numbers.items():
+        check_number(key, attrgetter(key)(config), interval)
+    for key, known in names.items():
+        check_name(key, attrgetter(key)(config), known)
 
 
-def check_norms(config: PretrainConfig, ranks: int) -> None:
-    """Check the three norms against each other, the heads and the batch."""
-    known("norm.view_statistics", config.norm.view_statistics, ("separate", "joint"))
-    specs = {
-        part: norm_spec(f"norm.{part}", getattr(config.norm, part))
-        for part in ("encoder", "projector", "predictor")
-    }
-    if not isinstance(config.method, ByolConfig) and specs["predictor"].name != "none":
+def check_encoder(config: PretrainConfig) -> None:
+    """Check the keys under `encoder`; a run that goes on has its weights from its checkpoint."""
+    find_encoder(config.encoder.name)
+    path = config.encoder.pretrained_path
+    check_path("encoder.pretrained_path", path, "file of weights")
+    if path is not None and not config.resume and not Path(path).expanduser().is_file():
         raise UserError(
-            f"norm.predictor={specs['predictor']}: {config.method.name} has no predictor; leave it at none"
+            f"encoder.pretrained_path={path}: there is no such file; name a file of weights, such as a run's last.pt"
         )
-    for part in ("projector", "predictor"):
-        head = getattr(config.method, part, None)
-        if head is not None:
-            check_head(f"method.{part}", head)
-            check_groups(f"norm.{part}", specs[part], head)
-    mixing = [f"norm.{part}={spec}" for part, spec in specs.items() if spec.batch_statistics]
-    if config.batch_size // ranks < 2:
-        reason = (
-            f"{mixing[0]} has no batch statistics on one image"
-            if mixing
-            else "negatives need a second image"
-        )
+
+
+def check_schedule(config: PretrainConfig) -> None:
+    """Check lengths against each other, and AdamW's two decays."""
+    betas = config.optimizer.betas
+    if len(betas) != 2 or not all(beta in BELOW_ONE for beta in betas):
+        raise UserError(f"optimizer.betas: two numbers in [0, 1) expected, got {list(betas)}")
+    warmup = config.optimizer.warmup_epochs
+    if warmup > config.epochs:
         raise UserError(
-            f"batch_size={config.batch_size} on {ranks} process(es): {reason}; use at least {2 * ranks}"
+            f"optimizer.warmup_epochs={warmup} is longer than the run of epochs={config.epochs}; shorten it"
         )
 
 
-def check_head(key: str, head: HeadConfig) -> None:
-    """Check the sizes of an MLP head."""
-    at_least(1, **{f"{key}.layers": head.layers, f"{key}.hidden_dim": head.hidden_dim})
-    at_least(2, **{f"{key}.output_dim": head.output_dim})
+def check_run_folder(config: PretrainConfig) -> None:
+    """Check what is written where and when."""
+    check_path("run_dir", config.run_dir, "folder")
+    if config.resume and config.run_dir is None:
+        raise UserError("resume=true needs run_dir=..., the folder of the run to go on with")
+    every, keep = config.checkpoint_every, config.keep_every
+    if keep is not None and keep % every:
+        raise UserError(
+            f"keep_every={keep} is not a multiple of checkpoint_every={every}, and only what is written can be kept; "
+            f"use keep_every={-(-keep // every) * every}"
+        )
 
 
-def check_groups(key: str, spec: NormSpec, head: HeadConfig) -> None:
-    """Check that a head's widths divide into the groups of its norm."""
-    if spec.name != "gn":
+def check_processes(config: PretrainConfig) -> int:
+    """Check device and batch against the number of processes, and return that number."""
+    check_device(config.device)
+    processes = read_launch().world_size
+    if processes > 1 and config.device.startswith(("cuda:", "mps")):
+        raise UserError(
+            f"device={config.device} with {processes} processes: each process takes its own GPU; use device=cuda"
+        )
+    if config.batch_size % processes:
+        raise UserError(
+            f"batch_size={config.batch_size} cannot be shared equally by {processes} processes; "
+            f"use a multiple of {processes}"
+        )
+    return processes
+
+
+def check_device(device: str) -> None:
+    """Check the form of a device's name."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9]\d*))?", device):
+        raise UserError(
+            f"device: '{device}' is no device; expected auto, cpu, cuda, cuda:<number> or mps"
+        )
+
+
+def check_method_values(method: MethodConfig) -> None:
+    """Check the name and the values under `method`."""
+    schema = type(method).name
+    if method.name != schema:
+        others = method.name if method.name in METHODS else " or method=".join(METHODS)
+        raise UserError(
+            f"method.name={method.name} under the keys of {schema}: use method={others}"
+        )
+    for name, interval in METHOD_NUMBERS.items():
+        check_number(f"method.{name}", getattr(method, name, None), interval)
+    for name, known in METHOD_NAMES.items():
+        check_name(f"method.{name}", getattr(method, name, None), known)
+
+
+def check_batch(config: PretrainConfig, processes: int) -> None:
+    """Check that each process has two images to compare."""
+    if config.batch_size // processes >= 2:
         return
-    groups = spec.options.get("groups", 32)
-    widths = {"hidden_dim": head.hidden_dim} if head.layers > 1 else {}
-    if head.norm_output:
-        widths["output_dim"] = head.output_dim
-    for name, width in widths.items():
-        if width % groups:
-            divisor = next(
-                count for count in range(min(groups, width), 0, -1) if width % count == 0
-            )
-            raise UserError(
-                f"{key}={spec}: {groups} groups do not divide {name}={width}; {divisor} groups would: "
-                f"{key}='{{name: gn, groups: {divisor}}}'"
-            )
+    parts = ("encoder", "projector", "predictor")
+    specs = {part: norm_spec(f"norm.{part}", getattr(config.norm, part)) for part in parts}
+    mixing = [f"norm.{part}={spec}" for part, spec in specs.items() if spec.batch_statistics]
+    reason = (
+        f"{mixing[0]} has no batch statistics on one image"
+        if mixing
+        else "negatives need a second image"
+    )
+    raise UserError(
+        f"batch_size={config.batch_size} on {processes} process(es): {reason}; use at least {2 * processes}"
+    )
 
 
-def check_method(config: PretrainConfig) -> None:
-    """Check the keys under `method` against each other and the batch."""
-    method: MethodConfig = config.method
-    if isinstance(method, SimclrConfig | MocoV2Config):
-        positive(**{"method.temperature": method.temperature})
-    if isinstance(method, ByolConfig | MocoV2Config):
-        known("method.ema_schedule", method.ema_schedule, ("cosine", "constant"))
-        if not 0 <= method.ema_decay <= 1:
-            raise UserError(f"method.ema_decay: expected [0, 1], got {method.ema_decay:g}")
-    if isinstance(method, MocoV2Config):
-        if config.norm.view_statistics == "joint" and not method.symmetric:
-            raise UserError(
-                "norm.view_statistics=joint: each of MoCo's networks sees one view; add method.symmetric=true"
-            )
-        enqueued = config.batch_size * (2 if method.symmetric else 1)
-        if method.queue_size < enqueued or method.queue_size % enqueued:
-            nearest = max(1, round(method.queue_size / enqueued)) * enqueued
-            raise UserError(
-                f"method.queue_size={method.queue_size} is not a multiple of the {enqueued} keys that a batch brings; "
-                f"the nearest is {nearest}"
-            )
-
-
-def norm_spec(key: str, value: Any) -> NormSpec:
-    """Return the norm that a key names."""
-    try:
-        return parse_norm(value)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{key}: {error}") from error
-
-
-def known(key: str, value: object, names: Iterable[str]) -> None:
-    """Check that a given value is one of the known names; null is no value, true and false are names."""
-    name = str(value).lower() if isinstance(value, bool) else value
-    if value is not None and name not in (names := list(names)):
-        raise UserError(unknown_name(key, name, names))
-
-
-def at_least(minimum: int, **values: float | None) -> None:
-    """Check that no given value is below the minimum; null is no value."""
-    for key, value in values.items():
-        if value is not None and not value >= minimum:
-            raise UserError(f"{key}={value:g}: at least {minimum} expected")
-
-
-def positive(**values: float) -> None:
-    """Check that every value is above zero."""
-    for key, value in values.items():
-        if not value > 0:
-            raise UserError(f"{key}={value:g}: a value above 0 expected")
+def check_queue(config: PretrainConfig, method: MocoV2Config) -> None:
+    """Check MoCo's queue against the batch, and its networks against the norms."""
+    if config.norm.view_statistics == "joint" and not method.symmetric:
+        raise UserError(
+            "norm.view_statistics=joint: each of MoCo's networks sees one view; add method.symmetric=true"
+        )
+    enqueued = config.batch_size * (2 if method.symmetric else 1)
+    if method.queue_size % enqueued:
+        nearest = max(1, round(method.queue_size / enqueued)) * enqueued
+        raise UserError(
+            f"method.queue_size={method.queue_size} is not a multiple of the {enqueued} keys that a batch brings; "
+            f"the nearest is {nearest}"
+        )

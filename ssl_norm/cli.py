@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -19,25 +18,15 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from ssl_norm.arguments import complaint_about, unknown_option
 from ssl_norm.checks import check
 from ssl_norm.config import SCHEMAS
+from ssl_norm.config_groups import CONFIG_FOLDER
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.help import help_text
+from ssl_norm.launch import is_first_process
 from ssl_norm.names import unknown_name
 
-CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
-HYDRA_FLAGS = (
-    "-m",
-    "--multirun",
-    "-c",
-    "--cfg",
-    "--resolve",
-    "-p",
-    "--package",
-    "-i",
-    "--info",
-    "--hydra-help",
-)
 PATH_KEYS = (
     "data.root",
     "data.cache_dir",
@@ -59,10 +48,10 @@ def main(config_name: str, task: str) -> None:
     """
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
-        print(help_text(config_name, CONFIG_FOLDER))
+        print(help_text(config_name))
         sys.exit(0)
     for argument in arguments:
-        if complaint := unreadable(argument):
+        if complaint := complaint_about(argument, config_name):
             report(complaint)
             sys.exit(UserError.exit_code)
     sys.argv[1:] = [literal_path(argument.lstrip("+")) for argument in arguments]
@@ -78,7 +67,7 @@ def main(config_name: str, task: str) -> None:
             job
         )()
     except (ConfigCompositionException, OverrideParseException, OmegaConfBaseException) as error:
-        report(one_line(error, config_name))
+        report(one_line(error))
         sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
         report("interrupted")
@@ -114,23 +103,13 @@ def typed_config(config: DictConfig) -> Any:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}=... is needed") from error
     except OmegaConfBaseException as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(line_of_value(error)) from error
 
 
 def report(message: str) -> None:
     """Print one line on stderr, once for all ranks."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         print(f"error: {message}", file=sys.stderr)
-
-
-def unreadable(argument: str) -> str | None:
-    """Return what is wrong with the form of an argument, before its meaning is looked at."""
-    flag = argument.partition("=")[0]
-    if argument.startswith("-") and flag not in HYDRA_FLAGS:
-        return f"unknown flag '{flag}'; settings are given as key=value, for example {flag.lstrip('-')}=..."
-    if argument.startswith(("=", "~")):
-        return f"cannot read '{argument}': expected key=value"
-    return None
 
 
 def literal_path(argument: str) -> str:
@@ -148,31 +127,29 @@ def literal_path(argument: str) -> str:
     return f"{key}='{escaped}'"
 
 
-def one_line(error: Exception, config_name: str) -> str:
+def one_line(error: Exception) -> str:
     """Return what is wrong with the command line, what is known, and the nearest match."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        message = unknown_name(group, option, error.options or [])
-        return message + ("; any other encoder: encoder.name=..." if group == "encoder" else "")
+        return unknown_option(group, option, tuple(error.options or ()))
     if isinstance(error, OverrideParseException):
         return f"cannot read '{error.override}': expected key=value, with quotes around special characters"
-    cause = error.__cause__ or error
-    key = getattr(cause, "full_key", None) or ""
-    parent = getattr(cause, "parent_node", None)
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(parent, DictConfig):
-        where, _, name = key.rpartition(".")
-        return unknown_name(
-            f"key of {where}" if where else "key",
-            name,
-            (str(known) for known in parent if known != "hydra"),
+    if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
+        return (
+            f"{ambiguous[1]}: one value expected; a list stands in [ ], a sweep needs -m before it"
         )
-    override = re.match(r"Could not override '([^']+)'", str(error))
-    if override:
-        return unknown_name("key", override[1], root_keys(config_name))
-    line = str(cause).splitlines()[0]
+    return line_of_value(error.__cause__ or error)
+
+
+def line_of_value(error: BaseException) -> str:
+    """Return what is wrong with one key: unknown, or a value of the wrong type."""
+    key = getattr(error, "full_key", None) or ""
+    parent = getattr(error, "parent_node", None)
+    if isinstance(error, ConfigAttributeError | ConfigKeyError) and isinstance(parent, DictConfig):
+        where, _, name = key.rpartition(".")
+        known = (str(known) for known in parent if known != "hydra")
+        return unknown_name(f"key of {where}" if where else "key", name, known)
+    line = str(error).splitlines()[0]
+    if line.endswith("is not Optional"):
+        return f"{key}: a value expected, got null"
     return f"{key}: {line[0].lower()}{line[1:]}" if key else line
-
-
-def root_keys(config_name: str) -> list[str]:
-    """Return the keys that may stand before the first dot."""
-    return [*(str(key) for key in OmegaConf.structured(SCHEMAS[f"schema/{config_name}"])), "study"]

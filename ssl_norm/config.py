@@ -213,7 +213,7 @@ class SgdProbeConfig:
 
 @dataclass
 class DataOverride:
-    """Keys of `DataConfig` that replace those of a checkpoint; null: as the checkpoint says."""
+    """Keys of `DataConfig` that concern labelled images; null: as the checkpoint says."""
 
     name: Optional[str] = None
     root: Optional[str] = None
@@ -221,10 +221,8 @@ class DataOverride:
     image_size: Optional[int] = None
     cache_size: Optional[int] = None
     cache_dir: Optional[str] = None
-    resident: Any = None
     on_corrupt: Optional[str] = None
     workers: Optional[int] = None
-    limit: Optional[int] = None
     test_fraction: Optional[float] = None
 
 

@@ -3,10 +3,11 @@
 import dataclasses
 import inspect
 import re
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from ssl_norm.config import SCHEMAS
+from ssl_norm.config_groups import groups_of
+from ssl_norm.learners import METHODS
 
 USAGE = {
     "pretrain": """Pretrain an encoder without labels, watch for collapse, end with a linear probe.
@@ -21,20 +22,27 @@ USAGE = {
   python tools/linear_eval.py checkpoint=runs/x/last.pt               on the data it was trained on
   python tools/linear_eval.py checkpoint=runs/x data=cifar10 data.root=...  labels=0.1""",
 }
+CHOSEN_AS_GROUP = ("method", "method.name")  # by method=<name>, which brings further keys
+KEYS = {
+    "pretrain": "Keys:",
+    "linear_eval": "Keys (null: as the checkpoint says, where nothing else is written):",
+}
+# `    name: type = default  # comment`, perhaps with the default in parentheses on lines of its own.
+COMMENTED_FIELD = re.compile(
+    r"^    (\w+):[^\n#]*(?:\((?:\n {8}[^\n#]*|\n    \))+)?  # (.*)$", re.MULTILINE
+)
 DETAILS = """Exit codes: 0 done; 2 wrong input; 3 stopped because of collapse; 4 the loss became non-finite.
 `--cfg job` prints the composed configuration; `--hydra-help` explains the grammar of sweeps."""
 
 
-def help_text(config_name: str, config_folder: Path) -> str:
+def help_text(config_name: str) -> str:
     """Return usage, the config groups with their options, and every key with default and meaning."""
     groups = [
-        f"  {folder.name} = " + " | ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        for folder in sorted(config_folder.iterdir())
-        if folder.is_dir()
+        f"  {group} = {' | '.join(options)}" for group, options in groups_of(config_name).items()
     ]
     keys = describe(SCHEMAS[f"schema/{config_name}"])
     if config_name == "pretrain":
-        for method in ("byol", "simclr", "moco_v2"):
+        for method in METHODS:
             keys += [
                 f"  keys of method={method}",
                 *describe(SCHEMAS[f"schema/method/{method}"], "method."),
@@ -47,7 +55,7 @@ def help_text(config_name: str, config_folder: Path) -> str:
             "Groups (files in configs/):",
             *groups,
             "",
-            "Keys:",
+            KEYS[config_name],
             *keys,
             "",
             norms,
@@ -62,12 +70,14 @@ def describe(schema: type, prefix: str = "") -> list[str]:
         match[1]: match[2]
         for base in reversed(schema.__mro__)
         if dataclasses.is_dataclass(base)
-        for match in re.finditer(r"^    (\w+):.*?  # (.*)$", inspect.getsource(base), re.MULTILINE)
+        for match in COMMENTED_FIELD.finditer(inspect.getsource(base))
     }
     hints = get_type_hints(schema)
     lines = []
     for field in dataclasses.fields(schema):
         key = f"{prefix}{field.name}"
+        if key in CHOSEN_AS_GROUP:
+            continue
         nested = next(
             (
                 t
@@ -76,9 +86,9 @@ def describe(schema: type, prefix: str = "") -> list[str]:
             ),
             None,
         )
-        if nested is not None and key != "method":
+        if nested is not None:
             lines += describe(nested, f"{key}.")  # type: ignore[arg-type]
-        elif key != "method":
+        else:
             lines.append(
                 f"  {key}={default_of(field)}".ljust(44)
                 + f" {comments.get(field.name, '')}".rstrip()

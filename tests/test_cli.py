@@ -10,73 +10,124 @@ from ssl_norm import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
+LAST_OF_TWO = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "here", "MASTER_PORT": "29500"}
 WRONG = {
+    # the form of an argument
     "epcohs=3": "did you mean 'epochs'?",
     "+epcohs=3": "did you mean 'epochs'?",
+    "++epcohs=3": "did you mean 'epochs'?",
     "--epochs": "settings are given as key=value, for example epochs=...",
+    "--config-dir=/x": "unknown flag '--config-dir'",
     "epochs": "cannot read 'epochs': expected key=value",
+    "epochs==3": "cannot read 'epochs==3'",
     "=3": "cannot read '=3'",
     "~epochs": "cannot read '~epochs'",
+    "epochs=1,2": "epochs=1,2: one value expected; a list stands in [ ], a sweep needs -m",
+    "a.b=3": "unknown key 'a'",
+    "tool=x": "unknown key 'tool'",
+    "schema=3": "unknown key 'schema'",
+    "recipe=byol_digits": "unknown key 'recipe'",
+    "hydra.foo=3": "unknown key of hydra 'foo'",
+    "augment.mean=0.5,0.5,0.5": "a list stands in [ ]",
+    "data.root=${x}": "data.root: interpolation key 'x' not found",
+    # types
     "epochs=x": "epochs: value 'x' of type 'str' could not be converted to Integer",
-    "epochs=0": "epochs=0: at least 1 expected",
+    "epochs=null": "epochs: a value expected, got null",
+    "epochs=": "epochs: value ''",
+    "batch_size=1.5": "batch_size: value '1.5'",
+    "resume=maybe": "resume: value 'maybe' is not a valid bool",
+    "data.limit=1e3": "data.limit: value '1000.0'",
+    "monitor=3": "monitor: holds the keys log_every, on_collapse, threshold, patience",
+    "optimizer=sgd": "set them as optimizer.name=...",
+    "norm=bn": "norm: holds the keys encoder, projector, predictor, view_statistics",
+    "method.projector=3": "method.projector: ",
+    "augment.view1=null": "augment.view1: a value expected, got null",
+    "optimizer.betas=0.9": "optimizer.betas: ",
+    "optimizer.betas=[a,b]": "optimizer.betas[0]: value 'a'",
+    # groups
     "method=byl": "unknown method 'byl'; known: byol, moco_v2, simclr; did you mean 'byol'?",
+    "method=null": "unknown method 'null'; known: byol, moco_v2, simclr",
+    "method=3": "unknown method '3'; known: byol, moco_v2, simclr",
+    "method=": "unknown method ''; known: byol, moco_v2, simclr",
+    "method.name=simclr": "method.name=simclr under the keys of byol: use method=simclr",
+    "method.name=x": "use method=byol or method=simclr or method=moco_v2",
     "method.temperature=1": "unknown key of method 'temperature'",
     "data=cifer": "did you mean 'cifar10'?",
-    "data.name=foldr": "did you mean 'folder'?",
-    "data.on_corrupt=skp": "did you mean 'skip'?",
-    "data.resident=maybe": "known: auto, true, false",
+    "data=null": "unknown data 'null'; known: cifar10, digits, folder, stl10",
+    "data=3": "unknown data '3'; known: cifar10, digits, folder, stl10",
+    "data=[digits,cifar10]": "unknown data '[digits'; known",
+    "-m data=digits,cifer": "unknown data 'cifer'",
+    "encoder=null": "unknown encoder 'null'; known: ",
+    "encoder=3": "unknown encoder '3'; known: ",
     "encoder=resnet34": "any other encoder: encoder.name=...",
-    "encoder.name=resnet1888": "unknown encoder",
-    "norm.encoder=bm": "norm.encoder: unknown norm 'bm'",
-    "norm.projector=gn+sw": "did you mean 'gn+ws'?",
-    "norm.projector={name: gn, group: 16}": "did you mean 'groups'?",
-    "norm.projector={name: gn, groups: 7}": "7 groups do not divide hidden_dim",
-    "norm.view_statistics=jont": "did you mean 'joint'?",
-    "norm=bn": "norm: ",
-    "optimizer.name=sdg": "did you mean 'sgd'?",
-    "optimizer.lr=-1": "optimizer.lr=-1: a value above 0 expected",
-    "monitor.on_collapse=stpo": "did you mean 'stop'?",
-    "monitor.threshold=1.5": "a cosine below 1 expected",
-    "precision=fp16": "unknown precision 'fp16'",
-    "batch_size=1": "use at least 2",
-    "method=moco_v2 method.queue_size=1000": "the nearest is 1024",
-    "method=moco_v2 norm.predictor=bn": "moco_v2 has no predictor",
-    "method=moco_v2 norm.view_statistics=joint": "method.symmetric=true",
-    "method.ema_schedule=cos": "did you mean 'cosine'?",
-    "method.projector.layers=0": "at least 1 expected",
-    "augment.view1.bluur=1": "did you mean 'blur'?",
-    "augment.view1.blur=2": "blur",
-    "augment.view1.crop_area=[0.5,0.1]": "crop_area",
+    "augment=null": "unknown augment 'null'",
     "study=abc": "unknown study 'abc'",
-    "data.test_fraction=1": "a fraction in (0, 1) expected",
-    "resume=true": "resume=true needs run_dir=...",
+    "study=null": "unknown study 'null'; known: cifar10_heads",
+    # nested keys
+    "augment.view1.bluur=1": "did you mean 'blur'?",
+    "method=simclr method.predictor.layers=1": "unknown key of method 'predictor'",
+    # a value of each kind; tests/test_checks.py has the others
+    "epochs=0": "epochs=0: an integer of at least 1 expected",
+    "norm.encoder=bm": "norm.encoder: unknown norm 'bm'",
+    "encoder.name=resnet1888": "unknown encoder",
+    "data.root=": "data.root is empty; name the folder",
+}  # fmt: skip
+WRONG_EVALUATION = {
+    "checkpoint=null": "checkpoint: a value expected, got null",
+    "data=null": "unknown data 'null'; known: cifar10, digits, folder, stl10",
+    "data.limit=5": "unknown key of data 'limit'",
+    "data.resident=true": "unknown key of data 'resident'",
+    "method=byol": "unknown key 'method'",
+    "study=cifar10_heads": "unknown key 'study'",
+    "epochs=3": "unknown key 'epochs'",
+    "augment=byol": "augment: holds the keys mean, std; set them as augment.mean=...",
+    "norm.projector=bn": "unknown key of norm 'projector'",
+    "labels=nan": "labels=nan: a number in (0, 1] expected",
 }  # fmt: skip
 
 
 def run_main(monkeypatch, capsys, arguments: list[str], tool: str = "pretrain") -> tuple[int, str]:
     monkeypatch.setattr(sys, "argv", [f"{tool}.py", *arguments])
     with pytest.raises(SystemExit) as ending:
-        cli.main(tool, "tests.test_cli:never_reached")
+        cli.main(tool, "tests.test_cli:nothing")
     return ending.value.code, capsys.readouterr().err
 
 
-def never_reached(config: object) -> None:
-    raise AssertionError("a wrong configuration reached the task")
+def nothing(config: object) -> None:
+    """Stand for the task of a configuration that passed all checks."""
+
+
+def split(arguments: str) -> list[str]:
+    return [arguments] if "{" in arguments else arguments.split(" ")
+
+
+def assert_refused(ended: tuple[int, str], message: str):
+    code, printed = ended
+    assert code == 2
+    assert len(printed.strip().splitlines()) == 1
+    assert message in printed
 
 
 @pytest.mark.parametrize("arguments", WRONG)
 def test_wrong_input_is_one_line_and_exit_code_2(monkeypatch, capsys, arguments):
-    split = [arguments] if arguments.startswith("norm.") else arguments.split(" ")
-    code, printed = run_main(monkeypatch, capsys, split)
-    assert code == 2
-    assert len(printed.strip().splitlines()) == 1
-    assert WRONG[arguments] in printed
+    assert_refused(run_main(monkeypatch, capsys, split(arguments)), WRONG[arguments])
 
 
-def test_batch_that_ranks_cannot_share(monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    code, printed = run_main(monkeypatch, capsys, [])
-    assert (code, printed) == (2, "error: batch_size=128 cannot be shared equally by 3 processes\n")
+@pytest.mark.parametrize("arguments", WRONG_EVALUATION)
+def test_wrong_input_of_linear_eval(monkeypatch, capsys, arguments):
+    given = ["checkpoint=x", *split(arguments)]
+    ended = run_main(monkeypatch, capsys, given, "linear_eval")
+    assert_refused(ended, WRONG_EVALUATION[arguments])
+
+
+def test_the_first_process_speaks_for_all(monkeypatch, capsys):
+    for name, value in LAST_OF_TWO.items():
+        monkeypatch.setenv(name, value)
+    assert run_main(monkeypatch, capsys, ["epochs=0"]) == (2, "")
+
+
+def test_right_input_reaches_the_task(monkeypatch, capsys):
+    assert run_main(monkeypatch, capsys, ["norm.encoder=gn+ws", "epochs=1"]) == (0, "")
 
 
 def test_errors_and_help_need_no_torch():
@@ -103,8 +154,21 @@ def test_help_names_every_group_and_key(monkeypatch, capsys):
         "method = byol | moco_v2 | simclr",
         "norm.view_statistics=separate",
         "method.queue_size=4096",
+        "null: digits 16, cifar10 32",
     ):
         assert expected in text
+    assert "recipe = " not in text
+    assert "method.name" not in text
+
+
+def test_help_of_linear_eval_has_its_own_groups_only(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["linear_eval.py", "-h"])
+    with pytest.raises(SystemExit):
+        cli.main("linear_eval", "none:none")
+    text = capsys.readouterr().out
+    assert "data = cifar10 |" in text
+    assert "null: as the checkpoint says" in text
+    assert not any(f"  {group} = " in text for group in ("method", "augment", "study", "recipe"))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import cast
 from ssl_norm.data.image_set import ImageSet, Splits
 from ssl_norm.data.node_first import node_first
 from ssl_norm.data.registry import data_entry
+from ssl_norm.data.settings import check_settings
 from ssl_norm.data.split import random_subset
 from ssl_norm.errors import UserError
-from ssl_norm.names import unknown_name
 
 
 def load_splits(
@@ -65,7 +65,7 @@ def load_splits(
         "progress": progress,
     }
     entry = data_entry(name)
-    _check(image_size, cache_size, on_corrupt, workers, test_fraction)
+    check_settings(settings | {"limit": limit})
     module, _, function = entry.target.partition(":")
     source = getattr(import_module(module), function)
     options = {key: settings[key] for key in entry.options}
@@ -76,23 +76,8 @@ def load_splits(
 
 
 def _limited(images: ImageSet, limit: int, seed: int) -> ImageSet:
-    if not 2 <= limit <= len(images):
+    if limit > len(images):
         raise UserError(
             f"data.limit={limit}: expected 2 to {len(images):,}, the number of pretraining images"
         )
     return images.subset(random_subset(len(images), limit, seed))
-
-
-def _check(
-    image_size: int, cache_size: int | None, on_corrupt: str, workers: int, test_fraction: float
-) -> None:
-    if image_size < 1:
-        raise UserError(f"data.image_size={image_size}: expected a number of pixels, 1 or more")
-    if cache_size is not None and cache_size < 1:
-        raise UserError(f"data.cache_size={cache_size}: expected a number of pixels, 1 or more")
-    if on_corrupt not in ("stop", "skip"):
-        raise UserError(unknown_name("data.on_corrupt", on_corrupt, ("stop", "skip")))
-    if workers < 0:
-        raise UserError(f"data.workers={workers}: expected 0 or more processes")
-    if not 0 < test_fraction < 1:
-        raise UserError(f"data.test_fraction={test_fraction}: expected between 0 and 1")

@@ -12,6 +12,7 @@ from ssl_norm.config import (
     LinearEvalConfig,
     NormConfig,
 )
+from ssl_norm.data.augment import check_normalisation
 from ssl_norm.errors import UserError
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ def find_subject(config: LinearEvalConfig, saved: Mapping[str, Any] | None) -> S
         saved: the configuration in the checkpoint; None where it holds weights only.
 
     Raises:
-        UserError: neither says which encoder or which data, or a colour has no mean or deviation.
+        UserError: neither says which encoder or which data, or a colour's mean or deviation is out of range.
     """
     saved = saved or {}
     if not saved and config.encoder.name is None:
@@ -61,9 +62,7 @@ def find_subject(config: LinearEvalConfig, saved: Mapping[str, Any] | None) -> S
     if norm is None and saved:
         norm = _restore(NormConfig, saved.get("norm", {})).encoder
     pixels = _overlay(_restore(AugmentConfig, saved.get("augment", {})), config.augment)
-    for name, values in (("mean", pixels.mean), ("std", pixels.std)):
-        if len(values) != 3:
-            raise UserError(f"augment.{name}: a number per colour expected, got {list(values)}")
+    check_normalisation(pixels.mean, pixels.std)
     saved_data = _restore(DataConfig, saved["data"]) if saved else None
     data = _choose_data(config.data, saved_data)
     return Subject(

@@ -17,16 +17,12 @@ class MethodEntry:
     Attributes:
         target: `module:class` of the learner.
         predictor: whether a second head predicts the target, so that `norm.predictor` matters.
-        target_network: whether a slowly moving copy of the online network is kept.
         queue: whether keys of earlier batches are kept.
-        source: the paper.
     """
 
     target: str
     predictor: bool
-    target_network: bool
     queue: bool
-    source: str
 
     def load(self) -> "type[Learner]":
         """Return the learner's class; this imports torch."""
@@ -40,23 +36,17 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
         "byol": MethodEntry(
             "ssl_norm.learners.byol:BYOL",
             predictor=True,
-            target_network=True,
             queue=False,
-            source="arXiv 2006.07733",
         ),
         "simclr": MethodEntry(
             "ssl_norm.learners.simclr:SimCLR",
             predictor=False,
-            target_network=False,
             queue=False,
-            source="arXiv 2002.05709",
         ),
         "moco_v2": MethodEntry(
             "ssl_norm.learners.moco_v2:MoCoV2",
             predictor=False,
-            target_network=True,
             queue=True,
-            source="arXiv 2003.04297",
         ),
     }
 )

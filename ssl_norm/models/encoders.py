@@ -1,7 +1,6 @@
 """Encoders by name: images (N, 3, H, W) to features (N, num_features)."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -9,34 +8,26 @@ from torch import nn
 
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import TINY_WIDTHS, EncoderName, find_encoder
-from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.models.stem import has_strided_stem, shrink_stem
 from ssl_norm.models.tiny import TinyResNet
 
 SMALL_IMAGE_SIDE = 64  # pixels up to which `small_images=None` means yes
 
 
-def build_encoder(
-    name: str,
-    *,
-    small_images: bool | None,
-    image_size: int,
-    pretrained_path: str | Path | None = None,
-) -> nn.Module:
+def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> nn.Module:
     """Return an encoder without its classifier; its `num_features` is the features' width.
 
-    Nothing is downloaded; weights are random unless `pretrained_path` is given.
+    Weights are random; nothing is downloaded.
 
     Args:
         name: `tiny`, any timm model, any torchvision classifier; see :func:`find_encoder`.
         small_images: whether the stem keeps the resolution (:func:`shrink_stem`); None: yes for
             images up to 64 px, where the encoder has a stem that can. `tiny` always keeps it.
         image_size: side in pixels; built into encoders that need to know it (ViT, Swin, ...).
-        pretrained_path: file of encoder weights; see :func:`load_encoder_weights`.
 
     Raises:
-        UserError: the name is unknown, the encoder cannot take images of this size, has no stem to
-            change although `small_images` is true, or the weights do not fit.
+        UserError: the name is unknown, the encoder cannot take images of this size, or it has no stem to
+            change although `small_images` is true.
 
     Example:
         >>> build_encoder("tiny", small_images=None, image_size=32).num_features
@@ -52,8 +43,6 @@ def build_encoder(
         raise UserError(_cannot_build(name, image_size, error) + hint) from error
     # timm's own num_features is not the width of the output for all of its models.
     cast(Any, encoder).num_features = width
-    if pretrained_path is not None:
-        load_encoder_weights(encoder, pretrained_path)
     return encoder
 
 

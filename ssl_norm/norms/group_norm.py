@@ -2,19 +2,8 @@
 
 from torch import Tensor, nn
 
+from ssl_norm.norms.groups import check_groups, default_groups
 from ssl_norm.norms.input_checks import check_channels
-
-
-def check_groups(num_features: int, groups: int) -> None:
-    """Raise ValueError, naming the nearest divisors, unless `groups` divides the channels."""
-    if isinstance(groups, int) and groups > 0 and num_features % groups == 0:
-        return
-    divisors = [count for count in range(1, num_features + 1) if num_features % count == 0]
-    message = f"groups must divide num_features={num_features}, got groups={groups}"
-    if isinstance(groups, int):
-        nearest = sorted(sorted(divisors, key=lambda count: abs(count - groups))[:2])
-        message += f"; the nearest divisors are {' and '.join(map(str, nearest))}"
-    raise ValueError(message)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -25,7 +14,8 @@ class GroupNorm(nn.GroupNorm):
 
     Args:
         num_features: channels C. (torch's own GroupNorm takes the groups first.)
-        groups: number of groups; must divide C. One group is :class:`LayerNorm`.
+        groups: number of groups; must divide C. None: the largest divisor of C
+            up to `ssl_norm.norms.groups.MOST_GROUPS`. One group is :class:`LayerNorm`.
         eps: added to the variance, inside the root.
         affine: whether to learn weight and bias, each (C,), from 1 and 0.
 
@@ -40,8 +30,15 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def __init__(
-        self, num_features: int, *, groups: int = 32, eps: float = 1e-5, affine: bool = True
+        self,
+        num_features: int,
+        *,
+        groups: int | None = None,
+        eps: float = 1e-5,
+        affine: bool = True,
     ) -> None:
+        if groups is None:
+            groups = default_groups(num_features)
         check_groups(num_features, groups)
         super().__init__(groups, num_features, eps=eps, affine=affine)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from ssl_norm.intervals import Interval
 from ssl_norm.names import unknown_name
 
 
@@ -56,6 +57,16 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
 )
 
 
+OPTION_VALUES: Mapping[str, Interval | type[bool]] = MappingProxyType(
+    {
+        "groups": Interval(1, whole=True),
+        "eps": Interval(0, ends="()"),
+        "update_rate": Interval(0, 1, "(]"),
+        "affine": bool,
+    }
+)
+
+
 @dataclass(frozen=True)
 class NormSpec:
     """A parsed norm choice: name, options, and whether weights before it are standardized."""
@@ -79,7 +90,8 @@ def parse_norm(spec: "str | Mapping[str, Any] | NormSpec") -> NormSpec:
     """Return the norm that a string (`gn+ws`) or a mapping (`{name: gn+ws, groups: 16}`) selects.
 
     Raises:
-        ValueError: the name is not in `NORMS`, or the mapping has no `name`.
+        ValueError: the name is not in `NORMS`, the mapping has no `name`, or the value of an option
+            is not among its `OPTION_VALUES`.
         TypeError: an option is not one of the norm's, or `spec` is neither string nor mapping.
 
     Example:
@@ -99,7 +111,19 @@ def parse_norm(spec: "str | Mapping[str, Any] | NormSpec") -> NormSpec:
     name, plus, suffix = full_name.partition("+")
     if name not in NORMS or (plus and suffix != "ws"):
         raise ValueError(unknown_name("norm", full_name, [*NORMS, *(f"{n}+ws" for n in NORMS)]))
-    for option in options:
+    for option, value in options.items():
         if option not in NORMS[name].options:
             raise TypeError(unknown_name(f"option of norm '{name}'", option, NORMS[name].options))
+        check_option(name, option, value)
     return NormSpec(name, options, weight_standardization=bool(plus))
+
+
+def check_option(norm: str, option: str, value: object) -> None:
+    """Raise ValueError unless an option, where its values are known, has one of them."""
+    allowed = OPTION_VALUES.get(option)
+    if allowed is None:
+        return
+    if isinstance(value, bool) if allowed is bool else value in allowed:
+        return
+    expected = "true or false" if allowed is bool else str(allowed)
+    raise ValueError(f"{option} of norm '{norm}': {expected} expected, got {value!r}")

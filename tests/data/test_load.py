@@ -5,20 +5,18 @@ from ssl_norm.data import load_splits
 from ssl_norm.errors import UserError
 
 
-def test_digits_are_grey_and_stratified():
+def test_digits_are_four_canvases_a_scan_and_stratified():
     splits = load_splits("digits", image_size=16)
-    assert splits.train.images.shape == (1438, 16, 16, 3)
-    assert len(splits.train) + len(splits.test) == 1797
+    assert splits.train.images.shape == (4 * 1438, 16, 16, 3)
+    assert len(splits.train) + len(splits.test) == 4 * 1797
     assert splits.train.images.dtype == torch.uint8
-    assert splits.train.images.max() == 255
-    assert torch.equal(splits.train.images[..., 0], splits.train.images[..., 2])
-    assert splits.test.labels.bincount().min() >= 34
+    assert splits.test.labels.bincount().min() >= 4 * 34
 
 
 def test_limit_concerns_pretraining_alone_and_is_seeded():
     splits, again, other = (load_splits("digits", limit=100, seed=seed) for seed in (0, 0, 1))
     assert len(splits.pretrain) == 100
-    assert len(splits.train) == 1438
+    assert len(splits.train) == 4 * 1438
     assert torch.equal(splits.pretrain.rows, again.pretrain.rows)
     assert not torch.equal(splits.pretrain.rows, other.pretrain.rows)
 
@@ -26,12 +24,13 @@ def test_limit_concerns_pretraining_alone_and_is_seeded():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 1439}, "data.limit=1439: expected 2 to 1,438"),
-        ({"limit": 1}, "data.limit=1: expected 2"),
-        ({"image_size": 0}, "data.image_size=0: expected"),
-        ({"cache_size": 0}, "data.cache_size=0: expected"),
-        ({"workers": -1}, "data.workers=-1: expected"),
-        ({"test_fraction": 1.0}, "data.test_fraction=1.0: expected"),
+        ({"limit": 5753}, "data.limit=5753: expected 2 to 5,752"),
+        ({"limit": 1}, "data.limit=1: an integer of at least 2 expected"),
+        ({"image_size": 0}, "data.image_size=0: an integer of at least 8 expected"),
+        ({"cache_size": 0}, "data.cache_size=0: an integer of at least 8 expected"),
+        ({"workers": -1}, "data.workers=-1: an integer of at least 0"),
+        ({"test_fraction": 1.0}, r"data.test_fraction=1.0: a number in \(0, 1\)"),
+        ({"root": ""}, "data.root is empty; name the folder"),
         ({"on_corrupt": "skp"}, "unknown data.on_corrupt 'skp'; .* did you mean 'skip'"),
     ],
 )

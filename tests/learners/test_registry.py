@@ -16,7 +16,6 @@ def test_entry_tells_the_truth(name):
     assert issubclass(learner_class, Learner)
     assert list(options)[:2] == ["encoder", "projector"]
     assert ("predictor" in options) == entry.predictor
-    assert ("ema_decay" in options) == entry.target_network
     assert ("queue_size" in options) == entry.queue
 
 

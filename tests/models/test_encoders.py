@@ -80,12 +80,3 @@ def test_unknown_tag():
 def test_stem_that_the_rest_does_not_fit():
     with pytest.raises(UserError, match="=false keeps its own stem"):
         build_encoder("levit_128s", small_images=None, image_size=32)
-
-
-def test_pretrained_path(tmp_path):
-    source = build_encoder("tiny16", small_images=None, image_size=32)
-    torch.save(source.state_dict(), tmp_path / "encoder.pt")
-    loaded = build_encoder(
-        "tiny16", small_images=None, image_size=32, pretrained_path=tmp_path / "encoder.pt"
-    )
-    assert all(map(torch.equal, source.parameters(), loaded.parameters()))

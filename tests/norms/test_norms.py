@@ -63,6 +63,11 @@ def test_nearest_divisors_are_named():
         GroupNorm(50, groups=32)
 
 
+@pytest.mark.parametrize(("width", "groups"), [(1, 1), (16, 16), (24, 24), (37, 1), (96, 32)])
+def test_groups_that_are_not_given(width, groups):
+    assert GroupNorm(width).num_groups == groups
+
+
 def test_groups_of_one_value():
     with pytest.raises(ValueError, match=r"6 groups of an input of shape \(5, 6\) hold one value"):
         GroupNorm(6, groups=6)(torch.randn(5, 6))

@@ -230,7 +230,7 @@ def test_report_reads_as_one_line():
     [
         (
             nn.Sequential(nn.Conv2d(3, 50, 1), nn.BatchNorm2d(50)),
-            "gn",
+            {"name": "gn", "groups": 32},
             "layer '1': groups must divide num_features=50",
         ),
         (nn.Sequential(nn.Linear(3, 4)), "bn", "Sequential has no norm layer for 'bn' to replace"),

@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 
 from ssl_norm.norms import NORMS, NormSpec, make_norm, parse_norm
 from ssl_norm.norms.__main__ import norm_table
+from ssl_norm.norms.registry import OPTION_VALUES
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,18 @@ def test_grammar(spec, expected):
             "option of norm 'gn' 'group'; .* did you mean 'groups'",
         ),
         ({"name": "none", "eps": 1}, TypeError, "option of norm 'none' 'eps'"),
+        (
+            {"name": "gn", "groups": "x"},
+            ValueError,
+            "groups of norm 'gn': an integer of at least 1",
+        ),
+        ({"name": "gn", "groups": True}, ValueError, "got True"),
+        ({"name": "gn", "groups": 8.0}, ValueError, "an integer of at least 1 expected, got 8.0"),
+        ({"name": "ln", "eps": 0}, ValueError, "eps of norm 'ln': a number above 0 expected"),
+        ({"name": "ln", "eps": "tiny"}, ValueError, "eps of norm 'ln': a number above 0"),
+        ({"name": "bn", "eps": float("inf")}, ValueError, "a number above 0 expected, got inf"),
+        ({"name": "rbn", "update_rate": 1.5}, ValueError, r"a number in \(0, 1\] expected"),
+        ({"name": "bn", "affine": "no"}, ValueError, "affine of norm 'bn': true or false expected"),
         (None, TypeError, "a norm is a name or a mapping with 'name', got None"),
         (3, TypeError, "got 3"),
     ],
@@ -43,6 +56,10 @@ def test_grammar(spec, expected):
 def test_bad_specs(spec, error, message):
     with pytest.raises(error, match=message):
         parse_norm(spec)
+
+
+def test_options_have_known_values():
+    assert {option for entry in NORMS.values() for option in entry.options} == set(OPTION_VALUES)
 
 
 def test_names_are_read_only():

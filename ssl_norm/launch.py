@@ -1,0 +1,75 @@
+"""What torchrun tells each process in its environment; needs no torch."""
+
+import os
+from dataclasses import dataclass
+
+from ssl_norm.errors import UserError
+from ssl_norm.intervals import Interval
+
+COUNT, INDEX, PORT = (
+    Interval(1, whole=True),
+    Interval(0, whole=True),
+    Interval(1, 65535, "[]", True),
+)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The place of this process among those that were started together.
+
+    Attributes:
+        world_size: number of processes, on all machines.
+        rank: of this process, in [0, world_size).
+        local_rank: of this process among those of its machine.
+    """
+
+    world_size: int
+    rank: int
+    local_rank: int
+
+
+def read_launch() -> Launch:
+    """Return what the environment says; without it this process is the only one.
+
+    Raises:
+        UserError: a variable is not the number it should be, or some are missing.
+    """
+    world_size = _number("WORLD_SIZE", 1, COUNT)
+    rank = _number("RANK", 0, INDEX)
+    local_rank = _number("LOCAL_RANK", 0, INDEX)
+    needed = ("RANK", "MASTER_ADDR", "MASTER_PORT") if world_size > 1 else ()
+    missing = [name for name in needed if not os.environ.get(name)]
+    if missing:
+        raise UserError(
+            f"the environment has WORLD_SIZE={world_size} without {', '.join(missing)}: torchrun sets them all; "
+            "start with torchrun, or unset WORLD_SIZE to run one process"
+        )
+    if rank >= world_size:
+        raise UserError(
+            f"the environment has RANK={rank} with WORLD_SIZE={world_size}: a rank below it expected; "
+            "start with torchrun, which sets both, or unset RANK"
+        )
+    if world_size > 1:
+        _number("MASTER_PORT", 0, PORT)
+    return Launch(world_size, rank, local_rank)
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for all; where the environment makes no sense, each does."""
+    try:
+        return read_launch().rank == 0
+    except UserError:
+        return True
+
+
+def _number(name: str, default: int, interval: Interval) -> int:
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    number = int(text) if text.isdecimal() else None
+    if number not in interval:
+        raise UserError(
+            f"the environment has {name}='{text}': {interval} expected; "
+            f"torchrun sets it, for one process unset it"
+        )
+    return number  # type: ignore[return-value]

@@ -1,0 +1,25 @@
+"""How many groups the channels of a GroupNorm fall into; needs no torch."""
+
+MOST_GROUPS = 32  # of a norm that is not told how many; the paper's number
+
+
+def default_groups(num_features: int) -> int:
+    """Return the largest divisor of the channels that is at most `MOST_GROUPS`.
+
+    Example:
+        >>> default_groups(16), default_groups(24), default_groups(256)
+        (16, 24, 32)
+    """
+    return max(count for count in range(1, MOST_GROUPS + 1) if num_features % count == 0)
+
+
+def check_groups(num_features: int, groups: int) -> None:
+    """Raise ValueError, naming the nearest divisors, unless `groups` divides the channels."""
+    if isinstance(groups, int) and groups > 0 and num_features % groups == 0:
+        return
+    divisors = [count for count in range(1, num_features + 1) if num_features % count == 0]
+    message = f"groups must divide num_features={num_features}, got groups={groups}"
+    if isinstance(groups, int):
+        nearest = sorted(sorted(divisors, key=lambda count: abs(count - groups))[:2])
+        message += f"; the nearest divisors are {' and '.join(map(str, nearest))}"
+    raise ValueError(message)
