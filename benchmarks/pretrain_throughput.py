@@ -25,7 +25,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ssl_norm.cli import CONFIG_FOLDER, register_schemas
+from ssl_norm.cli.entry import register_schemas
+from ssl_norm.cli.groups import CONFIG_FOLDER
 from ssl_norm.config import PretrainConfig
 from ssl_norm.train.build import load_images, make_encoder, make_learner, make_training
 from ssl_norm.train.device import autocast, pick_device

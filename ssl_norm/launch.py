@@ -21,11 +21,13 @@ class Launch:
         world_size: number of processes, on all machines.
         rank: of this process, in [0, world_size).
         local_rank: of this process among those of its machine.
+        local_world_size: number of processes on its machine.
     """
 
     world_size: int
     rank: int
     local_rank: int
+    local_world_size: int
 
 
 def read_launch() -> Launch:
@@ -51,7 +53,7 @@ def read_launch() -> Launch:
         )
     if world_size > 1:
         _number("MASTER_PORT", 0, PORT)
-    return Launch(world_size, rank, local_rank)
+    return Launch(world_size, rank, local_rank, _number("LOCAL_WORLD_SIZE", 1, COUNT))
 
 
 def is_first_process() -> bool:

@@ -22,6 +22,7 @@ from ssl_norm.evaluate.subject import Subject, find_subject
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
 from ssl_norm.norms.placement import replace_norms
+from ssl_norm.train.build import naming
 from ssl_norm.train.checkpoint import FORMAT
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
@@ -138,7 +139,8 @@ def make_encoder(subject: Subject) -> nn.Module:
         image_size=subject.trained_size,
     )
     if subject.norm is not None:
-        replace_norms(encoder, subject.norm)
+        with naming("norm.encoder"):
+            replace_norms(encoder, subject.norm)
     size = subject.data.view_size
     if size != subject.trained_size:
         try:

@@ -64,7 +64,7 @@ def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:
     for field in fields(method):
         value = getattr(method, field.name)
         if isinstance(value, HeadConfig):
-            with naming(f"norm.{field.name}"):
+            with naming(f"method.{field.name}, norm.{field.name}"):
                 heads.append(make_head(width, value, getattr(config.norm, field.name)))
             width = value.output_dim
         elif field.name != "name":

@@ -1,12 +1,12 @@
 """Which device, which number format, and how several processes meet."""
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
 from ssl_norm.errors import UserError
+from ssl_norm.launch import read_launch
 
 
 def pick_device(name: str) -> torch.device:
@@ -38,15 +38,14 @@ def pick_device(name: str) -> torch.device:
 def pick_gpu(device: torch.device) -> torch.device:
     """Return the GPU of this process, made the current one."""
     found = torch.cuda.device_count()
-    wanted = (
-        int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.index is None else device.index + 1
-    )
+    launch = read_launch()
+    wanted = launch.local_world_size if device.index is None else device.index + 1
     if wanted > found:
         raise UserError(
             f"device={device}: {wanted} CUDA devices needed, this machine has {found}; "
             "start fewer processes or use device=cpu"
         )
-    index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+    index = launch.local_rank if device.index is None else device.index
     torch.cuda.set_device(index)
     torch.backends.cudnn.benchmark = True  # sizes do not change during a run
     return torch.device("cuda", index)
@@ -67,7 +66,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes for the length of a run where torchrun started several; else do nothing."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if read_launch().world_size == 1:
         yield
         return
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

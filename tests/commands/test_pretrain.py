@@ -78,33 +78,37 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, method):
     ]
 
 
-@pytest.mark.slow
-def test_two_processes_under_torchrun_train_as_one(tmp_path):
-    settings = ["norm.projector=ln", "norm.predictor=ln", "epochs=4"]
-    settings += ["norm.encoder={name: gn, groups: 8}", "precision=float32"]
-    assert pretrain(tmp_path / "one", *settings).returncode == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    ended = subprocess.run(
-        [*torchrun, *command(tmp_path / "two", *settings)[1:]],
+def pretrain_with_two_processes(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [sys.executable, *torchrun, *command(folder, *overrides)[1:]],
         cwd=ROOT,
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
     )
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_train_as_one(tmp_path):
+    settings = ["norm.projector=ln", "norm.predictor=ln", "epochs=4"]
+    settings += ["norm.encoder={name: gn, groups: 8}"]
+    assert pretrain(tmp_path / "one", *settings).returncode == 0
+    ended = pretrain_with_two_processes(tmp_path / "two", *settings)
     assert ended.returncode == 0, ended.stderr
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert len(one) == len(two) == 11
     for row1, row2 in zip(one, two, strict=True):
         for name in ("loss", "positive_cosine", "negative_cosine", "feature_std"):
-            assert float(row1[name]) == pytest.approx(float(row2[name]), abs=2e-4), (
-                name,
-                row1["step"],
-            )
+            same = pytest.approx(float(row2[name]), abs=2e-4)
+            assert float(row1[name]) == same, (name, row1["step"])
 
 
 @pytest.mark.slow
-def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path):
-    ended = pretrain(
+@pytest.mark.parametrize("processes", [1, 2])
+def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path, processes):
+    start = pretrain if processes == 1 else pretrain_with_two_processes
+    ended = start(
         tmp_path,
         "norm.projector=none",
         "norm.predictor=none",
@@ -112,12 +116,17 @@ def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path):
         "monitor.on_collapse=stop",
         "monitor.threshold=0.9",
         "monitor.patience=3",
+        "linear_probe=true",
     )
-    assert ended.returncode == 3, ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert ended.stderr.splitlines()[-1].startswith("error: complete collapse since step")
+    stopped = [line for line in ended.stderr.splitlines() if line.startswith("error: complete")]
+    assert len(stopped) == 1, ended.stderr
+    assert "since step" in stopped[0]
+    if processes == 1:  # torchrun has exit codes of its own
+        assert ended.returncode == 3
+        assert "Traceback" not in ended.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["verdict"] == "complete"
+    assert "linear_top1" in summary
     assert summary["collapsed_at_step"] <= summary["steps"] < 500
     assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == summary["steps"]
 
@@ -130,8 +139,9 @@ def test_non_finite_loss_ends_with_exit_code_4_and_keeps_the_last_good_checkpoin
     checkpoint["learner"]["predictor.0.weight"].fill_(float("inf"))
     torch.save(checkpoint, tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()
-    ended = pretrain(tmp_path, "epochs=4", "resume=true")
+    ended = pretrain(tmp_path, "epochs=4", "resume=true", "linear_probe=true")
     assert ended.returncode == 4, ended.stderr
     assert "Traceback" not in ended.stderr
     assert "the loss became nan at step 11" in ended.stderr.splitlines()[-1]
     assert (tmp_path / "last.pt").read_bytes() == before
+    assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 10

@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from ssl_norm.cli import CONFIG_FOLDER
+from ssl_norm.cli.groups import CONFIG_FOLDER
 from ssl_norm.config import (
     SCHEMAS,
     ByolConfig,

@@ -5,8 +5,8 @@ import inspect
 import re
 from typing import Any, get_args, get_type_hints
 
+from ssl_norm.cli.groups import groups_of
 from ssl_norm.config import SCHEMAS
-from ssl_norm.config_groups import groups_of
 from ssl_norm.learners import METHODS
 
 USAGE = {

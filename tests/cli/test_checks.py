@@ -8,8 +8,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_norm.checks import check
-from ssl_norm.cli import CONFIG_FOLDER, register_schemas, typed_config
+from ssl_norm.cli.checks import check
+from ssl_norm.cli.entry import register_schemas, typed_config
+from ssl_norm.cli.groups import CONFIG_FOLDER
 from ssl_norm.errors import UserError
 
 THREE_PROCESSES = ("WORLD_SIZE=3", "RANK=0", "MASTER_ADDR=localhost", "MASTER_PORT=29500")

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssl_norm.config import SCHEMAS
 
-CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
 
 
 @cache

@@ -18,12 +18,12 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from ssl_norm.arguments import complaint_about, unknown_option
-from ssl_norm.checks import check
+from ssl_norm.cli.arguments import complaint_about, unknown_option
+from ssl_norm.cli.checks import check
+from ssl_norm.cli.groups import CONFIG_FOLDER
+from ssl_norm.cli.help import help_text
 from ssl_norm.config import SCHEMAS
-from ssl_norm.config_groups import CONFIG_FOLDER
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
-from ssl_norm.help import help_text
 from ssl_norm.launch import is_first_process
 from ssl_norm.names import unknown_name
 

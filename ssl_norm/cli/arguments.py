@@ -2,7 +2,7 @@
 
 import re
 
-from ssl_norm.config_groups import groups_of, keys_of
+from ssl_norm.cli.groups import groups_of, keys_of
 from ssl_norm.names import unknown_name
 
 HYDRA_FLAGS = (

@@ -6,6 +6,7 @@ from functools import singledispatch
 from operator import attrgetter
 from pathlib import Path
 
+from ssl_norm.cli.head_checks import check_heads, norm_spec
 from ssl_norm.config import (
     AugmentConfig,
     LinearEvalConfig,
@@ -17,7 +18,6 @@ from ssl_norm.data import DATA
 from ssl_norm.data.augment import check_normalisation, check_view
 from ssl_norm.data.settings import check_settings
 from ssl_norm.errors import UserError
-from ssl_norm.head_checks import check_heads, norm_spec
 from ssl_norm.intervals import Interval
 from ssl_norm.launch import read_launch
 from ssl_norm.learners import METHODS

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ssl_norm import cli
+from ssl_norm.cli import entry
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 LAST_OF_TWO = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "here", "MASTER_PORT": "29500"}
 WRONG = {
@@ -89,7 +89,7 @@ WRONG_EVALUATION = {
 def run_main(monkeypatch, capsys, arguments: list[str], tool: str = "pretrain") -> tuple[int, str]:
     monkeypatch.setattr(sys, "argv", [f"{tool}.py", *arguments])
     with pytest.raises(SystemExit) as ending:
-        cli.main(tool, "tests.test_cli:nothing")
+        entry.main(tool, "tests.cli.test_entry:nothing")
     return ending.value.code, capsys.readouterr().err
 
 
@@ -147,7 +147,7 @@ def test_errors_and_help_need_no_torch():
 def test_help_names_every_group_and_key(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pretrain.py", "--help"])
     with pytest.raises(SystemExit) as ending:
-        cli.main("pretrain", "none:none")
+        entry.main("pretrain", "none:none")
     text = capsys.readouterr().out
     assert ending.value.code == 0
     for expected in (
@@ -164,7 +164,7 @@ def test_help_names_every_group_and_key(monkeypatch, capsys):
 def test_help_of_linear_eval_has_its_own_groups_only(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["linear_eval.py", "-h"])
     with pytest.raises(SystemExit):
-        cli.main("linear_eval", "none:none")
+        entry.main("linear_eval", "none:none")
     text = capsys.readouterr().out
     assert "data = cifar10 |" in text
     assert "null: as the checkpoint says" in text
@@ -181,4 +181,4 @@ def test_help_of_linear_eval_has_its_own_groups_only(monkeypatch, capsys):
     ],
 )
 def test_paths_are_taken_literally(typed, passed_on):
-    assert cli.literal_path(typed) == passed_on
+    assert entry.literal_path(typed) == passed_on
