@@ -18,11 +18,14 @@ def composed(tool: str, *overrides: str):
         return typed_config(compose(tool, list(overrides)))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIG_FOLDER)))
-def test_begins_with_a_comment(file: Path):
-    lines = file.read_text().splitlines()
-    assert lines[0].startswith("# @package") or lines[0].startswith("# ")
-    assert any(line.startswith("# ") and "@package" not in line for line in lines)
+OPTIONS = [file for file in FILES if file.parent != CONFIG_FOLDER]
+
+
+@pytest.mark.parametrize("file", OPTIONS, ids=lambda file: str(file.relative_to(CONFIG_FOLDER)))
+def test_head_says_question_command_time_and_expectation(file: Path):
+    head = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    for word in ("Question:", "Command:", "Time:", "Expected:"):
+        assert any(line.startswith(f"# {word}") for line in head), word
 
 
 @pytest.mark.parametrize("group", ["method", "data", "encoder", "augment", "study"])

@@ -93,6 +93,9 @@ def run_task(config: DictConfig, task: str) -> int:
     except (UserError, CollapseStop, NonFiniteLoss) as error:
         report(str(error))
         return error.exit_code
+    except OSError as error:  # a full disk, a lost mount, a file without permission
+        report(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        return UserError.exit_code
     return 0
 
 

@@ -30,7 +30,8 @@ class MoCoV2(Learner):
     Raises:
         ValueError: `joint` statistics without `symmetric`, where no network sees both views.
 
-    Source: MoCo, arXiv 1911.05722, algorithm 1; MoCo v2, arXiv 2003.04297.
+    Source: MoCo, arXiv 1911.05722, algorithm 1; MoCo v2, arXiv 2003.04297. What differs: keys are not shuffled among
+        groups of their own batch statistics, so that a query's key may be told by the statistics they share.
     """
 
     def __init__(
