@@ -1,0 +1,96 @@
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.errors import NonFiniteLoss
+from ssl_norm.learners.byol import BYOL
+from ssl_norm.monitors import CollapseMonitor
+from ssl_norm.train.loop import Training, seed_step, train
+
+IMAGES = torch.randint(0, 256, (64, 3, 2, 2), generator=torch.Generator().manual_seed(0)).byte()
+
+
+def make_run(batch_size=16, accumulate=1, first_step=0, steps=4, **changes):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 6)).double()
+    learner = BYOL(encoder, nn.Linear(6, 4).double(), nn.Linear(4, 4).double())
+    settings = {
+        "learner": learner,
+        "optimizer": torch.optim.SGD(learner.parameters(), lr=0.0, momentum=0.9),
+        "batches": iter(IMAGES.split(batch_size)),
+        "make_views": lambda images, generator: (images.double() / 255, images.flip(2).double()),
+        "monitor": CollapseMonitor(),
+        "learning_rate": lambda step: 0.1 / (step + 1),
+        "autocast": nullcontext,
+        "seed": 0,
+        "first_step": first_step,
+        "steps": steps,
+        "steps_per_epoch": 2,
+        "accumulate": accumulate,
+        "log_every": 3,
+        "save_every": 2,
+    }
+    return Training(**(settings | changes))
+
+
+def test_rows_and_checkpoints_come_when_they_should():
+    rows, saved = [], []
+    train(make_run(), rows.append, saved.append)
+    assert [row["step"] for row in rows] == [2, 3, 4]
+    assert saved == [2, 4]
+    assert [row["epoch"] for row in rows] == [1.0, 1.5, 2.0]
+    assert [row["lr"] for row in rows] == pytest.approx([0.05, 0.1 / 3, 0.025])
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch():
+    whole, parts = make_run(16), make_run(8, accumulate=2)
+    for run in (whole, parts):
+        train(run, lambda row: None, lambda step: None)
+    for one, other in zip(whole.learner.parameters(), parts.learner.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_loss_of_a_row_is_the_mean_since_the_last_row():
+    losses = []
+
+    class Watched(BYOL):
+        def forward(self, view1, view2):
+            output = super().forward(view1, view2)
+            losses.append(float(output.loss.detach()))
+            return output
+
+    run = make_run()
+    run.learner.__class__ = Watched
+    rows = []
+    train(run, rows.append, lambda step: None)
+    assert [row["loss"] for row in rows] == pytest.approx(
+        [(losses[0] + losses[1]) / 2, losses[2], losses[3]]
+    )
+
+
+def test_non_finite_loss_names_its_step_and_is_not_saved():
+    images = IMAGES.double()
+    images[40] = torch.nan  # in the third batch of 16
+    run = make_run(
+        batches=iter(images.split(16)), make_views=lambda images, generator: (images, images)
+    )
+    saved = []
+    with pytest.raises(NonFiniteLoss, match="became nan at step 3"):
+        train(run, lambda row: None, saved.append)
+    assert saved == [2]
+
+
+def test_randomness_of_a_step_depends_on_seed_step_and_part_alone():
+    generator = torch.Generator()
+
+    def drawn(*numbers):
+        seed_step(generator, *numbers)
+        return float(torch.rand((), generator=generator)), float(torch.rand(()))
+
+    assert drawn(0, 5, 0) == drawn(0, 5, 0)
+    assert (
+        len({drawn(*numbers)[0] for numbers in ((0, 5, 0), (1, 5, 0), (0, 6, 0), (0, 5, 1))}) == 4
+    )
+    assert drawn(0, 5, 0)[0] != drawn(0, 5, 0)[1]
