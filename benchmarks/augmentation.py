@@ -196,7 +196,7 @@ def markdown(rows: list[dict[str, object]]) -> Iterator[str]:
 
 def parse_options() -> argparse.Namespace:
     """Return the options of the command line."""
-    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    names = sorted(path.stem for path in PRESETS.glob("*.yaml") if "_digits" not in path.stem)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -97,7 +97,7 @@ def test_two_processes_under_torchrun_train_as_one(tmp_path):
     ended = pretrain_with_two_processes(tmp_path / "two", *settings)
     assert ended.returncode == 0, ended.stderr
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
-    assert len(one) == len(two) == 11
+    assert len(one) == len(two) == 12
     for row1, row2 in zip(one, two, strict=True):
         for name in ("loss", "positive_cosine", "negative_cosine", "feature_std"):
             same = pytest.approx(float(row2[name]), abs=2e-4)

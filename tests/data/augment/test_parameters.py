@@ -65,9 +65,16 @@ def test_bad_normalisation(mean, std, message):
         check_normalisation(mean, std)
 
 
+def load(path):
+    """Return a preset on top of the presets that its list of defaults names."""
+    preset = OmegaConf.load(path)
+    bases = [base for base in preset.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*(load(path.with_name(f"{base}.yaml")) for base in bases), preset)
+
+
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_presets_fit_the_schema(path):
-    preset = OmegaConf.merge(OmegaConf.structured(AugmentConfig), OmegaConf.load(path))
+    preset = OmegaConf.merge(OmegaConf.structured(AugmentConfig), load(path))
     for name in ("view1", "view2"):
         check_view(preset[name], f"augment.{name}")
     check_normalisation(preset.mean, preset.std)
@@ -77,6 +84,9 @@ def test_presets_fit_the_schema(path):
 def test_presets_hold_differences_only():
     defaults = OmegaConf.structured(AugmentConfig)
     for path in PRESETS:
-        for view, values in OmegaConf.load(path).items():
-            for name, value in values.items():
+        preset = load(path)
+        for name in {"mean", "std"} & set(preset):
+            assert preset[name] != defaults[name], f"{path.name}: {name} is the default"
+        for view in ("view1", "view2"):
+            for name, value in preset[view].items():
                 assert value != defaults[view][name], f"{path.name}: {view}.{name} is the default"
