@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ssl_norm.cli.entry import register_schemas
 from ssl_norm.cli.groups import CONFIG_FOLDER
 from ssl_norm.config import PretrainConfig
-from ssl_norm.train.build import load_images, make_encoder, make_learner, make_training
+from ssl_norm.train.build import initial_encoder, load_images, make_learner, make_training
 from ssl_norm.train.device import autocast, pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.loop import train
@@ -66,7 +66,7 @@ def configuration(root: str, overrides: tuple[str, ...], device: str) -> Pretrai
 
 def parts(config: PretrainConfig, device: torch.device) -> tuple[list[nn.Module], list[nn.Module]]:
     """Return encoder, projector and predictor, and the target's encoder and projector, as plain modules."""
-    learner = make_learner(config, make_encoder(config)[0])
+    learner = make_learner(config, initial_encoder(config)[0])
     online = [learner.encoder, learner.projector, learner.predictor]
     online = [module.to(device) for module in online]
     return online, [copy.deepcopy(module).requires_grad_(False) for module in online[:2]]
@@ -169,8 +169,8 @@ def lightly_example(config: PretrainConfig, device: torch.device, root: str) -> 
 
 def ssl_norm_path(config: PretrainConfig, device: torch.device, folder: Path) -> Steps:
     """Return tools/pretrain.py's own loop, with its files, augmentation, monitors and records."""
-    splits = load_images(config)
-    run = make_training(config, make_encoder(config)[0], splits.pretrain, device, None)
+    splits = load_images(config.data, config.seed)
+    run = make_training(config, initial_encoder(config)[0], splits.pretrain, device, None)
     line = ProgressLine(0, run.steps, visible=False)
     recorder = Recorder(RunFiles(folder, 0), run.monitor, line, config.monitor.on_collapse)
     done = 0

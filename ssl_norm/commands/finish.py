@@ -15,7 +15,7 @@ from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import Splits
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
 from ssl_norm.evaluate.protocol import evaluate_encoder
-from ssl_norm.train.build import make_encoder
+from ssl_norm.train.build import initial_encoder
 from ssl_norm.train.figure import draw_collapse
 from ssl_norm.train.loop import Training
 from ssl_norm.train.run_folder import Row, norm_names, read_metrics, write_json
@@ -64,7 +64,7 @@ def linear_probe(
         seed=config.seed,
         progress=True,
     )
-    trained, random_init = evaluate(encoder), evaluate(make_encoder(config)[0])
+    trained, random_init = evaluate(encoder), evaluate(initial_encoder(config)[0])
     return {
         "linear_top1": trained.top1,
         "linear_top1_random_init": random_init.top1,

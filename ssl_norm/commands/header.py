@@ -19,7 +19,7 @@ def print_header(
     config: PretrainConfig,
     run: Training,
     images: ImageSet,
-    replaced: Replacement,
+    replaced: Replacement | None,
     folder: Path,
     device: torch.device,
 ) -> None:

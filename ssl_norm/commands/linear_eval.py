@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,13 @@ from torch import nn
 
 from ssl_norm.config import LinearEvalConfig
 from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.load import load_splits
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode
 from ssl_norm.evaluate.protocol import Evaluation, evaluate_encoder
 from ssl_norm.evaluate.report import evaluation_record, evaluation_table
 from ssl_norm.evaluate.subject import Subject, find_subject
-from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
-from ssl_norm.norms.placement import replace_norms
-from ssl_norm.train.build import naming
+from ssl_norm.train.build import load_images, make_encoder
 from ssl_norm.train.checkpoint import FORMAT
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
@@ -43,14 +39,14 @@ def linear_eval(config: LinearEvalConfig) -> None:
     contents = read_checkpoint(checkpoint)
     saved = saved_config(contents, checkpoint)
     subject = find_subject(config, saved)
-    encoder = make_encoder(subject)
+    encoder = untrained_encoder(subject)
     match = load_encoder_weights(encoder, checkpoint, min_match=1.0 if saved else FOREIGN_MATCH)
     console = Console(stderr=True)
     console.print(f"{checkpoint}: {match}", highlight=False, soft_wrap=True, markup=False)
     train, test = load_labelled(subject)
     evaluate = evaluation_of(config, subject, train, test, device)
     trained = evaluate(encoder)
-    random_init = evaluate(make_encoder(subject)) if config.random_init else None
+    random_init = evaluate(untrained_encoder(subject)) if config.random_init else None
     record = evaluation_record(config, subject, trained, random_init)
     record |= {
         "test_images": len(test),
@@ -126,21 +122,13 @@ def saved_config(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any] |
     return saved
 
 
-def make_encoder(subject: Subject) -> nn.Module:
+def untrained_encoder(subject: Subject) -> nn.Module:
     """Return the encoder at the random initialisation that its run began with.
 
     Raises:
         UserError: it cannot be built, or was built for another image size than it is to see.
     """
-    torch.manual_seed(subject.seed)
-    encoder = build_encoder(
-        subject.encoder.name,
-        small_images=subject.encoder.small_images,
-        image_size=subject.trained_size,
-    )
-    if subject.norm is not None:
-        with naming("norm.encoder"):
-            replace_norms(encoder, subject.norm)
+    encoder, _ = make_encoder(subject.encoder, subject.norm, subject.trained_size, subject.seed)
     size = subject.data.view_size
     if size != subject.trained_size:
         try:
@@ -156,9 +144,7 @@ def make_encoder(subject: Subject) -> nn.Module:
 
 def load_labelled(subject: Subject) -> tuple[ImageSet, ImageSet]:
     """Return the labelled training and test images."""
-    settings = asdict(subject.data) | {"image_size": subject.data.view_size}
-    settings.pop("resident")  # about training; features are extracted once
-    splits = load_splits(**settings, seed=subject.seed, progress=True)
+    splits = load_images(subject.data, subject.seed)
     if splits.train is None or splits.test is None:
         raise UserError(
             f"data={subject.data.name} has no labels here, and linear evaluation needs them: "

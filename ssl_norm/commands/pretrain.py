@@ -11,7 +11,7 @@ from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.distributed import from_first_rank, rank, world_size
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
-from ssl_norm.train.build import draw_views, load_images, make_encoder, make_training
+from ssl_norm.train.build import draw_views, initial_encoder, load_images, make_training
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.device import pick_device, process_group
 from ssl_norm.train.environment import describe_environment
@@ -35,8 +35,8 @@ def pretrain(config: PretrainConfig) -> None:
     with process_group(device):
         is_main = rank() == 0
         folder, checkpoint = from_first_rank(lambda: open_run_folder(config))
-        splits = load_images(config)
-        encoder, replaced = make_encoder(config)
+        splits = load_images(config.data, config.seed)
+        encoder, replaced = initial_encoder(config)
         run = make_training(config, encoder, splits.pretrain, device, checkpoint)
         if is_main:
             write_config(folder, config, describe_environment(device))

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from ssl_norm.config import HeadConfig, OptimizerConfig, PretrainConfig
+from ssl_norm.config import DataConfig, EncoderConfig, HeadConfig, OptimizerConfig, PretrainConfig
 from ssl_norm.data.augment import TwoViews, ViewParameters
 from ssl_norm.data.batches import Batches
 from ssl_norm.data.image_set import ImageSet, Splits
@@ -32,23 +32,35 @@ from ssl_norm.train.schedule import effective_learning_rate, learning_rate
 PICTURED_IMAGES = 32
 
 
-def load_images(config: PretrainConfig) -> Splits:
-    """Return the images that `config.data` names."""
-    settings = asdict(config.data) | {"image_size": config.data.view_size}
+def load_images(data: DataConfig, seed: int) -> Splits:
+    """Return the images that a configuration names; where they are kept is up to `Batches`."""
+    settings = asdict(data) | {"image_size": data.view_size}
     settings.pop("resident")
-    return load_splits(seed=config.seed, progress=rank() == 0, **settings)
+    return load_splits(seed=seed, progress=rank() == 0, **settings)
 
 
-def make_encoder(config: PretrainConfig) -> tuple[nn.Module, Replacement]:
-    """Return the encoder at the random initialisation of the seed, and what became of its norms."""
-    torch.manual_seed(config.seed)
-    encoder = build_encoder(
-        config.encoder.name,
-        small_images=config.encoder.small_images,
-        image_size=config.data.view_size,
-    )
+def make_encoder(
+    encoder: EncoderConfig, norm: Any, view_size: int, seed: int
+) -> tuple[nn.Module, Replacement | None]:
+    """Return the encoder at the random initialisation of the seed, and what became of its norms.
+
+    Args:
+        encoder: name and stem; weights of `pretrained_path` are not loaded.
+        norm: of the encoder; None: the architecture's own are left alone.
+        view_size: side in pixels of the images that it is trained on.
+        seed: of the initialisation.
+    """
+    torch.manual_seed(seed)
+    network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=view_size)
+    if norm is None:
+        return network, None
     with naming("norm.encoder"):
-        return encoder, replace_norms(encoder, config.norm.encoder)
+        return network, replace_norms(network, norm)
+
+
+def initial_encoder(config: PretrainConfig) -> tuple[nn.Module, Replacement | None]:
+    """Return the encoder that a run begins with, before `pretrained_path`."""
+    return make_encoder(config.encoder, config.norm.encoder, config.data.view_size, config.seed)
 
 
 def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ssl_norm.commands.linear_eval import linear_eval, make_encoder
+from ssl_norm.commands.linear_eval import linear_eval, untrained_encoder
 from ssl_norm.config import (
     ByolConfig,
     DataConfig,
@@ -115,7 +115,7 @@ def test_the_random_encoder_is_the_one_that_the_run_began_with(run, encoder):
     evaluate(run, random_init=False)
     assert json.loads((run / "linear_eval.json").read_text())["top1_random_init"] is None
     subject = replace(subject_of("tiny16", 16, 16), norm="bn", seed=1)
-    began_with = make_encoder(subject).state_dict()
+    began_with = untrained_encoder(subject).state_dict()
     assert all(began_with[name].equal(value) for name, value in encoder.state_dict().items())
 
 
@@ -167,12 +167,12 @@ def subject_of(name, trained_size, image_size):
 
 
 def test_the_stem_is_the_one_of_training():
-    small = make_encoder(subject_of("torchvision/resnet18", 32, 96)).state_dict()
+    small = untrained_encoder(subject_of("torchvision/resnet18", 32, 96)).state_dict()
     assert small["conv1.weight"].shape[-1] == 3
 
 
 def test_an_encoder_that_takes_one_size_only():
     name = "vit_tiny_patch16_224"
-    make_encoder(subject_of(name, 32, 32))
+    untrained_encoder(subject_of(name, 32, 32))
     with pytest.raises(UserError, match=r"trained on 32 px does not take 48 px; set data.image_s"):
-        make_encoder(subject_of(name, 32, 48))
+        untrained_encoder(subject_of(name, 32, 48))
