@@ -1,4 +1,4 @@
-"""How many groups the channels of a GroupNorm fall into; needs no torch."""
+"""How many groups the channels of a norm fall into; needs no torch."""
 
 MOST_GROUPS = 32  # of a norm that is not told how many; the paper's number
 
@@ -11,6 +11,17 @@ def default_groups(num_features: int) -> int:
         (16, 24, 32)
     """
     return max(count for count in range(1, MOST_GROUPS + 1) if num_features % count == 0)
+
+
+def fewest_groups(num_features: int, most_channels: int) -> int:
+    """Return the smallest number of groups with at most so many channels each.
+
+    Example:
+        >>> [fewest_groups(channels, 64) for channels in (128, 96, 7, 67)]
+        [2, 2, 1, 67]
+    """
+    most = min(most_channels, num_features)
+    return num_features // max(size for size in range(1, most + 1) if num_features % size == 0)
 
 
 def check_groups(num_features: int, groups: int) -> None:

@@ -53,6 +53,18 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
             True,
             "s = bn(x + w_m K(x)); y = gamma s sigmoid(w_v K(s) + w_b) + beta; K: mean over space",
         ),
+        "zca": NormEntry(
+            "ssl_norm.norms.whitening:DecorrelatedBatchNorm",
+            ("groups", "eps", "update_rate", "affine"),
+            True,
+            "y = gamma (S + eps I)^(-1/2) (x - E) + beta; E, S: mean, covariance of a group's channels",
+        ),
+        "iternorm": NormEntry(
+            "ssl_norm.norms.whitening:IterativeNorm",
+            ("groups", "eps", "update_rate", "iterations", "affine"),
+            True,
+            "as zca, the root by Newton's iterations: P' = (3 P - P^3 S / tr S) / 2 from P = I",
+        ),
     }
 )
 
@@ -62,6 +74,7 @@ OPTION_VALUES: Mapping[str, Interval | type[bool]] = MappingProxyType(
         "groups": Interval(1, whole=True),
         "eps": Interval(0, ends="()"),
         "update_rate": Interval(0, 1, "(]"),
+        "iterations": Interval(1, whole=True),
         "affine": bool,
     }
 )

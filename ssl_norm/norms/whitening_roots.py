@@ -1,0 +1,89 @@
+"""Inverse square roots of covariance matrices: the two ways to a whitening matrix."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def inverse_square_root(covariance: Tensor, eps: float) -> Tensor:
+    """Return (covariance + eps I)^(-1/2), the symmetric root, from the eigenvalues.
+
+        W = V diag((l_i + eps)^(-1/2)) V^T,  where covariance = V diag(l) V^T
+
+    The gradient is taken in the eigenbasis from divided differences of f(l) = (l + eps)^(-1/2),
+
+        (f(l_i) - f(l_j)) / (l_i - l_j) = -1 / (s_i s_j (s_i + s_j)),  s = sqrt(l + eps),
+
+    which stay finite where eigenvalues are equal; autograd through `torch.linalg.eigh` divides by
+    their difference. Eigenvalues that rounding made negative count as 0. A matrix with a value that
+    is not finite has a root of NaN, as batch norm would have it, where `eigh` raises an error.
+
+    Args:
+        covariance: (G, D, D), symmetric, positive semidefinite.
+        eps: added to every eigenvalue, above 0.
+
+    Returns:
+        (G, D, D), symmetric. For a constant input, whose covariance is 0, it is I / sqrt(eps).
+
+    Raises:
+        RuntimeError: on a second derivative, which is not defined here.
+
+    Source: Huang et al., arXiv 1804.08450, algorithm 1; its backward pass (algorithm 2) divides by
+    differences of eigenvalues.
+    """
+    root: Tensor = _InverseSquareRoot.apply(covariance, eps)
+    return root
+
+
+class _InverseSquareRoot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, covariance: Tensor, eps: float) -> Tensor:
+        finite = covariance.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+        eigenvalues, vectors = torch.linalg.eigh(covariance.where(finite, 0))
+        roots = (eigenvalues.clamp(min=0) + eps).rsqrt()
+        ctx.save_for_backward(roots, vectors)
+        return (vectors * roots.unsqueeze(-2) @ vectors.mT).where(finite, torch.nan)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        roots, vectors = ctx.saved_tensors  # roots are 1 / s
+        rows, columns = roots.unsqueeze(-1), roots.unsqueeze(-2)
+        differences = -((rows * columns) ** 2) / (rows + columns)
+        inner = vectors.mT @ grad @ vectors
+        return vectors @ (differences * inner) @ vectors.mT, None
+
+
+def newton_inverse_square_root(covariance: Tensor, eps: float, iterations: int) -> Tensor:
+    """Return an approximation of (covariance + eps I)^(-1/2) by Newton's iterations.
+
+        S = (covariance + eps I) / trace;  P_0 = I;  P_k+1 = (3 P_k - P_k^3 S) / 2
+        W = P_T / sqrt(trace),  where trace is that of covariance + eps I
+
+    The trace puts the eigenvalues of S into (0, 1], where the iteration converges; the small ones,
+    those below about (4/9)^T, are stretched by at most 1.5^T and not yet whitened after T steps.
+    Computed in the coupled form, R_k = S P_k beside P_k, which has the same values and does not
+    amplify rounding errors (Higham, Functions of Matrices, 2008, chapter 6). Only products of
+    matrices: no eigenvectors, and derivatives of any order.
+
+    Args:
+        covariance: (G, D, D), symmetric, positive semidefinite.
+        eps: added to every eigenvalue, above 0.
+        iterations: T, at least 1.
+
+    Returns:
+        (G, D, D).
+
+    Source: Huang et al., arXiv 1904.03441, algorithm 1.
+    """
+    identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    regularized = covariance + eps * identity
+    trace = regularized.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+    root = regularized / trace
+    inverse = identity
+    for _ in range(iterations):
+        step = (3 * identity - inverse @ root) / 2
+        root, inverse = root @ step, step @ inverse
+    return inverse * trace.rsqrt()
