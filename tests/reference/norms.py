@@ -1,20 +1,24 @@
-"""Norms as loops over float64 arrays, written from their equations."""
+"""Batch, group and representative batch norm and standardized weights, and what all norms share.
+
+Norms are loops over float64 arrays of shape (N, C, S), S the number of positions; for vectors
+(N, C) S is 1. Variances are biased unless a function says otherwise.
+"""
 
 from itertools import product
-from math import exp, sqrt
+from math import exp, fsum, sqrt
 
 import numpy as np
 
 
-def _mean_and_variance(values):
-    mean = sum(values) / len(values)
-    return mean, sum((value - mean) ** 2 for value in values) / len(values)
+def mean_and_variance(values):
+    mean = fsum(values) / len(values)
+    return mean, fsum((value - mean) ** 2 for value in values) / len(values)
 
 
 def channel_statistics(x):
-    """Mean and biased variance of each channel of (N, C, S)."""
+    """Mean and biased variance, each (C,), of each channel of (N, C, S)."""
     statistics = [
-        _mean_and_variance([v for n in range(len(x)) for v in x[n, c]]) for c in range(x.shape[1])
+        mean_and_variance([v for n in range(len(x)) for v in x[n, c]]) for c in range(x.shape[1])
     ]
     return np.array(statistics).T
 
@@ -45,13 +49,15 @@ def group_norm(x, weight, bias, groups, eps=1e-5):
     for n, c, s in product(*map(range, x.shape)):
         start = c // size * size
         group = [v for member in range(start, start + size) for v in x[n, member]]
-        mean, variance = _mean_and_variance(group)
+        mean, variance = mean_and_variance(group)
         y[n, c, s] = (x[n, c, s] - mean) / sqrt(variance + eps)
     return affine(y, weight, bias)
 
 
 def instance_means(x):
-    return np.array([[sum(x[n, c]) / x.shape[2] for c in range(x.shape[1])] for n in range(len(x))])
+    return np.array(
+        [[fsum(x[n, c]) / x.shape[2] for c in range(x.shape[1])] for n in range(len(x))]
+    )
 
 
 def centring_calibration(x, center_weight):
@@ -82,15 +88,19 @@ def representative_batch_norm(
     return affine(scaling_calibration(standard, scale_weight, scale_bias), weight, bias)
 
 
-def running_statistics(batches, update_rate):
-    """Moving averages of mean and unbiased variance over batches (N, C, S), from 0 and 1."""
+def running_statistics(batches, update_rate, correction=1):
+    """Moving averages of mean and variance over batches (N, C, S), from 0 and 1.
+
+    As in torch, the batch variance that moves the average is the unbiased one; `correction=0`
+    takes the biased one.
+    """
     running_mean, running_variance = np.zeros(batches[0].shape[1]), np.ones(batches[0].shape[1])
     for x in batches:
         count = x.shape[0] * x.shape[2]
         mean, variance = channel_statistics(x)
         running_mean = (1 - update_rate) * running_mean + update_rate * mean
-        unbiased = variance * count / (count - 1)
-        running_variance = (1 - update_rate) * running_variance + update_rate * unbiased
+        corrected = variance * count / (count - correction)
+        running_variance = (1 - update_rate) * running_variance + update_rate * corrected
     return running_mean, running_variance
 
 
@@ -98,7 +108,7 @@ def standardized_weight(weight, eps=1e-6):
     """arXiv 1903.10520: each output channel of (C_out, *fan_in) to mean 0, variance 1."""
     y = np.empty_like(weight)
     for o in range(len(weight)):
-        mean, variance = _mean_and_variance(list(weight[o].ravel()))
+        mean, variance = mean_and_variance(list(weight[o].ravel()))
         for index in product(*map(range, weight.shape[1:])):
             y[(o, *index)] = (weight[(o, *index)] - mean) / sqrt(variance + eps)
     return y
