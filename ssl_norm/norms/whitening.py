@@ -43,14 +43,15 @@ def whiten(
         channels_last = x.movedim(1, -1)
         rows = channels_last.flatten(0, -2).to(torch.promote_types(x.dtype, torch.float32))
         mean = rows.mean(0) if statistics is None else statistics[0].to(rows.dtype)
-        centred = (rows - mean).unflatten(1, (groups, -1))  # (N * positions, G, D)
+        size = x.shape[1] // groups
+        centred = (rows - mean).view(-1, groups, size)  # (N * positions, G, D)
         if statistics is None:
             covariance = torch.einsum("ngd,nge->gde", centred, centred) / len(rows)
         else:
             covariance = statistics[1].to(rows.dtype)
         matrix = whitening_matrix(covariance)
         if weight is not None:
-            matrix = weight.to(rows.dtype).view(groups, -1, 1) * matrix
+            matrix = weight.to(rows.dtype).view(groups, size, 1) * matrix
         y = torch.einsum("ngd,ged->nge", centred, matrix).flatten(1)
         if bias is not None:
             y = y + bias.to(rows.dtype)

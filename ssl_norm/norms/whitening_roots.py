@@ -44,7 +44,8 @@ class _InverseSquareRoot(torch.autograd.Function):
         eigenvalues, vectors = torch.linalg.eigh(covariance.where(finite, 0))
         roots = (eigenvalues.clamp(min=0) + eps).rsqrt()
         ctx.save_for_backward(roots, vectors)
-        return (vectors * roots.unsqueeze(-2) @ vectors.mT).where(finite, torch.nan)
+        inverse: Tensor = vectors * roots.unsqueeze(-2) @ vectors.mT
+        return inverse.where(finite, torch.nan)
 
     @staticmethod
     @once_differentiable
