@@ -1,0 +1,161 @@
+"""A norm as a rule on instance moments: any such norm at the cost of batch norm.
+
+Every norm that treats channels separately or in groups is an affine map per instance and channel,
+
+    y[n, c, :] = scale[n, c] * x[n, c, :] + shift[n, c],
+
+whose coefficients depend on x only through the instance moments, mean[n, c] and variance[n, c] over space. So a norm is
+a *rule* (mean, variance) -> (scale, shift) on tables (N, C), and :func:`normalize` does the rest in two passes over x
+each way:
+
+    forward   x -> mean, variance;  the rule;  x -> y
+    backward  dy, x -> d_scale = sum dy x, d_shift = sum dy;  autograd through the rule -> d_mean, d_variance;
+              dy, x -> dx = scale dy + (d_mean + 2 (x - mean) d_variance) / positions
+
+The rule runs under ordinary autograd, once per call: it may use any parameters, keep statistics and talk to other
+processes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from ssl_norm.norms.input_checks import check_channels
+from ssl_norm.norms.kernels.dispatch import passes_for
+from ssl_norm.norms.kernels.tables import over_space, space_axes, table_dtype
+
+Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def normalize(x: Tensor, rule: Rule) -> Tensor:
+    """Return scale * x + shift, where `rule` makes the coefficients from the instance moments.
+
+    Args:
+        x: (N, C) or (N, C, *spatial), floating point; not altered.
+        rule: maps mean and biased variance over space, each (N, C), to scale and shift, each (N, C) or broadcastable
+            to it. All four are float32, or wider where x is. Where x is (N, C), the mean is x and the variance 0.
+
+    Returns:
+        Like x, in its memory format.
+
+    Raises:
+        ValueError: x has fewer than two axes, or samples without positions.
+
+    Example:
+        >>> def instance_norm(mean, variance):
+        ...     scale = (variance + 1e-5).rsqrt()
+        ...     return scale, -mean * scale
+        >>> y = normalize(torch.randn(8, 3, 32, 32), instance_norm)
+        >>> bool(y.mean((2, 3)).abs().max() < 1e-5)
+        True
+    """
+    if x.ndim < 2 or 0 in x.shape[1:]:
+        raise ValueError(f"expected an input of shape (N, C, *spatial), got {tuple(x.shape)}")
+    if x.ndim == 2 or len(x) == 0 or torch.compiler.is_compiling():
+        return _normalize_by_autograd(x, rule)
+    carry_dy, carry_scale, mean, variance = _InstanceMoments.apply(x)
+    scale, shift = (table.to(mean.dtype).expand_as(mean) for table in rule(mean, variance))
+    y: Tensor = _AffineMap.apply(x, mean.detach(), scale, shift, carry_dy, carry_scale)
+    return y
+
+
+class RuleNorm(nn.Module):
+    """A norm that a subclass defines by its :meth:`rule`; parameters and buffers are its own.
+
+    Args:
+        num_features: channels C.
+
+    Shape:
+        (N, C) or (N, C, *spatial) to the same.
+
+    Example:
+        >>> class InstanceNorm(RuleNorm):
+        ...     def rule(self, mean, variance):
+        ...         scale = (variance + 1e-5).rsqrt()
+        ...         return scale, -mean * scale
+        >>> InstanceNorm(3)(torch.randn(8, 3, 32, 32)).shape
+        torch.Size([8, 3, 32, 32])
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scale and shift from the instance moments (N, C); see :func:`normalize`."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input."""
+        check_channels(x, self.num_features)
+        return normalize(x, self.rule)
+
+
+def _normalize_by_autograd(x: Tensor, rule: Rule) -> Tensor:
+    """Return the same from plain operations: for (N, C) inputs, and for a compiler to fuse."""
+    values, space = x.to(table_dtype(x)), space_axes(x)
+    mean = values.mean(space) if space else values
+    deviation = values - over_space(mean, x)
+    variance = deviation.square().mean(space) if space else torch.zeros_like(values)
+    scale, shift = (over_space(t.to(mean.dtype).expand_as(mean), x) for t in rule(mean, variance))
+    return (scale * values + shift).to(x.dtype)
+
+
+class _InstanceMoments(Function):
+    """x -> mean and variance, and two empty outputs: their gradient slots carry dy and scale back from `_AffineMap`.
+
+    So the whole gradient of x is formed in one pass, here, after the rule's backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        mean, variance = passes_for(x).instance_moments(x)
+        ctx.save_for_backward(x, mean)
+        ctx.set_materialize_grads(False)
+        carry_dy, carry_scale = x.new_empty(()).expand_as(x), mean.new_empty(()).expand_as(mean)
+        return carry_dy, carry_scale, mean, variance
+
+    @staticmethod
+    def backward(
+        ctx: Any,
+        dy: Tensor | None,
+        scale: Tensor | None,
+        d_mean: Tensor | None,
+        d_variance: Tensor | None,
+    ) -> Tensor:
+        x, mean = ctx.saved_tensors
+        zeros = mean.new_zeros(()).expand_as(mean)
+        d_mean, d_variance = (zeros if d is None else d for d in (d_mean, d_variance))
+        if dy is not None and scale is not None and not torch.is_grad_enabled():
+            return passes_for(x).input_gradient(dy, scale, x, mean, d_mean, d_variance)
+        values = x.to(mean.dtype)
+        deviation = values - values.mean(space_axes(x), keepdim=True)
+        dx = over_space(d_mean, x) + 2 * deviation * over_space(d_variance, x)
+        dx = dx / x[0, 0].numel()
+        if dy is not None and scale is not None:
+            dx = dx + over_space(scale, x) * dy
+        return dx.to(x.dtype)
+
+
+class _AffineMap(Function):
+    """x, scale, shift -> scale * x + shift; the gradient of x is left to `_InstanceMoments`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, *carriers: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, mean, scale)
+        return passes_for(x).affine_map(x, scale, shift)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            values, space = dy.to(mean.dtype), space_axes(x)
+            d_scale, d_shift = (values * x).sum(space), values.sum(space)
+        else:
+            d_scale, d_shift = passes_for(x).affine_map_gradients(dy, x, mean)
+        return None, None, d_scale, d_shift, dy, scale

@@ -1,0 +1,19 @@
+"""Tables (N, C): one number for each instance and channel of an input (N, C, *spatial)."""
+
+import torch
+from torch import Tensor
+
+
+def table_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype of an input's tables: float32, or wider where the input is."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def space_axes(x: Tensor) -> tuple[int, ...]:
+    """Return the axes of (N, C, *spatial) that are space."""
+    return tuple(range(2, x.ndim))
+
+
+def over_space(table: Tensor, x: Tensor) -> Tensor:
+    """Return a table as a view that broadcasts over the space of x (N, C, *spatial)."""
+    return table[(..., *(None for _ in space_axes(x)))]

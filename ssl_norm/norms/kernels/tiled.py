@@ -1,0 +1,120 @@
+"""The four passes in plain torch: on a CPU, a tile of samples at a time, so that temporaries stay in the cache."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ssl_norm.norms.kernels.tables import table_dtype
+
+TILE_ELEMENTS = (
+    2**19
+)  # 2 MiB of float32: larger temporaries leave the cache, smaller ones cost more calls than work
+
+
+def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance over space of (N, C, *spatial), each (N, C).
+
+    The variance is that of the deviations from the mean, so that a large mean does not drown it.
+    """
+    axis = _space_axis(x)
+    values = _rows(x, axis)
+    mean, variance = (values.new_empty(x.shape[:2], dtype=table_dtype(x)) for _ in range(2))
+    rows = (values, _table(mean, axis), _table(variance, axis))
+    for buffer, tile, tile_mean, tile_variance in _tiles(mean.dtype, *rows):
+        torch.mean(tile, axis, keepdim=True, dtype=mean.dtype, out=tile_mean)
+        torch.sub(tile, tile_mean, out=buffer).square_()
+        torch.mean(buffer, axis, keepdim=True, out=tile_variance)
+    return mean, variance
+
+
+def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * x + shift, like x (N, C, *spatial); the tables are (N, C)."""
+    axis = _space_axis(x)
+    values = _rows(x, axis)
+    y = torch.empty_like(values)
+    rows = (y, values, _table(scale, axis), _table(shift, axis))
+    for buffer, target, *operands in _tiles(scale.dtype, *rows):
+        if target.dtype == buffer.dtype:
+            _multiply_add(*operands, axis, out=target)
+        else:
+            target.copy_(_multiply_add(*operands, axis, out=buffer))
+    return _shaped(y, x, axis)
+
+
+def affine_map_gradients(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums over space of dy * x and of dy, each (N, C).
+
+    The first is summed about the instance mean, so that a large mean does not drown it.
+    """
+    axis = _space_axis(x)
+    d_scale, d_shift = torch.empty_like(mean), torch.empty_like(mean)
+    tables = (_table(table, axis) for table in (mean, d_scale, d_shift))
+    rows = (_rows(dy, axis), _rows(x, axis), *tables)
+    for buffer, gradient, tile, tile_mean, tile_scale, tile_shift in _tiles(mean.dtype, *rows):
+        torch.sum(gradient, axis, keepdim=True, dtype=mean.dtype, out=tile_shift)
+        torch.sub(tile, tile_mean, out=buffer).mul_(gradient)
+        torch.sum(buffer, axis, keepdim=True, out=tile_scale)
+    return d_scale.addcmul_(mean, d_shift), d_shift
+
+
+def input_gradient(
+    dy: Tensor, scale: Tensor, x: Tensor, mean: Tensor, d_mean: Tensor, d_variance: Tensor
+) -> Tensor:
+    """Return scale * dy + (d_mean + 2 (x - mean) d_variance) / positions, like x."""
+    axis = _space_axis(x)
+    values = _rows(x, axis)
+    slope = d_variance * (2 / values.shape[axis])
+    offset = (d_mean / values.shape[axis]).addcmul_(mean, slope, value=-1)
+    dx = torch.empty_like(values)
+    tables = (_table(table, axis) for table in (scale, slope, offset))
+    rows = (dx, _rows(dy, axis), values, *tables)
+    for buffer, target, gradient, tile, tile_scale, *line in _tiles(mean.dtype, *rows):
+        if target.dtype == buffer.dtype:
+            _multiply_add(tile, *line, axis, out=target).addcmul_(gradient, tile_scale)
+        else:
+            _multiply_add(tile, *line, axis, out=buffer)
+            target.copy_(buffer.addcmul_(gradient.to(buffer.dtype), tile_scale))
+    return _shaped(dx, x, axis)
+
+
+def _multiply_add(x: Tensor, slope: Tensor, offset: Tensor, axis: int, out: Tensor) -> Tensor:
+    """Write slope * x + offset into `out` and return it."""
+    if axis == 1:
+        return torch.addcmul(offset, x, slope, out=out)
+    # addcmul is slow where two of its operands are constant along the rows.
+    return torch.mul(x, slope, out=out).add_(offset)
+
+
+def _space_axis(x: Tensor) -> int:
+    """Return where space goes in the rows of x: 1, in (N, S, C), where its channels lie last in memory; else 2."""
+    channels_last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+    return 1 if channels_last else 2
+
+
+def _rows(x: Tensor, axis: int) -> Tensor:
+    """Return (N, C, *spatial) as (N, C, S) or, for axis 1, (N, S, C); contiguous, where possible a view."""
+    rows = x.flatten(2) if axis == 2 else x.movedim(1, -1).flatten(1, -2)
+    return rows.contiguous()
+
+
+def _table(table: Tensor, axis: int) -> Tensor:
+    """Return a table (N, C) as a view that broadcasts over rows."""
+    return table.unsqueeze(axis)
+
+
+def _shaped(rows: Tensor, like: Tensor, axis: int) -> Tensor:
+    """Return rows as a view of the shape (N, C, *spatial) of another tensor."""
+    if axis == 2:
+        return rows.view(like.shape)
+    return rows.view(len(like), *like.shape[2:], like.shape[1]).movedim(-1, 1)
+
+
+def _tiles(dtype: torch.dtype, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield a buffer and the same few samples of every tensor; on an accelerator, all samples at once."""
+    largest = max(rows, key=Tensor.numel)
+    per_sample = largest[0].numel()
+    samples = max(1, TILE_ELEMENTS // per_sample) if largest.device.type == "cpu" else len(largest)
+    buffer = largest.new_empty((min(samples, len(largest)), *largest.shape[1:]), dtype=dtype)
+    for tiles in zip(*(tensor.split(samples) for tensor in rows), strict=True):
+        yield buffer[: len(tiles[0])], *tiles
