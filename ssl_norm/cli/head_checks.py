@@ -6,7 +6,8 @@ from ssl_norm.config import HeadConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.intervals import Interval
 from ssl_norm.learners import METHODS
-from ssl_norm.norms import NormSpec, parse_norm
+from ssl_norm.models.output_norm import output_norm
+from ssl_norm.norms import NORMS, NormSpec, parse_norm
 from ssl_norm.norms.groups import default_groups
 from ssl_norm.value_checks import check_number
 
@@ -33,6 +34,19 @@ def norm_spec_of(config: PretrainConfig, part: str) -> NormSpec:
     return norm_spec(f"norm.{part}", getattr(config.norm, part))
 
 
+def all_norms(config: PretrainConfig) -> dict[str, NormSpec]:
+    """Return every norm of a run under its key: of the three parts, and of the heads' outputs."""
+    specs = {
+        f"norm.{part}": norm_spec_of(config, part) for part in ("encoder", "projector", "predictor")
+    }
+    for part in ("projector", "predictor"):
+        head: HeadConfig | None = getattr(config.method, part, None)
+        if head is not None and not isinstance(head.norm_output, bool):
+            key = f"method.{part}.norm_output"
+            specs[key] = norm_spec(key, head.norm_output)
+    return specs
+
+
 def norm_spec(key: str, value: Any) -> NormSpec:
     """Return the norm that a key names."""
     try:
@@ -42,27 +56,44 @@ def norm_spec(key: str, value: Any) -> NormSpec:
 
 
 def check_head(part: str, head: HeadConfig, spec: NormSpec) -> None:
-    """Check the sizes of an MLP head, and that its norm can have them; no layers are the identity."""
-    check_number(f"method.{part}.layers", head.layers, Interval(0, whole=True))
-    widths = {"hidden_dim": head.hidden_dim, "output_dim": head.output_dim}
-    for name, width in widths.items():
-        check_number(f"method.{part}.{name}", width, WIDTH)
-    if head.layers < 2:
-        del widths["hidden_dim"]
-    if head.layers == 0 or not head.norm_output:
-        del widths["output_dim"]
-    if spec.name == "gn":
-        for name, width in widths.items():
-            check_groups(f"norm.{part}", spec, f"method.{part}.{name}", width)
+    """Check the sizes of an MLP head, and that its norms can have them; no layers are the identity."""
+    key = f"method.{part}"
+    check_number(f"{key}.layers", head.layers, Interval(0, whole=True))
+    check_number(f"{key}.hidden_dim", head.hidden_dim, WIDTH)
+    check_number(f"{key}.output_dim", head.output_dim, WIDTH)
+    output_key, output_spec = norm_of_output(part, head, spec)
+    if head.layers == 0 and output_key != f"norm.{part}":
+        raise UserError(
+            f"{output_key}={output_spec}: a head of 0 layers has no output layer; set {key}.layers=1"
+        )
+    if head.layers > 1:
+        check_groups(f"norm.{part}", spec, f"{key}.hidden_dim", head.hidden_dim)
+    if head.layers > 0:
+        check_groups(output_key, output_spec, f"{key}.output_dim", head.output_dim)
+
+
+def norm_of_output(part: str, head: HeadConfig, spec: NormSpec) -> tuple[str, NormSpec]:
+    """Return the norm after the output layer of a head, and the key that names it."""
+    if isinstance(head.norm_output, bool):
+        return f"norm.{part}", output_norm(spec, head.norm_output)
+    key = f"method.{part}.norm_output"
+    return key, norm_spec(key, head.norm_output)
 
 
 def check_groups(norm_key: str, spec: NormSpec, width_key: str, width: int) -> None:
-    """Check that the groups of a head's norm divide a width into groups of several values."""
+    """Check that the groups of a head's norm, if it has any, divide a width.
+
+    They must be groups of several values where the norm sees one sample at a time.
+    """
+    if "groups" not in NORMS[spec.name].options:
+        return
+    if spec.batch_statistics and "groups" not in spec.options:
+        return
     groups: int = spec.options.get("groups", default_groups(width))
-    if width % groups == 0 and groups < width:
+    if width % groups == 0 and (groups < width or spec.batch_statistics):
         return
     fitting = max(count for count in range(1, min(groups, width - 1) + 1) if width % count == 0)
-    name = "gn+ws" if spec.weight_standardization else "gn"
+    name = f"{spec.name}+ws" if spec.weight_standardization else spec.name
     options = {"name": name, **spec.options, "groups": fitting}
     repair = ", ".join(f"{option}: {value}" for option, value in options.items())
     reason = (

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec, make_norm, parse_norm
 from ssl_norm.norms.weight_standardization import standardize_weights
 
@@ -16,7 +17,7 @@ def mlp_head(
     output_dim: int,
     layers: int,
     norm: str | Mapping[str, Any] | NormSpec,
-    norm_output: bool = False,
+    norm_output: bool | str | Mapping[str, Any] | NormSpec = False,
 ) -> nn.Sequential:
     """Return `layers - 1` times (Linear, norm, ReLU), then an output Linear: (N, in) to (N, out).
 
@@ -29,30 +30,32 @@ def mlp_head(
         layers: number of Linear layers; with 1 a single Linear, with 0 the identity.
         norm: of each hidden layer, see :func:`ssl_norm.norms.parse_norm`.
         norm_output: whether the norm follows the output layer, too (SimCLR); BYOL and MoCo v2 have
-            none there. The output layer then has no bias where the norm has a shift.
+            none there. Or a norm of the output's own, such as `zca`, which whitens it (W-MSE, arXiv
+            2007.06346). The output layer has no bias where its norm has a shift.
 
     Raises:
-        ValueError: a width or `layers` is out of range, or the norm cannot have that width.
+        ValueError: a width or `layers` is out of range, a norm is unknown or cannot have that
+            width, or no output layer is there for a norm of its own.
+        TypeError: a norm has no such option.
 
     Source: BYOL, arXiv 2006.07733, section 3.3; SimCLR, arXiv 2002.05709, its published code.
     """
     spec = parse_norm(norm)
+    output_spec = output_norm(spec, norm_output)
     if layers < 0 or min(in_features, hidden_dim, output_dim) < 1:
         raise ValueError(
             f"a head needs layers >= 0 and widths >= 1, got layers={layers}, "
             f"in_features={in_features}, hidden_dim={hidden_dim}, output_dim={output_dim}"
         )
     if layers == 0:
+        if not isinstance(norm_output, bool):
+            raise ValueError(f"a head of 0 layers has no output for norm_output='{output_spec}'")
         return _identity(in_features, output_dim)
     widths = [in_features] + [hidden_dim] * (layers - 1)
     head = nn.Sequential()
     for width in widths[:-1]:
         head.extend([*_normalized_linear(width, hidden_dim, spec), nn.ReLU()])
-    if norm_output:
-        norm_shifts = spec.name != "none" and spec.options.get("affine", True)
-        head.extend(_normalized_linear(widths[-1], output_dim, spec, bias=not norm_shifts))
-    else:
-        head.append(nn.Linear(widths[-1], output_dim))
+    head.extend(_normalized_linear(widths[-1], output_dim, output_spec, is_output=True))
     return head
 
 
@@ -65,16 +68,17 @@ def _identity(in_features: int, output_dim: int) -> nn.Sequential:
 
 
 def _normalized_linear(
-    in_features: int, out_features: int, norm: NormSpec, *, bias: bool = True
+    in_features: int, out_features: int, norm: NormSpec, *, is_output: bool = False
 ) -> list[nn.Module]:
-    """Return a Linear layer and the norm that follows it, if any."""
-    linear: nn.Module = nn.Linear(in_features, out_features, bias=bias)
-    if norm.weight_standardization:
-        linear = standardize_weights(linear)
+    """Return a Linear layer and the norm that follows it, if any; its shift spares an output's bias."""
     try:
         layer = make_norm(norm, out_features)
     except ValueError as error:
         raise ValueError(
             f"a head of width {out_features} cannot have norm '{norm}': {error}"
         ) from error
+    norm_shifts = isinstance(getattr(layer, "bias", None), nn.Parameter)
+    linear: nn.Module = nn.Linear(in_features, out_features, bias=not (is_output and norm_shifts))
+    if norm.weight_standardization:
+        linear = standardize_weights(linear)
     return [linear] if norm.name == "none" else [linear, layer]

@@ -6,9 +6,10 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from ssl_norm.norms.representative_batch_norm import RepresentativeBatchNorm
+from ssl_norm.norms.whitening import WhiteningNorm
 
-BATCH_NORMS = (_BatchNorm, RepresentativeBatchNorm)
-NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, RepresentativeBatchNorm)
+BATCH_NORMS = (_BatchNorm, RepresentativeBatchNorm, WhiteningNorm)
+NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, RepresentativeBatchNorm, WhiteningNorm)
 
 
 def named_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -13,7 +13,6 @@ from ssl_norm.norms.channels_last import ChannelsLast
 from ssl_norm.norms.factory import make_norm
 from ssl_norm.norms.norm_layers import BATCH_NORMS, num_features, takes_channels_last
 from ssl_norm.norms.registry import NORMS, NormSpec
-from ssl_norm.norms.representative_batch_norm import RepresentativeBatchNorm
 
 
 def is_already(layer: nn.Module, spec: NormSpec) -> bool:
@@ -61,8 +60,7 @@ def _inherited_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
     """Return eps and update rate, which go from batch norm to batch norm."""
     if not (isinstance(layer, BATCH_NORMS) and spec.batch_statistics):
         return {}
-    published = isinstance(layer, RepresentativeBatchNorm)
-    rate = layer.update_rate if published else layer.momentum
+    rate = layer.momentum if isinstance(layer, _BatchNorm) else layer.update_rate
     options = {"eps": layer.eps, "update_rate": rate}
     known = NORMS[spec.name].options
     return {name: value for name, value in options.items() if name in known and value is not None}

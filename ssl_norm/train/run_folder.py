@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from ssl_norm.config import PretrainConfig
 from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
+from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.train.checkpoint import load_checkpoint
 
@@ -84,8 +85,11 @@ def open_run_folder(config: PretrainConfig) -> tuple[Path, Mapping[str, Any] | N
 
 
 def mixes_batch(config: PretrainConfig) -> bool:
-    """Whether any norm of a run mixes the samples of a batch."""
-    return any(spec.batch_statistics for spec in norm_specs(config).values())
+    """Whether any norm of a run mixes the samples of a batch, those after the heads' outputs too."""
+    specs = norm_specs(config)
+    heads = {part: getattr(config.method, part, None) for part in ("projector", "predictor")}
+    outputs = [output_norm(specs[part], head.norm_output) for part, head in heads.items() if head]
+    return any(spec.batch_statistics for spec in [*specs.values(), *outputs])
 
 
 def plain_config(config: PretrainConfig) -> dict[str, Any]:

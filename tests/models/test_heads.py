@@ -58,7 +58,39 @@ def test_ws_standardizes_the_layers_that_a_norm_follows():
     assert kinds(head(norm="ln+ws", norm_output=True))[3] == "StandardizedLinear"
 
 
-@pytest.mark.parametrize("norm", ["none", "bn", "ln", "gn", "rbn", {"name": "gn", "groups": 2}])
+@pytest.mark.parametrize("norm_output", ["zca", {"name": "iternorm", "groups": 1}])
+def test_the_output_may_have_a_norm_of_its_own(norm_output):
+    whitening = head(norm="ln", norm_output=norm_output)
+    name = type(make_norm(norm_output, 4)).__name__
+    assert kinds(whitening) == ["Linear", "LayerNorm", "ReLU", "Linear", name]
+    assert whitening[3].bias is None
+    assert whitening(torch.randn(6, 8)).shape == (6, 4)
+    assert head(norm_output={"name": "zca", "affine": False})[3].bias is not None
+    assert kinds(head(norm="ln", norm_output="none")) == kinds(head(norm="ln"))
+    assert kinds(head(norm="none", norm_output="zca+ws"))[2] == "StandardizedLinear"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"norm_output": "zka"}, ValueError, "unknown norm 'zka'; .* did you mean 'zca'"),
+        ({"norm_output": {"name": "zca", "iterations": 3}}, TypeError, "option of norm 'zca'"),
+        (
+            {"norm_output": {"name": "zca", "groups": 3}},
+            ValueError,
+            "width 4 cannot have norm 'zca",
+        ),
+        ({"norm_output": "zca", "layers": 0}, ValueError, "no output for norm_output='zca'"),
+    ],
+)
+def test_wrong_norm_of_the_output(options, error, message):
+    with pytest.raises(error, match=message):
+        head(**options)
+
+
+@pytest.mark.parametrize(
+    "norm", ["none", "bn", "ln", "gn", "rbn", "zca", {"name": "gn", "groups": 2}]
+)
 def test_widths_and_gradients(norm):
     module = head(norm=norm, hidden_dim=64)
     module(torch.randn(5, 8)).square().sum().backward()

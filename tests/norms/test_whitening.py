@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from ssl_norm.norms import make_norm
+from ssl_norm.norms.freezing import freeze_statistics
+from ssl_norm.norms.placement import replace_norms
 from ssl_norm.norms.whitening import DecorrelatedBatchNorm, IterativeNorm, whiten
 from ssl_norm.norms.whitening_roots import inverse_square_root, newton_inverse_square_root
 
@@ -331,3 +333,24 @@ def test_function_leaves_statistics_to_the_caller():
     torch.testing.assert_close(y, x)
     assert torch.equal(used_mean.float(), mean)
     assert torch.equal(used_covariance.float(), covariance)
+
+
+@pytest.mark.parametrize("name", ["zca", "iternorm"])
+def test_takes_the_place_of_a_batch_norm_and_gives_it_back(name):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8, eps=1e-3))
+    torch.nn.init.uniform_(model[1].weight)
+    weight = model[1].weight.detach().clone()
+    replace_norms(model, name)
+    assert model[1].eps == 1e-3
+    replace_norms(model, {"name": "bn", "update_rate": 0.2})
+    assert isinstance(model[1], type(make_norm("bn", 8)))
+    assert torch.equal(model[1].weight, weight)
+
+
+@each_kind
+def test_frozen_statistics_do_not_move(kind):
+    model = torch.nn.Sequential(kind(CHANNELS))
+    freeze_statistics(model)
+    x = data(9, CHANNELS, dtype=torch.float32)
+    torch.testing.assert_close(model.train()(x), kind(CHANNELS).eval()(x))
+    assert model[0].num_batches_tracked == 0

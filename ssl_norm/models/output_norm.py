@@ -1,0 +1,26 @@
+"""Which norm follows the output layer of a head; needs no torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ssl_norm.norms import NormSpec, parse_norm
+
+
+def output_norm(norm: NormSpec, norm_output: bool | str | Mapping[str, Any] | NormSpec) -> NormSpec:
+    """Return the norm after the output layer.
+
+    Args:
+        norm: of the hidden layers.
+        norm_output: True: the same; False: none; else a norm of its own.
+
+    Raises:
+        ValueError, TypeError: as :func:`ssl_norm.norms.parse_norm`.
+
+    Example:
+        >>> bn = parse_norm("bn")
+        >>> [str(output_norm(bn, choice)) for choice in (True, False, "iternorm")]
+        ['bn', 'none', 'iternorm']
+    """
+    if isinstance(norm_output, bool):
+        return norm if norm_output else NormSpec("none")
+    return parse_norm(norm_output)
