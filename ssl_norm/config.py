@@ -15,7 +15,7 @@ class HeadConfig:
     layers: int = 2
     hidden_dim: int = 512
     output_dim: int = 128
-    norm_output: bool = False  # SimCLR normalizes after the output layer, too
+    norm_output: Any = False  # true (SimCLR): the norm after the output layer, too; or another norm
 
 
 @dataclass

@@ -6,7 +6,7 @@ from functools import singledispatch
 from operator import attrgetter
 from pathlib import Path
 
-from ssl_norm.cli.head_checks import check_heads, norm_spec
+from ssl_norm.cli.head_checks import all_norms, check_heads, norm_spec
 from ssl_norm.config import (
     AugmentConfig,
     LinearEvalConfig,
@@ -212,9 +212,7 @@ def check_batch(config: PretrainConfig, processes: int) -> None:
     """Check that each process has two images to compare."""
     if config.batch_size // processes >= 2:
         return
-    parts = ("encoder", "projector", "predictor")
-    specs = {part: norm_spec(f"norm.{part}", getattr(config.norm, part)) for part in parts}
-    mixing = [f"norm.{part}={spec}" for part, spec in specs.items() if spec.batch_statistics]
+    mixing = [f"{key}={spec}" for key, spec in all_norms(config).items() if spec.batch_statistics]
     reason = (
         f"{mixing[0]} has no batch statistics on one image"
         if mixing

@@ -59,6 +59,19 @@ WRONG = {
     "norm.predictor={name: gn+ws, groups: 256}": "method.predictor.hidden_dim=256: 256 groups hold one value each",
     "norm.predictor=gn method.predictor.hidden_dim=32": "32 groups hold one value each, which becomes 0 "
     "whatever it was; 16 would do: norm.predictor='{name: gn, groups: 16}'",
+    "method.projector.norm_output=iternrm": "method.projector.norm_output: unknown norm 'iternrm'; known: none, ",
+    "method.projector.norm_output=zka": "did you mean 'zca'?",
+    "method.projector.norm_output=1": "method.projector.norm_output: a norm is a name or a mapping",
+    "method.predictor.norm_output={name: iternorm, iteration: 3}": "did you mean 'iterations'?",
+    "method.predictor.norm_output={name: iternorm, iterations: 0}": "iterations of norm 'iternorm': an integer of",
+    "method.projector.norm_output={name: zca, groups: 3}": "method.projector.norm_output=zca(groups=3) with "
+    "method.projector.output_dim=128: 3 groups do not divide it; 2 would do: "
+    "method.projector.norm_output='{name: zca, groups: 2}'",
+    "method.projector.norm_output=zca method.projector.layers=0": "method.projector.norm_output=zca: a head of 0 "
+    "layers has no output layer; set method.projector.layers=1",
+    "norm.projector={name: zca, groups: 7}": "7 groups do not divide it; 4 would do",
+    "norm.encoder=ln norm.projector=ln norm.predictor=none method.projector.norm_output=zca batch_size=1":
+    "method.projector.norm_output=zca has no batch statistics on one image; use at least 2",
     "norm.view_statistics=jont": "did you mean 'joint'?",
     # method
     "method=moco_v2 method.queue_size=1000": "the nearest is 1024",
@@ -149,6 +162,9 @@ RIGHT = (
     ["norm.encoder={name: bn, update_rate: 1}"],
     ["method.predictor.layers=0", "norm.predictor=none"],
     ["method.projector.layers=0"],
+    ["method.projector.norm_output=iternorm", "method.predictor.norm_output=none"],
+    ["method.projector.norm_output={name: zca, groups: 128, affine: false}", "norm.projector=zca"],
+    ["method.projector.layers=0", "method.projector.norm_output=true"],
     ["data.name=folder", "data.root=/photos"],
     ["keep_every=4", "checkpoint_every=2"],
     ["seed=9223372036854775807", "optimizer.momentum=0", "optimizer.warmup_epochs=0"],
