@@ -55,6 +55,9 @@ class MocoV2Config(MethodConfig):
     temperature: float = 0.2
     queue_size: int = 4096  # keys of earlier batches that serve as negatives
     symmetric: bool = False  # true: both views are queries, as in MoCo's CIFAR recipe
+    shuffle_keys: bool = (
+        True  # a key's batch statistics are not its query's; with plain bn on one device it changes nothing
+    )
     ema_decay: float = 0.99  # of the key encoder, per step
     ema_schedule: str = "constant"  # cosine: grows to 1 over the run; constant
     ema_buffers: bool = (
@@ -140,6 +143,7 @@ class NormConfig:
     projector: Any = "bn"
     predictor: Any = "bn"
     view_statistics: str = "separate"  # separate | joint: whether both views share batch statistics
+    freeze_last_epochs: int = 0  # epochs at the end with the statistics of batch norms frozen
 
 
 @dataclass

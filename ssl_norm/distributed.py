@@ -50,6 +50,14 @@ def from_first_rank(work: Callable[[], T]) -> T:
     return cast(T, shared[0])
 
 
+@torch.no_grad()
+def tensor_from_first_rank(tensor: Tensor) -> Tensor:
+    """Overwrite a tensor of any device with rank 0's values, in place, and return it."""
+    if is_distributed():
+        distributed.broadcast(tensor, src=0)
+    return tensor
+
+
 class _GatherBatch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, local: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Two gloo processes, each with its own half of the batch, against one process.
 
-The norms of these learners do not mix samples: a plain batch norm has statistics per rank, so that
-it differs from one process by design.
+A plain batch norm has statistics per rank, so that it differs from one process by design, unless
+that has ghost batches. Only running statistics then differ.
 """
 
 import pytest
@@ -45,6 +45,12 @@ def test_gradients_of_all_ranks_are_summed(ranks):
     for index, results in enumerate(ranks):
         assert torch.equal(results["gather"]["grad"], total.chunk(2)[index])
         assert results["gather"]["upstream unchanged"]
+
+
+def test_ranks_freeze_at_the_statistics_of_the_first(ranks):
+    for results in ranks:
+        assert len(results["freeze"]) > 0
+        assert all((buffer == 5).all() for buffer in results["freeze"].values())
 
 
 def test_one_process_needs_no_group():

@@ -7,7 +7,8 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_norm.distributed import gather_batch, is_distributed, rank, world_size
-from tests.learners.toy import make, views
+from ssl_norm.train.loop import freeze_batch_norms
+from tests.learners.toy import make, views, with_ghost_batches
 
 STEPS, GLOBAL_BATCH = 3, 8
 CASES = {
@@ -16,6 +17,9 @@ CASES = {
     "simclr": ("simclr", {}),
     "moco_v2": ("moco_v2", {}),
     "moco_v2 symmetric": ("moco_v2", {"symmetric": True, "ema_schedule": "cosine"}),
+    "moco_v2 joint": ("moco_v2", {"symmetric": True, "view_statistics": "joint"}),
+    "moco_v2 bn": ("moco_v2", {"norm": "bn"}),
+    "moco_v2 bn symmetric": ("moco_v2", {"norm": "bn", "symmetric": True}),
 }
 
 
@@ -25,7 +29,10 @@ def run_rank(index: int, folder: Path) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'store'}", rank=index, world_size=2
     )
-    results = {name: train(name) for name in CASES} | {"gather": gather()}
+    results = {name: train(name) for name in CASES} | {
+        "gather": gather(),
+        "freeze": freeze(),
+    }
     torch.save(results, folder / f"rank{index}.pt")
     distributed.destroy_process_group()
 
@@ -46,18 +53,34 @@ def gather() -> dict[str, torch.Tensor]:
     }
 
 
+def freeze() -> dict[str, torch.Tensor]:
+    """Freeze statistics that differ by rank; return them."""
+    learner = make("byol", norm="bn")
+    for buffer in learner.buffers():
+        buffer.fill_(5 + rank())
+    freeze_batch_norms(learner)
+    learner(*views())
+    return dict(learner.named_buffers())
+
+
 def train(name: str) -> dict[str, torch.Tensor]:
-    """Train a learner on this rank's share of a few batches; return all that it saw."""
+    """Train a learner on this rank's share of a few batches; return all that it saw.
+
+    The one process has the two ranks' batch statistics in two ghost batches.
+    """
     method, options = CASES[name]
     learner = make(method, **options)
     model = learner
     if is_distributed():
         model = DistributedDataParallel(learner, broadcast_buffers=False)
+    else:
+        with_ghost_batches(learner, GLOBAL_BATCH // 2)
     optimizer = torch.optim.SGD((p for p in learner.parameters() if p.requires_grad), lr=0.5)
     seen: dict[str, torch.Tensor] = {}
     for step in range(STEPS):
         batch = (view.chunk(world_size())[rank()] for view in views(step, GLOBAL_BATCH))
         optimizer.zero_grad()
+        torch.manual_seed(10 * rank() + step)  # as in training: rank 0's is the one process's
         output = model(*batch)
         output.loss.backward()
         learner.after_backward(output)
@@ -72,4 +95,6 @@ def train(name: str) -> dict[str, torch.Tensor]:
                 seen[f"{step} gradient of {parameter_name}"] = parameter.grad.clone()
         optimizer.step()
         learner.after_step((step + 1) / STEPS)
-    return seen | {f"final {key}": value for key, value in learner.state_dict().items()}
+    final = {key: value for key, value in learner.state_dict().items() if ".running_" not in key}
+    final = {key: value for key, value in final.items() if "num_batches_tracked" not in key}
+    return seen | {f"final {key}": value for key, value in final.items()}

@@ -38,6 +38,7 @@ PRETRAIN_NUMBERS: Mapping[str, Interval] = {
     "seed": SEED,
     "checkpoint_every": COUNT,
     "keep_every": COUNT,
+    "norm.freeze_last_epochs": Interval(0, whole=True),
     "monitor.log_every": COUNT,
     "monitor.patience": COUNT,
     "monitor.threshold": Interval(-1, 1, "[)"),
@@ -154,6 +155,11 @@ def check_schedule(config: PretrainConfig) -> None:
     if warmup > config.epochs:
         raise UserError(
             f"optimizer.warmup_epochs={warmup} is longer than the run of epochs={config.epochs}; shorten it"
+        )
+    frozen = config.norm.freeze_last_epochs
+    if frozen > config.epochs:
+        raise UserError(
+            f"norm.freeze_last_epochs={frozen} is longer than the run of epochs={config.epochs}; shorten it"
         )
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.distributed import world_size
+from ssl_norm.norms.freezing import freezable_statistics
 from ssl_norm.norms.placement import Replacement
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.loop import Training, count_parameters
@@ -40,6 +41,11 @@ def print_header(
         each = config.batch_size // world_size()
         lines.append(
             f"{world_size()} processes: batch norms see the {each} images of their own process"
+        )
+    if run.frozen_from < run.steps:
+        layers = len(freezable_statistics(run.learner))
+        lines.append(
+            f"statistics of {layers} batch norms are frozen from step {run.frozen_from} of {run.steps} on"
         )
     if run.first_step:
         lines.append(f"resumed after step {run.first_step}")

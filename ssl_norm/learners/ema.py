@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.names import unknown_name
+from ssl_norm.norms.freezing import FrozenStatistics
 
 
 def cosine_decay(base: float, progress: float) -> float:
@@ -96,4 +97,14 @@ class EmaTarget(nn.Sequential):
         decay = EMA_SCHEDULES[self.schedule](self.decay, progress)
         move_towards(self.parameters(), online.parameters(), decay)
         if self.ema_buffers:
-            move_towards(self.buffers(), online.buffers(), decay)
+            move_towards(*self._following_buffers(online), decay)
+
+    def _following_buffers(self, online: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the buffers that follow, all but those of frozen layers, and what they follow."""
+        targets: list[Tensor] = []
+        sources: list[Tensor] = []
+        for layer, twin in zip(self.modules(), online.modules(), strict=True):
+            if not isinstance(layer, FrozenStatistics):
+                targets.extend(layer.buffers(recurse=False))
+                sources.extend(twin.buffers(recurse=False))
+        return targets, sources

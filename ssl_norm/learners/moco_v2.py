@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from ssl_norm.distributed import world_size
 from ssl_norm.learners.ema import EmaTarget
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
 from ssl_norm.learners.queue import KeyQueue
+from ssl_norm.learners.shuffle import on_permuted_batch, shared_permutation
 from ssl_norm.learners.views import check_view_statistics, per_view
 from ssl_norm.losses import info_nce
 
@@ -21,6 +23,11 @@ class MoCoV2(Learner):
         queue_size: K keys of earlier batches, a multiple of the global batch size.
         symmetric: whether each view is query and key (MoCo's CIFAR recipe), or the first only query
             and the second only key (as published for ImageNet).
+        shuffle_keys: whether keys are computed on a permuted batch (as published), so that a key's
+            batch statistics are not those of its query. It takes norms whose statistics are of a
+            part of the batch: with several ranks any batch norm without `sync`, on one device ghost
+            batches; plain `bn` on one device has the same statistics either way. See
+            :func:`on_permuted_batch`.
         ema_decay: weight of the key network's old value at the start of the run.
         ema_schedule: `constant` (as published) or `cosine`.
         ema_buffers: whether the key network's buffers follow by EMA; see :class:`EmaTarget`.
@@ -30,8 +37,7 @@ class MoCoV2(Learner):
     Raises:
         ValueError: `joint` statistics without `symmetric`, where no network sees both views.
 
-    Source: MoCo, arXiv 1911.05722, algorithm 1; MoCo v2, arXiv 2003.04297. What differs: keys are not shuffled among
-        groups of their own batch statistics, so that a query's key may be told by the statistics they share.
+    Source: MoCo, arXiv 1911.05722, algorithm 1 and section 3.3; MoCo v2, arXiv 2003.04297.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class MoCoV2(Learner):
         temperature: float = 0.2,
         queue_size: int = 4096,
         symmetric: bool = False,
+        shuffle_keys: bool = True,
         ema_decay: float = 0.99,
         ema_schedule: str = "constant",
         ema_buffers: bool = False,
@@ -64,21 +71,30 @@ class MoCoV2(Learner):
         self.queue = KeyQueue(queue_size, embedding_dim, generator=generator)
         self.temperature = temperature
         self.symmetric = symmetric
+        self.shuffle_keys = shuffle_keys
 
     def project(self, view: Tensor) -> Tensor:
         """Return the queries (N, D) of one view."""
         q: Tensor = self.projector(self.encoder(view))
         return q
 
+    def keys(self, view: Tensor) -> Tensor:
+        """Return the keys (N, D) of one view, each at the place of its image."""
+        if not self.shuffle_keys:
+            k: Tensor = self.target(view)
+            return k
+        permutation = shared_permutation(len(view) * world_size(), view.device)
+        return on_permuted_batch(self.target, view, permutation)
+
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
         """Return the loss and the (query, key) pairs (q1, k2) and, if symmetric, (q2, k1)."""
         if self.symmetric:
             q1, q2 = per_view(self.project, (view1, view2), self.view_statistics)
-            k1, k2 = per_view(self.target, (view1, view2), self.view_statistics)
+            k1, k2 = per_view(self.keys, (view1, view2), self.view_statistics)
             q1, q2, k1, k2 = global_rows(q1, q2, k1, k2)
             loss = self.contrast(q1, k2) + self.contrast(q2, k1)
             return LearnerOutput(loss, ((q1.detach(), k2), (q2.detach(), k1)))
-        q1, k2 = global_rows(self.project(view1), self.target(view2))
+        q1, k2 = global_rows(self.project(view1), self.keys(view2))
         return LearnerOutput(self.contrast(q1, k2), ((q1.detach(), k2),))
 
     def contrast(self, queries: Tensor, keys: Tensor) -> Tensor:

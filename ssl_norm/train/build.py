@@ -23,6 +23,7 @@ from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.monitors import CollapseMonitor
+from ssl_norm.norms.freezing import freezable_statistics
 from ssl_norm.norms.placement import Replacement, replace_norms
 from ssl_norm.train.device import autocast
 from ssl_norm.train.loop import Training
@@ -145,6 +146,9 @@ def make_training(
             Console(stderr=True).print(str(report), highlight=False, soft_wrap=True, markup=False)
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     learner = make_learner(config, encoder).to(device).to(memory_format=memory_format)
+    if config.norm.freeze_last_epochs:
+        with naming("norm.freeze_last_epochs"):
+            freezable_statistics(learner)
     batches = Batches(
         images,
         batch_size=config.batch_size,
@@ -184,6 +188,7 @@ def make_training(
         accumulate=config.accumulate,
         log_every=config.monitor.log_every,
         save_every=config.checkpoint_every * steps_per_epoch,
+        frozen_from=steps - config.norm.freeze_last_epochs * steps_per_epoch,
     )
 
 

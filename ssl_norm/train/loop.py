@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from ssl_norm.distributed import is_distributed, rank, world_size
+from ssl_norm.distributed import is_distributed, rank, tensor_from_first_rank, world_size
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.learners.learner import Learner
 from ssl_norm.monitors import CollapseMonitor
+from ssl_norm.norms.freezing import freeze_statistics
 from ssl_norm.train.run_folder import Row
 
 
@@ -37,6 +38,7 @@ class Training:
         accumulate: batches per step.
         log_every: steps between rows.
         save_every: steps between checkpoints.
+        frozen_from: step at which the statistics of batch norms freeze; `steps`: never.
     """
 
     learner: Learner
@@ -53,6 +55,7 @@ class Training:
     accumulate: int
     log_every: int
     save_every: int
+    frozen_from: int
 
 
 def train(
@@ -75,6 +78,8 @@ def train(
     generator = torch.Generator()
     log = StepLog(run)
     for step in range(run.first_step, run.steps):
+        if step == max(run.first_step, run.frozen_from):
+            freeze_batch_norms(learner)
         for group in run.optimizer.param_groups:
             group["lr"] = run.learning_rate(step)
         for part in range(run.accumulate):
@@ -97,6 +102,13 @@ def train(
             on_row(log.row(done))
         if saving:
             on_checkpoint(done)
+
+
+def freeze_batch_norms(learner: Learner) -> None:
+    """Freeze the statistics of all batch norms, on every rank at rank 0's, which checkpoints hold."""
+    freeze_statistics(learner)
+    for buffer in learner.buffers():
+        tensor_from_first_rank(buffer)
 
 
 def seed_step(generator: torch.Generator, seed: int, step: int, part: int) -> None:

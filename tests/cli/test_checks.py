@@ -73,6 +73,8 @@ WRONG = {
     "norm.encoder=ln norm.projector=ln norm.predictor=none method.projector.norm_output=zca batch_size=1":
     "method.projector.norm_output=zca has no batch statistics on one image; use at least 2",
     "norm.view_statistics=jont": "did you mean 'joint'?",
+    "norm.freeze_last_epochs=-1": "norm.freeze_last_epochs=-1: an integer of at least 0 expected",
+    "epochs=3 norm.freeze_last_epochs=4": "norm.freeze_last_epochs=4 is longer than the run of epochs=3; shorten it",
     # method
     "method=moco_v2 method.queue_size=1000": "the nearest is 1024",
     "method=moco_v2 method.queue_size=0": "method.queue_size=0: an integer of at least 1 expected",
@@ -160,11 +162,11 @@ RIGHT = (
     ["norm.encoder=gn+ws"],
     ["norm.projector=gn+ws", "norm.predictor={name: gn, groups: 4, eps: 1e-3, affine: false}"],
     ["norm.encoder={name: bn, update_rate: 1}"],
-    ["method.predictor.layers=0", "norm.predictor=none"],
-    ["method.projector.layers=0"],
     ["method.projector.norm_output=iternorm", "method.predictor.norm_output=none"],
     ["method.projector.norm_output={name: zca, groups: 128, affine: false}", "norm.projector=zca"],
     ["method.projector.layers=0", "method.projector.norm_output=true"],
+    ["method.predictor.layers=0", "norm.predictor=none"],
+    ["method.projector.layers=0"],
     ["data.name=folder", "data.root=/photos"],
     ["keep_every=4", "checkpoint_every=2"],
     ["seed=9223372036854775807", "optimizer.momentum=0", "optimizer.warmup_epochs=0"],

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ssl_norm.learners.ema import EmaTarget, constant_decay, cosine_decay, move_towards
+from ssl_norm.norms.freezing import freeze_statistics
 
 
 def network():
@@ -103,6 +104,29 @@ def test_buffers_follow_by_option():
     torch.testing.assert_close(target[0][1].running_mean, 0.25 * online[1].running_mean)
     torch.testing.assert_close(target[0][1].running_var, 0.75 + 0.25 * online[1].running_var)
     assert target[0][1].num_batches_tracked == 1
+
+
+def test_frozen_statistics_do_not_follow():
+    online = network()
+    target = target_of(online, decay=0.75, ema_buffers=True)
+    online(torch.randn(8, 3))
+    freeze_statistics(target)
+    nn.init.normal_(online[0].weight)
+    target.follow([online], 0.0)
+    assert torch.equal(target[0][1].running_mean, torch.zeros(4))
+    assert torch.equal(target[0][1].running_var, torch.ones(4))
+    assert target[0][1].num_batches_tracked == 0
+    assert not torch.equal(target[0][0].weight, online[0].weight)
+
+
+def test_copies_of_frozen_layers_are_frozen():
+    online = network()
+    online(torch.randn(8, 3))
+    freeze_statistics(online)
+    target = target_of(online).train()
+    x = torch.randn(8, 3)
+    assert torch.equal(target(x), online.eval()(x))
+    assert torch.equal(target[0][1].running_mean, online[1].running_mean)
 
 
 @pytest.mark.parametrize(

@@ -97,4 +97,8 @@ def test_state_dict_round_trip(name, options):
     learner.after_step(0.5)
     again = make(name, **options)
     again.load_state_dict(learner.state_dict())
-    assert torch.equal(again(*views(1)).loss, learner(*views(1)).loss)
+    losses = []
+    for twin in (again, learner):
+        torch.manual_seed(0)  # keys are shuffled
+        losses.append(twin(*views(1)).loss)
+    assert torch.equal(*losses)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.learners.toy import make, views
+from tests.learners.toy import make, views, with_ghost_batches
 from tests.reference.losses import info_nce
 
 
@@ -61,3 +61,62 @@ def test_first_keys_from_a_generator():
 def test_joint_statistics_need_both_views():
     with pytest.raises(ValueError, match="view_statistics=joint needs symmetric=true"):
         make("moco_v2", view_statistics="joint")
+
+
+def ghost_learner(**options):
+    return with_ghost_batches(make("moco_v2", norm="bn", **options), 2)
+
+
+def test_keys_have_the_statistics_of_their_permuted_chunk():
+    learner = ghost_learner()
+    view1, view2 = views()
+    torch.manual_seed(1)
+    keys = learner(view1, view2).pairs[0][1]
+    torch.manual_seed(1)
+    permutation = torch.randperm(4)
+    assert set(permutation[:2].tolist()) not in ({0, 1}, {2, 3})
+    whole = make("moco_v2", norm="bn")
+    for chunk in permutation.split(2):
+        torch.testing.assert_close(keys[chunk], whole.target(view2[chunk]))
+    unshuffled = ghost_learner(shuffle_keys=False)(view1, view2).pairs[0][1]
+    for chunk in ([0, 1], [2, 3]):
+        torch.testing.assert_close(unshuffled[chunk], whole.target(view2[chunk]))
+    assert not torch.allclose(keys, unshuffled, atol=1e-3)
+
+
+@pytest.mark.parametrize("norm", ["ln", "bn"])
+def test_shuffling_changes_no_keys_without_statistics_of_parts(norm):
+    shuffled, plain = (
+        make("moco_v2", norm=norm, symmetric=True, shuffle_keys=shuffle)(*views())
+        for shuffle in (True, False)
+    )
+    for (_, keys), (_, expected) in zip(shuffled.pairs, plain.pairs, strict=True):
+        torch.testing.assert_close(keys, expected)
+
+
+def test_query_network_learns_as_from_given_keys():
+    learner = ghost_learner()
+    view1, view2 = views()
+    output = learner(view1, view2)
+    output.loss.backward()
+    parameters = [*learner.encoder.parameters(), *learner.projector.parameters()]
+    found = [parameter.grad for parameter in parameters]
+    loss = learner.contrast(learner.project(view1), output.pairs[0][1])
+    for gradient, expected in zip(found, torch.autograd.grad(loss, parameters), strict=True):
+        torch.testing.assert_close(gradient, expected)
+    assert all(parameter.grad is None for parameter in learner.target.parameters())
+
+
+@pytest.mark.parametrize(("view_statistics", "permutations"), [("separate", 2), ("joint", 1)])
+def test_each_pass_of_the_key_network_has_a_permutation_of_its_own(view_statistics, permutations):
+    learner = ghost_learner(symmetric=True, view_statistics=view_statistics)
+    view1, view2 = views()
+    torch.manual_seed(0)
+    output = learner(view1, view2)
+    keys = torch.cat([output.pairs[1][1], output.pairs[0][1]])
+    torch.manual_seed(0)
+    drawn = [torch.randperm(8 // permutations) for _ in range(permutations)]
+    whole = make("moco_v2", norm="bn")
+    for number, permutation in enumerate(drawn):
+        for chunk in (permutation + 4 * number).split(2):
+            torch.testing.assert_close(keys[chunk], whole.target(torch.cat([view1, view2])[chunk]))

@@ -1,3 +1,4 @@
+import copy
 from contextlib import nullcontext
 
 import pytest
@@ -12,9 +13,9 @@ from ssl_norm.train.loop import Training, seed_step, train
 IMAGES = torch.randint(0, 256, (64, 3, 2, 2), generator=torch.Generator().manual_seed(0)).byte()
 
 
-def make_run(batch_size=16, accumulate=1, first_step=0, steps=4, **changes):
+def make_run(batch_size=16, accumulate=1, first_step=0, steps=4, norm=None, **changes):
     torch.manual_seed(0)
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 6)).double()
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), norm or nn.Identity()).double()
     learner = BYOL(encoder, nn.Linear(6, 4).double(), nn.Linear(4, 4).double())
     settings = {
         "learner": learner,
@@ -31,6 +32,7 @@ def make_run(batch_size=16, accumulate=1, first_step=0, steps=4, **changes):
         "accumulate": accumulate,
         "log_every": 3,
         "save_every": 2,
+        "frozen_from": steps,
     }
     return Training(**(settings | changes))
 
@@ -94,3 +96,57 @@ def test_randomness_of_a_step_depends_on_seed_step_and_part_alone():
         len({drawn(*numbers)[0] for numbers in ((0, 5, 0), (1, 5, 0), (0, 6, 0), (0, 5, 1))}) == 4
     )
     assert drawn(0, 5, 0)[0] != drawn(0, 5, 0)[1]
+
+
+def make_normed_run(**changes):
+    return make_run(norm=nn.BatchNorm1d(6), save_every=1, **changes)
+
+
+def snapshot(run):
+    """All that a checkpoint of the learner and the optimizer holds."""
+    parts = {"learner": run.learner, "optimizer": run.optimizer, "monitor": run.monitor}
+    return copy.deepcopy({name: part.state_dict() for name, part in parts.items()})
+
+
+def statistics(saved):
+    names = ("running_mean", "running_var", "num_batches_tracked")
+    return {key: value for key, value in saved["learner"].items() if key.endswith(names)}
+
+
+def train_watched(run, saved):
+    train(run, lambda row: None, lambda step: saved.update({step: snapshot(run)}))
+
+
+@pytest.mark.parametrize("frozen_from", [0, 2, 3])
+def test_statistics_stop_moving_at_the_step_that_is_asked_for(frozen_from):
+    run = make_normed_run(frozen_from=frozen_from)
+    saved = {0: snapshot(run)}
+    train_watched(run, saved)
+    for step in range(4):
+        before, after = statistics(saved[step]), statistics(saved[step + 1])
+        assert len(before) == 6  # of the encoder and its target
+        stood = [torch.equal(value, after[key]) for key, value in before.items()]
+        assert all(stood) if step >= frozen_from else not any(stood)
+        weight = "encoder.2.weight"
+        assert not torch.equal(saved[step]["learner"][weight], saved[step + 1]["learner"][weight])
+
+
+def test_statistics_move_to_the_end_by_default():
+    run, saved = make_normed_run(), {}
+    train_watched(run, saved)
+    before, after = statistics(saved[3]), statistics(saved[4])
+    assert not any(torch.equal(value, after[key]) for key, value in before.items())
+
+
+@pytest.mark.parametrize("first_step", [1, 2, 3])
+def test_resuming_before_at_and_after_the_freeze_equals_the_uninterrupted_run(first_step):
+    saved, again = {}, {}
+    train_watched(make_normed_run(frozen_from=2), saved)
+    batches = iter(IMAGES.split(16)[first_step:])
+    run = make_normed_run(frozen_from=2, first_step=first_step, batches=batches)
+    for name, content in saved[first_step].items():
+        getattr(run, name).load_state_dict(content)
+    train_watched(run, again)
+    for key, value in saved[4]["learner"].items():
+        assert torch.equal(value, again[4]["learner"][key]), key
+    assert saved[4]["monitor"] == again[4]["monitor"]

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from ssl_norm.config import ByolConfig, EncoderConfig, NormConfig, PretrainConfig
+from ssl_norm.data.image_set import ImageSet
+from ssl_norm.errors import UserError
+from ssl_norm.train.build import initial_encoder, make_training
+
+IMAGES = ImageSet(torch.zeros(40, 16, 16, 3, dtype=torch.uint8))
+
+
+def training(**norm):
+    config = PretrainConfig(
+        method=ByolConfig(),
+        encoder=EncoderConfig("tiny16"),
+        norm=NormConfig(**norm),
+        epochs=5,
+        batch_size=8,
+    )
+    encoder, _ = initial_encoder(config)
+    return make_training(config, encoder, IMAGES, torch.device("cpu"), None)
+
+
+@pytest.mark.parametrize(("epochs", "step"), [(0, 25), (2, 15), (5, 0)])
+def test_statistics_freeze_at_the_begin_of_the_last_epochs(epochs, step):
+    run = training(freeze_last_epochs=epochs)
+    assert (run.frozen_from, run.steps) == (step, 25)
+
+
+def test_freezing_without_batch_norms_ends_before_the_first_step():
+    with pytest.raises(UserError, match=r"norm.freeze_last_epochs: BYOL has no batch norm to free"):
+        training(encoder="ln", projector="ln", predictor="none", freeze_last_epochs=1)
+    assert training(encoder="ln", projector="ln", predictor="none").frozen_from == 25
