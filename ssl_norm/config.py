@@ -56,7 +56,7 @@ class MocoV2Config(MethodConfig):
     queue_size: int = 4096  # keys of earlier batches that serve as negatives
     symmetric: bool = False  # true: both views are queries, as in MoCo's CIFAR recipe
     shuffle_keys: bool = (
-        True  # a key's batch statistics are not its query's; with plain bn on one device it changes nothing
+        True  # a key's batch is not its query's; with plain bn on one device it changes nothing
     )
     ema_decay: float = 0.99  # of the key encoder, per step
     ema_schedule: str = "constant"  # cosine: grows to 1 over the run; constant
