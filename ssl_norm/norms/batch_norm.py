@@ -1,41 +1,43 @@
 """Batch normalization for inputs of any rank."""
 
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn import functional as F
 
+from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.input_checks import check_batch, check_channels
 
 
-class BatchNorm(_BatchNorm):
-    """Normalize each channel over batch and space (torch's own kernel).
+class BatchNorm(BatchStatisticsNorm):
+    """Normalize each channel over batch and space.
 
     y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance of a
     channel over (N, *spatial) in training, and the running statistics in evaluation. The running
     variance averages the unbiased variance, as torch does. Statistics are float32 or wider; the
-    input is not altered.
-
-    Args:
-        num_features: channels C.
-        eps: added to the variance, inside the root.
-        update_rate: weight of the new batch in the running statistics, in [0, 1] (torch's
-            `momentum`).
-        affine: whether to learn weight and bias, each (C,), from 1 and 0.
-
-    Shape:
-        (N, C) or (N, C, *spatial) to the same.
-
-    Raises:
-        ValueError: in training, one value per channel.
+    input is not altered. Whole batches of one process pass through torch's own kernel, ghost and
+    synchronized ones through :mod:`ssl_norm.norms.core`. Options: :class:`BatchStatisticsNorm`.
 
     Source: Ioffe & Szegedy, arXiv 1502.03167, algorithms 1 and 2.
     """
 
-    def __init__(
-        self, num_features: int, *, eps: float = 1e-5, update_rate: float = 0.1, affine: bool = True
-    ) -> None:
-        super().__init__(num_features, eps=eps, momentum=update_rate, affine=affine)
-
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
-        check_channels(input, self.num_features)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input; in training, move the running statistics."""
+        if self.uses_batch and (self.sync or self.batch_size is not None):
+            return super().forward(x)
+        check_channels(x, self.num_features)
+        if self.uses_batch:
+            check_batch(x)
+        rate = 0.0
         if self.training:
-            check_batch(input)
+            self.num_batches_tracked.add_(1)
+            rate = float(self.rate_of_new_batch())
+        keeps = self.training or not self.uses_batch
+        return F.batch_norm(
+            x,
+            self.running_mean if keeps else None,
+            self.running_var if keeps else None,
+            self.weight,
+            self.bias,
+            training=self.uses_batch,
+            momentum=rate,
+            eps=self.eps,
+        )

@@ -29,7 +29,8 @@ def make_norm(spec: str | Mapping[str, Any] | NormSpec, num_features: int) -> "n
         4
     """
     parsed = parse_norm(spec)
-    module_name, _, constructor_name = NORMS[parsed.name].target.partition(":")
+    entry = NORMS[parsed.name]
+    module_name, _, constructor_name = entry.target.partition(":")
     constructor = getattr(import_module(module_name), constructor_name)
-    layer: nn.Module = constructor(num_features, **parsed.options)
+    layer: nn.Module = constructor(num_features, **{**entry.preset, **parsed.options})
     return layer

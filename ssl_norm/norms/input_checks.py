@@ -11,10 +11,16 @@ def check_channels(x: Tensor, num_features: int) -> None:
         )
 
 
-def check_batch(x: Tensor) -> None:
-    """Raise ValueError where a batch (N, C, *spatial) has a single value per channel, or none."""
-    if x.numel() <= x.shape[1]:
-        raise ValueError(
-            "batch statistics need more than one value per channel in training, got an input "
-            f"of shape {tuple(x.shape)}; use more samples, or a norm without batch statistics"
-        )
+def check_batch(x: Tensor, batch_size: int | None = None) -> None:
+    """Raise ValueError where a batch (N, C, *spatial), or its last chunk, has a single value per channel, or none."""
+    values = x.shape[2:].numel()
+    samples = len(x) if batch_size is None or len(x) == 0 else len(x) % batch_size or batch_size
+    if samples * values > 1:
+        return
+    chunk = (
+        "" if batch_size is None else f", whose last chunk of batch_size={batch_size} has {samples}"
+    )
+    raise ValueError(
+        "batch statistics need more than one value per channel in training, got an input "
+        f"of shape {tuple(x.shape)}{chunk}; use more samples, or a norm without batch statistics"
+    )

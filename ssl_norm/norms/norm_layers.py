@@ -5,11 +5,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from ssl_norm.norms.representative_batch_norm import RepresentativeBatchNorm
+from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.core import RuleNorm
 from ssl_norm.norms.whitening import WhiteningNorm
 
-BATCH_NORMS = (_BatchNorm, RepresentativeBatchNorm, WhiteningNorm)
-NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, RepresentativeBatchNorm, WhiteningNorm)
+BATCH_NORMS = (_BatchNorm, BatchStatisticsNorm, WhiteningNorm)
+NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, RuleNorm, WhiteningNorm)
 
 
 def named_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -18,22 +18,43 @@ class NormEntry:
         options: names of the keyword options; a contract test holds them against the signature.
         batch_statistics: whether training mixes the samples of a batch.
         equation: one line for the table of norms.
+        preset: values of options that differ from the constructor's own defaults.
     """
 
     target: str
     options: tuple[str, ...]
     batch_statistics: bool
     equation: str
+    preset: Mapping[str, Any] = field(default_factory=dict)
 
+
+EVALUATIONS = ("population", "batch")
+POPULATIONS = ("ema", "cumulative", "exact")
+BATCH_OPTIONS = (
+    "eps",
+    "update_rate",
+    "affine",
+    "batch_size",
+    "sync",
+    "evaluation",
+    "population",
+)  # of every batch norm
 
 NORMS: Mapping[str, NormEntry] = MappingProxyType(
     {
         "none": NormEntry("torch.nn:Identity", (), False, "y = x"),
         "bn": NormEntry(
             "ssl_norm.norms.batch_norm:BatchNorm",
-            ("eps", "update_rate", "affine"),
+            BATCH_OPTIONS,
             True,
             "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over batch and space, per channel",
+        ),
+        "ghost": NormEntry(
+            "ssl_norm.norms.batch_norm:BatchNorm",
+            BATCH_OPTIONS,
+            True,
+            "bn over chunks of batch_size consecutive samples, 32 unless told",
+            preset={"batch_size": 32},
         ),
         "ln": NormEntry(
             "ssl_norm.norms.group_norm:LayerNorm",
@@ -49,7 +70,7 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
         ),
         "rbn": NormEntry(
             "ssl_norm.norms.representative_batch_norm:RepresentativeBatchNorm",
-            ("eps", "update_rate", "affine"),
+            (*BATCH_OPTIONS, "identity_init"),
             True,
             "s = bn(x + w_m K(x)); y = gamma s sigmoid(w_v K(s) + w_b) + beta; K: mean over space",
         ),
@@ -69,13 +90,18 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
 )
 
 
-OPTION_VALUES: Mapping[str, Interval | type[bool]] = MappingProxyType(
+OPTION_VALUES: Mapping[str, Interval | type[bool] | tuple[str, ...]] = MappingProxyType(
     {
         "groups": Interval(1, whole=True),
         "eps": Interval(0, ends="()"),
         "update_rate": Interval(0, 1, "(]"),
         "iterations": Interval(1, whole=True),
         "affine": bool,
+        "batch_size": Interval(1, whole=True),
+        "sync": bool,
+        "evaluation": EVALUATIONS,
+        "population": POPULATIONS,
+        "identity_init": bool,
     }
 )
 
@@ -136,7 +162,11 @@ def check_option(norm: str, option: str, value: object) -> None:
     allowed = OPTION_VALUES.get(option)
     if allowed is None:
         return
-    if isinstance(value, bool) if allowed is bool else value in allowed:
+    if isinstance(allowed, tuple):
+        if value not in allowed:
+            raise ValueError(unknown_name(f"{option} of norm '{norm}'", str(value), allowed))
         return
-    expected = "true or false" if allowed is bool else str(allowed)
+    if isinstance(value, bool) if isinstance(allowed, type) else value in allowed:
+        return
+    expected = "true or false" if isinstance(allowed, type) else str(allowed)
     raise ValueError(f"{option} of norm '{norm}': {expected} expected, got {value!r}")

@@ -18,7 +18,8 @@ from ssl_norm.norms.registry import NORMS, NormSpec
 def is_already(layer: nn.Module, spec: NormSpec) -> bool:
     """Whether a layer is the norm that the spec names, so that it can stay and take on options."""
     if spec.name == "bn":
-        return isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm)
+        plain = isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm)
+        return plain and spec.options.keys() <= {"eps", "update_rate", "affine"}
     return spec.name == "ln" and isinstance(layer, nn.LayerNorm)
 
 

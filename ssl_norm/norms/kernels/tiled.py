@@ -1,4 +1,4 @@
-"""The four passes in plain torch: on a CPU, a tile of samples at a time, so that temporaries stay in the cache."""
+"""The four passes in plain torch: on a CPU, a tile of samples at a time, to stay in the cache."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,8 @@ from torch import Tensor
 
 from ssl_norm.norms.kernels.tables import table_dtype
 
-TILE_ELEMENTS = (
-    2**19
-)  # 2 MiB of float32: larger temporaries leave the cache, smaller ones cost more calls than work
+# 2 MiB of float32: larger temporaries leave the cache, smaller ones cost more calls than work.
+TILE_ELEMENTS = 2**19
 
 
 def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,14 +31,14 @@ def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return scale * x + shift, like x (N, C, *spatial); the tables are (N, C)."""
     axis = _space_axis(x)
     values = _rows(x, axis)
-    y = torch.empty_like(values)
-    rows = (y, values, _table(scale, axis), _table(shift, axis))
-    for buffer, target, *operands in _tiles(scale.dtype, *rows):
-        if target.dtype == buffer.dtype:
-            _multiply_add(*operands, axis, out=target)
-        else:
-            target.copy_(_multiply_add(*operands, axis, out=buffer))
-    return _shaped(y, x, axis)
+    y = _empty_like(x, axis)
+    rows = (_rows(y, axis), values, _table(scale, axis), _table(shift, axis))
+    for buffer, target, tile, tile_scale, tile_shift in _tiles(scale.dtype, *rows):
+        direct = target.dtype == buffer.dtype
+        result = _multiply_add(tile, tile_scale, tile_shift, axis, out=target if direct else buffer)
+        if not direct:
+            target.copy_(result)
+    return y
 
 
 def affine_map_gradients(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,16 +65,17 @@ def input_gradient(
     values = _rows(x, axis)
     slope = d_variance * (2 / values.shape[axis])
     offset = (d_mean / values.shape[axis]).addcmul_(mean, slope, value=-1)
-    dx = torch.empty_like(values)
+    dx = _empty_like(x, axis)
     tables = (_table(table, axis) for table in (scale, slope, offset))
-    rows = (dx, _rows(dy, axis), values, *tables)
+    rows = (_rows(dx, axis), _rows(dy, axis), values, *tables)
     for buffer, target, gradient, tile, tile_scale, *line in _tiles(mean.dtype, *rows):
-        if target.dtype == buffer.dtype:
-            _multiply_add(tile, *line, axis, out=target).addcmul_(gradient, tile_scale)
-        else:
-            _multiply_add(tile, *line, axis, out=buffer)
-            target.copy_(buffer.addcmul_(gradient.to(buffer.dtype), tile_scale))
-    return _shaped(dx, x, axis)
+        tile_slope, tile_offset = line
+        direct = target.dtype == buffer.dtype
+        result = _multiply_add(tile, tile_slope, tile_offset, axis, out=target if direct else buffer)
+        result.addcmul_(gradient.to(buffer.dtype), tile_scale)
+        if not direct:
+            target.copy_(result)
+    return dx
 
 
 def _multiply_add(x: Tensor, slope: Tensor, offset: Tensor, axis: int, out: Tensor) -> Tensor:
@@ -103,11 +103,11 @@ def _table(table: Tensor, axis: int) -> Tensor:
     return table.unsqueeze(axis)
 
 
-def _shaped(rows: Tensor, like: Tensor, axis: int) -> Tensor:
-    """Return rows as a view of the shape (N, C, *spatial) of another tensor."""
+def _empty_like(x: Tensor, axis: int) -> Tensor:
+    """Return new memory of the shape of x, not a view, whose rows are one."""
     if axis == 2:
-        return rows.view(like.shape)
-    return rows.view(len(like), *like.shape[2:], like.shape[1]).movedim(-1, 1)
+        return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return x.new_empty_strided(x.shape, x.stride())
 
 
 def _tiles(dtype: torch.dtype, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -116,5 +116,5 @@ def _tiles(dtype: torch.dtype, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
     per_sample = largest[0].numel()
     samples = max(1, TILE_ELEMENTS // per_sample) if largest.device.type == "cpu" else len(largest)
     buffer = largest.new_empty((min(samples, len(largest)), *largest.shape[1:]), dtype=dtype)
-    for tiles in zip(*(tensor.split(samples) for tensor in rows), strict=True):
+    for tiles in zip(*(torch.split(tensor, samples) for tensor in rows), strict=True):
         yield buffer[: len(tiles[0])], *tiles

@@ -1,0 +1,205 @@
+"""What every batch norm shares: which samples make a batch, and which statistics normalize it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.distributed import gather_batch
+from ssl_norm.names import unknown_name
+from ssl_norm.norms.core import RuleNorm, normalize
+from ssl_norm.norms.input_checks import check_batch, check_channels
+from ssl_norm.norms.registry import EVALUATIONS, POPULATIONS
+
+
+class BatchMoments(NamedTuple):
+    """Statistics of K batches (chunks) of values, per channel.
+
+    Attributes:
+        mean: (K, C).
+        variance: (K, C), biased.
+        values: (K, 1), how many values a channel has: samples times positions.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    values: Tensor
+
+
+def pool(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of all values, (..., 1, C), from instance moments (..., N, C)."""
+    pooled = mean.mean(-2, keepdim=True)
+    between = (mean - pooled).square().mean(-2, keepdim=True)
+    return pooled, variance.mean(-2, keepdim=True) + between
+
+
+def pool_unevenly(moments: BatchMoments) -> BatchMoments:
+    """Return the moments of K batches as those of one, K = 1."""
+    share = moments.values / moments.values.sum()
+    mean = (share * moments.mean).sum(0, keepdim=True)
+    between = (moments.mean - mean).square()
+    variance = (share * (moments.variance + between)).sum(0, keepdim=True)
+    return BatchMoments(mean, variance, moments.values.sum(0, keepdim=True))
+
+
+def pool_over_ranks(moments: BatchMoments) -> BatchMoments:
+    """Return the moments of the batch of all ranks, K = 1: one table travels forward, its gradient back.
+
+    Ranks may hold different numbers of values.
+    """
+    table = torch.cat([*moments], dim=-1)
+    sizes = [moments.mean.shape[-1], moments.variance.shape[-1], 1]
+    return pool_unevenly(BatchMoments(*torch.split(gather_batch(table), sizes, dim=-1)))
+
+
+class BatchStatisticsNorm(RuleNorm):
+    """Base of all batch norms: buffers, affine parameters, and the policies of batch statistics.
+
+    A subclass defines :meth:`rule` with :meth:`statistics` and :meth:`coefficients`; as it stands,
+    the rule is batch norm's.
+
+    Args:
+        num_features: channels C.
+        eps: added to the variance, inside the root.
+        update_rate: weight of the new batch in the running statistics, in [0, 1] (torch's `momentum`).
+        affine: whether to learn weight and bias, each (C,), from 1 and 0.
+        batch_size: samples that share statistics in training (ghost batches, arXiv 1705.08741):
+            consecutive chunks, of which the last may be smaller; None: the whole batch. The running
+            statistics move once a batch, by the average over its chunks.
+        sync: whether the batch spans all ranks (of torch.distributed, where it is initialized).
+            Exact where ranks hold different numbers of samples.
+        evaluation: statistics in evaluation mode: `population`, the running statistics, or `batch`.
+        population: how running statistics arise: `ema`, a moving average; `cumulative`, the average
+            of all batches (torch's `momentum=None`); `exact`, a moving average that training
+            replaces at its end (:mod:`ssl_norm.norms.population`).
+
+    Attributes:
+        running_mean: (C,), from 0.
+        running_var: (C,), from 1; the average of unbiased variances.
+        num_batches_tracked: batches that moved them.
+
+    Shape:
+        (N, C) or (N, C, *spatial) to the same.
+
+    Raises:
+        ValueError: one value per channel where a batch's own statistics are used; `sync` together
+            with `batch_size`.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        update_rate: float = 0.1,
+        affine: bool = True,
+        batch_size: int | None = None,
+        sync: bool = False,
+        evaluation: str = "population",
+        population: str = "ema",
+    ) -> None:
+        super().__init__(num_features)
+        if sync and batch_size is not None:
+            raise ValueError(
+                f"sync=True spans all ranks, batch_size={batch_size} splits each rank's batch; "
+                "choose one"
+            )
+        if evaluation not in EVALUATIONS:
+            raise ValueError(unknown_name("evaluation", evaluation, EVALUATIONS))
+        if population not in POPULATIONS:
+            raise ValueError(unknown_name("population", population, POPULATIONS))
+        self.eps = eps
+        self.update_rate = update_rate
+        self.batch_size = batch_size
+        self.sync = sync
+        self.evaluation = evaluation
+        self.population = population
+        self.positions = 1
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether the next input is normalized by its own statistics."""
+        return self.training or self.evaluation == "batch"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input; in training, move the running statistics."""
+        check_channels(x, self.num_features)
+        if self.uses_batch:
+            check_batch(x, self.batch_size)
+        self.positions = x.shape[2:].numel()
+        return normalize(x, self.rule)
+
+    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return batch norm's scale and shift."""
+        return self.coefficients(*self.statistics(mean, variance))
+
+    def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and variance that normalize, broadcastable to (N, C).
+
+        Args:
+            mean: instance means (N, C), or a function of them.
+            variance: instance variances (N, C).
+        """
+        if not self.uses_batch:
+            return self.running_mean.to(mean.dtype), self.running_var.to(mean.dtype)
+        moments = self.batch_moments(mean, variance)
+        if self.training:
+            self.observe(BatchMoments(*(t.detach() for t in moments)))
+        if len(moments.mean) == 1:
+            return moments.mean, moments.variance
+        samples = (moments.values[:, 0] / self.positions).long()
+        return moments.mean.repeat_interleave(samples, 0), moments.variance.repeat_interleave(
+            samples, 0
+        )
+
+    def batch_moments(self, mean: Tensor, variance: Tensor) -> BatchMoments:
+        """Return the statistics of each batch that shares them, from instance moments (N, C)."""
+        samples = self.batch_size or len(mean)
+        tables = zip(torch.split(mean, samples), torch.split(variance, samples), strict=True)
+        rows = [(*pool(*chunk), mean.new_full((1, 1), len(chunk[0]))) for chunk in tables]
+        chunk_mean, chunk_variance, size = (torch.cat(column) for column in zip(*rows, strict=True))
+        moments = BatchMoments(chunk_mean, chunk_variance, size * self.positions)
+        return pool_over_ranks(moments) if self.sync else moments
+
+    def observe(self, moments: BatchMoments) -> None:
+        """Move the running statistics by the average of K batches' statistics."""
+        self.num_batches_tracked.add_(1)
+        share = moments.values / moments.values.sum()
+        unbiased = moments.variance * moments.values / (moments.values - 1)
+        for running, new in ((self.running_mean, moments.mean), (self.running_var, unbiased)):
+            average = (share * new).sum(0).to(running.dtype)
+            running.lerp_(average, self.rate_of_new_batch())
+
+    def rate_of_new_batch(self) -> float | Tensor:
+        """Return the weight in [0, 1] of the batch that was just counted."""
+        if self.population == "cumulative":
+            return 1 / self.num_batches_tracked.to(self.running_mean.dtype)
+        return self.update_rate
+
+    def coefficients(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scale and shift that standardize by these statistics, then apply weight and bias."""
+        scale = (variance + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = -mean * scale
+        return scale, shift if self.bias is None else shift + self.bias
+
+    def extra_repr(self) -> str:
+        """Return the size and the options that the printed module shows."""
+        options: dict[str, object] = {"eps": self.eps, "update_rate": self.update_rate}
+        options["affine"] = self.weight is not None
+        policies = {"batch_size": None, "sync": False, "evaluation": "population"}
+        policies["population"] = "ema"
+        for name, default in policies.items():
+            if getattr(self, name) != default:
+                options[name] = getattr(self, name)
+        return ", ".join([str(self.num_features), *(f"{k}={v}" for k, v in options.items())])
