@@ -28,7 +28,7 @@ MODELS = [
 ]
 CLASSES = {
     "none": (),
-    "bn": nn.modules.batchnorm._BatchNorm,
+    "bn": (BatchNorm, nn.modules.batchnorm._BatchNorm),
     "ln": (LayerNorm, nn.LayerNorm),
     "gn": GroupNorm,
     "rbn": RepresentativeBatchNorm,
@@ -119,7 +119,7 @@ def test_batch_norm_becomes_rbn_with_its_values():
     assert not new.bias.requires_grad
     replace_norms(network, {"name": "bn", "eps": 1e-4})
     assert isinstance(network[0], BatchNorm)
-    assert (network[0].eps, network[0].momentum) == (1e-4, 0.01)
+    assert (network[0].eps, network[0].update_rate) == (1e-4, 0.01)
     assert torch.equal(network[0].running_mean, old.running_mean)
 
 
