@@ -126,6 +126,8 @@ class _InstanceMoments(Function):
         d_mean: Tensor | None,
         d_variance: Tensor | None,
     ) -> Tensor:
+        x: Tensor
+        mean: Tensor
         x, mean = ctx.saved_tensors
         zeros = mean.new_zeros(()).expand_as(mean)
         d_mean, d_variance = (zeros if d is None else d for d in (d_mean, d_variance))

@@ -71,7 +71,9 @@ def input_gradient(
     for buffer, target, gradient, tile, tile_scale, *line in _tiles(mean.dtype, *rows):
         tile_slope, tile_offset = line
         direct = target.dtype == buffer.dtype
-        result = _multiply_add(tile, tile_slope, tile_offset, axis, out=target if direct else buffer)
+        result = _multiply_add(
+            tile, tile_slope, tile_offset, axis, out=target if direct else buffer
+        )
         result.addcmul_(gradient.to(buffer.dtype), tile_scale)
         if not direct:
             target.copy_(result)
