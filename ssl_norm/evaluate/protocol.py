@@ -17,6 +17,7 @@ from ssl_norm.evaluate.logistic import choose_inverse_strength, fit_logistic
 from ssl_norm.evaluate.sgd_probe import fit_sgd_probe
 from ssl_norm.evaluate.standardize import standardize
 from ssl_norm.evaluate.subset import label_fraction
+from ssl_norm.monitors import rank_me
 from ssl_norm.names import unknown_name
 
 PROTOCOLS = ("logistic", "sgd")
@@ -32,6 +33,7 @@ class Evaluation:
             classes or fewer.
         per_class: top-1 on the test images of each class; None for a class without any.
         knn_top1: top-1 of the weighted nearest neighbours.
+        rank_me: effective rank of the test images' features; see :func:`ssl_norm.monitors.rank_me`.
         chance: share of the most common class among the test images.
         labels: number of labelled training images used.
         inverse_strength: of the L2 penalty that was chosen (scikit-learn's C); None for the SGD
@@ -42,6 +44,7 @@ class Evaluation:
     top5: float | None
     per_class: dict[str, float | None]
     knn_top1: float
+    rank_me: float
     chance: float
     labels: int
     inverse_strength: float | None
@@ -119,6 +122,7 @@ def evaluate_encoder(
         top5=top_k_accuracy(scores, test_labels, 5) if len(names) > 5 else None,
         per_class=dict(zip(names, class_accuracies(scores, test_labels), strict=True)),
         knn_top1=top_k_accuracy(votes, test_labels, 1),
+        rank_me=rank_me(test_features).item(),
         chance=majority_frequency(test_labels),
         labels=len(train),
         inverse_strength=inverse_strength,

@@ -27,6 +27,8 @@ def evaluation_record(
         "top5_random_init": random_init and random_init.top5,
         "knn_top1": trained.knn_top1,
         "knn_top1_random_init": random_init and random_init.knn_top1,
+        "rank_me": trained.rank_me,
+        "rank_me_random_init": random_init and random_init.rank_me,
         "chance": trained.chance,
         "per_class": trained.per_class,
         "protocol": config.protocol,

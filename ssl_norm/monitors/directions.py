@@ -20,7 +20,16 @@ def directions(embeddings: Tensor, name: str = "embeddings") -> Tensor:
     Raises:
         ValueError: any other shape.
     """
+    rows = wide_rows(embeddings, name)
+    return F.normalize(rows, dim=1, eps=torch.finfo(rows.dtype).tiny)
+
+
+def wide_rows(embeddings: Tensor, name: str = "embeddings") -> Tensor:
+    """Return (N, D) in float64, or in float32 on a device that has no float64 (mps).
+
+    Raises:
+        ValueError: any other shape than (N >= 2, D); `name` is what the error calls them.
+    """
     if embeddings.ndim != 2 or embeddings.shape[0] < 2:
         raise ValueError(f"{name} must have shape (N >= 2, D), got {tuple(embeddings.shape)}")
-    wide = torch.float32 if embeddings.device.type == "mps" else torch.float64
-    return F.normalize(embeddings.to(wide), dim=1, eps=torch.finfo(wide).tiny)
+    return embeddings.to(torch.float32 if embeddings.device.type == "mps" else torch.float64)

@@ -1,6 +1,8 @@
 """Measures of embeddings as loops over float64 numbers, written from their definitions."""
 
-from math import sqrt
+from math import exp, log, sqrt
+
+import numpy as np
 
 
 def _unit(row):
@@ -29,3 +31,11 @@ def feature_std(embeddings):
         mean = sum(column) / len(column)
         deviations.append(sqrt(sum((value - mean) ** 2 for value in column) / len(column)))
     return sum(deviations) / len(deviations) * sqrt(len(deviations))
+
+
+def rank_me(embeddings, eps=1e-7):
+    """arXiv 2210.02885, equations 1 and 2; singular values as roots of the eigenvalues of Z'Z."""
+    z = np.array(embeddings)
+    singular_values = [sqrt(max(value, 0.0)) for value in np.linalg.eigvalsh(z.T @ z)]
+    shares = [value / sum(singular_values) + eps for value in singular_values]
+    return exp(-sum(share * log(share) for share in shares))

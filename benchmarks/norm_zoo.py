@@ -1,0 +1,173 @@
+"""Pretrain BYOL with every norm in the heads and in the encoder, and tabulate what came of it.
+
+    python benchmarks/norm_zoo.py run --data data/cifar10 --folder runs/norm_zoo
+    python benchmarks/norm_zoo.py table --folder runs/norm_zoo --figure results/norm_zoo.png
+
+A run whose linear_eval.json is there is not repeated, so that a study that was cut off can go on.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+REPEATED = ("bn", "rbn", "gn+ws", "ln", "none")
+SEEDS = (0, 1, 2)
+HEADS = (*REPEATED, "gn", "rms", "ghost", "brn", "domain", "switch", "frn", "zca", "iternorm")
+ENCODER = (*HEADS, "in", "frozen", "evonorm-s0", "evonorm-b0")
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the study: a norm in one part of the network, bn in the others."""
+
+    part: str
+    norm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The folder of the run."""
+        return f"{self.part}_{self.norm}_{self.seed}"
+
+    @property
+    def overrides(self) -> list[str]:
+        """What the command line says of the norms."""
+        parts = ("projector", "predictor") if self.part == "heads" else ("encoder",)
+        return [f"norm.{part}={self.norm}" for part in parts] + [f"seed={self.seed}"]
+
+
+def all_runs() -> list[Run]:
+    """Return the runs, the repeated ones first; bn in the encoder is bn in the heads."""
+    repeated = [Run("heads", norm, seed) for seed in SEEDS for norm in REPEATED]
+    heads = [Run("heads", norm, 0) for norm in HEADS if norm not in REPEATED]
+    encoder = [Run("encoder", norm, 0) for norm in ENCODER if norm != "bn"]
+    return repeated + heads + encoder
+
+
+def execute(run: Run, data: str, root: Path, threads: int) -> None:
+    """Pretrain and evaluate one run in processes of their own, with their words in a log."""
+    folder = root / run.name
+    if (folder / "linear_eval.json").exists():
+        return
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    pretrain = [TOOLS / "pretrain.py", "study=norm_zoo", f"data.root={data}", *run.overrides]
+    pretrain += [f"run_dir={folder}"] + ["resume=true"] * (folder / "last.pt").exists()
+    evaluate = [TOOLS / "linear_eval.py", f"checkpoint={folder}", "labels=0.2"]
+    with (root / f"{run.name}.log").open("w") as log:
+        for command in (pretrain, evaluate):
+            words = [sys.executable, *map(str, command)]
+            status = subprocess.run(words, env=environment, stdout=log, stderr=log, check=False)
+            if status.returncode:
+                print(f"{run.name}: exit code {status.returncode}, see {log.name}", flush=True)
+                return
+    print(f"{run.name}: done", flush=True)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return what a run and its evaluation recorded."""
+    summary = json.loads((folder / "summary.json").read_text())
+    evaluation = json.loads((folder / "linear_eval.json").read_text())
+    return {**summary, **{key: evaluation[key] for key in ("top1", "top1_random_init", "rank_me")}}
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Return the mean and, of several, the standard deviation."""
+    text = f"{mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} +- {stdev(values):.{digits}f}"
+
+
+def groups(root: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return the finished runs by part and norm, in the order of the study."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in all_runs():
+        if (root / run.name / "linear_eval.json").exists():
+            found.setdefault((run.part, run.norm), []).append(read(root / run.name))
+    return found
+
+
+def print_table(root: Path) -> None:
+    """Print the table, and which runs it lacks."""
+    environments = [OmegaConf.load(path).environment for path in sorted(root.glob("*/config.yaml"))]
+    for name in ("commit", "torch", "python", "hardware"):
+        print(f"{name}: {', '.join(sorted({str(e[name]) for e in environments}))}")
+    print(
+        "\n| part | norm | seeds | positive cosine | negative cosine | feature std | RankMe", end=""
+    )
+    print(" | verdict | collapsed at step | linear top-1 | random linear |\n" + "|---" * 11 + "|")
+    for (part, norm), rows in groups(root).items():
+        steps = [str(row["collapsed_at_step"]) for row in rows if row["collapsed_at_step"]]
+        cells = [part, norm, str(len(rows))]
+        names = ("positive_cosine", "negative_cosine", "feature_std", "rank_me")
+        for name, digits in zip(names, (3, 3, 3, 1), strict=True):
+            cells.append(spread([row[name] for row in rows], digits))
+        cells += [", ".join(sorted({row["verdict"] for row in rows})), ", ".join(steps) or "-"]
+        cells += [spread([row[key] for row in rows], 3) for key in ("top1", "top1_random_init")]
+        print(f"| {' | '.join(cells)} |")
+    missing = [r.name for r in all_runs() if not (root / r.name / "linear_eval.json").exists()]
+    if missing:
+        print(f"\nmissing: {', '.join(missing)}")
+
+
+def draw(root: Path, path: Path) -> None:
+    """Draw linear accuracy and negative cosine of every norm, a panel for each part."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    found = groups(root)
+    for axes, part in zip(figure.subplots(1, 2, sharey=True), ("heads", "encoder"), strict=True):
+        shown = {norm: rows for (where, norm), rows in found.items() if where in (part, "heads")}
+        shown = {n: r for n, r in shown.items() if (part, n) in found or n == "bn"}
+        ranked = sorted(shown, key=lambda norm: mean(row["top1"] for row in shown[norm]))
+        for place, norm in enumerate(ranked):
+            collapsed = any(row["verdict"] == "complete" for row in shown[norm])
+            colour = "tab:red" if collapsed else "tab:blue"
+            values = [row["top1"] for row in shown[norm]]
+            axes.plot(values, [place] * len(values), "o", color=colour, alpha=0.8)
+            random = mean(row["top1_random_init"] for row in shown[norm])
+            axes.plot(random, place, "|", color="grey", markersize=12)
+        other = "encoder" if part == "heads" else "heads"
+        axes.set(title=f"norm of the {part}, bn in the {other}", xlabel="linear top-1")
+        axes.set_yticks(range(len(ranked)), ranked)
+        axes.tick_params(labelleft=True)
+        axes.grid(axis="x", alpha=0.3)
+    figure.suptitle("a point a seed; red: collapsed; grey: the same encoder untrained")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Run the study or show it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=("run", "table"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/norm_zoo"))
+    parser.add_argument("--data", help="folder with train/<class> and test/<class>")
+    parser.add_argument("--parallel", type=int, default=2, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each")
+    parser.add_argument("--only", default="", help="runs whose name contains this")
+    parser.add_argument("--figure", type=Path)
+    options = parser.parse_args()
+    if options.action == "run":
+        if options.data is None:
+            parser.error("run needs --data, a folder with train/<class> and test/<class>")
+        options.folder.mkdir(parents=True, exist_ok=True)
+        chosen = [run for run in all_runs() if options.only in run.name]
+        with ThreadPoolExecutor(options.parallel) as pool:
+            work = (options.data, options.folder, options.threads)
+            list(pool.map(lambda run: execute(run, *work), chosen))
+    print_table(options.folder)
+    if options.figure:
+        draw(options.folder, options.figure)
+
+
+if __name__ == "__main__":
+    main()
