@@ -34,8 +34,8 @@ def pool(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pool_unevenly(moments: BatchMoments) -> BatchMoments:
-    """Return the moments of K batches as those of one, K = 1."""
-    share = moments.values / moments.values.sum()
+    """Return the moments of K batches (K, ...) as those of one, (1, ...)."""
+    share = moments.values / moments.values.sum(0).clamp(min=1)
     mean = (share * moments.mean).sum(0, keepdim=True)
     between = (moments.mean - mean).square()
     variance = (share * (moments.variance + between)).sum(0, keepdim=True)
@@ -43,13 +43,15 @@ def pool_unevenly(moments: BatchMoments) -> BatchMoments:
 
 
 def pool_over_ranks(moments: BatchMoments) -> BatchMoments:
-    """Return the moments of the batch of all ranks, K = 1: one table travels forward, its gradient back.
+    """Return the moments of K batches that span all ranks: one table travels forward, its gradient back.
 
-    Ranks may hold different numbers of values.
+    Ranks may hold different numbers of values, also none.
     """
     table = torch.cat([*moments], dim=-1)
+    tables = gather_batch(table).view(-1, *table.shape)  # (ranks, K, 2 C + 1)
     sizes = [moments.mean.shape[-1], moments.variance.shape[-1], 1]
-    return pool_unevenly(BatchMoments(*torch.split(gather_batch(table), sizes, dim=-1)))
+    pooled = pool_unevenly(BatchMoments(*torch.split(tables, sizes, dim=-1)))
+    return BatchMoments(*(table[0] for table in pooled))
 
 
 class BatchStatisticsNorm(RuleNorm):
@@ -132,11 +134,15 @@ class BatchStatisticsNorm(RuleNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized input; in training, move the running statistics."""
+        self.check_input(x)
+        self.positions = x.shape[2:].numel()
+        return normalize(x, self.rule)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ValueError unless x is (N, C, *spatial), with enough values for its statistics."""
         check_channels(x, self.num_features)
         if self.uses_batch:
             check_batch(x, self.batch_size)
-        self.positions = x.shape[2:].numel()
-        return normalize(x, self.rule)
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return batch norm's scale and shift."""

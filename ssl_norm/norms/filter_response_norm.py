@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.norms.core import RuleNorm
-from ssl_norm.norms.kernels.tables import over_channels
+from ssl_norm.norms.kernels.tables import over_space
 
 
 class FilterResponseNorm(RuleNorm):
@@ -53,7 +53,7 @@ class FilterResponseNorm(RuleNorm):
         y = super().forward(x)
         if self.threshold is None:
             return y
-        return torch.maximum(y, over_channels(self.threshold, y))
+        return torch.maximum(y, over_space(self.threshold.to(y.dtype), y))
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inverse root mean square of each instance, with weight and bias."""

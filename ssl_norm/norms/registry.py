@@ -19,6 +19,7 @@ class NormEntry:
         batch_statistics: whether training mixes the samples of a batch.
         equation: one line for the table of norms.
         preset: values of options that differ from the constructor's own defaults.
+        vectors: whether it takes (N, C) inputs, as in MLP heads.
     """
 
     target: str
@@ -26,6 +27,7 @@ class NormEntry:
     batch_statistics: bool
     equation: str
     preset: Mapping[str, Any] = field(default_factory=dict)
+    vectors: bool = True
 
 
 EVALUATIONS = ("population", "batch")
@@ -68,11 +70,72 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
             False,
             "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over a group and space, per sample",
         ),
+        "in": NormEntry(
+            "ssl_norm.norms.instance_norm:InstanceNorm",
+            ("eps", "affine"),
+            False,
+            "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over space, per sample and channel",
+            vectors=False,
+        ),
+        "rms": NormEntry(
+            "ssl_norm.norms.rms_norm:RMSNorm",
+            ("eps", "affine"),
+            False,
+            "y = gamma x / sqrt(Q + eps); Q: mean of x^2 over channels and space, per sample",
+        ),
         "rbn": NormEntry(
             "ssl_norm.norms.representative_batch_norm:RepresentativeBatchNorm",
             (*BATCH_OPTIONS, "identity_init"),
             True,
             "s = bn(x + w_m K(x)); y = gamma s sigmoid(w_v K(s) + w_b) + beta; K: mean over space",
+        ),
+        "brn": NormEntry(
+            "ssl_norm.norms.batch_renorm:BatchRenorm",
+            (*BATCH_OPTIONS, "r_max", "d_max", "warmup_steps", "r_ramp_steps", "d_ramp_steps"),
+            True,
+            "y = gamma (r (x - E) / sqrt(V + eps) + d) + beta; r, d: clipped, towards evaluation's y",
+        ),
+        "frozen": NormEntry(
+            "ssl_norm.norms.frozen_batch_norm:FrozenBatchNorm",
+            ("eps", "affine"),
+            False,
+            "y = gamma (x - E) / sqrt(V + eps) + beta; E, V: constants, those of a checkpoint",
+        ),
+        "domain": NormEntry(
+            "ssl_norm.norms.domain_batch_norm:DomainBatchNorm",
+            (*BATCH_OPTIONS, "domains", "affine_per_domain", "shared_statistics"),
+            True,
+            "bn of the samples of each domain: equal chunks of a batch, or by label",
+        ),
+        "ubn": NormEntry(
+            "ssl_norm.norms.unsupervised_batch_norm:UnsupervisedBatchNorm",
+            BATCH_OPTIONS,
+            True,
+            "bn; E, V: constants of the labelled and unlabelled samples, where these are given",
+        ),
+        "switch": NormEntry(
+            "ssl_norm.norms.switchable_norm:SwitchableNorm",
+            BATCH_OPTIONS,
+            True,
+            "y = gamma (x - E) / sqrt(V + eps) + beta; E, V: learned mixtures of those of in, ln, bn",
+        ),
+        "frn": NormEntry(
+            "ssl_norm.norms.filter_response_norm:FilterResponseNorm",
+            ("eps", "affine", "threshold"),
+            False,
+            "y = max(gamma x / sqrt(Q + eps) + beta, tau); Q: mean of x^2 over space, tau learned",
+        ),
+        "evonorm-s0": NormEntry(
+            "ssl_norm.norms.evonorm:EvoNormS0",
+            ("groups", "eps", "affine"),
+            False,
+            "y = gamma x sigmoid(v x) / sqrt(V + eps) + beta; V over a group and space, per sample",
+        ),
+        "evonorm-b0": NormEntry(
+            "ssl_norm.norms.evonorm:EvoNormB0",
+            BATCH_OPTIONS,
+            True,
+            "y = gamma x / max(sqrt(V + eps), v x + sqrt(I + eps)) + beta; V of the batch, I over space",
         ),
         "zca": NormEntry(
             "ssl_norm.norms.whitening:DecorrelatedBatchNorm",
@@ -102,6 +165,15 @@ OPTION_VALUES: Mapping[str, Interval | type[bool] | tuple[str, ...]] = MappingPr
         "evaluation": EVALUATIONS,
         "population": POPULATIONS,
         "identity_init": bool,
+        "r_max": Interval(1),
+        "d_max": Interval(0),
+        "warmup_steps": Interval(0, whole=True),
+        "r_ramp_steps": Interval(1, whole=True),
+        "d_ramp_steps": Interval(1, whole=True),
+        "domains": Interval(1, whole=True),
+        "affine_per_domain": bool,
+        "shared_statistics": bool,
+        "threshold": bool,
     }
 )
 
