@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ssl_norm.norms.batch_statistics import BatchMoments
 from ssl_norm.norms.groups import check_groups, fewest_groups
 from ssl_norm.norms.input_checks import check_batch, check_channels
 from ssl_norm.norms.whitening_roots import inverse_square_root, newton_inverse_square_root
@@ -100,6 +101,7 @@ class WhiteningNorm(nn.Module):
         self.groups = groups
         self.eps = eps
         self.update_rate = update_rate
+        self.evaluation = "population"  # or "batch"
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.register_buffer("running_mean", torch.zeros(num_features))
@@ -114,22 +116,30 @@ class WhiteningNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the whitened input."""
         check_channels(x, self.num_features)
-        if self.training:
+        uses_batch = self.training or self.evaluation == "batch"
+        if uses_batch:
             check_batch(x)
-        running = None if self.training else (self.running_mean, self.running_covariance)
+        running = None if uses_batch else (self.running_mean, self.running_covariance)
         y, mean, covariance = whiten(
             x, self.groups, self.whitening_matrix, running, self.weight, self.bias
         )
         if self.training:
-            self._move_statistics(mean, covariance, x.numel() // self.num_features)
+            values = mean.new_full((1, 1), x.numel() // self.num_features)
+            self.observe(BatchMoments(mean.detach()[None], covariance.detach()[None], values))
         return y
 
-    @torch.no_grad()
-    def _move_statistics(self, mean: Tensor, covariance: Tensor, observations: int) -> None:
-        unbiased = covariance * (observations / (observations - 1))
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.update_rate)
+    def observe(self, moments: BatchMoments) -> None:
+        """Move the running statistics by those of a batch: mean (1, C), covariance (1, G, D, D)."""
+        values = moments.values[0]
+        unbiased = moments.variance[0] * (values / (values - 1))
+        self.running_mean.lerp_(moments.mean[0].to(self.running_mean.dtype), self.update_rate)
         self.running_covariance.lerp_(unbiased.to(self.running_covariance.dtype), self.update_rate)
         self.num_batches_tracked.add_(1)
+
+    def outer_products(self, deviations: Tensor) -> Tensor:
+        """Return d d^T (K, G, D, D) of the channels of each group, for K rows of deviations d (K, C)."""
+        grouped = deviations.view(len(deviations), self.groups, -1)
+        return grouped[..., :, None] * grouped[..., None, :]
 
     def extra_repr(self) -> str:
         """Return the sizes and options that the printed module shows."""

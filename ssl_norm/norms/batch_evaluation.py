@@ -1,0 +1,66 @@
+"""Evaluation with the statistics of the batch at hand."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.freezing import FrozenStatistics
+from ssl_norm.norms.whitening import WhiteningNorm
+
+
+@contextmanager
+def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
+    """Let batch norms normalize with the statistics of the batch in evaluation mode, too.
+
+    All else is in evaluation mode still, and no statistics move. The features of a sample then
+    depend on the others of its batch: batches should be random samples, not sorted by class, and
+    not small.
+
+    Args:
+        model: as before afterwards. Frozen layers keep to their statistics. Do not move it to
+            another device inside: the statistics of torch's layers are set aside.
+
+    Source: Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, section 4.
+
+    Example:
+        >>> import torch
+        >>> model = nn.BatchNorm1d(2).eval()
+        >>> with batch_statistics_at_evaluation(model):
+        ...     y = model(5 + torch.randn(8, 2))
+        >>> bool(y.mean(0).abs().max() < 1e-5), model.running_mean.tolist()
+        (True, [0.0, 0.0])
+    """
+    with ExitStack() as stack:
+        for layer in model.modules():
+            if isinstance(layer, FrozenStatistics):
+                continue
+            if isinstance(layer, BatchStatisticsNorm | WhiteningNorm):
+                stack.enter_context(_evaluating_batches(layer))
+            elif isinstance(layer, _BatchNorm):
+                stack.enter_context(_without_statistics(layer))
+        yield
+
+
+@contextmanager
+def _evaluating_batches(layer: BatchStatisticsNorm | WhiteningNorm) -> Iterator[None]:
+    before = layer.evaluation
+    layer.evaluation = "batch"
+    try:
+        yield
+    finally:
+        layer.evaluation = before
+
+
+@contextmanager
+def _without_statistics(layer: _BatchNorm) -> Iterator[None]:
+    """Take the running statistics away: torch's layers then normalize with the batch's."""
+    names = ("running_mean", "running_var")
+    buffers = {name: layer._buffers[name] for name in names}
+    try:
+        layer._buffers.update(dict.fromkeys(names))
+        yield
+    finally:
+        layer._buffers.update(buffers)

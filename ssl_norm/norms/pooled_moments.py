@@ -1,0 +1,105 @@
+"""Mean and variance of everything that was seen, one batch after another."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ssl_norm.distributed import gather_batch, is_distributed
+from ssl_norm.norms.kernels.dispatch import passes_for
+
+Square = Callable[[Tensor], Tensor]
+
+
+class PooledMoments:
+    """Moments of all values of all batches, each value counted once, whatever the sizes of batches.
+
+    Sets of values are merged by their counts, means and summed squared deviations, which loses no
+    digits to a large mean; float64, where the device has it. Memory does not grow with the batches.
+
+    Args:
+        mean: has the shape and the device of the means, (C,), or (D, C) for D domains apart; its
+            values are not read.
+        variance: likewise, the same for variances, (G, D, D) for covariances.
+        square: from deviations (K, *mean.shape) to their squares (K, *variance.shape).
+
+    Attributes:
+        count: values per channel so far, (1,) or (D, 1).
+        mean: like `mean`.
+        spread: like `variance`, sums of squared deviations from the mean.
+
+    Source: Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances", 1979, equation 2.1.
+    """
+
+    def __init__(self, mean: Tensor, variance: Tensor, square: Square = torch.square) -> None:
+        dtype = torch.float32 if mean.device.type == "mps" else torch.float64
+        self.count = torch.zeros_like(mean[..., :1], dtype=dtype)
+        self.mean = torch.zeros_like(mean, dtype=dtype)
+        self.spread = torch.zeros_like(variance, dtype=dtype)
+        self._square = square
+
+    @property
+    def variance(self) -> Tensor:
+        """The unbiased variance or covariance: divided by count - 1, as torch's running_var is."""
+        return self.spread / (self.count - 1)
+
+    def add(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """Take in K sets of values.
+
+        Args:
+            mean: (K, *mean.shape).
+            variance: (K, *variance.shape), biased.
+            count: (K, *count.shape), values per channel.
+        """
+        mean, variance, count = (table.to(self.mean.dtype) for table in (mean, variance, count))
+        self._merge(mean, variance * _like(count, variance), count)
+
+    def add_values(self, x: Tensor) -> None:
+        """Take in all values of x (N, C) or (N, C, *spatial)."""
+        if x.ndim == 2:
+            mean, variance = x, torch.zeros_like(x)
+        else:
+            mean, variance = passes_for(x).instance_moments(x)
+        self.add(mean, variance, mean.new_full((len(x), 1), x.shape[2:].numel()))
+
+    def _merge(self, mean: Tensor, spread: Tensor, count: Tensor) -> None:
+        """Take in K sets, first with each other."""
+        total = count.sum(0)
+        own_mean = (count * mean).sum(0) / total.clamp(min=1)
+        own_spread = (spread + _like(count, spread) * self._square(mean - own_mean)).sum(0)
+        shift, merged = own_mean - self.mean, self.count + total
+        share = total / merged.clamp(min=1)
+        self.mean = self.mean + share * shift
+        between = self._square(shift[None])[0]
+        self.spread = self.spread + own_spread + self.count * share * between
+        self.count = merged
+
+    def packed(self) -> Tensor:
+        """Return mean, spread and count as one row."""
+        return torch.cat([part.flatten() for part in (self.mean, self.spread, self.count)])
+
+    def become_merger_of(self, rows: Tensor) -> None:
+        """Take in what W others have :meth:`packed`, (W, ...), in place of what was before."""
+        parts = (self.mean, self.spread, self.count)
+        tables = torch.split(rows.to(self.mean), [part.numel() for part in parts], dim=1)
+        mean, spread, count = (
+            table.view(-1, *part.shape) for table, part in zip(tables, parts, strict=True)
+        )
+        self.mean, self.spread, self.count = (torch.zeros_like(part) for part in parts)
+        self._merge(mean, spread, count)
+
+
+def _like(count: Tensor, table: Tensor) -> Tensor:
+    """Return counts (K, 1) as a view that broadcasts over tables (K, ...)."""
+    return count.view(*count.shape, *(1 for _ in table.shape[count.ndim :]))
+
+
+def pool_over_ranks(moments: Sequence[PooledMoments]) -> None:
+    """Merge each with its counterparts on all other ranks, in one exchange; in place."""
+    if not is_distributed() or not moments:
+        return
+    packed = [part.packed().to(moments[0].mean.device) for part in moments]
+    rows = gather_batch(torch.cat(packed)[None])
+    for part, own in zip(moments, torch.split(rows, list(map(len, packed)), dim=1), strict=True):
+        part.become_merger_of(own)

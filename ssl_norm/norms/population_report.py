@@ -1,0 +1,90 @@
+"""How far moving averages were from the exact statistics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StatisticsShift:
+    """What a batch norm's former statistics made of the data: a channel should have mean 0, deviation 1.
+
+    Attributes:
+        mean: (C,) float64, (new mean - old mean) / sqrt(old variance + eps): the mean of a channel
+            that was normalized with the old statistics. 0: they were exact.
+        deviation: (C,) float64, sqrt((new variance + eps) / (old variance + eps)): the deviation of
+            such a channel. 1: they were exact.
+        count: values per channel that the new statistics are of: samples times positions.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    count: int
+
+    @property
+    def typical_mean(self) -> float:
+        """Root mean square over channels of the shift of the mean, in deviations; at least 0."""
+        return float(self.mean.square().mean().sqrt())
+
+    @property
+    def largest_mean(self) -> float:
+        """The largest shift of a channel's mean, in deviations; at least 0."""
+        return float(self.mean.abs().max())
+
+    @property
+    def typical_deviation(self) -> float:
+        """Geometric mean over channels of the ratio of deviations, new to old."""
+        return float(self.deviation.log().mean().exp())
+
+    @property
+    def deviation_range(self) -> tuple[float, float]:
+        """The smallest and the largest ratio of deviations of all channels."""
+        return float(self.deviation.min()), float(self.deviation.max())
+
+
+def statistics_shift(
+    old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], eps: float, count: int
+) -> StatisticsShift:
+    """Return the shift between old and new (mean, variance), each (C,)."""
+    (old_mean, old_variance), (new_mean, new_variance) = (
+        tuple(t.double().cpu() for t in pair) for pair in (old, new)
+    )
+    reference = old_variance + eps
+    return StatisticsShift(
+        mean=(new_mean - old_mean) * reference.rsqrt(),
+        deviation=((new_variance + eps) / reference).sqrt(),
+        count=count,
+    )
+
+
+@dataclass(frozen=True)
+class PopulationReport:
+    """What became of every layer with running statistics.
+
+    Attributes:
+        shifts: of the layers that were recomputed, by name.
+        not_called: names of the batch norms that no input reached; they are as they were.
+        not_recomputed: names of all other layers with statistics of their own, which are as they
+            were, and why.
+        batches: how many batches this process passed through the model.
+    """
+
+    shifts: Mapping[str, StatisticsShift]
+    not_called: tuple[str, ...]
+    not_recomputed: Mapping[str, str]
+    batches: int
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.shifts)} batch norms recomputed over {self.batches} batches"]
+        if self.shifts:
+            name = max(self.shifts, key=lambda name: self.shifts[name].typical_mean)
+            parts.append(
+                f"largest shift of means {self.shifts[name].typical_mean:.3g} deviations ({name})"
+            )
+        if self.not_called:
+            parts.append(f"never called: {', '.join(self.not_called)}")
+        if self.not_recomputed:
+            others = (f"{name} ({reason})" for name, reason in self.not_recomputed.items())
+            parts.append(f"not recomputed: {', '.join(others)}")
+        return "; ".join(parts)
