@@ -69,13 +69,14 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
         """Return scale and shift: batch norm's of `centred`, times the calibration."""
         centred_mean = mean + self.center_weight * mean
         batch_mean, batch_variance = self.statistics(centred_mean, variance)
+        deviation = centred_mean - batch_mean
         inverse = (batch_variance + self.eps).rsqrt()
-        instance_mean = (centred_mean - batch_mean) * inverse  # K(s)
-        gate = torch.sigmoid(self.scale_weight * instance_mean + self.scale_bias)
+        # K(s) is deviation * inverse; in this order autograd keeps two tables (N, C) fewer.
+        gate = torch.sigmoid(deviation * (inverse * self.scale_weight) + self.scale_bias)
         if self.identity_init:
-            gate = gate * (1 + math.exp(-PUBLISHED_SCALE_BIAS))
+            inverse = inverse * (1 + math.exp(-PUBLISHED_SCALE_BIAS))
         if self.weight is not None:
             inverse = inverse * self.weight
         scale = inverse * gate
-        shift = scale * (centred_mean - batch_mean - mean)
+        shift = scale * deviation - scale * mean
         return scale, shift if self.bias is None else shift + self.bias
