@@ -1,7 +1,11 @@
 """Which implementation of the four passes serves a tensor."""
 
+import functools
+import os
+import warnings
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ssl_norm.norms.kernels import tiled
@@ -37,4 +41,28 @@ class Passes(Protocol):
 
 def passes_for(x: Tensor) -> Passes:
     """Return the module whose `instance_moments`, `affine_map`, ... take tensors like x."""
-    return tiled
+    return _passes_on(x.device)
+
+
+@functools.cache
+def _passes_on(device: torch.device) -> Passes:
+    """Return Triton's passes for a CUDA or ROCm device where they run, otherwise those of torch.
+
+    Where `TRITON_INTERPRET` is set, Triton's passes serve the CPU as well, for tests and debugging.
+    """
+    interpreted = device.type == "cpu" and os.environ.get("TRITON_INTERPRET", "0") != "0"
+    if device.type != "cuda" and not interpreted:
+        return tiled
+    try:
+        from ssl_norm.norms.kernels import triton_kernels
+    except ImportError:
+        return tiled
+    try:
+        triton_kernels.instance_moments(torch.zeros(1, 1, 2, device=device))
+    except Exception as error:  # an old GPU, no C compiler, no headers of Python: Triton has many
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        warnings.warn(
+            f"norms on {device} run without Triton, correct but slower: {reason}", stacklevel=2
+        )
+        return tiled
+    return triton_kernels
