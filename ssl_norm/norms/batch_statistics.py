@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.distributed import gather_batch
+from ssl_norm.distributed import gather_batch, is_distributed
 from ssl_norm.names import unknown_name
 from ssl_norm.norms.core import RuleNorm, normalize
 from ssl_norm.norms.input_checks import check_batch, check_channels
@@ -28,9 +28,10 @@ class BatchMoments(NamedTuple):
 
 def pool(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of all values, (..., 1, C), from instance moments (..., N, C)."""
-    pooled = mean.mean(-2, keepdim=True)
-    between = (mean - pooled).square().mean(-2, keepdim=True)
-    return pooled, variance.mean(-2, keepdim=True) + between
+    samples = max(1, mean.shape[-2])
+    pooled = mean.sum(-2, keepdim=True) / samples
+    deviations = (mean - pooled).square() + variance
+    return pooled, deviations.sum(-2, keepdim=True) / samples
 
 
 def pool_unevenly(moments: BatchMoments) -> BatchMoments:
@@ -141,7 +142,7 @@ class BatchStatisticsNorm(RuleNorm):
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless x is (N, C, *spatial), with enough values for its statistics."""
         check_channels(x, self.num_features)
-        if self.uses_batch:
+        if self.uses_batch and not (self.sync and is_distributed()):
             check_batch(x, self.batch_size)
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,14 +163,13 @@ class BatchStatisticsNorm(RuleNorm):
             self.observe(BatchMoments(*(t.detach() for t in moments)))
         if len(moments.mean) == 1:
             return moments.mean, moments.variance
-        samples = (moments.values[:, 0] / self.positions).long()
-        return moments.mean.repeat_interleave(samples, 0), moments.variance.repeat_interleave(
-            samples, 0
-        )
+        chunks = (table.repeat_interleave(self.batch_size, 0) for table in moments[:2])
+        batch_mean, batch_variance = (table[: len(mean)] for table in chunks)
+        return batch_mean, batch_variance
 
     def batch_moments(self, mean: Tensor, variance: Tensor) -> BatchMoments:
         """Return the statistics of each batch that shares them, from instance moments (N, C)."""
-        samples = self.batch_size or len(mean)
+        samples = self.batch_size or max(1, len(mean))
         tables = zip(torch.split(mean, samples), torch.split(variance, samples), strict=True)
         rows = [(*pool(*chunk), mean.new_full((1, 1), len(chunk[0]))) for chunk in tables]
         chunk_mean, chunk_variance, size = (torch.cat(column) for column in zip(*rows, strict=True))

@@ -1,0 +1,40 @@
+"""What three gloo processes with uneven batches compute for tests/norms/test_sync.py."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from ssl_norm.distributed import rank
+from ssl_norm.norms import NORMS
+from tests.norms.test_contract import CHANNELS, build, data
+
+RANKS = 3
+BOUNDS = (0, 4, 5, 8)  # samples 0 to 3 on rank 0, sample 4 on rank 1, the rest on rank 2
+SHAPES = ((8, CHANNELS), (8, CHANNELS, 3, 2))
+CHUNKED = ("ghost", "domain")  # batches are chunks of each rank's samples there
+NAMES = [name for name, e in NORMS.items() if "sync" in e.options and name not in CHUNKED]
+
+
+def run_rank(index: int, folder: Path) -> None:
+    """Compute everything as one of three ranks and save it."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / 'store'}", rank=index, world_size=RANKS
+    )
+    cases = {(name, shape): step(name, shape, sync=True) for name in NAMES for shape in SHAPES}
+    torch.save(cases, folder / f"rank{index}.pt")
+    distributed.destroy_process_group()
+
+
+def step(name: str, shape: tuple[int, ...], *, sync: bool) -> dict[str, torch.Tensor]:
+    """Return output, gradients and buffers after a step on this rank's samples, or on all of them."""
+    mine = slice(*list(pairwise(BOUNDS))[rank()]) if sync else slice(None)
+    layer = build(name, sync=sync)
+    x = data(*shape)[mine].requires_grad_()
+    y = layer(x)
+    y.backward(data(*shape, seed=1)[mine])
+    found = {"y": y.detach(), "dx": x.grad, **dict(layer.named_buffers())}
+    gradients = {key: p.grad for key, p in layer.named_parameters() if p.grad is not None}
+    return found | {f"gradient of {key}": gradient for key, gradient in gradients.items()}
