@@ -1,0 +1,1 @@
+"""What norms cost: the sections of benchmarks/norms.py."""

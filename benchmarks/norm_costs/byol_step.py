@@ -1,0 +1,88 @@
+"""Seconds of a whole training step of BYOL with each norm in its encoder."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from ssl_norm.config import ByolConfig, DataConfig, EncoderConfig, PretrainConfig
+from ssl_norm.models.encoders import build_encoder
+from ssl_norm.norms.placement import replace_norms
+from ssl_norm.train.build import make_learner, optimizer_of
+
+from .timing import Clock, Spread, alternate, spread
+
+SIDE = 32  # pixels
+REFERENCE_NORM = "bn"
+Views = Sequence[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step takes with one norm.
+
+    Attributes:
+        seconds: median.
+        ratio: to bn in the same round.
+    """
+
+    seconds: float
+    ratio: Spread
+
+
+def training_step(
+    norm: str, encoder: EncoderConfig, memory_format: torch.memory_format
+) -> Callable[[Views], None]:
+    """Return what trains BYOL, its heads with bn, for one step on two ready views (N, 3, H, W)."""
+    torch.manual_seed(0)
+    config = PretrainConfig(ByolConfig(), DataConfig(image_size=SIDE), encoder=encoder)
+    network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=SIDE)
+    replace_norms(network, norm)
+    learner = make_learner(config, network).to(memory_format=memory_format).train()
+    optimizer = optimizer_of(config.optimizer, learner)  # of rate 0: the weights stay sane
+
+    def step(views: Views) -> None:
+        output = learner(*views)
+        output.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        learner.after_step(0.5)
+
+    return step
+
+
+def measure_steps(
+    norms: Iterable[str],
+    *,
+    encoder: EncoderConfig,
+    batch_size: int,
+    channels_last: bool,
+    rounds: int,
+    clock: Clock,
+    title: str,
+) -> dict[str, StepCost]:
+    """Return the cost of a step with each norm in the encoder, by name; bn is always among them.
+
+    Nobody's first step counts: a step on a few images comes before, of bn one on all.
+    """
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    few, many = (
+        [torch.randn(n, 3, SIDE, SIDE).to(memory_format=memory_format) for _ in range(2)]
+        for n in (2, batch_size)
+    )
+    names = dict.fromkeys([REFERENCE_NORM, *norms])
+    steps = {name: training_step(name, encoder, memory_format) for name in names}
+    for step in steps.values():
+        step(few)
+    steps[REFERENCE_NORM](many)
+    calls = {"step": {name: partial(step, many) for name, step in steps.items()}}
+    seconds = {
+        name: cases["step"]
+        for name, cases in alternate(calls, rounds, clock, title, warm_up=0).items()
+    }
+    return {
+        name: StepCost(round(float(np.median(taken)), 4), spread(taken / seconds[REFERENCE_NORM]))
+        for name, taken in seconds.items()
+    }

@@ -1,0 +1,41 @@
+"""What is measured: torch's BatchNorm2d, a plain RBN, and the norms of the registry, by name."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import nn
+
+from ssl_norm.norms import make_norm
+from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
+
+from .plain_rbn import PlainRepresentativeBatchNorm2d
+
+REFERENCE = "BatchNorm2d"
+PLAIN_RBN = "plain rbn"
+BN_AS_RULE = "bn as a rule"
+Build = Callable[[int], nn.Module]
+
+
+def contestants(norms: Iterable[str]) -> dict[str, Build]:
+    """Return constructors, each from a number of channels, by name.
+
+    Beside the norms: the reference; the plain RBN; and batch norm through the rule core, which a
+    batch norm of one process leaves to torch's kernel and a synchronized one does not.
+    """
+    fixed: dict[str, Build] = {
+        REFERENCE: nn.BatchNorm2d,
+        PLAIN_RBN: PlainRepresentativeBatchNorm2d,
+        BN_AS_RULE: BatchStatisticsNorm,
+    }
+    return fixed | {name: _of_registry(name) for name in norms if name != "none"}
+
+
+def rule_norms(builds: Mapping[str, Build]) -> list[str]:
+    """Return the names of those whose output comes from the rule core: for them the targets are meant."""
+    x = torch.randn(2, 64, 2, 2, requires_grad=True)
+    outputs = {name: build(64)(x) for name, build in builds.items()}
+    return [name for name, y in outputs.items() if y.grad_fn.name() == "_AffineMapBackward"]
+
+
+def _of_registry(name: str) -> Build:
+    return lambda channels: make_norm(name, channels)

@@ -1,0 +1,92 @@
+"""All chosen sections in one process."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ssl_norm.config import EncoderConfig
+from ssl_norm.train.environment import describe_environment
+
+from .byol_step import SIDE, measure_steps
+from .contestants import contestants, rule_norms
+from .gpu import measure_gpu
+from .layers import FORMATS, RESNET18_AT_32, measure_layers
+from .memory import measure_memory
+from .timing import cpu_clock, wall_clock
+
+CLOCKS = {"wall": wall_clock, "cpu": cpu_clock}
+
+
+def measure(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
+    """Return the figures of all chosen sections, ready for JSON.
+
+    Args:
+        options: of benchmarks/norms.py.
+        allocator: what the lines of progress say of this process.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    builds = contestants(options.norms)
+    results: dict[str, Any] = {
+        "environment": describe_environment(torch.device("cpu")),
+        "rules": rule_norms(builds),
+        "batch_size": options.batch_size,
+        "gpu_batch_size": options.gpu_batch_size,
+    }
+    if "layers" in options.sections:
+        results["layers"] = _layers(options, allocator)
+    if "memory" in options.sections:
+        results["memory"] = measure_memory(builds, RESNET18_AT_32, options.batch_size)
+    if "step" in options.sections:
+        results["step"] = _step(options, allocator)
+    if "gpu" in options.sections and torch.cuda.is_available():
+        results["environment"]["gpu"] = torch.cuda.get_device_name()
+        results["gpu"] = measure_gpu(
+            builds, batch_size=options.gpu_batch_size, rounds=options.rounds
+        )
+    elif "gpu" in options.sections:
+        print("gpu: left out, torch finds no CUDA GPU", file=sys.stderr)
+    plain: dict[str, Any] = json.loads(json.dumps(results, default=asdict))
+    return plain
+
+
+def _layers(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
+    """Return the costs of single layers by memory format."""
+    return {
+        name: measure_layers(
+            contestants(options.norms),
+            RESNET18_AT_32,
+            batch_size=options.batch_size,
+            memory_format=memory_format,
+            dtype=torch.float32,
+            device=torch.device("cpu"),
+            rounds=options.rounds,
+            clock=CLOCKS[options.clock],
+            title=f"layers, {name}, {allocator}",
+        )
+        for name, memory_format in FORMATS.items()
+    }
+
+
+def _step(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
+    """Return the costs of a step, and on what."""
+    stem = "with its ImageNet stem" if options.imagenet_stem else "with a stem for small images"
+    layout = "contiguous" if options.contiguous else "channels_last"
+    costs = measure_steps(
+        options.norms,
+        encoder=EncoderConfig(
+            options.encoder, small_images=False if options.imagenet_stem else None
+        ),
+        batch_size=options.step_batch_size,
+        channels_last=not options.contiguous,
+        rounds=options.step_rounds,
+        clock=CLOCKS[options.clock],
+        title=f"step, {allocator}",
+    )
+    size = f"{options.step_batch_size} images of {SIDE} px"
+    return {"setting": f"{options.encoder} {stem}, {size}, {layout}", "costs": costs}

@@ -1,0 +1,58 @@
+"""What a norm may cost, and whether it does."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LAYER_RATIO = {"contiguous": 1.15, "channels_last": 1.25}  # to BatchNorm2d, over all shapes
+RBN_SPEED_UP = 2.2  # over its equations written down plainly
+MEMORY_RATIO = 1.05  # to BatchNorm2d, over all shapes
+STEP_RATIO = 1.05  # to bn
+GPU_RATIO = 1.10  # to cuDNN, over all shapes
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One target: what is asked, what was found, and whether that is enough."""
+
+    asked: str
+    found: str
+    met: bool
+
+
+def verdicts(results: Results, where: str) -> Iterator[Verdict]:
+    """Yield a verdict for each target that the results of one process speak of.
+
+    Args:
+        results: as `measure` of benchmarks/norms.py returns them.
+        where: goes before each target, as the allocator's name.
+    """
+    rules = results["rules"]
+    for memory_format, costs in results.get("layers", {}).items():
+        medians = {name: costs[name]["ratio"]["sum"][1] for name in rules}
+        what = f"{where}{memory_format}: forward and backward to BatchNorm2d's"
+        yield from _worst(what, medians, LAYER_RATIO[memory_format])
+        if "rbn" in costs:
+            speed_up = costs["rbn"]["speed_up"][1]
+            asked = f"{where}{memory_format}: rbn at least {RBN_SPEED_UP} times as fast as plain"
+            yield Verdict(asked, f"{speed_up:.2f}", speed_up >= RBN_SPEED_UP)
+    if "memory" in results:
+        ratios = {name: results["memory"][name]["ratio"]["sum"] for name in rules}
+        yield from _worst("bytes kept for backward to BatchNorm2d's", ratios, MEMORY_RATIO)
+    if "step" in results:
+        medians = {n: c["ratio"][1] for n, c in results["step"]["costs"].items() if n in rules}
+        yield from _worst(f"{where}step of BYOL to bn's", medians, STEP_RATIO)
+    for case, cost in results.get("gpu", {}).get("costs", {}).items():
+        medians = {name: cost["layers"][name]["ratio"]["sum"][1] for name in rules}
+        yield from _worst(f"GPU, {case}: forward and backward to cuDNN's", medians, GPU_RATIO)
+
+
+def _worst(what: str, ratios: Mapping[str, float], allowed: float) -> Iterator[Verdict]:
+    """Yield whether every rule norm keeps within a ratio."""
+    if not ratios:
+        return
+    name = max(ratios, key=lambda norm: ratios[norm])
+    over = sum(ratio > allowed for ratio in ratios.values())
+    count = f"; {over} of {len(ratios)} above" if over else ""
+    yield Verdict(f"{what}, at most {allowed}", f"{ratios[name]:.3f} ({name}){count}", not over)

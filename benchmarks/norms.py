@@ -1,0 +1,121 @@
+"""What each norm costs beside torch's BatchNorm2d: time, memory, and a whole training step.
+
+    python benchmarks/norms.py --json norms.json > norms.md
+
+Sections, in alternating rounds of one process, medians and quartiles over the rounds:
+
+    layers   forward and backward on the shapes of ResNet-18 at 32 px, contiguous and channels_last
+    memory   bytes kept for backward on the same shapes
+    step     a step of BYOL with each norm in the encoder, against bn
+    gpu      forward and backward on the shapes of ResNet-50 at 224 px, float32 and bfloat16, against
+             cuDNN; left out without a CUDA GPU
+
+Times on a CPU depend on the allocator: by default glibc gives large blocks back to the system and
+the next one pays for every page again. So layers and step run in two processes: as is, and with
+MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised (glibc only).
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ssl_norm.norms import NORMS
+
+ALLOCATORS: dict[str, dict[str, str]] = {
+    "default": {},
+    "raised": {
+        "MALLOC_MMAP_THRESHOLD_": str(2**30),
+        "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    },
+}
+SECTIONS = ("layers", "memory", "step", "gpu")
+ALLOCATOR_MATTERS = {"layers", "step"}
+QUICK = {
+    "rounds": 1,
+    "step_rounds": 1,
+    "batch_size": 4,
+    "step_batch_size": 4,
+    "gpu_batch_size": 4,
+    "encoder": "tiny",
+}
+
+
+def parse_options() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add, names = parser.add_argument, list(NORMS)
+    add("--norms", nargs="+", choices=names, default=names, metavar="NORM", help=", ".join(names))
+    add("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    add("--allocators", nargs="+", choices=list(ALLOCATORS), default=list(ALLOCATORS))
+    add("--rounds", type=int, default=11, help="of layers and gpu")
+    add("--batch-size", type=int, default=128, help="of layers and memory")
+    add("--step-rounds", type=int, default=3)
+    add("--step-batch-size", type=int, default=32)
+    add("--encoder", default="resnet18", help="of step: tiny, any timm model, torchvision/<model>")
+    add("--imagenet-stem", action="store_true", help="leave it the stem for large images")
+    add("--contiguous", action="store_true", help="step without channels_last, the tools' default")
+    add("--gpu-batch-size", type=int, default=64)
+    add("--threads", type=int, help="of torch on the CPU")
+    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a machine that is busy")
+    add("--quick", action="store_true", help="one round of small batches: does it run?")
+    add("--json", type=Path, help="file to write all figures to")
+    add("--one-process", nargs=2, metavar=("ALLOCATOR", "FILE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.quick:
+        vars(options).update(QUICK)
+    if platform.libc_ver()[0] != "glibc":
+        options.allocators = ["default"]
+    return options
+
+
+def run_process(allocator: str, sections: list[str], folder: Path) -> dict[str, Any]:
+    """Return the figures of a process of its own with an allocator; end with it if it fails."""
+    file = folder / f"{allocator}.json"
+    settings = {name for variables in ALLOCATORS.values() for name in variables}
+    inherited = {name: value for name, value in os.environ.items() if name not in settings}
+    finished = subprocess.run(
+        [
+            *(sys.executable, *sys.argv, "--sections", *sections),
+            *("--one-process", allocator, str(file)),
+        ],
+        env=inherited | ALLOCATORS[allocator],
+    )
+    if finished.returncode:
+        sys.exit(finished.returncode)
+    results: dict[str, Any] = json.loads(file.read_text())
+    return results
+
+
+def main() -> None:
+    """Measure, print tables, and write what --json names."""
+    options = parse_options()
+    if options.one_process:
+        from norm_costs.measure import measure
+
+        allocator, file = options.one_process
+        Path(file).write_text(json.dumps(measure(options, allocator)))
+        return
+    from norm_costs.tables import report
+
+    runs: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for allocator in options.allocators:
+            todo = [s for s in options.sections if not runs or s in ALLOCATOR_MATTERS]
+            if todo:
+                runs[allocator] = run_process(allocator, todo, Path(folder))
+    environment = next(iter(runs.values()))["environment"] | {"command": " ".join(sys.argv)}
+    print("\n".join(report(environment, runs)))
+    if options.json:
+        options.json.write_text(json.dumps({"environment": environment, "runs": runs}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
