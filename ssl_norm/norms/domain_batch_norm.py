@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ssl_norm.distributed import is_distributed
 from ssl_norm.norms.batch_statistics import BatchMoments, BatchStatisticsNorm, pool_over_ranks
 from ssl_norm.norms.input_checks import check_channels
 
@@ -90,7 +91,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
         sizes = self._domain_sizes(len(x))
         if self.shared_statistics:
             super().check_input(x)
-        elif self.uses_batch:
+        elif self.uses_batch and not (self.sync and is_distributed()):
             rests = [size % (self.batch_size or size) or self.batch_size or size for size in sizes]
             if min(rests, default=0) * x.shape[2:].numel() <= 1:
                 raise ValueError(

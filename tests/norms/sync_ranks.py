@@ -1,5 +1,6 @@
 """What three gloo processes with uneven batches compute for tests/norms/test_sync.py."""
 
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,13 +9,15 @@ from torch import distributed
 
 from ssl_norm.distributed import rank
 from ssl_norm.norms import NORMS
+from ssl_norm.norms.domain_batch_norm import domain_labels
 from tests.norms.test_contract import CHANNELS, build, data
 
 RANKS = 3
 BOUNDS = (0, 4, 5, 8)  # samples 0 to 3 on rank 0, sample 4 on rank 1, the rest on rank 2
 SHAPES = ((8, CHANNELS), (8, CHANNELS, 3, 2))
-CHUNKED = ("ghost", "domain")  # batches are chunks of each rank's samples there
-NAMES = [name for name, e in NORMS.items() if "sync" in e.options and name not in CHUNKED]
+NAMES = [name for name, e in NORMS.items() if "sync" in e.options and name != "ghost"]
+LABELS = torch.tensor([0, 1, 0, 2, 1, 2, 0, 0])  # of domain 1 one sample on two ranks, none on the third
+OPTIONS = {"domain": {"domains": 3, "affine_per_domain": True}}
 
 
 def run_rank(index: int, folder: Path) -> None:
@@ -31,9 +34,10 @@ def run_rank(index: int, folder: Path) -> None:
 def step(name: str, shape: tuple[int, ...], *, sync: bool) -> dict[str, torch.Tensor]:
     """Return output, gradients and buffers after a step on this rank's samples, or on all of them."""
     mine = slice(*list(pairwise(BOUNDS))[rank()]) if sync else slice(None)
-    layer = build(name, sync=sync)
+    layer = build(name, sync=sync, **OPTIONS.get(name, {}))
     x = data(*shape)[mine].requires_grad_()
-    y = layer(x)
+    with domain_labels(layer, LABELS[mine]) if name == "domain" else nullcontext():
+        y = layer(x)
     y.backward(data(*shape, seed=1)[mine])
     found = {"y": y.detach(), "dx": x.grad, **dict(layer.named_buffers())}
     gradients = {key: p.grad for key, p in layer.named_parameters() if p.grad is not None}

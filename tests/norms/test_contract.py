@@ -89,7 +89,9 @@ def test_gradients(name, shape):
     def function(x, *_):
         return layer(x)
 
-    assert torch.autograd.gradcheck(function, (data(*shape).requires_grad_(), *parameters))
+    inputs = (data(*shape).requires_grad_(), *parameters)
+    many = len(shape) > 3  # entries: along random directions instead of one by one
+    assert torch.autograd.gradcheck(function, inputs, fast_mode=many)
 
 
 @each_norm
