@@ -221,7 +221,8 @@ def parse_norm(spec: "str | Mapping[str, Any] | NormSpec") -> NormSpec:
         raise ValueError(f"a norm given as a mapping needs 'name', got {dict(spec)!r}")
     name, plus, suffix = full_name.partition("+")
     if name not in NORMS or (plus and suffix != "ws"):
-        raise ValueError(unknown_name("norm", full_name, [*NORMS, *(f"{n}+ws" for n in NORMS)]))
+        known = [f"{norm}+ws" for norm in NORMS] if plus else NORMS
+        raise ValueError(unknown_name("norm", full_name, known))
     for option, value in options.items():
         if option not in NORMS[name].options:
             raise TypeError(unknown_name(f"option of norm '{name}'", option, NORMS[name].options))
