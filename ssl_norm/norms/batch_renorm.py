@@ -32,7 +32,7 @@ class BatchRenorm(BatchStatisticsNorm):
         d_ramp_steps: batches that the limit of d takes to rise.
         **options: those of :class:`BatchStatisticsNorm`.
 
-    Source: Ioffe, arXiv 1702.03275, algorithm 1; the schedule is that of its section 4.1. What
+    Source: Ioffe, arXiv 1702.03275, algorithm 1; the schedule is that of its experiments. What
     differs: the running variance is averaged, as batch norm's is, where the paper averages s.
     """
 

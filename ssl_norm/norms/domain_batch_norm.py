@@ -56,8 +56,8 @@ class DomainBatchNorm(BatchStatisticsNorm):
         ValueError: `affine_per_domain` without `affine`; a training batch without labels that is not
             `domains` equal chunks; one value per channel of a domain.
 
-    Source: Chang et al., arXiv 1906.03950, equations 3 to 5, where each domain has its own affine
-    parameters; Wu & Johnson, arXiv 2105.07576, section 5, for the sharing.
+    Source: Chang et al., arXiv 1906.03950, where each domain has its own affine
+    parameters; Wu & Johnson, arXiv 2105.07576, table 5, for the sharing.
     """
 
     def __init__(

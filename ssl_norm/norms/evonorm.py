@@ -9,7 +9,7 @@ from ssl_norm.norms.batch_statistics import BatchStatisticsNorm, pool
 from ssl_norm.norms.core import RuleNorm, normalize
 from ssl_norm.norms.groups import check_groups, default_groups
 from ssl_norm.norms.input_checks import check_channels
-from ssl_norm.norms.kernels.tables import over_space
+from ssl_norm.norms.kernels.tables import over_space, table_dtype
 
 
 class EvoNormS0(RuleNorm):
@@ -35,7 +35,7 @@ class EvoNormS0(RuleNorm):
     Raises:
         ValueError: `groups` does not divide C, or a group holds a single value.
 
-    Source: Liu et al., arXiv 2004.02967, table 3. timm's EvoNorm2dS0, whose state_dict this one
+    Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dS0, whose state_dict this one
     loads, takes 2d inputs alone and float32 statistics of float64 inputs.
     """
 
@@ -99,7 +99,7 @@ class EvoNormB0(BatchStatisticsNorm):
         eps: added to both variances, inside the roots; timm's value, the paper's is 1e-5.
         **options: the others of :class:`BatchStatisticsNorm`; `affine=False` leaves v, from 1.
 
-    Source: Liu et al., arXiv 2004.02967, table 3. timm's EvoNorm2dB0, whose state_dict this one
+    Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dB0, whose state_dict this one
     loads except for the mean and the count, which timm does not keep, takes 2d inputs alone.
     """
 
@@ -118,10 +118,9 @@ class EvoNormB0(BatchStatisticsNorm):
             batch_deviations.append((batch_variance + self.eps).sqrt().expand_as(mean))
             return self.v, (variance + self.eps).sqrt()
 
-        denominator = normalize(x, instance_denominator)
-        batch_deviation = over_space(batch_deviations[0].to(x.dtype), x)
-        y = x / torch.maximum(denominator, batch_deviation)
-        if self.weight is None or self.bias is None:
-            return y
-        weight, bias = (over_space(p.to(x.dtype), x) for p in (self.weight, self.bias))
-        return torch.addcmul(bias, y, weight)
+        values = x.to(table_dtype(x))  # the gradient is a small difference of large terms
+        denominator = normalize(values, instance_denominator)
+        y = values / torch.maximum(denominator, over_space(batch_deviations[0], x))
+        if self.weight is not None and self.bias is not None:
+            y = torch.addcmul(over_space(self.bias, x), y, over_space(self.weight, x))
+        return y.to(x.dtype)

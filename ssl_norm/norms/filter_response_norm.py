@@ -31,7 +31,7 @@ class FilterResponseNorm(RuleNorm):
     Shape:
         (N, C) or (N, C, *spatial) to the same.
 
-    Source: Singh & Krishnan, arXiv 1911.09737, equations 1 to 3.
+    Source: Singh & Krishnan, arXiv 1911.09737.
     """
 
     def __init__(

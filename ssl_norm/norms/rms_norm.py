@@ -24,7 +24,7 @@ class RMSNorm(RuleNorm):
     Shape:
         (N, C) or (N, C, *spatial) to the same.
 
-    Source: Zhang & Sennrich, arXiv 1910.07467, equation 4.
+    Source: Zhang & Sennrich, arXiv 1910.07467.
     """
 
     def __init__(self, num_features: int, *, eps: float = 1e-5, affine: bool = True) -> None:

@@ -24,7 +24,7 @@ class SwitchableNorm(BatchStatisticsNorm):
         num_features: channels C.
         **options: those of :class:`BatchStatisticsNorm`; `affine=False` leaves the logits.
 
-    Source: Luo et al., arXiv 1806.10779, equations 2 to 5. What differs: the authors' code takes
+    Source: Luo et al., arXiv 1806.10779. What differs: the authors' code takes
     the unbiased variance of each instance.
     """
 
