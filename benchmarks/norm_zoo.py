@@ -24,6 +24,7 @@ REPEATED = ("bn", "rbn", "gn+ws", "ln", "none")
 SEEDS = (0, 1, 2)
 HEADS = (*REPEATED, "gn", "rms", "ghost", "brn", "domain", "switch", "frn", "zca", "iternorm")
 ENCODER = (*HEADS, "in", "frozen", "evonorm-s0", "evonorm-b0")
+SPECS = {"brn": "{name: brn, warmup_steps: 60, r_ramp_steps: 240, d_ramp_steps: 240}"}  # of 468 steps
 TOOLS = Path(__file__).parents[1] / "tools"
 
 
@@ -44,7 +45,8 @@ class Run:
     def overrides(self) -> list[str]:
         """What the command line says of the norms."""
         parts = ("projector", "predictor") if self.part == "heads" else ("encoder",)
-        return [f"norm.{part}={self.norm}" for part in parts] + [f"seed={self.seed}"]
+        spec = SPECS.get(self.norm, self.norm)
+        return [f"norm.{part}={spec}" for part in parts] + [f"seed={self.seed}"]
 
 
 def all_runs() -> list[Run]:

@@ -163,7 +163,7 @@ class BatchStatisticsNorm(RuleNorm):
             self.observe(BatchMoments(*(t.detach() for t in moments)))
         if len(moments.mean) == 1:
             return moments.mean, moments.variance
-        chunks = (table.repeat_interleave(self.batch_size, 0) for table in moments[:2])
+        chunks = (table.repeat_interleave(self.batch_size or len(mean), 0) for table in moments[:2])
         batch_mean, batch_variance = (table[: len(mean)] for table in chunks)
         return batch_mean, batch_variance
 
