@@ -1,12 +1,9 @@
 """MLP heads: projectors and predictors."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import nn
 
 from ssl_norm.models.output_norm import output_norm
-from ssl_norm.norms import NormSpec, make_norm, parse_norm
+from ssl_norm.norms import NormLike, NormSpec, make_norm, parse_norm
 from ssl_norm.norms.weight_standardization import standardize_weights
 
 
@@ -16,8 +13,8 @@ def mlp_head(
     hidden_dim: int,
     output_dim: int,
     layers: int,
-    norm: str | Mapping[str, Any] | NormSpec,
-    norm_output: bool | str | Mapping[str, Any] | NormSpec = False,
+    norm: NormLike,
+    norm_output: bool | NormLike = False,
 ) -> nn.Sequential:
     """Return `layers - 1` times (Linear, norm, ReLU), then an output Linear: (N, in) to (N, out).
 
@@ -28,7 +25,8 @@ def mlp_head(
         hidden_dim: width of every hidden layer.
         output_dim: width of the output.
         layers: number of Linear layers; with 1 a single Linear, with 0 the identity.
-        norm: of each hidden layer, see :func:`ssl_norm.norms.parse_norm`.
+        norm: of each hidden layer, see :func:`ssl_norm.norms.parse_norm`; a class or function of
+            `num_features` as well.
         norm_output: whether the norm follows the output layer, too (SimCLR); BYOL and MoCo v2 have
             none there. Or a norm of the output's own, such as `zca`, which whitens it (W-MSE, arXiv
             2007.06346). The output layer has no bias where its norm has a shift.

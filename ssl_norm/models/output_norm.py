@@ -1,12 +1,9 @@
 """Which norm follows the output layer of a head; needs no torch."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from ssl_norm.norms import NormSpec, parse_norm
+from ssl_norm.norms import NormLike, NormSpec, parse_norm
 
 
-def output_norm(norm: NormSpec, norm_output: bool | str | Mapping[str, Any] | NormSpec) -> NormSpec:
+def output_norm(norm: NormSpec, norm_output: bool | NormLike) -> NormSpec:
     """Return the norm after the output layer.
 
     Args:

@@ -1,18 +1,16 @@
 """Channel-first norms for tensors that keep their channels in the last axis."""
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from ssl_norm.norms.around_norm import AroundNorm
 
 
-class ChannelsLast(nn.Module):
+class ChannelsLast(AroundNorm):
     """Apply a norm of (N, C, *spatial) tensors to (N, *spatial, C) ones, such as ViT's tokens.
 
     Args:
         norm: the norm; its space is all axes between the first and the last.
     """
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized (N, *spatial, C)."""

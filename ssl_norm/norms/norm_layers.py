@@ -1,52 +1,93 @@
-"""Finding the norm layers of any model, and the convolutions before them."""
+"""Finding the norm layers of any model."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.instancenorm import _InstanceNorm
 
+from ssl_norm.norms.around_norm import AroundNorm, unwrapped
 from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.channels_last import ChannelsLast
 from ssl_norm.norms.core import RuleNorm
 from ssl_norm.norms.whitening import WhiteningNorm
 
 BATCH_NORMS = (_BatchNorm, BatchStatisticsNorm, WhiteningNorm)
-NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, RuleNorm, WhiteningNorm)
+NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, RuleNorm, WhiteningNorm)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm, in layers around it or not.
+
+    Known by class: torch's, ours, and subclasses. Known by what they hold: batch norms of any other
+    class (torchvision's FrozenBatchNorm2d), by their running statistics, and norms over the last
+    axes or over channels (timm's RmsNorm), by their `normalized_shape`.
+    """
+    norm = unwrapped(module)
+    return (
+        isinstance(norm, NORM_LAYERS)
+        or norm._buffers.keys() >= {"running_mean", "running_var"}
+        or isinstance(getattr(norm, "normalized_shape", None), tuple)
+    )
 
 
 def named_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return (name, layer) of every batch, group, layer and instance norm, subclasses included.
+    """Return (name, layer) of every norm, with the layers around it, without norms inside it.
 
     A layer that the model holds under two names appears twice.
     """
-    modules = model.named_modules(remove_duplicate=False)
-    return [(name, module) for name, module in modules if isinstance(module, NORM_LAYERS)]
+    return list(_outermost_norms(model, ""))
+
+
+def _outermost_norms(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    if is_norm(module):
+        yield name, module
+        return
+    for child_name, child in module._modules.items():
+        if child is not None:
+            yield from _outermost_norms(child, f"{name}.{child_name}" if name else child_name)
 
 
 def unknown_norms(model: nn.Module) -> list[str]:
     """Return the names of layers that are called a norm and hold weights, but of no known kind."""
+    inside = {part for _, layer in named_norms(model) for part in layer.modules()}
     return [
         name
         for name, module in model.named_modules()
         if "norm" in type(module).__name__.lower()
-        and not isinstance(module, NORM_LAYERS)
+        and module not in inside
         and (module._parameters or module._buffers)
     ]
+
+
+def keeps_batch_statistics(norm: nn.Module) -> bool:
+    """Whether a norm has population statistics of whole batches (an instance norm's are others)."""
+    return "running_mean" in norm._buffers and not isinstance(norm, _InstanceNorm)
 
 
 def num_features(layer: nn.Module) -> int:
     """Return the channels of a norm layer.
 
     Raises:
-        ValueError: a layer norm over more than one axis.
+        ValueError: a norm over two axes, of which either may be the channels, or a lazy one that has
+            seen no input.
     """
-    if isinstance(layer, nn.GroupNorm):
-        return layer.num_channels
-    if not isinstance(layer, nn.LayerNorm):
-        return int(layer.num_features)  # type: ignore[arg-type]
-    if len(layer.normalized_shape) != 1:
-        shape = tuple(layer.normalized_shape)
-        raise ValueError(f"a LayerNorm over {shape} does not normalize over channels alone")
-    return layer.normalized_shape[0]
+    norm: Any = unwrapped(layer)
+    if isinstance(norm, nn.GroupNorm):
+        return norm.num_channels
+    shape = getattr(norm, "normalized_shape", None)
+    if shape is not None and len(shape) == 2:
+        raise ValueError(
+            f"a {type(norm).__name__} over {tuple(shape)} does not say which of its axes are channels"
+        )
+    channels = shape[0] if shape is not None else getattr(norm, "num_features", None)
+    if channels is None:
+        channels = len(norm.running_mean)
+    if not channels:
+        raise ValueError(f"this {type(norm).__name__} has no channels before its first input")
+    return int(channels)
 
 
 def takes_channels_last(layer: nn.Module) -> bool:
@@ -54,32 +95,17 @@ def takes_channels_last(layer: nn.Module) -> bool:
 
     torch's LayerNorm does; the subclasses of many vision models (LayerNorm2d) do not.
     """
-    if not isinstance(layer, nn.LayerNorm):
+    if isinstance(layer, AroundNorm):
+        return isinstance(layer, ChannelsLast) or takes_channels_last(layer.norm)
+    if len(getattr(layer, "normalized_shape", ())) != 1:
         return False
+    norm: Any = layer
     channels = num_features(layer)
     side = 3 if channels == 2 else 2
-    like = torch.empty(()) if layer.weight is None else layer.weight
+    like = torch.empty(()) if norm.weight is None else norm.weight
     try:
         with torch.no_grad():
-            layer.forward(like.new_zeros(1, channels, side, side))
+            norm.forward(like.new_zeros(1, channels, side, side))
     except RuntimeError:
         return True
     return False
-
-
-def convolutions_before_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return (name, layer) of every convolution that a norm follows.
-
-    A norm follows a convolution when, in the order in which the model registers its layers, it is
-    the next layer with weights of its own and has as many channels as the convolution puts out.
-    """
-    found: list[tuple[str, nn.Module]] = []
-    before: tuple[str, _ConvNd] | None = None
-    for name, module in model.named_modules():
-        if isinstance(module, NORM_LAYERS):
-            if before is not None and before[1].out_channels == num_features(module):
-                found.append(before)
-            before = None
-        elif module._parameters:
-            before = (name, module) if isinstance(module, _ConvNd) else None
-    return found

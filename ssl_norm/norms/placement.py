@@ -1,65 +1,56 @@
 """Replacing the norms inside any model."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ssl_norm.norms.norm_layers import convolutions_before_norms, named_norms, unknown_norms
-from ssl_norm.norms.registry import NormSpec, parse_norm
-from ssl_norm.norms.succession import check_options, is_already, set_options, successor
-from ssl_norm.norms.weight_standardization import check_standardizable, standardize_weights
+from ssl_norm.norms.around_norm import unwrapped
+from ssl_norm.norms.before_norms import layers_before_norms
+from ssl_norm.norms.carry_over import Inheritance
+from ssl_norm.norms.factory import make_norm
+from ssl_norm.norms.kinds import changed_options, is_already, set_options
+from ssl_norm.norms.norm_layers import named_norms, num_features, unknown_norms
+from ssl_norm.norms.registry import NormLike, NormSpec, parse_norm
+from ssl_norm.norms.replacement import LayerChange, Replacement
+from ssl_norm.norms.succession import successor
+from ssl_norm.norms.weight_standardization import (
+    StandardizedWeights,
+    check_standardizable,
+    is_standardized,
+    plain_weights,
+    standardize_weights,
+)
 
-
-@dataclass(frozen=True)
-class Replacement:
-    """What :func:`replace_norms` did to a model.
-
-    Attributes:
-        norm: the norm that was asked for.
-        replaced: names of the layers that were replaced.
-        kept: names of the layers that were that norm already.
-        kinds: how many layers of each class were found.
-        standardized: names of the convolutions whose weights are now standardized.
-        left: names of layers that are called a norm, but of a kind that is not known.
-    """
-
-    norm: NormSpec
-    replaced: tuple[str, ...]
-    kept: tuple[str, ...]
-    kinds: Mapping[str, int]
-    standardized: tuple[str, ...]
-    left: tuple[str, ...]
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
-        text = f"{self.norm}: {len(self.replaced)} norm layers replaced, {len(self.kept)} kept"
-        text += f" (of {kinds})" if kinds else ""
-        if self.standardized:
-            text += f"; {len(self.standardized)} convolutions standardized"
-        if self.left:
-            text += f"; {len(self.left)} of an unknown kind left alone ({self.left[0]}, ...)"
-        return text
+__all__ = ["Replacement", "replace_norms"]
 
 
-def replace_norms(model: nn.Module, spec: str | Mapping[str, Any] | NormSpec) -> Replacement:
-    """Put a norm in place of every batch, group, layer and instance norm of a model, in place.
+def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) -> Replacement:
+    """Put a norm in place of every norm of a model, in place, and say what could not be carried over.
 
-    Batch norms under `bn` and layer norms under `ln` stay and only take on the options of the spec,
-    so that their values, eps and state_dict keys survive; `ln` therefore leaves a transformer's
-    norms per token. Other layers get a new norm with their device, dtype and mode, their weight and
-    bias, and from batch norm to batch norm their running statistics, eps and update rate as well.
-    A layer that ends in an activation (timm's BatchNormAct2d) keeps it. Where channels are last, as
-    in ViT, the new norm's space are all positions of a sample. `+ws` standardizes the weights of
-    every convolution that a norm follows, as :func:`convolutions_before_norms` decides.
+    Layers that are that norm already stay and only take on the options of the spec, so that their
+    values and the model's state_dict keys survive: torch's under `bn` (with no other options than
+    eps, update_rate and affine), `gn`, `ln`, `in` and `rms`, and ours. Others get a new layer with
+    their device, dtype and mode, and all parameters, statistics and options that have a place in it
+    (:func:`successor`). So batch norms, representative, ghost, frozen, synchronized and domain ones
+    can be swapped and swapped back with the same state_dict and the same outputs in evaluation.
+
+    A layer that ends in dropout and an activation (timm's BatchNormAct2d) keeps them. So do models
+    all activations of their own, also behind frn and evonorm, which have a nonlinearity themselves:
+    published networks have no other there. Where channels are last, as in ViT, the new norm's space
+    are all positions of a sample, but `ln` and `rms` normalize each token, as torch's do.
+
+    `+ws` standardizes the weights of every convolution and linear layer that a norm follows, as
+    :func:`layers_before_norms` decides; a spec without it undoes that.
 
     Args:
         model: changed in place, unless an error is raised.
-        spec: as for :func:`ssl_norm.norms.make_norm`; `none` removes norms.
+        spec: as for :func:`ssl_norm.norms.make_norm`; `none` removes norms for good. A class or function
+            of `num_features` puts a norm of your own in place; to be found again for the next swap
+            it has to be a subclass of RuleNorm or of one of torch's norms.
+        dry_run: change nothing; `print(replace_norms(model, spec, dry_run=True).table())`.
 
     Raises:
         ValueError: there is nothing to replace or to standardize, or a layer cannot be replaced
@@ -68,64 +59,106 @@ def replace_norms(model: nn.Module, spec: str | Mapping[str, Any] | NormSpec) ->
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())
-        >>> str(replace_norms(model, "gn+ws"))
-        'gn+ws: 1 norm layers replaced, 0 kept (of 1 BatchNorm2d); 1 convolutions standardized'
+        >>> report = replace_norms(model, "gn+ws")
+        >>> len(report.replaced), report.standardized, report.changes[0].dropped[:2]
+        (1, ('0',), ('running_mean', 'running_var'))
     """
     parsed = parse_norm(spec)
     norms = named_norms(model)
-    convolutions = convolutions_before_norms(model) if parsed.weight_standardization else []
-    _check_model(model, parsed, norms, convolutions)
-    successors = _successors(model, parsed, norms)
+    _check_model(model, parsed, norms)
+    weighted = _weighted_layers(model, parsed)
+    steps = _steps(model, parsed, norms)
+    names = tuple(name for name, _ in weighted)
     report = Replacement(
         norm=parsed,
-        replaced=tuple(name for name, layer in norms if layer in successors),
-        kept=tuple(name for name, layer in norms if layer not in successors),
-        kinds=dict(Counter(type(layer).__name__ for _, layer in norms)),
-        standardized=tuple(name for name, _ in convolutions),
+        changes=tuple(_change(name, layer, steps[layer]) for name, layer in norms),
+        standardized=names if parsed.weight_standardization else (),
+        plain=() if parsed.weight_standardization else names,
         left=tuple(unknown_norms(model)),
+        dry_run=dry_run,
     )
-    for name, layer in norms:
-        if layer in successors:
-            model.set_submodule(name, successors[layer])
-        else:
-            set_options(layer, parsed.options)
-    for _, layer in convolutions:
-        standardize_weights(layer)
+    if not dry_run:
+        for name, layer in norms:
+            _take(steps[layer], model, name, layer)
+        for _, layer in weighted:
+            (standardize_weights if parsed.weight_standardization else plain_weights)(layer)
     return report
 
 
-def _check_model(
-    model: nn.Module,
-    spec: NormSpec,
-    norms: list[tuple[str, nn.Module]],
-    convolutions: list[tuple[str, nn.Module]],
-) -> None:
-    """Raise ValueError where the model leaves nothing to do, or what is asked cannot be done."""
+def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Module]]:
+    """Return the layers whose weights have to become standardized, or plain.
+
+    Raises:
+        ValueError: weights shall be standardized, but none are before a norm, or one cannot be.
+    """
+    layers = layers_before_norms(model)
+    if not spec.weight_standardization:
+        return [pair for pair in layers if isinstance(pair[1], StandardizedWeights)]
+    if not layers:
+        raise ValueError(
+            f"{type(model).__name__} has no convolution or linear layer before a norm, so '{spec}' "
+            "changes no weights"
+        )
+    for name, layer in layers:
+        with _naming(name):
+            check_standardizable(layer)
+    return [pair for pair in layers if not is_standardized(pair[1])]
+
+
+class _Step(NamedTuple):
+    """What is to be done with one norm layer: a new one in its place, or options for it."""
+
+    successor: nn.Module | None
+    inheritance: Inheritance
+    options: Mapping[str, Any]
+
+
+def _check_model(model: nn.Module, spec: NormSpec, norms: list[tuple[str, nn.Module]]) -> None:
+    """Raise ValueError where the model leaves nothing to replace."""
     kind = type(model).__name__
     if any(layer is model for _, layer in norms):
         raise ValueError(f"the model is itself a norm layer, {kind}; make_norm builds another")
     if not norms and spec.name != "none":
         raise ValueError(f"{kind} has no norm layer for '{spec}' to replace; 'none' describes it")
-    if spec.weight_standardization and not convolutions:
-        raise ValueError(f"{kind} has no convolution before a norm, so '{spec}' changes no weights")
-    for name, layer in convolutions:
-        with _naming(name):
-            check_standardizable(layer)
 
 
-def _successors(
+def _steps(
     model: nn.Module, spec: NormSpec, norms: list[tuple[str, nn.Module]]
-) -> dict[nn.Module, nn.Module]:
-    """Return the new layer for each old one that does not stay; one for a layer with two names."""
+) -> dict[nn.Module, _Step]:
+    """Return what is to be done with each norm layer; one step for a layer with two names."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
-    successors: dict[nn.Module, nn.Module] = {}
+    steps: dict[nn.Module, _Step] = {}
     for name, layer in norms:
         with _naming(name):
-            if is_already(layer, spec):
-                check_options(layer, spec.options)
-            elif layer not in successors:
-                successors[layer] = successor(layer, spec, like)
-    return successors
+            if layer not in steps:
+                steps[layer] = _step(layer, spec, like)
+    return steps
+
+
+def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> _Step:
+    if not is_already(layer, spec):
+        return _Step(*successor(layer, spec, like), options={})
+    make_norm(spec, num_features(layer))  # refuses options that exclude each other
+    return _Step(None, Inheritance((), (), ()), changed_options(layer, spec))
+
+
+def _change(name: str, layer: nn.Module, step: _Step) -> LayerChange:
+    """Return a step in words."""
+    return LayerChange(
+        name=name,
+        old=type(unwrapped(layer)).__name__,
+        channels=num_features(layer),
+        replaced=step.successor is not None,
+        options=tuple(f"{option}={value}" for option, value in step.options.items()),
+        **step.inheritance._asdict(),
+    )
+
+
+def _take(step: _Step, model: nn.Module, name: str, layer: nn.Module) -> None:
+    if step.successor is None:
+        set_options(layer, step.options)
+    else:
+        model.set_submodule(name, step.successor)
 
 
 @contextmanager

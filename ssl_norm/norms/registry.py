@@ -1,6 +1,6 @@
 """The names of all norms and the grammar that selects one, without torch: errors answer at once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -153,6 +153,7 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
 )
 
 
+UNSET_BY_NULL = ("batch_size", "groups")  # whose null stands for the norm's own choice
 OPTION_VALUES: Mapping[str, Interval | type[bool] | tuple[str, ...]] = MappingProxyType(
     {
         "groups": Interval(1, whole=True),
@@ -180,16 +181,22 @@ OPTION_VALUES: Mapping[str, Interval | type[bool] | tuple[str, ...]] = MappingPr
 
 @dataclass(frozen=True)
 class NormSpec:
-    """A parsed norm choice: name, options, and whether weights before it are standardized."""
+    """A parsed norm choice: name, options, and whether weights before it are standardized.
+
+    Attributes:
+        constructor: what builds a norm of the user's own, called with `num_features` alone; None: the
+            name is one of `NORMS`.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     weight_standardization: bool = False
+    constructor: Callable[[int], Any] | None = None
 
     @property
     def batch_statistics(self) -> bool:
-        """Whether this norm mixes the samples of a batch in training."""
-        return NORMS[self.name].batch_statistics
+        """Whether this norm mixes the samples of a batch in training; of a user's own: not known, no."""
+        return self.constructor is None and NORMS[self.name].batch_statistics
 
     def __str__(self) -> str:
         suffix = "+ws" if self.weight_standardization else ""
@@ -197,13 +204,18 @@ class NormSpec:
         return f"{self.name}{suffix}" + (f"({options})" if options else "")
 
 
-def parse_norm(spec: "str | Mapping[str, Any] | NormSpec") -> NormSpec:
+NormLike = str | Mapping[str, Any] | Callable[[int], Any] | NormSpec
+
+
+def parse_norm(spec: NormLike) -> NormSpec:
     """Return the norm that a string (`gn+ws`) or a mapping (`{name: gn+ws, groups: 16}`) selects.
+
+    A class or function of a user's own, which builds a layer from `num_features`, is a norm as well.
 
     Raises:
         ValueError: the name is not in `NORMS`, the mapping has no `name`, or the value of an option
             is not among its `OPTION_VALUES`.
-        TypeError: an option is not one of the norm's, or `spec` is neither string nor mapping.
+        TypeError: an option is not one of the norm's, or `spec` is neither string, mapping nor callable.
 
     Example:
         >>> str(parse_norm({"name": "gn+ws", "groups": 16}))
@@ -211,6 +223,9 @@ def parse_norm(spec: "str | Mapping[str, Any] | NormSpec") -> NormSpec:
     """
     if isinstance(spec, NormSpec):
         return spec
+    if callable(spec):
+        function = getattr(spec, "func", spec)  # of functools.partial
+        return NormSpec(getattr(function, "__name__", type(spec).__name__), constructor=spec)
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping):
@@ -233,7 +248,7 @@ def parse_norm(spec: "str | Mapping[str, Any] | NormSpec") -> NormSpec:
 def check_option(norm: str, option: str, value: object) -> None:
     """Raise ValueError unless an option, where its values are known, has one of them."""
     allowed = OPTION_VALUES.get(option)
-    if allowed is None:
+    if allowed is None or (value is None and option in UNSET_BY_NULL):
         return
     if isinstance(allowed, tuple):
         if value not in allowed:

@@ -1,93 +1,131 @@
 """One norm layer in place of another: what it inherits."""
 
-from collections import OrderedDict
-from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from ssl_norm.norms.around_norm import AroundNorm, unwrapped
+from ssl_norm.norms.carry_over import AFFINE, Inheritance, carry_over
 from ssl_norm.norms.channels_last import ChannelsLast
 from ssl_norm.norms.factory import make_norm
-from ssl_norm.norms.norm_layers import BATCH_NORMS, num_features, takes_channels_last
+from ssl_norm.norms.freezing import FROZEN_PARAMETERS, FrozenStatistics, freeze_statistics
+from ssl_norm.norms.kinds import USUAL_OPTIONS, options_of
+from ssl_norm.norms.norm_act import NormAct
+from ssl_norm.norms.norm_layers import (
+    BATCH_NORMS,
+    keeps_batch_statistics,
+    num_features,
+    takes_channels_last,
+)
 from ssl_norm.norms.registry import NORMS, NormSpec
 
-
-def is_already(layer: nn.Module, spec: NormSpec) -> bool:
-    """Whether a layer is the norm that the spec names, so that it can stay and take on options."""
-    if spec.name == "bn":
-        plain = isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm)
-        return plain and spec.options.keys() <= {"eps", "update_rate", "affine"}
-    return spec.name == "ln" and isinstance(layer, nn.LayerNorm)
+PER_TOKEN: dict[str, type[nn.LayerNorm] | type[nn.RMSNorm]] = {
+    "ln": nn.LayerNorm,
+    "rms": nn.RMSNorm,
+}
+INHERITED_OPTIONS = ("eps", "update_rate", "evaluation", "population")
 
 
-def check_options(layer: nn.Module, options: Mapping[str, Any]) -> None:
-    """Raise ValueError where a layer that stays cannot take on an option."""
-    if options.get("affine") and layer.weight is None:
-        raise ValueError(f"affine=True, but this {type(layer).__name__} has no weight and bias")
-
-
-def set_options(layer: nn.Module, options: Mapping[str, Any]) -> None:
-    """Give the options of a spec to a layer that stays."""
-    for option, attribute in (("eps", "eps"), ("update_rate", "momentum")):
-        if option in options:
-            setattr(layer, attribute, options[option])
-    if options.get("affine") is False:
-        layer.register_parameter("weight", None)
-        layer.register_parameter("bias", None)
-
-
-def successor(layer: nn.Module, spec: NormSpec, like: Tensor) -> nn.Module:
+def successor(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module, Inheritance]:
     """Return a new norm with a layer's channels, mode, values, axis order and activation.
 
+    Options that the spec does not name come from the layer where both keep statistics of batches:
+    eps, update rate, evaluation and population. `affine` comes from any. Statistics that
+    :func:`ssl_norm.norms.freezing.freeze_statistics` froze stay frozen where that is possible.
+
     Args:
-        layer: the norm layer to succeed.
+        layer: the norm layer to succeed; not altered.
         spec: the norm to build.
         like: gives device and dtype where the layer holds no tensor.
+
+    Returns:
+        The new layer, and what it has from the old one and what not.
     """
-    options = {**_inherited_options(layer, spec), **spec.options}
-    norm = make_norm(NormSpec(spec.name, options), num_features(layer))
-    like = next((t for t in layer.state_dict().values() if t.is_floating_point()), like)
-    norm.to(device=like.device, dtype=like.dtype).train(layer.training)
-    _carry_over(layer, norm)
-    if spec.name != "none" and takes_channels_last(layer):
-        norm = ChannelsLast(norm)
-    return _with_activation(norm, layer)
+    old, channels_last = unwrapped(layer), takes_channels_last(layer)
+    new = _new_norm(old, spec, channels_last)
+    like = next((t for t in old.state_dict().values() if t.is_floating_point()), like)
+    new.to(device=like.device, dtype=like.dtype)
+    inheritance = carry_over(old, new)
+    if spec.constructor is None and keeps_batch_statistics(old) and keeps_batch_statistics(new):
+        _inherit_options(old, new, spec)
+    dropped = (*inheritance.dropped, *_dropped_options(old, new, spec), *_freeze_as(old, new))
+    if channels_last and spec.name != "none" and not isinstance(new, tuple(PER_TOKEN.values())):
+        new = ChannelsLast(new)
+    new = _with_activation(new, layer)
+    new.train(old.__dict__["training"])  # what was last asked for, also of a frozen layer
+    return new, inheritance._replace(dropped=dropped)
 
 
-def _inherited_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
-    """Return eps and update rate, which go from batch norm to batch norm."""
-    if not (isinstance(layer, BATCH_NORMS) and spec.batch_statistics):
-        return {}
-    rate = layer.momentum if isinstance(layer, _BatchNorm) else layer.update_rate
-    options = {"eps": layer.eps, "update_rate": rate}
-    known = NORMS[spec.name].options
-    return {name: value for name, value in options.items() if name in known and value is not None}
+def _new_norm(old: nn.Module, spec: NormSpec, channels_last: bool) -> nn.Module:
+    """Return the norm that the spec names; where channels are last, ln and rms are one per token."""
+    if spec.constructor is not None or spec.name == "none":
+        return make_norm(spec, num_features(old))
+    options = dict(spec.options)
+    if "affine" in NORMS[spec.name].options and not any(name in _affine(old) for name in AFFINE):
+        options.setdefault("affine", False)
+    if channels_last and spec.name in PER_TOKEN:
+        return PER_TOKEN[spec.name](
+            num_features(old),
+            eps=options.get("eps", getattr(old, "eps", USUAL_OPTIONS["eps"])),
+            elementwise_affine=options.get("affine", True),
+        )
+    return make_norm(NormSpec(spec.name, options), num_features(old))
 
 
-def _carry_over(layer: nn.Module, norm: nn.Module) -> None:
-    """Copy weight and bias and, between batch norms, everything else that has a place."""
-    batch_norms = isinstance(layer, BATCH_NORMS) and isinstance(norm, BATCH_NORMS)
-    old, new = layer.state_dict(keep_vars=True), norm.state_dict(keep_vars=True)
-    names = new.keys() if batch_norms else ("weight", "bias")
-    with torch.no_grad():
-        for name in names:
-            if name in old and name in new and old[name].shape == new[name].shape:
-                new[name].copy_(old[name])
-                new[name].requires_grad_(old[name].requires_grad)
+def _affine(norm: nn.Module) -> set[str]:
+    """Return which of weight and bias a norm has, as parameters or constants."""
+    return {name for name in AFFINE if isinstance(getattr(norm, name, None), Tensor)}
+
+
+def _inherit_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> None:
+    options = options_of(old)
+    for name in INHERITED_OPTIONS:
+        value = options.get(name)
+        if name not in spec.options and value is not None and hasattr(new, name):
+            setattr(new, name, value)
+
+
+def _dropped_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> list[str]:
+    """Return the unusual options of a norm that its successor has not, though none was asked for."""
+    present = options_of(new)
+    return [
+        f"{name}={value}"
+        for name, value in options_of(old).items()
+        if value not in (None, USUAL_OPTIONS[name])
+        and name not in spec.options
+        and present.get(name) != value
+    ]
+
+
+def _freeze_as(old: nn.Module, new: nn.Module) -> list[str]:
+    """Freeze what was frozen; return what could not be."""
+    names = [name for name in old.__dict__.get(FROZEN_PARAMETERS, []) if name in new._parameters]
+    if names:
+        new.__dict__[FROZEN_PARAMETERS] = names
+    if not isinstance(old, FrozenStatistics):
+        return []
+    if isinstance(new, BATCH_NORMS) and getattr(new, "evaluation", None) != "batch":
+        freeze_statistics(new)
+        return []
+    return [] if keeps_batch_statistics(new) and not isinstance(new, BATCH_NORMS) else ["frozen"]
 
 
 def _with_activation(norm: nn.Module, layer: nn.Module) -> nn.Module:
     """Return the norm followed by the dropout and activation that a layer ends in, if any."""
-    parts = OrderedDict(norm=norm)
-    for name in ("drop", "act"):
-        part = getattr(layer, name, None)
-        if isinstance(part, nn.Module) and not isinstance(part, nn.Identity):
-            parts[name] = part
-    if isinstance(norm, nn.Identity) and hasattr(parts.get("act"), "inplace"):
+    parts = {name: _part(layer, name) for name in ("drop", "act")}
+    if all(isinstance(part, nn.Identity) for part in parts.values()):
+        return norm
+    if isinstance(norm, nn.Identity) and hasattr(parts["act"], "inplace"):
         # Without a norm before it, it would overwrite the input, which a shortcut may still need.
         parts["act"] = copy(parts["act"])
         setattr(parts["act"], "inplace", False)  # noqa: B010 - no attribute of Module
-    return nn.Sequential(parts) if len(parts) > 1 else norm
+    return NormAct(norm, parts["drop"], parts["act"])
+
+
+def _part(layer: nn.Module, name: str) -> nn.Module:
+    """Return the dropout or activation of a layer or of the norm inside it; the identity for none."""
+    part: Any = getattr(layer, name, None)
+    if isinstance(part, nn.Module):
+        return part
+    return _part(layer.norm, name) if isinstance(layer, AroundNorm) else nn.Identity()

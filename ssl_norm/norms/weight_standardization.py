@@ -30,7 +30,13 @@ def standardized_weight(weight: Tensor, eps: float = 1e-6) -> Tensor:
     return F.layer_norm(rows, rows.shape[1:], eps=eps).view_as(weight).to(weight.dtype)
 
 
-class _StandardizedConv(_ConvNd):
+class StandardizedWeights:
+    """Marks the classes below; `plain_class` is the one without standardization."""
+
+    plain_class: type[nn.Module]
+
+
+class _StandardizedConv(StandardizedWeights, _ConvNd):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Return the convolution with the standardized weight."""
         return self._conv_forward(input, standardized_weight(self.weight), self.bias)
@@ -39,17 +45,25 @@ class _StandardizedConv(_ConvNd):
 class StandardizedConv1d(_StandardizedConv, nn.Conv1d):
     """Conv1d with :func:`standardized_weight`; `weight` remains the raw parameter."""
 
+    plain_class = nn.Conv1d
+
 
 class StandardizedConv2d(_StandardizedConv, nn.Conv2d):
     """Conv2d with :func:`standardized_weight`; `weight` remains the raw parameter."""
+
+    plain_class = nn.Conv2d
 
 
 class StandardizedConv3d(_StandardizedConv, nn.Conv3d):
     """Conv3d with :func:`standardized_weight`; `weight` remains the raw parameter."""
 
+    plain_class = nn.Conv3d
 
-class StandardizedLinear(nn.Linear):
+
+class StandardizedLinear(StandardizedWeights, nn.Linear):
     """Linear layer with :func:`standardized_weight`; `weight` remains the raw parameter."""
+
+    plain_class = nn.Linear
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Return the product with the standardized weight."""
@@ -64,14 +78,29 @@ STANDARDIZED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
+def standardized_class(kind: type[nn.Module]) -> type[nn.Module] | None:
+    """Return the class that standardizes the weights of a class of layers; None: there is none."""
+    if kind.__module__.startswith("timm."):
+        from ssl_norm.norms.timm_convolutions import STANDARDIZED_TIMM
+
+        return STANDARDIZED_TIMM.get(kind)
+    return STANDARDIZED.get(kind)
+
+
+def is_standardized(module: nn.Module) -> bool:
+    """Whether a layer standardizes its weights: one of ours, or timm's StdConv2d and its kin."""
+    return (
+        isinstance(module, StandardizedWeights) or type(module).__module__ == "timm.layers.std_conv"
+    )
+
+
 def check_standardizable(module: nn.Module) -> None:
     """Raise ValueError where :func:`standardize_weights` cannot serve a layer."""
-    kind = type(module)
-    if kind in STANDARDIZED.values():
+    if is_standardized(module):
         return
-    if kind not in STANDARDIZED:
+    if standardized_class(type(module)) is None:
         known = ", ".join(kind.__name__ for kind in STANDARDIZED)
-        raise ValueError(f"can standardize the weights of {known}, not of {kind.__name__}")
+        raise ValueError(f"can standardize the weights of {known}, not of {type(module).__name__}")
     shape = tuple(module.get_parameter("weight").shape)
     if prod(shape[1:]) < 2:
         raise ValueError(f"weights of shape {shape} have a fan-in of one and would become 0")
@@ -85,7 +114,7 @@ def standardize_weights(module: nn.Module) -> nn.Module:
     already is left as it is.
 
     Args:
-        module: a Conv1d, Conv2d, Conv3d or Linear.
+        module: a Conv1d, Conv2d, Conv3d or Linear, or timm's Conv2dSame.
 
     Returns:
         The same module.
@@ -99,5 +128,17 @@ def standardize_weights(module: nn.Module) -> nn.Module:
         ('StandardizedLinear', ['weight', 'bias'])
     """
     check_standardizable(module)
-    module.__class__ = STANDARDIZED.get(type(module), type(module))
+    if not is_standardized(module):
+        module.__class__ = standardized_class(type(module))  # type: ignore[assignment]
+    return module
+
+
+def plain_weights(module: nn.Module) -> nn.Module:
+    """Undo :func:`standardize_weights`; any other layer, timm's included, is left as it is.
+
+    Returns:
+        The same module.
+    """
+    if isinstance(module, StandardizedWeights):
+        module.__class__ = module.plain_class  # type: ignore[assignment]
     return module
