@@ -254,8 +254,8 @@ class PixelOverride:
 
 
 @dataclass
-class LinearEvalConfig:
-    """Keys of tools/linear_eval.py; where one is null, the checkpoint says."""
+class EvaluationConfig:
+    """Keys of all tools that evaluate a checkpoint; where one is null, the checkpoint says."""
 
     checkpoint: str = MISSING  # a file of weights, or a run folder (its last.pt)
     data: DataOverride = field(default_factory=DataOverride)
@@ -266,16 +266,34 @@ class LinearEvalConfig:
     labels: float = 1.0  # fraction of the training labels, seeded, per class
     knn: KnnConfig = field(default_factory=KnnConfig)
     sgd: SgdProbeConfig = field(default_factory=SgdProbeConfig)
-    random_init: bool = True  # evaluate the same encoder at random initialisation, too
     batch_size: int = 256
     seed: int = 0
     device: str = "auto"
+
+
+@dataclass
+class LinearEvalConfig(EvaluationConfig):
+    """Keys of tools/linear_eval.py."""
+
+    random_init: bool = True  # evaluate the same encoder at random initialisation, too
     output: Optional[str] = None  # null: linear_eval.json beside the checkpoint
+
+
+@dataclass
+class PopulationStatsConfig(EvaluationConfig):
+    """Keys of tools/population_stats.py."""
+
+    views: Optional[str] = (
+        None  # train: augmented as in training | plain; null: train, for a file of weights plain
+    )
+    samples: int = 10_000  # images that the statistics are of, in whole batches; plain: each once
+    output: Optional[str] = None  # null: <name>_exact.pt beside the checkpoint
 
 
 SCHEMAS: dict[str, type] = {
     "schema/pretrain": PretrainConfig,
     "schema/linear_eval": LinearEvalConfig,
+    "schema/population_stats": PopulationStatsConfig,
     "schema/method/byol": ByolConfig,
     "schema/method/simclr": SimclrConfig,
     "schema/method/moco_v2": MocoV2Config,

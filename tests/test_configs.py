@@ -48,8 +48,9 @@ def test_the_command_line_wins_over_a_study():
     assert config.augment == composed("pretrain", "augment=simclr_small").augment
 
 
-def test_linear_eval_takes_every_data_file():
+@pytest.mark.parametrize("tool", ["linear_eval", "population_stats"])
+def test_evaluation_takes_every_data_file(tool):
     for file in sorted((CONFIG_FOLDER / "data").glob("*.yaml")):
-        config = composed("linear_eval", f"data={file.stem}", "checkpoint=x")
+        config = composed(tool, f"data={file.stem}", "checkpoint=x")
         assert config.data.name == file.stem
         assert config.data.image_size is None

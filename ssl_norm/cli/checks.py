@@ -9,9 +9,11 @@ from pathlib import Path
 from ssl_norm.cli.head_checks import all_norms, check_heads, norm_spec
 from ssl_norm.config import (
     AugmentConfig,
+    EvaluationConfig,
     LinearEvalConfig,
     MethodConfig,
     MocoV2Config,
+    PopulationStatsConfig,
     PretrainConfig,
 )
 from ssl_norm.data import DATA
@@ -25,6 +27,7 @@ from ssl_norm.models.catalogue import find_encoder
 from ssl_norm.value_checks import check_name, check_number, check_path
 
 COUNT = Interval(1, whole=True)
+PAIR = Interval(2, whole=True)  # the fewest samples with batch statistics
 NOT_NEGATIVE = Interval(0)
 POSITIVE = Interval(0, ends="()")
 FRACTION = Interval(0, 1, "[]")
@@ -107,11 +110,25 @@ def _(config: PretrainConfig) -> None:
 
 @check.register
 def _(config: LinearEvalConfig) -> None:
+    check_evaluation("linear_eval", config)
+    check_path("output", config.output, "file")
+
+
+@check.register
+def _(config: PopulationStatsConfig) -> None:
+    check_evaluation("population_stats", config)
+    check_path("output", config.output, "file")
+    check_name("views", config.views, ("train", "plain"))
+    check_number("samples", config.samples, PAIR)
+    check_number("batch_size", config.batch_size, PAIR)
+
+
+def check_evaluation(tool: str, config: EvaluationConfig) -> None:
+    """Check what the tools that evaluate a checkpoint share."""
     check_values(config, EVALUATION_NUMBERS, EVALUATION_NAMES)
     check_settings(vars(config.data))
     check_device(config.device)
     check_path("checkpoint", config.checkpoint, "file or run folder")
-    check_path("output", config.output, "file")
     if config.encoder.name is not None:
         find_encoder(config.encoder.name)
     if config.norm.encoder is not None:
@@ -121,7 +138,7 @@ def _(config: LinearEvalConfig) -> None:
     check_normalisation(usual.mean if mean is None else mean, usual.std if std is None else std)
     if (processes := read_launch().world_size) > 1:
         raise UserError(
-            f"linear_eval runs in one process, and {processes} were started; start it with python"
+            f"{tool} runs in one process, and {processes} were started; start it with python"
         )
 
 

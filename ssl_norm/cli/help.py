@@ -21,11 +21,16 @@ USAGE = {
 
   python tools/linear_eval.py checkpoint=runs/x/last.pt               on the data it was trained on
   python tools/linear_eval.py checkpoint=runs/x data=cifar10 data.root=...  labels=0.1""",
+    "population_stats": """Recompute the statistics of batch norms exactly, and compare with the moving averages.
+
+  python tools/population_stats.py checkpoint=runs/x/last.pt          on the images it was trained on
+  python tools/population_stats.py checkpoint=runs/x data=folder data.root=~/photos     on other ones""",
 }
 CHOSEN_AS_GROUP = ("method", "method.name")  # by method=<name>, which brings further keys
 KEYS = {
     "pretrain": "Keys:",
     "linear_eval": "Keys (null: as the checkpoint says, where nothing else is written):",
+    "population_stats": "Keys (null: as the checkpoint says, where nothing else is written):",
 }
 # `    name: type = default  # comment`, perhaps with the default in parentheses on lines of its own.
 COMMENTED_FIELD = re.compile(

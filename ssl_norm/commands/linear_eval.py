@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from ssl_norm.config import LinearEvalConfig
+from ssl_norm.config import EvaluationConfig, LinearEvalConfig
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode
@@ -61,12 +61,12 @@ def linear_eval(config: LinearEvalConfig) -> None:
 
 
 def evaluation_of(
-    config: LinearEvalConfig,
+    config: EvaluationConfig,
     subject: Subject,
     train: ImageSet,
     test: ImageSet,
     device: torch.device,
-) -> Callable[[nn.Module], Evaluation]:
+) -> Callable[..., Evaluation]:
     """Return `evaluate_encoder` for these settings and images, as a function of the encoder."""
     return partial(
         evaluate_encoder,

@@ -10,6 +10,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.order import epoch_order
 from ssl_norm.errors import UserError
 
 
@@ -21,6 +22,7 @@ def extract_features(
     mean: Sequence[float],
     std: Sequence[float],
     batch_size: int = 256,
+    random_batches: bool = False,
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Tensor:
@@ -37,6 +39,8 @@ def extract_features(
         mean: of each colour, in [0, 1].
         std: of each colour, in [0, 1].
         batch_size: images per forward pass.
+        random_batches: whether batches are random samples, always the same, instead of neighbours;
+            for encoders whose features depend on the batch, where neighbours are of one class.
         device: where the encoder runs.
         progress: show a bar on stderr, where that is a terminal.
 
@@ -48,15 +52,15 @@ def extract_features(
     """
     device = torch.device(device)
     encoder = encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    order = epoch_order(len(images), 0, 0) if random_batches else torch.arange(len(images))
     parts = []
     console = Console(stderr=True)
     bar = Progress(console=console, transient=True, disable=not (progress and console.is_terminal))
     with evaluation_mode(encoder), torch.no_grad(), bar:
-        for start in bar.track(range(0, len(images), batch_size), description="features"):
-            batch = torch.arange(start, min(start + batch_size, len(images)))
+        for batch in bar.track(torch.split(order, batch_size), description="features"):
             view = evaluation_view(images.take(batch).to(device), image_size, mean, std)
             parts.append(encoder(view).float().cpu())
-    features = torch.cat(parts)
+    features = torch.cat(parts)[order.argsort()]
     if not features.isfinite().all():
         raise UserError(
             "the encoder's features are not finite, so there is nothing to evaluate; "

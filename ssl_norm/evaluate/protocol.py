@@ -63,6 +63,7 @@ def evaluate_encoder(
     knn: KnnConfig | None = None,
     sgd: SgdProbeConfig | None = None,
     batch_size: int = 256,
+    random_batches: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: bool = False,
@@ -82,6 +83,7 @@ def evaluate_encoder(
         knn: neighbours and temperature; by default those of `KnnConfig`.
         sgd: rate and length of the SGD protocol; by default those of `SgdProbeConfig`.
         batch_size: images per forward pass.
+        random_batches: see :func:`extract_features`.
         seed: of the fraction, the held-out part and the order of SGD.
         device: where the encoder runs, and the fits as well where it is a CUDA device.
         progress: show progress on stderr.
@@ -104,6 +106,7 @@ def evaluate_encoder(
         mean=mean,
         std=std,
         batch_size=batch_size,
+        random_batches=random_batches,
         device=device,
         progress=progress,
     )

@@ -9,7 +9,7 @@ from ssl_norm.config import (
     DataConfig,
     DataOverride,
     EncoderConfig,
-    LinearEvalConfig,
+    EvaluationConfig,
     NormConfig,
 )
 from ssl_norm.data.augment import check_normalisation
@@ -41,7 +41,7 @@ class Subject:
     seed: int
 
 
-def find_subject(config: LinearEvalConfig, saved: Mapping[str, Any] | None) -> Subject:
+def find_subject(config: EvaluationConfig, saved: Mapping[str, Any] | None) -> Subject:
     """Return what to evaluate.
 
     Args:

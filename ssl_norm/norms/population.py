@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ssl_norm.norms.batch_norm import BatchNorm
 from ssl_norm.norms.batch_statistics import BatchMoments
 from ssl_norm.norms.freezing import FrozenStatistics
-from ssl_norm.norms.norm_layers import BATCH_NORMS, named_norms
+from ssl_norm.norms.norm_layers import BATCH_NORMS, NORM_LAYERS
 from ssl_norm.norms.pooled_moments import PooledMoments, pool_over_ranks
 from ssl_norm.norms.population_report import PopulationReport, StatisticsShift, statistics_shift
 from ssl_norm.norms.whitening import WhiteningNorm
@@ -71,7 +71,7 @@ def recompute_statistics(
         >>> torch.allclose(model[0].running_var, data.var(0))
         True
     """
-    layers, others = _recomputable(model)
+    layers, others = recomputable(model)
     moments = {name: _empty_moments(layer) for name, layer in layers.items()}
     count = 0
     with torch.no_grad(), _gathering(model, layers, moments):
@@ -92,8 +92,15 @@ def recompute_statistics(
     )
 
 
-def _recomputable(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Return the batch norms to recompute by name, and why other layers with statistics are none."""
+def recomputable(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """Return what :func:`recompute_statistics` would recompute, and what not.
+
+    Returns:
+        The batch norms by name; other layers with statistics by name, each with its class, or why.
+
+    Raises:
+        ValueError: there is nothing to recompute; the text says which norms there are.
+    """
     layers: dict[str, nn.Module] = {}
     others: dict[str, str] = {}
     for name, layer in model.named_modules():
@@ -108,7 +115,9 @@ def _recomputable(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str
         elif statistics:
             others[name] = type(layer).__name__
     if not layers:
-        kinds = Counter(type(layer).__name__ for _, layer in named_norms(model))
+        kinds = Counter(
+            type(layer).__name__ for layer in model.modules() if isinstance(layer, NORM_LAYERS)
+        )
         norms = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         raise ValueError(
             f"{type(model).__name__} has no batch norm with statistics to recompute; "

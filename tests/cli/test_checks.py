@@ -203,6 +203,15 @@ def assert_refused(tool: str, arguments: list[str], message: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
+WRONG_POPULATION = {
+    "samples=1": "samples=1: an integer of at least 2 expected",
+    "batch_size=1": "batch_size=1: an integer of at least 2 expected",
+    "views=trian": "unknown views 'trian'; known: train, plain; did you mean 'train'?",
+    "output=''": "output is empty",
+    "labels=2": "labels=2.0: ",
+}
+
+
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch):
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
@@ -218,6 +227,12 @@ def test_wrong_values_are_one_line(arguments):
 def test_wrong_values_of_linear_eval(arguments):
     given = split(arguments) if "checkpoint" in arguments else ["checkpoint=x", *split(arguments)]
     assert_refused("linear_eval", given, WRONG_EVALUATION[arguments])
+
+
+@pytest.mark.parametrize("arguments", WRONG_POPULATION)
+def test_wrong_values_of_population_stats(arguments):
+    given = ["checkpoint=x", *split(arguments)]
+    assert_refused("population_stats", given, WRONG_POPULATION[arguments])
 
 
 def start(monkeypatch, given):

@@ -8,6 +8,7 @@ from torch import nn
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode, evaluation_view, extract_features
+from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
 from tests.evaluate.problems import coloured_images, small_encoder
 
 PIXELS = {"image_size": 8, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
@@ -101,3 +102,14 @@ def test_colour_order_is_kept():
     flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     found = extract_features(flat, images, image_size=4, mean=(0, 0, 0), std=(1, 1, 1))
     torch.testing.assert_close(found, torch.tensor([[1.0, 0.0, 128 / 255]]))
+
+
+def test_random_batches_give_the_same_features_but_other_batch_statistics():
+    images, encoder = coloured_images(10, 8, 5, seed=0), small_encoder()
+    neighbours = extract_features(encoder, images, batch_size=4, **PIXELS)
+    random = extract_features(encoder, images, batch_size=4, random_batches=True, **PIXELS)
+    torch.testing.assert_close(random, neighbours)
+    with batch_statistics_at_evaluation(encoder):
+        neighbours = extract_features(encoder, images, batch_size=4, **PIXELS)
+        random = extract_features(encoder, images, batch_size=4, random_batches=True, **PIXELS)
+    assert not torch.allclose(random, neighbours)

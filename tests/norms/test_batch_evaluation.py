@@ -43,8 +43,13 @@ def test_undone_after_an_error_and_frozen_layers_left_alone():
     model = nn.Sequential(nn.BatchNorm2d(CHANNELS), make_norm("rbn", CHANNELS)).double().eval()
     freeze_statistics(model[0])
     statistics = model[0].running_mean
-    with pytest.raises(RuntimeError), batch_statistics_at_evaluation(model):
-        assert model[0].running_mean is statistics
-        assert model[1].evaluation == "batch"
-        raise RuntimeError
+
+    def break_off():
+        with batch_statistics_at_evaluation(model):
+            assert model[0].running_mean is statistics
+            assert model[1].evaluation == "batch"
+            raise RuntimeError("broken off")
+
+    with pytest.raises(RuntimeError, match="broken off"):
+        break_off()
     assert model[1].evaluation == "population"

@@ -1,0 +1,219 @@
+"""tools/population_stats.py: from a checkpoint to one with exact statistics, and to what they change."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from ssl_norm.commands.linear_eval import (
+    FOREIGN_MATCH,
+    evaluation_of,
+    find_checkpoint,
+    saved_config,
+    untrained_encoder,
+)
+from ssl_norm.commands.population_outcome import (
+    draw_shifts,
+    evaluation_table,
+    population_record,
+    shift_table,
+)
+from ssl_norm.config import PopulationStatsConfig, PretrainConfig
+from ssl_norm.data.image_set import Splits
+from ssl_norm.data.progress import say
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.features import evaluation_view
+from ssl_norm.evaluate.protocol import Evaluation
+from ssl_norm.evaluate.subject import Subject, find_subject
+from ssl_norm.models.load import load_encoder_weights, read_checkpoint
+from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
+from ssl_norm.norms.population import recomputable
+from ssl_norm.norms.population_report import PopulationReport
+from ssl_norm.train.build import load_images, make_views, naming
+from ssl_norm.train.checkpoint import save_checkpoint
+from ssl_norm.train.device import pick_device
+from ssl_norm.train.environment import describe_environment
+from ssl_norm.train.population import MakeViews, recompute_over_images
+from ssl_norm.train.restore import restore_config, restore_learner
+from ssl_norm.train.run_folder import write_json
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """What a checkpoint holds, and how images pass through it.
+
+    Attributes:
+        network: the learner of a run, its target network and heads too; else the encoder.
+        encoder: the part that is evaluated.
+        make_views: what `network` is given of a batch of images.
+        views: `train` or `plain`.
+        limit: of the pretraining images; None: all.
+        contents: of the checkpoint of a run; None for a file of weights.
+    """
+
+    network: nn.Module
+    encoder: nn.Module
+    make_views: MakeViews
+    views: str
+    limit: int | None
+    contents: Mapping[str, Any] | None
+
+
+def population_stats(config: PopulationStatsConfig) -> None:
+    """Write a checkpoint with exact population statistics, and what they changed.
+
+    Raises:
+        UserError: the checkpoint, the data or the settings do not allow it.
+    """
+    device = pick_device(config.device)
+    checkpoint = find_checkpoint(config.checkpoint)
+    output = find_output(config.output, checkpoint)
+    contents = read_checkpoint(checkpoint)
+    saved = saved_config(contents, checkpoint)
+    subject = find_subject(config, saved)
+    if saved:
+        held = held_by_run(config, subject, restore_config(saved), contents)
+    else:
+        held = held_by_weights(config, subject, checkpoint)
+    with naming("encoder"):
+        recomputable(held.encoder)
+    held.network.to(device)
+    splits = load_images(replace(subject.data, limit=held.limit), subject.seed)
+    evaluate = evaluation_of_splits(config, subject, splits, device)
+    evaluations = {"ema": evaluate(held.encoder)}
+    with naming("checkpoint"):
+        report, samples = recompute_over_images(
+            held.network,
+            held.make_views,
+            splits.pretrain,
+            samples=config.samples,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            device=device,
+            each_once=held.views == "plain",
+        )
+    evaluations["exact"] = evaluate(held.encoder)
+    with naming("batch_size"), batch_statistics_at_evaluation(held.encoder):
+        evaluations["batch"] = evaluate(held.encoder, random_batches=True)
+    record = population_record(config, report, evaluations) | {
+        "views": held.views,
+        "samples": samples,
+        "checkpoint": str(checkpoint),
+        "data": {"name": subject.data.name, "root": subject.data.root},
+        "environment": describe_environment(device),
+    }
+    save_exact(output, held)
+    write_json(output.with_name("population_stats.json"), record)
+    draw_shifts(report, output.with_name("population_stats.png"))
+    print_outcome(report, evaluations, output)
+
+
+def held_by_run(
+    config: PopulationStatsConfig,
+    subject: Subject,
+    run: PretrainConfig,
+    contents: Mapping[str, Any],
+) -> Recomputed:
+    """Return the learner of a run, which sees views as in training unless plain ones are asked for."""
+    if run.norm.freeze_last_epochs:
+        say(
+            f"norm.freeze_last_epochs={run.norm.freeze_last_epochs}: this run ended with frozen "
+            "statistics, to which its weights have adapted; exact ones may serve it worse"
+        )
+    same_images = (run.data.name, run.data.root) == (subject.data.name, subject.data.root)
+    limit = run.data.limit if same_images else None
+    pixels: dict[str, Any] = {"mean": subject.mean, "std": subject.std}
+    run = replace(
+        run,
+        encoder=replace(subject.encoder, pretrained_path=None),
+        norm=replace(run.norm, encoder=subject.norm),
+        augment=replace(run.augment, **pixels),
+    )
+    learner = restore_learner(run, contents["learner"])
+    views = config.views or "train"
+    if views == "train":
+        seen = replace(run, data=replace(run.data, image_size=subject.data.view_size))
+        return Recomputed(learner, learner.encoder, make_views(seen), views, limit, contents)
+    plain = partial(plain_views, subject, copies=2)
+    return Recomputed(learner, learner.encoder, plain, views, limit, contents)
+
+
+def held_by_weights(
+    config: PopulationStatsConfig, subject: Subject, checkpoint: Path
+) -> Recomputed:
+    """Return the encoder of a file of weights, which sees plain images."""
+    if config.views == "train":
+        raise UserError(
+            f"views=train: {checkpoint} is no run of this package and does not tell its "
+            "augmentation; use views=plain"
+        )
+    encoder = untrained_encoder(subject)
+    say(f"{checkpoint}: {load_encoder_weights(encoder, checkpoint, min_match=FOREIGN_MATCH)}")
+    make_plain = partial(plain_views, subject, copies=1)
+    return Recomputed(encoder, encoder, make_plain, "plain", None, None)
+
+
+def plain_views(
+    subject: Subject, images: Tensor, generator: torch.Generator, *, copies: int
+) -> tuple[Tensor, ...]:
+    """Return what evaluation sees of uint8 images (N, 3, H, W), as often as the network takes views."""
+    pixels = images.permute(0, 2, 3, 1)
+    return (evaluation_view(pixels, subject.data.view_size, subject.mean, subject.std),) * copies
+
+
+def evaluation_of_splits(
+    config: PopulationStatsConfig, subject: Subject, splits: Splits, device: torch.device
+) -> Callable[..., Evaluation | None]:
+    """Return the evaluation of an encoder on the labelled images; without labels it gives None."""
+    if splits.train is None or splits.test is None:
+        say(f"data={subject.data.name} has no labels here: statistics only, no accuracies")
+        return lambda encoder, random_batches=False: None
+    return evaluation_of(config, subject, splits.train, splits.test, device)
+
+
+def find_output(given: str | None, checkpoint: Path) -> Path:
+    """Return where the new checkpoint goes, by default beside the old one; its folder exists."""
+    path = Path(given).expanduser() if given else checkpoint.parent
+    if path.is_dir():
+        path = path / f"{checkpoint.stem}_exact.pt"
+    if path.exists() and path.samefile(checkpoint):
+        raise UserError(f"output={path} is the checkpoint itself; name another file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={path}: cannot make {path.parent}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path.parent} cannot be written to; name another place with output=...")
+    return path
+
+
+def save_exact(path: Path, held: Recomputed) -> None:
+    """Write a run's checkpoint with the new statistics in its learner, or an encoder's state_dict."""
+    state = {name: value.cpu() for name, value in held.network.state_dict().items()}
+    if held.contents is None:
+        save_checkpoint(path, {"encoder": state})
+    else:
+        save_checkpoint(path, {**held.contents, "learner": state})
+
+
+def print_outcome(
+    report: PopulationReport, evaluations: Mapping[str, Evaluation | None], output: Path
+) -> None:
+    """Print the tables, what was left alone, and where the files are."""
+    console = Console()
+    console.print(shift_table(report))
+    trained = {name: found for name, found in evaluations.items() if found is not None}
+    if trained:
+        console.print(evaluation_table(trained))
+    plainly = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    if report.not_called:
+        plainly(f"never called, as they were: {', '.join(report.not_called)}")
+    for name, reason in report.not_recomputed.items():
+        plainly(f"not recomputed: {name} ({reason})")
+    plainly(f"written to {output}, population_stats.json and population_stats.png beside it")

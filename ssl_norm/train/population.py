@@ -1,0 +1,56 @@
+"""Exact population statistics of a network over images."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.data.batches import Batches
+from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.progress import track
+from ssl_norm.norms.population import recompute_statistics
+from ssl_norm.norms.population_report import PopulationReport
+
+MakeViews = Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]
+
+
+def recompute_over_images(
+    network: nn.Module,
+    make_views: MakeViews,
+    images: ImageSet,
+    *,
+    samples: int,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    each_once: bool = False,
+) -> tuple[PopulationReport, int]:
+    """Recompute the statistics of a network's batch norms; see :func:`recompute_statistics`.
+
+    Args:
+        network: takes the views of a batch; a learner computes its loss, which is not used.
+        make_views: from uint8 images (N, 3, H, W) and a generator to the views.
+        images: drawn in random order, each once an epoch.
+        samples: images in all, rounded down to whole batches; over several epochs if need be.
+        batch_size: images per forward pass; fewer where there are fewer images or samples.
+        seed: of the order and the views.
+        device: of the network.
+        each_once: end with the last whole batch of the first epoch.
+
+    Returns:
+        How far each layer moved, and the number of images that were passed.
+    """
+    torch.manual_seed(seed)  # MoCo shuffles
+    generator = torch.Generator().manual_seed(seed)
+    size = min(batch_size, samples, len(images))
+    batches = Batches(images, batch_size=size, seed=seed, device=device)
+    steps = samples // size
+    if each_once:
+        steps = min(steps, batches.steps_per_epoch)
+    total = steps * size
+    bar = track(batches.iterate(0, steps), "statistics", total=total, step=size, enabled=True)
+
+    def forward(pixels: Tensor) -> object:
+        return network(*make_views(pixels, generator))
+
+    return recompute_statistics(network, bar, forward), total

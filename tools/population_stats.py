@@ -1,0 +1,6 @@
+"""Recompute the statistics of batch norms exactly. `python tools/population_stats.py --help` lists every key."""
+
+from ssl_norm.cli import main
+
+if __name__ == "__main__":
+    main("population_stats", "ssl_norm.commands.population_stats:population_stats")
