@@ -77,10 +77,10 @@ def recompute_statistics(
     with torch.no_grad(), _gathering(model, layers, moments):
         for count, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop, too
             (forward or model)(batch)
-    if not count:
-        raise ValueError("no batch to take statistics of: the iterable of batches is empty")
     pool_over_ranks([part for name, part in moments.items() if not _is_joint(layers[name])])
     called = {name: layers[name] for name, part in moments.items() if part.count.any()}
+    if not called and not count:
+        raise ValueError("no batch to take statistics of: the iterable of batches is empty")
     if not called:
         raise ValueError(f"the forward pass reached none of the {len(layers)} batch norms")
     _check_finite({name: moments[name] for name in called})
