@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.errors import UserError
+from ssl_norm.norms.batch_norm_checkpoints import not_in_batch_norm, spread_over_domains
 
 Weights = Mapping[str, Tensor]
 
@@ -25,6 +26,8 @@ class LoadReport:
         missing: names that the file does not have.
         unexpected: names beside them that the encoder does not have.
         shape_mismatch: names whose shape differs; they keep their values.
+        kept: names of what a batch norm's checkpoint does not have of the encoder's norms, such as
+            the calibration weights of rbn; they keep their values and do not count.
     """
 
     source: str
@@ -32,6 +35,7 @@ class LoadReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     shape_mismatch: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
     @property
     def match(self) -> float:
@@ -46,6 +50,7 @@ class LoadReport:
             ("missing", self.missing),
             ("of other shape", self.shape_mismatch),
             ("not used", self.unexpected),
+            ("kept, as a batch norm has none", self.kept),
         ):
             if names:
                 more = ", ..." if len(names) > 3 else ""
@@ -154,12 +159,15 @@ def _compare(wanted: Weights, nesting: str, prefix: str, weights: Weights) -> Lo
     }
     shared = [name for name in wanted if name in found]
     same_shape = {name for name in shared if found[name].shape == wanted[name].shape}
+    same_shape.update(spread_over_domains(wanted, found))
+    kept = not_in_batch_norm(wanted, found)
     return LoadReport(
         source=f"{nesting}{prefix}*",
         matched=tuple(name for name in shared if name in same_shape),
-        missing=tuple(name for name in wanted if name not in found),
+        missing=tuple(name for name in wanted if name not in found and name not in kept),
         unexpected=tuple(
             name for name in found if name not in wanted and found[name].is_floating_point()
         ),
         shape_mismatch=tuple(name for name in shared if name not in same_shape),
+        kept=tuple(name for name in wanted if name in kept),
     )

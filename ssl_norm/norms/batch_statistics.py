@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ssl_norm.distributed import gather_batch, is_distributed
 from ssl_norm.names import unknown_name
+from ssl_norm.norms.batch_norm_checkpoints import keep_what_batch_norm_has_not
 from ssl_norm.norms.core import RuleNorm, normalize
 from ssl_norm.norms.input_checks import check_batch, check_channels
 from ssl_norm.norms.registry import EVALUATIONS, POPULATIONS
@@ -127,6 +128,7 @@ class BatchStatisticsNorm(RuleNorm):
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
+        self.register_load_state_dict_pre_hook(keep_what_batch_norm_has_not)  # type: ignore[no-untyped-call]
 
     @property
     def uses_batch(self) -> bool:

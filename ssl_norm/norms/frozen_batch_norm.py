@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_norm.norms.batch_norm_checkpoints import keep_what_batch_norm_has_not
 from ssl_norm.norms.input_checks import check_channels
 
 
@@ -44,6 +45,7 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
+        self.register_load_state_dict_pre_hook(keep_what_batch_norm_has_not)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized input."""

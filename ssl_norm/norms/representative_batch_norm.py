@@ -20,7 +20,8 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
     K is the mean over space of each instance and channel; E and V are the mean and the biased
     variance of `centred`, and so are the running statistics. The three calibration weights, each
     (C,), start as published from 0, 0 and 1, so that the output is sigmoid(1) = 0.731 times batch
-    norm's. The state_dict has BatchNorm's keys and the calibration weights.
+    norm's. The state_dict has BatchNorm's keys and the calibration weights; batch norm's checkpoints
+    load, strictly, too, and leave the calibration weights as they are.
 
     On (N, C) inputs, as in MLP heads, K(x) is x itself: centring multiplies x by
     1 + center_weight, which the normalization cancels (up to its sign and eps), and
