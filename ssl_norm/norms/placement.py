@@ -16,6 +16,7 @@ from ssl_norm.norms.norm_layers import named_norms, num_features, unknown_norms
 from ssl_norm.norms.registry import NormLike, NormSpec, parse_norm
 from ssl_norm.norms.replacement import LayerChange, Replacement
 from ssl_norm.norms.succession import successor
+from ssl_norm.norms.torch_transformers import check_sample_axis, run_norms
 from ssl_norm.norms.weight_standardization import (
     StandardizedWeights,
     check_standardizable,
@@ -132,6 +133,7 @@ def _steps(
         with _naming(name):
             if layer not in steps:
                 steps[layer] = _step(layer, spec, like)
+                check_sample_axis(_parent(model, name), steps[layer].successor or layer)
     return steps
 
 
@@ -159,6 +161,11 @@ def _take(step: _Step, model: nn.Module, name: str, layer: nn.Module) -> None:
         set_options(layer, step.options)
     else:
         model.set_submodule(name, step.successor)
+        run_norms(_parent(model, name))
+
+
+def _parent(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name.rpartition(".")[0])
 
 
 @contextmanager

@@ -20,6 +20,7 @@ class NormEntry:
         equation: one line for the table of norms.
         preset: values of options that differ from the constructor's own defaults.
         vectors: whether it takes (N, C) inputs, as in MLP heads.
+        nonlinear: whether it stands in the place of a norm and its activation.
     """
 
     target: str
@@ -28,6 +29,7 @@ class NormEntry:
     equation: str
     preset: Mapping[str, Any] = field(default_factory=dict)
     vectors: bool = True
+    nonlinear: bool = False
 
 
 EVALUATIONS = ("population", "batch")
@@ -124,18 +126,21 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
             ("eps", "affine", "threshold"),
             False,
             "y = max(gamma x / sqrt(Q + eps) + beta, tau); Q: mean of x^2 over space, tau learned",
+            nonlinear=True,
         ),
         "evonorm-s0": NormEntry(
             "ssl_norm.norms.evonorm:EvoNormS0",
             ("groups", "eps", "affine"),
             False,
             "y = gamma x sigmoid(v x) / sqrt(V + eps) + beta; V over a group and space, per sample",
+            nonlinear=True,
         ),
         "evonorm-b0": NormEntry(
             "ssl_norm.norms.evonorm:EvoNormB0",
             BATCH_OPTIONS,
             True,
             "y = gamma x / max(sqrt(V + eps), v x + sqrt(I + eps)) + beta; V of the batch, I over space",
+            nonlinear=True,
         ),
         "zca": NormEntry(
             "ssl_norm.norms.whitening:DecorrelatedBatchNorm",
