@@ -29,12 +29,10 @@ def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance over space of (N, C, *spatial), each (N, C)."""
     x, channels_last = _dense(x)
     plan = tiling(x.shape, x.element_size(), channels_last, _programs_to_fill(x.device))
-    moments = x.new_empty(2, plan.spans, *x.shape[:2], dtype=table_dtype(x))
-    _launch(moments_kernel, plan.programs, x, *moments.unbind(), *plan)
-    if plan.spans > 1:
-        return _merge(moments, plan)
-    mean, variance = moments[:, 0].unbind()
-    return mean, variance
+    sizes = (plan.spans, *x.shape[:2]) if plan.spans > 1 else x.shape[:2]
+    mean, variance = (x.new_empty(sizes, dtype=table_dtype(x)) for _ in range(2))
+    _launch(moments_kernel, plan.programs, x, mean, variance, *plan)
+    return _merge(mean, variance, plan) if plan.spans > 1 else (mean, variance)
 
 
 def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -70,21 +68,21 @@ def input_gradient(
     return dx
 
 
-def _merge(moments: Tensor, plan: Tiling) -> tuple[Tensor, Tensor]:
-    """Return the moments, each (N, C), from those of the spans, (2, spans, N, C)."""
-    mean, variance = (torch.empty_like(moments[0, 0]) for _ in range(2))
+def _merge(means: Tensor, variances: Tensor, plan: Tiling) -> tuple[Tensor, Tensor]:
+    """Return the moments, each (N, C), from those of the spans, each (spans, N, C)."""
+    mean, variance = torch.empty_like(means[0]), torch.empty_like(variances[0])
     spans = power_of_2(plan.spans)
     rows = min(power_of_2(plan.instances), max(1, TILE_ELEMENTS // spans))
     sizes = (plan.instances, plan.positions, plan.span, spans, rows)
     programs = ceil_divide(plan.instances, rows)
-    _launch(merge_kernel, programs, *moments.unbind(), mean, variance, *sizes)
+    _launch(merge_kernel, programs, means, variances, mean, variance, *sizes)
     return mean, variance
 
 
 def _launch(kernel: Any, programs: int, first: Tensor, *arguments: Tensor | int) -> None:
     """Run a kernel on the device of its first argument; Triton's own choice is the current one."""
     with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
-        # A sum may absorb the product before it: said, because Triton's default is changing.
+        # enable_fp_fusion is what Triton does unasked, but not in every version.
         kernel[(programs,)](first, *arguments, num_warps=WARPS, enable_fp_fusion=True)
 
 
