@@ -1,9 +1,16 @@
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ssl_norm.norms.weight_standardization import standardize_weights, standardized_weight
+from ssl_norm.norms.weight_standardization import (
+    plain_weights,
+    standardize_weights,
+    standardized_weight,
+)
 from tests.reference import norms as reference
 
 LAYERS = [
@@ -81,6 +88,32 @@ def test_trains_under_autocast():
     y.float().sum().backward()
     assert y.dtype == torch.bfloat16
     assert layer.weight.grad.dtype == torch.float32
+
+
+def test_timms_convolutions():
+    from timm.layers import Conv2dSame, StdConv2d
+
+    layer = Conv2dSame(4, 6, 3, stride=2).double()
+    plain = Conv2dSame(4, 6, 3, stride=2).double()
+    weight = standardized_weight(layer.weight).detach()
+    plain.load_state_dict({"weight": weight, "bias": layer.bias})
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    raw = layer.weight
+    standardize_weights(layer)
+    for other in (layer, pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)):
+        torch.testing.assert_close(other(x), plain(x))
+    assert layer.weight is raw
+    assert type(plain_weights(layer)) is Conv2dSame
+    already = StdConv2d(4, 6, 3)
+    assert type(plain_weights(standardize_weights(already))) is StdConv2d
+
+
+@each_layer
+def test_plain_again(make, shape):
+    layer, x = make(), torch.randn(shape)
+    expected = layer(x)
+    assert torch.equal(plain_weights(standardize_weights(layer))(x), expected)
+    assert type(plain_weights(layer)) is type(make())
 
 
 class Scaled(nn.Conv2d):
