@@ -9,17 +9,28 @@ from ssl_norm.commands.finish import finish
 from ssl_norm.commands.header import print_header
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.progress import say
 from ssl_norm.distributed import from_first_rank, rank, world_size
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
-from ssl_norm.train.build import draw_views, initial_encoder, load_images, make_training
+from ssl_norm.train.build import (
+    draw_views,
+    initial_encoder,
+    load_images,
+    make_training,
+    naming,
+)
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.device import pick_device, process_group
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.loop import Training, train
+from ssl_norm.train.population import asks_for_exact_statistics, recompute_over_images
 from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.recorder import Recorder, RunFiles
 from ssl_norm.train.run_folder import open_run_folder, plain_config, write_config, write_skipped
 
+EXACT_SAMPLES = (
+    10_000  # of population=exact; Wu & Johnson, arXiv 2105.07576, find more to change nothing
+)
 Ending = CollapseStop | NonFiniteLoss
 
 
@@ -75,6 +86,9 @@ def follow(
             if files:
                 files.views(draw_views(config, images))
             train(run, recorder.row, save)
+            if asks_for_exact_statistics(run.learner):
+                make_statistics_exact(config, run, images)
+                save(run.steps)
         except CollapseStop as stop:
             save(recorder.last_step)
             return stop
@@ -84,6 +98,22 @@ def follow(
             if files:
                 files.close()
     return None
+
+
+def make_statistics_exact(config: PretrainConfig, run: Training, images: ImageSet) -> None:
+    """Replace the running statistics of all batch norms by those of the network as it ended."""
+    with naming("norm"):
+        report, seen = recompute_over_images(
+            run.learner,
+            run.make_views,
+            images,
+            samples=EXACT_SAMPLES,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            device=next(run.learner.parameters()).device,
+        )
+    if rank() == 0:
+        say(f"exact population statistics of {seen} images: {report}")
 
 
 def checkpoint_content(config: PretrainConfig, run: Training, step: int) -> dict[str, Any]:

@@ -74,8 +74,9 @@ class BatchStatisticsNorm(RuleNorm):
             Exact where ranks hold different numbers of samples.
         evaluation: statistics in evaluation mode: `population`, the running statistics, or `batch`.
         population: how running statistics arise: `ema`, a moving average; `cumulative`, the average
-            of all batches (torch's `momentum=None`); `exact`, a moving average that training
-            replaces at its end (:mod:`ssl_norm.norms.population`).
+            of all batches (torch's `momentum=None`); `exact`, a moving average that
+            `tools/pretrain.py` replaces at its end, in all batch norms of the run, and a loop of
+            your own by :func:`ssl_norm.norms.population.recompute_statistics`.
 
     Attributes:
         running_mean: (C,), from 0.

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from ssl_norm.data.batches import Batches
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.data.progress import track
+from ssl_norm.distributed import rank, world_size
+from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.freezing import FrozenStatistics
 from ssl_norm.norms.population import recompute_statistics
 from ssl_norm.norms.population_report import PopulationReport
 
@@ -32,7 +35,7 @@ def recompute_over_images(
         make_views: from uint8 images (N, 3, H, W) and a generator to the views.
         images: drawn in random order, each once an epoch.
         samples: images in all, rounded down to whole batches; over several epochs if need be.
-        batch_size: images per forward pass; fewer where there are fewer images or samples.
+        batch_size: images per forward pass over all ranks; fewer where there are fewer images or samples.
         seed: of the order and the views.
         device: of the network.
         each_once: end with the last whole batch of the first epoch.
@@ -43,14 +46,33 @@ def recompute_over_images(
     torch.manual_seed(seed)  # MoCo shuffles
     generator = torch.Generator().manual_seed(seed)
     size = min(batch_size, samples, len(images))
-    batches = Batches(images, batch_size=size, seed=seed, device=device)
+    batches = Batches(
+        images,
+        batch_size=size,
+        seed=seed,
+        device=device,
+        rank=rank(),
+        world_size=world_size(),
+    )
     steps = samples // size
     if each_once:
         steps = min(steps, batches.steps_per_epoch)
     total = steps * size
-    bar = track(batches.iterate(0, steps), "statistics", total=total, step=size, enabled=True)
+    bar = track(
+        batches.iterate(0, steps), "statistics", total=total, step=size, enabled=rank() == 0
+    )
 
     def forward(pixels: Tensor) -> object:
         return network(*make_views(pixels, generator))
 
     return recompute_statistics(network, bar, forward), total
+
+
+def asks_for_exact_statistics(network: nn.Module) -> bool:
+    """Whether a batch norm of the network, and not a frozen one, has `population=exact`."""
+    return any(
+        isinstance(layer, BatchStatisticsNorm)
+        and layer.population == "exact"
+        and not isinstance(layer, FrozenStatistics)
+        for layer in network.modules()
+    )

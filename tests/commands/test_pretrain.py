@@ -145,3 +145,15 @@ def test_non_finite_loss_ends_with_exit_code_4_and_keeps_the_last_good_checkpoin
     assert "the loss became nan at step 11" in ended.stderr.splitlines()[-1]
     assert (tmp_path / "last.pt").read_bytes() == before
     assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 10
+
+
+def test_exact_population_statistics_end_the_run(tmp_path):
+    ema, exact = tmp_path / "ema", tmp_path / "exact"
+    assert pretrain(ema, "epochs=1").returncode == 0
+    done = pretrain(exact, "epochs=1", "norm.encoder={name: bn, population: exact}")
+    assert done.returncode == 0, done.stderr
+    assert "exact population statistics of 9984 images: " in done.stderr
+    before, after = (torch.load(f / "last.pt", weights_only=True)["learner"] for f in (ema, exact))
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        assert torch.equal(value, after[key]) == (".running_" not in key), key
