@@ -12,7 +12,7 @@ from ssl_norm.norms.freezing import freezable_statistics
 from ssl_norm.norms.placement import Replacement
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.loop import Training, count_parameters
-from ssl_norm.train.run_folder import mixes_batch, norm_names
+from ssl_norm.train.run_folder import has_statistics_per_process, norm_names
 from ssl_norm.train.schedule import effective_learning_rate
 
 
@@ -37,10 +37,11 @@ def print_header(
         f"{optimizer.name}, learning rate {optimizer.lr:g} x {images_per_step} / 256 = {rate:.4g}",
         f"{hardware(device)}; run folder {folder}",
     ]
-    if world_size() > 1 and mixes_batch(config):
+    if world_size() > 1 and has_statistics_per_process(config):
         each = config.batch_size // world_size()
         lines.append(
-            f"{world_size()} processes: batch norms see the {each} images of their own process"
+            f"{world_size()} processes: batch norms see the {each} images of their own process "
+            "(those of all with the option sync: true)"
         )
     if run.frozen_from < run.steps:
         layers = len(freezable_statistics(run.learner))

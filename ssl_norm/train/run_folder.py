@@ -72,7 +72,7 @@ def open_run_folder(config: PretrainConfig) -> tuple[Path, Mapping[str, Any] | N
         return folder, None
     checkpoint = load_checkpoint(last)
     changed = differences(checkpoint["config"], plain_config(config))
-    if checkpoint["processes"] != world_size() and mixes_batch(config):
+    if checkpoint["processes"] != world_size() and has_statistics_per_process(config):
         changed.append(
             f"processes, whose batch norms do not share statistics: {checkpoint['processes']} "
             f"then, {world_size()} now"
@@ -84,12 +84,13 @@ def open_run_folder(config: PretrainConfig) -> tuple[Path, Mapping[str, Any] | N
     return folder, checkpoint
 
 
-def mixes_batch(config: PretrainConfig) -> bool:
-    """Whether any norm of a run mixes the samples of a batch, those after the heads' outputs too."""
+def has_statistics_per_process(config: PretrainConfig) -> bool:
+    """Whether any norm of a run, those after the heads' outputs too, mixes the samples of one process only."""
     specs = norm_specs(config)
     heads = {part: getattr(config.method, part, None) for part in ("projector", "predictor")}
     outputs = [output_norm(specs[part], head.norm_output) for part, head in heads.items() if head]
-    return any(spec.batch_statistics for spec in [*specs.values(), *outputs])
+    norms = [*specs.values(), *outputs]
+    return any(norm.batch_statistics and not norm.options.get("sync") for norm in norms)
 
 
 def plain_config(config: PretrainConfig) -> dict[str, Any]:
