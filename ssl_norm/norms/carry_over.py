@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.norms.norm_layers import keeps_batch_statistics
+from ssl_norm.norms.norm_layers import is_nonlinear, keeps_batch_statistics
 
 AFFINE = ("weight", "bias")
 STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
@@ -49,7 +49,7 @@ def carry_over(old: nn.Module, new: nn.Module) -> Inheritance:
         _set_value(new, name, value)
     return Inheritance(
         tuple(fitting),
-        (*_dropped(given, fitting), *_dropped_parts(old)),
+        (*_dropped(given, fitting), *_dropped_parts(old), *_dropped_nonlinearity(old, new)),
         tuple(name for name in wanted if name not in fitting),
     )
 
@@ -131,3 +131,7 @@ def _dropped_parts(norm: nn.Module) -> list[str]:
         if name not in ACTIVATION and not isinstance(part, nn.Identity)
     ]
     return [*parts, *["hooks"] * bool(norm._forward_hooks or norm._forward_pre_hooks)]
+
+
+def _dropped_nonlinearity(old: nn.Module, new: nn.Module) -> list[str]:
+    return ["nonlinearity"] * (is_nonlinear(old) and not is_nonlinear(new))

@@ -103,8 +103,9 @@ def freeze_statistics(model: nn.Module) -> tuple[str, ...]:
     A frozen layer stays in evaluation mode whatever `train()` says, in copies and in pickles, too.
     It changes its class and nothing else: parameters, buffers, names, hooks and the keys of the
     state_dict stay; the affine parameters go on learning. Loading a state_dict sets its statistics.
-    Layers of torch, timm and this package are frozen, and any subclass of theirs. What builds
-    new layers from old ones (`replace_norms`, `convert_sync_batchnorm`) builds thawed ones.
+    Layers of torch, timm and this package are frozen, and any subclass of theirs. `replace_norms`
+    keeps batch norms frozen; what else builds new layers from old ones (`convert_sync_batchnorm`)
+    builds thawed ones.
 
     Args:
         model: changed in place, unless an error is raised. Layers that are frozen stay frozen.

@@ -12,9 +12,12 @@ from ssl_norm.norms.around_norm import AroundNorm, unwrapped
 from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.channels_last import ChannelsLast
 from ssl_norm.norms.core import RuleNorm
+from ssl_norm.norms.evonorm import EvoNormB0, EvoNormS0
+from ssl_norm.norms.filter_response_norm import FilterResponseNorm
 from ssl_norm.norms.whitening import WhiteningNorm
 
 BATCH_NORMS = (_BatchNorm, BatchStatisticsNorm, WhiteningNorm)
+TIMM_NONLINEAR = ("timm.layers.evo_norm", "timm.layers.filter_response_norm")  # modules
 NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, RuleNorm, WhiteningNorm)
 
 
@@ -23,14 +26,23 @@ def is_norm(module: nn.Module) -> bool:
 
     Known by class: torch's, ours, and subclasses. Known by what they hold: batch norms of any other
     class (torchvision's FrozenBatchNorm2d), by their running statistics, and norms over the last
-    axes or over channels (timm's RmsNorm), by their `normalized_shape`.
+    axes or over channels (timm's RmsNorm), by their `normalized_shape`. Known by where they come
+    from: timm's evonorms and filter response norms.
     """
     norm = unwrapped(module)
     return (
         isinstance(norm, NORM_LAYERS)
         or norm._buffers.keys() >= {"running_mean", "running_var"}
         or isinstance(getattr(norm, "normalized_shape", None), tuple)
+        or type(norm).__module__ in TIMM_NONLINEAR
     )
+
+
+def is_nonlinear(norm: nn.Module) -> bool:
+    """Whether a norm holds a nonlinearity of its own: an evonorm's gate, a thresholded linear unit."""
+    ours = isinstance(norm, (EvoNormS0, EvoNormB0, FilterResponseNorm))
+    parts = (getattr(norm, name, None) for name in ("v", "threshold", "tau"))
+    return (ours or type(norm).__module__ in TIMM_NONLINEAR) and any(p is not None for p in parts)
 
 
 def named_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -84,7 +96,7 @@ def num_features(layer: nn.Module) -> int:
         )
     channels = shape[0] if shape is not None else getattr(norm, "num_features", None)
     if channels is None:
-        channels = len(norm.running_mean)
+        channels = len(norm.running_mean if "running_mean" in norm._buffers else norm.weight)
     if not channels:
         raise ValueError(f"this {type(norm).__name__} has no channels before its first input")
     return int(channels)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from ssl_norm.norms.around_norm import unwrapped
 from ssl_norm.norms.before_norms import layers_before_norms
@@ -75,6 +76,7 @@ def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) ->
         changes=tuple(_change(name, layer, steps[layer]) for name, layer in norms),
         standardized=names if parsed.weight_standardization else (),
         plain=() if parsed.weight_standardization else names,
+        weighted=sum(isinstance(layer, (nn.Linear, _ConvNd)) for layer in model.modules()),
         left=tuple(unknown_norms(model)),
         dry_run=dry_run,
     )
@@ -120,7 +122,9 @@ def _check_model(model: nn.Module, spec: NormSpec, norms: list[tuple[str, nn.Mod
     if any(layer is model for _, layer in norms):
         raise ValueError(f"the model is itself a norm layer, {kind}; make_norm builds another")
     if not norms and spec.name != "none":
-        raise ValueError(f"{kind} has no norm layer for '{spec}' to replace; 'none' describes it")
+        left = unknown_norms(model)
+        hint = f"layers of unknown kind: {', '.join(left[:3])}" if left else "'none' describes it"
+        raise ValueError(f"{kind} has no norm layer for '{spec}' to replace; {hint}")
 
 
 def _steps(

@@ -44,6 +44,7 @@ class Replacement:
         changes: one for each norm layer, in the model's order.
         standardized: names of the layers whose weights become standardized.
         plain: names of the layers whose weights are no longer standardized.
+        weighted: how many convolutions and linear layers the model has.
         left: names of layers that are called a norm, but of a kind that is not known.
         dry_run: whether nothing was changed.
     """
@@ -52,6 +53,7 @@ class Replacement:
     changes: tuple[LayerChange, ...]
     standardized: tuple[str, ...]
     plain: tuple[str, ...]
+    weighted: int
     left: tuple[str, ...]
     dry_run: bool = False
 
@@ -76,9 +78,11 @@ class Replacement:
         text += f"{self.norm}: {len(self.replaced)} norm layers replaced, {len(self.kept)} kept"
         text += f" (of {kinds})" if kinds else ""
         if self.standardized:
-            text += f"; weights of {len(self.standardized)} layers standardized"
+            text += f"; weights of {len(self.standardized)} of {self.weighted} layers standardized"
         if self.plain:
-            text += f"; weights of {len(self.plain)} layers no longer standardized"
+            text += (
+                f"; weights of {len(self.plain)} of {self.weighted} layers no longer standardized"
+            )
         dropped = _by_kind((change.old, change.dropped) for change in self.changes)
         if dropped:
             text += f"; dropped: {'; '.join(dropped)}"

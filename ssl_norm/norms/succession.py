@@ -87,7 +87,9 @@ def _inherit_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> None:
 
 
 def _dropped_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> list[str]:
-    """Return the unusual options of a norm that its successor has not, though none was asked for."""
+    """Return the unusual options of a batch norm that its successor has not, unasked."""
+    if not keeps_batch_statistics(old):
+        return []
     present = options_of(new)
     return [
         f"{name}={value}"

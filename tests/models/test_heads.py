@@ -114,3 +114,29 @@ def test_input_is_left_alone():
     head(norm="none")(x)
     nn.Sequential(nn.Identity(), head(layers=1))(x)
     assert torch.equal(x, before)
+
+
+class Doubled(nn.Module):
+    """A norm of a user's own, which knows no registry."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, x):
+        return 2 * x
+
+
+def test_a_users_norm():
+    own = mlp_head(
+        3, hidden_dim=4, output_dim=2, layers=2, norm=Doubled, norm_output=nn.BatchNorm1d
+    )
+    assert [type(layer) for layer in own] == [
+        nn.Linear,
+        Doubled,
+        nn.ReLU,
+        nn.Linear,
+        nn.BatchNorm1d,
+    ]
+    assert (own[1].num_features, own[4].num_features) == (4, 2)
+    assert own[3].bias is None

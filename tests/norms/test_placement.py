@@ -216,12 +216,16 @@ def test_which_layers_are_standardized():
     assert type(network[0]) is type(network[4]) is nn.Conv2d
 
 
-def test_report_reads_as_one_line():
-    from timm.layers import EvoNorm2dS0
+class SumNorm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
 
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), EvoNorm2dS0(4, groups=2))
+
+def test_report_reads_as_one_line():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), SumNorm())
     expected = (
-        "ln+ws: 1 norm layers replaced, 0 kept (of 1 BatchNorm2d); weights of 1 layers standardized; "
+        "ln+ws: 1 norm layers replaced, 0 kept (of 1 BatchNorm2d); weights of 1 of 1 layers standardized; "
         "dropped: running statistics of 1 BatchNorm2d; "
         "1 of an unknown kind left alone (2, ...)"
     )
@@ -237,6 +241,11 @@ def test_report_reads_as_one_line():
             "layer '1': groups must divide num_features=50",
         ),
         (nn.Sequential(nn.Linear(3, 4)), "bn", "Sequential has no norm layer for 'bn' to replace"),
+        (
+            nn.Sequential(SumNorm()),
+            "bn",
+            "no norm layer for 'bn' to replace; layers of unknown kind: 0",
+        ),
         (
             nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.BatchNorm1d(4))),
             "bn+ws",

@@ -1,7 +1,9 @@
 import pickle
+from functools import partial
 
 import pytest
 from omegaconf import OmegaConf
+from torch import nn
 
 from ssl_norm.norms import NORMS, NormSpec, make_norm, parse_norm
 from ssl_norm.norms.__main__ import norm_table
@@ -78,3 +80,10 @@ def test_table_names_every_norm_option_and_equation():
         assert line.split()[0] == name
         assert all(option in line for option in entry.options)
         assert line.endswith(entry.equation)
+
+
+def test_a_callable_is_a_norm():
+    spec = parse_norm(partial(nn.GroupNorm, 2))
+    assert (str(spec), spec.batch_statistics) == ("GroupNorm", False)
+    assert make_norm(spec, 6).num_channels == 6
+    assert parse_norm(spec) is spec

@@ -350,6 +350,22 @@ def test_a_function_that_builds_no_module():
         replace_norms(nn.Sequential(nn.BatchNorm1d(4)), lambda channels: channels)
 
 
+@pytest.mark.parametrize("old", ["EvoNorm2dS0", "EvoNorm2dB0", "FilterResponseNormTlu2d"])
+def test_nonlinear_norms_of_timm(old):
+    import timm.layers
+
+    options = {"groups": 2} if old == "EvoNorm2dS0" else {}
+    model = randomize(nn.Sequential(getattr(timm.layers, old)(CHANNELS, **options)))
+    weight = model[0].weight
+    (change,) = replace_norms(model, "rbn").changes
+    assert model[0].weight is weight
+    assert change.dropped[-1] == "nonlinearity"
+    report = replace_norms(model, "frn")
+    assert report.changes[0].initial == ("threshold",)
+    assert "frn is nonlinear itself, activations after it stay" in str(report)
+    assert replace_norms(model, "bn").changes[0].dropped == ("threshold", "nonlinearity")
+
+
 def test_a_layer_without_channels_yet():
     with pytest.raises(ValueError, match="layer '0': this LazyBatchNorm1d has no channels before"):
         replace_norms(nn.Sequential(nn.LazyBatchNorm1d()), "ln")
