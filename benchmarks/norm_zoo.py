@@ -24,7 +24,9 @@ REPEATED = ("bn", "rbn", "gn+ws", "ln", "none")
 SEEDS = (0, 1, 2)
 HEADS = (*REPEATED, "gn", "rms", "ghost", "brn", "domain", "switch", "frn", "zca", "iternorm")
 ENCODER = (*HEADS, "in", "frozen", "evonorm-s0", "evonorm-b0")
-SPECS = {"brn": "{name: brn, warmup_steps: 60, r_ramp_steps: 240, d_ramp_steps: 240}"}  # of 468 steps
+SPECS = {
+    "brn": "{name: brn, warmup_steps: 60, r_ramp_steps: 240, d_ramp_steps: 240}"
+}  # of 468 steps
 TOOLS = Path(__file__).parents[1] / "tools"
 
 

@@ -18,7 +18,8 @@ def report(environment: Mapping[str, str], runs: Mapping[str, Results]) -> Itera
         environment: of the first run, as `describe_environment` returns it.
         runs: results by the name of the allocator.
     """
-    yield f"{environment['hardware']}, torch {environment['torch']}, commit {environment['commit']}."
+    machine = ", ".join(environment[key] for key in ("hardware", "gpu") if key in environment)
+    yield f"{machine}, torch {environment['torch']}, commit {environment['commit']}."
     yield f"\n    python {environment['command']}"
     for allocator, results in runs.items():
         yield from sections(results, LABELS[allocator])
