@@ -2,11 +2,11 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_norm.learners import METHODS
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.heads import mlp_head
+from ssl_norm.norms.batch_norm import BatchNorm
 
 WIDTH, SIZE = 4, 6
 
@@ -27,7 +27,7 @@ def make(name: str, norm: str = "ln", **options) -> Learner:
         heads.append(head(WIDTH, norm))
     if METHODS[name].queue:
         options = {"embedding_dim": WIDTH, "queue_size": 24, **options}
-    norm_layer = nn.BatchNorm2d(8) if norm == "bn" else None
+    norm_layer = BatchNorm(8) if norm == "bn" else None
     return METHODS[name].load()(encoder(norm_layer), *heads, **options).double()
 
 
@@ -38,18 +38,9 @@ def views(seed: int = 0, N: int = 4) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-class _Ghost(_BatchNorm):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([super(_Ghost, self).forward(chunk) for chunk in x.split(self.chunk)])
-
-    def _check_input_dim(self, x: Tensor) -> None:
-        pass
-
-
 def with_ghost_batches(model: nn.Module, size: int) -> nn.Module:
     """Let every batch norm of a model have statistics per chunk of so many consecutive rows."""
     for layer in model.modules():
-        if isinstance(layer, _BatchNorm):
-            layer.__class__ = _Ghost
-            layer.chunk = size
+        if isinstance(layer, BatchNorm):
+            layer.batch_size = size
     return model
