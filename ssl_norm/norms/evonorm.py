@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.norms.batch_statistics import BatchStatisticsNorm, pool
+from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.core import RuleNorm, normalize
+from ssl_norm.norms.group_norm import group_moments
 from ssl_norm.norms.groups import check_groups, default_groups
 from ssl_norm.norms.input_checks import check_channels
 from ssl_norm.norms.kernels.tables import over_space, table_dtype
@@ -69,10 +70,8 @@ class EvoNormS0(RuleNorm):
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weighted inverse deviation of each group, and no shift."""
-        in_groups = (table.reshape(len(table), self.groups, -1, 1) for table in (mean, variance))
-        _, group_variance = pool(*in_groups)  # (N, G, 1, 1)
-        scale = (group_variance.flatten(1) + self.eps).rsqrt()
-        scale = scale.repeat_interleave(self.num_features // self.groups, 1)
+        _, group_variance = group_moments(mean, variance, self.groups)
+        scale = (group_variance + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.weight
         return scale, mean.new_zeros(())

@@ -4,7 +4,16 @@ from torch import Tensor
 
 
 def check_channels(x: Tensor, num_features: int) -> None:
-    """Raise ValueError unless x is (N, num_features, *spatial)."""
+    """Raise an error unless x is (N, num_features, *spatial), of floating-point numbers.
+
+    Raises:
+        ValueError: another shape.
+        TypeError: integers, complex numbers or booleans.
+    """
+    if not x.is_floating_point():
+        raise TypeError(
+            f"expected an input of floating-point numbers, got {x.dtype}; call .float()"
+        )
     if x.ndim < 2 or x.shape[1] != num_features:
         raise ValueError(
             f"expected an input of shape (N, {num_features}, *spatial), got {tuple(x.shape)}"

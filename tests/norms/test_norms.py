@@ -45,6 +45,21 @@ def test_group_norm_limits():
     torch.testing.assert_close(GroupNorm(CHANNELS, groups=CHANNELS).double()(x), instance_norm(x))
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_large_means_cost_group_norm_no_digits(groups, memory_format):
+    x = (data(4, CHANNELS, 8, 8) + 1000).float().contiguous(memory_format=memory_format)
+    x.requires_grad_()
+    y = GroupNorm(CHANNELS, groups=groups)(x)
+    assert y.is_contiguous(memory_format=memory_format)
+    exact = x.detach().double().contiguous().requires_grad_()
+    expected = nn.functional.group_norm(exact, groups)
+    torch.testing.assert_close(y.double(), expected, rtol=1e-3, atol=1e-3)
+    y.pow(3).sum().backward()
+    expected.pow(3).sum().backward()
+    torch.testing.assert_close(x.grad.double(), exact.grad, rtol=1e-2, atol=1e-2)
+
+
 def test_layer_norm_of_vectors_is_torchs():
     x = data(5, CHANNELS)
     torch.testing.assert_close(LayerNorm(CHANNELS).double()(x), nn.LayerNorm(CHANNELS).double()(x))
@@ -88,12 +103,13 @@ def test_rbn_centring_cancels_on_vectors():
     assert not torch.allclose(centred(images), plain(images))
 
 
-def test_rbn_loads_a_batch_norm():
+def test_rbn_loads_a_batch_norm_and_keeps_its_calibration():
     batch_norm, rbn = nn.BatchNorm2d(CHANNELS), RepresentativeBatchNorm(CHANNELS)
     batch_norm(data(5, CHANNELS, 3, 2, dtype=torch.float32))
     found = rbn.load_state_dict(batch_norm.state_dict(), strict=False)
     assert found.unexpected_keys == []
-    assert found.missing_keys == ["center_weight", "scale_weight", "scale_bias"]
+    assert found.missing_keys == []
+    assert torch.equal(rbn.scale_bias, torch.ones(CHANNELS))
     assert torch.equal(rbn.running_var, batch_norm.running_var)
 
 
