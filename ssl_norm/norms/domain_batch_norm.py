@@ -128,9 +128,13 @@ class DomainBatchNorm(BatchStatisticsNorm):
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return batch norm's scale and shift, by the weight and bias of each sample's domain."""
-        own_mean, own_variance = self.statistics(mean, variance)
         if not self.affine_per_domain or self.weight is None or self.bias is None:
-            return self.coefficients(own_mean, own_variance)
+            if self.shared_statistics:
+                return super().rule(mean, variance)
+            *tables, groups = self._group_statistics(mean, variance)
+            scale, shift = self.coefficients(*tables)
+            return scale[groups], shift[groups]
+        own_mean, own_variance = self.statistics(mean, variance)
         domains = self.sample_domains(mean)
         scale = (own_variance + self.eps).rsqrt() * self.weight[domains]
         return scale, self.bias[domains] - own_mean * scale
@@ -139,18 +143,21 @@ class DomainBatchNorm(BatchStatisticsNorm):
         """Return the mean and variance of each sample's domain, (N, C)."""
         if self.shared_statistics:
             return super().statistics(mean, variance)
+        group_mean, group_variance, groups = self._group_statistics(mean, variance)
+        return group_mean[groups], group_variance[groups]
+
+    def _group_statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance of each group of samples, (K, C), and the group of each sample, (N,)."""
         domains = self.sample_domains(mean)
         if not self.uses_batch:
-            running = (self.running_mean, self.running_var)
-            running_mean, running_var = (table.to(mean.dtype)[domains] for table in running)
-            return running_mean, running_var
+            return self.running_mean.to(mean.dtype), self.running_var.to(mean.dtype), domains
         groups, count = self._groups(domains)
         moments = pool_groups(mean, variance, groups, count, self.positions)
         if self.sync:
             moments = pool_over_ranks(moments)
         if self.training:
             self.observe(BatchMoments(*(table.detach() for table in moments)))
-        return moments.mean[groups], moments.variance[groups]
+        return moments.mean, moments.variance, groups
 
     def _groups(self, domains: Tensor) -> tuple[Tensor, int]:
         """Return which samples share statistics: a number for each, (N,), by domains; how many."""

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.norms.batch_statistics import BatchStatisticsNorm, pool
+from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
 
 
 class SwitchableNorm(BatchStatisticsNorm):
@@ -35,7 +35,8 @@ class SwitchableNorm(BatchStatisticsNorm):
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scale and shift that standardize by the mixed statistics."""
-        layer_mean, layer_variance = (table.mT for table in pool(mean.mT, variance.mT))
+        layer_mean = mean.mean(1, keepdim=True)
+        layer_variance = variance.mean(1, keepdim=True) + mean.var(1, correction=0, keepdim=True)
         batch_mean, batch_variance = self.statistics(mean, variance)
         p = self.mean_logits.to(mean.dtype).softmax(0)
         q = self.variance_logits.to(mean.dtype).softmax(0)
