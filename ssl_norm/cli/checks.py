@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from ssl_norm.cli.head_checks import all_norms, check_heads, norm_spec
+from ssl_norm.cli.split_checks import check_splits
 from ssl_norm.config import (
     AugmentConfig,
     EvaluationConfig,
@@ -104,6 +105,7 @@ def _(config: PretrainConfig) -> None:
     check_method_values(config.method)
     check_heads(config)
     check_batch(config, processes)
+    check_splits(config, processes)
     if isinstance(config.method, MocoV2Config):
         check_queue(config, config.method)
 

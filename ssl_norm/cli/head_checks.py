@@ -66,10 +66,19 @@ def check_head(part: str, head: HeadConfig, spec: NormSpec) -> None:
         raise UserError(
             f"{output_key}={output_spec}: a head of 0 layers has no output layer; set {key}.layers=1"
         )
+    for norm_key, norm, width in norms_of_head(part, head, spec):
+        check_vectors(norm_key, norm)
+        check_groups(norm_key, norm, f"{key}.{width}", getattr(head, width))
+
+
+def norms_of_head(part: str, head: HeadConfig, spec: NormSpec) -> list[tuple[str, NormSpec, str]]:
+    """Return the norms that the layers of a head have: key, norm, and the name of the width that it sees."""
+    norms = []
     if head.layers > 1:
-        check_groups(f"norm.{part}", spec, f"{key}.hidden_dim", head.hidden_dim)
+        norms.append((f"norm.{part}", spec, "hidden_dim"))
     if head.layers > 0:
-        check_groups(output_key, output_spec, f"{key}.output_dim", head.output_dim)
+        norms.append((*norm_of_output(part, head, spec), "output_dim"))
+    return norms
 
 
 def norm_of_output(part: str, head: HeadConfig, spec: NormSpec) -> tuple[str, NormSpec]:
@@ -78,6 +87,15 @@ def norm_of_output(part: str, head: HeadConfig, spec: NormSpec) -> tuple[str, No
         return f"norm.{part}", output_norm(spec, head.norm_output)
     key = f"method.{part}.norm_output"
     return key, norm_spec(key, head.norm_output)
+
+
+def check_vectors(norm_key: str, spec: NormSpec) -> None:
+    """Check that a norm means something where a sample has one value per channel."""
+    if not NORMS[spec.name].vectors:
+        raise UserError(
+            f"{norm_key}={spec}: a head has one value per channel of a sample, which '{spec.name}' makes 0 "
+            f"whatever it was; use another norm there, such as {norm_key}=ln"
+        )
 
 
 def check_groups(norm_key: str, spec: NormSpec, width_key: str, width: int) -> None:

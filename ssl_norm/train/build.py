@@ -50,13 +50,26 @@ def make_encoder(
         norm: of the encoder; None: the architecture's own are left alone.
         view_size: side in pixels of the images that it is trained on.
         seed: of the initialisation.
+
+    Raises:
+        UserError: the norm does not fit the encoder, or the size of its feature maps.
     """
     torch.manual_seed(seed)
     network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=view_size)
     if norm is None:
         return network, None
     with naming("norm.encoder"):
-        return network, replace_norms(network, norm)
+        replaced = replace_norms(network, norm)
+        _try_out(network, view_size)
+    return network, replaced
+
+
+@torch.no_grad()
+def _try_out(network: nn.Module, view_size: int) -> None:
+    """Let a norm say now where its input has too few positions; in evaluation mode nothing moves."""
+    training = network.training
+    network.eval()(torch.zeros(2, 3, view_size, view_size))
+    network.train(training)
 
 
 def initial_encoder(config: PretrainConfig) -> tuple[nn.Module, Replacement | None]:

@@ -72,6 +72,18 @@ WRONG = {
     "norm.projector={name: zca, groups: 7}": "7 groups do not divide it; 4 would do",
     "norm.encoder=ln norm.projector=ln norm.predictor=none method.projector.norm_output=zca batch_size=1":
     "method.projector.norm_output=zca has no batch statistics on one image; use at least 2",
+    "norm.projector=in": "norm.projector=in: a head has one value per channel of a sample, which 'in' makes 0 "
+    "whatever it was; use another norm there, such as norm.projector=ln",
+    "norm.predictor=in+ws": "such as norm.predictor=ln",
+    "method.projector.norm_output=in": "such as method.projector.norm_output=ln",
+    "norm.projector={name: ghost, batch_size: 127}": "of 128 samples the last ghost batch has one, and no statistics "
+    "in a head; 126 would do: norm.projector='{name: ghost, batch_size: 126}'",
+    "norm.predictor={name: rbn, batch_size: 1}": "2 would do: norm.predictor='{name: rbn, batch_size: 2}'",
+    "norm.projector=ghost batch_size=33": "33 samples the last ghost batch has one",
+    "norm.encoder={name: domain, domains: 3}": "the 128 samples that a process passes at once are not 3 "
+    "equal chunks, one for each domain; use domains: 2 or another batch_size",
+    "norm.encoder=domain batch_size=33": "use domains: 1 or another batch_size",
+    "norm.projector=domain batch_size=2": "1 sample(s) of a domain have no batch statistics in a head",
     "norm.view_statistics=jont": "did you mean 'joint'?",
     "norm.freeze_last_epochs=-1": "norm.freeze_last_epochs=-1: an integer of at least 0 expected",
     "epochs=3 norm.freeze_last_epochs=4": "norm.freeze_last_epochs=4 is longer than the run of epochs=3; shorten it",
@@ -162,6 +174,10 @@ RIGHT = (
     ["norm.encoder=gn+ws"],
     ["norm.projector=gn+ws", "norm.predictor={name: gn, groups: 4, eps: 1e-3, affine: false}"],
     ["norm.encoder={name: bn, update_rate: 1}"],
+    ["norm.encoder={name: domain, domains: 4, batch_size: 31}", "norm.projector=domain"],
+    ["norm.encoder={name: ghost, batch_size: 127}", "norm.predictor=ghost"],
+    ["norm.encoder=in", "method.projector.layers=1", "norm.projector=in"],
+    ["batch_size=3", "norm.view_statistics=joint", "norm.projector=domain"],
     ["method.projector.norm_output=iternorm", "method.predictor.norm_output=none"],
     ["method.projector.norm_output={name: zca, groups: 128, affine: false}", "norm.projector=zca"],
     ["method.projector.layers=0", "method.projector.norm_output=true"],

@@ -31,3 +31,23 @@ def test_freezing_without_batch_norms_ends_before_the_first_step():
     with pytest.raises(UserError, match=r"norm.freeze_last_epochs: BYOL has no batch norm to free"):
         training(encoder="ln", projector="ln", predictor="none", freeze_last_epochs=1)
     assert training(encoder="ln", projector="ln", predictor="none").frozen_from == 25
+
+
+def test_encoder_with_maps_of_one_position_is_refused_before_the_data_passes():
+    config = PretrainConfig(
+        method=ByolConfig(),
+        encoder=EncoderConfig("resnet10t", small_images=False),
+        norm=NormConfig(encoder="in"),
+    )
+    config.data.image_size = 32
+    with pytest.raises(
+        UserError, match=r"norm.encoder: .*\(2, 512, 1, 1\) has one value per channel"
+    ):
+        initial_encoder(config)
+
+
+def test_trying_the_encoder_leaves_it_in_training_and_its_statistics_alone():
+    config = PretrainConfig(encoder=EncoderConfig("tiny16"), norm=NormConfig(encoder="rbn"))
+    encoder, _ = initial_encoder(config)
+    assert all(part.training for part in encoder.modules())
+    assert encoder.stem_bn.num_batches_tracked == 0
