@@ -35,6 +35,11 @@ def pool(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     return pooled, deviations.sum(-2, keepdim=True) / samples
 
 
+def moments_of(mean: Tensor, variance: Tensor, positions: int) -> BatchMoments:
+    """Return the moments of one batch, K = 1, from instance moments (N, C) over so many positions."""
+    return BatchMoments(*pool(mean, variance), mean.new_full((1, 1), len(mean) * positions))
+
+
 def pool_unevenly(moments: BatchMoments) -> BatchMoments:
     """Return the moments of K batches (K, ...) as those of one, (1, ...)."""
     share = moments.values / moments.values.sum(0).clamp(min=1)
@@ -172,11 +177,13 @@ class BatchStatisticsNorm(RuleNorm):
 
     def batch_moments(self, mean: Tensor, variance: Tensor) -> BatchMoments:
         """Return the statistics of each batch that shares them, from instance moments (N, C)."""
-        samples = self.batch_size or max(1, len(mean))
-        tables = zip(torch.split(mean, samples), torch.split(variance, samples), strict=True)
-        rows = [(*pool(*chunk), mean.new_full((1, 1), len(chunk[0]))) for chunk in tables]
-        chunk_mean, chunk_variance, size = (torch.cat(column) for column in zip(*rows, strict=True))
-        moments = BatchMoments(chunk_mean, chunk_variance, size * self.positions)
+        samples = self.batch_size or len(mean)
+        if len(mean) <= samples:
+            moments = moments_of(mean, variance, self.positions)
+        else:
+            chunks = zip(torch.split(mean, samples), torch.split(variance, samples), strict=True)
+            rows = [moments_of(*chunk, self.positions) for chunk in chunks]
+            moments = BatchMoments(*(torch.cat(column) for column in zip(*rows, strict=True)))
         return pool_over_ranks(moments) if self.sync else moments
 
     def observe(self, moments: BatchMoments) -> None:
