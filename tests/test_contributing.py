@@ -47,6 +47,13 @@ def test_example_keeps_the_contract(example, shape):
     contract.test_bfloat16_is_near_float64("mean_only", shape)
 
 
+def test_example_keeps_the_contract_of_its_options(example):
+    contract.test_affine_false_owns_nothing_affine("mean_only")
+    contract.test_options_are_those_of_the_constructor("mean_only")
+    for training in (True, False):
+        contract.test_channels_last_equals_contiguous("mean_only", training)
+
+
 def test_example_has_a_name_policies_and_a_place_in_models(example):
     x = torch.randn(6, 4, 3, 3)
     layer = make_norm({"name": "mean_only", "batch_size": 3}, 4)

@@ -160,6 +160,8 @@ class BatchStatisticsNorm(RuleNorm):
     def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and variance that normalize, broadcastable to (N, C).
 
+        In training it moves the population statistics, so a rule calls it once.
+
         Args:
             mean: instance means (N, C), or a function of them.
             variance: instance variances (N, C).
