@@ -192,7 +192,7 @@ class BatchStatisticsNorm(RuleNorm):
         """Move the running statistics by the average of K batches' statistics."""
         self.num_batches_tracked.add_(1)
         share = moments.values / moments.values.sum()
-        unbiased = moments.variance * moments.values / (moments.values - 1)
+        unbiased = moments.variance * moments.values / (moments.values - 1).clamp(min=1)
         for running, new in ((self.running_mean, moments.mean), (self.running_var, unbiased)):
             average = (share * new).sum(0).to(running.dtype)
             running.lerp_(average, self.rate_of_new_batch())

@@ -24,14 +24,14 @@ PER_TOKEN: dict[str, type[nn.LayerNorm] | type[nn.RMSNorm]] = {
     "ln": nn.LayerNorm,
     "rms": nn.RMSNorm,
 }
-INHERITED_OPTIONS = ("eps", "update_rate", "evaluation", "population")
+BATCH_POLICIES = ("update_rate", "evaluation", "population")  # those that a successor inherits
 
 
 def successor(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module, Inheritance]:
     """Return a new norm with a layer's channels, mode, values, axis order and activation.
 
-    Options that the spec does not name come from the layer where both keep statistics of batches:
-    eps, update rate, evaluation and population. `affine` comes from any. Statistics that
+    Options that the spec does not name come from the layer: eps and `affine` from any and, where both
+    keep statistics of batches, update rate, evaluation and population. Statistics that
     :func:`ssl_norm.norms.freezing.freeze_statistics` froze stay frozen where that is possible.
 
     Args:
@@ -47,7 +47,7 @@ def successor(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module
     like = next((t for t in old.state_dict().values() if t.is_floating_point()), like)
     new.to(device=like.device, dtype=like.dtype)
     inheritance = carry_over(old, new)
-    if spec.constructor is None and keeps_batch_statistics(old) and keeps_batch_statistics(new):
+    if spec.constructor is None:
         _inherit_options(old, new, spec)
     dropped = (*inheritance.dropped, *_dropped_options(old, new, spec), *_freeze_as(old, new))
     if channels_last and spec.name != "none" and not isinstance(new, tuple(PER_TOKEN.values())):
@@ -79,8 +79,10 @@ def _affine(norm: nn.Module) -> set[str]:
 
 
 def _inherit_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> None:
+    """Give eps and, where both keep statistics of batches, their policies to the new norm, unless the spec does."""
+    policies = keeps_batch_statistics(old) and keeps_batch_statistics(new)
     options = options_of(old)
-    for name in INHERITED_OPTIONS:
+    for name in ("eps", *BATCH_POLICIES) if policies else ("eps",):
         value = options.get(name)
         if name not in spec.options and value is not None and hasattr(new, name):
             setattr(new, name, value)

@@ -16,7 +16,9 @@ RANKS = 3
 BOUNDS = (0, 4, 5, 8)  # samples 0 to 3 on rank 0, sample 4 on rank 1, the rest on rank 2
 SHAPES = ((8, CHANNELS), (8, CHANNELS, 3, 2))
 NAMES = [name for name, e in NORMS.items() if "sync" in e.options and name != "ghost"]
-LABELS = torch.tensor([0, 1, 0, 2, 1, 2, 0, 0])  # of domain 1 one sample on two ranks, none on the third
+LABELS = torch.tensor(
+    [0, 1, 0, 2, 1, 2, 0, 0]
+)  # of domain 1 one sample on two ranks, none on the third
 OPTIONS = {"domain": {"domains": 3, "affine_per_domain": True}}
 
 

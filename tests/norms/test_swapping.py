@@ -371,6 +371,16 @@ def test_a_layer_without_channels_yet():
         replace_norms(nn.Sequential(nn.LazyBatchNorm1d()), "ln")
 
 
+@pytest.mark.parametrize("name", ["gn", "rbn", "rms", "evonorm-b0", "in"])
+def test_eps_passes_between_all_norms(name):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(1, 4, eps=1e-3))
+    for spec in (name, "ln"):
+        replace_norms(model, spec)
+        assert model[1].eps == 1e-3
+    replace_norms(model, {"name": "gn", "groups": 2, "eps": 0.1})
+    assert model[1].eps == 0.1
+
+
 @pytest.mark.parametrize("name", ["gn", "rbn", "bn"])
 def test_tokens_there_and_back(name):
     model = randomize(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4, eps=1e-6)))
