@@ -127,7 +127,7 @@ def draw(root: Path, path: Path) -> None:
     """Draw linear accuracy and negative cosine of every norm, a panel for each part."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     found = groups(root)
-    for axes, part in zip(figure.subplots(1, 2, sharey=True), ("heads", "encoder"), strict=True):
+    for axes, part in zip(figure.subplots(1, 2), ("heads", "encoder"), strict=True):
         shown = {norm: rows for (where, norm), rows in found.items() if where in (part, "heads")}
         shown = {n: r for n, r in shown.items() if (part, n) in found or n == "bn"}
         ranked = sorted(shown, key=lambda norm: mean(row["top1"] for row in shown[norm]))
@@ -141,7 +141,6 @@ def draw(root: Path, path: Path) -> None:
         other = "encoder" if part == "heads" else "heads"
         axes.set(title=f"norm of the {part}, bn in the {other}", xlabel="linear top-1")
         axes.set_yticks(range(len(ranked)), ranked)
-        axes.tick_params(labelleft=True)
         axes.grid(axis="x", alpha=0.3)
     figure.suptitle("a point a seed; red: collapsed; grey: the same encoder untrained")
     figure.savefig(path, dpi=150)

@@ -1,6 +1,7 @@
 """Representative batch normalization: batch norm calibrated by each instance's own mean."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,36 +32,14 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
         num_features: channels C.
         identity_init: divide by sigmoid(1), so that the norm starts as batch norm exactly, also
             with a batch norm's weight and bias loaded.
-
-    Other options: :class:`BatchStatisticsNorm`; `affine=False` leaves the calibration weights.
+        **options: those of :class:`BatchStatisticsNorm`; `affine=False` leaves the calibration weights.
 
     Source: Gao et al., "Representative Batch Normalization with Feature Calibration", CVPR 2021.
     What differs: the published code adds into its input, takes 2d inputs only and no `identity_init`.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        *,
-        eps: float = 1e-5,
-        update_rate: float = 0.1,
-        affine: bool = True,
-        batch_size: int | None = None,
-        sync: bool = False,
-        evaluation: str = "population",
-        population: str = "ema",
-        identity_init: bool = False,
-    ) -> None:
-        super().__init__(
-            num_features,
-            eps=eps,
-            update_rate=update_rate,
-            affine=affine,
-            batch_size=batch_size,
-            sync=sync,
-            evaluation=evaluation,
-            population=population,
-        )
+    def __init__(self, num_features: int, *, identity_init: bool = False, **options: Any) -> None:
+        super().__init__(num_features, **options)
         self.identity_init = identity_init
         self.center_weight = nn.Parameter(torch.zeros(num_features))
         self.scale_weight = nn.Parameter(torch.zeros(num_features))
