@@ -26,7 +26,7 @@ def example(monkeypatch):
         exec(compile(block, "CONTRIBUTING.md", "exec"), vars(module))
     known = registry.NORMS
     extended = MappingProxyType({**known, **module.LINE})
-    for owner in [m for m in sys.modules.values() if getattr(m, "NORMS", None) is known]:
+    for owner in [m for m in sys.modules.values() if vars(m).get("NORMS") is known]:
         monkeypatch.setattr(owner, "NORMS", extended)
     return module
 
