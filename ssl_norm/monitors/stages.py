@@ -1,0 +1,71 @@
+"""The parts of a network that are worth looking at one by one."""
+
+from collections.abc import Iterator
+from math import ceil
+
+from torch import nn
+
+NEARLY_ALL = 0.85  # of the parameters: then a child is the network, and its own children are stages
+MOST_STAGES = 8  # of one container; longer ones, such as a ViT's blocks, are thinned out
+THINNED_STAGES = 6
+
+
+def layers_of(
+    encoder: nn.Module, projector: nn.Module | None = None, predictor: nn.Module | None = None
+) -> dict[str, nn.Module]:
+    """Return the stages of an encoder and the layers of its heads by name, in the order of the data.
+
+    Stages are the children that have parameters: `encoder.conv1`, `encoder.layer1`, ... A child that
+    holds nearly all parameters stands for the network, and its children are the stages:
+    `encoder.blocks.1`, ..., of long containers every second or further one and always the last.
+    `encoder` itself is its output. Of heads, every layer with parameters or statistics, and every
+    norm, is one: `projector.0`, `projector.1`, ...
+
+    Args:
+        encoder: any network.
+        projector: any MLP.
+        predictor: any MLP.
+
+    Example:
+        >>> encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+        >>> projector = nn.Sequential(
+        ...     nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4)
+        ... )
+        >>> list(layers_of(encoder, projector))
+        ['encoder.0', 'encoder.2', 'encoder', 'projector.0', 'projector.1', 'projector.3']
+    """
+    layers = dict(_stages(encoder, "encoder", _size(encoder)))
+    layers["encoder"] = encoder
+    for name, head in (("projector", projector), ("predictor", predictor)):
+        if head is not None:
+            layers.update(_head_layers(head, name))
+    return layers
+
+
+def _stages(module: nn.Module, path: str, whole: int) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the stages inside a module; `whole` is the encoder's number of parameters."""
+    children = [(name, child) for name, child in module.named_children() if _size(child)]
+    if len(children) > MOST_STAGES:
+        stride = ceil(len(children) / THINNED_STAGES)
+        children = children[::-1][::stride][::-1]
+    for name, child in children:
+        is_list = isinstance(child, nn.ModuleList | nn.ModuleDict)  # nobody calls a list
+        is_network = _size(child) > NEARLY_ALL * whole and any(True for _ in child.children())
+        if is_list or is_network:
+            yield from _stages(child, f"{path}.{name}", whole)
+        else:
+            yield f"{path}.{name}", child
+
+
+def _head_layers(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the layers of a head that change what they get by weights or statistics."""
+    owns = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    if owns or isinstance(module, nn.Linear) or "norm" in type(module).__name__.lower():
+        yield path, module
+        return
+    for name, child in module.named_children():
+        yield from _head_layers(child, f"{path}.{name}")
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
