@@ -49,3 +49,13 @@ def cosines_of_directions(z: Tensor, z_target: Tensor) -> tuple[Tensor, Tensor]:
     matching = (z * z_target).sum()
     all_pairs = z.sum(0) @ z_target.sum(0)
     return matching / count, (all_pairs - matching) / (count * (count - 1))
+
+
+def positive_cosine(online: Tensor, target: Tensor) -> Tensor:
+    """Return the first value of :func:`positive_negative_cosine`, 1 at complete collapse."""
+    return positive_negative_cosine(online, target)[0]
+
+
+def negative_cosine(online: Tensor, target: Tensor) -> Tensor:
+    """Return the second value of :func:`positive_negative_cosine`, 1 at complete collapse."""
+    return positive_negative_cosine(online, target)[1]

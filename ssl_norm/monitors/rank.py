@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.directions import wide_rows
+from ssl_norm.monitors.spectrum import covariance_spectrum, second_moment_spectrum
 
 
 def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
@@ -11,15 +11,20 @@ def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
 
         p_k = s_k / sum(s) + eps,   exp(-sum_k p_k log p_k)
 
-    The embeddings are not centred: a common direction counts as one dimension, however large.
+    Neither centred nor normalized: a common direction counts as one dimension, however large, so
+    that embeddings near collapse read near 1. (:func:`effective_rank` is centred, and near D for
+    them: what is left of them may be round.) A high value is no proof of health: read it beside
+    :func:`ssl_norm.monitors.feature_std`.
 
     Args:
         embeddings: (N, D), N >= 2; more rows than columns, or N bounds the value.
-        eps: added to each share of the singular values.
+        eps: added to each share of the singular values; raises the value by the factor
+            1 + 1.6e-6 min(N, D).
 
     Returns:
-        Scalar, about 1 to min(N, D), in float64 where the device has it: 1 at complete collapse;
-        1 for embeddings that are all zero.
+        Scalar, about 1 to min(N, D), in float64 where the device has it: 1 at complete collapse,
+        min(N, D) at an even spread; 1 for embeddings that are all zero; NaN in, NaN out. Singular
+        values below about 1.5e-8 sqrt(min(N, D)) of the largest one count as 0.
 
     Raises:
         ValueError: another shape.
@@ -30,9 +35,51 @@ def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
         >>> round(rank_me(torch.eye(8)).item(), 3)
         8.0
     """
-    singular_values: Tensor = torch.linalg.svdvals(wide_rows(embeddings))
+    return rank_me_of_spectrum(second_moment_spectrum(embeddings), eps)
+
+
+def rank_me_of_spectrum(eigenvalues: Tensor, eps: float = 1e-7) -> Tensor:
+    """Return :func:`rank_me` of the eigenvalues of a second moment, which is not centred."""
+    share = singular_shares(eigenvalues) + eps
+    rank = (-(share * share.log()).sum()).exp()
+    return rank.where(eigenvalues[0] != 0, 1.0)
+
+
+def effective_rank(embeddings: Tensor) -> Tensor:
+    """Return the effective rank of centred embeddings.
+
+        p_k = s_k / sum(s),   exp(-sum_k p_k log p_k)
+
+    with s the singular values of the embeddings less their mean; not normalized. Near-constant
+    embeddings may have a high effective rank, that of their remaining differences: read it beside
+    :func:`ssl_norm.monitors.feature_std`, or use :func:`rank_me`, which is not centred.
+
+    Args:
+        embeddings: (N, D), N >= 2; more rows than columns, or N - 1 bounds the value.
+
+    Returns:
+        Scalar: 0 at complete collapse (0/0, by definition), else 1 to min(N - 1, D), reached at an
+        even spread; NaN in, NaN out. Singular values below about 1.5e-8 sqrt(min(N, D)) of the
+        largest one count as 0.
+
+    Raises:
+        ValueError: another shape.
+
+    Source: Roy & Vetterli, "The effective rank", EUSIPCO 2007, definition 1 (which leaves centring
+    to the user).
+    """
+    return effective_rank_of_spectrum(covariance_spectrum(embeddings))
+
+
+def effective_rank_of_spectrum(eigenvalues: Tensor) -> Tensor:
+    """Return :func:`effective_rank` of the eigenvalues of a covariance."""
+    share = singular_shares(eigenvalues)
+    rank = (-torch.special.xlogy(share, share).sum()).exp()
+    return rank.where(eigenvalues[0] != 0, 0.0)
+
+
+def singular_shares(eigenvalues: Tensor) -> Tensor:
+    """Return each singular value's share of their sum, from its square; of zeros: zeros."""
+    singular_values = eigenvalues.sqrt()
     total = singular_values.sum()
-    if total == 0:
-        return torch.ones_like(total)
-    share = singular_values / total + eps
-    return (-(share * share.log()).sum()).exp()
+    return singular_values / total.where(total != 0, 1.0)

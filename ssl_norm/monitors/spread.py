@@ -2,9 +2,12 @@
 
 from math import sqrt
 
+import torch
 from torch import Tensor
 
 from ssl_norm.monitors.directions import directions
+
+DEAD_BELOW = 0.05  # of an even spread's deviation
 
 
 def feature_std(embeddings: Tensor) -> Tensor:
@@ -37,6 +40,71 @@ def feature_std(embeddings: Tensor) -> Tensor:
 
 def std_of_directions(z: Tensor) -> Tensor:
     """Return :func:`feature_std` of rows that are l2-normalized already."""
+    return std_per_dimension_of_directions(z).mean()
+
+
+def std_per_dimension(embeddings: Tensor) -> Tensor:
+    """Return the standard deviation of each l2-normalized feature, relative to an even spread.
+
+        sqrt(D) * std_n(z[n, d])
+
+    z are the l2-normalized rows; std is the biased one (correction=0). The mean over dimensions is
+    :func:`feature_std`.
+
+    Args:
+        embeddings: (N, D), N >= 2.
+
+    Returns:
+        (D,), each in [0, sqrt(D)], in float64 where the device has it: all 0 at complete collapse,
+        all about 1 for directions spread evenly over the sphere; NaN in, NaN out.
+
+    Raises:
+        ValueError: another shape.
+
+    Source: Chen & He, arXiv 2011.10566 (SimSiam), section 4.1, times sqrt(D), before its mean.
+    """
+    return std_per_dimension_of_directions(directions(embeddings))
+
+
+def std_per_dimension_of_directions(z: Tensor) -> Tensor:
+    """Return :func:`std_per_dimension` of rows that are l2-normalized already."""
     # Two passes, as z.std(0, correction=0) takes; torch's own is slower on a CPU.
     deviation = (z - z.mean(0)).square().mean(0).sqrt()
-    return deviation.mean() * sqrt(z.shape[1])
+    return deviation * sqrt(z.shape[1])
+
+
+def dead_dimensions(embeddings: Tensor, below: float = DEAD_BELOW) -> Tensor:
+    """Return the share of dimensions that hardly vary over l2-normalized embeddings.
+
+        mean_d [sqrt(D) std_n(z[n, d]) < below]
+
+    Dead is measured against an even spread, not against the other dimensions, so that all are dead
+    at complete collapse.
+
+    Args:
+        embeddings: (N, D), N >= 2.
+        below: share of an even spread's deviation; 0.05 is what all dimensions have at a mean
+            cosine of 1 - 0.05^2 = 0.9975, and 1/400 of an even share of the variance.
+
+    Returns:
+        Scalar in [0, 1], in float64 where the device has it: 1 at complete collapse, 0 at an even
+        spread; NaN in, NaN out.
+
+    Raises:
+        ValueError: another shape.
+
+    Source: own definition, upon the deviation of SimSiam (arXiv 2011.10566, section 4.1); dead
+    dimensions as a symptom: lucidrains/byol-pytorch issue 44.
+
+    Example:
+        >>> import torch
+        >>> dead_dimensions(torch.tensor([[3.0, 0.0], [-1.0, 0.0]])).item()
+        0.5
+    """
+    return dead_share(std_per_dimension(embeddings), below)
+
+
+def dead_share(deviations: Tensor, below: float = DEAD_BELOW) -> Tensor:
+    """Return :func:`dead_dimensions` of :func:`std_per_dimension`, (D,)."""
+    dead = (deviations < below).to(deviations.dtype)
+    return dead.where(deviations.isfinite(), torch.nan).mean()

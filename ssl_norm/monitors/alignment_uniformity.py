@@ -1,0 +1,85 @@
+"""How close matching directions lie, and how evenly all directions cover the sphere."""
+
+from math import log
+
+import torch
+from torch import Tensor
+
+from ssl_norm.monitors.directions import directions
+
+COSINES_AT_ONCE = 2**22  # of pairs of rows; 32 MiB in float64
+
+
+def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
+    """Return the mean distance of matching directions, to a power.
+
+        mean_i |z_i - z'_i|^alpha
+
+    z and z' are the l2-normalized rows, not centred. Cost O(N D).
+
+    Args:
+        online: (N, D) embeddings, N >= 2.
+        target: (N, D) embeddings; row i stems from another view of image i.
+        alpha: power of the Euclidean distance, above 0; with 2 it is 2 - 2 cos.
+
+    Returns:
+        Scalar in [0, 2^alpha], in float64 where the device has it: 0 at complete collapse, but also
+        for views that agree perfectly, so read it beside :func:`uniformity`; NaN in, NaN out.
+
+    Raises:
+        ValueError: the shapes differ, or are not (N >= 2, D), or alpha is not positive.
+
+    Source: Wang & Isola, arXiv 2005.10242, section 4.1.1.
+    """
+    if not alpha > 0:
+        raise ValueError(f"alpha must be positive, got {alpha}")
+    z, z_target = directions(online, "online"), directions(target, "target")
+    if z.shape != z_target.shape:
+        raise ValueError(
+            f"online and target must have the same shape, got {tuple(z.shape)} and "
+            f"{tuple(z_target.shape)}"
+        )
+    return torch.linalg.vector_norm(z - z_target, dim=1).pow(alpha).mean()
+
+
+def uniformity(embeddings: Tensor, t: float = 2.0) -> Tensor:
+    """Return the logarithm of the mean Gaussian potential of all pairs of directions.
+
+        log mean_{i < j} exp(-t |z_i - z_j|^2)
+
+    z are the l2-normalized rows, not centred. Cost O(N^2 D) time, and memory for 4 million pairs at
+    a time: for many rows, measure a sample of them.
+
+    Args:
+        embeddings: (N, D), N >= 2.
+        t: inverse width of the potential, above 0.
+
+    Returns:
+        Scalar in [-4 t, 0], in float64 where the device has it: 0 at complete collapse, about -2 t
+        for many directions spread evenly over the sphere of many dimensions; NaN in, NaN out.
+
+    Raises:
+        ValueError: another shape, or t is not positive.
+
+    Source: Wang & Isola, arXiv 2005.10242, section 4.1.2.
+
+    Example:
+        >>> round(uniformity(torch.eye(8)).item(), 6)
+        -4.0
+    """
+    if not t > 0:
+        raise ValueError(f"t must be positive, got {t}")
+    z = directions(embeddings)
+    count = len(z)
+    rows_at_once = max(1, COSINES_AT_ONCE // count)
+    sums = [_log_sum(z, start, start + rows_at_once, t) for start in range(0, count, rows_at_once)]
+    return torch.stack(sums).logsumexp(0) - log(count * (count - 1) / 2)
+
+
+def _log_sum(z: Tensor, start: int, stop: int, t: float) -> Tensor:
+    """Return the log of the summed potentials of the pairs i < j with start <= i < stop."""
+    chunk, later = z[start:stop], z[start:]
+    lengths = later.square().sum(1)  # 1, or 0 for rows of zeros
+    squared = lengths[: len(chunk), None] + lengths - 2 * chunk @ later.T
+    pairs = torch.ones_like(squared, dtype=torch.bool).triu(1)
+    return (-t * squared.clamp(min=0)).masked_fill(~pairs, -torch.inf).flatten().logsumexp(0)

@@ -1,0 +1,188 @@
+"""The spectrum of embeddings, and what its shape tells about dimensional collapse.
+
+Every measure exists twice: of embeddings, and `..._of_spectrum` of the eigenvalues, so that many
+measures of the same embeddings cost one eigenvalue decomposition.
+"""
+
+import torch
+from torch import Tensor
+
+from ssl_norm.monitors.directions import directions, wide_rows
+from ssl_norm.monitors.gram import rounding_floor, squared_singular_values
+
+
+def covariance_spectrum(embeddings: Tensor) -> Tensor:
+    """Return the eigenvalues of the covariance of embeddings, descending.
+
+        C = 1/N sum_n (z_n - mean) (z_n - mean)'
+
+    Centred, not normalized. See :func:`ssl_norm.monitors.gram.squared_singular_values` for
+    precision: what is below 1e-15 min(N, D) of the largest one, or below the rounding of the mean,
+    is 0.
+
+    Args:
+        embeddings: (N, D), N >= 2.
+
+    Returns:
+        (min(N, D),), never negative, in float64 where the device has it; the eigenvalues that are
+        left out are 0. All 0 at complete collapse, all equal at an even spread; NaN in, NaN out.
+
+    Raises:
+        ValueError: another shape.
+
+    Source: Jing et al., arXiv 2110.09348, section 4 (its code takes l2-normalized rows).
+
+    Example:
+        >>> covariance_spectrum(torch.tensor([[2.0, 1.0], [-2.0, 1.0]])).tolist()
+        [4.0, 0.0]
+    """
+    rows = wide_rows(embeddings)
+    return squared_singular_values(rows - rows.mean(0), rounding_floor(rows))
+
+
+def second_moment_spectrum(embeddings: Tensor) -> Tensor:
+    """Return the eigenvalues of 1/N sum_n z_n z_n', descending; neither centred nor normalized.
+
+    Else as :func:`covariance_spectrum`. At complete collapse the first is the squared length of the
+    mean and the others are 0: a common direction is part of this spectrum.
+
+    Args:
+        embeddings: (N, D), N >= 2.
+
+    Returns:
+        (min(N, D),), never negative; NaN in, NaN out.
+
+    Raises:
+        ValueError: another shape.
+    """
+    return squared_singular_values(wide_rows(embeddings))
+
+
+def participation_ratio(embeddings: Tensor) -> Tensor:
+    """Return the number of dimensions that share the variance.
+
+        (sum_k lambda_k)^2 / sum_k lambda_k^2
+
+    with lambda the :func:`covariance_spectrum`: centred, not normalized.
+
+    Args:
+        embeddings: (N, D), N >= 2.
+
+    Returns:
+        Scalar: 0 at complete collapse (0/0, by definition), else 1 (all variance in one direction)
+        to min(N - 1, D), reached at an even spread; NaN in, NaN out.
+
+    Raises:
+        ValueError: another shape.
+
+    Source: Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262.
+    """
+    return participation_ratio_of_spectrum(covariance_spectrum(embeddings))
+
+
+def participation_ratio_of_spectrum(eigenvalues: Tensor) -> Tensor:
+    """Return :func:`participation_ratio` of a covariance's eigenvalues, descending."""
+    relative = eigenvalues / _nonzero(eigenvalues[0])
+    return relative.sum().square() / _nonzero(relative.square().sum())
+
+
+def ne_sum(embeddings: Tensor) -> Tensor:
+    """Return the sum of the covariance's eigenvalues relative to the largest one.
+
+        sum_k lambda_k / lambda_1
+
+    with lambda the :func:`covariance_spectrum`: centred, not normalized.
+
+    Args:
+        embeddings: (N, D), N >= 2.
+
+    Returns:
+        Scalar: 0 at complete collapse (0/0, by definition), else 1 (all variance in one direction)
+        to min(N - 1, D), reached at an even spread; NaN in, NaN out.
+
+    Raises:
+        ValueError: another shape.
+
+    Source: He & Ozay, "Exploring the Gap between Collapsed & Whitened Features in Self-Supervised
+    Learning", ICML 2022.
+    """
+    return ne_sum_of_spectrum(covariance_spectrum(embeddings))
+
+
+def ne_sum_of_spectrum(eigenvalues: Tensor) -> Tensor:
+    """Return :func:`ne_sum` of a covariance's eigenvalues, descending."""
+    return eigenvalues.sum() / _nonzero(eigenvalues[0])
+
+
+def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
+    """Return the exponent alpha of a power law lambda_i ~ i^-alpha fitted to the covariance spectrum.
+
+    alpha is minus the slope of the straight line through the points (log i, log lambda_i) that
+    minimizes their squared distances, weighted by 1/i; lambda is the :func:`covariance_spectrum`:
+    centred, not normalized.
+
+    Args:
+        embeddings: (N, D), N >= 2.
+        first: lowest rank i of the fit, from 1; the head of a spectrum follows no power law.
+        last: highest rank of the fit; eigenvalues that are 0 or not there take no part.
+
+    Returns:
+        Scalar >= 0: 0 at an even spread; the faster the spectrum falls, the higher. NaN where fewer
+        than two eigenvalues above 0 lie in the range, as at complete collapse; NaN in, NaN out.
+
+    Raises:
+        ValueError: another shape, or not 1 <= first < last.
+
+    Source: Agrawal et al., "alpha-ReQ", NeurIPS 2022; weights and range as in its authors' code,
+    which varies the range between experiments.
+    """
+    return alpha_req_of_spectrum(covariance_spectrum(embeddings), first, last)
+
+
+def alpha_req_of_spectrum(eigenvalues: Tensor, first: int = 10, last: int = 99) -> Tensor:
+    """Return :func:`alpha_req` of a covariance's eigenvalues, descending."""
+    if not 1 <= first < last:
+        raise ValueError(f"the fit needs ranks 1 <= first < last, got {first} and {last}")
+    tail = eigenvalues[first - 1 : last]
+    rank = torch.arange(first, first + len(tail), dtype=tail.dtype, device=tail.device)
+    positive = tail > 0
+    weight = (1 / rank).where(positive, 0.0)
+    x, y = rank.log(), tail.where(positive, 1.0).log()
+    from_mean = x - (weight * x).sum() / weight.sum()
+    slope = (weight * from_mean * y).sum() / (weight * from_mean.square()).sum()
+    return (-slope).where(positive.sum() >= 2, torch.nan)
+
+
+def cev_auc(embeddings: Tensor) -> Tensor:
+    """Return the area under the cumulative explained variance of directions.
+
+        1/K sum_k (sum_{i <= k} s_i / sum_i s_i)
+
+    with s the K = min(N, D) singular values of the l2-normalized, then centred embeddings (their
+    standard deviations, not variances, as the source has it).
+
+    Args:
+        embeddings: (N, D), N >= 2.
+
+    Returns:
+        Scalar: (K + 1) / (2 K) where all singular values are equal, about 1/2, to 1 where one
+        direction has them all; 1 at complete collapse (0/0, by definition); NaN in, NaN out.
+
+    Raises:
+        ValueError: another shape.
+
+    Source: Li, Efros & Pathak, arXiv 2209.15007, section 3.
+    """
+    return cev_auc_of_spectrum(covariance_spectrum(directions(embeddings)))
+
+
+def cev_auc_of_spectrum(eigenvalues: Tensor) -> Tensor:
+    """Return :func:`cev_auc` of the eigenvalues of the covariance of directions, descending."""
+    s = eigenvalues.sqrt()
+    area = (s.cumsum(0) / _nonzero(s.sum())).mean()
+    return area.where(s[0] != 0, 1.0)
+
+
+def _nonzero(divisor: Tensor) -> Tensor:
+    """Return the scalar divisor, or 1 where it is 0."""
+    return divisor.where(divisor != 0, 1.0)
