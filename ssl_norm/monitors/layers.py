@@ -189,4 +189,5 @@ def gradient_norm(layer: nn.Module) -> Tensor:
     ]
     if not norms:
         return torch.full((1,), torch.nan)
-    return torch.linalg.vector_norm(torch.stack(norms)).reshape(1)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return norm.reshape(1)
