@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ssl_norm.train.figure import draw_collapse
+from ssl_norm.figures import cosine_figure
 from ssl_norm.train.run_folder import read_metrics
 
 COLUMNS = (
@@ -74,13 +74,14 @@ def main() -> None:
     for folder in options.folders:
         print(table_row(folder))
     if options.figure:
-        panels = []
-        for folder in options.folders:
-            assert read_metrics(folder / "metrics.csv"), f"{folder} has no rows"
-            panels.append(
-                (title(json.loads((folder / "summary.json").read_text())), folder / "metrics.csv")
+        runs = [
+            (
+                title(json.loads((folder / "summary.json").read_text())),
+                read_metrics(folder / "metrics.csv"),
             )
-        draw_collapse(panels, options.figure)
+            for folder in options.folders
+        ]
+        cosine_figure(runs).savefig(options.figure, dpi=120)
 
 
 if __name__ == "__main__":

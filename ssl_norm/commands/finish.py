@@ -15,8 +15,8 @@ from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import Splits
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
 from ssl_norm.evaluate.protocol import evaluate_encoder
+from ssl_norm.figures import cosine_figure
 from ssl_norm.train.build import initial_encoder
-from ssl_norm.train.figure import draw_collapse
 from ssl_norm.train.loop import Training
 from ssl_norm.train.run_folder import Row, norm_names, read_metrics, write_json
 
@@ -30,15 +30,15 @@ def finish(
     device: torch.device,
 ) -> None:
     """Evaluate the encoder, write summary.json and collapse.png, and print the table."""
-    metrics = folder / "metrics.csv"
-    rows = read_metrics(metrics)
+    rows = read_metrics(folder / "metrics.csv")
     summary = summarise(config, run, rows)
     if config.linear_probe and not isinstance(ending, NonFiniteLoss):
         summary |= linear_probe(config, run.learner.encoder, splits, device)
     write_json(folder / "summary.json", summary)
     if rows:
         heads = "/".join(list(norm_names(config).values())[1:])
-        draw_collapse([(f"{config.method.name}, heads {heads}", metrics)], folder / "collapse.png")
+        picture = cosine_figure([(f"{config.method.name}, heads {heads}", rows)])
+        picture.savefig(folder / "collapse.png", dpi=120)
     Console().print(summary_table(summary))
     Console().print(
         f"run folder: {folder}   curves: tensorboard --logdir {folder}",
