@@ -31,7 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     print(monitor_table())
     print()
     print("z: l2-normalized rows; s: singular values. Costs: linear O(N D), quadratic O(N D^2) or")
-    print("O(N^2 D), spectral O(N D min(N, D)). As a function: from ssl_norm.monitors import rank_me")
+    print(
+        "O(N^2 D), spectral O(N D min(N, D)). As a function: from ssl_norm.monitors import rank_me"
+    )
     return 0
 
 

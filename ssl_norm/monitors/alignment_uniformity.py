@@ -5,7 +5,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.directions import directions, matching_directions
 
 COSINES_AT_ONCE = 2**22  # of pairs of rows; 32 MiB in float64
 
@@ -33,12 +33,7 @@ def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
     """
     if not alpha > 0:
         raise ValueError(f"alpha must be positive, got {alpha}")
-    z, z_target = directions(online, "online"), directions(target, "target")
-    if z.shape != z_target.shape:
-        raise ValueError(
-            f"online and target must have the same shape, got {tuple(z.shape)} and "
-            f"{tuple(z_target.shape)}"
-        )
+    z, z_target = matching_directions(online, target)
     return torch.linalg.vector_norm(z - z_target, dim=1).pow(alpha).mean()
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.directions import matching_directions
 
 
 def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,7 +19,7 @@ def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Te
 
     Returns:
         Two scalars in [-1, 1], in float64 where the device has it. At complete collapse, all rows
-        equal, both are 1. A row of zeros has no direction and counts as 0, as in torch.
+        equal, both are 1. A row of zeros has no direction and counts as 0, as in torch. NaN in, NaN out.
 
     Raises:
         ValueError: the shapes differ, or are not (N >= 2, D).
@@ -34,13 +34,7 @@ def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Te
         >>> positive.item(), negative.item()
         (1.0, 0.0)
     """
-    z, z_target = directions(online, "online"), directions(target, "target")
-    if z.shape != z_target.shape:
-        raise ValueError(
-            f"online and target must have the same shape, got {tuple(z.shape)} and "
-            f"{tuple(z_target.shape)}"
-        )
-    return cosines_of_directions(z, z_target)
+    return cosines_of_directions(*matching_directions(online, target))
 
 
 def cosines_of_directions(z: Tensor, z_target: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,12 +24,27 @@ def directions(embeddings: Tensor, name: str = "embeddings") -> Tensor:
     return F.normalize(rows, dim=1, eps=torch.finfo(rows.dtype).tiny)
 
 
+def matching_directions(online: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the :func:`directions` of two embeddings that match row by row.
+
+    Raises:
+        ValueError: the shapes differ, or are not (N >= 2, D).
+    """
+    z, z_target = directions(online, "online"), directions(target, "target")
+    if z.shape != z_target.shape:
+        raise ValueError(
+            f"online and target must have the same shape, got {tuple(z.shape)} and "
+            f"{tuple(z_target.shape)}"
+        )
+    return z, z_target
+
+
 def wide_rows(embeddings: Tensor, name: str = "embeddings") -> Tensor:
     """Return (N, D) in float64, or in float32 on a device that has no float64 (mps).
 
     Raises:
         ValueError: any other shape than (N >= 2, D); `name` is what the error calls them.
     """
-    if embeddings.ndim != 2 or embeddings.shape[0] < 2:
+    if embeddings.ndim != 2 or embeddings.shape[0] < 2 or embeddings.shape[1] == 0:
         raise ValueError(f"{name} must have shape (N >= 2, D), got {tuple(embeddings.shape)}")
     return embeddings.to(torch.float32 if embeddings.device.type == "mps" else torch.float64)

@@ -32,7 +32,7 @@ def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
 
     Source: Thilak et al., "LiDAR", arXiv 2312.04000, section 3, equations 1 to 4.
     """
-    if views.ndim != 3 or min(views.shape[:2]) < 2:
+    if views.ndim != 3 or min(views.shape[:2]) < 2 or views.shape[2] == 0:
         raise ValueError(f"views must have shape (n >= 2, q >= 2, D), got {tuple(views.shape)}")
     if not (delta > 0 and eps > 0):
         raise ValueError(f"delta and eps must be positive, got {delta} and {eps}")
@@ -52,7 +52,9 @@ def _whitening(deviations: Tensor, degrees: int, delta: float) -> Tensor:
     within = deviations.T @ deviations / degrees
     finite = within.isfinite().all()
     identity = torch.eye(len(within)).to(within)
-    host = within.where(finite, identity).to("cpu" if within.device.type == "mps" else within.device)
+    host = within.where(finite, identity).to(
+        "cpu" if within.device.type == "mps" else within.device
+    )
     values, vectors = torch.linalg.eigh(host)
     roots = (values.clamp(min=0) + delta).rsqrt()
     return ((vectors * roots) @ vectors.T).to(within.device).where(finite, torch.nan)

@@ -70,5 +70,7 @@ def cross_entropy_at_collapse(candidates: int) -> float:
 def _size(method: str, name: str, value: int | None) -> int:
     """Return the size that a method's loss depends on, or raise ValueError."""
     if value is None or value < 1:
-        raise ValueError(f"the loss of {method} at collapse needs {name} of at least 1, got {value}")
+        raise ValueError(
+            f"the loss of {method} at collapse needs {name} of at least 1, got {value}"
+        )
     return value

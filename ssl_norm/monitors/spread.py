@@ -22,7 +22,7 @@ def feature_std(embeddings: Tensor) -> Tensor:
 
     Returns:
         Scalar in [0, 1], in float64 where the device has it: 0 at complete collapse, about 1 for
-        directions spread evenly over the sphere.
+        directions spread evenly over the sphere; NaN in, NaN out.
 
     Raises:
         ValueError: another shape.

@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from ssl_norm.monitors import rank_me
+from ssl_norm.monitors import covariance_spectrum, effective_rank, negative_cosine, rank_me
+from ssl_norm.monitors.rank import effective_rank_of_spectrum, rank_me_of_spectrum
+from ssl_norm.monitors.spectrum import second_moment_spectrum
+from tests.monitors import samples
 from tests.reference import monitors as reference
 
 
@@ -37,3 +40,47 @@ def test_common_direction_is_not_removed():
 def test_wrong_shape():
     with pytest.raises(ValueError, match=r"embeddings must have shape \(N >= 2, D\), got \(1, 4\)"):
         rank_me(torch.ones(1, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mean", [0.0, 1000.0])
+def test_effective_rank_equals_its_definition(dtype, mean):
+    embeddings = (mean + samples.random(9, 5)).to(dtype)
+    expected = reference.effective_rank(embeddings.tolist())
+    assert effective_rank(embeddings).item() == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 7, 20])
+def test_effective_rank_counts_equal_directions(rank):
+    embeddings = samples.with_singular_values([3.0] * rank + [0.0] * (20 - rank), 50)
+    assert effective_rank(embeddings).item() == pytest.approx(rank, rel=1e-12)
+    assert effective_rank(5 + embeddings).item() == pytest.approx(rank, rel=1e-6)
+
+
+def test_equal_rows_have_no_effective_rank():
+    assert effective_rank(samples.random(5).repeat(9, 1)).item() == 0
+
+
+def test_near_collapse_only_the_uncentred_rank_is_low():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(4096, 128, generator=generator, dtype=torch.float64)
+    near_constant = 1 + 1e-3 * noise
+    assert negative_cosine(near_constant, near_constant) > 0.99999
+    assert rank_me(near_constant).item() == pytest.approx(1.12, abs=0.06)
+    assert effective_rank(near_constant) > 126
+
+
+@pytest.mark.parametrize("noise", [1e-5, 1e-7, 1e-9, 1e-12])
+def test_rank_me_falls_to_one(noise):
+    generator = torch.Generator().manual_seed(0)
+    embeddings = 1 + noise * torch.randn(300, 64, generator=generator, dtype=torch.float64)
+    expected = torch.linalg.svdvals(embeddings)
+    share = expected / expected.sum() + 1e-7
+    exact = (-(share * share.log()).sum()).exp().item()
+    assert rank_me(embeddings).item() == pytest.approx(exact, rel=1e-4)
+
+
+def test_of_spectrum_equals_of_embeddings():
+    embeddings = samples.random(50, 20)
+    assert rank_me_of_spectrum(second_moment_spectrum(embeddings)) == rank_me(embeddings)
+    assert effective_rank_of_spectrum(covariance_spectrum(embeddings)) == effective_rank(embeddings)

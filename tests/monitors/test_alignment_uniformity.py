@@ -1,0 +1,70 @@
+from math import exp, log
+
+import pytest
+import torch
+
+from ssl_norm.monitors import alignment, alignment_uniformity, positive_cosine, uniformity
+from tests.monitors import samples
+from tests.reference import monitors as reference
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 10.0])
+def test_equals_loops(dtype, power):
+    online, target = samples.inputs("pair", count=9, size=5, dtype=dtype)
+    expected = reference.alignment(online.tolist(), target.tolist(), power)
+    assert alignment(online, target, power).item() == pytest.approx(expected, rel=1e-12)
+    expected = reference.uniformity(online.tolist(), power)
+    assert uniformity(online, power).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_squared_distance_is_two_minus_two_cosine():
+    online, target = samples.inputs("pair")
+    expected = 2 - 2 * positive_cosine(online, target).item()
+    assert alignment(online, target).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 39, 40, 80, 121, 1600])
+def test_uniformity_in_parts(at_once, monkeypatch):
+    z = samples.random(40, 6)
+    expected = uniformity(z)
+    monkeypatch.setattr(alignment_uniformity, "COSINES_AT_ONCE", at_once)
+    torch.testing.assert_close(uniformity(z), expected, rtol=1e-13, atol=0)
+
+
+def test_known_values():
+    assert uniformity(torch.eye(8)).item() == pytest.approx(-4)
+    opposite = torch.tensor([[1.0, 0.0], [-2.0, 0.0]])
+    assert uniformity(opposite).item() == pytest.approx(-8)
+    assert uniformity(opposite, t=300).item() == pytest.approx(-1200)
+    assert alignment(opposite, -opposite).item() == pytest.approx(4)
+    cross = torch.cat([torch.eye(4), -torch.eye(4)])
+    assert uniformity(cross).item() == pytest.approx(log((6 * exp(-4) + exp(-8)) / 7))
+
+
+def test_zeros_are_one_point_at_the_centre():
+    assert uniformity(torch.zeros(5, 3)).item() == 0
+    one_zero = torch.tensor([[0.0, 0.0], [5.0, 0.0]])
+    assert uniformity(one_zero).item() == pytest.approx(-2)
+
+
+def test_an_isotropic_gaussian():
+    z = torch.randn(1024, 128, generator=torch.Generator().manual_seed(0))
+    assert uniformity(z).item() == pytest.approx(-3.94, abs=0.01)
+
+
+def test_gradients():
+    online, target = (z.requires_grad_() for z in samples.inputs("pair", count=4, size=3))
+    assert torch.autograd.gradcheck(alignment, (online, target))
+    assert torch.autograd.gradcheck(uniformity, online)
+
+
+def test_bad_arguments():
+    z = samples.random(4, 3)
+    for power in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="alpha must be positive, got"):
+            alignment(z, z, power)
+        with pytest.raises(ValueError, match="t must be positive, got"):
+            uniformity(z, power)
+    with pytest.raises(ValueError, match=r"the same shape, got \(4, 3\) and \(3, 3\)"):
+        alignment(z, z[:3])

@@ -1,0 +1,28 @@
+"""The command `python -m ssl_norm.monitors`."""
+
+import pytest
+
+from ssl_norm.monitors import MONITORS
+from ssl_norm.monitors.__main__ import main
+
+
+def test_a_line_for_every_monitor(capsys):
+    assert main([]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["monitor", "of", "cost"]
+    assert [line.split()[0] for line in lines[: len(MONITORS)]] == list(MONITORS)
+
+
+def test_help(capsys):
+    assert main(["--help"]) == 0
+    assert "python -m ssl_norm.monitors" in capsys.readouterr().out
+
+
+def test_arguments_are_refused(capsys):
+    assert main(["rank_me"]) == 2
+    assert capsys.readouterr().err == "error: no arguments expected, got rank_me\n"
+
+
+def test_monitors_are_read_only():
+    with pytest.raises(TypeError):
+        MONITORS["mine"] = MONITORS["rank_me"]

@@ -1,0 +1,133 @@
+from math import isnan, log
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from ssl_norm.monitors import (
+    alpha_req,
+    cev_auc,
+    covariance_spectrum,
+    ne_sum,
+    participation_ratio,
+    std_per_dimension,
+)
+from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.spectrum import (
+    alpha_req_of_spectrum,
+    cev_auc_of_spectrum,
+    ne_sum_of_spectrum,
+    participation_ratio_of_spectrum,
+    second_moment_spectrum,
+)
+from tests.monitors import samples
+from tests.reference import monitors as reference
+
+
+@pytest.mark.parametrize("function", [participation_ratio, ne_sum, alpha_req, cev_auc])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mean", [0.0, 100.0])
+def test_equals_its_definition(function, dtype, mean):
+    embeddings = (mean + samples.random(50, 20)).to(dtype)
+    expected = getattr(reference, function.__name__)(embeddings.tolist())
+    assert function(embeddings).item() == pytest.approx(expected, rel=1e-7)
+
+
+def test_spectrum_equals_its_definition_and_sklearn():
+    embeddings = 100 + samples.random(50, 20)
+    spectrum = covariance_spectrum(embeddings)
+    assert spectrum.tolist() == pytest.approx(
+        reference.covariance_spectrum(embeddings.tolist()), rel=1e-9
+    )
+    unbiased = PCA().fit(embeddings.numpy()).explained_variance_
+    np.testing.assert_allclose(spectrum.numpy() * 50 / 49, unbiased, rtol=1e-9)
+
+
+def test_fewer_rows_than_dimensions():
+    embeddings = samples.random(8, 20)
+    spectrum = covariance_spectrum(embeddings)
+    assert spectrum.shape == (8,)
+    assert spectrum[7] == 0
+    expected = reference.covariance_spectrum(embeddings.tolist())[:7]
+    assert spectrum[:7].tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_sums():
+    embeddings = samples.random(50, 20)
+    variance = embeddings.var(0, correction=0).sum()
+    torch.testing.assert_close(covariance_spectrum(embeddings).sum(), variance)
+    torch.testing.assert_close(
+        second_moment_spectrum(embeddings).sum(), embeddings.square().sum(1).mean()
+    )
+    of_directions = covariance_spectrum(directions(embeddings)).sum()
+    torch.testing.assert_close(std_per_dimension(embeddings).square().mean(), of_directions)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 7, 20])
+def test_equal_singular_values_count_one_each(rank):
+    embeddings = samples.with_singular_values([3.0] * rank + [0.0] * (20 - rank), 50)
+    assert participation_ratio(embeddings).item() == pytest.approx(rank, rel=1e-12)
+    assert ne_sum(embeddings).item() == pytest.approx(rank, rel=1e-12)
+
+
+def test_an_even_spread():
+    cross = torch.cat([torch.eye(20), -torch.eye(20)])
+    assert covariance_spectrum(cross).tolist() == pytest.approx([1 / 20] * 20)
+    assert participation_ratio(cross).item() == pytest.approx(20)
+    assert ne_sum(cross).item() == pytest.approx(20)
+    assert alpha_req(cross).item() == pytest.approx(0, abs=1e-12)
+    assert cev_auc(cross).item() == pytest.approx(21 / 40)
+
+
+def test_one_line():
+    line = samples.random(50, 1) * samples.random(1, 20)
+    assert participation_ratio(line).item() == pytest.approx(1, rel=1e-12)
+    assert ne_sum(line).item() == pytest.approx(1, rel=1e-12)
+    assert cev_auc(line).item() == pytest.approx(1, rel=1e-12)
+    assert isnan(alpha_req(line))
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 3.0])
+def test_a_power_law_has_its_exponent(exponent):
+    ranks = torch.arange(1, 121, dtype=torch.float64)
+    eigenvalues = 7 * ranks**-exponent
+    assert alpha_req_of_spectrum(eigenvalues).item() == pytest.approx(exponent, abs=1e-12)
+    eigenvalues[:9] = 1e6
+    eigenvalues[99:] = 0
+    assert alpha_req_of_spectrum(eigenvalues).item() == pytest.approx(exponent, abs=1e-12)
+
+
+def test_range_of_the_power_law():
+    eigenvalues = torch.tensor([9.0, 4.0, 1.0, 0.0], dtype=torch.float64)
+    expected = log(9 / 4) / log(2)
+    assert alpha_req_of_spectrum(eigenvalues, 1, 2).item() == pytest.approx(expected)
+    expected = log(4 / 1) / log(3 / 2)
+    assert alpha_req_of_spectrum(eigenvalues, 2, 99).item() == pytest.approx(expected)
+    for first, last in ((3, 4), (4, 9), (5, 9)):
+        assert isnan(alpha_req_of_spectrum(eigenvalues, first, last))
+    for first, last in ((0, 5), (5, 5)):
+        with pytest.raises(ValueError, match="1 <= first < last, got"):
+            alpha_req(samples.random(9, 4), first, last)
+
+
+def test_of_spectrum_equals_of_embeddings():
+    embeddings = samples.random(50, 20)
+    spectrum = covariance_spectrum(embeddings)
+    assert participation_ratio_of_spectrum(spectrum) == participation_ratio(embeddings)
+    assert ne_sum_of_spectrum(spectrum) == ne_sum(embeddings)
+    assert alpha_req_of_spectrum(spectrum) == alpha_req(embeddings)
+    of_directions = covariance_spectrum(directions(embeddings))
+    assert cev_auc_of_spectrum(of_directions) == cev_auc(embeddings)
+
+
+@pytest.mark.parametrize("length", [1e-20, 1.0, 1e20])
+def test_equal_rows_have_no_variance_but_a_second_moment(length):
+    row = length * samples.random(20)
+    equal_rows = row.repeat(50, 1)
+    assert covariance_spectrum(equal_rows).tolist() == [0] * 20
+    lengths = torch.rand(50, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert covariance_spectrum(directions(lengths * equal_rows)).tolist() == [0] * 20
+    moment = second_moment_spectrum(equal_rows)
+    torch.testing.assert_close(moment[0], row @ row)
+    assert moment[1:].tolist() == [0] * 19
