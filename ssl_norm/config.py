@@ -156,6 +156,7 @@ class OptimizerConfig:
     weight_decay: float = 1e-4
     warmup_epochs: float = 0.5
     schedule: str = "cosine"  # cosine | constant
+    schedule_epochs: Optional[int] = None  # length of the schedules, ema_schedule too; null: epochs
     exclude_norm_and_bias: bool = False  # from weight decay, and from LARS adaptation
     lars_eta: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -163,12 +164,22 @@ class OptimizerConfig:
 
 @dataclass
 class MonitorConfig:
-    """Collapse monitors and their consequences."""
+    """Collapse monitors, the verdict and its consequences; results/verdict.md tells how its zones were calibrated."""
 
     log_every: int = 10  # steps between rows of metrics.csv
-    on_collapse: str = "warn"  # warn | stop | ignore
-    threshold: float = 0.99  # complete collapse: the negative cosine stays above this ...
-    patience: int = 20  # ... for so many steps
+    spectral_every: int = 20  # steps between measurements of rank and spectrum
+    buffer_size: int = 1024  # latest embeddings whose spectrum is measured
+    layers_every: int = 50  # steps between measurements of every layer; 0: never
+    on_collapse: str = (
+        "warn"  # warn | stop | rollback (stop at the last healthy checkpoint) | ignore
+    )
+    patience: int = 20  # steps in a row in another zone that change the verdict
+    complete_cosine: float = 0.99  # complete collapse: negative cosine above this ...
+    complete_std: float = 0.05  # ... or feature std below this
+    healthy_cosine: float = 0.9  # healthy: negative cosine below this ...
+    healthy_std: float = 0.25  # ... and feature std above this
+    dimensional_share: float = 0.05  # dimensional: effective rank below this share of the width
+    embeddings: int = 0  # images in TensorBoard's embedding projector, at the end
 
 
 @dataclass
@@ -182,7 +193,9 @@ class PretrainConfig:
     norm: NormConfig = field(default_factory=NormConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
-    epochs: int = 20
+    study: Optional[str] = None  # name of a file in configs/study/
+    arm: Optional[str] = None  # of the study; with -m and without arm=..., all of them
+    epochs: int = 20  # 0: measure the initial network
     batch_size: int = 128  # images per step over all ranks
     accumulate: int = 1  # batches per optimizer step
     seed: int = 0
@@ -194,6 +207,7 @@ class PretrainConfig:
     checkpoint_every: int = 1  # epochs between writes of last.pt
     keep_every: Optional[int] = None  # epochs between checkpoints that are kept as step_*.pt
     linear_probe: bool = True  # end with linear top-1, where the data has labels
+    probe_labels: float = 1.0  # fraction of the training labels that it uses, seeded, per class
 
 
 @dataclass
@@ -254,21 +268,27 @@ class PixelOverride:
 
 
 @dataclass
-class EvaluationConfig:
-    """Keys of all tools that evaluate a checkpoint; where one is null, the checkpoint says."""
+class SubjectConfig:
+    """Keys of all tools that look at a checkpoint; where one is null, the checkpoint says."""
 
     checkpoint: str = MISSING  # a file of weights, or a run folder (its last.pt)
     data: DataOverride = field(default_factory=DataOverride)
     encoder: EncoderOverride = field(default_factory=EncoderOverride)
     norm: NormOverride = field(default_factory=NormOverride)
     augment: PixelOverride = field(default_factory=PixelOverride)
+    batch_size: int = 256
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass
+class EvaluationConfig(SubjectConfig):
+    """Keys of all tools that score a checkpoint on labelled images."""
+
     protocol: str = "logistic"  # logistic | sgd
     labels: float = 1.0  # fraction of the training labels, seeded, per class
     knn: KnnConfig = field(default_factory=KnnConfig)
     sgd: SgdProbeConfig = field(default_factory=SgdProbeConfig)
-    batch_size: int = 256
-    seed: int = 0
-    device: str = "auto"
 
 
 @dataclass
@@ -290,10 +310,36 @@ class PopulationStatsConfig(EvaluationConfig):
     output: Optional[str] = None  # null: <name>_exact.pt beside the checkpoint
 
 
+@dataclass
+class ReportConfig:
+    """Keys of tools/report.py."""
+
+    runs: Any = MISSING  # folder, glob, or [several]; every run folder in and below them is read
+    output: Optional[str] = None  # folder; null: report/ in the searched folder, of several here
+    title: Optional[str] = None  # null: the study, else the name of the searched folder
+    group_by: Any = (
+        None  # key or [keys]; null: the arm of a study, else what differs but seed and paths
+    )
+
+
+@dataclass
+class DiagnoseConfig(SubjectConfig):
+    """Keys of tools/diagnose.py."""
+
+    samples: int = 2000  # images that are looked at, at most
+    views: int = 2  # augmented views of each; the positive cosine is of two, LiDAR of all
+    random_init: bool = True  # measure the same network at random initialisation, too
+    output: Optional[str] = (
+        None  # null: diagnosis.json beside the checkpoint; a picture beside that
+    )
+
+
 SCHEMAS: dict[str, type] = {
     "schema/pretrain": PretrainConfig,
     "schema/linear_eval": LinearEvalConfig,
     "schema/population_stats": PopulationStatsConfig,
+    "schema/diagnose": DiagnoseConfig,
+    "schema/report": ReportConfig,
     "schema/method/byol": ByolConfig,
     "schema/method/simclr": SimclrConfig,
     "schema/method/moco_v2": MocoV2Config,

@@ -6,16 +6,21 @@ from functools import singledispatch
 from operator import attrgetter
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+
 from ssl_norm.cli.head_checks import all_norms, check_heads, norm_spec
 from ssl_norm.cli.split_checks import check_splits
 from ssl_norm.config import (
     AugmentConfig,
+    DiagnoseConfig,
     EvaluationConfig,
     LinearEvalConfig,
     MethodConfig,
     MocoV2Config,
     PopulationStatsConfig,
     PretrainConfig,
+    ReportConfig,
+    SubjectConfig,
 )
 from ssl_norm.data import DATA
 from ssl_norm.data.augment import check_normalisation, check_view
@@ -28,6 +33,7 @@ from ssl_norm.models.catalogue import find_encoder
 from ssl_norm.value_checks import check_name, check_number, check_path
 
 COUNT = Interval(1, whole=True)
+WHOLE = Interval(0, whole=True)
 PAIR = Interval(2, whole=True)  # the fewest samples with batch statistics
 NOT_NEGATIVE = Interval(0)
 POSITIVE = Interval(0, ends="()")
@@ -36,21 +42,31 @@ BELOW_ONE = Interval(0, 1, "[)")
 SEED = Interval(0, 2**63 - 1, "[]", whole=True)  # what torch and numpy both take
 
 PRETRAIN_NUMBERS: Mapping[str, Interval] = {
-    "epochs": COUNT,
+    "epochs": Interval(0, whole=True),
     "batch_size": COUNT,
     "accumulate": COUNT,
     "seed": SEED,
     "checkpoint_every": COUNT,
     "keep_every": COUNT,
-    "norm.freeze_last_epochs": Interval(0, whole=True),
+    "norm.freeze_last_epochs": WHOLE,
     "monitor.log_every": COUNT,
+    "monitor.spectral_every": COUNT,
+    "monitor.buffer_size": PAIR,
+    "monitor.layers_every": WHOLE,
     "monitor.patience": COUNT,
-    "monitor.threshold": Interval(-1, 1, "[)"),
+    "monitor.complete_cosine": Interval(-1, 1, "[)"),
+    "monitor.complete_std": BELOW_ONE,
+    "monitor.healthy_cosine": Interval(-1, 1, "[)"),
+    "monitor.healthy_std": BELOW_ONE,
+    "monitor.dimensional_share": BELOW_ONE,
+    "monitor.embeddings": WHOLE,
     "optimizer.lr": POSITIVE,
     "optimizer.momentum": BELOW_ONE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.warmup_epochs": NOT_NEGATIVE,
+    "optimizer.schedule_epochs": COUNT,
     "optimizer.lars_eta": POSITIVE,
+    "probe_labels": Interval(0, 1, "(]"),
 }
 PRETRAIN_NAMES: Mapping[str, tuple[str, ...]] = {
     "data.name": tuple(DATA),
@@ -59,7 +75,7 @@ PRETRAIN_NAMES: Mapping[str, tuple[str, ...]] = {
     "optimizer.name": ("sgd", "lars", "adamw"),
     "optimizer.schedule": ("cosine", "constant"),
     "precision": ("auto", "float32", "bfloat16"),
-    "monitor.on_collapse": ("warn", "stop", "ignore"),
+    "monitor.on_collapse": ("warn", "stop", "rollback", "ignore"),
 }
 METHOD_NUMBERS: Mapping[str, Interval] = {
     "temperature": POSITIVE,
@@ -76,13 +92,10 @@ EVALUATION_NUMBERS: Mapping[str, Interval] = {
     "sgd.batch_size": COUNT,
     "sgd.momentum": BELOW_ONE,
     "sgd.weight_decay": NOT_NEGATIVE,
-    "batch_size": COUNT,
-    "seed": SEED,
 }
-EVALUATION_NAMES: Mapping[str, tuple[str, ...]] = {
-    "data.name": tuple(DATA),
-    "protocol": ("logistic", "sgd"),
-}
+EVALUATION_NAMES: Mapping[str, tuple[str, ...]] = {"protocol": ("logistic", "sgd")}
+SUBJECT_NUMBERS: Mapping[str, Interval] = {"batch_size": COUNT, "seed": SEED}
+SUBJECT_NAMES: Mapping[str, tuple[str, ...]] = {"data.name": tuple(DATA)}
 
 
 @singledispatch
@@ -125,9 +138,31 @@ def _(config: PopulationStatsConfig) -> None:
     check_number("batch_size", config.batch_size, PAIR)
 
 
+@check.register
+def _(config: ReportConfig) -> None:
+    check_path("output", config.output, "folder")
+    check_texts("runs", config.runs, "a folder")
+    check_texts("group_by", config.group_by, "a key, such as norm.projector")
+
+
+@check.register
+def _(config: DiagnoseConfig) -> None:
+    check_subject("diagnose", config)
+    check_path("output", config.output, "file")
+    check_number("samples", config.samples, PAIR)
+    check_number("views", config.views, PAIR)
+    check_number("batch_size", config.batch_size, PAIR)
+
+
 def check_evaluation(tool: str, config: EvaluationConfig) -> None:
-    """Check what the tools that evaluate a checkpoint share."""
+    """Check what the tools that score a checkpoint share."""
     check_values(config, EVALUATION_NUMBERS, EVALUATION_NAMES)
+    check_subject(tool, config)
+
+
+def check_subject(tool: str, config: SubjectConfig) -> None:
+    """Check what the tools that look at a checkpoint share."""
+    check_values(config, SUBJECT_NUMBERS, SUBJECT_NAMES)
     check_settings(vars(config.data))
     check_device(config.device)
     check_path("checkpoint", config.checkpoint, "file or run folder")
@@ -154,6 +189,13 @@ def check_values(
         check_name(key, attrgetter(key)(config), known)
 
 
+def check_texts(key: str, value: object, kind: str) -> None:
+    """Check that a value is a text or several; `kind` says what one stands for. Null always passes."""
+    texts = value if isinstance(value, list) else [value]
+    if value is not None and not (texts and all(isinstance(t, str) and t.strip() for t in texts)):
+        raise UserError(f"{key}={value}: {kind} expected, or several in [ ]")
+
+
 def check_encoder(config: PretrainConfig) -> None:
     """Check the keys under `encoder`; a run that goes on has its weights from its checkpoint."""
     find_encoder(config.encoder.name)
@@ -170,8 +212,13 @@ def check_schedule(config: PretrainConfig) -> None:
     betas = config.optimizer.betas
     if len(betas) != 2 or not all(beta in BELOW_ONE for beta in betas):
         raise UserError(f"optimizer.betas: two numbers in [0, 1) expected, got {list(betas)}")
+    length = config.optimizer.schedule_epochs
+    if length is not None and length < config.epochs:
+        raise UserError(
+            f"optimizer.schedule_epochs={length} is shorter than the run of epochs={config.epochs}; leave it out"
+        )
     warmup = config.optimizer.warmup_epochs
-    if warmup > config.epochs:
+    if warmup > config.epochs > 0:
         raise UserError(
             f"optimizer.warmup_epochs={warmup} is longer than the run of epochs={config.epochs}; shorten it"
         )
@@ -185,14 +232,25 @@ def check_schedule(config: PretrainConfig) -> None:
 def check_run_folder(config: PretrainConfig) -> None:
     """Check what is written where and when."""
     check_path("run_dir", config.run_dir, "folder")
-    if config.resume and config.run_dir is None:
-        raise UserError("resume=true needs run_dir=..., the folder of the run to go on with")
+    if config.resume and config.run_dir is None and not goes_on_with_sweep():
+        raise UserError(
+            "resume=true needs run_dir=..., the folder of the run to go on with; "
+            "a sweep (-m) needs hydra.sweep.dir=..., its folder"
+        )
     every, keep = config.checkpoint_every, config.keep_every
     if keep is not None and keep % every:
         raise UserError(
             f"keep_every={keep} is not a multiple of checkpoint_every={every}, and only what is written can be kept; "
             f"use keep_every={-(-keep // every) * every}"
         )
+
+
+def goes_on_with_sweep() -> bool:
+    """Whether this is a run of a sweep whose folder was named, so that its runs have a place to be found at."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    return hydra is not None and any(
+        override.startswith("hydra.sweep.dir=") for override in hydra.overrides.hydra
+    )
 
 
 def check_processes(config: PretrainConfig) -> int:

@@ -50,7 +50,10 @@ def finish(
 def linear_probe(
     config: PretrainConfig, encoder: nn.Module, splits: Splits, device: torch.device
 ) -> dict[str, float]:
-    """Return linear top-1 of the encoder and of its random initialisation, and chance; nothing without labels."""
+    """Return linear and kNN top-1 of the encoder and of its random initialisation; nothing without labels.
+
+    Beside them chance, and the fraction of the training labels that was used.
+    """
     if splits.train is None or splits.test is None:
         return {}
     evaluate = partial(
@@ -61,6 +64,7 @@ def linear_probe(
         mean=config.augment.mean,
         std=config.augment.std,
         device=device,
+        labels=config.probe_labels,
         seed=config.seed,
         progress=True,
     )
@@ -68,7 +72,10 @@ def linear_probe(
     return {
         "linear_top1": trained.top1,
         "linear_top1_random_init": random_init.top1,
+        "knn_top1": trained.knn_top1,
+        "knn_top1_random_init": random_init.knn_top1,
         "chance": trained.chance,
+        "probe_labels": config.probe_labels,
     }
 
 
@@ -84,6 +91,7 @@ def summarise(config: PretrainConfig, run: Training, rows: Sequence[Row]) -> dic
         **{name: value for name, value in last.items() if name != "step"},
         "images_per_second": median(speeds) if speeds else None,
         "collapsed_at_step": run.monitor.collapsed_at_step,
+        "evidence": run.monitor.evidence,
     }
 
 
@@ -91,7 +99,6 @@ def summary_table(summary: dict[str, Any]) -> Table:
     """Return the short table that a run ends with."""
     verdict = summary.get("verdict", "unknown")
     colour = {"healthy": "green", "complete": "red"}.get(verdict, "yellow")
-    since = summary["collapsed_at_step"]
     rows = [
         (
             "positive cosine",
@@ -108,7 +115,12 @@ def summary_table(summary: dict[str, Any]) -> Table:
             number(summary, "feature_std"),
             "1 for evenly spread features, 0 at collapse",
         ),
-        ("verdict", f"[bold {colour}]{verdict}[/]", f"since step {since}" if since else ""),
+        (
+            "effective rank",
+            number(summary, "effective_rank"),
+            "dimensions in use, of the projector's width",
+        ),
+        ("verdict", f"[bold {colour}]{verdict}[/]", summary["evidence"]),
     ]
     if "linear_top1" in summary:
         rows += [

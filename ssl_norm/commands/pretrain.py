@@ -1,5 +1,6 @@
 """tools/pretrain.py: one run from configuration to summary."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from ssl_norm.train.build import (
     make_training,
     naming,
 )
-from ssl_norm.train.checkpoint import save_checkpoint
+from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
 from ssl_norm.train.device import pick_device, process_group
 from ssl_norm.train.environment import describe_environment
-from ssl_norm.train.loop import Training, train
+from ssl_norm.train.loop import Training, measure_initial, train
 from ssl_norm.train.population import asks_for_exact_statistics, recompute_over_images
 from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.recorder import Recorder, RunFiles
@@ -46,6 +47,10 @@ def pretrain(config: PretrainConfig) -> None:
     with process_group(device):
         is_main = rank() == 0
         folder, checkpoint = from_first_rank(lambda: open_run_folder(config))
+        if from_first_rank(lambda: is_done(config, folder, checkpoint)):
+            if is_main:
+                say(f"{folder} is done: summary.json is there; skipped")
+            return
         splits = load_images(config.data, config.seed)
         encoder, replaced = initial_encoder(config)
         run = make_training(config, encoder, splits.pretrain, device, checkpoint)
@@ -66,6 +71,12 @@ def pretrain(config: PretrainConfig) -> None:
             raise ending
 
 
+def is_done(config: PretrainConfig, folder: Path, checkpoint: Mapping[str, Any] | None) -> bool:
+    """Whether this is a run that a sweep which goes on has nothing to add to."""
+    in_sweep = config.resume and config.run_dir is None
+    return in_sweep and checkpoint is not None and (folder / "summary.json").exists()
+
+
 def follow(
     config: PretrainConfig, run: Training, images: ImageSet, folder: Path, is_main: bool
 ) -> Ending | None:
@@ -76,6 +87,8 @@ def follow(
             return
         content = checkpoint_content(config, run, step)
         save_checkpoint(folder / "last.pt", content)
+        if config.monitor.on_collapse == "rollback" and run.monitor.verdict == "healthy":
+            save_checkpoint(folder / "healthy.pt", content)
         if config.keep_every and step % (config.keep_every * run.steps_per_epoch) == 0:
             save_checkpoint(folder / f"step_{step}.pt", content)
 
@@ -85,12 +98,14 @@ def follow(
         try:
             if files:
                 files.views(draw_views(config, images))
-            train(run, recorder.row, save)
+            (train if run.steps else measure_initial)(run, recorder.row, save)
             if asks_for_exact_statistics(run.learner):
                 make_statistics_exact(config, run, images)
                 save(run.steps)
         except CollapseStop as stop:
             save(recorder.last_step)
+            if is_main and config.monitor.on_collapse == "rollback":
+                return roll_back(folder, run, stop)
             return stop
         except NonFiniteLoss as stop:
             return stop
@@ -98,6 +113,21 @@ def follow(
             if files:
                 files.close()
     return None
+
+
+def roll_back(folder: Path, run: Training, stop: CollapseStop) -> CollapseStop:
+    """Put the last healthy checkpoint in the place of the collapsed one, and return the word on both."""
+    healthy, last = folder / "healthy.pt", folder / "last.pt"
+    if not healthy.exists():
+        return CollapseStop(f"{stop}; no checkpoint was healthy, so there is none to roll back to")
+    last.replace(folder / "collapsed.pt")
+    healthy.replace(last)
+    checkpoint = load_checkpoint(last)
+    run.learner.load_state_dict(checkpoint["learner"])
+    return CollapseStop(
+        f"{stop}; rolled back: last.pt is the healthy checkpoint of step {checkpoint['step']} and "
+        f"collapsed.pt the collapsed one; to go on with other settings: encoder.pretrained_path={last}"
+    )
 
 
 def make_statistics_exact(config: PretrainConfig, run: Training, images: ImageSet) -> None:

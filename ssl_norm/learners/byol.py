@@ -6,6 +6,7 @@ from ssl_norm.learners.ema import EmaTarget
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
 from ssl_norm.learners.views import check_view_statistics, per_view
 from ssl_norm.losses import regression_loss
+from ssl_norm.monitors import loss_at_collapse
 
 
 class BYOL(Learner):
@@ -58,6 +59,10 @@ class BYOL(Learner):
         p1, p2, t1, t2, z1, z2 = global_rows(p1, p2, t1, t2, z1.detach(), z2.detach())
         loss = regression_loss(p1, t2) + regression_loss(p2, t1)
         return LearnerOutput(loss, ((z1, t2), (z2, t1)))
+
+    def loss_at_collapse(self, batch_size: int) -> float:
+        """Return 0: a constant is predicted exactly."""
+        return loss_at_collapse("byol")
 
     def after_step(self, progress: float) -> None:
         """Let the target follow encoder and projector."""

@@ -31,6 +31,10 @@ class Learner(nn.Module):
         """Return loss and embeddings of two views, each (N, 3, H, W), of the same images."""
         raise NotImplementedError
 
+    def loss_at_collapse(self, batch_size: int) -> float:
+        """Return the loss of constant embeddings on a global batch of `batch_size` images."""
+        raise NotImplementedError
+
     def after_backward(self, output: LearnerOutput) -> None:
         """Take in what one batch leaves behind, for example keys for a queue."""
 

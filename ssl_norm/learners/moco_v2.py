@@ -10,6 +10,7 @@ from ssl_norm.learners.queue import KeyQueue
 from ssl_norm.learners.shuffle import on_permuted_batch, shared_permutation
 from ssl_norm.learners.views import check_view_statistics, per_view
 from ssl_norm.losses import info_nce
+from ssl_norm.monitors import loss_at_collapse
 
 
 class MoCoV2(Learner):
@@ -100,6 +101,12 @@ class MoCoV2(Learner):
     def contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return the loss of finding each of the keys (N, D) among itself and the queue."""
         return info_nce(queries, keys, self.queue.keys, self.temperature)
+
+    def loss_at_collapse(self, batch_size: int) -> float:
+        """Return ln(1 + K) per direction: the key and all K of the queue are equally near."""
+        return loss_at_collapse(
+            "moco_v2", queue_size=len(self.queue.keys), symmetric=self.symmetric
+        )
 
     def after_backward(self, output: LearnerOutput) -> None:
         """Enqueue the keys of this batch, which only later batches may take as negatives."""

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
 from ssl_norm.learners.views import check_view_statistics, per_view
 from ssl_norm.losses import nt_xent
+from ssl_norm.monitors import loss_at_collapse
 
 
 class SimCLR(Learner):
@@ -43,3 +44,7 @@ class SimCLR(Learner):
         z1, z2 = global_rows(*per_view(self.project, (view1, view2), self.view_statistics))
         loss = nt_xent(z1, z2, self.temperature)
         return LearnerOutput(loss, ((z1.detach(), z2.detach()),))
+
+    def loss_at_collapse(self, batch_size: int) -> float:
+        """Return ln(2N - 1): all other views of the batch are equally near."""
+        return loss_at_collapse("simclr", batch_size=batch_size)

@@ -1,60 +1,107 @@
 """Watching a training run for collapse."""
 
 from collections.abc import Iterable
+from math import nan
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ssl_norm.distributed import gather_batch
 from ssl_norm.monitors.cosine import cosines_of_directions
 from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.layers import LayerMonitor, LayerRow
+from ssl_norm.monitors.recent_rows import RecentRows
+from ssl_norm.monitors.spectral import SPECTRAL_MONITORS, Spectral, measure_spectrum
 from ssl_norm.monitors.spread import std_of_directions
-from ssl_norm.monitors.verdict import Verdict, VerdictState, advance
+from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, evidence, zone
 
 
 class Measurement(NamedTuple):
-    """What one step's embeddings measure; at complete collapse 1, 1 and 0."""
+    """What one step's embeddings measure; the first three are 1, 1 and 0 at complete collapse."""
 
     positive_cosine: float
     negative_cosine: float
     feature_std: float
+    loss: float
+
+
+class Snapshot(NamedTuple):
+    """What the recent embeddings looked like at one step.
+
+    Attributes:
+        step: the step.
+        spectrum: eigenvalues of the covariance of their directions, descending.
+        deviations: standard deviation of each dimension of their directions.
+    """
+
+    step: int
+    spectrum: list[float]
+    deviations: list[float]
 
 
 class CollapseMonitor:
     """Measure the embeddings of every step, and say whether they have collapsed.
 
-    `observe` measures on the device and never waits for it; `collect`, called now and then, brings
-    all measurements since the last call to the host at once and moves the verdict on over each
-    step. A step is collapsed when its negative cosine is above the threshold, or when its feature
-    std is 0 (rows of zeros have no cosine). See :func:`ssl_norm.monitors.verdict.advance` for how
-    steps make a verdict.
+    `observe` measures on the device and does not wait for it; every `spectral_every` steps it
+    measures the spectrum of the last `buffer_size` embeddings as well. `collect`, called now and
+    then, brings all measurements since the last call to the host at once and moves the verdict on
+    over each step; :mod:`ssl_norm.monitors.verdict` tells how.
 
     Args:
-        threshold: negative cosine in [-1, 1) above which embeddings are collapsed. A randomly
-            initialized network may lie above it for its first steps, hence the patience.
-        patience: steps in a row that change the verdict, at least 1.
+        thresholds: where the zones of the verdict begin.
+        patience: steps in a row in another zone that change the verdict, at least 1. A randomly
+            initialized network may look collapsed for its first steps, hence the patience.
+        spectral_every: steps between measurements of the spectrum, at least 1.
+        buffer_size: recent embeddings whose spectrum is measured; several times their width.
+        loss_at_collapse: loss of a constant embedding, for the evidence; see
+            :mod:`ssl_norm.monitors.loss_floor`.
+        gather: gather the embeddings of all ranks first; false where they are global already.
+        layers: hooks on layers, which measure at the steps that are due.
 
     Example:
         >>> monitor = CollapseMonitor()
         >>> for step in range(1, 21):  # any training loop
         ...     online, target = torch.ones(8, 4), torch.ones(8, 4)
         ...     monitor.observe(step, ((online, target),))
-        >>> row = monitor.collect()  # positive_cosine, negative_cosine, feature_std
+        >>> row = monitor.collect()  # positive_cosine, negative_cosine, feature_std, rank_me, ...
         >>> monitor.verdict, monitor.collapsed_at_step
         ('complete', 1)
+        >>> monitor.evidence
+        'negative cosine 1.0000, feature std 0.0000 for 20 steps'
     """
 
-    def __init__(self, threshold: float = 0.99, patience: int = 20) -> None:
-        if not -1 <= threshold < 1:
-            raise ValueError(f"threshold must be a cosine in [-1, 1), got {threshold}")
-        if patience < 1:
-            raise ValueError(f"patience must be at least 1 step, got {patience}")
-        self.threshold = threshold
+    def __init__(
+        self,
+        thresholds: Thresholds | None = None,
+        patience: int = 20,
+        *,
+        spectral_every: int = 20,
+        buffer_size: int = 1024,
+        loss_at_collapse: float | None = None,
+        gather: bool = False,
+        layers: LayerMonitor | None = None,
+    ) -> None:
+        for name, steps in (("patience", patience), ("spectral_every", spectral_every)):
+            if steps < 1:
+                raise ValueError(f"{name} must be at least 1 step, got {steps}")
+        self.thresholds = thresholds or Thresholds()
         self.patience = patience
+        self.spectral_every = spectral_every
+        self.loss_at_collapse = loss_at_collapse
+        self.gather = gather
+        self.layers = layers
+        self._recent = RecentRows(buffer_size)
         self._state = VerdictState()
-        self._on_device: list[tuple[int, Tensor]] = []
+        self._observed = 0
+        self._step = 0
+        self._on_device: list[tuple[int, Tensor, Spectral | None]] = []
         self._on_host: list[Measurement] = []
-        self._last: dict[str, float] = {}
+        self._means: dict[str, float] = {}
+        self._spectral: dict[str, float] = {}
+        self._snapshots: list[Snapshot] = []
+        self._layer_rows: list[LayerRow] = []
+        self.start(1)
 
     @property
     def verdict(self) -> Verdict:
@@ -63,29 +110,58 @@ class CollapseMonitor:
 
     @property
     def collapsed_at_step(self) -> int | None:
-        """Step at which the present collapse began; None while there is none."""
+        """Step at which the present collapse, complete or dimensional, began; None without one."""
         return self._state.collapsed_at_step
 
+    @property
+    def evidence(self) -> str:
+        """The measurements behind the verdict in one sentence, as of the last `collect`."""
+        return evidence(self._state, self._step, self._known(self._means), self.thresholds)
+
+    def start(self, step: int) -> None:
+        """Get the layers ready for the forward pass of a batch.
+
+        Needed where a step has several batches; else `observe` has done it for the next step.
+        """
+        if self.layers:
+            self.layers.start(step)
+
     @torch.no_grad()
-    def observe(self, step: int, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Measure the embeddings of one step, in O(N D).
+    def observe(
+        self, step: int, pairs: Iterable[tuple[Tensor, Tensor]], loss: Tensor | None = None
+    ) -> None:
+        """Measure the embeddings of one step, in O(N D) on ordinary steps.
+
+        Call it between backward and the optimizer's step, so that layers have their gradients.
 
         Args:
-            step: number of the step, as `collapsed_at_step` is to name it.
+            step: number of the step, from 1, as `collapsed_at_step` is to name it.
             pairs: (online, target) embeddings, each (N >= 2, D), row i of both from image i.
-                Measurements are means over the pairs; the feature std is that of the online ones.
+                Cosines are means over the pairs; the rest is of the online ones.
+            loss: scalar, for the evidence.
 
         Raises:
             ValueError: another shape.
         """
-        measured = torch.stack([_measure(online, target) for online, target in pairs])
-        self._on_device.append((step, measured.mean(0)))
+        pairs = [tuple(map(gather_batch, pair)) if self.gather else pair for pair in pairs]
+        measured = torch.stack([_measure(online, target) for online, target in pairs]).mean(0)
+        value = measured.new_tensor(nan) if loss is None else loss.detach().to(measured)
+        self._recent.add(pairs[0][0])
+        rows = self._recent.rows()
+        due = self._observed % self.spectral_every == 0 and rows is not None
+        spectral = measure_spectrum(rows) if due and rows is not None else None
+        self._on_device.append((step, torch.cat([measured, value.view(1)]), spectral))
+        self._observed += 1
+        if self.layers:
+            self._layer_rows.extend(self.layers.measure(step))
+            self.start(step + 1)
 
     def collect(self) -> dict[str, float]:
         """Return each measurement's mean over the steps since the last call.
 
         Returns:
-            positive_cosine, negative_cosine, feature_std (1, 1 and 0 at complete collapse). Where
+            positive_cosine, negative_cosine, feature_std (1, 1 and 0 at complete collapse) as means
+            over the steps since the last call, and the latest of each of `SPECTRAL_MONITORS`. Where
             no step came in between, the same as the last time; empty before the first step.
         """
         self._fetch()
@@ -93,41 +169,76 @@ class CollapseMonitor:
             count = len(self._on_host)
             sums = (sum(column) for column in zip(*self._on_host, strict=True))
             means = (total / count for total in sums)
-            self._last = dict(zip(Measurement._fields, means, strict=True))
+            self._means = dict(zip(Measurement._fields, means, strict=True))
             self._on_host.clear()
-        return dict(self._last)
+        means = {name: value for name, value in self._means.items() if name != "loss"}
+        spectral = {name: self._spectral[name] for name in SPECTRAL_MONITORS if self._spectral}
+        return means | spectral
+
+    def take_snapshots(self) -> list[Snapshot]:
+        """Return the snapshots that `collect` brought since they were last taken."""
+        taken, self._snapshots = self._snapshots, []
+        return taken
+
+    def take_layer_rows(self) -> list[LayerRow]:
+        """Return the measurements of layers since they were last taken."""
+        taken, self._layer_rows = self._layer_rows, []
+        return taken
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a run needs to go on exactly, as plain numbers and lists."""
+        """Return everything that a run needs to go on exactly, as plain values and tensors."""
         self._fetch()
         return {
             "verdict": list(self._state),
+            "step": self._step,
+            "observed": self._observed,
             "measurements": [list(measurement) for measurement in self._on_host],
-            "last": dict(self._last),
+            "means": dict(self._means),
+            "spectral": dict(self._spectral),
+            "recent": self._recent.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; threshold and patience stay this monitor's."""
+        """Go on from what `state_dict` returned; thresholds and intervals stay this monitor's."""
         self._state = VerdictState(*state["verdict"])
+        self._step, self._observed = state["step"], state["observed"]
         self._on_device = []
         self._on_host = [Measurement(*values) for values in state["measurements"]]
-        self._last = dict(state["last"])
+        self._means, self._spectral = dict(state["means"]), dict(state["spectral"])
+        self._recent.load_state_dict(state["recent"])
+        self.start(self._step + 1)
 
     def _fetch(self) -> None:
-        """Bring pending measurements to the host in one transfer, and judge each step."""
+        """Bring pending measurements to the host, and judge each step."""
         if not self._on_device:
             return
-        steps, tensors = zip(*self._on_device, strict=True)
-        self._on_device = []
-        for step, values in zip(steps, torch.stack(tensors).tolist(), strict=True):
+        pending, self._on_device = self._on_device, []
+        measured = torch.stack([values for _, values, _ in pending]).tolist()
+        for (step, _, spectral), values in zip(pending, measured, strict=True):
+            if spectral is not None:
+                self._take_in(step, spectral)
             measurement = Measurement(*values)
-            above = measurement.negative_cosine > self.threshold
-            collapsed = above or measurement.feature_std == 0
-            self._state = advance(self._state, step, collapsed, self.patience)
+            found = zone(self._known(measurement._asdict()), self.thresholds)
+            self._state = advance(self._state, step, found, self.patience)
+            self._step = step
             self._on_host.append(measurement)
+
+    def _take_in(self, step: int, spectral: Spectral) -> None:
+        """Bring one measurement of the spectrum to the host."""
+        values = zip(SPECTRAL_MONITORS, spectral.values.tolist(), strict=True)
+        spectrum = spectral.spectrum.tolist()
+        self._spectral = dict(values) | {"dimensions": float(len(spectrum))}
+        self._snapshots.append(Snapshot(step, spectrum, spectral.deviations.tolist()))
+
+    def _known(self, measured: dict[str, float]) -> dict[str, float]:
+        """Return what verdict and evidence go by; nothing before the first measurement."""
+        if not measured:
+            return {}
+        floor = {} if self.loss_at_collapse is None else {"loss_at_collapse": self.loss_at_collapse}
+        return measured | self._spectral | floor
 
 
 def _measure(online: Tensor, target: Tensor) -> Tensor:
-    """Return the fields of a Measurement, (3,), on the device of the embeddings."""
+    """Return both cosines and the feature std, (3,), on the device of the embeddings."""
     z, z_target = directions(online, "online"), directions(target, "target")
     return torch.stack([*cosines_of_directions(z, z_target), std_of_directions(z)])

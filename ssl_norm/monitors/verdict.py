@@ -1,49 +1,190 @@
-"""One word on the state of a representation."""
+"""One word on the state of a representation, and the evidence for it."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
 from typing import Literal, NamedTuple
 
-Verdict = Literal["healthy", "dimensional", "complete"]
+Verdict = Literal["uncertain", "healthy", "dimensional", "complete"]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the zones of the verdict begin; results/verdict.md tells how they were calibrated.
+
+    Attributes:
+        complete_cosine: negative cosine, in [-1, 1), above which embeddings have collapsed.
+        complete_std: feature std, in [0, 1], below which they have, whatever the target still does:
+            rows of one network whose mean cosine is c have a feature std of about sqrt(1 - c).
+        healthy_cosine: negative cosine below which they may be healthy.
+        healthy_std: feature std above which they may be healthy.
+        dimensional_share: share of the dimensions, in [0, 1], as the effective rank of the centred
+            embeddings counts them, below which too few are in use.
+    """
+
+    complete_cosine: float = 0.99
+    complete_std: float = 0.05
+    healthy_cosine: float = 0.9
+    healthy_std: float = 0.25
+    dimensional_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("complete_cosine", -1.0, 1.0),
+            ("healthy_cosine", -1.0, 1.0),
+            ("complete_std", 0.0, 1.0),
+            ("healthy_std", 0.0, 1.0),
+            ("dimensional_share", 0.0, 1.0),
+        ):
+            if not low <= getattr(self, name) < high:
+                raise ValueError(
+                    f"{name} must be in [{low:g}, {high:g}), got {getattr(self, name)}"
+                )
+        if self.healthy_cosine > self.complete_cosine or self.healthy_std < self.complete_std:
+            raise ValueError(
+                "healthy embeddings spread further than collapsed ones: healthy_cosine "
+                f"{self.healthy_cosine} must not exceed complete_cosine {self.complete_cosine}, nor "
+                f"complete_std {self.complete_std} healthy_std {self.healthy_std}"
+            )
+
+
+def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
+    """Return where the measurements of one moment lie.
+
+    Args:
+        values: `negative_cosine` and `feature_std`; where known `effective_rank` and `dimensions`,
+            their upper bound min(N, D). NaN counts as not measured.
+        thresholds: where the zones begin.
+
+    Returns:
+        `complete` where embeddings have one direction, `dimensional` where they are spread over
+        few dimensions, `healthy` where they are spread over many, `uncertain` in between.
+
+    Example:
+        >>> zone({"negative_cosine": 0.27, "feature_std": 0.8}, Thresholds())
+        'healthy'
+        >>> zone({"negative_cosine": 0.6, "feature_std": 0.02}, Thresholds())
+        'complete'
+    """
+    cosine, std = values["negative_cosine"], values["feature_std"]
+    if cosine > thresholds.complete_cosine or std < thresholds.complete_std:
+        return "complete"
+    if not (cosine < thresholds.healthy_cosine and std > thresholds.healthy_std):
+        return "uncertain"
+    share = values.get("effective_rank", 1.0) / values.get("dimensions", 1.0)
+    return "dimensional" if share < thresholds.dimensional_share else "healthy"
 
 
 class VerdictState(NamedTuple):
     """The verdict after some steps, and what it takes to change it.
 
     Attributes:
-        verdict: of the present; `dimensional` is not given yet, as nothing measures it.
-        collapsed_at_step: where the present collapse began; None while there is none.
-        streak: latest steps in a row that speak against the verdict.
-        streak_start: the first of them; None where there are none.
+        verdict: of the present; `uncertain` before there is enough to go by.
+        since: first step of the stretch that made the verdict; None before the first.
+        candidate: zone of the latest steps, where it is another than the verdict.
+        streak: latest steps in a row in the candidate's zone.
+        streak_start: the first of them.
     """
 
-    verdict: Verdict = "healthy"
-    collapsed_at_step: int | None = None
+    verdict: Verdict = "uncertain"
+    since: int | None = None
+    candidate: Verdict | None = None
     streak: int = 0
     streak_start: int | None = None
 
+    @property
+    def collapsed_at_step(self) -> int | None:
+        """Step at which the present collapse, complete or dimensional, began; None without one."""
+        return self.since if self.verdict in ("complete", "dimensional") else None
 
-def advance(state: VerdictState, step: int, collapsed: bool, patience: int) -> VerdictState:
+
+def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> VerdictState:
     """Return the verdict after one more step.
 
-    It becomes `complete` when `patience` steps in a row are collapsed, dated to the first of them,
-    and `healthy` again, without a date, when `patience` steps in a row are not: networks without
-    batch norm do leave a collapse. Shorter stretches change nothing.
+    It changes to another zone when `patience` steps in a row lie in that zone, and is dated to the
+    first of them, in every direction: networks without batch norm do leave a collapse. Shorter
+    stretches change nothing, and so a network that is near collapse for some steps after its
+    initialisation raises no alarm.
 
     Args:
         state: the verdict before.
         step: number of the step.
-        collapsed: whether the embeddings of this step are collapsed.
+        found: zone of this step's embeddings.
         patience: steps in a row that change the verdict, at least 1.
 
     Example:
         >>> state = VerdictState()
         >>> for step in (1, 2, 3):
-        ...     state = advance(state, step, collapsed=step > 1, patience=2)
-        >>> state.verdict, state.collapsed_at_step
+        ...     state = advance(state, step, "complete" if step > 1 else "healthy", patience=2)
+        >>> state.verdict, state.since
         ('complete', 2)
     """
-    if collapsed == (state.verdict == "complete"):
-        return state._replace(streak=0, streak_start=None)
-    start = step if state.streak_start is None else state.streak_start
-    if state.streak + 1 < patience:
-        return state._replace(streak=state.streak + 1, streak_start=start)
-    return VerdictState("complete", collapsed_at_step=start) if collapsed else VerdictState()
+    if found == state.verdict:
+        since = step if state.since is None else state.since
+        return VerdictState(state.verdict, since)
+    goes_on = found == state.candidate
+    streak = state.streak + 1 if goes_on else 1
+    start = state.streak_start if goes_on else step
+    if streak >= patience:
+        return VerdictState(found, start)
+    return VerdictState(state.verdict, state.since, found, streak, start)
+
+
+def evidence(
+    state: VerdictState, step: int, values: Mapping[str, float], thresholds: Thresholds
+) -> str:
+    """Return the measurements behind the verdict in one sentence.
+
+    Args:
+        state: the verdict.
+        step: the latest step.
+        values: as for :func:`zone`, and where known `loss` and `loss_at_collapse`.
+        thresholds: where the zones begin.
+
+    Example:
+        >>> values = {
+        ...     "negative_cosine": 0.9993,
+        ...     "feature_std": 0.01,
+        ...     "loss": 0.0021,
+        ...     "loss_at_collapse": 0.0,
+        ... }
+        >>> evidence(VerdictState("complete", 1), 200, values, Thresholds())
+        'negative cosine 0.9993, feature std 0.0100 for 200 steps, while the loss 0.0021 is that of a constant embedding (0)'
+    """
+    if not values:
+        return "nothing was measured yet"
+    spread = (
+        f"negative cosine {values['negative_cosine']:.4f}, feature std {values['feature_std']:.4f}"
+    )
+    steps = 0 if state.since is None else step - state.since + 1
+    parts = [f"{spread} for {steps} steps" if steps else spread]
+    if state.verdict == "uncertain":
+        parts.append(_why_uncertain(state, thresholds))
+    elif state.verdict != "complete" and isfinite(values.get("effective_rank", float("nan"))):
+        parts.append(
+            f"effective rank {values['effective_rank']:.1f} of at most {values['dimensions']:.0f}"
+        )
+    if state.verdict == "complete" and at_collapse(values):
+        parts.append(
+            f"while the loss {values['loss']:.4f} is that of a constant embedding "
+            f"({values['loss_at_collapse']:g})"
+        )
+    return ", ".join(parts)
+
+
+def _why_uncertain(state: VerdictState, thresholds: Thresholds) -> str:
+    """Return what a verdict waits for."""
+    if state.candidate is not None:
+        return f"{state.candidate} for the last {state.streak} steps only"
+    return (
+        f"between healthy (below {thresholds.healthy_cosine:g}, above {thresholds.healthy_std:g}) and "
+        f"complete collapse (above {thresholds.complete_cosine:g} or below {thresholds.complete_std:g})"
+    )
+
+
+def at_collapse(values: Mapping[str, float]) -> bool:
+    """Whether the loss is what constant embeddings give, within 5 % of it or 0.05."""
+    loss, constant = values.get("loss"), values.get("loss_at_collapse")
+    if loss is None or constant is None:
+        return False
+    return abs(loss - constant) <= max(0.05, 0.05 * abs(constant))

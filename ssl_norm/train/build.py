@@ -22,7 +22,8 @@ from ssl_norm.learners.learner import Learner
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.models.load import load_encoder_weights
-from ssl_norm.monitors import CollapseMonitor
+from ssl_norm.monitors import CollapseMonitor, Thresholds
+from ssl_norm.monitors.layers import LayerMonitor, layers_of
 from ssl_norm.norms.freezing import freezable_statistics
 from ssl_norm.norms.placement import Replacement, replace_norms
 from ssl_norm.train.device import autocast
@@ -178,8 +179,9 @@ def make_training(
             f"accumulate={config.accumulate}: an epoch has {batches.steps_per_epoch} batches only"
         )
     steps = config.epochs * steps_per_epoch
+    schedule_steps = (config.optimizer.schedule_epochs or max(1, config.epochs)) * steps_per_epoch
     optimizer = optimizer_of(config.optimizer, learner)
-    monitor = CollapseMonitor(config.monitor.threshold, config.monitor.patience)
+    monitor = make_monitor(config, learner)
     first_step = 0
     if checkpoint is not None:
         first_step = int(checkpoint["step"])
@@ -189,19 +191,41 @@ def make_training(
     return Training(
         learner=learner,
         optimizer=optimizer,
-        batches=batches.iterate(first_step * config.accumulate, steps * config.accumulate),
+        batches=batches.iterate(
+            first_step * config.accumulate, max(steps, steps_per_epoch) * config.accumulate
+        ),
         make_views=partial(make_views(config), rank=rank(), world_size=world_size()),
         monitor=monitor,
-        learning_rate=rate_schedule(config, steps, steps_per_epoch),
+        learning_rate=rate_schedule(config, schedule_steps, steps_per_epoch),
         autocast=partial(autocast, device, config.precision),
         seed=config.seed,
         first_step=first_step,
         steps=steps,
+        schedule_steps=schedule_steps,
         steps_per_epoch=steps_per_epoch,
         accumulate=config.accumulate,
         log_every=config.monitor.log_every,
         save_every=config.checkpoint_every * steps_per_epoch,
         frozen_from=steps - config.norm.freeze_last_epochs * steps_per_epoch,
+    )
+
+
+def make_monitor(config: PretrainConfig, learner: Learner) -> CollapseMonitor:
+    """Return the monitor that a configuration describes, with hooks on the layers of a learner's online network."""
+    options = asdict(config.monitor)
+    names = {field.name for field in fields(Thresholds)}
+    every = config.monitor.layers_every
+    heads = {part: getattr(learner, part, None) for part in ("projector", "predictor")}
+    joint = config.norm.view_statistics == "joint"
+    return CollapseMonitor(
+        Thresholds(**{name: value for name, value in options.items() if name in names}),
+        config.monitor.patience,
+        spectral_every=config.monitor.spectral_every,
+        buffer_size=config.monitor.buffer_size,
+        loss_at_collapse=learner.loss_at_collapse(config.batch_size),
+        layers=LayerMonitor(layers_of(learner.encoder, **heads), every, joint=joint)
+        if every
+        else None,
     )
 
 

@@ -26,7 +26,8 @@ class Training:
     Attributes:
         learner: turns two views into a loss and embeddings.
         optimizer: moves the learner's parameters.
-        batches: yields uint8 images (N, 3, H, W) of this rank, beginning with the first batch of `first_step`.
+        batches: yields uint8 images (N, 3, H, W) of this rank, beginning with the first batch of `first_step`; an epoch
+            of them where the run has no steps.
         make_views: `(images, generator) -> (view1, view2)`.
         monitor: measures every step.
         learning_rate: rate as a function of the step, from 0.
@@ -34,6 +35,7 @@ class Training:
         seed: all randomness of a step is a function of this and the step.
         first_step: steps already done.
         steps: steps of the whole run.
+        schedule_steps: length of the schedules, at least `steps`.
         steps_per_epoch: steps of an epoch.
         accumulate: batches per step.
         log_every: steps between rows.
@@ -51,6 +53,7 @@ class Training:
     seed: int
     first_step: int
     steps: int
+    schedule_steps: int
     steps_per_epoch: int
     accumulate: int
     log_every: int
@@ -86,15 +89,16 @@ def train(
             images = next(run.batches)
             seed_step(generator, run.seed, step, part)
             view1, view2 = run.make_views(images, generator)
+            run.monitor.start(step + 1)
             with run.autocast():
                 output = model(view1, view2)
             (output.loss / run.accumulate).backward()
             learner.after_backward(output)
             log.add(images.shape[0], output.loss)
-        run.monitor.observe(step + 1, output.pairs)
+        run.monitor.observe(step + 1, output.pairs, output.loss)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
-        learner.after_step(step / run.steps)
+        learner.after_step(step / run.schedule_steps)
 
         done = step + 1
         saving = done % run.save_every == 0 or done == run.steps
@@ -102,6 +106,36 @@ def train(
             on_row(log.row(done))
         if saving:
             on_checkpoint(done)
+
+
+@torch.no_grad()
+def measure_initial(
+    run: Training, on_row: Callable[[Row], None], on_checkpoint: Callable[[int], None]
+) -> None:
+    """Measure the network as it was initialised, in training mode on an epoch of batches, and leave it so.
+
+    Args:
+        run: of no steps.
+        on_row: takes the one row of metrics, of step 0 and learning rate 0.
+        on_checkpoint: called with 0.
+
+    Raises:
+        NonFiniteLoss: a loss was NaN or infinite.
+    """
+    learner = run.learner.train()
+    initial = {name: value.clone() for name, value in learner.state_dict().items()}
+    generator = torch.Generator()
+    log = StepLog(run)
+    for step, images in enumerate(run.batches):
+        seed_step(generator, run.seed, step, 0)
+        with run.autocast():
+            output = learner(*run.make_views(images, generator))
+        learner.after_backward(output)
+        log.add(images.shape[0], output.loss)
+        run.monitor.observe(step + 1, output.pairs, output.loss)
+    learner.load_state_dict(initial)
+    on_row({**log.row(0), "lr": 0.0})
+    on_checkpoint(0)
 
 
 def freeze_batch_norms(learner: Learner) -> None:

@@ -22,7 +22,7 @@ from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.train.checkpoint import load_checkpoint
 
 MAY_CHANGE_ON_RESUME = {
-    "run_dir", "resume", "device", "checkpoint_every", "keep_every", "linear_probe", "monitor",
+    "run_dir", "resume", "device", "checkpoint_every", "keep_every", "linear_probe", "probe_labels", "monitor",
     "data.root", "data.cache_dir", "data.workers", "data.resident", "data.download",
 }  # fmt: skip
 
@@ -41,12 +41,36 @@ def norm_names(config: PretrainConfig) -> dict[str, str]:
 
 
 def default_run_dir(config: PretrainConfig) -> Path:
-    """Return runs/<date>_<method>_<norms>, or the job's place in a sweep's folder."""
-    name = re.sub(r"[^\w+.]+", "-", f"{config.method.name}_{'-'.join(norm_names(config).values())}")
+    """Return runs/<date>_<what>, what being study and arm or method and norms; or the run's place in a sweep's folder."""
+    what = f"{config.method.name}_{'-'.join(norm_names(config).values())}"
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         hydra = HydraConfig.get()
-        return Path(hydra.sweep.dir) / f"{hydra.job.num:03d}_{name}_seed{config.seed}"
-    return Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+        number = f"{hydra.job.num:03d}_{what}_seed{config.seed}"
+        return Path(hydra.sweep.dir) / file_name(
+            arm_run_name(config, hydra.overrides.task) if config.arm else number
+        )
+    if config.arm:
+        what = f"{config.study}_{config.arm}"
+    return Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{file_name(what)}"
+
+
+def arm_run_name(config: PretrainConfig, typed: Sequence[str]) -> str:
+    """Return the arm, the settings that were typed and make a difference, and the seed.
+
+    Without the number of the run, which depends on what else is in the sweep: so a sweep that goes on, perhaps with
+    more seeds, finds its runs.
+    """
+    keys = {setting: setting.partition("=")[0] for setting in typed}
+    same = {"study", "arm", "seed", *MAY_CHANGE_ON_RESUME}
+    differing = [
+        setting for setting, key in keys.items() if not {key, key.partition(".")[0]} & same
+    ]
+    return "_".join([str(config.arm), *differing, f"seed{config.seed}"])
+
+
+def file_name(text: str) -> str:
+    """Return a text without what a file's name should not have."""
+    return re.sub(r"[^\w+.]+", "-", text)
 
 
 def open_run_folder(config: PretrainConfig) -> tuple[Path, Mapping[str, Any] | None]:
@@ -142,35 +166,32 @@ def write_skipped(folder: Path, paths: Sequence[str]) -> None:
 Row = dict[str, float | int | str]
 
 
-class Metrics:
-    """metrics.csv: a row per logged step, appended and flushed; opened at a step, later rows are dropped.
+class StepTable:
+    """A CSV file whose rows begin with a step, appended and flushed; opened at a step, later rows are dropped.
 
     Attributes:
-        rows: all rows so far.
+        path: metrics.csv, spectra.csv or layers.csv of a run folder.
     """
 
     def __init__(self, path: Path, last_step: int) -> None:
         self.path = path
-        self.rows = [row for row in read_metrics(path) if int(row["step"]) <= last_step]
-        lines = [
-            ",".join(map(str, row))
-            for row in [*self.rows[:1], *(row.values() for row in self.rows)]
-        ]
+        rows = [row for row in read_metrics(path) if int(row["step"]) <= last_step]
+        self._columns = list(rows[0]) if rows else []
+        lines = [",".join(map(str, row)) for row in [*rows[:1], *(row.values() for row in rows)]]
         write_text(path, "".join(f"{line}\n" for line in lines))
 
-    def append(self, row: Row) -> None:
-        """Add one row; the first row names the columns."""
-        columns = list(self.rows[0] if self.rows else row)
+    def append(self, *rows: Row) -> None:
+        """Add rows; the first row of all names the columns."""
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            if not self.rows:
-                writer.writerow(columns)
-            writer.writerow([row[column] for column in columns])
-        self.rows.append(row)
+            if rows and not self._columns:
+                self._columns = list(rows[0])
+                writer.writerow(self._columns)
+            writer.writerows([row[column] for column in self._columns] for row in rows)
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """Return the complete rows of a metrics.csv; a last row cut short by a kill is left out."""
+    """Return the complete rows of metrics.csv or another StepTable; a last row cut short by a kill is left out."""
     if not path.exists():
         return []
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
@@ -180,7 +201,7 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def typed(name: str, value: str) -> float | int | str:
-    """Return a cell of metrics.csv as a number, unless it is the verdict."""
-    if name == "verdict":
+    """Return a cell as a number, unless it is the verdict or the name of a layer."""
+    if name in ("verdict", "layer"):
         return value
     return int(value) if name == "step" else float(value)

@@ -1,15 +1,34 @@
-import json
+import io
 from math import nan
 
 import pytest
 import torch
+from torch import nn
 
-from ssl_norm.monitors import CollapseMonitor, feature_std, positive_negative_cosine
+from ssl_norm.monitors import (
+    CollapseMonitor,
+    LayerMonitor,
+    Thresholds,
+    covariance_spectrum,
+    effective_rank,
+    feature_std,
+    positive_negative_cosine,
+    rank_me,
+    std_per_dimension,
+)
+from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.spectral import SPECTRAL_MONITORS
+
+STREAMED = ("positive_cosine", "negative_cosine", "feature_std")
 
 
 def healthy(seed=0):
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randn(2, 8, 4, generator=generator))
+
+
+def streamed(row):
+    return {name: row[name] for name in STREAMED}
 
 
 def collapsed(seed=0):
@@ -24,7 +43,7 @@ def expected(pairs_of_steps):
         for pair in pairs
     ]
     means = torch.stack(rows).mean(0).tolist()
-    return dict(zip(("positive_cosine", "negative_cosine", "feature_std"), means, strict=True))
+    return dict(zip(STREAMED, means, strict=True))
 
 
 def test_means_since_the_last_collect():
@@ -32,17 +51,18 @@ def test_means_since_the_last_collect():
     steps = [(healthy(2 * step), healthy(2 * step + 1)) for step in range(5)]
     for step, pairs in enumerate(steps[:3], start=1):
         monitor.observe(step, pairs)
-    assert monitor.collect() == pytest.approx(expected(steps[:3]))
+    assert streamed(monitor.collect()) == pytest.approx(expected(steps[:3]))
     for step, pairs in enumerate(steps[3:], start=4):
         monitor.observe(step, pairs)
-    assert monitor.collect() == pytest.approx(expected(steps[3:]))
-    assert monitor.collect() == pytest.approx(expected(steps[3:]))
+    assert streamed(monitor.collect()) == pytest.approx(expected(steps[3:]))
+    assert streamed(monitor.collect()) == pytest.approx(expected(steps[3:]))
 
 
 def test_nothing_observed():
     monitor = CollapseMonitor()
     assert monitor.collect() == {}
-    assert (monitor.verdict, monitor.collapsed_at_step) == ("healthy", None)
+    assert (monitor.verdict, monitor.collapsed_at_step) == ("uncertain", None)
+    assert monitor.evidence == "nothing was measured yet"
 
 
 def test_collapse_is_seen_whenever_it_is_collected():
@@ -68,13 +88,14 @@ def test_threshold():
     online, target = healthy()
     negative = positive_negative_cosine(online, target)[1].item()
     for threshold, verdict in ((negative - 1e-9, "complete"), (negative + 1e-9, "healthy")):
-        monitor = CollapseMonitor(threshold=threshold, patience=1)
+        zones = Thresholds(complete_cosine=threshold, healthy_cosine=threshold)
+        monitor = CollapseMonitor(zones, patience=1)
         monitor.observe(1, [(online, target)])
         monitor.collect()
         assert monitor.verdict == verdict
 
 
-@pytest.mark.parametrize(("value", "verdict"), [(0.0, "complete"), (nan, "healthy")])
+@pytest.mark.parametrize(("value", "verdict"), [(0.0, "complete"), (nan, "uncertain")])
 def test_embeddings_without_direction(value, verdict):
     monitor = CollapseMonitor(patience=1)
     monitor.observe(1, [(torch.full((8, 4), value), torch.full((8, 4), value))])
@@ -89,7 +110,7 @@ def test_leaves_the_graph_and_the_embeddings_alone():
     monitor.observe(1, [(online, target)])
     assert torch.equal(online, before)
     assert online.grad_fn is None
-    assert not any(value.requires_grad for _, value in monitor._on_device)
+    assert not any(value.requires_grad for _, value, _ in monitor._on_device)
 
 
 def test_observing_under_autocast_keeps_its_precision():
@@ -98,7 +119,7 @@ def test_observing_under_autocast_keeps_its_precision():
     plain.observe(1, [pair])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed.observe(1, [pair])
-    assert mixed.collect() == plain.collect()
+    assert repr(mixed.collect()) == repr(plain.collect())
 
 
 @pytest.mark.parametrize("stop", range(1, 12))
@@ -106,19 +127,25 @@ def test_a_resumed_run_goes_on_exactly(stop):
     def pairs(step):
         return [collapsed(step) if 3 <= step < 9 else healthy(step)]
 
-    def run(monitor, steps):
-        rows = []
+    def run(monitor, steps, rows):
         for step in steps:
             monitor.observe(step, pairs(step))
             if step % 4 == 0:
-                rows.append((monitor.collect(), monitor.verdict, monitor.collapsed_at_step))
-        return rows
+                rows.append((monitor.collect(), monitor.verdict, monitor.evidence))
+        saved = io.BytesIO()
+        torch.save(monitor.state_dict(), saved)
+        saved.seek(0)
+        return torch.load(saved, weights_only=True), monitor.take_snapshots()
 
-    whole = run(CollapseMonitor(patience=3), range(1, 13))
-    first, second = CollapseMonitor(patience=3), CollapseMonitor(patience=3)
-    rows = run(first, range(1, stop + 1))
-    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    assert rows + run(second, range(stop + 1, 13)) == whole
+    options = {"patience": 3, "spectral_every": 3, "buffer_size": 20}
+    whole, resumed = [], []
+    _, snapshots = run(CollapseMonitor(**options), range(1, 13), whole)
+    saved, before = run(CollapseMonitor(**options), range(1, stop + 1), resumed)
+    again = CollapseMonitor(**options)
+    again.load_state_dict(saved)
+    _, after = run(again, range(stop + 1, 13), resumed)
+    assert repr(resumed) == repr(whole)
+    assert before + after == snapshots
 
 
 def test_saving_does_not_change_the_run():
@@ -126,15 +153,15 @@ def test_saving_does_not_change_the_run():
     monitor.observe(1, [healthy(1)])
     monitor.state_dict()
     monitor.observe(2, [healthy(2)])
-    assert monitor.collect() == pytest.approx(expected([[healthy(1)], [healthy(2)]]))
+    assert streamed(monitor.collect()) == pytest.approx(expected([[healthy(1)], [healthy(2)]]))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": 1.0}, r"threshold must be a cosine in \[-1, 1\), got 1.0"),
-        ({"threshold": -2}, "threshold must be a cosine"),
         ({"patience": 0}, "patience must be at least 1 step, got 0"),
+        ({"spectral_every": 0}, "spectral_every must be at least 1 step, got 0"),
+        ({"buffer_size": 1}, "at least 2 recent rows, got buffer_size=1"),
     ],
 )
 def test_bad_options(options, message):
@@ -145,3 +172,80 @@ def test_bad_options(options, message):
 def test_wrong_shape_is_named():
     with pytest.raises(ValueError, match=r"online must have shape \(N >= 2, D\), got \(1, 4\)"):
         CollapseMonitor().observe(1, [(torch.ones(1, 4), torch.ones(1, 4))])
+
+
+def test_spectrum_of_the_latest_embeddings():
+    monitor = CollapseMonitor(spectral_every=3, buffer_size=20)
+    steps = [healthy(step) for step in range(6)]
+    for step, pair in enumerate(steps, start=1):
+        monitor.observe(step, [pair])
+    row = monitor.collect()
+    assert tuple(row) == (*STREAMED, *SPECTRAL_MONITORS)
+    snapshots = monitor.take_snapshots()
+    assert [snapshot.step for snapshot in snapshots] == [1, 4]
+    latest = directions(torch.cat([online for online, _ in steps[:4]])[-20:])
+    assert row["rank_me"] == pytest.approx(rank_me(latest).item())
+    assert row["effective_rank"] == pytest.approx(effective_rank(latest).item())
+    assert snapshots[1].spectrum == pytest.approx(covariance_spectrum(latest).tolist())
+    assert snapshots[1].deviations == pytest.approx(std_per_dimension(latest).tolist())
+    assert monitor.take_snapshots() == []
+
+
+def test_a_narrow_representation_is_dimensional():
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(2, 128, generator=generator)
+    monitor = CollapseMonitor(patience=2)
+    for step in range(1, 4):
+        online, target = (torch.randn(256, 2, generator=generator) @ basis for _ in range(2))
+        monitor.observe(step, [(online, target)])
+    monitor.collect()
+    assert (monitor.verdict, monitor.collapsed_at_step) == ("dimensional", 1)
+
+
+@pytest.mark.parametrize("make", [healthy, collapsed])
+def test_order_of_the_batch_and_precision_do_not_matter(make):
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
+    rows = []
+    for change in (
+        lambda z: z,
+        lambda z: z[order],
+        lambda z: 3 * z.double(),
+        lambda z: z.bfloat16(),
+    ):
+        monitor = CollapseMonitor(patience=1)
+        monitor.observe(1, [tuple(map(change, make()))])
+        rows.append((streamed(monitor.collect()), monitor.verdict))
+    values, verdicts = zip(*rows, strict=True)
+    assert len(set(verdicts)) == 1
+    assert values[1] == pytest.approx(values[0], abs=1e-12)
+    assert values[2] == pytest.approx(values[0], abs=1e-6)
+    assert values[3] == pytest.approx(values[0], abs=1e-2)
+
+
+def test_the_loss_is_evidence():
+    monitor = CollapseMonitor(patience=1, loss_at_collapse=0.0)
+    monitor.observe(1, [collapsed()], torch.tensor(1e-4, requires_grad=True))
+    assert "loss" not in monitor.collect()
+    assert monitor.evidence.endswith("while the loss 0.0001 is that of a constant embedding (0)")
+
+
+def test_layers_are_measured_when_they_are_due():
+    network = nn.Linear(4, 4)
+    monitor = CollapseMonitor(layers=LayerMonitor({"linear": network}, every=3))
+    steps = []
+    for step in range(1, 8):
+        online, target = (network(view) for view in healthy(step))
+        monitor.observe(step, [(online, target)])
+        steps += [(row.step, row.layer) for row in monitor.take_layer_rows()]
+    assert steps == [(1, "linear"), (3, "linear"), (6, "linear")]
+
+
+def test_ordinary_steps_move_nothing_to_the_host(monkeypatch):
+    def refuse(*_args):
+        raise AssertionError("a tensor came to the host")
+
+    monitor = CollapseMonitor(spectral_every=10)
+    monitor.observe(1, [healthy(1)])
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    monitor.observe(2, [healthy(2)], torch.tensor(1.0))

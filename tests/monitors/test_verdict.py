@@ -1,44 +1,136 @@
+from math import nan
+
 import pytest
 
-from ssl_norm.monitors.verdict import VerdictState, advance
+from ssl_norm.monitors.verdict import Thresholds, VerdictState, advance, evidence, zone
+
+ZONES = {"x": "complete", ".": "healthy", "d": "dimensional", "?": "uncertain"}
 
 
-def history(steps, patience=3):
-    """Return the state after each step of a string: x is collapsed, . is not."""
-    states, state = [], VerdictState()
-    for step, mark in enumerate(steps, start=1):
-        state = advance(state, step, mark == "x", patience)
-        states.append(state)
-    return states
+def history(marks, patience=3):
+    """Return the state after a string of steps, each marked with its zone."""
+    state = VerdictState()
+    for step, mark in enumerate(marks, start=1):
+        state = advance(state, step, ZONES[mark], patience)
+    return state
 
 
 @pytest.mark.parametrize(
-    ("steps", "verdict", "collapsed_at_step"),
+    ("marks", "verdict", "since"),
     [
-        ("", "healthy", None),
-        ("......", "healthy", None),
-        ("xx", "healthy", None),
+        ("", "uncertain", None),
+        ("..", "uncertain", None),
+        ("...", "healthy", 1),
+        ("xx....", "healthy", 3),
         ("xxx", "complete", 1),
-        ("..xxx", "complete", 3),
-        ("xx.xx.xx", "healthy", None),
-        ("xx.xxxx", "complete", 4),
+        ("...xx", "healthy", 1),
+        ("...xxx", "complete", 4),
+        ("...xx.xx.xx", "healthy", 1),
+        ("...x?x?x?", "healthy", 1),
         ("xxx..", "complete", 1),
         ("xxx..x..", "complete", 1),
-        ("xxx...", "healthy", None),
-        ("xxx...xx", "healthy", None),
+        ("xxx...", "healthy", 4),
         ("xxx....xxx", "complete", 8),
+        ("ddd", "dimensional", 1),
+        ("dddxxx", "complete", 4),
+        ("???", "uncertain", 1),
+        ("...???", "uncertain", 4),
     ],
 )
-def test_verdict(steps, verdict, collapsed_at_step):
-    state = history(steps)[-1] if steps else VerdictState()
-    assert (state.verdict, state.collapsed_at_step) == (verdict, collapsed_at_step)
+def test_verdict(marks, verdict, since):
+    state = history(marks)
+    assert (state.verdict, state.since) == (verdict, since)
+    assert state.collapsed_at_step == (since if verdict in ("complete", "dimensional") else None)
 
 
 def test_patience_of_one_follows_every_step():
-    verdicts = [state.verdict for state in history("x.x", patience=1)]
-    assert verdicts == ["complete", "healthy", "complete"]
+    assert [history("x.d?"[:n], patience=1).verdict for n in range(1, 5)] == [
+        "complete", "healthy", "dimensional", "uncertain",
+    ]  # fmt: skip
 
 
 def test_steps_may_skip():
-    state = advance(VerdictState(), 10, collapsed=True, patience=2)
-    assert advance(state, 20, collapsed=True, patience=2).collapsed_at_step == 10
+    state = advance(VerdictState(), 10, "complete", patience=2)
+    assert advance(state, 20, "complete", patience=2).collapsed_at_step == 10
+
+
+def at(cosine, std, **more):
+    return zone({"negative_cosine": cosine, "feature_std": std, **more}, Thresholds())
+
+
+@pytest.mark.parametrize(
+    ("cosine", "std", "expected"),
+    [
+        (0.9999, 0.002, "complete"),
+        (0.5, 0.01, "complete"),  # the online network is constant, the target elsewhere
+        (0.0, 0.0, "complete"),  # rows of zeros have no cosine
+        (0.965, 0.16, "uncertain"),
+        (0.5, 0.1, "uncertain"),
+        (0.95, 0.5, "uncertain"),
+        (0.27, 0.8, "healthy"),
+        (-0.01, 0.99, "healthy"),
+    ],
+)
+def test_zones(cosine, std, expected):
+    assert at(cosine, std) == expected
+
+
+def test_zone_counts_dimensions_where_they_are_known():
+    assert at(0.27, 0.8, effective_rank=2.0, dimensions=128) == "dimensional"
+    assert at(0.27, 0.8, effective_rank=60.0, dimensions=128) == "healthy"
+    assert at(0.9999, 0.001, effective_rank=100.0, dimensions=128) == "complete"
+    assert at(0.27, 0.8, effective_rank=nan, dimensions=128) == "healthy"
+
+
+@pytest.mark.parametrize("values", [(nan, nan), (nan, 0.5), (0.5, nan)])
+def test_what_was_not_measured_proves_nothing(values):
+    assert at(*values) == "uncertain"
+
+
+def test_evidence_names_what_the_verdict_goes_by():
+    values = {
+        "negative_cosine": 0.27,
+        "feature_std": 0.8,
+        "effective_rank": 30.5,
+        "dimensions": 128,
+    }
+    sentence = evidence(VerdictState("healthy", 21), 40, values, Thresholds())
+    assert sentence == (
+        "negative cosine 0.2700, feature std 0.8000 for 20 steps, effective rank 30.5 of at most 128"
+    )
+    collapsed = {
+        "negative_cosine": 0.999,
+        "feature_std": 0.01,
+        "loss": 9.02,
+        "loss_at_collapse": 9.01,
+    }
+    assert evidence(VerdictState("complete", 1), 5, collapsed, Thresholds()).endswith(
+        "while the loss 9.0200 is that of a constant embedding (9.01)"
+    )
+    far = collapsed | {"loss": 6.0}
+    assert "loss" not in evidence(VerdictState("complete", 1), 5, far, Thresholds())
+
+
+def test_evidence_of_uncertainty_says_what_is_missing():
+    values = {"negative_cosine": 0.95, "feature_std": 0.2}
+    between = evidence(VerdictState("uncertain", 1), 40, values, Thresholds())
+    assert between.endswith(
+        "between healthy (below 0.9, above 0.25) and complete collapse (above 0.99 or below 0.05)"
+    )
+    early = VerdictState("uncertain", None, "healthy", 3, 1)
+    assert evidence(early, 3, values, Thresholds()).endswith("healthy for the last 3 steps only")
+    assert evidence(VerdictState(), 0, {}, Thresholds()) == "nothing was measured yet"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"complete_cosine": 1.0}, r"complete_cosine must be in \[-1, 1\), got 1.0"),
+        ({"complete_std": -0.1}, r"complete_std must be in \[0, 1\), got -0.1"),
+        ({"healthy_cosine": 0.995}, "healthy embeddings spread further than collapsed ones"),
+        ({"complete_std": 0.3}, "healthy embeddings spread further than collapsed ones"),
+    ],
+)
+def test_thresholds_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        Thresholds(**options)
