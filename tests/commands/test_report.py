@@ -1,0 +1,88 @@
+import csv
+import re
+
+import pytest
+
+from ssl_norm.commands.report import report
+from ssl_norm.config import ReportConfig
+from ssl_norm.errors import UserError
+from tests.report.run_folders import config_of, write_run, write_study
+
+
+@pytest.fixture
+def study(tmp_path):
+    return write_study(tmp_path / "study", seeds=(0, 1))
+
+
+def test_a_study_becomes_a_page_tables_and_figures(study, capsys):
+    (write_run(study / "broken") / "summary.json").write_text("{")
+    report(ReportConfig(runs=str(study)))
+    output = study / "report"
+    figures = ("cosines", "accuracy", "spectra", "layers_1", "layers_2")
+    names = {"report.html", "table.md", "table.csv", "runs.csv", *(f"{n}.png" for n in figures)}
+    assert {file.name for file in output.iterdir()} == names
+    page = (output / "report.html").read_text()
+    assert (
+        "4 finished runs in 2 groups, grouped by norm.projector, norm.predictor; 1 run left out."
+        in page
+    )
+    assert page.count("<img ") == 5
+    with (output / "table.csv").open() as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["healthy 2/2", "complete 2/2"]
+    printed = capsys.readouterr()
+    assert "left out: broken is broken: summary.json cannot be read" in printed.err
+    assert re.search(r"heads none/none\W+complete 2/2", printed.out)
+    assert "report.html" in printed.out
+
+
+def test_a_second_report_reads_the_runs_again_and_not_the_first(tmp_path):
+    write_run(tmp_path / "a", top1=None)
+    report(ReportConfig(runs=str(tmp_path)))
+    first = (tmp_path / "report" / "table.csv").read_text()
+    report(ReportConfig(runs=str(tmp_path)))
+    assert (tmp_path / "report" / "table.csv").read_text() == first
+
+
+def test_globs_and_several_folders(study, tmp_path):
+    output = tmp_path / "out" / "here"
+    given = [f"{study}/*none*", str(write_run(tmp_path / "alone", config_of(heads="ln")))]
+    report(
+        ReportConfig(runs=given, output=str(output), title="my title", group_by="norm.projector")
+    )
+    text = (output / "table.md").read_text()
+    assert text.startswith("# my title\n")
+    assert "3 finished runs in 2 groups, grouped by norm.projector" in text
+
+
+def test_arms_of_a_study_name_its_rows(tmp_path):
+    for arm, heads in (("no norm", "none"), ("batch norm", "bn")):
+        summary = {"study": "byol_collapse", "arm": arm, "evidence": f"evidence of {arm}"}
+        write_run(tmp_path / arm, config_of(heads=heads), summary=summary)
+    report(ReportConfig(runs=str(tmp_path)))
+    text = (tmp_path / "report" / "table.md").read_text()
+    assert text.startswith("# byol_collapse\n")
+    assert "| arm | seeds |" in text
+    assert "evidence of no norm" in (tmp_path / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"runs": "{root}/nowhere"}, "there is no such folder, and no folder matches it"),
+        ({"runs": "{root}/a,{root}/b"}, r"several stand in \[ \]: runs=\[a,b\]"),
+        ({"runs": "{root}/empty"}, "no run folder in it"),
+        (
+            {"runs": "{root}/running"},
+            "1 run folder, none of a finished run: running is running or inter",
+        ),
+        ({"runs": "{root}/study", "group_by": "norm.head"}, "unknown key in group_by 'norm.head'"),
+        ({"runs": "{root}/study", "output": "{root}/file/x"}, "cannot be written to"),
+    ],
+)
+def test_wrong_input_is_one_line(study, tmp_path, settings, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    write_run(tmp_path / "running", summary=False)
+    with pytest.raises(UserError, match=message) as raised:
+        report(ReportConfig(**{key: text.format(root=tmp_path) for key, text in settings.items()}))
+    assert "\n" not in str(raised.value)

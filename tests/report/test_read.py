@@ -1,0 +1,110 @@
+import math
+
+import pytest
+
+from ssl_norm.report.read import BROKEN, FINISHED, UNFINISHED, find_runs, read_run, read_runs
+from tests.report.run_folders import add_layers, add_spectra, curves, write_run
+
+
+def test_a_finished_run_of_an_old_kind(tmp_path):
+    run = read_run(write_run(tmp_path / "a"), "a")
+    assert (run.state, run.reason, run.seed) == (FINISHED, "", 0)
+    assert run.metrics["step"] == list(range(10, 101, 10))
+    assert "verdict" not in run.metrics
+    assert run.summary["verdict"] == "healthy"
+    assert run.evaluation["top1"] == 0.9
+    assert "environment" not in run.config
+    assert run.environment["commit"] == "0123456789ab"
+    assert (list(run.spectra), list(run.layers)) == ([], [])
+    assert run.dates[0] <= run.dates[1]
+
+
+def test_spectra_and_layers(tmp_path):
+    folder = write_run(tmp_path)
+    add_spectra(folder, dimensions=4)
+    add_layers(folder)
+    run = read_run(folder, "a")
+    assert [step for step, _ in run.spectra] == [20, 60, 100]
+    assert [len(values) for _, values in run.spectra] == [4, 4, 4]
+    assert run.layers[0]["layer"] == "encoder.layer1"
+
+
+def test_a_last_line_cut_short_is_left_out_and_an_empty_cell_is_nan(tmp_path):
+    folder = write_run(tmp_path, rows=[{**row, "rank_me": ""} for row in curves()])
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("110,4.4,1.")
+    run = read_run(folder, "a")
+    assert run.state == FINISHED
+    assert run.metrics["step"][-1] == 100
+    assert all(math.isnan(value) for value in run.metrics["rank_me"])
+
+
+def test_a_run_without_summary_is_unfinished_and_says_how_far_it_came(tmp_path):
+    run = read_run(write_run(tmp_path, summary=False), "a")
+    assert run.state == UNFINISHED
+    assert run.reason.startswith("running or interrupted: step 100, 4.0 of 4 epochs, last row of ")
+
+
+def test_a_run_that_has_not_logged_yet(tmp_path):
+    run = read_run(write_run(tmp_path, rows=[], summary=False, top1=None), "a")
+    assert (run.state, run.metrics) == (UNFINISHED, {})
+
+
+def test_a_resumed_run_has_the_summary_of_an_earlier_step(tmp_path):
+    run = read_run(write_run(tmp_path, summary={"steps": 50}), "a")
+    assert run.state == UNFINISHED
+    assert run.reason.endswith("a summary.json of an earlier step")
+
+
+BREAKAGES = {
+    "config.yaml": {
+        "a: [": "config.yaml cannot be read: ",
+        "a: 1": "config.yaml names no method",
+        "[]": "config.yaml names no method",
+    },
+    "summary.json": {
+        "{": "summary.json cannot be read: Expecting",
+        "[]": "summary.json holds no object",
+    },
+    "linear_eval.json": {"": "linear_eval.json cannot be read: Expecting value"},
+    "metrics.csv": {
+        "step,loss\n10,x\n": "metrics.csv: 'x' in column loss is no number",
+        "step,loss\n10\n": "metrics.csv: a row does not fit the columns",
+        "step,loss\n10,1,2\n": "metrics.csv: a row does not fit the columns",
+        "loss\n10\n": "metrics.csv: a row does not fit the columns",
+    },
+    "spectra.csv": {"step,1\nx,1\n": "spectra.csv: 'x' in column step is no number"},
+    "layers.csv": {"step,layer\n1\n": "layers.csv: a row does not fit the columns"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [(name, text, reason) for name, cases in BREAKAGES.items() for text, reason in cases.items()],
+)
+def test_a_broken_run_names_the_file(tmp_path, name, text, reason):
+    (write_run(tmp_path) / name).write_text(text)
+    run = read_run(tmp_path, "a")
+    assert run.state == BROKEN
+    assert reason in run.reason
+    assert "\n" not in run.reason
+
+
+def test_bytes_that_are_no_text_break_a_run(tmp_path):
+    (write_run(tmp_path) / "summary.json").write_bytes(b"\xff\xfe")
+    assert read_run(tmp_path, "a").state == BROKEN
+
+
+def test_a_folder_without_config_is_broken(tmp_path):
+    (write_run(tmp_path) / "config.yaml").unlink()
+    assert read_run(tmp_path, "a").reason == "there is no config.yaml"
+
+
+def test_runs_are_found_at_any_depth_once_each_and_never_in_hidden_folders(tmp_path):
+    for name in ("b", "a/deep/1", "a/.hidden/2"):
+        write_run(tmp_path / name)
+    (tmp_path / "a" / "round").symlink_to(tmp_path, target_is_directory=True)
+    found = find_runs([tmp_path, tmp_path / "b"])
+    assert {folder.resolve() for folder in found} == {tmp_path / "a/deep/1", tmp_path / "b"}
+    assert {run.name for run in read_runs(found)} == {"a/deep/1", "b"}
+    assert [run.name for run in read_runs([tmp_path / "b"])] == ["b"]

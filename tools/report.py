@@ -1,0 +1,6 @@
+"""Tables and figures over many runs. `python tools/report.py --help` lists every key."""
+
+from ssl_norm.cli import main
+
+if __name__ == "__main__":
+    main("report", "ssl_norm.commands.report:report")
