@@ -3,13 +3,16 @@
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -19,8 +22,9 @@ from omegaconf.errors import (
 )
 
 from ssl_norm.cli.arguments import complaint_about, unknown_option
+from ssl_norm.cli.arms import choose_arms, register_studies
 from ssl_norm.cli.checks import check
-from ssl_norm.cli.groups import CONFIG_FOLDER
+from ssl_norm.cli.groups import CONFIG_FOLDER, groups_of
 from ssl_norm.cli.help import help_text
 from ssl_norm.config import SCHEMAS
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
@@ -34,6 +38,7 @@ PATH_KEYS = (
     "checkpoint",
     "run_dir",
     "output",
+    "runs",
 )
 
 
@@ -54,32 +59,55 @@ def main(config_name: str, task: str) -> None:
         if complaint := complaint_about(argument, config_name):
             report(complaint)
             sys.exit(UserError.exit_code)
-    sys.argv[1:] = [literal_path(argument.lstrip("+")) for argument in arguments]
+    arguments = [literal_path(argument.lstrip("+")) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions to us instead of printing them
-    register_schemas()
     exit_codes: list[int] = []
 
     def job(config: DictConfig) -> None:
-        exit_codes.append(run_task(config, task))
+        code = run_task(config, task)
+        exit_codes.append(code)
+        if code and is_in_sweep():  # this may be another process, whose list nobody reads
+            raise RunFailed(code)
 
     try:
+        register_schemas()
+        sys.argv[1:] = choose_arms(arguments) if "study" in groups_of(config_name) else arguments
         hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(
             job
         )()
     except (ConfigCompositionException, OverrideParseException, OmegaConfBaseException) as error:
         report(one_line(error))
         sys.exit(UserError.exit_code)
+    except UserError as error:
+        report(str(error))
+        sys.exit(error.exit_code)
+    except RunFailed as failed:  # the first of a sweep; the other runs went on
+        sys.exit(failed.exit_code)
     except KeyboardInterrupt:
         report("interrupted")
         sys.exit(130)
     sys.exit(next((code for code in exit_codes if code), 0))
 
 
+class RunFailed(Exception):
+    """A run of a sweep ended with an exit code other than 0, after it said why."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def is_in_sweep() -> bool:
+    """Whether this run is one of several that one command started."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def register_schemas() -> None:
-    """Make the dataclasses known to Hydra under their names in `SCHEMAS`."""
+    """Make the dataclasses known to Hydra under their names in `SCHEMAS`, and the studies."""
     for name, schema in SCHEMAS.items():
         group, _, option = name.rpartition("/")
         ConfigStore.instance().store(option, schema, group=group)
+    register_studies()
 
 
 def run_task(config: DictConfig, task: str) -> int:
@@ -96,6 +124,11 @@ def run_task(config: DictConfig, task: str) -> int:
     except OSError as error:  # a full disk, a lost mount, a file without permission
         report(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
         return UserError.exit_code
+    except Exception:
+        if not is_in_sweep():
+            raise
+        traceback.print_exc()  # now, and not for the first such run only, at the end of the sweep
+        return 1
     return 0
 
 
@@ -123,7 +156,8 @@ def literal_path(argument: str) -> str:
         "data.root='/photos/Rome (2024)'"
     """
     key, equals, value = argument.partition("=")
-    is_path = key in PATH_KEYS or value.startswith("~/")
+    is_list = key == "runs" and value.startswith("[")
+    is_path = not is_list and (key in PATH_KEYS or value.startswith("~/"))
     if not equals or not is_path or not value or value[0] in "'\"" or value == "null":
         return argument
     escaped = os.path.expanduser(value).replace("'", "\\'")

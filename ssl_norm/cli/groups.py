@@ -18,14 +18,14 @@ def groups_of(tool: str) -> Mapping[str, tuple[str, ...]]:
     """Return the groups that a user of the tool chooses from, and their options.
 
     They are the named entries of `defaults` in `configs/<tool>.yaml`; `optional` ones follow from
-    other choices.
+    other choices, and arms from the study.
     """
     defaults = OmegaConf.load(CONFIG_FOLDER / f"{tool}.yaml").defaults
     names = [name for entry in defaults if isinstance(entry, DictConfig) for name in entry]
     return {
         str(name): tuple(sorted(file.stem for file in (CONFIG_FOLDER / str(name)).glob("*.yaml")))
         for name in names
-        if not str(name).startswith("optional ")
+        if not str(name).startswith("optional ") and str(name) != "arm"
     }
 
 

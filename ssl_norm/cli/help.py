@@ -16,6 +16,7 @@ USAGE = {
   python tools/pretrain.py data=folder data.root=~/photos             your own images
   python tools/pretrain.py norm.projector=none norm.predictor=none    see it collapse
   python tools/pretrain.py -m norm.projector=bn,ln,none seed=0,1,2    a sweep
+  python tools/pretrain.py -m study=byol_collapse data.root=...       a study: all arms, all seeds (or arm=none seed=0)
   torchrun --nproc-per-node 8 tools/pretrain.py ...                   one run on many GPUs""",
     "linear_eval": """Evaluate the frozen encoder of a checkpoint: linear probe, k nearest neighbours.
 
@@ -25,8 +26,13 @@ USAGE = {
 
   python tools/population_stats.py checkpoint=runs/x/last.pt          on the images it was trained on
   python tools/population_stats.py checkpoint=runs/x data=folder data.root=~/photos     on other ones""",
+    "report": """Tables and figures over many runs, on one page: means and deviations over seeds, grouped by what differs.
+
+  python tools/report.py runs=multirun/2026-11-22_10-00-00            all runs of a sweep
+  python tools/report.py runs=[runs/a,runs/b] output=comparison       several folders
+  python tools/report.py runs=runs/*byol* group_by=norm.projector     a glob; groups of your own""",
 }
-CHOSEN_AS_GROUP = ("method", "method.name")  # by method=<name>, which brings further keys
+CHOSEN_AS_GROUP = ("method", "method.name", "study")  # by method=<name>, which brings further keys
 KEYS = {
     "pretrain": "Keys:",
     "linear_eval": "Keys (null: as the checkpoint says, where nothing else is written):",

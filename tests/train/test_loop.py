@@ -28,6 +28,7 @@ def make_run(batch_size=16, accumulate=1, first_step=0, steps=4, norm=None, **ch
         "seed": 0,
         "first_step": first_step,
         "steps": steps,
+        "schedule_steps": steps,
         "steps_per_epoch": 2,
         "accumulate": accumulate,
         "log_every": 3,
