@@ -49,7 +49,7 @@ SCALES: Mapping[str, Scale] = {
 
 
 def layer_figure(rows: Sequence["LayerRow"], value: str = "negative_cosine") -> "Figure":
-    """Draw one value of every layer over steps as a heat map, and the gradient norm on a log scale in a second one.
+    """Draw one value of every layer over steps as a heat map, and the gradient norm on a log scale below it.
 
     Cosines and feature std are always coloured from 0 to 1, so that figures compare; cosines below 0 look like 0.
     Layers stand in the order of the rows, the first on top. Cells that are not measurable (NaN, or no row; a gradient
@@ -71,11 +71,11 @@ def layer_figure(rows: Sequence["LayerRow"], value: str = "negative_cosine") -> 
     shown = [value]
     if value != "gradient_norm" and np.isfinite(table(rows, "gradient_norm", layers, steps)).any():
         shown.append("gradient_norm")
-    height = max(2.4, 1.3 + 0.26 * len(layers))
-    with drawing(1.6 + 4.3 * len(shown), height) as figure:
-        panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    with drawing(5.2, 0.4 + len(shown) * max(2.0, 0.5 + 0.22 * len(layers))) as figure:
+        panels = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, name in zip(panels, shown, strict=True):
             draw_table(axes, table(rows, name, layers, steps), steps, SCALES[name])
+        panels[-1].set_xlabel("step")
         panels[0].set_yticks(np.arange(len(layers)) + 0.5, layers)
         panels[0].set_ylim(len(layers), 0)
     return figure
@@ -116,8 +116,8 @@ def draw_table(
     extend = (
         "min" if scale.low is not None and np.nanmin(cells, initial=1) < scale.low else "neither"
     )
-    axes.figure.colorbar(mesh, ax=axes, label=scale.title, pad=0.02, extend=extend)
-    axes.set_xlabel("step")
+    axes.figure.colorbar(mesh, ax=axes, pad=0.02, extend=extend)
+    axes.set_title(scale.title)
     axes.tick_params(left=False)
     if few:
         axes.set_xticks(np.arange(len(steps)) + 0.5, [str(step) for step in steps])
@@ -150,7 +150,7 @@ def write_numbers(axes: "Axes", cells: NDArray[np.float64], mesh: "QuadMesh") ->
     """Write each measured value into its cell, black on bright and white on dark."""
     for (line, column), number in np.ndenumerate(cells):
         if np.isfinite(number):
-            brightness = np.dot(mesh.to_rgba(number)[:3], (0.299, 0.587, 0.114))
+            brightness = np.dot(mesh.to_rgba(np.asarray(number))[:3], (0.299, 0.587, 0.114))
             axes.text(
                 column + 0.5,
                 line + 0.5,

@@ -21,8 +21,8 @@ BANDS = (1, 4, 16, 64)  # last dimension of each band of the view over time
 def spectrum_figure(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> "Figure":
     """Draw spectra as lines of eigenvalue over index, and the variance of groups of dimensions over steps.
 
-    Left, a line a step, bright to dark as the run goes on: a line that falls early shows dimensional collapse, one
-    that lies low as a whole complete collapse. Right, the variances stacked, strongest dimension at the bottom: the
+    Above, a line a step, bright to dark as the run goes on: a line that falls early shows dimensional collapse, one
+    that lies low as a whole complete collapse. Below, the variances stacked, strongest dimension at the bottom: the
     height is the total variance, the squared distance of directions from their mean (near 1 where they point
     everywhere, 0 at complete collapse), and a first band that fills it is dimensional collapse.
 
@@ -36,10 +36,18 @@ def spectrum_figure(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> "Figu
         ValueError: no spectra, not one a step, a spectrum that is not (D >= 1,) or has values that are not finite.
     """
     rows = checked_spectra(steps, spectra)
-    with drawing(9.5, 3.8) as figure:
-        left, right = figure.subplots(1, 2)
-        draw_lines(left, steps, rows)
-        draw_bands(right, steps, rows)
+    with drawing(5.2, 6.4) as figure:
+        upper, lower = figure.subplots(2, 1)
+        draw_lines(upper, steps, rows)
+        draw_bands(lower, steps, rows)
+        figure.legend(
+            *lower.get_legend_handles_labels(),
+            title="dimensions, strongest first",
+            loc="outside lower center",
+            ncols=len(BANDS) + 1,
+            handlelength=1.2,
+            columnspacing=1.2,
+        )
     return figure
 
 
@@ -106,10 +114,6 @@ def draw_bands(axes: "Axes", steps: Sequence[int], rows: Sequence[NDArray[np.flo
     axes.grid()
     if len(steps) == 1:
         axes.set_xticks(list(steps))
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        handles[::-1], labels[::-1], title="dimensions", loc="center left", bbox_to_anchor=(1, 0.5)
-    )
 
 
 def both_ends(step: int, bands: list[list[float]]) -> tuple[list[float], list[list[float]]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
@@ -43,7 +43,9 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
     from matplotlib.figure import Figure
 
     keep = {"backend", "backend_fallback", "interactive", "toolbar", "timezone", "datapath"}
-    defaults = {key: rcParamsDefault[key] for key in rcParamsDefault if key not in keep}
+    defaults: dict[Any, Any] = {
+        key: rcParamsDefault[key] for key in rcParamsDefault if key not in keep
+    }
     with rc_context({**defaults, **STYLE}):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure

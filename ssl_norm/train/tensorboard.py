@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,14 @@ EVEN_SPREAD = 1.5  # deviations of embeddings without collapse lie below
 THUMBNAIL = 32  # pixels; the projector takes one sprite of at most 8192 pixels a side
 
 
+class Verdict(NamedTuple):
+    """A verdict at a step."""
+
+    step: int
+    word: str
+    evidence: str
+
+
 class TensorBoard:
     """Writes all of a run that TensorBoard shows.
 
@@ -37,9 +45,10 @@ class TensorBoard:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tensorboard's own imports warn of deprecations
             from torch.utils.tensorboard import SummaryWriter
-        self._writer = SummaryWriter(folder, purge_step=first_step + 1)
+        self._writer: Any = SummaryWriter(folder, purge_step=first_step + 1)
         self._has_layout = False
-        self._verdicts: list[tuple[int, str, str]] = []  # the one written last, and the latest
+        self._verdict: Verdict | None = None
+        self._written_verdict: Verdict | None = None
         self._spectra: list[tuple[int, NDArray[np.float32]]] = []
         self._spectrum_pace = Pace()
         self._layer_rows: list[LayerRow] = []
@@ -60,11 +69,9 @@ class TensorBoard:
 
     def verdict(self, step: int, verdict: str, evidence: str) -> None:
         """Write a verdict with its evidence as text when the word changes, and on `close` the last one."""
-        given = (step, verdict, evidence)
-        if not self._verdicts or self._verdicts[0][1] != verdict:
-            self._write_verdict(*given)
-            self._verdicts = [given]
-        self._verdicts = [self._verdicts[0], given]
+        self._verdict = Verdict(step, verdict, evidence)
+        if self._written_verdict is None or self._written_verdict.word != verdict:
+            self._write_verdict()
 
     def spectrum(self, step: int, eigenvalues: Sequence[float]) -> None:
         """Take the eigenvalues of the covariance of directions, (D,) descending; unless finite they are left out."""
@@ -105,11 +112,12 @@ class TensorBoard:
             metrics: at the end of a run; scalars under `at_end`, which TensorBoard shows first. Null: not
                 measured, left out. While a run goes on they are empty, and the line shows its latest row.
         """
-        from torch.utils.tensorboard.summary import hparams
+        from torch.utils.tensorboard import summary
 
+        summaries: Any = summary
         # Without the experiment's summary, which TensorBoard would take from any one run, it finds the columns
         # of all runs itself, those first in which they differ.
-        _, start, end = hparams(flat_settings(settings), {})
+        _, start, end = summaries.hparams(flat_settings(settings), {})
         writer = self._writer._get_file_writer()
         writer.add_summary(start)
         known = {name: value for name, value in metrics.items() if value is not None}
@@ -132,7 +140,10 @@ class TensorBoard:
         if pictures is not None and pictures.shape[-1] > THUMBNAIL:
             pictures = F.interpolate(pictures, size=(THUMBNAIL, THUMBNAIL), mode="area")
         self._writer.add_embedding(
-            features.detach().cpu().float(), list(labels) if labels else None, pictures, tag="features"
+            features.detach().cpu().float(),
+            list(labels) if labels else None,
+            pictures,
+            tag="features",
         )
 
     def close(self) -> None:
@@ -141,13 +152,16 @@ class TensorBoard:
             self._draw_spectrum()
         if len(self._layer_rows) > self._layer_pace.drawn:
             self._draw_layers()
-        if self._verdicts and self._verdicts[0] != self._verdicts[-1]:
-            self._write_verdict(*self._verdicts[-1])
+        if self._verdict != self._written_verdict:
+            self._write_verdict()
         self._writer.close()
 
-    def _write_verdict(self, step: int, verdict: str, evidence: str) -> None:
-        text = verdict_markdown(step, verdict, evidence)
-        self._writer.add_text("collapse/verdict", text, step)
+    def _write_verdict(self) -> None:
+        assert self._verdict is not None
+        self._writer.add_text(
+            "collapse/verdict", verdict_markdown(*self._verdict), self._verdict.step
+        )
+        self._written_verdict = self._verdict
 
     def _draw_spectrum(self) -> None:
         with self._spectrum_pace.drawing(len(self._spectra)):

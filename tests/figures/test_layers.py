@@ -21,7 +21,7 @@ def row(step, layer, cosine=0.5, gradient=0.1):
 
 
 def meshes(figure):
-    return [axes.collections[0] for axes in figure.axes if axes.get_xlabel() == "step"]
+    return [axes.collections[0] for axes in figure.axes if axes.get_title()]
 
 
 def test_layers_stand_in_their_order_over_steps_on_a_scale_from_0_to_1():

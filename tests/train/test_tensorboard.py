@@ -1,11 +1,18 @@
+import io
 import warnings
+from math import nan
 
+import pytest
 import torch
+from PIL import Image
 
+from ssl_norm.monitors.layers import LayerRow
 from ssl_norm.train.tensorboard import TensorBoard
 
+SPECTRUM = [0.5, 0.25, 0.05, 0.0]
 
-def row(step, verdict="healthy"):
+
+def row(step, **more):
     return {
         "step": step,
         "epoch": step / 10,
@@ -15,38 +22,186 @@ def row(step, verdict="healthy"):
         "negative_cosine": 0.2,
         "feature_std": 0.9,
         "images_per_second": 100.0,
-        "verdict": verdict,
+        "verdict": "healthy",
+        **more,
     }
+
+
+def layer_rows(step):
+    return [LayerRow(step, layer, 0.9, 0.4, 0.5, 3.0, 0.1) for layer in ("stem", "head")]
 
 
 def events(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tensorboard's own imports warn of deprecations
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    return EventAccumulator(str(folder)).Reload()
+    return EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0}).Reload()
 
 
-def test_scalars_layout_verdict_and_views(tmp_path):
-    board = TensorBoard(tmp_path, 0)
-    board.views(torch.zeros(3, 8, 8, dtype=torch.uint8))
-    for step, verdict in ((10, "healthy"), (20, "healthy"), (30, "complete")):
-        board.row(row(step, verdict))
+def charts(folder):
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+
+    content = events(folder).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    layout = Layout.FromString(content)
+    assert [category.title for category in layout.category] == ["collapse"]
+    return {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}
+
+
+def texts(folder):
+    found = events(folder).Tensors("collapse/verdict/text_summary")
+    return [(event.step, event.tensor_proto.string_val[0].decode()) for event in found]
+
+
+@pytest.fixture
+def board(tmp_path):
+    return TensorBoard(tmp_path, 0)
+
+
+def test_numbers_of_rows_become_scalars_and_unknown_ones_monitors(board, tmp_path):
+    board.row(row(10, rank_me=nan, surprise=3.0))
+    board.row(row(20, rank_me=7.0, surprise=4.0))
     board.close()
     found = events(tmp_path)
     assert set(found.Tags()["scalars"]) == {
         "collapse/positive_cosine",
         "collapse/negative_cosine",
         "collapse/feature_std",
+        "collapse/rank_me",
+        "collapse/surprise",
         "train/loss",
         "train/lr",
         "train/images_per_second",
     }
-    assert [event.step for event in found.Scalars("collapse/negative_cosine")] == [10, 20, 30]
-    assert [event.step for event in found.Tensors("collapse/verdict/text_summary")] == [10, 30]
-    assert found.Tags()["images"] == ["views"]
-    layout = found.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
-    assert b"collapse/positive_cosine" in layout
-    assert b"collapse/negative_cosine" in layout
+    assert [event.step for event in found.Scalars("collapse/negative_cosine")] == [10, 20]
+    assert [(event.step, event.value) for event in found.Scalars("collapse/rank_me")] == [(20, 7)]
+
+
+def test_one_page_has_a_chart_for_what_the_run_measures(board, tmp_path):
+    board.row(row(10, rank_me=7.0))
+    board.row(row(20, rank_me=7.0))
+    board.close()
+    found = charts(tmp_path)
+    assert list(found.values()) == [
+        ["^collapse/positive_cosine$", "^collapse/negative_cosine$"],
+        ["^collapse/feature_std$"],
+        [
+            "^collapse/rank_me$",
+            "^collapse/effective_rank$",
+            "^collapse/participation_ratio$",
+            "^collapse/ne_sum$",
+        ],
+        ["^train/loss$"],
+    ]
+
+
+def test_a_verdict_is_written_when_it_changes_and_once_more_at_the_end(board, tmp_path):
+    for step, verdict in ((10, "healthy"), (20, "healthy"), (30, "complete"), (40, "complete")):
+        board.verdict(step, verdict, f"negative cosine {step / 100}")
+    board.close()
+    assert [(step, text.split(":")[0]) for step, text in texts(tmp_path)] == [
+        (10, "**healthy** at step 10"),
+        (30, "**complete** at step 30"),
+        (40, "**complete** at step 40"),
+    ]
+    assert "negative cosine 0.4" in texts(tmp_path)[-1][1]
+    assert "docs/collapse.md" in texts(tmp_path)[-1][1]
+
+
+def test_an_unchanged_verdict_is_not_repeated_at_the_end(board, tmp_path):
+    board.verdict(10, "healthy", "all well")
+    board.close()
+    assert len(texts(tmp_path)) == 1
+
+
+def test_pictures_are_drawn_at_once_and_with_everything_at_the_end(board, tmp_path):
+    board.views(torch.zeros(3, 8, 16, dtype=torch.uint8))
+    for step in (10, 20, 30):
+        board.spectrum(step, SPECTRUM)
+        board.layers(layer_rows(step))
+        board.layers([])
+    board.close()
+    found = events(tmp_path)
+    assert set(found.Tags()["images"]) == {"views", "collapse/spectrum", "collapse/layers"}
+    for tag in ("collapse/spectrum", "collapse/layers"):
+        steps = [event.step for event in found.Images(tag)]
+        assert (steps[0], steps[-1]) == (10, 30)
+        assert len(set(steps)) == len(steps)
+    for tag in found.Tags()["images"]:
+        for event in found.Images(tag):
+            picture = Image.open(io.BytesIO(event.encoded_image_string))
+            assert picture.format == "PNG"
+            assert picture.size == (event.width, event.height)
+    assert found.Images("views")[0].width == 16
+
+
+def test_nothing_measured_leaves_no_pictures(board, tmp_path):
+    board.spectrum(10, [nan, nan])
+    board.deviations(10, [nan, nan])
+    board.close()
+    assert events(tmp_path).Tags()["images"] == []
+    assert events(tmp_path).Tags()["histograms"] == []
+
+
+@pytest.mark.parametrize("values", [[0.0] * 8, [0.9, 1.0, 1.1, nan], [3.0, 0.0]])
+def test_histogram_of_deviations_counts_all_that_are_finite(board, tmp_path, values):
+    board.deviations(10, values)
+    board.close()
+    (event,) = events(tmp_path).Histograms("collapse/std_per_dimension")
+    finite = [value for value in values if value == value]
+    assert event.step == 10
+    assert sum(event.histogram_value.bucket) == event.histogram_value.num == len(finite)
+    assert event.histogram_value.max == max(finite)
+
+
+def hparams(folder):
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    content = events(folder).summary_metadata
+    return {
+        tag: HParamsPluginData.FromString(data.plugin_data.content)
+        for tag, data in content.items()
+        if data.plugin_data.plugin_name == "hparams"
+    }
+
+
+def test_hyperparameters_and_final_metrics_lie_in_the_run_s_own_folder(board, tmp_path):
+    settings = {"norm": {"encoder": "bn"}, "seed": 3, "resume": False, "limit": None}
+    board.hyperparameters(settings, {})
+    assert set(hparams(tmp_path)) <= {"_hparams_/session_start_info"}
+    board.hyperparameters(settings, {"linear_top1": 0.75, "collapsed_at_step": None})
+    board.close()
+    found = hparams(tmp_path)
+    assert set(found) == {"_hparams_/session_start_info", "_hparams_/session_end_info"}
+    values = found["_hparams_/session_start_info"].session_start_info.hparams
+    assert {name: value.WhichOneof("kind") for name, value in values.items()} == {
+        "norm.encoder": "string_value",
+        "seed": "number_value",
+        "resume": "string_value",
+    }
+    assert [event.value for event in events(tmp_path).Scalars("at_end/linear_top1")] == [0.75]
+    assert events(tmp_path).Tags()["scalars"] == ["at_end/linear_top1"]
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize("side", [8, 48])
+def test_projector_leaves_vectors_labels_and_sprite(board, tmp_path, side):
+    thumbnails = torch.full((5, 3, side, side), 255, dtype=torch.uint8)
+    board.projector(torch.arange(10.0).reshape(5, 2), ["a", "b", "a", "b", "c"], thumbnails)
+    board.close()
+    (folder,) = tmp_path.glob("*/features")
+    config = (tmp_path / "projector_config.pbtxt").read_text()
+    assert f"{folder.parent.name}/features/tensors.tsv" in config
+    assert (folder / "metadata.tsv").read_text().split() == ["a", "b", "a", "b", "c"]
+    assert len((folder / "tensors.tsv").read_text().splitlines()) == 5
+    sprite = Image.open(folder / "sprite.png")
+    assert sprite.size == (3 * min(side, 32),) * 2
+    assert sprite.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_projector_takes_features_alone(board, tmp_path):
+    board.projector(torch.zeros(4, 2), None, None)
+    board.close()
+    assert [path.name for path in tmp_path.glob("*/features/*")] == ["tensors.tsv"]
 
 
 def test_a_resumed_run_hides_only_what_came_after_its_checkpoint(tmp_path):
