@@ -1,12 +1,19 @@
 import csv
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from ssl_norm.cli.checks import check
+from ssl_norm.cli.entry import literal_path
 from ssl_norm.commands.report import report
 from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
 from tests.report.run_folders import config_of, write_run, write_study
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
 
 
 @pytest.fixture
@@ -86,3 +93,27 @@ def test_wrong_input_is_one_line(study, tmp_path, settings, message):
     with pytest.raises(UserError, match=message) as raised:
         report(ReportConfig(**{key: text.format(root=tmp_path) for key, text in settings.items()}))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("wrong", [{"runs": 3}, {"runs": []}, {"runs": "x", "group_by": [1]}])
+def test_values_of_another_kind(wrong):
+    with pytest.raises(UserError, match=r"expected, or several in \[ \]"):
+        check(ReportConfig(**wrong))
+
+
+def test_paths_reach_us_as_they_were_typed():
+    assert literal_path("runs=a b/*,c") == "runs='a b/*,c'"
+    assert literal_path("runs=[a,b]") == "runs=[a,b]"
+
+
+def test_from_the_command_line(tmp_path):
+    write_run(tmp_path / "a run", top1=None)
+    write_run(tmp_path / "other", config_of(heads="ln"), top1=None)
+    command = [sys.executable, TOOL, f"runs=['{tmp_path}/a run',{tmp_path}/other]"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "2 finished runs in 2 groups" in done.stdout
+    assert (tmp_path / "report" / "report.html").is_file()
+    wrong = [sys.executable, TOOL, f"runs=[{tmp_path},/nowhere]"]
+    done = subprocess.run(wrong, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: runs=/nowhere: there is no such folder")

@@ -15,7 +15,7 @@ def test_sample_deviation_over_what_is_there():
     assert found.deviation == pytest.approx(
         math.sqrt(7 / 3), rel=1e-15
     )  # squares sum to 14/3, n - 1 = 2
-    assert (found.count, found.missing) == (3, 3)
+    assert (found.present, found.missing) == (3, 3)
 
 
 def test_one_run_has_no_deviation_and_none_has_no_mean():
