@@ -34,7 +34,8 @@ def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
     if not alpha > 0:
         raise ValueError(f"alpha must be positive, got {alpha}")
     z, z_target = matching_directions(online, target)
-    return torch.linalg.vector_norm(z - z_target, dim=1).pow(alpha).mean()
+    distance: Tensor = torch.linalg.vector_norm(z - z_target, dim=1)
+    return distance.pow(alpha).mean()
 
 
 def uniformity(embeddings: Tensor, t: float = 2.0) -> Tensor:

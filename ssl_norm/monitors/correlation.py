@@ -1,7 +1,5 @@
 """How much the dimensions of embeddings repeat one another."""
 
-from math import sqrt
-
 import torch
 from torch import Tensor
 
@@ -46,4 +44,5 @@ def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
     standardized = (centred / deviation).where(~(deviation <= rounding), 0.0)
     correlation = standardized.T @ standardized / count
     off_diagonal = correlation * (1 - torch.eye(size).to(correlation))
-    return torch.linalg.matrix_norm(off_diagonal) / sqrt(max(1, size * (size - 1)))
+    pairs = max(1, size * (size - 1))
+    return off_diagonal.square().sum().div(pairs).sqrt()

@@ -57,4 +57,5 @@ def _whitening(deviations: Tensor, degrees: int, delta: float) -> Tensor:
     )
     values, vectors = torch.linalg.eigh(host)
     roots = (values.clamp(min=0) + delta).rsqrt()
-    return ((vectors * roots) @ vectors.T).to(within.device).where(finite, torch.nan)
+    whitening: Tensor = (vectors * roots) @ vectors.T
+    return whitening.to(within.device).where(finite, torch.nan)

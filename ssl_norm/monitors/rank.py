@@ -65,7 +65,7 @@ def effective_rank(embeddings: Tensor) -> Tensor:
     Raises:
         ValueError: another shape.
 
-    Source: Roy & Vetterli, "The effective rank", EUSIPCO 2007, definition 1 (which leaves centring
+    Source: Roy & Vetterli, "The effective rank", EUSIPCO 2007 (which leaves centring
     to the user).
     """
     return effective_rank_of_spectrum(covariance_spectrum(embeddings))
@@ -74,7 +74,7 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 def effective_rank_of_spectrum(eigenvalues: Tensor) -> Tensor:
     """Return :func:`effective_rank` of the eigenvalues of a covariance."""
     share = singular_shares(eigenvalues)
-    rank = (-torch.special.xlogy(share, share).sum()).exp()
+    rank = torch.xlogy(share, share).sum().neg().exp()
     return rank.where(eigenvalues[0] != 0, 0.0)
 
 

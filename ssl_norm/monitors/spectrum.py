@@ -30,7 +30,7 @@ def covariance_spectrum(embeddings: Tensor) -> Tensor:
     Raises:
         ValueError: another shape.
 
-    Source: Jing et al., arXiv 2110.09348, section 4 (its code takes l2-normalized rows).
+    Source: Jing et al., arXiv 2110.09348 (its code takes l2-normalized rows).
 
     Example:
         >>> covariance_spectrum(torch.tensor([[2.0, 1.0], [-2.0, 1.0]])).tolist()
@@ -171,7 +171,7 @@ def cev_auc(embeddings: Tensor) -> Tensor:
     Raises:
         ValueError: another shape.
 
-    Source: Li, Efros & Pathak, arXiv 2209.15007, section 3.
+    Source: Li, Efros & Pathak, arXiv 2209.15007.
     """
     return cev_auc_of_spectrum(covariance_spectrum(directions(embeddings)))
 

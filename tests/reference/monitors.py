@@ -63,14 +63,14 @@ def rank_me(embeddings, eps=1e-7):
 
 
 def effective_rank(embeddings):
-    """Roy & Vetterli 2007, definition 1, of the centred rows."""
+    """Roy & Vetterli 2007, of the centred rows."""
     values = singular_values(centred(embeddings))
     shares = [value / sum(values) for value in values]
     return exp(-sum(share * log(share) for share in shares if share > 0))
 
 
 def covariance_spectrum(embeddings):
-    """Eigenvalues of the biased covariance, descending; arXiv 2110.09348, section 4."""
+    """Eigenvalues of the biased covariance, descending; arXiv 2110.09348."""
     rows = centred(embeddings)
     size = range(len(rows[0]))
     covariance = [[sum(row[d] * row[e] for row in rows) / len(rows) for e in size] for d in size]
@@ -97,7 +97,7 @@ def alpha_req(embeddings, first=10, last=99):
 
 
 def cev_auc(embeddings):
-    """arXiv 2209.15007, section 3: mean of the cumulative shares of singular values."""
+    """arXiv 2209.15007: mean of the cumulative shares of singular values."""
     values = singular_values(centred([_unit(row) for row in embeddings]))
     cumulative = [sum(values[: k + 1]) / sum(values) for k in range(len(values))]
     return sum(cumulative) / len(cumulative)
