@@ -9,8 +9,8 @@ from ssl_norm.config import (
     DataConfig,
     DataOverride,
     EncoderConfig,
-    EvaluationConfig,
     NormConfig,
+    SubjectConfig,
 )
 from ssl_norm.data.augment import check_normalisation
 from ssl_norm.errors import UserError
@@ -41,7 +41,7 @@ class Subject:
     seed: int
 
 
-def find_subject(config: EvaluationConfig, saved: Mapping[str, Any] | None) -> Subject:
+def find_subject(config: SubjectConfig, saved: Mapping[str, Any] | None) -> Subject:
     """Return what to evaluate.
 
     Args:

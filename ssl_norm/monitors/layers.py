@@ -15,8 +15,6 @@ from ssl_norm.monitors.stages import layers_of
 
 __all__ = ["LayerMonitor", "LayerRow", "layer_values", "layers_of"]
 
-RANK_ROWS = 512  # images that the rank of a layer is of, at most: it takes O(rows^2 C)
-
 
 class LayerRow(NamedTuple):
     """What a layer's output measures at a step; NaN where it cannot be measured.
@@ -168,14 +166,12 @@ def layer_values(view1: Tensor, view2: Tensor | None) -> Tensor:
         return view1.new_full((4,), torch.nan).double()
     paired = view2 is not None and view2.shape == view1.shape
     positive, negative = positive_negative_cosine(view1, view2 if paired else view1)  # type: ignore[arg-type]
-    few = view1[:RANK_ROWS]
-    rank = rank_me(few.nan_to_num(0.0, 0.0, 0.0))  # a decomposition of NaN raises an error
     return torch.stack(
         [
             positive if paired else torch.full_like(positive, torch.nan),
             negative,
             feature_std(view1),
-            torch.where(few.isfinite().all(), rank, torch.nan),
+            rank_me(view1),
         ]
     )
 

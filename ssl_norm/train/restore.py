@@ -15,13 +15,16 @@ from ssl_norm.train.build import initial_encoder, make_learner
 def restore_config(saved: Mapping[str, Any]) -> PretrainConfig:
     """Return the configuration that a checkpoint holds as plain containers.
 
+    Settings of the monitors are left out, which earlier versions had others of: no weight depends on them.
+
     Raises:
         UserError: it has keys or values that this version does not know.
     """
     try:
         method: MethodConfig = SCHEMAS[f"schema/method/{saved['method']['name']}"]()
         schema = OmegaConf.structured(PretrainConfig(method=method))
-        return cast(PretrainConfig, OmegaConf.to_object(OmegaConf.merge(schema, dict(saved))))
+        known = {key: value for key, value in saved.items() if key != "monitor"}
+        return cast(PretrainConfig, OmegaConf.to_object(OmegaConf.merge(schema, known)))
     except (KeyError, OmegaConfBaseException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

@@ -1,0 +1,147 @@
+"""What a frozen network makes of augmented views of many images, layer by layer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.order import epoch_order
+from ssl_norm.data.progress import track
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.features import evaluation_mode
+from ssl_norm.monitors.layer_outputs import LayerOutputs
+from ssl_norm.monitors.layers import layers_of
+
+MakeViews = Callable[[Tensor, torch.Generator], Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """An encoder, and the heads that are known of it."""
+
+    encoder: nn.Module
+    projector: nn.Module | None = None
+    predictor: nn.Module | None = None
+
+    def to(self, device: torch.device) -> "Network":
+        """Move all parts to a device, weights channels last in memory, and return the network."""
+        for part in (self.encoder, self.projector, self.predictor):
+            if part is not None:
+                part.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Outputs of a network for q views of N images, in one order of the images, on the CPU.
+
+    Attributes:
+        features: (q, N, F).
+        projections: (q, N, D); None where no projector is known.
+        layers: by name, the pooled outputs (N, C) of the first two views; without layers whose
+            output is no tensor.
+    """
+
+    features: Tensor
+    projections: Tensor | None
+    layers: dict[str, tuple[Tensor, Tensor]]
+
+
+@torch.no_grad()
+def collect_outputs(
+    network: Network,
+    images: ImageSet,
+    make_views: MakeViews,
+    *,
+    samples: int,
+    views: int,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    description: str,
+) -> Outputs:
+    """Return what a network in evaluation mode makes of random images; its weights and mode stay.
+
+    Args:
+        network: on the device.
+        images: N of them are drawn by `seed`, the same ones for every network.
+        make_views: from uint8 images (B, 3, H, W) and a generator to views, each (B, 3, S, S).
+        samples: N, or all images where there are fewer.
+        views: q of each image, at least 2.
+        batch_size: images per forward pass; a last one of a single image joins the batch before.
+        seed: of the images and their views.
+        device: where views are made and passed.
+        description: of the bar on stderr.
+
+    Raises:
+        UserError: there are fewer than two images, or an output is NaN or infinite.
+    """
+    index = epoch_order(len(images), seed, 0)[:samples]
+    if len(index) < 2:
+        raise UserError(f"{len(index)} image(s) found, and a diagnosis compares at least 2")
+    generator = torch.Generator().manual_seed(seed)
+    features: list[list[Tensor]] = [[] for _ in range(views)]
+    projections: list[list[Tensor]] = [[] for _ in range(views)]
+    layers = layers_of(network.encoder, network.projector, network.predictor)
+    seen = [LayerOutputs(layers), LayerOutputs(layers)]
+    batches = _batches(index, batch_size)
+    parts = [part for part in vars(network).values() if part is not None]
+    try:
+        with evaluation_mode(nn.ModuleList(parts)):
+            for batch in track(
+                batches, description, total=len(index), step=batch_size, enabled=True
+            ):
+                pixels = images.take(batch).permute(0, 3, 1, 2).to(device)
+                for number, view in enumerate(_many_views(make_views, pixels, generator, views)):
+                    for hooks, kept in enumerate(seen):
+                        kept.listening = hooks == number
+                    feature = network.encoder(view)
+                    features[number].append(feature.float().cpu())
+                    if network.projector is not None:
+                        projection = network.projector(feature)
+                        projections[number].append(projection.float().cpu())
+                        if network.predictor is not None:
+                            network.predictor(projection)
+    finally:
+        for kept in seen:
+            kept.remove()
+    return Outputs(
+        _finite(torch.stack([torch.cat(view) for view in features]), "features"),
+        None
+        if network.projector is None
+        else _finite(torch.stack([torch.cat(view) for view in projections]), "projections"),
+        {
+            name: (torch.cat(seen[0].kept[name]).cpu(), torch.cat(seen[1].kept[name]).cpu())
+            for name in layers
+            if seen[0].kept[name]
+        },
+    )
+
+
+def _batches(index: Tensor, batch_size: int) -> list[Tensor]:
+    """Return the index in pieces of at least two."""
+    pieces = list(torch.split(index, batch_size))
+    if len(pieces) > 1 and len(pieces[-1]) == 1:
+        pieces[-2:] = [torch.cat(pieces[-2:])]
+    return pieces
+
+
+def _many_views(
+    make_views: MakeViews, pixels: Tensor, generator: torch.Generator, count: int
+) -> list[Tensor]:
+    """Return `count` views, made as many at a time as `make_views` makes."""
+    views: list[Tensor] = []
+    while len(views) < count:
+        views.extend(make_views(pixels, generator))
+    return views[:count]
+
+
+def _finite(outputs: Tensor, name: str) -> Tensor:
+    if not outputs.isfinite().all():
+        raise UserError(
+            f"the {name} are not finite, so there is nothing to diagnose; the run diverged: use an "
+            "earlier checkpoint"
+        )
+    return outputs
