@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 from typing import Literal, NamedTuple
 
 Verdict = Literal["uncertain", "healthy", "dimensional", "complete"]
@@ -71,8 +71,8 @@ def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
         return "complete"
     if not (cosine < thresholds.healthy_cosine and std > thresholds.healthy_std):
         return "uncertain"
-    share = values.get("effective_rank", 1.0) / values.get("dimensions", 1.0)
-    return "dimensional" if share < thresholds.dimensional_share else "healthy"
+    rank, dimensions = values.get("effective_rank", nan), values.get("dimensions", nan)
+    return "dimensional" if rank < thresholds.dimensional_share * dimensions else "healthy"
 
 
 class VerdictState(NamedTuple):
@@ -160,7 +160,7 @@ def evidence(
     parts = [f"{spread} for {steps} steps" if steps else spread]
     if state.verdict == "uncertain":
         parts.append(_why_uncertain(state, thresholds))
-    elif state.verdict != "complete" and isfinite(values.get("effective_rank", float("nan"))):
+    elif state.verdict != "complete" and isfinite(values.get("effective_rank", nan)):
         parts.append(
             f"effective rank {values['effective_rank']:.1f} of at most {values['dimensions']:.0f}"
         )
