@@ -12,7 +12,7 @@ from rich.table import Table as ConsoleTable
 
 from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
-from ssl_norm.report.figures import Drawing, all_figures
+from ssl_norm.report.figures import WIDTH, Drawing, all_figures
 from ssl_norm.report.grouping import Group, group_keys, group_runs, without_repeats
 from ssl_norm.report.layer_figures import layer_figures
 from ssl_norm.report.page import Picture, Report, html_page, markdown_page
@@ -156,7 +156,8 @@ def draw(drawing: Drawing) -> Picture:
     """Return a figure as a PNG."""
     file = io.BytesIO()
     drawing.figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
-    return Picture(drawing.name, file.getvalue(), drawing.caption)
+    share = min(1.0, drawing.figure.get_size_inches()[0] / WIDTH)
+    return Picture(drawing.name, file.getvalue(), drawing.caption, share)
 
 
 def write(output: Path, content: Report, numbers: dict[str, Table]) -> None:

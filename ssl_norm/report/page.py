@@ -11,7 +11,7 @@ COMMANDS_ON_TOP = 3  # more of them stand at the end
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, "Helvetica Neue", Arial, sans-serif; color: #111; background: #fff;
-  max-width: 62rem; margin: 2rem auto; padding: 0 1.25rem; }
+  max-width: 76rem; margin: 2rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; border-bottom: 1px solid #999; padding-bottom: .2rem; }
 p.lead { margin: 0 0 1rem; color: #333; }
@@ -26,7 +26,7 @@ th { text-align: left; vertical-align: bottom; border-bottom: 2px solid #444; fo
 th, td { padding: .25rem .45rem; } td { vertical-align: top; border-bottom: 1px solid #ddd; }
 td.number, th.number { text-align: right; }
 .collapsed { color: #A84300; font-weight: 600; }
-figure { margin: 1.4rem 0; break-inside: avoid; } img { width: 100%; height: auto; display: block; }
+figure { margin: 1.4rem 0; max-width: 60rem; break-inside: avoid; } img { height: auto; display: block; }
 figcaption { font-size: .85rem; color: #333; margin-top: .3rem; }
 ul.commands { list-style: none; padding: .4rem .7rem; background: #f5f5f5; }
 ul.commands li { padding-left: 2em; text-indent: -2em; }
@@ -45,11 +45,19 @@ p.note { font-size: .85rem; color: #333; }
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with its caption."""
+    """A PNG with its caption.
+
+    Attributes:
+        name: of the file, without the ending.
+        png: its bytes.
+        caption: what it shows.
+        share: of the page's width, in (0, 1], so that letters are of one size in all figures.
+    """
 
     name: str
     png: bytes
     caption: str
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -190,7 +198,7 @@ def picture(shown: Picture) -> str:
     data = base64.b64encode(shown.png).decode()
     caption = escape(shown.caption)
     return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+        f'<figure><img style="width: {shown.share:.0%}" alt="{caption}" src="data:image/png;base64,{data}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
