@@ -195,7 +195,8 @@ class PretrainConfig:
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     study: Optional[str] = None  # name of a file in configs/study/
     arm: Optional[str] = None  # of the study; with -m and without arm=..., all of them
-    epochs: int = 20  # 0: measure the initial network
+    train: bool = True  # false: measure and evaluate the network at its initialisation
+    epochs: int = 20
     batch_size: int = 128  # images per step over all ranks
     accumulate: int = 1  # batches per optimizer step
     seed: int = 0

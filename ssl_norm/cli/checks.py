@@ -42,7 +42,7 @@ BELOW_ONE = Interval(0, 1, "[)")
 SEED = Interval(0, 2**63 - 1, "[]", whole=True)  # what torch and numpy both take
 
 PRETRAIN_NUMBERS: Mapping[str, Interval] = {
-    "epochs": Interval(0, whole=True),
+    "epochs": COUNT,
     "batch_size": COUNT,
     "accumulate": COUNT,
     "seed": SEED,
@@ -218,7 +218,7 @@ def check_schedule(config: PretrainConfig) -> None:
             f"optimizer.schedule_epochs={length} is shorter than the run of epochs={config.epochs}; leave it out"
         )
     warmup = config.optimizer.warmup_epochs
-    if warmup > config.epochs > 0:
+    if warmup > config.epochs:
         raise UserError(
             f"optimizer.warmup_epochs={warmup} is longer than the run of epochs={config.epochs}; shorten it"
         )

@@ -84,6 +84,8 @@ def summarise(config: PretrainConfig, run: Training, rows: Sequence[Row]) -> dic
     last = rows[-1] if rows else {"step": run.first_step, "verdict": run.monitor.verdict}
     speeds = [float(row["images_per_second"]) for row in rows]
     return {
+        "study": config.study,
+        "arm": config.arm,
         "method": config.method.name,
         "norm": norm_names(config),
         "seed": config.seed,

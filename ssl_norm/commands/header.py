@@ -34,7 +34,9 @@ def print_header(
         f"encoder {config.encoder.name}, norms {norms['encoder']} ({replaced}); projector {norms['projector']}, "
         f"predictor {norms['predictor']}; {count_parameters(run.learner) / 1e6:.2f} M trained parameters",
         f"{config.epochs} epochs of {run.steps_per_epoch} steps of {images_per_step} images; "
-        f"{optimizer.name}, learning rate {optimizer.lr:g} x {images_per_step} / 256 = {rate:.4g}",
+        f"{optimizer.name}, learning rate {optimizer.lr:g} x {images_per_step} / 256 = {rate:.4g}"
+        if config.train
+        else f"nothing is trained; the initial network is measured on {run.steps_per_epoch} batches",
         f"{hardware(device)}; run folder {folder}",
     ]
     if world_size() > 1 and has_statistics_per_process(config):

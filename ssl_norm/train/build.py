@@ -178,8 +178,8 @@ def make_training(
         raise UserError(
             f"accumulate={config.accumulate}: an epoch has {batches.steps_per_epoch} batches only"
         )
-    steps = config.epochs * steps_per_epoch
-    schedule_steps = (config.optimizer.schedule_epochs or max(1, config.epochs)) * steps_per_epoch
+    steps = config.epochs * steps_per_epoch if config.train else 0
+    schedule_steps = (config.optimizer.schedule_epochs or config.epochs) * steps_per_epoch
     optimizer = optimizer_of(config.optimizer, learner)
     monitor = make_monitor(config, learner)
     first_step = 0

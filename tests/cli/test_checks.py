@@ -114,7 +114,7 @@ WRONG = {
     "optimizer.warmup_epochs=nan": "optimizer.warmup_epochs=nan: a number of at least 0",
     "epochs=3 optimizer.warmup_epochs=4": "optimizer.warmup_epochs=4.0 is longer than the run of epochs=3",
     # run
-    "epochs=-1": "epochs=-1: an integer of at least 0 expected",
+    "epochs=0": "epochs=0: an integer of at least 1 expected",
     "accumulate=0": "accumulate=0: an integer of at least 1 expected",
     "batch_size=-2": "batch_size=-2: an integer of at least 1 expected",
     "batch_size=1": "norm.encoder=bn has no batch statistics on one image; use at least 2",

@@ -67,7 +67,7 @@ WRONG = {
     "augment.view1.bluur=1": "did you mean 'blur'?",
     "method=simclr method.predictor.layers=1": "unknown key of method 'predictor'",
     # a value of each kind; tests/test_checks.py has the others
-    "epochs=-1": "epochs=-1: an integer of at least 0 expected",
+    "epochs=0": "epochs=0: an integer of at least 1 expected",
     "norm.encoder=bm": "norm.encoder: unknown norm 'bm'",
     "encoder.name=resnet1888": "unknown encoder",
     "data.root=": "data.root is empty; name the folder",
@@ -123,7 +123,7 @@ def test_wrong_input_of_linear_eval(monkeypatch, capsys, arguments):
 def test_the_first_process_speaks_for_all(monkeypatch, capsys):
     for name, value in LAST_OF_TWO.items():
         monkeypatch.setenv(name, value)
-    assert run_main(monkeypatch, capsys, ["epochs=-1"]) == (2, "")
+    assert run_main(monkeypatch, capsys, ["epochs=0"]) == (2, "")
 
 
 def test_right_input_reaches_the_task(monkeypatch, capsys):
