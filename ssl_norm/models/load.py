@@ -1,19 +1,19 @@
 """Encoder weights from any checkpoint, however it is nested and whatever its keys begin with."""
 
 import pickle
-from collections import Counter
-from collections.abc import Iterator, Mapping
+import re
+from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssl_norm.errors import UserError
+from ssl_norm.models.layouts import Candidate, Weights, candidates
 from ssl_norm.norms.batch_norm_checkpoints import not_in_batch_norm, spread_over_domains
-
-Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class LoadReport:
         shape_mismatch: names whose shape differs; they keep their values.
         kept: names of what a batch norm's checkpoint does not have of the encoder's norms, such as
             the calibration weights of rbn; they keep their values and do not count.
+        nesting: the part of `source` that leads to their dict, for example `learner: `.
+        prefix: what stands before their names there, for example `encoder.`.
     """
 
     source: str
@@ -36,6 +38,8 @@ class LoadReport:
     unexpected: tuple[str, ...]
     shape_mismatch: tuple[str, ...]
     kept: tuple[str, ...] = ()
+    nesting: str = ""
+    prefix: str = ""
 
     @property
     def match(self) -> float:
@@ -64,9 +68,9 @@ def load_encoder_weights(
     """Load what a checkpoint holds of an encoder, and return what matched.
 
     Takes runs of this package, plain state dicts, state dicts nested in other dicts (`state_dict`,
-    `model`, `teacher`, ...) and keys with any prefix (`module.encoder_q.`, `backbone.`, ...): of
-    all nestings and prefixes the one that matches most tensors is taken, of equals the shortest.
-    Files are read without running code that they may contain.
+    `model`, `teacher`, ...), keys with any prefix (`module.encoder_q.`, `backbone.`, ...) and
+    numbered children (`backbone.0.`, lightly): of all such places the one that matches most tensors
+    is taken, of equals the shortest. Files are read without running code that they may contain.
 
     Args:
         encoder: its matching tensors are overwritten, unless an error is raised.
@@ -81,18 +85,14 @@ def load_encoder_weights(
         for name, value in encoder.state_dict().items()
         if value.is_floating_point()  # not batch norms' step counters
     }
-    candidates = [
-        (nesting, prefix, weights)
-        for nesting, weights in _state_dicts(read_checkpoint(path))
-        for prefix in _prefixes(weights, wanted)
-    ]
-    reports = [_compare(wanted, *candidate) for candidate in candidates]
+    found = list(candidates(read_checkpoint(path), wanted))
+    reports = [_compare(wanted, candidate) for candidate in found]
     if not reports:
         raise UserError(f"{path} holds no weights of {type(encoder).__name__}: no name matches")
     best = max(
         range(len(reports)), key=lambda i: (len(reports[i].matched), -len(reports[i].source))
     )
-    report, (_, prefix, weights) = reports[best], candidates[best]
+    report, weights, prefix = reports[best], found[best].weights, found[best].prefix
     if report.match < min_match:
         raise UserError(
             f"{path} does not fit {type(encoder).__name__}: {report}; "
@@ -116,11 +116,16 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(
+            [Namespace]
+        ):  # the arguments of DINO's and timm's scripts
+            contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
+        holds = f"holds {foreign[1]}" if foreign else "is no checkpoint of tensors alone"
         raise UserError(
-            f"{path} is no checkpoint of tensors, numbers and text alone, and nothing else is read "
-            "for safety; save its state_dict with torch.save"
+            f"{path} {holds}, and nothing but tensors, numbers and text is read for safety; save its "
+            "state_dict with torch.save"
         ) from error
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -130,39 +135,19 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     return contents
 
 
-def _state_dicts(contents: Mapping[str, Any], nesting: str = "") -> Iterator[tuple[str, Weights]]:
-    """Yield every dict that holds tensors, with the path of keys that leads to it."""
-    tensors = {key: value for key, value in contents.items() if isinstance(value, Tensor)}
-    if tensors:
-        yield nesting, tensors
-    for key, value in contents.items():
-        if isinstance(value, Mapping):
-            yield from _state_dicts(value, f"{nesting}{key}: ")
-
-
-def _prefixes(weights: Weights, wanted: Weights) -> list[str]:
-    """Return what stands before the encoder's names in the names of `weights`."""
-    counts: Counter[str] = Counter()
-    for key in weights:
-        parts = str(key).split(".")
-        for cut in range(len(parts)):
-            if ".".join(parts[cut:]) in wanted:
-                counts[".".join(parts[:cut]) + "." * (cut > 0)] += 1
-    return list(counts)
-
-
-def _compare(wanted: Weights, nesting: str, prefix: str, weights: Weights) -> LoadReport:
+def _compare(wanted: Weights, candidate: Candidate) -> LoadReport:
+    prefix = candidate.prefix
     found = {
-        str(key).removeprefix(prefix): value
-        for key, value in weights.items()
-        if str(key).startswith(prefix)
+        key.removeprefix(prefix): value
+        for key, value in candidate.weights.items()
+        if key.startswith(prefix)
     }
     shared = [name for name in wanted if name in found]
     same_shape = {name for name in shared if found[name].shape == wanted[name].shape}
     same_shape.update(spread_over_domains(wanted, found))
     kept = not_in_batch_norm(wanted, found)
     return LoadReport(
-        source=f"{nesting}{prefix}*",
+        source=str(candidate),
         matched=tuple(name for name in shared if name in same_shape),
         missing=tuple(name for name in wanted if name not in found and name not in kept),
         unexpected=tuple(
@@ -170,4 +155,6 @@ def _compare(wanted: Weights, nesting: str, prefix: str, weights: Weights) -> Lo
         ),
         shape_mismatch=tuple(name for name in shared if name not in same_shape),
         kept=tuple(name for name in wanted if name in kept),
+        nesting=candidate.nesting,
+        prefix=prefix,
     )

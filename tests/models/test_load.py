@@ -1,10 +1,15 @@
+from argparse import Namespace
+
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from ssl_norm.errors import UserError
+from ssl_norm.models.layouts import candidates
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
+from ssl_norm.models.stem import shrink_stem
 from ssl_norm.models.tiny import TinyResNet
 
 
@@ -39,7 +44,49 @@ def moco(weights):
     return {"epoch": 200, "state_dict": state | {"module.queue": torch.zeros(4, 4)}}
 
 
+def vissl(weights):
+    model = {
+        "trunk": prefixed(weights, "_feature_blocks."),
+        "heads": {"0.clf.0.weight": torch.ones(2)},
+    }
+    return {"phase_idx": 3, "classy_state_dict": {"base_model": {"model": model, "meta": {}}}}
+
+
+def solo_learn(weights):
+    state = prefixed(other(weights), "momentum_backbone.") | prefixed(weights, "backbone.")
+    return {"state_dict": state | {"projector.0.weight": torch.zeros(4, 16)}, "epoch": 3}
+
+
+def lightly_sequential(weights):
+    """Return what a LightningModule with nn.Sequential(*encoder.children()) as its backbone saves."""
+    children = {name: str(i) for i, (name, _) in enumerate(TinyResNet(4).named_children())}
+    numbered = {
+        ".".join([children[head], rest]): value
+        for head, _, rest in (name.partition(".") for name in weights)
+        for value in [weights[f"{head}.{rest}"]]
+    }
+    state = prefixed(numbered, "backbone.") | prefixed(other(numbered), "backbone_momentum.")
+    head = {"projection_head.layers.0.weight": torch.zeros(4, 16)}
+    return {"state_dict": state | head, "hyper_parameters": {}}
+
+
+def byol_pytorch(weights):
+    online = prefixed(weights, "online_encoder.net.")
+    return online | prefixed(other(weights), "target_encoder.net.")
+
+
+def imbue(weights):
+    state = prefixed(other(weights), "lagging_model.") | prefixed(weights, "model.")
+    return {"state_dict": state | {"projection_model.net.0.weight": torch.zeros(4, 16)}}
+
+
 LAYOUTS = {
+    "vissl": vissl,
+    "solo-learn": solo_learn,
+    "lightly, numbered children": lightly_sequential,
+    "byol-pytorch": byol_pytorch,
+    "imbue": imbue,
+    "arguments of a script": lambda w: {"teacher": w, "args": Namespace(lr=0.1)},
     "plain": lambda w: w,
     "this package": run_of_this_package,
     "moco": moco,
@@ -104,7 +151,9 @@ class Harmful:
 
 def test_code_in_a_file_is_not_run(tmp_path):
     torch.save({"model": Harmful()}, tmp_path / "file.pt")
-    with pytest.raises(UserError, match="nothing else is read for safety"):
+    with pytest.raises(
+        UserError, match="holds exec, and nothing but tensors, numbers and text is read"
+    ):
         read_checkpoint(tmp_path / "file.pt")
 
 
@@ -124,3 +173,28 @@ def test_file_that_holds_no_dict(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "file.pt")
     with pytest.raises(UserError, match="holds a Tensor, not a state_dict"):
         read_checkpoint(tmp_path / "file.pt")
+
+
+def test_lightlys_own_resnet():
+    """lightly.models.ResNetGenerator: numbered children, and shortcuts where timm has downsamples."""
+    timm_names = timm.create_model("resnet18", num_classes=0)
+    shrink_stem(timm_names)
+    stages = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]
+    weights = {}
+    for name, value in timm_names.state_dict().items():
+        stage, _, rest = name.partition(".")
+        theirs = rest.replace("downsample", "shortcut")
+        weights[f"backbone.{stages.index(stage)}.{theirs}"] = value + 1
+    (candidate,) = [
+        found
+        for found in candidates({"state_dict": weights}, timm_names.state_dict())
+        if len(found.notes) == 2 and found.prefix == "backbone."
+    ]
+    assert str(candidate) == (
+        "state_dict: backbone.* (shortcut read as downsample, children by number)"
+    )
+    names = {key.removeprefix("backbone.") for key in candidate.weights}
+    assert names == timm_names.state_dict().keys()
+    downsample = "layer2.0.downsample.0.weight"
+    expected = timm_names.state_dict()[downsample] + 1
+    assert candidate.weights[f"backbone.{downsample}"].equal(expected)

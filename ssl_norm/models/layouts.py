@@ -1,0 +1,105 @@
+"""Where in a checkpoint an encoder's weights may stand, and under which names."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+
+OTHER_NAMES = (
+    ("shortcut", "downsample"),
+)  # lightly's own residual blocks, timm's and torchvision's
+
+
+class Candidate(NamedTuple):
+    """Weights that may be the encoder's.
+
+    Attributes:
+        nesting: keys that lead to them in the file, each followed by `: `.
+        prefix: what stands before the encoder's names.
+        weights: all weights of that nesting; where they were renamed, under the encoder's names.
+        notes: how names were read, where it was not as they are.
+    """
+
+    nesting: str
+    prefix: str
+    weights: Weights
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        notes = f" ({', '.join(self.notes)})" if self.notes else ""
+        return f"{self.nesting}{self.prefix}*{notes}"
+
+
+def candidates(contents: Mapping[str, Any], wanted: Weights) -> Iterator[Candidate]:
+    """Yield every place of a checkpoint where names end as the encoder's do.
+
+    Names are compared as they are, with the numbers of a `nn.Sequential(*encoder.children())` read as
+    the encoder's children in their order (lightly), and with other libraries' words for the same part.
+
+    Args:
+        contents: of the file.
+        wanted: the encoder's tensors by name.
+    """
+    for nesting, found in state_dicts(contents):
+        for weights, notes in _wordings(found):
+            for prefix in _prefixes(weights, wanted):
+                yield Candidate(nesting, prefix, weights, notes)
+            for prefix, named in _children_by_number(weights, wanted):
+                yield Candidate(nesting, prefix, named, (*notes, "children by number"))
+
+
+def state_dicts(contents: Mapping[str, Any], nesting: str = "") -> Iterator[tuple[str, Weights]]:
+    """Yield every dict that holds tensors, with the path of keys that leads to it."""
+    tensors = {str(key): value for key, value in contents.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield nesting, tensors
+    for key, value in contents.items():
+        if isinstance(value, Mapping):
+            yield from state_dicts(value, f"{nesting}{key}: ")
+
+
+def _prefixes(weights: Weights, wanted: Weights) -> list[str]:
+    """Return what stands before the encoder's names in the names of `weights`."""
+    counts: Counter[str] = Counter()
+    for key in weights:
+        parts = key.split(".")
+        for cut in range(len(parts)):
+            if ".".join(parts[cut:]) in wanted:
+                counts[".".join(parts[:cut]) + "." * (cut > 0)] += 1
+    return list(counts)
+
+
+def _wordings(weights: Weights) -> Iterator[tuple[Weights, tuple[str, ...]]]:
+    """Yield the weights as they are, and under other libraries' names where they have such parts."""
+    yield weights, ()
+    for theirs, ours in OTHER_NAMES:
+        renamed = {key.replace(f".{theirs}.", f".{ours}."): value for key, value in weights.items()}
+        if renamed.keys() != weights.keys():
+            yield renamed, (f"{theirs} read as {ours}",)
+
+
+def _children_by_number(weights: Weights, wanted: Weights) -> Iterator[tuple[str, Weights]]:
+    """Yield prefixes that numbers follow, with the numbers replaced by the encoder's children in order.
+
+    A module without weights, such as an activation, has a number but none in the file; so the k-th
+    number that is there is taken for the k-th child that has weights.
+    """
+    children = list(dict.fromkeys(name.partition(".")[0] for name in wanted))
+    numbers: dict[str, set[str]] = {}
+    for key in weights:
+        parts = key.split(".")
+        for cut, part in enumerate(parts[:-1]):
+            if part.isdecimal():
+                numbers.setdefault("".join(f"{before}." for before in parts[:cut]), set()).add(part)
+    for prefix, found in numbers.items():
+        child = dict(zip(sorted(found, key=int), children, strict=False))
+        named = {}
+        for key, value in weights.items():
+            number, _, rest = key.removeprefix(prefix).partition(".")
+            if key.startswith(prefix) and number in child:
+                named[f"{prefix}{child[number]}.{rest}"] = value
+        if any(key.removeprefix(prefix) in wanted for key in named):
+            yield prefix, named
