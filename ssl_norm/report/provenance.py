@@ -1,7 +1,7 @@
 """Where the numbers of a report come from: code, machine, dates and commands."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ssl_norm.report.read import RunRecord
 from ssl_norm.report.remarks import counted
@@ -33,10 +33,10 @@ def provenance(runs: Sequence[RunRecord]) -> dict[str, str]:
 
 def commands(runs: Sequence[RunRecord]) -> list[str]:
     """Return the commands that made the runs and their evaluations, each once; a sweep is one command."""
-    environments = [run.environment for run in runs]
-    environments += [run.evaluation.get("environment") or {} for run in runs]
+    environments: list[object] = [run.environment for run in runs]
+    environments += [run.evaluation.get("environment") for run in runs]
     return unique(
         f"python {environment['command']}"
         for environment in environments
-        if environment.get("command")
+        if isinstance(environment, Mapping) and environment.get("command")
     )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
     """Return the record of one run folder; whatever is wrong with it stands in `state` and `reason`."""
     try:
         config = read_config(folder / "config.yaml")
-        environment = config.pop("environment", None) or {}
+        environment = config.pop("environment")
         metrics = read_metrics(folder / "metrics.csv")
         summary = read_json(folder / "summary.json")
         state, reason = progress(folder, config, summary, metrics)
@@ -110,7 +111,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
             evaluation=read_json(folder / "linear_eval.json"),
             metrics=metrics,
             spectra=read_spectra(folder / "spectra.csv"),
-            layers=read_rows(folder / "layers.csv"),
+            layers=read_layers(folder / "layers.csv"),
             dates=dates_of(folder),
         )
     except UnreadableRun as error:
@@ -125,11 +126,14 @@ def progress(
 ) -> tuple[str, str]:
     """Return the state of a readable run and, where it is not finished, how far it came."""
     steps = metrics.get("step", ())
-    if summary and (not steps or steps[-1] <= summary.get("steps", steps[-1])):
-        return FINISHED, ""
+    if summary:
+        if not isinstance(last := summary.get("steps"), int):
+            raise UnreadableRun("summary.json says no number of steps")
+        if not steps or steps[-1] <= last:
+            return FINISHED, ""
     if not steps:
         return UNFINISHED, "running or interrupted: no row in metrics.csv, no summary.json"
-    epochs = f"{metrics['epoch'][-1]:.1f} of {config.get('epochs', '?')} epochs"
+    epochs = f"{metrics.get('epoch', [nan])[-1]:.1f} of {config.get('epochs', '?')} epochs"
     written = datetime.fromtimestamp((folder / "metrics.csv").stat().st_mtime)
     without = "a summary.json of an earlier step" if summary else "no summary.json"
     return UNFINISHED, (
@@ -147,6 +151,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UnreadableRun(f"config.yaml cannot be read: {first_line(error)}") from error
     if not isinstance(content, dict) or not isinstance(content.get("method"), dict):
         raise UnreadableRun("config.yaml names no method; it is not of tools/pretrain.py")
+    if not isinstance(content.setdefault("environment", {}), dict):
+        raise UnreadableRun("config.yaml: environment holds no keys")
     return content
 
 
@@ -190,14 +196,27 @@ def read_spectra(path: Path) -> list[tuple[int, list[float]]]:
     spectra = []
     for row in read_rows(path):
         step, *values = (number(path, name, cell) for name, cell in row.items())
+        if not isfinite(step):
+            raise UnreadableRun(f"{path.name}: a row has no step")
         spectra.append((int(step), values))
     return spectra
+
+
+def read_layers(path: Path) -> list[dict[str, str]]:
+    """Return the rows of layers.csv, each with a layer and otherwise numbers."""
+    rows = read_rows(path)
+    for row in rows:
+        if "layer" not in row or not row["step"].isdecimal():
+            raise UnreadableRun(f"{path.name}: a row has no layer or no step")
+        for name in row.keys() - {"layer"}:
+            number(path, name, row[name])
+    return rows
 
 
 def number(path: Path, name: str, cell: str) -> float:
     """Return a cell as a number, NaN where it is empty."""
     try:
-        return float(cell) if cell else float("nan")
+        return float(cell) if cell else nan
     except ValueError as error:
         raise UnreadableRun(f"{path.name}: '{cell}' in column {name} is no number") from error
 

@@ -61,10 +61,12 @@ BREAKAGES = {
         "a: [": "config.yaml cannot be read: ",
         "a: 1": "config.yaml names no method",
         "[]": "config.yaml names no method",
+        "{method: {}, environment: 3}": "config.yaml: environment holds no keys",
     },
     "summary.json": {
         "{": "summary.json cannot be read: Expecting",
         "[]": "summary.json holds no object",
+        '{"steps": null}': "summary.json says no number of steps",
     },
     "linear_eval.json": {"": "linear_eval.json cannot be read: Expecting value"},
     "metrics.csv": {
@@ -73,8 +75,15 @@ BREAKAGES = {
         "step,loss\n10,1,2\n": "metrics.csv: a row does not fit the columns",
         "loss\n10\n": "metrics.csv: a row does not fit the columns",
     },
-    "spectra.csv": {"step,1\nx,1\n": "spectra.csv: 'x' in column step is no number"},
-    "layers.csv": {"step,layer\n1\n": "layers.csv: a row does not fit the columns"},
+    "spectra.csv": {
+        "step,1\nx,1\n": "spectra.csv: 'x' in column step is no number",
+        "step,1\n,1\n": "spectra.csv: a row has no step",
+    },
+    "layers.csv": {
+        "step,layer\n1\n": "layers.csv: a row does not fit the columns",
+        "step,rank_me\n1,2\n": "layers.csv: a row has no layer or no step",
+        "step,layer,rank_me\n1,a,x\n": "layers.csv: 'x' in column rank_me is no number",
+    },
 }
 
 
