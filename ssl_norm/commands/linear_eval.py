@@ -35,7 +35,7 @@ def linear_eval(config: LinearEvalConfig) -> None:
     """
     device = pick_device(config.device)
     checkpoint = find_checkpoint(config.checkpoint)
-    output = find_output(config.output, checkpoint)
+    output = find_output(config.output, checkpoint, "linear_eval.json")
     contents = read_checkpoint(checkpoint)
     saved = saved_config(contents, checkpoint)
     subject = find_subject(config, saved)
@@ -98,11 +98,11 @@ def find_checkpoint(given: str) -> Path:
     return path
 
 
-def find_output(given: str | None, checkpoint: Path) -> Path:
-    """Return where the result goes, by default beside the checkpoint; its folder exists."""
+def find_output(given: str | None, checkpoint: Path, name: str) -> Path:
+    """Return where the result goes, by default under `name` beside the checkpoint; its folder exists."""
     path = checkpoint.parent if given is None else Path(given).expanduser()
     if path.is_dir():
-        path = path / "linear_eval.json"
+        path = path / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

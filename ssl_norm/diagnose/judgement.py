@@ -53,7 +53,9 @@ def judge_features(values: Mapping[str, float]) -> Judgement:
     if rank < FEW_DIMENSIONS and width >= WIDE:
         return Judgement("dimensional", f"{ranks}, below {FEW_DIMENSIONS:g}; {spread}")
     if std < FEATURES_SPREAD_STD:
-        zones = f"between collapsed ({FEATURES_COMPLETE_STD:g}) and spread ({FEATURES_SPREAD_STD:g})"
+        zones = (
+            f"between collapsed ({FEATURES_COMPLETE_STD:g}) and spread ({FEATURES_SPREAD_STD:g})"
+        )
         return Judgement("uncertain", f"{spread}, {zones}; {ranks}")
     if closer < TELLS_IMAGES_APART:
         return Judgement(
@@ -70,7 +72,9 @@ def judge_projections(
     """Return whether projections have collapsed, in the zones that pretraining uses."""
     thresholds = thresholds or Thresholds()
     verdict = zone(values, thresholds)
-    cosines = f"negative cosine {values['negative_cosine']:.4f}, feature std {values['feature_std']:.4f}"
+    cosines = (
+        f"negative cosine {values['negative_cosine']:.4f}, feature std {values['feature_std']:.4f}"
+    )
     if verdict == "complete":
         return Judgement(verdict, cosines)
     ranks = f"effective rank {values['effective_rank']:.1f} of at most {values['dimensions']:.0f}"

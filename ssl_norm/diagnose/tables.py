@@ -1,0 +1,78 @@
+"""A diagnosis as tables for the terminal."""
+
+from math import isfinite
+
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
+
+from ssl_norm.diagnose.diagnosis import LAYER_VALUES, Diagnosis
+from ssl_norm.monitors.registry import MONITORS
+
+LAYER_HEADINGS = ("positive", "negative", "std", "RankMe")
+COLOURS = {"healthy": "green", "complete": "red"}
+
+
+def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
+    """Return a line for every monitor: of projections and features, trained and random, and at collapse."""
+    table = Table(title="monitors", title_justify="left", box=SIMPLE)
+    table.add_column("", no_wrap=True)
+    for name in found.parts:
+        table.add_column(name, justify="right")
+        if random_init is not None:
+            table.add_column("random init", justify="right", style="dim")
+    table.add_column("at collapse", justify="right", style="dim")
+    for monitor in (*MONITORS, "dimensions"):
+        cells = []
+        for name, values in found.parts.items():
+            cells.append(number(values[monitor]))
+            if random_init is not None:
+                cells.append(number(random_init.parts[name][monitor]))
+        end = number(MONITORS[monitor].at_collapse) if monitor in MONITORS else ""
+        label = monitor if monitor in MONITORS else "most dimensions"
+        table.add_row(label.replace("_", " "), *cells, end)
+    return table
+
+
+def layer_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
+    """Return a line for every layer, red from where the collapse begins: cosines, feature std, RankMe."""
+    table = Table(title="layers", title_justify="left", box=SIMPLE)
+    table.add_column("", no_wrap=True)
+    for heading in LAYER_HEADINGS:
+        table.add_column(heading, justify="right")
+    random_rows = {} if random_init is None else {row.layer: row for row in random_init.layers}
+    if random_rows:
+        table.add_column("std, random init", justify="right", style="dim")
+    collapsed = False
+    for row in found.layers:
+        cells = [number(getattr(row, name)) for name in LAYER_VALUES]
+        if random_rows:
+            cells.append(number(random_rows[row.layer].feature_std))
+        collapsed = collapsed or row.layer == found.collapse_begins_at
+        table.add_row(escape(row.layer), *cells, style="red" if collapsed else "")
+    return table
+
+
+def verdict_lines(found: Diagnosis) -> list[str]:
+    """Return the verdict and the evidence of each part, as marked-up lines."""
+    lines = [
+        f"{name}: {coloured(judgement.verdict)} ({escape(judgement.evidence)})"
+        for name in found.parts
+        if (judgement := found.judgements[name])
+    ]
+    if found.collapse_begins_at is not None:
+        lines.append(f"the collapse begins at layer {escape(found.collapse_begins_at)}")
+    return [f"[bold]verdict: {coloured(found.verdict)}[/]", *lines]
+
+
+def coloured(verdict: str) -> str:
+    """Return a verdict in its colour."""
+    colour = COLOURS.get(verdict, "yellow")
+    return f"[{colour}]{verdict}[/]"
+
+
+def number(value: float) -> str:
+    """Return a value with four decimals below 10 and one above, or a dash where it is not defined."""
+    if not isfinite(value):
+        return "-"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
