@@ -9,7 +9,7 @@ CHARTS = {
     "both cosines (1 and 1: complete collapse)": ("positive_cosine", "negative_cosine"),
     "feature std (1: even spread, 0: complete collapse)": ("feature_std",),
     "dimensions in use": ("rank_me", "effective_rank", "participation_ratio", "ne_sum"),
-    "dead dimensions": ("dead_dimensions",),
+    "share of dead dimensions (1: complete collapse)": ("dead_dimensions",),
     "uniformity (0: complete collapse)": ("uniformity",),
     "off-diagonal correlation (1: all alike)": ("off_diagonal_correlation",),
     "decay of the spectrum": ("alpha_req", "cev_auc"),
