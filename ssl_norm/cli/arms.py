@@ -130,7 +130,7 @@ def choose_arms(arguments: Sequence[str]) -> list[str]:
         if "arm" in given:
             of = f"study={given['study']} has no arms" if studies else "name its study with study=..."
             raise UserError(f"arm={given['arm']}: {of}")
-        return [*_seeds(studies, given, arguments), *arguments]
+        return flags_first([*_seeds(studies, given, arguments), *arguments])
     if len(studies) > 1:
         raise UserError(f"study={given['study']}: a study with arms is run by itself; name one")
     study = studies[0]
@@ -142,7 +142,17 @@ def choose_arms(arguments: Sequence[str]) -> list[str]:
             f"study={study.name} has arms: choose one with arm={' | '.join(study.arms)}, or run all with -m"
         )
     arms = [] if "arm" in given else [f"arm={','.join(study.arms)}"]
-    return [*_seeds(studies, given, arguments), *arguments, *arms]
+    return flags_first([*_seeds(studies, given, arguments), *arguments, *arms])
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Return the command line with its flags before all settings, the only order that Hydra's parser takes for sure.
+
+    Example:
+        >>> flags_first(["seed=0,1", "-m", "study=deep_bn"])
+        ['-m', 'seed=0,1', 'study=deep_bn']
+    """
+    return sorted(arguments, key=lambda argument: not argument.startswith("-"))
 
 
 def check_arms(study: Study, typed: str) -> None:
