@@ -123,16 +123,20 @@ def html_page(report: Report) -> str:
 
 def markdown_page(report: Report) -> str:
     """Return title, provenance, commands, warnings and both tables as Markdown, for results/."""
-    lines = [f"# {report.title}", "", report.lead, ""]
-    lines += [f"    {command}" for command in report.commands] + [""]
-    lines += ["; ".join(f"{name}: {value}" for name, value in report.provenance.items()) + ".", ""]
-    text = "\n".join(lines) + "\n" + report.groups.markdown()
+    commands = "".join(f"    {command}\n" for command in report.commands)
+    many = len(report.commands) > COMMANDS_ON_TOP
+    facts = "; ".join(f"{name}: {value}" for name, value in report.provenance.items())
+    text = f"# {report.title}\n\n{report.lead}\n\n"
+    if commands and not many:
+        text += f"{commands}\n"
+    text += f"{facts}.\n\n{report.groups.markdown()}"
     for heading, items in (("Left out", report.left_out), ("To mind", report.to_mind)):
         if items:
             text += f"\n{heading}:\n\n" + "".join(f"- {item}\n" for item in items)
     for shown in report.pictures:
         text += f"\n![{shown.caption}]({shown.name}.png)\n"
-    return f"{text}\n## Every run\n\n{report.runs.markdown()}"
+    text += f"\n## Every run\n\n{report.runs.markdown()}"
+    return text + (f"\n## Commands\n\n{commands}" if many else "")
 
 
 def definitions(values: Mapping[str, str]) -> str:
