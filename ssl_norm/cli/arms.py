@@ -58,10 +58,14 @@ def read_study(name: str) -> Study:
     seeds = list(settings.pop("seeds", []))
     settings.study = name
     if not isinstance(arms, dict) or not all(isinstance(lines, list) for lines in arms.values()):
-        raise UserError(f"study {name}: arms are lists of settings by name, `arm: [key=value, ...]`")
+        raise UserError(
+            f"study {name}: arms are lists of settings by name, `arm: [key=value, ...]`"
+        )
     if not all(isinstance(seed, int) for seed in seeds):
         raise UserError(f"study {name}: seeds is a list of integers, got {seeds}")
-    study = Study(name, settings, {str(arm): tuple(map(str, arms[arm])) for arm in arms}, tuple(seeds))
+    study = Study(
+        name, settings, {str(arm): tuple(map(str, arms[arm])) for arm in arms}, tuple(seeds)
+    )
     for arm, lines in study.arms.items():
         for line in lines:
             if complaint := complaint_about(line, TOOL):
@@ -128,7 +132,11 @@ def choose_arms(arguments: Sequence[str]) -> list[str]:
     studies = [read_study(name) for name in names]
     if not any(study.arms for study in studies):
         if "arm" in given:
-            of = f"study={given['study']} has no arms" if studies else "name its study with study=..."
+            of = (
+                f"study={given['study']} has no arms"
+                if studies
+                else "name its study with study=..."
+            )
             raise UserError(f"arm={given['arm']}: {of}")
         return flags_first([*_seeds(studies, given, arguments), *arguments])
     if len(studies) > 1:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.names import unknown_name
+from ssl_norm.norms.act_norm import ActNorm
 from ssl_norm.norms.freezing import FrozenStatistics
 
 
@@ -55,7 +56,8 @@ class EmaTarget(nn.Sequential):
     """A copy of some modules, applied in order and without gradients, that follows them by EMA.
 
     The copy has the mode of its learner: in training its batch norms use batch statistics, as
-    published.
+    published. Norms that begin from the first batch (:class:`ssl_norm.norms.act_norm.ActNorm`) begin
+    with the values of the network that is followed, where that has passed a batch before.
 
     Args:
         modules: what is copied, for example encoder and projector.
@@ -75,8 +77,14 @@ class EmaTarget(nn.Sequential):
             raise ValueError(f"ema_decay must be in [0, 1], got {decay}")
         if schedule not in EMA_SCHEDULES:
             raise ValueError(unknown_name("ema_schedule", schedule, EMA_SCHEDULES))
-        super().__init__(*(deepcopy(module) for module in modules))
+        followed = nn.Sequential(*modules)
+        super().__init__(*(deepcopy(module) for module in followed))
         self.requires_grad_(False)
+        self._not_begun = [
+            (twin, layer)
+            for twin, layer in zip(self.modules(), followed.modules(), strict=True)
+            if isinstance(twin, ActNorm) and isinstance(layer, ActNorm)
+        ]
         self.decay = decay
         self.schedule = schedule
         self.ema_buffers = ema_buffers
@@ -84,12 +92,21 @@ class EmaTarget(nn.Sequential):
     @torch.no_grad()
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Return the copy's output, detached."""
+        if self.training and self._not_begun:
+            self._begin_as_followed()
         before = [buffer.clone() for buffer in self.buffers()] if self.ema_buffers else []
         for module in self:
             input = module(input)  # noqa: A001
         for buffer, value in zip(self.buffers(), before, strict=False):
             buffer.copy_(value)
         return input
+
+    def _begin_as_followed(self) -> None:
+        """Give layers that begin from data the values of those they follow, where these have begun."""
+        for twin, layer in self._not_begun:
+            if layer.is_initialized() and not twin.is_initialized():
+                twin.load_state_dict(layer.state_dict())
+        self._not_begun = [pair for pair in self._not_begun if not pair[0].is_initialized()]
 
     def follow(self, modules: Iterable[nn.Module], progress: float) -> None:
         """Move towards the modules that were copied; `progress` in [0, 1] is the share done."""

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from ssl_norm.norms.act_norm import ActNorm
 from ssl_norm.norms.around_norm import AroundNorm, unwrapped
 from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.channels_last import ChannelsLast
@@ -18,7 +19,9 @@ from ssl_norm.norms.whitening import WhiteningNorm
 
 BATCH_NORMS = (_BatchNorm, BatchStatisticsNorm, WhiteningNorm)
 TIMM_NONLINEAR = ("timm.layers.evo_norm", "timm.layers.filter_response_norm")  # modules
-NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, RuleNorm, WhiteningNorm)
+NORM_LAYERS = (
+    _NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, RuleNorm, WhiteningNorm, ActNorm
+)  # fmt: skip
 
 
 def is_norm(module: nn.Module) -> bool:

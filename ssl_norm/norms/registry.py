@@ -103,6 +103,12 @@ NORMS: Mapping[str, NormEntry] = MappingProxyType(
             False,
             "y = gamma (x - E) / sqrt(V + eps) + beta; E, V: constants, those of a checkpoint",
         ),
+        "act": NormEntry(
+            "ssl_norm.norms.act_norm:ActNorm",
+            ("eps",),
+            False,
+            "y = gamma x + beta; at first bn's of the first training batch, from then on parameters",
+        ),
         "domain": NormEntry(
             "ssl_norm.norms.domain_batch_norm:DomainBatchNorm",
             (*BATCH_OPTIONS, "domains", "affine_per_domain", "shared_statistics"),
