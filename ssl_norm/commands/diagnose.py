@@ -25,11 +25,12 @@ from ssl_norm.diagnose.diagnosis import Diagnosis, diagnose_outputs, diagnosis_r
 from ssl_norm.diagnose.outputs import Network, collect_outputs
 from ssl_norm.diagnose.picture import draw_diagnosis
 from ssl_norm.diagnose.tables import layer_table, monitor_table, verdict_lines
+from ssl_norm.errors import UserError
 from ssl_norm.evaluate.subject import Subject, find_subject
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.found_head import find_projector
 from ssl_norm.models.layouts import state_dicts
-from ssl_norm.models.load import load_encoder_weights, read_checkpoint
+from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
 from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
 from ssl_norm.train.build import initial_encoder, load_images, make_learner, make_views, naming
 from ssl_norm.train.device import pick_device
@@ -49,6 +50,7 @@ class Held:
         random_init: the same network as it was initialised.
         run: the configuration whose augmentation makes the views.
         match: how many of the weights were found, in words.
+        unmatched: names of the encoder's tensors that keep random values.
         projector: where the projections come from, or why there are none.
         step: of the run; 0 for a file of weights.
     """
@@ -57,6 +59,7 @@ class Held:
     random_init: Network
     run: PretrainConfig
     match: str
+    unmatched: tuple[str, ...]
     projector: str
     step: int
 
@@ -92,6 +95,7 @@ def diagnose(config: DiagnoseConfig) -> None:
         "checkpoint": str(checkpoint),
         "step": held.step,
         "match": held.match,
+        "unmatched": list(held.unmatched),
         "encoder": subject.encoder.name,
         "image_size": subject.data.view_size,
         "data": {"name": subject.data.name, "root": subject.data.root},
@@ -120,6 +124,7 @@ def held_by_run(subject: Subject, run: PretrainConfig, contents: Mapping[str, An
         random_init=parts_of(make_learner(run, initial_encoder(run)[0])),
         run=replace(run, data=replace(run.data, image_size=subject.data.view_size)),
         match=f"{tensors} of {tensors} tensors match (learner)",
+        unmatched=(),
         projector="projections of its projector",
         step=int(contents["step"]),
     )
@@ -133,13 +138,11 @@ def parts_of(learner: Learner) -> Network:
 
 def held_by_weights(subject: Subject, checkpoint: Path, contents: Mapping[str, Any]) -> Held:
     """Return the encoder of a file of weights, and its projector where that is a plain MLP."""
-    encoder = untrained_encoder(subject)
-    report = load_encoder_weights(encoder, checkpoint, min_match=FOREIGN_MATCH)
-    left = len(report.missing) + len(report.shape_mismatch)
-    if left:
+    subject, encoder, report = fitting_encoder(subject, checkpoint)
+    if left := len(report.missing) + len(report.shape_mismatch):
         say(
-            f"{left} tensors of the encoder are random, as the file has none that fit: the diagnosis is of such a "
-            "mixture; encoder.small_images=true or false chooses the stem"
+            f"{left} tensors of the encoder are random, as the file has none that fit, and the diagnosis is of "
+            "this mixture"
         )
     weights = dict(state_dicts(contents))[report.nesting]
     width: int = encoder.num_features  # type: ignore[assignment]
@@ -156,9 +159,32 @@ def held_by_weights(subject: Subject, checkpoint: Path, contents: Mapping[str, A
         random_init=Network(untrained_encoder(subject), fresh(head)),
         run=PretrainConfig(method=ByolConfig(), data=subject.data, augment=AugmentConfig(**pixels)),
         match=str(report),
+        unmatched=(*report.missing, *report.shape_mismatch),
         projector=said,
         step=0,
     )
+
+
+def fitting_encoder(subject: Subject, checkpoint: Path) -> tuple[Subject, nn.Module, LoadReport]:
+    """Return the encoder with the weights of a file.
+
+    Where the user leaves the stem open and the file has another one than images of this size usually get, the encoder
+    is built with the file's.
+    """
+    encoder = untrained_encoder(subject)
+    report = load_encoder_weights(encoder, checkpoint, min_match=FOREIGN_MATCH)
+    if subject.encoder.small_images is None and report.shape_mismatch:
+        for small_images in (False, True):
+            stem = replace(subject, encoder=replace(subject.encoder, small_images=small_images))
+            try:
+                other = untrained_encoder(stem)
+            except UserError:  # no such stem
+                continue
+            found = load_encoder_weights(other, checkpoint, min_match=0.0)
+            if found.match > report.match:
+                say(f"encoder.small_images={str(small_images).lower()}, the stem that the file has")
+                subject, encoder, report = stem, other, found
+    return subject, encoder, report
 
 
 def fresh(head: nn.Sequential | None) -> nn.Sequential | None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from ssl_norm.commands.dashboard import complete_dashboard
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import Splits
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
@@ -19,6 +20,8 @@ from ssl_norm.figures import cosine_figure
 from ssl_norm.train.build import initial_encoder
 from ssl_norm.train.loop import Training
 from ssl_norm.train.run_folder import Row, norm_names, read_metrics, write_json
+
+ENDINGS = {type(None): "done", CollapseStop: "collapse", NonFiniteLoss: "non_finite_loss"}
 
 
 def finish(
@@ -34,6 +37,8 @@ def finish(
     summary = summarise(config, run, rows)
     if config.linear_probe and not isinstance(ending, NonFiniteLoss):
         summary |= linear_probe(config, run.learner.encoder, splits, device)
+    complete_dashboard(config, folder, run.learner.encoder, splits, summary, device)
+    summary["ended"] = ENDINGS[type(ending)]
     write_json(folder / "summary.json", summary)
     if rows:
         heads = "/".join(list(norm_names(config).values())[1:])

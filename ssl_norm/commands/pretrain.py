@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ssl_norm.commands.dashboard import shown_settings
 from ssl_norm.commands.finish import finish
 from ssl_norm.commands.header import print_header
 from ssl_norm.config import PretrainConfig
@@ -98,6 +99,7 @@ def follow(
         try:
             if files:
                 files.views(draw_views(config, images))
+                files.tensorboard.hyperparameters(shown_settings(config), {})
             (train if run.steps else measure_initial)(run, recorder.row, save)
             if asks_for_exact_statistics(run.learner):
                 make_statistics_exact(config, run, images)

@@ -1,6 +1,7 @@
 """What a result depends on beyond its configuration."""
 
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ def describe_environment(device: torch.device) -> dict[str, str]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "hardware": hardware(device),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
     }
 
 

@@ -1,6 +1,7 @@
 """A run's learner from its checkpoint, for what comes after training."""
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -42,7 +43,7 @@ def restore_learner(config: PretrainConfig, weights: Mapping[str, Any]) -> Learn
     try:
         learner.load_state_dict(weights)
     except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
+        reason = shorten(str(error).splitlines()[1], 160, placeholder=" ...")
         raise UserError(
             f"the checkpoint does not hold the learner of its configuration: {reason}"
         ) from error
