@@ -22,6 +22,11 @@ USAGE = {
 
   python tools/linear_eval.py checkpoint=runs/x/last.pt               on the data it was trained on
   python tools/linear_eval.py checkpoint=runs/x data=cifar10 data.root=...  labels=0.1""",
+    "diagnose": """Tell whether a checkpoint has collapsed, and at which layer the collapse begins.
+
+  python tools/diagnose.py checkpoint=runs/x                          on the images it was trained on
+  python tools/diagnose.py checkpoint=any.pt encoder.name=resnet50 data=folder data.root=~/photos
+                                                                      weights of timm, torchvision, lightly, MoCo, ...""",
     "population_stats": """Recompute the statistics of batch norms exactly, and compare with the moving averages.
 
   python tools/population_stats.py checkpoint=runs/x/last.pt          on the images it was trained on
@@ -37,6 +42,8 @@ KEYS = {
     "pretrain": "Keys:",
     "linear_eval": "Keys (null: as the checkpoint says, where nothing else is written):",
     "population_stats": "Keys (null: as the checkpoint says, where nothing else is written):",
+    "diagnose": "Keys (null: as the checkpoint says, where nothing else is written):",
+    "report": "Keys:",
 }
 # `    name: type = default  # comment`, perhaps with the default in parentheses on lines of its own.
 COMMENTED_FIELD = re.compile(
@@ -63,13 +70,11 @@ def help_text(config_name: str) -> str:
         [
             USAGE[config_name],
             "",
-            "Groups (files in configs/):",
-            *groups,
-            "",
+            *(["Groups (files in configs/):", *groups, ""] if groups else []),
             KEYS[config_name],
             *keys,
             "",
-            norms,
+            *([norms] if groups else []),
             DETAILS,
         ]
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from math import nan
 
 from torch import Tensor
 
@@ -33,7 +34,8 @@ def measure(views: Tensor) -> dict[str, float]:
 
 def measure_layers(outputs: Outputs, step: int) -> list[LayerRow]:
     """Return a row for each layer, in the order of the data; there are no gradients at rest."""
-    return [
-        LayerRow(step, name, *layer_values(*views).tolist(), float("nan"))
-        for name, views in outputs.layers.items()
-    ]
+    rows = []
+    for name, views in outputs.layers.items():
+        positive, negative, std, rank = layer_values(*views).tolist()
+        rows.append(LayerRow(step, name, positive, negative, std, rank, nan))
+    return rows

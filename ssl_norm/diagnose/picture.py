@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_norm.diagnose.diagnosis import Diagnosis
-from ssl_norm.figures.style import BLUE, GREEN, GREY, VERMILION, drawing
+from ssl_norm.figures.style import BLUE, GREEN, VERMILION, drawing
 from ssl_norm.monitors.directions import directions
 from ssl_norm.monitors.spectrum import covariance_spectrum
 
@@ -23,12 +23,11 @@ LAYERS_SHOWN = (("negative_cosine", "viridis"), ("feature_std", "viridis_r"))  #
 
 def draw_diagnosis(found: Diagnosis, random_init: Diagnosis | None, title: str, path: Path) -> None:
     """Draw the spectra of directions, histograms of cosines and a heat map of the layers into a PNG."""
-    parts = list(found.parts)
     height = max(3.6, 1.6 + 0.27 * len(found.layers))
     with drawing(15.5, height) as figure:
         panels = figure.subplots(1, 4, width_ratios=(1.2, 1.2, 0.8, 0.8))
         draw_spectra(panels[0], found, random_init)
-        draw_cosines(panels[1], {name: found.embeddings[name] for name in parts})
+        draw_cosines(panels[1], found.embeddings)
         for axes, (value, colours) in zip(panels[2:], LAYERS_SHOWN, strict=True):
             draw_layers(axes, found, random_init, value, colours)
         panels[3].set_yticklabels([])
@@ -54,22 +53,23 @@ def draw_spectra(axes: "Axes", found: Diagnosis, random_init: Diagnosis | None) 
 
 
 def draw_cosines(axes: "Axes", embeddings: dict[str, Tensor]) -> None:
-    """Draw how the cosines of matching and of foreign views are distributed."""
+    """Draw how the cosines of matching and of foreign views are distributed, each curve up to height 1."""
     for name, views in embeddings.items():
         matching, foreign = cosines(views)
-        dashed = name == "projections"
-        for values, colour, label in ((foreign, VERMILION, "images"), (matching, GREEN, "views")):
-            axes.hist(
-                values.numpy(),
-                bins=np.linspace(-1, 1, 81).tolist(),
-                density=True,
-                histtype="step",
-                linestyle="-" if dashed else ":",
+        for values, colour, label in (
+            (foreign, VERMILION, "different images"),
+            (matching, GREEN, "two views of one image"),
+        ):
+            counts, edges = np.histogram(values.numpy().clip(-1, 1), bins=100, range=(-1, 1))
+            axes.stairs(
+                counts / counts.max(),
+                edges,
                 color=colour,
-                label=f"{name}: {'two views of one image' if label == 'views' else 'different images'}",
+                linestyle="-" if name == "projections" else ":",
+                linewidth=1.6,
+                label=f"{name}: {label}",
             )
-    axes.set(xlabel="cosine", ylabel="density", xlim=(-1, 1.02))
-    axes.axvline(1, color=GREY, linewidth=0.8)
+    axes.set(xlabel="cosine", ylabel="pairs, relative to the peak", xlim=(-1, 1.02), ylim=(0, 1.6))
     axes.set_title("cosines (all at 1: complete collapse)")
     axes.legend(fontsize=8, loc="upper left")
 

@@ -14,14 +14,17 @@ COLOURS = {"healthy": "green", "complete": "red"}
 
 
 def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
-    """Return a line for every monitor: of projections and features, trained and random, and at collapse."""
-    table = Table(title="monitors", title_justify="left", box=SIMPLE)
+    """Return a line for every monitor: of projections and features, each beside its random initialisation.
+
+    The last column is what the monitor reads at complete collapse.
+    """
+    table = Table(title="monitors", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for name in found.parts:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
         if random_init is not None:
-            table.add_column("random init", justify="right", style="dim")
-    table.add_column("at collapse", justify="right", style="dim")
+            table.add_column("random", justify="right", style="dim", no_wrap=True)
+    table.add_column("collapsed", justify="right", style="dim", no_wrap=True)
     for monitor in (*MONITORS, "dimensions"):
         cells = []
         for name, values in found.parts.items():
@@ -36,13 +39,13 @@ def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
 
 def layer_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
     """Return a line for every layer, red from where the collapse begins: cosines, feature std, RankMe."""
-    table = Table(title="layers", title_justify="left", box=SIMPLE)
+    table = Table(title="layers", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for heading in LAYER_HEADINGS:
         table.add_column(heading, justify="right")
     random_rows = {} if random_init is None else {row.layer: row for row in random_init.layers}
     if random_rows:
-        table.add_column("std, random init", justify="right", style="dim")
+        table.add_column("std, random", justify="right", style="dim")
     collapsed = False
     for row in found.layers:
         cells = [number(getattr(row, name)) for name in LAYER_VALUES]

@@ -87,7 +87,8 @@ def _layers(parts: dict[int, dict[str, Tensor]]) -> Iterator[nn.Module]:
         elif "running_mean" in part:
             yield nn.BatchNorm1d(len(part["running_mean"]), affine="weight" in part)
         elif part.get("weight") is not None and part["weight"].ndim == 2:
-            yield nn.Linear(*reversed(part["weight"].shape), bias="bias" in part)
+            outputs, inputs = part["weight"].shape
+            yield nn.Linear(inputs, outputs, bias="bias" in part)
         else:
             yield nn.Identity()
 

@@ -10,6 +10,7 @@ import timm
 import torch
 import torchvision
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ssl_norm.learners.byol import BYOL
 from ssl_norm.learners.simclr import SimCLR
@@ -187,6 +188,23 @@ def test_activations_in_place_do_not_reach_what_was_kept():
         outputs.listening = True
         head(torch.randn(16, 4))
     assert outputs.kept["linear"][0].min() < 0
+
+
+def test_under_distributed_data_parallel(network, tmp_path):
+    alone = copy.deepcopy(network)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        rows = []
+        for model, module in ((DistributedDataParallel(network), network), (alone, alone)):
+            monitor = LayerMonitor(layers_of(module), every=1)
+            monitor.start(1)
+            model(views()[0]).square().sum().backward()
+            rows.append([row[2:] for row in monitor.measure(1)])
+    finally:
+        torch.distributed.destroy_process_group()
+    assert torch.allclose(torch.tensor(rows[0]), torch.tensor(rows[1]), equal_nan=True)
 
 
 def test_an_interval_of_no_steps_is_refused(network):

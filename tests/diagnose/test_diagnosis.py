@@ -1,0 +1,112 @@
+import json
+from math import isnan
+
+import matplotlib.image
+import pytest
+import torch
+from rich.console import Console
+
+from ssl_norm.diagnose.diagnosis import diagnose_outputs, diagnosis_record
+from ssl_norm.diagnose.measure import measure
+from ssl_norm.diagnose.outputs import Outputs
+from ssl_norm.diagnose.picture import cosines, draw_diagnosis
+from ssl_norm.diagnose.tables import layer_table, monitor_table, verdict_lines
+from ssl_norm.monitors import feature_std, positive_negative_cosine, rank_me
+from ssl_norm.monitors.registry import MONITORS
+
+
+def spread(count=60, width=16, noise=0.1):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(count, width, generator=generator)
+    return images + noise * torch.randn(2, count, width, generator=generator)
+
+
+def constant(count=60, width=16):
+    return torch.ones(2, count, width) + 1e-3 * spread(count, width)
+
+
+def outputs(features, projections):
+    layers = {"encoder.conv": tuple(spread()), "encoder": tuple(features)}
+    if projections is not None:
+        layers |= {"projector.0": tuple(projections), "predictor.0": tuple(projections)}
+    return Outputs(features, projections, layers)
+
+
+@pytest.fixture
+def collapsed():
+    return diagnose_outputs(outputs(spread(), constant()), step=7)
+
+
+@pytest.fixture
+def sound():
+    return diagnose_outputs(outputs(spread(), spread()), step=0)
+
+
+def test_every_monitor_is_measured():
+    views = spread()
+    values = measure(views)
+    assert values.keys() == {*MONITORS, "dimensions"}
+    positive, negative = positive_negative_cosine(*views)
+    assert values["positive_cosine"] == positive.item()
+    assert values["negative_cosine"] == negative.item()
+    assert values["feature_std"] == feature_std(views[0]).item()
+    assert values["rank_me"] == rank_me(views[0]).item()
+    assert values["dimensions"] == 16
+
+
+def test_collapsed_projections_over_sound_features(collapsed):
+    assert collapsed.verdict == "complete"
+    assert collapsed.judgements["features"].verdict == "healthy"
+    assert collapsed.collapse_begins_at == "projector.0"
+    assert collapsed.evidence.startswith("projections: complete (")
+    assert "; features: healthy (" in collapsed.evidence
+    assert collapsed.evidence.endswith("; the collapse begins at layer projector.0")
+    assert [row.step for row in collapsed.layers] == [7, 7, 7, 7]
+
+
+def test_features_decide_where_no_projector_is_known():
+    found = diagnose_outputs(outputs(constant(), None), step=0)
+    assert found.verdict == "complete"
+    assert found.collapse_begins_at == "encoder"
+    assert list(found.parts) == ["features"]
+
+
+def test_collapsed_features_are_a_collapse_whatever_the_projections():
+    assert diagnose_outputs(outputs(constant(), spread()), step=0).verdict == "complete"
+
+
+def test_the_record_is_json_and_holds_no_nan(collapsed, sound):
+    record = json.loads(json.dumps(diagnosis_record(collapsed, sound), allow_nan=False))
+    assert record["verdict"] == "complete"
+    assert record["projections"]["random_init"]["rank_me"] == sound.parts["projections"]["rank_me"]
+    assert isnan(collapsed.parts["projections"]["alpha_req"]) or record["projections"]["alpha_req"]
+    layer = record["layers"][2]
+    assert layer["layer"] == "projector.0"
+    assert layer["feature_std"] == collapsed.layers[2].feature_std
+    assert layer["random_init"]["feature_std"] == sound.layers[2].feature_std
+    assert diagnosis_record(collapsed, None)["features"]["random_init"] is None
+
+
+@pytest.mark.parametrize("with_random", [True, False])
+def test_tables_and_picture(collapsed, sound, with_random, tmp_path):
+    random_init = sound if with_random else None
+    console = Console(width=80, file=(tmp_path / "out").open("w"))
+    console.print(monitor_table(collapsed, random_init))
+    console.print(layer_table(collapsed, random_init))
+    console.print("\n".join(verdict_lines(collapsed)), soft_wrap=True)
+    console.file.close()
+    text = (tmp_path / "out").read_text()
+    assert all(name.replace("_", " ") in text for name in MONITORS)
+    assert "…" not in text
+    assert "the collapse begins at layer projector.0" in text
+    draw_diagnosis(collapsed, random_init, "a title", tmp_path / "picture.png")
+    assert matplotlib.image.imread(tmp_path / "picture.png").std() > 0.05
+
+
+def test_cosines_of_pairs():
+    views = spread(5)
+    matching, foreign = cosines(views)
+    positive, negative = positive_negative_cosine(*views)
+    assert matching.mean().item() == pytest.approx(positive.item())
+    assert len(foreign) == 5 * 4  # of 5 images all others are compared with
+    assert foreign.mean().item() == pytest.approx(negative.item())
