@@ -54,21 +54,24 @@ def read_study(name: str) -> Study:
     """
     settings = OmegaConf.load(CONFIG_FOLDER / "study" / f"{name}.yaml")
     assert isinstance(settings, DictConfig)
-    arms = OmegaConf.to_container(OmegaConf.create({"arms": settings.pop("arms", {})}))["arms"]  # type: ignore[call-overload, index]
-    seeds = list(settings.pop("seeds", []))
+    table = OmegaConf.to_container(settings)
+    assert isinstance(table, dict)
+    arms, seeds = table.get("arms", {}), table.get("seeds", [])
+    settings = OmegaConf.create({k: v for k, v in table.items() if k not in ("arms", "seeds")})
     settings.study = name
     if not isinstance(arms, dict) or not all(isinstance(lines, list) for lines in arms.values()):
         raise UserError(
             f"study {name}: arms are lists of settings by name, `arm: [key=value, ...]`"
         )
-    if not all(isinstance(seed, int) for seed in seeds):
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
         raise UserError(f"study {name}: seeds is a list of integers, got {seeds}")
     study = Study(
         name, settings, {str(arm): tuple(map(str, arms[arm])) for arm in arms}, tuple(seeds)
     )
     for arm, lines in study.arms.items():
         for line in lines:
-            if complaint := complaint_about(line, TOOL):
+            form = None if "=" in line else f"cannot read '{line}': expected key=value"
+            if complaint := form or complaint_about(line, TOOL):
                 raise UserError(f"study {name}, arm {arm}: {complaint}")
     return study
 
@@ -154,13 +157,13 @@ def choose_arms(arguments: Sequence[str]) -> list[str]:
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Return the command line with its flags before all settings, the only order that Hydra's parser takes for sure.
+    """Return the command line with flags and their values before all settings, which Hydra's parser takes for sure.
 
     Example:
-        >>> flags_first(["seed=0,1", "-m", "study=deep_bn"])
-        ['-m', 'seed=0,1', 'study=deep_bn']
+        >>> flags_first(["seed=0,1", "-m", "study=deep_bn", "--cfg", "job"])
+        ['-m', '--cfg', 'job', 'seed=0,1', 'study=deep_bn']
     """
-    return sorted(arguments, key=lambda argument: not argument.startswith("-"))
+    return sorted(arguments, key=lambda argument: "=" in argument and argument[0] != "-")
 
 
 def check_arms(study: Study, typed: str) -> None:

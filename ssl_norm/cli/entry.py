@@ -102,6 +102,14 @@ def is_in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def name_in_sweep() -> str:
+    """Return which of several runs this is, by its settings; nothing where it is the only one."""
+    if not is_in_sweep():
+        return ""
+    hydra = HydraConfig.get()
+    return f"run {hydra.job.num} ({' '.join(hydra.overrides.task)}): "
+
+
 def register_schemas() -> None:
     """Make the dataclasses known to Hydra under their names in `SCHEMAS`, and the studies."""
     for name, schema in SCHEMAS.items():
@@ -119,10 +127,11 @@ def run_task(config: DictConfig, task: str) -> int:
         run: Callable[[Any], None] = getattr(import_module(module), function)
         run(typed)
     except (UserError, CollapseStop, NonFiniteLoss) as error:
-        report(str(error))
+        report(f"{name_in_sweep()}{error}")
         return error.exit_code
     except OSError as error:  # a full disk, a lost mount, a file without permission
-        report(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        where = f": {error.filename}" if error.filename else ""
+        report(f"{name_in_sweep()}{error.strerror or error}{where}")
         return UserError.exit_code
     except Exception:
         if not is_in_sweep():

@@ -80,7 +80,7 @@ class ActNorm(nn.Module):
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
         self._known_initialized = False
-        super()._load_from_state_dict(*arguments)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(*arguments)
 
     def extra_repr(self) -> str:
         """Return the size and the options that the printed module shows."""

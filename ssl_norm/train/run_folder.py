@@ -41,7 +41,7 @@ def norm_names(config: PretrainConfig) -> dict[str, str]:
 
 
 def default_run_dir(config: PretrainConfig) -> Path:
-    """Return runs/<date>_<what>, what being study and arm or method and norms; or the run's place in a sweep's folder."""
+    """Return runs/<date>_<study>_<arm> or runs/<date>_<method>_<norms>, or the run's place in a sweep's folder."""
     what = f"{config.method.name}_{'-'.join(norm_names(config).values())}"
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         hydra = HydraConfig.get()

@@ -1,0 +1,133 @@
+"""The studies of configs/study/: every arm composes; a sweep over arms as a user meets it."""
+
+import json
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from ssl_norm.cli import entry
+from ssl_norm.cli.arms import read_study, register_arms
+from ssl_norm.cli.checks import check
+from ssl_norm.cli.entry import register_schemas, typed_config
+from ssl_norm.cli.groups import CONFIG_FOLDER, groups_of
+
+STUDIES = [name for name in groups_of("pretrain")["study"] if read_study(name).arms]
+SMALL = [
+    "data=digits", "data.image_size=16", "data.cache_size=null", "data.limit=64", "encoder.name=tiny16",
+    "batch_size=16", "epochs=1", "device=cpu", "monitor.log_every=2",
+]  # fmt: skip
+ROWS = {"contrastive", "byol", "projection_bn", "prediction_bn", "none", "ln", "random"}
+
+
+def arms_of(study):
+    register_schemas()
+    register_arms(read_study(study))
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        for arm in read_study(study).arms:
+            yield typed_config(compose("pretrain", [f"study={study}", f"arm={arm}"]))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_arm_can_run_and_differs_from_every_other(study):
+    seen = []
+    for config in arms_of(study):
+        check(config)
+        assert config.study == study
+        settings = {**vars(config), "arm": None}
+        assert settings not in seen
+        seen.append(settings)
+    assert len(read_study(study).seeds) > 1
+
+
+@pytest.mark.parametrize("study", ["byol_collapse", "byol_collapse_gpu"])
+def test_the_seven_rows_of_the_finding(study):
+    rows = {config.arm: config for config in arms_of(study)}
+    assert rows.keys() == ROWS
+    norms = {arm: (c.norm.encoder, c.norm.projector, c.norm.predictor) for arm, c in rows.items()}
+    assert norms["byol"] == norms["random"] == ("bn", "bn", "bn")
+    assert norms["projection_bn"] == ("bn", "bn", "none")
+    assert norms["prediction_bn"] == ("bn", "none", "bn")
+    assert norms["none"] == ("bn", "none", "none")
+    assert norms["ln"] == ("bn", "ln", "ln")
+    assert [arm for arm, config in rows.items() if not config.train] == ["random"]
+
+
+def pretrain(monkeypatch, capsys, *arguments):
+    """Return exit code and stderr of tools/pretrain.py."""
+    monkeypatch.setattr(sys, "argv", ["pretrain.py", *arguments])
+    with pytest.raises(SystemExit) as ending:
+        entry.main("pretrain", "ssl_norm.commands.pretrain:pretrain")
+    return ending.value.code, capsys.readouterr().err
+
+
+def sweep(folder, *arguments):
+    """Return the arguments of a small sweep into a folder, which goes on with what is there."""
+    return [
+        "-m", "study=byol_collapse", *SMALL, "linear_probe=false", "resume=true",
+        f"hydra.sweep.dir={folder}", *arguments,
+    ]  # fmt: skip
+
+
+def run_folder(folder, arm, seed):
+    (found,) = folder.glob(f"{arm}_*_seed{seed}")
+    return found
+
+
+def test_a_sweep_goes_on_after_a_run_that_fails(monkeypatch, capsys, tmp_path):
+    arguments = sweep(tmp_path, "arm=none", "seed=7", "batch_size=512,16")
+    code, printed = pretrain(monkeypatch, capsys, *arguments)
+    assert code == 2
+    (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: run 0 (study=byol_collapse ")
+    assert "arm=none" in error
+    (summary,) = tmp_path.glob("*/summary.json")
+    assert json.loads(summary.read_text())["arm"] == "none"
+    assert "_batch_size-16_" in summary.parent.name
+
+
+def test_a_sweep_that_was_cut_off_goes_on(monkeypatch, capsys, tmp_path):
+    assert pretrain(monkeypatch, capsys, *sweep(tmp_path, "arm=ln", "seed=7,8"))[0] == 0
+    (done,), (cut_off,) = tmp_path.glob("ln_*_seed7"), tmp_path.glob("ln_*_seed8")
+    summary = json.loads((cut_off / "summary.json").read_text())
+    (cut_off / "summary.json").unlink()
+    written = (done / "last.pt").stat().st_mtime_ns
+
+    code, printed = pretrain(monkeypatch, capsys, *sweep(tmp_path, "arm=ln", "seed=8,7"))
+    assert code == 0
+    assert "resumed after step 4" in printed
+    assert f"{done} is done: summary.json is there; skipped" in printed
+    again = json.loads((cut_off / "summary.json").read_text())
+    assert again | {"images_per_second": None} == summary | {"images_per_second": None}
+    assert (done / "last.pt").stat().st_mtime_ns == written
+
+
+def test_the_random_arm_is_measured_and_not_trained(monkeypatch, capsys, tmp_path):
+    code, printed = pretrain(
+        monkeypatch, capsys, "study=byol_collapse", "arm=random", *SMALL, "probe_labels=0.1",
+        f"run_dir={tmp_path}", "optimizer.warmup_epochs=0",
+    )  # fmt: skip
+    assert code == 0
+    assert "nothing is trained; the initial network is measured on 4 batches" in printed
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["steps"], summary["lr"], summary["arm"]) == (0, 0.0, "random")
+    assert summary["linear_top1"] == summary["linear_top1_random_init"]
+    assert summary["knn_top1"] > summary["chance"]
+    assert summary["probe_labels"] == 0.1
+    assert 0 < summary["negative_cosine"] < summary["positive_cosine"] < 1
+
+
+def test_a_sweep_without_a_folder_has_nothing_to_go_on_with(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, printed = pretrain(
+        monkeypatch,
+        capsys,
+        "-m",
+        "study=byol_collapse",
+        "arm=none",
+        "seed=0",
+        *SMALL,
+        "resume=true",
+    )
+    assert code == 2
+    assert "a sweep (-m) needs hydra.sweep.dir=..., its folder" in printed
