@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ssl_norm.monitors.discriminant_rank import lidar as lidar
     from ssl_norm.monitors.layers import LayerMonitor as LayerMonitor
     from ssl_norm.monitors.layers import LayerRow as LayerRow
+    from ssl_norm.monitors.lightning import CollapseCallback as CollapseCallback
     from ssl_norm.monitors.rank import effective_rank as effective_rank
     from ssl_norm.monitors.rank import rank_me as rank_me
     from ssl_norm.monitors.spectrum import alpha_req as alpha_req
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 # What is no scalar function of embeddings, and so has no line in MONITORS.
 _TARGETS = {
+    "CollapseCallback": "ssl_norm.monitors.lightning:CollapseCallback",
     "CollapseMonitor": "ssl_norm.monitors.collapse_monitor:CollapseMonitor",
     "LayerMonitor": "ssl_norm.monitors.layers:LayerMonitor",
     "LayerRow": "ssl_norm.monitors.layers:LayerRow",
