@@ -113,8 +113,11 @@ WRONG = {
     "optimizer.betas=[0.9,1]": "optimizer.betas: two numbers in [0, 1) expected, got [0.9, 1.0]",
     "optimizer.warmup_epochs=nan": "optimizer.warmup_epochs=nan: a number of at least 0",
     "epochs=3 optimizer.warmup_epochs=4": "optimizer.warmup_epochs=4.0 is longer than the run of epochs=3",
+    "epochs=3 optimizer.schedule_epochs=2": "optimizer.schedule_epochs=2 is shorter than the run of epochs=3",
+    "optimizer.schedule_epochs=0": "optimizer.schedule_epochs=0: an integer of at least 1 expected",
     # run
     "epochs=0": "epochs=0: an integer of at least 1 expected",
+    "probe_labels=0": "probe_labels=0.0: a number in (0, 1] expected",
     "accumulate=0": "accumulate=0: an integer of at least 1 expected",
     "batch_size=-2": "batch_size=-2: an integer of at least 1 expected",
     "batch_size=1": "norm.encoder=bn has no batch statistics on one image; use at least 2",

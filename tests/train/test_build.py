@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssl_norm.config import ByolConfig, EncoderConfig, NormConfig, PretrainConfig
+from ssl_norm.config import ByolConfig, EncoderConfig, NormConfig, OptimizerConfig, PretrainConfig
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.train.build import initial_encoder, make_training
@@ -9,12 +9,14 @@ from ssl_norm.train.build import initial_encoder, make_training
 IMAGES = ImageSet(torch.zeros(40, 16, 16, 3, dtype=torch.uint8))
 
 
-def training(**norm):
+def training(schedule_epochs=None, epochs=5, train=True, **norm):
     config = PretrainConfig(
         method=ByolConfig(),
         encoder=EncoderConfig("tiny16"),
         norm=NormConfig(**norm),
-        epochs=5,
+        optimizer=OptimizerConfig(schedule_epochs=schedule_epochs),
+        train=train,
+        epochs=epochs,
         batch_size=8,
     )
     encoder, _ = initial_encoder(config)
@@ -31,6 +33,18 @@ def test_freezing_without_batch_norms_ends_before_the_first_step():
     with pytest.raises(UserError, match=r"norm.freeze_last_epochs: BYOL has no batch norm to free"):
         training(encoder="ln", projector="ln", predictor="none", freeze_last_epochs=1)
     assert training(encoder="ln", projector="ln", predictor="none").frozen_from == 25
+
+
+def test_a_short_run_is_the_beginning_of_a_long_schedule():
+    short, long = training(schedule_epochs=20), training(epochs=20)
+    assert (short.steps, short.schedule_steps, long.steps) == (25, 100, 100)
+    for step in range(25):
+        assert short.learning_rate(step) == long.learning_rate(step)
+
+
+def test_without_training_there_is_an_epoch_of_batches_and_no_step():
+    run = training(train=False)
+    assert (run.steps, len(list(run.batches))) == (0, 5)
 
 
 def test_encoder_with_maps_of_one_position_is_refused_before_the_data_passes():
