@@ -8,6 +8,7 @@ from torch import Tensor
 from ssl_norm.monitors.directions import directions, matching_directions
 
 COSINES_AT_ONCE = 2**22  # of pairs of rows; 32 MiB in float64
+ROWS_AT_ONCE = 256  # at most: the pairs among rows at once are computed twice
 
 
 def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
@@ -63,12 +64,16 @@ def uniformity(embeddings: Tensor, t: float = 2.0) -> Tensor:
         >>> round(uniformity(torch.eye(8)).item(), 6)
         -4.0
     """
+    return uniformity_of_directions(directions(embeddings), t)
+
+
+def uniformity_of_directions(z: Tensor, t: float = 2.0) -> Tensor:
+    """Return :func:`uniformity` of rows that are l2-normalized already."""
     if not t > 0:
         raise ValueError(f"t must be positive, got {t}")
-    z = directions(embeddings)
     count = len(z)
-    rows_at_once = max(1, COSINES_AT_ONCE // count)
-    sums = [_log_sum(z, start, start + rows_at_once, t) for start in range(0, count, rows_at_once)]
+    at_once = min(ROWS_AT_ONCE, max(1, COSINES_AT_ONCE // count))
+    sums = [_log_sum(z, start, start + at_once, t) for start in range(0, count, at_once)]
     return torch.stack(sums).logsumexp(0) - log(count * (count - 1) / 2)
 
 
@@ -76,6 +81,8 @@ def _log_sum(z: Tensor, start: int, stop: int, t: float) -> Tensor:
     """Return the log of the summed potentials of the pairs i < j with start <= i < stop."""
     chunk, later = z[start:stop], z[start:]
     lengths = later.square().sum(1)  # 1, or 0 for rows of zeros
-    squared = lengths[: len(chunk), None] + lengths - 2 * chunk @ later.T
-    pairs = torch.ones_like(squared, dtype=torch.bool).triu(1)
-    return (-t * squared.clamp(min=0)).masked_fill(~pairs, -torch.inf).flatten().logsumexp(0)
+    products = (chunk @ later.T).mul_(2)
+    potentials = products.sub_(lengths).sub_(lengths[: len(chunk), None]).mul_(t).clamp_(max=0)
+    own = potentials[:, : len(chunk)]
+    own.masked_fill_(torch.ones_like(own, dtype=torch.bool).tril(), -torch.inf)
+    return potentials.flatten().logsumexp(0)

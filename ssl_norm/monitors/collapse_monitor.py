@@ -1,5 +1,6 @@
 """Watching a training run for collapse."""
 
+from collections import deque
 from collections.abc import Iterable
 from math import nan
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from ssl_norm.monitors.recent_rows import RecentRows
 from ssl_norm.monitors.spectral import SPECTRAL_MONITORS, Spectral, measure_spectrum
 from ssl_norm.monitors.spread import std_of_directions
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, evidence, zone
+
+SNAPSHOTS_KEPT = 1000  # of a loop that never takes them
 
 
 class Measurement(NamedTuple):
@@ -99,7 +102,7 @@ class CollapseMonitor:
         self._on_host: list[Measurement] = []
         self._means: dict[str, float] = {}
         self._spectral: dict[str, float] = {}
-        self._snapshots: list[Snapshot] = []
+        self._snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS_KEPT)
         self._layer_rows: list[LayerRow] = []
         self.start(1)
 
@@ -145,7 +148,7 @@ class CollapseMonitor:
         """
         pairs = [tuple(map(gather_batch, pair)) if self.gather else pair for pair in pairs]
         measured = torch.stack([_measure(online, target) for online, target in pairs]).mean(0)
-        value = measured.new_tensor(nan) if loss is None else loss.detach().to(measured)
+        value = measured.new_full((), nan) if loss is None else loss.detach().to(measured)
         self._recent.add(pairs[0][0])
         rows = self._recent.rows()
         due = self._observed % self.spectral_every == 0 and rows is not None
@@ -176,8 +179,9 @@ class CollapseMonitor:
         return means | spectral
 
     def take_snapshots(self) -> list[Snapshot]:
-        """Return the snapshots that `collect` brought since they were last taken."""
-        taken, self._snapshots = self._snapshots, []
+        """Return the snapshots that `collect` brought since they were last taken, the last 1,000 at most."""
+        taken = list(self._snapshots)
+        self._snapshots.clear()
         return taken
 
     def take_layer_rows(self) -> list[LayerRow]:

@@ -43,6 +43,6 @@ def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
     rounding = ROUNDING * torch.finfo(rows.dtype).eps * rows.square().mean(0).sqrt()
     standardized = (centred / deviation).where(~(deviation <= rounding), 0.0)
     correlation = standardized.T @ standardized / count
-    off_diagonal = correlation * (1 - torch.eye(size).to(correlation))
+    off_diagonal = correlation - correlation.diagonal().diag()
     pairs = max(1, size * (size - 1))
     return off_diagonal.square().sum().div(pairs).sqrt()

@@ -26,7 +26,9 @@ def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor
     count, size = rows.shape
     gram = (rows.T @ rows if size <= count else rows @ rows.T) / count
     finite = gram.isfinite().all()
-    eigenvalues = symmetric_eigenvalues(gram.where(finite, torch.eye(len(gram)).to(gram))).flip(0)
+    eigenvalues = symmetric_eigenvalues(
+        gram.where(finite, torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
+    ).flip(0)
     resolution = len(gram) * torch.finfo(gram.dtype).eps * eigenvalues[0]
     above = (eigenvalues > resolution) & (eigenvalues > floor)
     return eigenvalues.where(above, 0.0).where(finite, torch.nan)

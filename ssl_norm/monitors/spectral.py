@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.alignment_uniformity import uniformity
+from ssl_norm.monitors.alignment_uniformity import uniformity_of_directions
 from ssl_norm.monitors.correlation import off_diagonal_correlation
 from ssl_norm.monitors.directions import directions
 from ssl_norm.monitors.rank import effective_rank_of_spectrum, rank_me
@@ -16,7 +16,7 @@ from ssl_norm.monitors.spectrum import (
     ne_sum_of_spectrum,
     participation_ratio_of_spectrum,
 )
-from ssl_norm.monitors.spread import dead_dimensions, std_per_dimension
+from ssl_norm.monitors.spread import dead_share, std_per_dimension_of_directions
 
 SPECTRAL_MONITORS = (
     "rank_me",
@@ -53,6 +53,7 @@ def measure_spectrum(embeddings: Tensor) -> Spectral:
     """
     z = directions(embeddings)
     spectrum = covariance_spectrum(z)
+    deviations = std_per_dimension_of_directions(z)
     values = (
         rank_me(z),
         effective_rank_of_spectrum(spectrum),
@@ -60,8 +61,8 @@ def measure_spectrum(embeddings: Tensor) -> Spectral:
         ne_sum_of_spectrum(spectrum),
         alpha_req_of_spectrum(spectrum),
         cev_auc_of_spectrum(spectrum),
-        uniformity(z),
+        uniformity_of_directions(z),
         off_diagonal_correlation(z),
-        dead_dimensions(z),
+        dead_share(deviations),
     )
-    return Spectral(torch.stack(values), spectrum, std_per_dimension(z))
+    return Spectral(torch.stack(values), spectrum, deviations)

@@ -4,11 +4,15 @@ from math import nan
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ssl_norm.monitors import (
     CollapseMonitor,
     LayerMonitor,
     Thresholds,
+    collapse_monitor,
     covariance_spectrum,
     effective_rank,
     feature_std,
@@ -240,12 +244,31 @@ def test_layers_are_measured_when_they_are_due():
     assert steps == [(1, "linear"), (3, "linear"), (6, "linear")]
 
 
-def test_ordinary_steps_move_nothing_to_the_host(monkeypatch):
-    def refuse(*_args):
-        raise AssertionError("a tensor came to the host")
+class RefuseTransfers(TorchDispatchMode):
+    """Fails where a tensor goes from one device to another, which makes one wait for the other."""
 
-    monitor = CollapseMonitor(spectral_every=10)
-    monitor.observe(1, [healthy(1)])
-    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
-        monkeypatch.setattr(torch.Tensor, name, refuse)
-    monitor.observe(2, [healthy(2)], torch.tensor(1.0))
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, torch.Tensor)]
+        assert {x.device.type for x in tensors} <= {"cuda"}, function
+        return result
+
+
+@pytest.mark.parametrize("loss", [True, False])
+def test_ordinary_steps_do_not_wait_for_the_device(loss):
+    with FakeTensorMode():  # shapes and devices without data: reading a value fails
+        online, target, value = (z.cuda() for z in (*healthy(), torch.tensor(1.0)))
+        monitor = CollapseMonitor(spectral_every=10)
+        monitor.observe(1, [(online, target)], value)
+        with RefuseTransfers():
+            monitor.observe(2, [(online, target), (target, online)], value if loss else None)
+
+
+def test_snapshots_that_nobody_takes_are_bounded(monkeypatch):
+    monkeypatch.setattr(collapse_monitor, "SNAPSHOTS_KEPT", 3)
+    monitor = CollapseMonitor(spectral_every=1)
+    for step in range(1, 8):
+        monitor.observe(step, [healthy(step)])
+        monitor.collect()
+    assert [snapshot.step for snapshot in monitor.take_snapshots()] == [5, 6, 7]
+    assert monitor.take_snapshots() == []
