@@ -2,10 +2,11 @@
 
     python benchmarks/verdict_calibration.py runs/zoo runs/digits multirun/... --figure results/verdict.png
 
-What is known of a run comes from its configuration, not from any monitor: BYOL with no norm, LN, GN, RMS or FRN in both heads
-collapses; with norms that mix the samples of a batch in both heads, and under SimCLR and MoCo v2, it does not; a projector with a
-hidden layer of 4 units or fewer leaves at most as many dimensions. All other runs are listed with their verdicts and not counted.
-The rows of metrics.csv are judged anew, as a run with these thresholds would have judged them.
+What is known of a run comes from its configuration, not from any monitor: BYOL with no norm, LN, GN, RMS or FRN in
+both heads collapses; with norms that mix the samples of a batch in both heads, and under SimCLR and MoCo v2, it does
+not; a projector with a hidden layer of 4 units or fewer leaves at most as many dimensions. All other runs are listed
+with their verdicts and not counted. The rows of metrics.csv are judged anew, as a run with these thresholds would
+have judged them.
 """
 
 import argparse
@@ -41,8 +42,10 @@ def fate(config: Any) -> str:
         return "dimensional"
     if config.method.name != "byol":
         return "healthy"
-    heads = [parse_norm(OmegaConf.to_object(OmegaConf.create({"n": norm}))["n"]) for norm in
-             (config.norm.projector, config.norm.predictor)]
+    heads = [
+        parse_norm(OmegaConf.to_object(OmegaConf.create({"n": norm}))["n"])
+        for norm in (config.norm.projector, config.norm.predictor)
+    ]
     plain = {head.name for head in heads if not head.weight_standardization}
     if len(plain) and plain <= SAMPLE_NORMS and not any(h.weight_standardization for h in heads):
         return "complete"
@@ -124,11 +127,20 @@ def print_tables(runs: Sequence[Run]) -> None:
             ("cosine above 0.99 alone", replace(given, complete_std=0.0), patience),
             ("std below 0.05 alone", replace(given, complete_cosine=0.999999), patience),
         ]
-        + [(f"std below {std:g}", replace(given, complete_std=std), patience) for std in (0.01, 0.02, 0.1, 0.15)]
-        + [(f"cosine above {c:g}", replace(given, complete_cosine=c), patience) for c in (0.9, 0.95, 0.999)]
+        + [
+            (f"std below {std:g}", replace(given, complete_std=std), patience)
+            for std in (0.01, 0.02, 0.1, 0.15)
+        ]
+        + [
+            (f"cosine above {c:g}", replace(given, complete_cosine=c), patience)
+            for c in (0.9, 0.95, 0.999)
+        ]
         + [(f"patience {steps}", given, steps) for steps in (1, 10, 50)],
         "dimensional": [("the defaults", given, patience)]
-        + [(f"share {s:g}", replace(given, dimensional_share=s), patience) for s in (0.02, 0.03, 0.1, 0.2)],
+        + [
+            (f"share {s:g}", replace(given, dimensional_share=s), patience)
+            for s in (0.02, 0.03, 0.1, 0.2)
+        ],
     }
     for called, rows in variants.items():
         print(f"\n### {called}\n\n{header}")
@@ -136,13 +148,17 @@ def print_tables(runs: Sequence[Run]) -> None:
             found = count(runs, called, thresholds, steps)  # type: ignore[arg-type]
             print(line(label, found, healthy, known.count(called)))
             if label == "the defaults":
-                names = [f"false alarm: {n}" for n in found.false_alarms] + [f"missed: {n}" for n in found.misses]
+                names = [f"false alarm: {n}" for n in found.false_alarms] + [
+                    f"missed: {n}" for n in found.misses
+                ]
                 wrong = names
         print("\nwrong under the defaults:", ", ".join(wrong) or "none")
     print("\n### open fate\n")
     for run in runs:
         if run.known == "open":
-            changes = ", ".join(f"{verdict} at {step}" for step, verdict in judged(run, given, patience))
+            changes = ", ".join(
+                f"{verdict} at {step}" for step, verdict in judged(run, given, patience)
+            )
             print(f"- {run.name}: {changes or 'uncertain throughout'}")
 
 
@@ -152,7 +168,12 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    colours = {"healthy": "tab:blue", "complete": "tab:red", "dimensional": "tab:orange", "open": "tab:grey"}
+    colours = {
+        "healthy": "tab:blue",
+        "complete": "tab:red",
+        "dimensional": "tab:orange",
+        "open": "tab:grey",
+    }
     for fate_name, colour in colours.items():
         rows = [row for run in runs if run.known == fate_name for row in run.rows]
         if rows:

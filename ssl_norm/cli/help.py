@@ -22,16 +22,16 @@ USAGE = {
 
   python tools/linear_eval.py checkpoint=runs/x/last.pt               on the data it was trained on
   python tools/linear_eval.py checkpoint=runs/x data=cifar10 data.root=...  labels=0.1""",
-    "diagnose": """Tell whether a checkpoint has collapsed, and at which layer the collapse begins.
+    "diagnose": """Tell whether a checkpoint has collapsed, and at which layer it begins.
 
   python tools/diagnose.py checkpoint=runs/x                          on the images it was trained on
   python tools/diagnose.py checkpoint=any.pt encoder.name=resnet50 data=folder data.root=~/photos
-                                                                      weights of timm, torchvision, lightly, MoCo, ...""",
+                                                       weights of timm, torchvision, lightly, MoCo, ...""",
     "population_stats": """Recompute the statistics of batch norms exactly, and compare with the moving averages.
 
   python tools/population_stats.py checkpoint=runs/x/last.pt          on the images it was trained on
-  python tools/population_stats.py checkpoint=runs/x data=folder data.root=~/photos     on other ones""",
-    "report": """Tables and figures over many runs, on one page: means and deviations over seeds, grouped by what differs.
+  python tools/population_stats.py checkpoint=runs/x data=folder data.root=~/photos   on other ones""",
+    "report": """Tables and figures over many runs on one page: mean and deviation over seeds, grouped by what differs.
 
   python tools/report.py runs=multirun/2026-11-22_10-00-00            all runs of a sweep
   python tools/report.py runs=[runs/a,runs/b] output=comparison       several folders

@@ -146,7 +146,9 @@ class CollapseMonitor:
         Raises:
             ValueError: another shape.
         """
-        pairs = [tuple(map(gather_batch, pair)) if self.gather else pair for pair in pairs]
+        if self.gather:
+            pairs = [(gather_batch(online), gather_batch(target)) for online, target in pairs]
+        pairs = list(pairs)
         measured = torch.stack([_measure(online, target) for online, target in pairs]).mean(0)
         value = measured.new_full((), nan) if loss is None else loss.detach().to(measured)
         self._recent.add(pairs[0][0])
@@ -171,8 +173,8 @@ class CollapseMonitor:
         if self._on_host:
             count = len(self._on_host)
             sums = (sum(column) for column in zip(*self._on_host, strict=True))
-            means = (total / count for total in sums)
-            self._means = dict(zip(Measurement._fields, means, strict=True))
+            averages = (total / count for total in sums)
+            self._means = dict(zip(Measurement._fields, averages, strict=True))
             self._on_host.clear()
         means = {name: value for name, value in self._means.items() if name != "loss"}
         spectral = {name: self._spectral[name] for name in SPECTRAL_MONITORS if self._spectral}

@@ -145,11 +145,9 @@ def evidence(
         >>> values = {
         ...     "negative_cosine": 0.9993,
         ...     "feature_std": 0.01,
-        ...     "loss": 0.0021,
-        ...     "loss_at_collapse": 0.0,
         ... }
         >>> evidence(VerdictState("complete", 1), 200, values, Thresholds())
-        'negative cosine 0.9993, feature std 0.0100 for 200 steps, while the loss 0.0021 is that of a constant embedding (0)'
+        'negative cosine 0.9993, feature std 0.0100 for 200 steps'
     """
     if not values:
         return "nothing was measured yet"

@@ -126,7 +126,7 @@ WRONG = {
     "keep_every=3 checkpoint_every=2": "keep_every=3 is not a multiple of checkpoint_every=2, "
     "and only what is written can be kept; use keep_every=4",
     "monitor.on_collapse=stpo": "did you mean 'stop'?",
-    "monitor.threshold=1.5": "monitor.threshold=1.5: a number in [-1, 1) expected",
+    "monitor.complete_cosine=1.5": "monitor.complete_cosine=1.5: a number in [-1, 1) expected",
     "monitor.patience=0": "monitor.patience=0: an integer of at least 1",
     "monitor.log_every=0": "monitor.log_every=0: an integer of at least 1",
     "precision=fp16": "unknown precision 'fp16'",

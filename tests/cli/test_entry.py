@@ -37,7 +37,7 @@ WRONG = {
     "batch_size=1.5": "batch_size: value '1.5'",
     "resume=maybe": "resume: value 'maybe' is not a valid bool",
     "data.limit=1e3": "data.limit: value '1000.0'",
-    "monitor=3": "monitor: holds the keys log_every, on_collapse, threshold, patience",
+    "monitor=3": "monitor: holds the keys log_every, spectral_every, buffer_size, layers_every, on_collapse, patience",
     "optimizer=sgd": "set them as optimizer.name=...",
     "norm=bn": "norm: holds the keys encoder, projector, predictor, view_statistics",
     "method.projector=3": "method.projector: ",

@@ -71,7 +71,11 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, method):
     assert expected["step"] == found["step"] == 200
     for name, value in expected["learner"].items():
         assert torch.equal(value, found["learner"][name]), name
-    assert expected["monitor"] == found["monitor"]
+    rings = [checkpoint["monitor"].pop("recent")["ring"] for checkpoint in (expected, found)]
+    assert torch.equal(*rings)
+    assert repr(expected["monitor"]) == repr(found["monitor"])
+    for table in ("spectra.csv", "layers.csv"):
+        assert (killed / table).read_text() == (whole / table).read_text()
     speed = "images_per_second"
     assert [{**row, speed: ""} for row in rows(whole)] == [
         {**row, speed: ""} for row in rows(killed)
@@ -114,7 +118,6 @@ def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path, processes):
         "norm.predictor=none",
         "epochs=100",
         "monitor.on_collapse=stop",
-        "monitor.threshold=0.9",
         "monitor.patience=3",
         "linear_probe=true",
     )
@@ -129,6 +132,39 @@ def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path, processes):
     assert "linear_top1" in summary
     assert summary["collapsed_at_step"] <= summary["steps"] < 500
     assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == summary["steps"]
+
+
+@pytest.mark.slow
+def test_collapse_can_roll_back_to_the_last_healthy_checkpoint(tmp_path):
+    start = ["method.projector.hidden_dim=32", "norm.projector=none", "norm.predictor=none"]
+    zones = [
+        "healthy_cosine=0.98",
+        "complete_cosine=0.985",
+        "healthy_std=0.02",
+        "complete_std=0.01",
+    ]
+    ended = pretrain(
+        tmp_path,
+        *start,
+        *(f"monitor.{zone}" for zone in zones),
+        "optimizer.lr=0.05",
+        "epochs=100",
+        "monitor.on_collapse=rollback",
+        "monitor.patience=2",
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert "Traceback" not in ended.stderr
+    line = ended.stderr.splitlines()[-1]
+    healthy, collapsed = (
+        torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("last", "collapsed")
+    )
+    assert f"last.pt is the healthy checkpoint of step {healthy['step']}" in line
+    assert healthy["monitor"]["verdict"][0] == "healthy"
+    assert collapsed["monitor"]["verdict"][0] == "complete"
+    assert 0 < healthy["step"] < collapsed["step"]
+    assert not (tmp_path / "healthy.pt").exists()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["ended"], summary["verdict"]) == ("collapse", "complete")
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from ssl_norm.config import ByolConfig, NormConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.run_folder import (
-    Metrics,
+    StepTable,
     default_run_dir,
     differences,
     open_run_folder,
@@ -61,11 +61,11 @@ def test_differences_look_inside_and_at_both_sides():
 
 def test_metrics_drop_rows_after_the_step_and_a_row_cut_short(tmp_path):
     path = tmp_path / "metrics.csv"
-    metrics = Metrics(path, 0)
+    metrics = StepTable(path, 0)
     for step in (10, 20, 30):
         metrics.append({"step": step, "loss": 0.5, "verdict": "healthy"})
     path.write_text(path.read_text() + "40,0.")
-    metrics = Metrics(path, 20)
+    metrics = StepTable(path, 20)
     metrics.append({"verdict": "complete", "step": 30, "loss": 0.25})
     assert [list(row.values()) for row in read_metrics(path)] == [
         [10, 0.5, "healthy"],
@@ -76,9 +76,20 @@ def test_metrics_drop_rows_after_the_step_and_a_row_cut_short(tmp_path):
 
 def test_a_new_run_starts_with_an_empty_file(tmp_path):
     path = tmp_path / "metrics.csv"
-    Metrics(path, 0).append({"step": 10})
-    Metrics(path, 0)
+    StepTable(path, 0).append({"step": 10})
+    StepTable(path, 0)
     assert read_metrics(path) == []
+
+
+def test_a_step_may_have_several_rows(tmp_path):
+    path = tmp_path / "layers.csv"
+    layers = StepTable(path, 0)
+    layers.append()
+    for step in (1, 50):
+        layers.append(*({"step": step, "layer": name, "rank_me": 2.5} for name in ("stem", "head")))
+    StepTable(path, 1).append({"step": 40, "layer": "stem", "rank_me": 1.0})
+    found = [tuple(row.values()) for row in read_metrics(path)]
+    assert found == [(1, "stem", 2.5), (1, "head", 2.5), (40, "stem", 1.0)]
 
 
 def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(tmp_path):
