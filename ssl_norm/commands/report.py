@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
+from ssl_norm.cli.arms import read_study
+from ssl_norm.cli.groups import groups_of
 from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
 from ssl_norm.report.figures import WIDTH, Drawing, all_figures
@@ -43,7 +45,7 @@ def report(config: ReportConfig) -> None:
     finished = finished_runs(runs, as_list(config.runs))
     shown, repeats = without_repeats(finished)
     keys = group_keys(shown, None if config.group_by is None else as_list(config.group_by))
-    groups = group_runs(shown, keys)
+    groups = group_runs(in_study_order(shown), keys)
     output = open_output(config.output, roots)
     content = compose(config, roots, runs, repeats, keys, groups)
     write(
@@ -52,6 +54,18 @@ def report(config: ReportConfig) -> None:
         {"table.csv": group_numbers(keys, groups), "runs.csv": run_numbers(keys, groups)},
     )
     show(content, groups, output)
+
+
+def in_study_order(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return runs with the arms of a study in the order of its file; others stay where they are."""
+    known = set(groups_of("pretrain")["study"])
+    studies = {str(run.summary.get("study")) for run in runs} & known
+    places = {
+        (study, arm): place for study in studies for place, arm in enumerate(read_study(study).arms)
+    }
+    return sorted(
+        runs, key=lambda run: places.get((run.summary.get("study"), run.summary.get("arm")), 0)
+    )
 
 
 def as_list(value: object) -> list[str]:

@@ -48,12 +48,19 @@ MEASURES: tuple[Measure, ...] = (
             "top1_random_init", run.summary.get("linear_top1_random_init")
         ),
     ),
-    Measure("knn_top1", "kNN top-1", 3, lambda run: run.evaluation.get("knn_top1")),
+    Measure(
+        "knn_top1",
+        "kNN top-1",
+        3,
+        lambda run: run.evaluation.get("knn_top1", run.summary.get("knn_top1")),
+    ),
     Measure(
         "knn_top1_random_init",
         "kNN top-1, random init",
         3,
-        lambda run: run.evaluation.get("knn_top1_random_init"),
+        lambda run: run.evaluation.get(
+            "knn_top1_random_init", run.summary.get("knn_top1_random_init")
+        ),
     ),
 )
 BY_NAME = {measure.name: measure for measure in MEASURES}
@@ -88,11 +95,22 @@ def verdict_counts(runs: Sequence[RunRecord]) -> str:
 
 
 def collapse_steps(runs: Sequence[RunRecord]) -> str:
-    """Return the step from which each run is collapsed in the order of the runs, `-` for those that are not."""
-    steps = [run.summary.get("collapsed_at_step") for run in runs]
-    if all(step is None for step in steps):
-        return "-"
-    return ", ".join("-" if step is None else str(step) for step in steps)
+    """Return when each run was collapsed in the order of the runs; one dash where none ever was.
+
+    A run that ends collapsed has the step from which it is; one that left a complete collapse the rows of metrics.csv
+    between which it was in it, such as `30 to 2390`; one that never was a dash.
+    """
+    stretches = [collapse_stretch(run) for run in runs]
+    return ", ".join(stretches) if any(stretch != "-" for stretch in stretches) else "-"
+
+
+def collapse_stretch(run: RunRecord) -> str:
+    """Return the words of `collapse_steps` on one run."""
+    step = run.summary.get("collapsed_at_step")
+    if step is not None:
+        return str(step)
+    within = [step for step, verdict in run.verdicts if verdict == "complete"]
+    return f"{within[0]} to {within[-1]}" if within else "-"
 
 
 def probe_of(run: RunRecord) -> str:

@@ -33,7 +33,8 @@ class RunRecord:
         environment: commit, versions, hardware and command of the run.
         summary: summary.json.
         evaluation: linear_eval.json.
-        metrics: metrics.csv by column, NaN where a cell is empty; the text of the verdicts is left out.
+        metrics: the numbers of metrics.csv by column, NaN where a cell is empty.
+        verdicts: (step, verdict) of each row of metrics.csv.
         spectra: (step, eigenvalues in descending order) of each row of spectra.csv.
         layers: the rows of layers.csv.
         dates: when its first and its last file were written; None where unknown.
@@ -48,6 +49,7 @@ class RunRecord:
     summary: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    verdicts: Sequence[tuple[int, str]] = ()
     spectra: Sequence[tuple[int, Sequence[float]]] = ()
     layers: Sequence[Mapping[str, str]] = ()
     dates: tuple[datetime, datetime] | None = None
@@ -110,6 +112,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
             summary=summary,
             evaluation=read_json(folder / "linear_eval.json"),
             metrics=metrics,
+            verdicts=read_verdicts(folder / "metrics.csv"),
             spectra=read_spectra(folder / "spectra.csv"),
             layers=read_layers(folder / "layers.csv"),
             dates=dates_of(folder),
@@ -189,6 +192,12 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     rows = read_rows(path)
     names = [name for name in (rows[0] if rows else ()) if name != "verdict"]
     return {name: [number(path, name, row[name]) for row in rows] for name in names}
+
+
+def read_verdicts(path: Path) -> list[tuple[int, str]]:
+    """Return (step, verdict) of each row of metrics.csv."""
+    rows = read_rows(path)
+    return [(int(number(path, "step", row["step"])), row.get("verdict", "")) for row in rows]
 
 
 def read_spectra(path: Path) -> list[tuple[int, list[float]]]:

@@ -54,7 +54,8 @@ def uneven_seeds(groups: Sequence[Group]) -> list[str]:
 def ended_early(run: RunRecord) -> list[str]:
     """Return a line where a run ended before its last epoch."""
     epoch, epochs = finite(run.summary.get("epoch")), finite(run.config.get("epochs"))
-    if epoch is None or epochs is None or epoch >= epochs - 1e-3:
+    untrained = run.config.get("train") is False
+    if untrained or epoch is None or epochs is None or epoch >= epochs - 1e-3:
         return []
     collapsed = run.summary.get("verdict") == "complete"
     reason = "stopped at collapse" if collapsed else "stopped"

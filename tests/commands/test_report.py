@@ -72,6 +72,15 @@ def test_arms_of_a_study_name_its_rows(tmp_path):
     assert "evidence of no norm" in (tmp_path / "report" / "report.html").read_text()
 
 
+def test_arms_stand_in_the_order_of_their_study(tmp_path):
+    for folder, arm, heads in (("a", "ln", "ln"), ("b", "none", "none"), ("c", "byol", "bn")):
+        summary = {"study": "byol_collapse", "arm": arm}
+        write_run(tmp_path / folder, config_of(heads=heads), summary=summary)
+    report(ReportConfig(runs=str(tmp_path)))
+    with (tmp_path / "report" / "table.csv").open() as file:
+        assert [row["arm"] for row in csv.DictReader(file)] == ["byol", "none", "ln"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
