@@ -138,8 +138,8 @@ def print_tables(runs: Sequence[Run]) -> None:
         + [(f"patience {steps}", given, steps) for steps in (1, 10, 50)],
         "dimensional": [("the defaults", given, patience)]
         + [
-            (f"share {s:g}", replace(given, dimensional_share=s), patience)
-            for s in (0.02, 0.03, 0.1, 0.2)
+            (f"rank below {rank:g}", replace(given, dimensional_rank=rank), patience)
+            for rank in (2, 3, 4, 8, 12)
         ],
     }
     for called, rows in variants.items():

@@ -178,7 +178,9 @@ class MonitorConfig:
     complete_std: float = 0.05  # ... or feature std below this
     healthy_cosine: float = 0.9  # healthy: negative cosine below this ...
     healthy_std: float = 0.25  # ... and feature std above this
-    dimensional_share: float = 0.05  # dimensional: effective rank below this share of the width
+    dimensional_rank: float = (
+        5.0  # dimensional: effective rank below this, where ten times as much is possible
+    )
     embeddings: int = 0  # images in TensorBoard's embedding projector, at the end
 
 

@@ -58,7 +58,7 @@ PRETRAIN_NUMBERS: Mapping[str, Interval] = {
     "monitor.complete_std": BELOW_ONE,
     "monitor.healthy_cosine": Interval(-1, 1, "[)"),
     "monitor.healthy_std": BELOW_ONE,
-    "monitor.dimensional_share": BELOW_ONE,
+    "monitor.dimensional_rank": NOT_NEGATIVE,
     "monitor.embeddings": WHOLE,
     "optimizer.lr": POSITIVE,
     "optimizer.momentum": BELOW_ONE,

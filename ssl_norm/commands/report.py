@@ -64,7 +64,8 @@ def in_study_order(runs: Sequence[RunRecord]) -> list[RunRecord]:
         (study, arm): place for study in studies for place, arm in enumerate(read_study(study).arms)
     }
     return sorted(
-        runs, key=lambda run: places.get((run.summary.get("study"), run.summary.get("arm")), 0)
+        runs,
+        key=lambda run: places.get((str(run.summary.get("study")), str(run.summary.get("arm"))), 0),
     )
 
 

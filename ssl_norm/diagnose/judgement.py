@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssl_norm.monitors.layers import LayerRow
-from ssl_norm.monitors.verdict import Thresholds, Verdict, zone
+from ssl_norm.monitors.verdict import Thresholds, Verdict, has_few_dimensions, zone
 
 # Features follow a ReLU and a mean, so that all of them are positive and their cosines are high
 # without any collapse: they are judged by what is left around the common direction.
@@ -16,8 +16,7 @@ FEATURES_COMPLETE_STD = 0.02  # below: complete collapse; a mean cosine of about
 FEATURES_SPREAD_STD = 0.05  # above: no complete collapse; a mean cosine of about 0.9975
 # Effective ranks of the same features: 18.6 of 399 (random ResNet-18, initial running statistics)
 # and 10.5 of 128 (trained without norms, 0.25 feature std) are the lowest; others 24 to 290.
-FEW_DIMENSIONS = 5.0  # below: dimensional collapse ...
-WIDE = 50.0  # ... of features that could fill so many
+FEW_DIMENSIONS = 5.0  # below: dimensional collapse, where ten times as many could be
 # Two views of one image are closer than those of different images by this share of the way to 1:
 # random networks 0.05 (MobileNetV2) to 0.42, trained ones 0.2 to 0.6.
 TELLS_IMAGES_APART = 0.01
@@ -51,7 +50,7 @@ def judge_features(values: Mapping[str, float]) -> Judgement:
         return Judgement(
             "complete", f"{spread}, below {FEATURES_COMPLETE_STD:g}: one direction for all images"
         )
-    if rank < FEW_DIMENSIONS and width >= WIDE:
+    if has_few_dimensions(values, FEW_DIMENSIONS):
         return Judgement("dimensional", f"{ranks}, below {FEW_DIMENSIONS:g}; {spread}")
     if std < FEATURES_SPREAD_STD:
         zones = (

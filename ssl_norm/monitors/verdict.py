@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import Literal, NamedTuple
 
 Verdict = Literal["uncertain", "healthy", "dimensional", "complete"]
+WIDE = 10.0  # times the dimensions in use: fewer could not tell few from all
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,15 @@ class Thresholds:
             rows of one network whose mean cosine is c have a feature std of about sqrt(1 - c).
         healthy_cosine: negative cosine below which they may be healthy.
         healthy_std: feature std above which they may be healthy.
-        dimensional_share: share of the dimensions, in [0, 1], as the effective rank of the centred
-            embeddings counts them, below which too few are in use.
+        dimensional_rank: effective rank of the centred embeddings, above 0, below which too few
+            dimensions are in use, where ten times as many could be.
     """
 
     complete_cosine: float = 0.99
     complete_std: float = 0.05
     healthy_cosine: float = 0.9
     healthy_std: float = 0.25
-    dimensional_share: float = 0.05
+    dimensional_rank: float = 5.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -34,7 +35,7 @@ class Thresholds:
             ("healthy_cosine", -1.0, 1.0),
             ("complete_std", 0.0, 1.0),
             ("healthy_std", 0.0, 1.0),
-            ("dimensional_share", 0.0, 1.0),
+            ("dimensional_rank", 0.0, inf),
         ):
             if not low <= getattr(self, name) < high:
                 raise ValueError(
@@ -71,8 +72,13 @@ def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
         return "complete"
     if not (cosine < thresholds.healthy_cosine and std > thresholds.healthy_std):
         return "uncertain"
+    return "dimensional" if has_few_dimensions(values, thresholds.dimensional_rank) else "healthy"
+
+
+def has_few_dimensions(values: Mapping[str, float], below: float) -> bool:
+    """Whether the effective rank is known and below a bound that ten times as many dimensions allow."""
     rank, dimensions = values.get("effective_rank", nan), values.get("dimensions", nan)
-    return "dimensional" if rank < thresholds.dimensional_share * dimensions else "healthy"
+    return rank < below and dimensions >= WIDE * below
 
 
 class VerdictState(NamedTuple):

@@ -77,6 +77,7 @@ def test_zones(cosine, std, expected):
 
 def test_zone_counts_dimensions_where_they_are_known():
     assert at(0.27, 0.8, effective_rank=2.0, dimensions=128) == "dimensional"
+    assert at(0.27, 0.8, effective_rank=2.0, dimensions=16) == "healthy"
     assert at(0.27, 0.8, effective_rank=60.0, dimensions=128) == "healthy"
     assert at(0.9999, 0.001, effective_rank=100.0, dimensions=128) == "complete"
     assert at(0.27, 0.8, effective_rank=nan, dimensions=128) == "healthy"
