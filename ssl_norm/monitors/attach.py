@@ -6,6 +6,7 @@ from itertools import islice
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from ssl_norm.monitors.stages import layers_of
 from ssl_norm.names import unknown_name
 
 PROJECTORS = (
@@ -73,6 +74,27 @@ def find_projectors(
         if name not in modules:
             raise ValueError(f"{role}: {unknown_name('submodule', name, candidates)}")
     return names
+
+
+def find_layers(network: nn.Module, projector: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers of encoder and heads by name, as :func:`ssl_norm.monitors.layers_of` does.
+
+    Args:
+        network: with an encoder, and maybe a predictor, under a usual name.
+        projector: the submodule that is its projector.
+
+    Raises:
+        ValueError: no encoder under a usual name.
+    """
+    encoder = find_part(network, ENCODERS, without=projector)
+    if encoder is None:
+        raise ValueError(
+            f"{type(network).__name__} has no encoder under a usual name ({', '.join(ENCODERS)}): "
+            "pass the layers by name, as in layers={'encoder': network.NAME}"
+        )
+    predictor = find_part(network, PREDICTORS)
+    head = None if predictor is None else network.get_submodule(predictor)
+    return layers_of(network.get_submodule(encoder), projector, head)
 
 
 def find_part(

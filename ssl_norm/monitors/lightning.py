@@ -14,17 +14,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ssl_norm.distributed import world_size
-from ssl_norm.monitors.attach import (
-    ENCODERS,
-    PREDICTORS,
-    find_part,
-    find_projectors,
-    pairs_of_calls,
-)
+from ssl_norm.monitors.attach import find_layers, find_projectors, pairs_of_calls
 from ssl_norm.monitors.collapse_monitor import CollapseMonitor
 from ssl_norm.monitors.layer_outputs import LayerOutputs
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
-from ssl_norm.monitors.stages import layers_of
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 VERDICT_NUMBERS = {"healthy": 0, "uncertain": 1, "dimensional": 2, "complete": 3}
@@ -143,7 +136,7 @@ class CollapseCallback(Callback):
         if self._layers:
             layers = self._layers
             if not isinstance(layers, Mapping):
-                layers = _layers_of(pl_module, heads["online"])
+                layers = find_layers(pl_module, heads["online"])
             self.monitor.layers = LayerMonitor(layers, self._layers_every, joint=self._joint)
         self._outputs = LayerOutputs(heads, most_calls=2)
         self.monitor.gather = True
@@ -279,19 +272,3 @@ class CollapseCallback(Callback):
         if self._layers and self.monitor.layers is not None:
             self.monitor.layers.remove()
             self.monitor.layers = None
-
-
-def _layers_of(network: nn.Module, projector: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers of encoder and heads of a network whose projector is known."""
-    encoder = find_part(network, ENCODERS, without=projector)
-    if encoder is None:
-        raise ValueError(
-            f"{type(network).__name__} has no encoder under a usual name ({', '.join(ENCODERS)}): "
-            "pass layers={'encoder': network.NAME, ...}"
-        )
-    predictor = find_part(network, PREDICTORS)
-    return layers_of(
-        network.get_submodule(encoder),
-        projector,
-        None if predictor is None else network.get_submodule(predictor),
-    )

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.monitors.attach import ENCODERS, find_part, find_projectors, pairs_of_calls
+from ssl_norm.monitors.attach import find_layers, find_projectors, pairs_of_calls
 
 
 def network(*paths):
@@ -65,10 +65,15 @@ def test_a_wrong_name_is_one_line_with_the_nearest():
         find_projectors(network("f", "g"), "g", "gg")
 
 
-def test_the_encoder_does_not_hold_the_projector():
-    both = network("model.projector", "model.net.backbone")
-    assert find_part(both, ENCODERS, without=both.model.projector) == "model.net.backbone"
-    assert find_part(network("model.projector").model, ENCODERS, without=nn.ReLU()) is None
+def test_the_encoder_is_not_what_holds_the_projector():
+    whole = network("model.projector", "model.net.backbone", "model.predictor")
+    layers = find_layers(whole, whole.model.projector)
+    assert layers["encoder"] is whole.model.net.backbone
+    assert layers["projector.0"] is whole.model.projector[0]
+    assert layers["predictor.2"] is whole.model.predictor[2]
+    without = network("model.projector")
+    with pytest.raises(ValueError, match="Module has no encoder under a usual name"):
+        find_layers(without, without.model.projector)
 
 
 def views(count, rows=4):
