@@ -26,7 +26,7 @@ from ssl_norm.diagnose.outputs import Network, collect_outputs
 from ssl_norm.diagnose.picture import draw_diagnosis
 from ssl_norm.diagnose.tables import layer_table, monitor_table, verdict_lines
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.subject import Subject, find_subject
+from ssl_norm.evaluate.subject import Subject, find_subject, run_of_subject
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.found_head import find_projector
 from ssl_norm.models.layouts import state_dicts
@@ -110,13 +110,7 @@ def diagnose(config: DiagnoseConfig) -> None:
 
 def held_by_run(subject: Subject, run: PretrainConfig, contents: Mapping[str, Any]) -> Held:
     """Return the learner of a run of this package, with encoder and heads."""
-    pixels: dict[str, Any] = {"mean": subject.mean, "std": subject.std}
-    run = replace(
-        run,
-        encoder=replace(subject.encoder, pretrained_path=None),
-        norm=replace(run.norm, encoder=subject.norm),
-        augment=replace(run.augment, **pixels),
-    )
+    run = run_of_subject(run, subject)
     learner = restore_learner(run, contents["learner"])
     tensors = len(contents["learner"])
     return Held(

@@ -1,6 +1,5 @@
 """tools/population_stats.py: from a checkpoint to one with exact statistics, and to what they change."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +14,7 @@ from ssl_norm.commands.linear_eval import (
     FOREIGN_MATCH,
     evaluation_of,
     find_checkpoint,
+    find_output,
     saved_config,
     untrained_encoder,
 )
@@ -30,7 +30,7 @@ from ssl_norm.data.progress import say
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.protocol import Evaluation
-from ssl_norm.evaluate.subject import Subject, find_subject
+from ssl_norm.evaluate.subject import Subject, find_subject, run_of_subject
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
 from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
 from ssl_norm.norms.population import recomputable
@@ -73,7 +73,7 @@ def population_stats(config: PopulationStatsConfig) -> None:
     """
     device = pick_device(config.device)
     checkpoint = find_checkpoint(config.checkpoint)
-    output = find_output(config.output, checkpoint)
+    output = find_new_checkpoint(config.output, checkpoint)
     contents = read_checkpoint(checkpoint)
     saved = saved_config(contents, checkpoint)
     subject = find_subject(config, saved)
@@ -128,13 +128,7 @@ def held_by_run(
         )
     same_images = (run.data.name, run.data.root) == (subject.data.name, subject.data.root)
     limit = run.data.limit if same_images else None
-    pixels: dict[str, Any] = {"mean": subject.mean, "std": subject.std}
-    run = replace(
-        run,
-        encoder=replace(subject.encoder, pretrained_path=None),
-        norm=replace(run.norm, encoder=subject.norm),
-        augment=replace(run.augment, **pixels),
-    )
+    run = run_of_subject(run, subject)
     learner = restore_learner(run, contents["learner"])
     views = config.views or "train"
     if views == "train":
@@ -177,19 +171,11 @@ def evaluation_of_splits(
     return evaluation_of(config, subject, splits.train, splits.test, device)
 
 
-def find_output(given: str | None, checkpoint: Path) -> Path:
+def find_new_checkpoint(given: str | None, checkpoint: Path) -> Path:
     """Return where the new checkpoint goes, by default beside the old one; its folder exists."""
-    path = Path(given).expanduser() if given else checkpoint.parent
-    if path.is_dir():
-        path = path / f"{checkpoint.stem}_exact.pt"
+    path = find_output(given, checkpoint, f"{checkpoint.stem}_exact.pt")
     if path.exists() and path.samefile(checkpoint):
         raise UserError(f"output={path} is the checkpoint itself; name another file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output={path}: cannot make {path.parent}: {error.strerror}") from error
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path.parent} cannot be written to; name another place with output=...")
     return path
 
 

@@ -10,6 +10,7 @@ from ssl_norm.config import (
     DataOverride,
     EncoderConfig,
     NormConfig,
+    PretrainConfig,
     SubjectConfig,
 )
 from ssl_norm.data.augment import check_normalisation
@@ -100,3 +101,14 @@ def _overlay(base: T, override: object) -> T:
     """Return `base` with every value of `override` that is not None."""
     given = {name: value for name, value in vars(override).items() if value is not None}
     return replace(base, **given)  # type: ignore[type-var]
+
+
+def run_of_subject(run: PretrainConfig, subject: Subject) -> PretrainConfig:
+    """Return a run's configuration with the encoder, norm and pixels of what is evaluated."""
+    pixels: dict[str, Any] = {"mean": subject.mean, "std": subject.std}
+    return replace(
+        run,
+        encoder=replace(subject.encoder, pretrained_path=None),
+        norm=replace(run.norm, encoder=subject.norm),
+        augment=replace(run.augment, **pixels),
+    )
