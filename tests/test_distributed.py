@@ -9,7 +9,9 @@ import torch
 from torch import multiprocessing
 
 from ssl_norm.distributed import gather_batch, is_distributed, rank, world_size
+from ssl_norm.monitors import LayerRow
 from tests import two_ranks
+from tests.monitors.foreign_loop import BATCH, STEPS, train_and_watch
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,36 @@ def test_ranks_freeze_at_the_statistics_of_the_first(ranks):
     for results in ranks:
         assert len(results["freeze"]) > 0
         assert all((buffer == 5).all() for buffer in results["freeze"].values())
+
+
+@pytest.fixture(scope="module")
+def watched_alone():
+    return train_and_watch()
+
+
+def test_a_watched_foreign_loop_on_two_ranks_equals_one_process(ranks, watched_alone):
+    one = watched_alone
+    assert one["verdict"] != "uncertain"
+    for several in (results["foreign loop"] for results in ranks):
+        assert several["values"] == pytest.approx(one["values"], rel=1e-6, nan_ok=True)
+        assert (several["verdict"], several["evidence"]) == (one["verdict"], one["evidence"])
+        for found, expected in zip(several["snapshots"], one["snapshots"], strict=True):
+            assert found == (
+                expected[0],
+                *(pytest.approx(values, rel=1e-6, abs=1e-12) for values in expected[1:]),
+            )
+
+
+def test_layers_of_a_foreign_loop_are_each_ranks_own_with_common_gradients(ranks, watched_alone):
+    one = [LayerRow(*row) for row in watched_alone["layers"]]
+    assert {row.step for row in one} == {1, 2, STEPS}
+    assert {"encoder.layer4", "projector.2", "predictor.0"} <= {row.layer for row in one}
+    for results in ranks:
+        several = [LayerRow(*row) for row in results["foreign loop"]["layers"]]
+        for found, expected in zip(several, one, strict=True):
+            assert (found.step, found.layer) == (expected.step, expected.layer)
+            assert found.gradient_norm == pytest.approx(expected.gradient_norm, rel=1e-6)
+            assert 1 <= found.rank_me <= BATCH / 2 + 1e-4
 
 
 def test_one_process_needs_no_group():

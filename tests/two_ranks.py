@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ssl_norm.distributed import gather_batch, is_distributed, rank, world_size
 from ssl_norm.train.loop import freeze_batch_norms
 from tests.learners.toy import make, views, with_ghost_batches
+from tests.monitors.foreign_loop import train_and_watch
 
 STEPS, GLOBAL_BATCH = 3, 8
 CASES = {
@@ -32,6 +33,7 @@ def run_rank(index: int, folder: Path) -> None:
     results = {name: train(name) for name in CASES} | {
         "gather": gather(),
         "freeze": freeze(),
+        "foreign loop": train_and_watch(),
     }
     torch.save(results, folder / f"rank{index}.pt")
     distributed.destroy_process_group()
