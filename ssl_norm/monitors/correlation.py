@@ -14,7 +14,7 @@ def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
 
     Every dimension is centred and divided by its deviation; rows are not normalized. The mean square
     is Barlow Twins' redundancy term, of one view against itself, per pair of dimensions; VICReg's
-    covariance term is the same before the division. Cost O(N D^2).
+    covariance term is the same before the division. Cost O(N D min(N, D)).
 
     Args:
         embeddings: (N, D), N >= 2; independent dimensions read about 1/sqrt(N).
@@ -42,7 +42,14 @@ def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
     deviation = centred.square().mean(0).sqrt()
     rounding = ROUNDING * torch.finfo(rows.dtype).eps * rows.square().mean(0).sqrt()
     standardized = (centred / deviation).where(~(deviation <= rounding), 0.0)
+    pairs = max(1, size * (size - 1))
+    if 2 * count < size:
+        # The N x N products have the same sum of squares, and need no D x D table. Where all
+        # dimensions vary it is above 2 D, so that little is lost when the diagonal, D, is taken off.
+        products = standardized @ standardized.T / count
+        diagonal = standardized.square().mean(0)
+        left = products.square().sum() - diagonal.square().sum()
+        return left.clamp(min=0).div(pairs).sqrt()
     correlation = standardized.T @ standardized / count
     off_diagonal = correlation - correlation.diagonal().diag()
-    pairs = max(1, size * (size - 1))
     return off_diagonal.square().sum().div(pairs).sqrt()

@@ -46,3 +46,18 @@ def test_spread_of_dimensions_does_not_matter():
 def test_independent_dimensions():
     embeddings = torch.randn(400, 50, generator=torch.Generator().manual_seed(0))
     assert off_diagonal_correlation(embeddings).item() == pytest.approx(1 / 20, rel=0.05)
+
+
+def test_more_dimensions_than_rows():
+    embeddings = samples.random(8, 30)
+    expected = reference.off_diagonal_correlation(embeddings.tolist())
+    assert off_diagonal_correlation(embeddings).item() == pytest.approx(expected, rel=1e-9)
+    dead = torch.cat([embeddings, torch.full((8, 30), 3.0)], dim=1)
+    pairs = (30 * 29) / (60 * 59)
+    assert off_diagonal_correlation(dead).item() == pytest.approx(expected * pairs**0.5, rel=1e-9)
+    assert off_diagonal_correlation(torch.ones(8, 30)).item() == 0
+
+
+def test_wide_embeddings_need_no_table_of_dimensions():
+    measured = off_diagonal_correlation(torch.randn(4, 200_000))  # D x D would be 320 GB
+    assert measured.item() == pytest.approx(3**-0.5, rel=0.05)
