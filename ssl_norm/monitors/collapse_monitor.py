@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
-from math import nan
+from math import isnan, nan
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_norm.distributed import gather_batch
 from ssl_norm.monitors.cosine import cosines_of_directions
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.directions import matching_directions
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
 from ssl_norm.monitors.recent_rows import RecentRows
 from ssl_norm.monitors.spectral import SPECTRAL_MONITORS, Spectral, measure_spectrum
@@ -18,6 +18,7 @@ from ssl_norm.monitors.spread import std_of_directions
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, evidence, zone
 
 SNAPSHOTS_KEPT = 1000  # of a loop that never takes them
+LAYER_ROWS_KEPT = 100_000  # likewise
 
 
 class Measurement(NamedTuple):
@@ -103,13 +104,18 @@ class CollapseMonitor:
         self._means: dict[str, float] = {}
         self._spectral: dict[str, float] = {}
         self._snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS_KEPT)
-        self._layer_rows: list[LayerRow] = []
+        self._layer_rows: deque[LayerRow] = deque(maxlen=LAYER_ROWS_KEPT)
         self.start(1)
 
     @property
     def verdict(self) -> Verdict:
         """State of the representation, as of the last `collect`."""
         return self._state.verdict
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the latest step, as of the last `collect`, lies in the zone of the verdict."""
+        return self._state.candidate is None
 
     @property
     def collapsed_at_step(self) -> int | None:
@@ -144,11 +150,13 @@ class CollapseMonitor:
             loss: scalar, for the evidence.
 
         Raises:
-            ValueError: another shape.
+            ValueError: another shape, or no pair.
         """
+        pairs = list(pairs)
+        if not pairs or any(isinstance(pair, Tensor) or len(pair) != 2 for pair in pairs):
+            raise ValueError("pairs must be a sequence of (online, target): [(online, target)]")
         if self.gather:
             pairs = [(gather_batch(online), gather_batch(target)) for online, target in pairs]
-        pairs = list(pairs)
         measured = torch.stack([_measure(online, target) for online, target in pairs]).mean(0)
         value = measured.new_full((), nan) if loss is None else loss.detach().to(measured)
         self._recent.add(pairs[0][0])
@@ -166,8 +174,9 @@ class CollapseMonitor:
 
         Returns:
             positive_cosine, negative_cosine, feature_std (1, 1 and 0 at complete collapse) as means
-            over the steps since the last call, and the latest of each of `SPECTRAL_MONITORS`. Where
-            no step came in between, the same as the last time; empty before the first step.
+            over the steps since the last call, and the latest of each of `SPECTRAL_MONITORS` of
+            rows without NaN. Where no step came in between, the same as the last time; empty before
+            the first step.
         """
         self._fetch()
         if self._on_host:
@@ -187,8 +196,9 @@ class CollapseMonitor:
         return taken
 
     def take_layer_rows(self) -> list[LayerRow]:
-        """Return the measurements of layers since they were last taken."""
-        taken, self._layer_rows = self._layer_rows, []
+        """Return the measurements of layers since they were last taken, the last 100,000 at most."""
+        taken = list(self._layer_rows)
+        self._layer_rows.clear()
         return taken
 
     def state_dict(self) -> dict[str, Any]:
@@ -230,10 +240,11 @@ class CollapseMonitor:
             self._on_host.append(measurement)
 
     def _take_in(self, step: int, spectral: Spectral) -> None:
-        """Bring one measurement of the spectrum to the host."""
-        values = zip(SPECTRAL_MONITORS, spectral.values.tolist(), strict=True)
+        """Bring one measurement of the spectrum to the host; one of NaN rows does not replace another."""
+        values = dict(zip(SPECTRAL_MONITORS, spectral.values.tolist(), strict=True))
         spectrum = spectral.spectrum.tolist()
-        self._spectral = dict(values) | {"dimensions": float(len(spectrum))}
+        if not isnan(values["effective_rank"]) or not self._spectral:
+            self._spectral = values | {"dimensions": float(len(spectrum))}
         self._snapshots.append(Snapshot(step, spectrum, spectral.deviations.tolist()))
 
     def _known(self, measured: dict[str, float]) -> dict[str, float]:
@@ -246,5 +257,5 @@ class CollapseMonitor:
 
 def _measure(online: Tensor, target: Tensor) -> Tensor:
     """Return both cosines and the feature std, (3,), on the device of the embeddings."""
-    z, z_target = directions(online, "online"), directions(target, "target")
+    z, z_target = matching_directions(online, target)
     return torch.stack([*cosines_of_directions(z, z_target), std_of_directions(z)])

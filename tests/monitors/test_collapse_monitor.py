@@ -272,3 +272,55 @@ def test_snapshots_that_nobody_takes_are_bounded(monkeypatch):
         monitor.collect()
     assert [snapshot.step for snapshot in monitor.take_snapshots()] == [5, 6, 7]
     assert monitor.take_snapshots() == []
+
+
+def test_layer_rows_that_nobody_takes_are_bounded(monkeypatch):
+    monkeypatch.setattr(collapse_monitor, "LAYER_ROWS_KEPT", 3)
+    network = nn.Linear(4, 4)
+    monitor = CollapseMonitor(layers=LayerMonitor({"linear": network}, every=1))
+    for step in range(1, 8):
+        monitor.observe(step, [tuple(network(view) for view in healthy(step))])
+    assert [row.step for row in monitor.take_layer_rows()] == [5, 6, 7]
+    assert monitor.take_layer_rows() == []
+
+
+def test_a_spectrum_of_nan_leaves_the_verdict_to_the_one_before():
+    basis = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    monitor = CollapseMonitor(patience=2, spectral_every=5, buffer_size=64)
+    for step in range(1, 21):
+        weights = torch.randn(64, 1, generator=torch.Generator().manual_seed(step))
+        line = weights * basis * (torch.nan if step == 9 else 1.0)
+        monitor.observe(step, [(line, line)])
+        row = monitor.collect()
+        assert monitor.verdict == ("uncertain" if step == 1 else "dimensional"), step
+    assert row["effective_rank"] == pytest.approx(1)
+
+
+def test_a_verdict_is_settled_while_the_latest_steps_agree_with_it():
+    monitor = CollapseMonitor(patience=3)
+    settled = []
+    for step in range(1, 9):
+        monitor.observe(step, [healthy(step) if step < 5 else collapsed()])
+        monitor.collect()
+        settled.append((monitor.verdict, monitor.is_settled))
+    assert settled[3:] == [
+        ("healthy", True),
+        ("healthy", False),
+        ("healthy", False),
+        ("complete", True),
+        ("complete", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        ((), "pairs must be"),
+        ((torch.ones(2, 4), torch.ones(2, 4)), "pairs must be"),
+        ([(torch.ones(4, 4), torch.ones(8, 4))], "the same shape"),
+        ([(torch.ones(4, 4), torch.ones(4, 1))], "the same shape"),
+    ],
+)
+def test_pairs_of_another_form_are_named(pairs, said):
+    with pytest.raises(ValueError, match=said):
+        CollapseMonitor().observe(1, pairs)
