@@ -88,7 +88,8 @@ def follow(
             return
         content = checkpoint_content(config, run, step)
         save_checkpoint(folder / "last.pt", content)
-        if config.monitor.on_collapse == "rollback" and run.monitor.verdict == "healthy":
+        is_healthy = run.monitor.verdict == "healthy" and run.monitor.is_settled
+        if config.monitor.on_collapse == "rollback" and is_healthy:
             save_checkpoint(folder / "healthy.pt", content)
         if config.keep_every and step % (config.keep_every * run.steps_per_epoch) == 0:
             save_checkpoint(folder / f"step_{step}.pt", content)

@@ -138,8 +138,8 @@ def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path, processes):
 def test_collapse_can_roll_back_to_the_last_healthy_checkpoint(tmp_path):
     start = ["method.projector.hidden_dim=32", "norm.projector=none", "norm.predictor=none"]
     zones = [
-        "healthy_cosine=0.98",
-        "complete_cosine=0.985",
+        "healthy_cosine=0.9",
+        "complete_cosine=0.93",
         "healthy_std=0.02",
         "complete_std=0.01",
     ]
@@ -160,6 +160,7 @@ def test_collapse_can_roll_back_to_the_last_healthy_checkpoint(tmp_path):
     )
     assert f"last.pt is the healthy checkpoint of step {healthy['step']}" in line
     assert healthy["monitor"]["verdict"][0] == "healthy"
+    assert healthy["monitor"]["verdict"][2] is None  # no step in another zone before it
     assert collapsed["monitor"]["verdict"][0] == "complete"
     assert 0 < healthy["step"] < collapsed["step"]
     assert not (tmp_path / "healthy.pt").exists()
