@@ -56,7 +56,7 @@ def find_runs(folders: Iterable[Path]) -> Iterator[Run]:
     """Yield the runs in and below folders that have rows."""
     for path in sorted({path for folder in folders for path in folder.rglob("metrics.csv")}):
         rows = read_metrics(path)
-        if rows and (path.parent / "config.yaml").exists():
+        if len(rows) > 1 and (path.parent / "config.yaml").exists():
             config = OmegaConf.load(path.parent / "config.yaml")
             width = int(config.method.projector.output_dim)
             yield Run(path.parent.name, fate(config), width, rows)

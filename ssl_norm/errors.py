@@ -8,9 +8,17 @@ class UserError(ValueError):
 
 
 class CollapseStop(Exception):
-    """The representation collapsed while `monitor.on_collapse=stop`."""
+    """The representation collapsed while `monitor.on_collapse` was `stop` or `rollback`.
+
+    Attributes:
+        rolled_back_to: step of the healthy checkpoint that took the place of the collapsed one; None without one.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, rolled_back_to: int | None = None) -> None:
+        super().__init__(message)
+        self.rolled_back_to = rolled_back_to
 
 
 class NonFiniteLoss(Exception):

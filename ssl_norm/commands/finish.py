@@ -39,6 +39,8 @@ def finish(
         summary |= linear_probe(config, run.learner.encoder, splits, device)
     complete_dashboard(config, folder, run.learner.encoder, splits, summary, device)
     summary["ended"] = ENDINGS[type(ending)]
+    if isinstance(ending, CollapseStop) and ending.rolled_back_to is not None:
+        summary["rolled_back_to_step"] = ending.rolled_back_to  # accuracies are of this step
     write_json(folder / "summary.json", summary)
     if rows:
         heads = "/".join(list(norm_names(config).values())[1:])

@@ -129,7 +129,8 @@ def roll_back(folder: Path, run: Training, stop: CollapseStop) -> CollapseStop:
     run.learner.load_state_dict(checkpoint["learner"])
     return CollapseStop(
         f"{stop}; rolled back: last.pt is the healthy checkpoint of step {checkpoint['step']} and "
-        f"collapsed.pt the collapsed one; to go on with other settings: encoder.pretrained_path={last}"
+        f"collapsed.pt the collapsed one; to go on with other settings: encoder.pretrained_path={last}",
+        rolled_back_to=int(checkpoint["step"]),
     )
 
 

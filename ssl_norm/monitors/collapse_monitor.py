@@ -17,6 +17,7 @@ from ssl_norm.monitors.spectral import SPECTRAL_MONITORS, Spectral, measure_spec
 from ssl_norm.monitors.spread import std_of_directions
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, evidence, zone
 
+STEPS_ON_DEVICE = 1000  # whose measurements wait for `collect`
 SNAPSHOTS_KEPT = 1000  # of a loop that never takes them
 LAYER_ROWS_KEPT = 100_000  # likewise
 
@@ -50,7 +51,8 @@ class CollapseMonitor:
     `observe` measures on the device and does not wait for it; every `spectral_every` steps it
     measures the spectrum of the last `buffer_size` embeddings as well. `collect`, called now and
     then, brings all measurements since the last call to the host at once and moves the verdict on
-    over each step; :mod:`ssl_norm.monitors.verdict` tells how.
+    over each step; :mod:`ssl_norm.monitors.verdict` tells how. Of a loop that never calls it, every
+    thousandth step does the same.
 
     Args:
         thresholds: where the zones of the verdict begin.
@@ -165,6 +167,8 @@ class CollapseMonitor:
         spectral = measure_spectrum(rows) if due and rows is not None else None
         self._on_device.append((step, torch.cat([measured, value.view(1)]), spectral))
         self._observed += 1
+        if len(self._on_device) >= STEPS_ON_DEVICE:
+            self._fetch()
         if self.layers:
             self._layer_rows.extend(self.layers.measure(step))
             self.start(step + 1)
@@ -234,7 +238,7 @@ class CollapseMonitor:
             if spectral is not None:
                 self._take_in(step, spectral)
             measurement = Measurement(*values)
-            found = zone(self._known(measurement._asdict()), self.thresholds)
+            found = zone(self._judged(measurement._asdict()), self.thresholds)
             self._state = advance(self._state, step, found, self.patience)
             self._step = step
             self._on_host.append(measurement)
@@ -244,8 +248,16 @@ class CollapseMonitor:
         values = dict(zip(SPECTRAL_MONITORS, spectral.values.tolist(), strict=True))
         spectrum = spectral.spectrum.tolist()
         if not isnan(values["effective_rank"]) or not self._spectral:
-            self._spectral = values | {"dimensions": float(len(spectrum))}
+            before = self._spectral.get("effective_rank", values["effective_rank"])
+            extent = {"dimensions": float(len(spectrum)), "effective_rank_before": before}
+            self._spectral = values | extent
         self._snapshots.append(Snapshot(step, spectrum, spectral.deviations.tolist()))
+
+    def _judged(self, measured: dict[str, float]) -> dict[str, float]:
+        """Return what the zone goes by: of the last two effective ranks the higher, as one alone may be an accident."""
+        known = self._known(measured)
+        rank = known.get("effective_rank", nan)
+        return known | {"effective_rank": max(rank, known.get("effective_rank_before", rank))}
 
     def _known(self, measured: dict[str, float]) -> dict[str, float]:
         """Return what verdict and evidence go by; nothing before the first measurement."""

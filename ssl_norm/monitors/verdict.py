@@ -19,8 +19,8 @@ class Thresholds:
             rows of one network whose mean cosine is c have a feature std of about sqrt(1 - c).
         healthy_cosine: negative cosine below which they may be healthy.
         healthy_std: feature std above which they may be healthy.
-        dimensional_rank: effective rank of the centred embeddings, above 0, below which too few
-            dimensions are in use, where ten times as many could be.
+        dimensional_rank: effective rank of the centred embeddings below which too few dimensions are
+            in use, where ten times as many as are in use could be.
     """
 
     complete_cosine: float = 0.99
@@ -76,9 +76,9 @@ def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
 
 
 def has_few_dimensions(values: Mapping[str, float], below: float) -> bool:
-    """Whether the effective rank is known and below a bound that ten times as many dimensions allow."""
+    """Whether the effective rank is known, below a bound, and a tenth of what it could be at most."""
     rank, dimensions = values.get("effective_rank", nan), values.get("dimensions", nan)
-    return rank < below and dimensions >= WIDE * below
+    return rank < below and dimensions >= WIDE * rank
 
 
 class VerdictState(NamedTuple):
@@ -90,6 +90,8 @@ class VerdictState(NamedTuple):
         candidate: zone of the latest steps, where it is another than the verdict.
         streak: latest steps in a row in the candidate's zone.
         streak_start: the first of them.
+        outside: latest steps in a row outside the verdict's zone, whatever theirs.
+        outside_start: the first of them.
     """
 
     verdict: Verdict = "uncertain"
@@ -97,6 +99,8 @@ class VerdictState(NamedTuple):
     candidate: Verdict | None = None
     streak: int = 0
     streak_start: int | None = None
+    outside: int = 0
+    outside_start: int | None = None
 
     @property
     def collapsed_at_step(self) -> int | None:
@@ -108,9 +112,10 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
     """Return the verdict after one more step.
 
     It changes to another zone when `patience` steps in a row lie in that zone, and is dated to the
-    first of them, in every direction: networks without batch norm do leave a collapse. Shorter
-    stretches change nothing, and so a network that is near collapse for some steps after its
-    initialisation raises no alarm.
+    first of them, in every direction: networks without batch norm do leave a collapse. When
+    `patience` steps in a row lie outside the verdict's zone, but in several others, it becomes
+    `uncertain`. Shorter stretches change nothing, and so a network that is near collapse for some
+    steps after its initialisation raises no alarm.
 
     Args:
         state: the verdict before.
@@ -131,9 +136,14 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
     goes_on = found == state.candidate
     streak = state.streak + 1 if goes_on else 1
     start = state.streak_start if goes_on else step
+    outside = state.outside + 1
+    outside_start = step if state.outside_start is None else state.outside_start
     if streak >= patience:
         return VerdictState(found, start)
-    return VerdictState(state.verdict, state.since, found, streak, start)
+    if outside >= patience and state.verdict != "uncertain":
+        towards = (found, streak, start) if found != "uncertain" else ()
+        return VerdictState("uncertain", outside_start, *towards)
+    return VerdictState(state.verdict, state.since, found, streak, start, outside, outside_start)
 
 
 def evidence(

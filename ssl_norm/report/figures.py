@@ -50,9 +50,7 @@ def all_figures(groups: Sequence[Group]) -> Iterator[Drawing]:
 def cosine_figures(groups: Sequence[Group]) -> Iterator[Drawing]:
     """Yield both cosines over the steps, a panel a group with more than one row, at most 12 panels a figure."""
     logged = [
-        group
-        for group in groups
-        if any(len(run.metrics.get("step", ())) > 1 for run in group.runs)
+        group for group in groups if any(len(run.metrics.get("step", ())) > 1 for run in group.runs)
     ]
     parts = [logged[start : start + PANELS] for start in range(0, len(logged), PANELS)]
     for index, part in enumerate(parts):

@@ -166,6 +166,7 @@ def test_collapse_can_roll_back_to_the_last_healthy_checkpoint(tmp_path):
     assert not (tmp_path / "healthy.pt").exists()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["ended"], summary["verdict"]) == ("collapse", "complete")
+    assert summary["rolled_back_to_step"] == healthy["step"]
 
 
 @pytest.mark.slow

@@ -324,3 +324,20 @@ def test_a_verdict_is_settled_while_the_latest_steps_agree_with_it():
 def test_pairs_of_another_form_are_named(pairs, said):
     with pytest.raises(ValueError, match=said):
         CollapseMonitor().observe(1, pairs)
+
+
+def test_one_low_rank_alone_is_an_accident():
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(2, 128, generator=generator)
+    monitor = CollapseMonitor(patience=1, spectral_every=1, buffer_size=256)
+
+    def observe(step, narrow):
+        views = torch.randn(2, 256, 128, generator=generator)
+        online, target = views[..., :2] @ basis if narrow else views
+        monitor.observe(step, [(online, target)])
+        monitor.collect()
+        return monitor.verdict
+
+    marks = [False, True, False, True, True]
+    verdicts = [observe(step, narrow) for step, narrow in enumerate(marks, start=1)]
+    assert verdicts == ["healthy"] * 4 + ["dimensional"]

@@ -26,7 +26,7 @@ def history(marks, patience=3):
         ("...xx", "healthy", 1),
         ("...xxx", "complete", 4),
         ("...xx.xx.xx", "healthy", 1),
-        ("...x?x?x?", "healthy", 1),
+        ("...x?x?x?", "uncertain", 4),
         ("xxx..", "complete", 1),
         ("xxx..x..", "complete", 1),
         ("xxx...", "healthy", 4),
@@ -35,6 +35,10 @@ def history(marks, patience=3):
         ("dddxxx", "complete", 4),
         ("???", "uncertain", 1),
         ("...???", "uncertain", 4),
+        ("...x?x", "uncertain", 4),  # outside for as long as patience lasts, in no one zone
+        ("...x?xxx", "complete", 6),
+        ("xxx?.?.?", "uncertain", 4),
+        ("...x?.x?", "healthy", 1),
     ],
 )
 def test_verdict(marks, verdict, since):
@@ -78,6 +82,8 @@ def test_zones(cosine, std, expected):
 def test_zone_counts_dimensions_where_they_are_known():
     assert at(0.27, 0.8, effective_rank=2.0, dimensions=128) == "dimensional"
     assert at(0.27, 0.8, effective_rank=2.0, dimensions=16) == "healthy"
+    assert at(0.27, 0.8, effective_rank=1.0, dimensions=10) == "dimensional"
+    assert at(0.27, 0.8, effective_rank=6.0, dimensions=2048) == "healthy"
     assert at(0.27, 0.8, effective_rank=60.0, dimensions=128) == "healthy"
     assert at(0.9999, 0.001, effective_rank=100.0, dimensions=128) == "complete"
     assert at(0.27, 0.8, effective_rank=nan, dimensions=128) == "healthy"
