@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = ("README.md", "docs/collapse.md")
 
 
 def test_both_set_up_lines_are_there():
@@ -20,7 +23,22 @@ def test_python_example(capsys):
     assert "'positive_cosine'" in printed
 
 
-def test_every_file_and_folder_named_is_there():
-    named = re.findall(r"(?:tools|benchmarks|results|ssl_norm)/[\w./]*", README)
+def test_example_of_a_training_loop(capsys):
+    page = (ROOT / "docs" / "collapse.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "collapse.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("healthy - negative cosine")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_and_folder_named_is_there(page):
+    text = (ROOT / page).read_text()
+    named = re.findall(r"(?:tools|benchmarks|results|ssl_norm|docs)/[\w./]*", text)
     for name in named:
         assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        assert link.startswith("https://") or (ROOT / page).parent.joinpath(link).exists(), link
