@@ -10,7 +10,7 @@ from ssl_norm.norms.freezing import freeze_statistics
 
 CHANNELS = 4
 OPTIONS = {"zca": {"groups": 2}, "iternorm": {"groups": 2}, "gn": {"groups": 2}}
-OTHER_POLICIES = ("brn", "domain")  # whose training is more than the batch's statistics
+OTHER_POLICIES = ("act", "brn", "domain")  # whose training is more than the batch's statistics
 
 
 def batch():
