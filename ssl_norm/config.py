@@ -337,12 +337,32 @@ class DiagnoseConfig(SubjectConfig):
     )
 
 
+@dataclass
+class ToyConfig:
+    """Keys of tools/toy.py."""
+
+    labels_per_class: int = 4  # labelled points of each moon; together they are the batch of every step
+    unlabelled: int = 500  # points without a label, on which accuracy is measured
+    noise: float = 0.1  # standard deviation of the points around their moons, whose radius is 1
+    ratio: float = 16.0  # unlabelled points per labelled one in the joint batch of ubn
+    control: Any = "none"  # a norm without batch statistics, in the table beside bn and ubn
+    hidden_dim: int = 64
+    layers: int = 3  # Linear layers; all but the last are followed by the norm and a ReLU
+    steps: int = 300
+    lr: float = 0.01  # of Adam
+    draws: int = 50  # of batch statistics, for the standard deviation of the predictions
+    seed: int = 0  # of the picture: of points, initial weights and joint batches
+    seeds: int = 1  # seed, seed + 1, ...: so many are in the table
+    output: str = "toy.png"
+
+
 SCHEMAS: dict[str, type] = {
     "schema/pretrain": PretrainConfig,
     "schema/linear_eval": LinearEvalConfig,
     "schema/population_stats": PopulationStatsConfig,
     "schema/diagnose": DiagnoseConfig,
     "schema/report": ReportConfig,
+    "schema/toy": ToyConfig,
     "schema/method/byol": ByolConfig,
     "schema/method/simclr": SimclrConfig,
     "schema/method/moco_v2": MocoV2Config,
