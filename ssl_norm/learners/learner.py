@@ -16,10 +16,13 @@ class LearnerOutput(NamedTuple):
         pairs: (online, target) projections, each (N, D) over the global batch and detached; row i
             of both stems from two views of image i. Learners that use both directions return two
             pairs.
+        contrastive_accuracy: scalar in [0, 1], how often the positive is nearest, ties lost; None
+            where a learner has no negatives.
     """
 
     loss: Tensor
     pairs: tuple[tuple[Tensor, Tensor], ...]
+    contrastive_accuracy: Tensor | None = None
 
 
 class Learner(nn.Module):

@@ -9,7 +9,7 @@ from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
 from ssl_norm.learners.queue import KeyQueue
 from ssl_norm.learners.shuffle import on_permuted_batch, shared_permutation
 from ssl_norm.learners.views import check_view_statistics, per_view
-from ssl_norm.losses import info_nce
+from ssl_norm.losses import info_nce, info_nce_accuracy
 from ssl_norm.monitors import loss_at_collapse
 
 
@@ -93,14 +93,23 @@ class MoCoV2(Learner):
             q1, q2 = per_view(self.project, (view1, view2), self.view_statistics)
             k1, k2 = per_view(self.keys, (view1, view2), self.view_statistics)
             q1, q2, k1, k2 = global_rows(q1, q2, k1, k2)
-            loss = self.contrast(q1, k2) + self.contrast(q2, k1)
-            return LearnerOutput(loss, ((q1.detach(), k2), (q2.detach(), k1)))
-        q1, k2 = global_rows(self.project(view1), self.keys(view2))
-        return LearnerOutput(self.contrast(q1, k2), ((q1.detach(), k2),))
+            return self.contrast((q1, k2), (q2, k1))
+        return self.contrast(global_rows(self.project(view1), self.keys(view2)))
 
-    def contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Return the loss of finding each of the keys (N, D) among itself and the queue."""
-        return info_nce(queries, keys, self.queue.keys, self.temperature)
+    def contrast(self, *pairs: tuple[Tensor, ...]) -> LearnerOutput:
+        """Return the loss and the accuracy of finding each key among itself and the queue.
+
+        Args:
+            *pairs: (queries, keys), each (N, D), of each direction.
+        """
+        queue = self.queue.keys
+        losses = [info_nce(q, k, queue, self.temperature) for q, k in pairs]
+        accuracies = [info_nce_accuracy(q, k, queue) for q, k in pairs]
+        return LearnerOutput(
+            torch.stack(losses).sum(),
+            tuple((q.detach(), k) for q, k in pairs),
+            torch.stack(accuracies).mean(),
+        )
 
     def loss_at_collapse(self, batch_size: int) -> float:
         """Return ln(1 + K) per direction: the key and all K of the queue are equally near."""

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
 from ssl_norm.learners.views import check_view_statistics, per_view
-from ssl_norm.losses import nt_xent
+from ssl_norm.losses import nt_xent, nt_xent_accuracy
 from ssl_norm.monitors import loss_at_collapse
 
 
@@ -43,7 +43,7 @@ class SimCLR(Learner):
         """Return the loss and the pair (z1, z2) of projections; the network is its own target."""
         z1, z2 = global_rows(*per_view(self.project, (view1, view2), self.view_statistics))
         loss = nt_xent(z1, z2, self.temperature)
-        return LearnerOutput(loss, ((z1.detach(), z2.detach()),))
+        return LearnerOutput(loss, ((z1.detach(), z2.detach()),), nt_xent_accuracy(z1, z2))
 
     def loss_at_collapse(self, batch_size: int) -> float:
         """Return ln(2N - 1): all other views of the batch are equally near."""

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from ssl_norm.distributed import is_distributed, rank, tensor_from_first_rank, world_size
 from ssl_norm.errors import NonFiniteLoss
-from ssl_norm.learners.learner import Learner
+from ssl_norm.learners.learner import Learner, LearnerOutput
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.norms.freezing import freeze_statistics
 from ssl_norm.train.run_folder import Row
@@ -94,7 +94,7 @@ def train(
                 output = model(view1, view2)
             (output.loss / run.accumulate).backward()
             learner.after_backward(output)
-            log.add(images.shape[0], output.loss)
+            log.add(images.shape[0], output)
         run.monitor.observe(step + 1, output.pairs, output.loss)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
@@ -131,7 +131,7 @@ def measure_initial(
         with run.autocast():
             output = learner(*run.make_views(images, generator))
         learner.after_backward(output)
-        log.add(images.shape[0], output.loss)
+        log.add(images.shape[0], output)
         run.monitor.observe(step + 1, output.pairs, output.loss)
     learner.load_state_dict(initial)
     on_row({**log.row(0), "lr": 0.0})
@@ -165,13 +165,16 @@ class StepLog:
     def __init__(self, run: Training) -> None:
         self._run = run
         self._losses: list[Tensor] = []
+        self._accuracies: list[Tensor] = []
         self._images = 0
         self._since = time.perf_counter()
 
-    def add(self, images: int, loss: Tensor) -> None:
+    def add(self, images: int, output: LearnerOutput) -> None:
         """Take in one batch of this rank."""
         self._images += images * world_size()
-        self._losses.append(loss.detach())
+        self._losses.append(output.loss.detach())
+        if output.contrastive_accuracy is not None:
+            self._accuracies.append(output.contrastive_accuracy)
 
     def row(self, step: int) -> Row:
         """Return the means since the last row; waits for the device."""
@@ -191,11 +194,19 @@ class StepLog:
             "loss": float(losses.mean()),
             "lr": self._run.learning_rate(step - 1),
             **measured,
+            **self._contrastive_accuracy(),
             "images_per_second": self._images / seconds,
             "verdict": self._run.monitor.verdict,
         }
-        self._losses, self._images, self._since = [], 0, time.perf_counter()
+        self._losses, self._accuracies = [], []
+        self._images, self._since = 0, time.perf_counter()
         return row
+
+    def _contrastive_accuracy(self) -> Row:
+        """Return the mean of the learners that have negatives, nothing of others."""
+        if not self._accuracies:
+            return {}
+        return {"contrastive_accuracy": float(torch.stack(self._accuracies).mean())}
 
 
 def count_parameters(module: nn.Module) -> int:

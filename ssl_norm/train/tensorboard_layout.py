@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-TRAIN_COLUMNS = ("loss", "lr", "images_per_second")
+TRAIN_COLUMNS = ("loss", "lr", "contrastive_accuracy", "images_per_second")
 UNDRAWN_COLUMNS = ("step", "epoch", "verdict")
 CHARTS = {
     "both cosines (1 and 1: complete collapse)": ("positive_cosine", "negative_cosine"),
@@ -14,6 +14,7 @@ CHARTS = {
     "off-diagonal correlation (1: all alike)": ("off_diagonal_correlation",),
     "decay of the spectrum": ("alpha_req", "cev_auc"),
     "loss (low alone is not progress)": ("loss",),
+    "contrastive accuracy (high alone is not progress)": ("contrastive_accuracy",),
 }
 OTHER_MONITORS = "other monitors"
 

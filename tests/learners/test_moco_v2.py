@@ -101,7 +101,7 @@ def test_query_network_learns_as_from_given_keys():
     output.loss.backward()
     parameters = [*learner.encoder.parameters(), *learner.projector.parameters()]
     found = [parameter.grad for parameter in parameters]
-    loss = learner.contrast(learner.project(view1), output.pairs[0][1])
+    loss = learner.contrast((learner.project(view1), output.pairs[0][1])).loss
     for gradient, expected in zip(found, torch.autograd.grad(loss, parameters), strict=True):
         torch.testing.assert_close(gradient, expected)
     assert all(parameter.grad is None for parameter in learner.target.parameters())
