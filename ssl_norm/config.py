@@ -147,19 +147,25 @@ class NormConfig:
 
 
 @dataclass
-class OptimizerConfig:
-    """The optimizer and its schedule; the rate that runs is `lr * batch_size * accumulate / 256`."""
+class OptimizerBase:
+    """What an optimizer is in pretraining and in fine-tuning."""
 
     name: str = "sgd"  # sgd | lars | adamw
     lr: float = 0.4
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    warmup_epochs: float = 0.5
     schedule: str = "cosine"  # cosine | constant
-    schedule_epochs: Optional[int] = None  # length of the schedules, ema_schedule too; null: epochs
     exclude_norm_and_bias: bool = False  # from weight decay, and from LARS adaptation
     lars_eta: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
+
+
+@dataclass
+class OptimizerConfig(OptimizerBase):
+    """The optimizer and its schedule; the rate that runs is `lr * batch_size * accumulate / 256`."""
+
+    warmup_epochs: float = 0.5
+    schedule_epochs: Optional[int] = None  # length of the schedules, ema_schedule too; null: epochs
 
 
 @dataclass
@@ -341,7 +347,9 @@ class DiagnoseConfig(SubjectConfig):
 class ToyConfig:
     """Keys of tools/toy.py."""
 
-    labels_per_class: int = 4  # labelled points of each moon; together they are the batch of every step
+    labels_per_class: int = (
+        4  # labelled points of each moon; together they are the batch of every step
+    )
     unlabelled: int = 500  # points without a label, on which accuracy is measured
     noise: float = 0.1  # standard deviation of the points around their moons, whose radius is 1
     ratio: float = 16.0  # unlabelled points per labelled one in the joint batch of ubn
@@ -356,8 +364,117 @@ class ToyConfig:
     output: str = "toy.png"
 
 
+@dataclass
+class FinetuneAugmentConfig:
+    """The random view that is trained on, and the normalisation that follows it."""
+
+    view: ViewConfig = field(
+        default_factory=lambda: ViewConfig(crop_area=(0.35, 1.0), jitter=0.0, grey=0.0, blur=0.0)
+    )
+    mean: Optional[tuple[float, float, float]] = None  # null: as the checkpoint says, else ImageNet
+    std: Optional[tuple[float, float, float]] = None  # null: as the checkpoint says, else ImageNet
+    exact_colour: bool = False  # true: jitter step by step with hue in HSV, as published; slower
+
+
+@dataclass
+class FinetuneNormConfig:
+    """The encoder's norm: a name (`gn+ws`) or a mapping (`{name: gn, groups: 16}`)."""
+
+    encoder: Any = None  # null: as the checkpoint says, else bn
+    freeze_last: float = (
+        0.0  # share of the steps, at the end, with the statistics of batch norms frozen
+    )
+
+
+@dataclass
+class FinetuneOptimizerConfig(OptimizerBase):
+    """The optimizer and its schedule; the rate that runs is `lr * batch_size / 256`."""
+
+    warmup_steps: int = 0
+
+
+@dataclass
+class UbnConfig:
+    """What norm.encoder=ubn takes its statistics from (Kocyigit et al., CVPR Workshops 2020)."""
+
+    ratio: float = 4.0  # unlabelled images per labelled one in the joint batch
+    gradient: bool = (
+        False  # true: it flows through the statistics of one joint pass; false: they are constants
+    )
+
+
+@dataclass
+class GroupingConfig:
+    """Class-correlated batches, as of workers that each hold a few classes."""
+
+    chunk: Optional[int] = None  # images of a chunk; null: batches are drawn at random
+    classes: int = 1  # classes in a chunk
+    shuffle: bool = False  # spread the images of all chunks over the batch again
+
+
+@dataclass
+class ScoringConfig:
+    """How the test images are scored; a row of evaluations.csv for each way."""
+
+    every: int = 0  # steps between scores; 0: at the end only
+    statistics: list[str] = field(default_factory=lambda: ["population", "exact", "batch"])
+    limit: Optional[int] = None  # test images, a seeded subset; null: all
+    batch_size: int = 256  # images of an evaluation batch, which batch statistics see
+    samples: list[int] = field(
+        default_factory=lambda: [10_000]
+    )  # images that exact statistics are of, each a row at the end; while training the first
+    batch_sizes: list[int] = field(
+        default_factory=lambda: [256]
+    )  # batches that they are gathered in, each a row at the end; while training the first
+    train: bool = False  # score the training images, too, in training mode on training views
+    corruptions: list[Any] = field(
+        default_factory=list
+    )  # of the test images, e.g. [{name: contrast, severity: 5}]
+    adapt_samples: list[int] = field(
+        default_factory=lambda: [10, 100, 1000]
+    )  # corrupted training images that statistics are re-estimated on
+    uncertainty: int = (
+        0  # draws of batch statistics; above 0: whether their std tells wrong from right (AUROC)
+    )
+
+
+@dataclass
+class FinetuneConfig:
+    """Keys of tools/finetune.py."""
+
+    checkpoint: Optional[str] = (
+        None  # encoder weights to start from, a run folder or a file; null: random initialisation
+    )
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: FinetuneAugmentConfig = field(default_factory=FinetuneAugmentConfig)
+    encoder: EncoderOverride = field(default_factory=EncoderOverride)
+    norm: FinetuneNormConfig = field(default_factory=FinetuneNormConfig)
+    optimizer: FinetuneOptimizerConfig = field(default_factory=FinetuneOptimizerConfig)
+    ubn: UbnConfig = field(default_factory=UbnConfig)
+    grouping: GroupingConfig = field(default_factory=GroupingConfig)
+    evaluation: ScoringConfig = field(default_factory=ScoringConfig)
+    domains: list[Any] = field(
+        default_factory=list
+    )  # each batch has an equal chunk of each, e.g. [clean, {name: gaussian_noise, severity: 5}]
+    labels: Any = 1.0  # labelled images, seeded and balanced; a fraction up to 1.0: of each class
+    labels_per_class: Optional[int] = None  # labelled images of each class, instead of labels
+    study: Optional[str] = None  # name of a file in configs/study/
+    arm: Optional[str] = None  # of the study; with -m and without arm=..., all of them
+    steps: int = 1000
+    batch_size: int = 64  # labelled images per step
+    seed: int = 0
+    device: str = "auto"  # auto | cpu | cuda | cuda:1 | mps
+    precision: str = "auto"  # auto | float32 | bfloat16; auto: bfloat16 on GPUs that have it
+    channels_last: bool = True
+    run_dir: Optional[str] = None  # null: runs/<date>_finetune_<norm>_<n>labels
+    resume: bool = False
+    checkpoint_every: int = 200  # steps between writes of last.pt
+    log_every: int = 20  # steps between rows of metrics.csv
+
+
 SCHEMAS: dict[str, type] = {
     "schema/pretrain": PretrainConfig,
+    "schema/finetune": FinetuneConfig,
     "schema/linear_eval": LinearEvalConfig,
     "schema/population_stats": PopulationStatsConfig,
     "schema/diagnose": DiagnoseConfig,
