@@ -316,9 +316,7 @@ class PopulationStatsConfig(EvaluationConfig):
         None  # train: augmented as in training | plain; null: train, for a file of weights plain
     )
     samples: int = 10_000  # images that the statistics are of, in whole batches; plain: each once
-    corruption: Any = (
-        None  # of all images, for classifiers: contrast:3, {name: contrast, severity: 3}; null: none
-    )
+    corruption: Any = None  # of all images, for classifiers: {name: contrast, severity: 3}
     output: Optional[str] = None  # null: <name>_exact.pt beside the checkpoint
 
 
