@@ -345,27 +345,6 @@ class DiagnoseConfig(SubjectConfig):
 
 
 @dataclass
-class ToyConfig:
-    """Keys of tools/toy.py."""
-
-    labels_per_class: int = (
-        4  # labelled points of each moon; together they are the batch of every step
-    )
-    unlabelled: int = 500  # points without a label, on which accuracy is measured
-    noise: float = 0.1  # standard deviation of the points around their moons, whose radius is 1
-    ratio: float = 16.0  # unlabelled points per labelled one in the joint batch of ubn
-    control: Any = "none"  # a norm without batch statistics, in the table beside bn and ubn
-    hidden_dim: int = 64
-    layers: int = 3  # Linear layers; all but the last are followed by the norm and a ReLU
-    steps: int = 300
-    lr: float = 0.01  # of Adam
-    draws: int = 50  # of batch statistics, for the standard deviation of the predictions
-    seed: int = 0  # of the picture: of points, initial weights and joint batches
-    seeds: int = 1  # seed, seed + 1, ...: so many are in the table
-    output: str = "toy.png"
-
-
-@dataclass
 class FinetuneAugmentConfig:
     """The random view that is trained on, and the normalisation that follows it."""
 
@@ -471,6 +450,27 @@ class FinetuneConfig:
     resume: bool = False
     checkpoint_every: int = 200  # steps between writes of last.pt
     log_every: int = 20  # steps between rows of metrics.csv
+
+
+@dataclass
+class ToyConfig:
+    """Keys of tools/toy.py."""
+
+    labels_per_class: int = (
+        4  # labelled points of each moon; together they are the batch of every step
+    )
+    unlabelled: int = 500  # points without a label, on which accuracy is measured
+    noise: float = 0.1  # standard deviation of the points around their moons, whose radius is 1
+    ubn: UbnConfig = field(default_factory=UbnConfig)
+    control: Any = "none"  # a norm without batch statistics, in the table beside bn and ubn
+    hidden_dim: int = 64
+    layers: int = 3  # Linear layers; all but the last are followed by the norm and a ReLU
+    steps: int = 200
+    lr: float = 0.01  # of Adam
+    draws: int = 50  # of batch statistics, for the standard deviation of the predictions
+    seed: int = 0  # of the picture: of points, initial weights and joint batches
+    seeds: int = 10  # seed, seed + 1, ...: so many are in the table
+    output: str = "toy.png"  # .png, .pdf or .svg
 
 
 SCHEMAS: dict[str, type] = {
