@@ -49,9 +49,7 @@ def all_figures(groups: Sequence[Group]) -> Iterator[Drawing]:
 
 def cosine_figures(groups: Sequence[Group]) -> Iterator[Drawing]:
     """Yield both cosines over the steps, a panel a group with more than one row, at most 12 panels a figure."""
-    logged = [
-        group for group in groups if any(len(run.metrics.get("step", ())) > 1 for run in group.runs)
-    ]
+    logged = [group for group in groups if any(map(has_cosines, group.runs))]
     parts = [logged[start : start + PANELS] for start in range(0, len(logged), PANELS)]
     for index, part in enumerate(parts):
         lines = ceil(len(part) / COLUMNS)
@@ -75,6 +73,11 @@ def cosine_figures(groups: Sequence[Group]) -> Iterator[Drawing]:
             "to the higher run where n = 2. Dotted: the step from which a run is collapsed. At complete collapse both "
             f"are 1. {group_sizes(part)}",
         )
+
+
+def has_cosines(run: RunRecord) -> bool:
+    """Whether a run logged a cosine more than once."""
+    return any(len(run.metrics.get(name, ())) > 1 for name, _, _ in COSINES)
 
 
 def draw_cosines(axes: "Axes", group: Group) -> None:

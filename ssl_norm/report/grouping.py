@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.report.read import RunRecord
+from ssl_norm.report.run_files import FINETUNE
 from ssl_norm.report.settings import classes, is_compared, settings_of, telling_keys
 
 HEADS = ("norm.projector", "norm.predictor")
@@ -126,8 +127,10 @@ def label_of(keys: Sequence[str], values: Sequence[str]) -> str:
 
 
 def usual_label(run: RunRecord) -> str:
-    """Return what a run is called where it is not told from others: method and norms of the heads."""
+    """Return what a run is called where it is not told from others: its norm, or method and norms of the heads."""
     settings = settings_of(run)
+    if run.tool == FINETUNE:
+        return settings.get("norm.encoder", "?")
     heads = "/".join(settings.get(head, "?") for head in HEADS)
     return f"{settings.get('method.name', '?')} {heads}"
 

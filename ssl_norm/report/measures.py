@@ -2,10 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ssl_norm.report.read import RunRecord
+from ssl_norm.report.run_files import FINETUNE, PRETRAIN
 
 
 class Measure(NamedTuple):
@@ -16,59 +17,102 @@ class Measure(NamedTuple):
         heading: in the other tables.
         decimals: shown.
         value: reads it from a record; anything but a finite number is missing.
+        tool: whose runs have it.
+        asked_for: only runs that were asked for it have it, so that none lacks it.
     """
 
     name: str
     heading: str
     decimals: int
     value: Callable[[RunRecord], object]
+    tool: str = PRETRAIN
+    asked_for: bool = False
+
+    def is_of(self, run: RunRecord) -> bool:
+        """Whether a run is of a kind that has this value."""
+        return run.tool in (self.tool, None)
 
 
+def in_summary(name: str) -> Callable[[RunRecord], object]:
+    """Return what reads a value of summary.json."""
+    return lambda run: run.summary.get(name)
+
+
+def in_evaluation(name: str, in_summary: str) -> Callable[[RunRecord], object]:
+    """Return what reads a value of linear_eval.json, or what the probe that ends a run found."""
+    return lambda run: run.evaluation.get(name, run.summary.get(in_summary))
+
+
+def under(statistics: str, name: str) -> Callable[[RunRecord], object]:
+    """Return what reads an accuracy of population_stats.json under one kind of statistics."""
+
+    def value(run: RunRecord) -> object:
+        evaluations = run.population.get("evaluations")
+        found = evaluations.get(statistics) if isinstance(evaluations, Mapping) else None
+        return found.get(name) if isinstance(found, Mapping) else None
+
+    return value
+
+
+def of_finetuning(name: str, heading: str, decimals: int = 3, *, always: bool = False) -> Measure:
+    """Return a value of the summary.json of tools/finetune.py."""
+    return Measure(name, heading, decimals, in_summary(name), FINETUNE, asked_for=not always)
+
+
+# Kinds of statistics, in the order in which they are compared: name, key of population_stats.json, heading.
+STATISTICS = (
+    ("population", "ema", "moving average"),
+    ("exact", "exact", "exact"),
+    ("batch", "batch", "mini-batch"),
+)
 MEASURES: tuple[Measure, ...] = (
-    Measure(
-        "positive_cosine", "positive cosine", 4, lambda run: run.summary.get("positive_cosine")
-    ),
-    Measure(
-        "negative_cosine", "negative cosine", 4, lambda run: run.summary.get("negative_cosine")
-    ),
-    Measure("feature_std", "feature std", 4, lambda run: run.summary.get("feature_std")),
-    Measure("rank_me", "RankMe", 1, lambda run: run.summary.get("rank_me")),
-    Measure("effective_rank", "effective rank", 1, lambda run: run.summary.get("effective_rank")),
-    Measure(
-        "linear_top1",
-        "linear top-1",
-        3,
-        lambda run: run.evaluation.get("top1", run.summary.get("linear_top1")),
-    ),
+    Measure("positive_cosine", "positive cosine", 4, in_summary("positive_cosine")),
+    Measure("negative_cosine", "negative cosine", 4, in_summary("negative_cosine")),
+    Measure("feature_std", "feature std", 4, in_summary("feature_std")),
+    Measure("rank_me", "RankMe", 1, in_summary("rank_me")),
+    Measure("effective_rank", "effective rank", 1, in_summary("effective_rank")),
+    Measure("linear_top1", "linear top-1", 3, in_evaluation("top1", "linear_top1")),
     Measure(
         "linear_top1_random_init",
         "linear top-1, random init",
         3,
-        lambda run: run.evaluation.get(
-            "top1_random_init", run.summary.get("linear_top1_random_init")
-        ),
+        in_evaluation("top1_random_init", "linear_top1_random_init"),
     ),
-    Measure(
-        "knn_top1",
-        "kNN top-1",
-        3,
-        lambda run: run.evaluation.get("knn_top1", run.summary.get("knn_top1")),
-    ),
+    Measure("knn_top1", "kNN top-1", 3, in_evaluation("knn_top1", "knn_top1")),
     Measure(
         "knn_top1_random_init",
         "kNN top-1, random init",
         3,
-        lambda run: run.evaluation.get(
-            "knn_top1_random_init", run.summary.get("knn_top1_random_init")
-        ),
+        in_evaluation("knn_top1_random_init", "knn_top1_random_init"),
     ),
+    *(
+        Measure(f"{probe}_{name}", f"{heading}, {words}", 3, under(key, field), asked_for=True)
+        for probe, heading, field in (
+            ("linear_top1", "linear top-1", "top1"),
+            ("knn_top1", "kNN top-1", "knn_top1"),
+        )
+        for name, key, words in STATISTICS
+    ),
+    of_finetuning("labels", "labels", 0),
+    of_finetuning("top1", "top-1, moving average", always=True),
+    of_finetuning("top1_exact", "top-1, exact"),
+    of_finetuning("top1_exact_labelled", "top-1, exact of labelled"),
+    of_finetuning("top1_batch", "top-1, mini-batch"),
+    of_finetuning("train_top1", "training top-1"),
+    of_finetuning("auroc", "AUROC of std"),
+    of_finetuning("auroc_max_probability", "AUROC of max. probability"),
 )
 BY_NAME = {measure.name: measure for measure in MEASURES}
 
 
 def measured(run: RunRecord, name: str) -> float | None:
     """Return a value of a run by the name of its measure, None where it is missing."""
-    return finite(BY_NAME[name].value(run))
+    return value_of(BY_NAME[name], run)
+
+
+def value_of(measure: Measure, run: RunRecord) -> float | None:
+    """Return the value of a measure in a run, None where it is missing or the run is of another kind."""
+    return finite(measure.value(run)) if measure.is_of(run) else None
 
 
 def finite(value: object) -> float | None:
@@ -79,13 +123,21 @@ def finite(value: object) -> float | None:
 
 
 def measures_of(runs: Sequence[RunRecord]) -> tuple[list[Measure], list[Measure]]:
-    """Return the measures that any of the runs has, and those that none has."""
+    """Return the measures that any of the runs has, and those that none has although its kind has it."""
     there = [
+        measure for measure in MEASURES if any(value_of(measure, run) is not None for run in runs)
+    ]
+    lacking = [
         measure
         for measure in MEASURES
-        if any(finite(measure.value(run)) is not None for run in runs)
+        if measure not in there and not measure.asked_for and any(map(measure.is_of, runs))
     ]
-    return there, [measure for measure in MEASURES if measure not in there]
+    return there, lacking
+
+
+def have_verdicts(runs: Sequence[RunRecord]) -> bool:
+    """Whether any of the runs has a verdict, without which its columns would be empty."""
+    return any("verdict" in run.summary for run in runs)
 
 
 def verdict_counts(runs: Sequence[RunRecord]) -> str:

@@ -35,6 +35,7 @@ def commands(runs: Sequence[RunRecord]) -> list[str]:
     """Return the commands that made the runs and their evaluations, each once; a sweep is one command."""
     environments: list[object] = [run.environment for run in runs]
     environments += [run.evaluation.get("environment") for run in runs]
+    environments += [run.population.get("environment") for run in runs]
     return unique(
         f"python {environment['command']}"
         for environment in environments

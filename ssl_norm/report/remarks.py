@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from ssl_norm.report.grouping import Group
-from ssl_norm.report.measures import finite, measured, measures_of, probe_of
+from ssl_norm.report.measures import finite, measures_of, probe_of, value_of
 from ssl_norm.report.read import BROKEN, UNFINISHED, RunRecord
+from ssl_norm.report.run_files import FINETUNE
 from ssl_norm.report.settings import ABSENT, differing_keys, is_compared, settings_of
 
 UNCOMPARED_BUT_NAMED = ("data.root", "device", "monitor.")  # may change numbers, never the groups
 ENVIRONMENT = ("commit", "ssl_norm", "torch", "python", "hardware")
-WITHOUT_EFFECT = ("monitor.log_every", "monitor.embeddings", "monitor.layers_every")
+WITHOUT_EFFECT = ("log_every", "monitor.log_every", "monitor.embeddings", "monitor.layers_every")
 
 
 def left_out(runs: Sequence[RunRecord], repeats: Sequence[RunRecord]) -> list[str]:
@@ -52,7 +53,10 @@ def uneven_seeds(groups: Sequence[Group]) -> list[str]:
 
 
 def ended_early(run: RunRecord) -> list[str]:
-    """Return a line where a run ended before its last epoch."""
+    """Return a line where a run ended before its last epoch or step."""
+    step, steps = finite(run.summary.get("steps")), finite(run.config.get("steps"))
+    if run.tool == FINETUNE and step is not None and steps is not None and step < steps:
+        return [f"{run.name} stopped after {step:g} of {steps:g} steps"]
     epoch, epochs = finite(run.summary.get("epoch")), finite(run.config.get("epochs"))
     untrained = run.config.get("train") is False
     if untrained or epoch is None or epochs is None or epoch >= epochs - 1e-3:
@@ -108,7 +112,21 @@ def different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
             lines.append(
                 f"{run.name}: linear_eval.json is of step {step}, the run ended at {steps}"
             )
+    lines += difference(
+        "exact statistics were taken in different ways",
+        [run for run in runs if run.population],
+        recomputation_of,
+    )
     return lines
+
+
+def recomputation_of(run: RunRecord) -> str:
+    """Return in words what the statistics of a run's population_stats.json are of."""
+    found = run.population
+    return (
+        f"{found.get('samples', '?')} images, {found.get('views', '?')} views, "
+        f"batches of {found.get('batch_size', '?')}"
+    )
 
 
 def not_measured(groups: Sequence[Group]) -> list[str]:
@@ -119,7 +137,9 @@ def not_measured(groups: Sequence[Group]) -> list[str]:
     if nowhere:
         lines.append(f"in no run: {', '.join(measure.heading for measure in nowhere)}")
     for measure in there:
-        without = [run.name for run in runs if measured(run, measure.name) is None]
+        without = [
+            run.name for run in runs if measure.is_of(run) and value_of(measure, run) is None
+        ]
         if without:
             lines.append(
                 f"no {measure.heading} in {counted(len(without), 'run')}: {named_runs(without)}"

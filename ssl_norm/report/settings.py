@@ -12,7 +12,17 @@ Settings = Mapping[str, str]
 PLACE_IN_STUDY = ("study", "arm")
 ABSENT = "-"  # the value of a key that a run does not have
 SUBJECT = ("method.name", "norm.projector", "norm.predictor", "norm.encoder")
-ORDER = (*SUBJECT, "norm.", "encoder.", "data.", "optimizer.", "batch_size", "epochs", "method.")
+ORDER = (
+    *SUBJECT,
+    "labels",
+    "norm.",
+    "encoder.",
+    "data.",
+    "optimizer.",
+    "batch_size",
+    "epochs",
+    "method.",
+)
 
 
 def settings_of(run: RunRecord) -> dict[str, str]:
@@ -66,7 +76,7 @@ def is_compared(key: str) -> bool:
     Seed, paths and what may change when a run is resumed do not.
     """
     parents = {key, key.partition(".")[0]}
-    return key != "seed" and not parents & MAY_CHANGE_ON_RESUME
+    return key not in ("seed", "log_every") and not parents & MAY_CHANGE_ON_RESUME
 
 
 def differing_keys(runs: Iterable[Settings]) -> list[str]:

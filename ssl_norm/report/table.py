@@ -11,17 +11,21 @@ from ssl_norm.report.measures import (
     Measure,
     collapse_steps,
     finite,
+    have_verdicts,
     measures_of,
+    value_of,
     verdict_counts,
 )
 from ssl_norm.report.read import RunRecord
 from ssl_norm.report.settings import settings_of
 
+SHORT = ("negative_cosine", "linear_top1", "top1", "top1_exact", "top1_batch")
 HEADINGS = {
     "method.name": "method",
     "norm.projector": "projector",
     "norm.predictor": "predictor",
     "norm.encoder": "encoder norm",
+    "labels_per_class": "labels a class",
 }
 
 
@@ -59,15 +63,16 @@ def key_cells(group: Group) -> list[str]:
 
 
 def group_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return a row for each group: numbers as mean +- sample deviation (n), verdicts counted."""
-    measures, _ = measures_of(all_runs(groups))
-    headings = [*key_headings(keys), "seeds", "verdict", "collapsed at step"]
+    """Return a row for each group: numbers as mean +- sample deviation (n), verdicts counted where there are any."""
+    runs = all_runs(groups)
+    measures, _ = measures_of(runs)
+    verdict = have_verdicts(runs)
+    headings = [*key_headings(keys), "seeds", *["verdict", "collapsed at step"] * verdict]
     rows = [
         [
             *key_cells(group),
             ", ".join(group.seeds),
-            verdict_counts(group.runs),
-            collapse_steps(group.runs),
+            *[verdict_counts(group.runs), collapse_steps(group.runs)] * verdict,
             *(group_statistic(group, measure).text(measure.decimals) for measure in measures),
         ]
         for group in groups
@@ -76,22 +81,27 @@ def group_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
 
 
 def short_table(groups: Sequence[Group]) -> Table:
-    """Return a row for each group with what fits a terminal: verdicts, negative cosine and accuracy."""
-    measures = [BY_NAME[name] for name in ("negative_cosine", "linear_top1")]
+    """Return a row for each group with what fits a terminal: verdicts, negative cosine and accuracies."""
+    runs = all_runs(groups)
+    verdict = have_verdicts(runs)
+    there, _ = measures_of(runs)
+    measures = [measure for measure in map(BY_NAME.__getitem__, SHORT) if measure in there]
     rows = [
         [
             group.label,
-            verdict_counts(group.runs),
+            *[verdict_counts(group.runs)] * verdict,
             *(group_statistic(group, measure).text(measure.decimals) for measure in measures),
         ]
         for group in groups
     ]
-    return Table(["group", "verdict", *(measure.heading for measure in measures)], rows)
+    return Table(
+        ["group", *["verdict"] * verdict, *(measure.heading for measure in measures)], rows
+    )
 
 
 def group_statistic(group: Group, measure: Measure) -> Statistic:
     """Return mean, deviation and counts of a measure over a group."""
-    return statistic([finite(measure.value(run)) for run in group.runs])
+    return statistic([value_of(measure, run) for run in group.runs])
 
 
 def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
@@ -99,21 +109,23 @@ def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
 
     Deviations are empty for one run, means for none.
     """
-    measures, _ = measures_of(all_runs(groups))
+    runs = all_runs(groups)
+    measures, _ = measures_of(runs)
+    verdict = have_verdicts(runs)
     names = [f"{m.name}{end}" for m in measures for end in ("", "_sd", "_n")]
     rows = [
         [
             *key_cells(group),
             str(len(group.runs)),
             " ".join(group.seeds),
-            verdict_counts(group.runs),
-            collapse_steps(group.runs),
+            *[verdict_counts(group.runs), collapse_steps(group.runs)] * verdict,
             *(cell for measure in measures for cell in statistic_cells(group, measure)),
         ]
         for group in groups
     ]
     keys = list(keys) or ["runs"]
-    return Table([*keys, "n", "seeds", "verdict", "collapsed_at_step", *names], rows)
+    verdicts = ["verdict", "collapsed_at_step"] * verdict
+    return Table([*keys, "n", "seeds", *verdicts, *names], rows)
 
 
 def statistic_cells(group: Group, measure: Measure) -> list[str]:
@@ -124,17 +136,18 @@ def statistic_cells(group: Group, measure: Measure) -> list[str]:
 
 def run_table(groups: Sequence[Group]) -> Table:
     """Return a row for each run, under the label of its group."""
-    measures, _ = measures_of(all_runs(groups))
-    headings = ["run", "group", "seed", "steps", "verdict", "collapsed at step"]
+    runs = all_runs(groups)
+    measures, _ = measures_of(runs)
+    verdict = have_verdicts(runs)
+    headings = ["run", "group", "seed", "steps", *["verdict", "collapsed at step"] * verdict]
     rows = [
         [
             run.name,
             group.label,
             seed,
             str(run.summary.get("steps", "-")),
-            str(run.summary.get("verdict", "-")),
-            collapse_steps([run]),
-            *(decimal(finite(measure.value(run)), measure.decimals) for measure in measures),
+            *[str(run.summary.get("verdict", "-")), collapse_steps([run])] * verdict,
+            *(decimal(value_of(measure, run), measure.decimals) for measure in measures),
         ]
         for group in groups
         for run, seed in zip(group.runs, group.seeds, strict=True)
@@ -146,6 +159,7 @@ def run_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
     """Return a row for each run for programs: settings at the keys, and every number of its summary in full."""
     runs = all_runs(groups)
     measures, _ = measures_of(runs)
+    verdict = have_verdicts(runs)
     names = {measure.name for measure in measures}
     others = unique(
         key
@@ -161,13 +175,16 @@ def run_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
                 run.name,
                 *(settings.get(key, "-") for key in keys),
                 "" if run.seed is None else str(run.seed),
-                str(run.summary.get("verdict", "")),
-                number_cell(finite(run.summary.get("collapsed_at_step"))),
-                *(number_cell(finite(measure.value(run))) for measure in measures),
+                *[
+                    str(run.summary.get("verdict", "")),
+                    number_cell(finite(run.summary.get("collapsed_at_step"))),
+                ]
+                * verdict,
+                *(number_cell(value_of(measure, run)) for measure in measures),
                 *(number_cell(finite(run.summary.get(key))) for key in others),
             ]
         )
-    start = ["run", *keys, "seed", "verdict", "collapsed_at_step"]
+    start = ["run", *keys, "seed", *["verdict", "collapsed_at_step"] * verdict]
     return Table([*start, *(measure.name for measure in measures), *others], rows)
 
 
