@@ -1,0 +1,81 @@
+"""Accuracy and loss of a classifier."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.order import epoch_order
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.features import evaluation_mode
+
+
+class Score(NamedTuple):
+    """How well a classifier does.
+
+    Attributes:
+        top1: share of images whose largest logit is that of their class, in [0, 1].
+        loss: mean cross-entropy in nats; ln(classes) for a constant prediction, NaN of a diverged network.
+        images: how many were scored.
+    """
+
+    top1: float
+    loss: float
+    images: int
+
+
+def score(
+    model: nn.Module,
+    images: ImageSet,
+    to_input: Callable[[Tensor], Tensor],
+    *,
+    batch_size: int,
+    device: torch.device | str,
+    seed: int | None = None,
+) -> Score:
+    """Return accuracy and loss of a classifier in evaluation mode.
+
+    Batches have the same size to within one image: none is a small remainder, which batch statistics would suffer from.
+
+    Args:
+        model: on `device`, from inputs to logits (B, K); its mode is as before afterwards.
+        images: N labelled images.
+        to_input: from pixels (B, H, W, 3) uint8 on the device to the model's input, for example
+            :func:`~ssl_norm.evaluate.features.evaluation_view`.
+        batch_size: images of a batch, at most.
+        device: where the model is.
+        seed: of a random order, which batch statistics need, as neighbours are of one class; None: in their order.
+
+    Raises:
+        UserError: there is no image or no label, or a label that the classifier has no logit for.
+    """
+    if images.labels is None or not len(images):
+        raise UserError("a classifier is scored on labelled images, and there are none")
+    order = torch.arange(len(images)) if seed is None else epoch_order(len(images), seed, 0)
+    right, loss = 0, 0.0
+    with evaluation_mode(model), torch.no_grad():
+        for rows in even_batches(order, batch_size):
+            labels = images.labels[rows].to(device)
+            logits = model(to_input(images.take(rows).to(device))).float()
+            if int(labels.max()) >= logits.shape[1]:
+                raise UserError(
+                    f"the images have class {int(labels.max())}, counted from 0, and the classifier "
+                    f"knows {logits.shape[1]} classes"
+                )
+            right += int((logits.argmax(1) == labels).sum())
+            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+    return Score(right / len(images), loss / len(images), len(images))
+
+
+def even_batches(order: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    """Return an order (N,) in as few batches of `batch_size` at most as it takes, alike to within one.
+
+    Example:
+        >>> [len(batch) for batch in even_batches(torch.arange(10), 4)]
+        [4, 3, 3]
+    """
+    return torch.tensor_split(order, math.ceil(len(order) / batch_size))
