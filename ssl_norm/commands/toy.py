@@ -1,0 +1,115 @@
+"""tools/toy.py: what bn and ubn learn from few labelled points of two moons."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import nn
+
+from ssl_norm.cli.toy_checks import unlabelled_per_step
+from ssl_norm.commands.linear_eval import find_output
+from ssl_norm.commands.toy_models import Recipe, accuracies, train_classifier
+from ssl_norm.commands.toy_picture import draw_classifiers
+from ssl_norm.config import ToyConfig
+from ssl_norm.data.moons import Moons, two_moons
+from ssl_norm.norms import NormLike, parse_norm
+from ssl_norm.report.remarks import counted
+
+DRAWN = ("bn", "ubn")
+STATISTICS = ("population", "batch")
+
+# Of each norm, the accuracies by kind of statistics at each seed.
+Scores = Mapping[str, Sequence[Mapping[str, float]]]
+
+
+def toy(config: ToyConfig) -> None:
+    """Train the classifiers at every seed, draw those of the first, and print a table over all.
+
+    Raises:
+        UserError: the picture cannot be written.
+        NonFiniteLoss: a loss became NaN or infinite.
+    """
+    output = find_output(config.output, Path(), "toy.png")
+    models, scores = train_all(config)
+    first = {
+        f"{norm}: {scores[norm][0]['population']:.1%} of unlabelled points right": models[norm]
+        for norm in DRAWN
+    }
+    verdict = comparison(scores)
+    draw_classifiers(
+        first,
+        moons_of(config, config.seed),
+        output,
+        draws=config.draws,
+        unlabelled=unlabelled_per_step(config),
+        seed=config.seed,
+        caption=f"seed {config.seed}; {verdict}",
+    )
+    console = Console()
+    console.print(score_table(config, scores))
+    for line in (verdict, f"written to {output}"):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def train_all(config: ToyConfig) -> tuple[dict[str, nn.Module], Scores]:
+    """Return the classifiers of the first seed, and the accuracies of all seeds, by norm."""
+    norms: dict[str, NormLike] = {str(parse_norm(config.control)): config.control}
+    norms |= {norm: norm for norm in DRAWN}
+    recipe = Recipe(
+        hidden_dim=config.hidden_dim,
+        layers=config.layers,
+        steps=config.steps,
+        lr=config.lr,
+        unlabelled=unlabelled_per_step(config),
+        gradient=config.ubn.gradient,
+    )
+    models: dict[str, nn.Module] = {}
+    scores: dict[str, list[Mapping[str, float]]] = {name: [] for name in norms}
+    seeds = range(config.seed, config.seed + config.seeds)
+    for seed in track(seeds, "training", console=Console(stderr=True), transient=True):
+        moons = moons_of(config, seed)
+        for name, norm in norms.items():
+            model = train_classifier(norm, moons, recipe, seed)
+            models.setdefault(name, model)
+            scores[name].append(accuracies(model, moons))
+    return models, scores
+
+
+def moons_of(config: ToyConfig, seed: int) -> Moons:
+    """Return the points of a seed."""
+    return two_moons(config.labels_per_class, config.unlabelled, noise=config.noise, seed=seed)
+
+
+def score_table(config: ToyConfig, scores: Scores) -> Table:
+    """Return the table of accuracies, mean and standard deviation over the seeds."""
+    table = Table(
+        title=f"accuracy in % on {config.unlabelled} unlabelled points, {2 * config.labels_per_class} labelled, "
+        f"{counted(config.seeds, 'seed')}",
+        title_justify="left",
+    )
+    for heading in ("norm", "population statistics", "batch statistics of the unlabelled points"):
+        table.add_column(heading)
+    for norm, rows in scores.items():
+        cells = [spread([100 * row[kind] for row in rows]) for kind in STATISTICS]
+        table.add_row(norm, *cells)
+    return table
+
+
+def comparison(scores: Scores) -> str:
+    """Return in words how much better ubn is than bn, over how many seeds, under population statistics."""
+    pairs = zip(*(scores[norm] for norm in DRAWN), strict=True)
+    gains = [100 * (ubn["population"] - bn["population"]) for bn, ubn in pairs]
+    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    return (
+        f"over {counted(len(gains), 'seed')}, ubn is better than bn at {better} and worse at {worse}: "
+        f"{spread(gains, sign='+')} points"
+    )
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Return mean and sample standard deviation, or the one value."""
+    text = f"{mean(values):{sign}.1f}"
+    return text if len(values) == 1 else f"{text} +- {stdev(values):.1f}"

@@ -1,0 +1,142 @@
+"""Decision boundaries over two moons, and how much predictions hang on the batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_norm.figures.style import BLUE, VERMILION, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.floating]
+CLASSES = ((BLUE, "o"), (VERMILION, "^"))  # colour and marker of either class
+TINT = 0.22  # opacity of the side of a class
+LOWEST_TOP = 0.05  # of the scale of deviations, so that noise of rounding is not stretched over it
+
+
+@dataclass(frozen=True)
+class PlaneMap:
+    """What one model says of every point of a grid.
+
+    Attributes:
+        name: title of its column.
+        probability: (rows, columns), of the second class, under the statistics of evaluation.
+        deviation: (rows, columns), standard deviation of that probability over re-drawn batches.
+    """
+
+    name: str
+    probability: Array
+    deviation: Array
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points that stand in every panel.
+
+    Attributes:
+        labelled: (N, 2).
+        labels: (N,), 0 or 1.
+        unlabelled: (U, 2).
+    """
+
+    labelled: Array
+    labels: NDArray[np.integer]
+    unlabelled: Array
+
+
+def moons_figure(
+    x: Array, y: Array, maps: Sequence[PlaneMap], points: Points, caption: str = ""
+) -> "Figure":
+    """Draw boundaries above and deviations below, a column for each model.
+
+    Above, the plane is tinted by the predicted class, and the boundary, where both are equally probable, is
+    a thick line. Below, the standard deviation has one colour scale for all models, from 0.
+
+    Args:
+        x: (columns,), ascending coordinates of the grid.
+        y: (rows,), ascending.
+        maps: of each model.
+        points: in all panels.
+        caption: stands below.
+
+    Raises:
+        ValueError: no maps, or one whose shape is not (rows, columns).
+    """
+    if not maps:
+        raise ValueError("maps: at least one model expected, got none")
+    for plane in maps:
+        found = (plane.probability.shape, plane.deviation.shape)
+        if found != ((len(y), len(x)),) * 2:
+            raise ValueError(f"maps: {(len(y), len(x))} twice expected, {plane.name!r} has {found}")
+    with drawing(0.8 + 4.0 * len(maps), 6.4) as figure:
+        grid = figure.subplots(2, len(maps), sharex=True, sharey=True, squeeze=False)
+        top = max(LOWEST_TOP, *(float(plane.deviation.max()) for plane in maps))
+        for (upper, lower), plane in zip(grid.T, maps, strict=True):
+            draw_sides(upper, x, y, plane.probability)
+            mesh = draw_deviation(lower, x, y, plane.deviation, top)
+            upper.set_title(plane.name)
+            draw_points(upper, points, pale="#8a8a8a")
+            draw_points(lower, points, pale="white")
+            for axes in (upper, lower):
+                axes.contour(x, y, plane.probability, levels=[0.5], colors="black", linewidths=2.6)
+                axes.set(aspect="equal", xticks=[], yticks=[])
+        figure.colorbar(mesh, ax=grid[1], pad=0.02, label="std of the probability")
+        add_legend(figure, grid[0, 0])
+        if caption:
+            figure.supxlabel(caption, fontsize=9)
+    return figure
+
+
+def draw_sides(axes: "Axes", x: Array, y: Array, probability: Array) -> None:
+    """Tint the plane by the predicted class."""
+    colours = [colour for colour, _ in CLASSES]
+    sides = np.array([-np.inf, 0.5, np.inf])
+    axes.contourf(x, y, probability, levels=sides, colors=colours, alpha=TINT)
+
+
+def draw_deviation(
+    axes: "Axes", x: Array, y: Array, deviation: Array, top: float
+) -> "ScalarMappable":
+    """Draw the deviation as a heat map from 0 to `top`."""
+    return axes.pcolormesh(
+        x, y, deviation, vmin=0, vmax=top, cmap="viridis", shading="nearest", rasterized=True
+    )
+
+
+def draw_points(axes: "Axes", points: Points, pale: str) -> None:
+    """Draw unlabelled points small and pale, labelled ones large, each class with its own colour and marker."""
+    axes.scatter(
+        *points.unlabelled.T,
+        s=5,
+        color=pale,
+        alpha=0.55,
+        linewidths=0,
+        label="no label",
+        rasterized=True,
+    )
+    for label, (colour, marker) in enumerate(CLASSES):
+        axes.scatter(
+            *points.labelled[points.labels == label].T,
+            s=90,
+            color=colour,
+            marker=marker,
+            edgecolors="white",
+            linewidths=1.4,
+            zorder=4,
+            label=f"label {label}",
+        )
+
+
+def add_legend(figure: "Figure", axes: "Axes") -> None:
+    """Name points and boundary above the panels."""
+    from matplotlib.lines import Line2D
+
+    boundary = Line2D([], [], color="black", linewidth=2.6, label="decision boundary")
+    handles = [*axes.get_legend_handles_labels()[0], boundary]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
