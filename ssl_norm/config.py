@@ -465,7 +465,7 @@ class ToyConfig:
     control: Any = "none"  # a norm without batch statistics, in the table beside bn and ubn
     hidden_dim: int = 64
     layers: int = 3  # Linear layers; all but the last are followed by the norm and a ReLU
-    steps: int = 200
+    steps: int = 100
     lr: float = 0.01  # of Adam
     draws: int = 50  # of batch statistics, for the standard deviation of the predictions
     seed: int = 0  # of the picture: of points, initial weights and joint batches

@@ -15,7 +15,7 @@ from ssl_norm.evaluate.uncertainty import uncertainty
 from ssl_norm.figures.moons import PlaneMap, Points, moons_figure
 
 MARGIN = 0.5  # of the plane around the points
-GRID_STEP = 0.02
+GRID_STEP = 0.025
 DOTS_PER_INCH = 150
 
 

@@ -86,7 +86,9 @@ def moons_figure(
             for axes in (upper, lower):
                 axes.contour(x, y, plane.probability, levels=[0.5], colors="black", linewidths=2.6)
                 axes.set(aspect="equal", xticks=[], yticks=[])
-        figure.colorbar(mesh, ax=grid[1], pad=0.02, label="std of the probability")
+        grid[0, 0].set_ylabel("predicted class")
+        grid[1, 0].set_ylabel("uncertainty")
+        figure.colorbar(mesh, ax=grid[1], pad=0.02, label="std over batches")
         add_legend(figure, grid[0, 0])
         if caption:
             figure.supxlabel(caption, fontsize=9)
