@@ -4,13 +4,28 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+
+
+def mixed_seed(seed: int, *parts: int) -> int:
+    """Return a seed in [0, 2^32) for one part of the work: one step, one chunk, one stream.
+
+    Args:
+        seed: of the run.
+        parts: what the part is, each at least 0.
+    """
+    mixed = np.random.SeedSequence((abs(seed), int(seed < 0), *parts))
+    return int(mixed.generate_state(1)[0])
+
+
+def seeded_generator(seed: int, *parts: int) -> Generator:
+    """Return a new generator on the CPU, seeded by :func:`mixed_seed`."""
+    return torch.Generator().manual_seed(mixed_seed(seed, *parts))
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> Tensor:
     """Return a permutation of 0 ... `size` - 1, (size,) int64, given by the arguments alone."""
-    mixed = int(np.random.SeedSequence((abs(seed), int(seed < 0), epoch)).generate_state(1)[0])
-    return torch.randperm(size, generator=torch.Generator().manual_seed(mixed))
+    return torch.randperm(size, generator=seeded_generator(seed, epoch))
 
 
 def epochs_of_steps(start: int, stop: int, steps_per_epoch: int) -> Iterator[tuple[int, range]]:

@@ -1,0 +1,120 @@
+"""Which images of a set are labelled, where labels are few."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ssl_norm.errors import UserError
+from ssl_norm.intervals import Interval
+from ssl_norm.value_checks import check_number
+
+
+def label_subset(
+    labels: Tensor,
+    *,
+    count: int | None = None,
+    per_class: int | None = None,
+    fraction: float | None = None,
+    seed: int,
+    classes: Sequence[str],
+) -> Tensor:
+    """Return the indices of a seeded, balanced choice of labelled images, in ascending order.
+
+    Each class is put into an order of its own by the seed and gives its first images, so that under
+    one seed a smaller choice is part of a larger one; `count=40` of ten classes with enough images
+    is the choice of `per_class=4`.
+
+    Args:
+        labels: (N,) int64, an index into `classes`, on the CPU.
+        count: images over all classes, K to N for K classes: as even as the sizes of the classes
+            allow; the seed says which classes give one more.
+        per_class: images of each class, at least 1.
+        fraction: share of each class in (0, 1], to the nearest image.
+        seed: of the choice.
+        classes: the K >= 2 names.
+
+    Returns:
+        (C,) int64; every class occurs.
+
+    Raises:
+        UserError: fewer than two classes, a class without images, more images than there are, or
+            so few that a class is left without any.
+        ValueError: not exactly one of `count`, `per_class` and `fraction` is given.
+    """
+    if [count, per_class, fraction].count(None) != 2:
+        raise ValueError("expected exactly one of count, per_class and fraction")
+    sizes = _class_sizes(labels, classes)
+    generator = torch.Generator().manual_seed(seed)
+    ranks = _ranks(labels, sizes, generator)
+    if count is not None:
+        _check_count(count, sizes)
+        turns = torch.randperm(len(classes), generator=generator)
+        return (ranks * len(classes) + turns[labels]).argsort()[:count].sort().values
+    if per_class is not None:
+        _check_per_class(per_class, sizes, classes)
+        return (ranks < per_class).nonzero()[:, 0]
+    assert fraction is not None
+    return (ranks < _fraction_sizes(fraction, sizes, classes)[labels]).nonzero()[:, 0]
+
+
+def _class_sizes(labels: Tensor, classes: Sequence[str]) -> Tensor:
+    """Return how many images each class has, (K,) int64, none of them 0."""
+    if len(classes) < 2:
+        raise UserError(f"{len(classes)} class with labels; a classifier needs at least two")
+    sizes = labels.bincount(minlength=len(classes))
+    empty = [name for name, size in zip(classes, sizes.tolist(), strict=True) if not size]
+    if empty:
+        more = f" (nor have {len(empty) - 1} more)" if len(empty) > 1 else ""
+        raise UserError(
+            f"class {empty[0]} has no image to train on{more}; every class needs one: "
+            "add images, or raise data.limit where it is set"
+        )
+    return sizes
+
+
+def _ranks(labels: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the place of each image in its class's order, (N,) int64 from 0."""
+    order = torch.randperm(len(labels), generator=generator)
+    by_class = order[labels[order].argsort(stable=True)]
+    firsts = sizes.cumsum(0) - sizes
+    ranks = torch.empty_like(order)
+    ranks[by_class] = torch.arange(len(labels)) - firsts[labels[by_class]]
+    return ranks
+
+
+def _check_count(count: int, sizes: Tensor) -> None:
+    check_number("labels", count, Interval(1, whole=True))
+    total = int(sizes.sum())
+    if count > total:
+        raise UserError(f"labels={count}: there are {total:,} labelled images; use at most {total}")
+    if count < len(sizes):
+        raise UserError(
+            f"labels={count} leaves {len(sizes) - count} of {len(sizes)} classes without an image; "
+            f"use at least {len(sizes)}"
+        )
+
+
+def _check_per_class(per_class: int, sizes: Tensor, classes: Sequence[str]) -> None:
+    check_number("labels_per_class", per_class, Interval(1, whole=True))
+    smallest = int(sizes.argmin())
+    if per_class > sizes[smallest]:
+        raise UserError(
+            f"labels_per_class={per_class}: class {classes[smallest]} has {sizes[smallest]} images; "
+            f"use at most {sizes[smallest]}"
+        )
+
+
+def _fraction_sizes(fraction: float, sizes: Tensor, classes: Sequence[str]) -> Tensor:
+    """Return how many images a fraction of each class is, (K,) int64, none of them 0."""
+    if not 0 < fraction <= 1:
+        raise UserError(f"labels must be a fraction in (0, 1], got {fraction:g}")
+    kept = []
+    for name, size in zip(classes, sizes.tolist(), strict=True):
+        kept.append(round(fraction * size))
+        if not kept[-1]:
+            raise UserError(
+                f"labels={fraction:g} leaves nothing of class {name} with its {size} samples; "
+                f"use at least {1 / size:.2g}"
+            )
+    return torch.tensor(kept)
