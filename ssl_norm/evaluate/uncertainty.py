@@ -1,0 +1,120 @@
+"""How much a prediction hangs on the batch whose statistics normalize it."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.evaluate.features import evaluation_mode
+from ssl_norm.norms.kept_statistics import kept_statistics
+from ssl_norm.norms.population import recompute_statistics
+
+
+class Predictions(NamedTuple):
+    """Predictions of N inputs over n draws of batch statistics, float64 on the CPU.
+
+    Attributes:
+        mean: (N, K) mean probability of each class.
+        std: (N,) standard deviation over the draws of the predicted class's probability, in [0, 0.71]; 0 where
+            statistics do not matter. The predicted class is the largest of `mean`.
+        entropy: (N,) of `mean` in nats, in [0, ln K].
+        draws: n.
+    """
+
+    mean: Tensor
+    std: Tensor
+    entropy: Tensor
+    draws: int
+
+    @property
+    def classes(self) -> Tensor:
+        """The predicted classes, (N,)."""
+        return self.mean.argmax(1)
+
+
+def uncertainty(
+    model: nn.Module, inputs: Tensor, batches: Iterable[Tensor], *, batch_size: int = 256
+) -> Predictions:
+    """Predict the same inputs with the statistics of one batch after another.
+
+    Before each of n passes, every batch norm takes over the mean and the unbiased variance of one batch, as
+    :func:`~ssl_norm.norms.population.recompute_statistics` gives them; then the inputs are predicted in evaluation
+    mode, so that they do not depend on one another. The spread of the predictions over the batches is an
+    uncertainty: large where the network's answer depends on which images it was normalized with. It grows as
+    batches shrink, so draw them as large as those of training.
+
+    Args:
+        model: any with batch norms that are not frozen, from inputs to logits (N, K); as before afterwards.
+            With `domain` norms, inside `domain_labels`.
+        inputs: (N, ...) on the model's device.
+        batches: n of at least 2, of training inputs, (B, ...) on the model's device.
+        batch_size: inputs of a forward pass, which changes nothing.
+
+    Raises:
+        ValueError: there is no batch norm to draw statistics for, less than 2 batches, or statistics that are
+            not finite.
+
+    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020; with the batches of training
+    it is the estimate of Teye et al., "Bayesian Uncertainty Estimation for Batch Normalized Deep Networks", arXiv
+    1802.06455.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+        >>> found = uncertainty(model, torch.randn(5, 2), torch.randn(10, 16, 2))
+        >>> found.mean.shape, found.std.shape, found.draws
+        (torch.Size([5, 3]), torch.Size([5]), 10)
+    """
+    moments: tuple[Tensor, Tensor] | None = None
+    draws = 0
+    with kept_statistics(model), torch.no_grad():
+        for draws, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop, too
+            recompute_statistics(model, [batch])
+            moments = _add_draw(moments, probabilities(model, inputs, batch_size=batch_size), draws)
+    if moments is None or draws < 2:
+        raise ValueError(f"a spread needs at least 2 batches to draw statistics from, got {draws}")
+    mean, squares = moments
+    predicted = squares.gather(1, mean.argmax(1, keepdim=True))[:, 0]
+    std = (predicted / (draws - 1)).sqrt()
+    return Predictions(mean, std, -torch.xlogy(mean, mean).sum(1), draws)
+
+
+def probabilities(model: nn.Module, inputs: Tensor, *, batch_size: int = 256) -> Tensor:
+    """Return what a classifier in evaluation mode predicts of inputs (N, ...): (N, K) float64 on the CPU."""
+    with evaluation_mode(model), torch.no_grad():
+        logits = [model(part).float().cpu() for part in torch.split(inputs, batch_size)]
+    return torch.cat(logits).double().softmax(1)
+
+
+def _add_draw(
+    moments: tuple[Tensor, Tensor] | None, draw: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Return the mean and the summed squared deviations of `count` draws, of which this is the last."""
+    if moments is None:
+        return draw, torch.zeros_like(draw)
+    mean, squares = moments
+    shift = draw - mean
+    mean = mean + shift / count
+    return mean, squares + shift * (draw - mean)
+
+
+def auroc(scores: Tensor, positive: Tensor) -> float:
+    """Return the area under the ROC curve: how often a positive sample's score is above a negative one's.
+
+    Ties count half. 0.5 is chance, 1 a perfect separation; NaN where one of the two kinds is missing.
+
+    Args:
+        scores: (N,).
+        positive: (N,) bool.
+
+    Example:
+        >>> auroc(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([False, False, True, True]))
+        0.75
+    """
+    positives, negatives = scores[positive], scores[~positive].sort().values
+    if not len(positives) or not len(negatives):
+        return float("nan")
+    below = torch.searchsorted(negatives, positives)
+    not_above = torch.searchsorted(negatives, positives, right=True)
+    wins = (below + not_above).double() / 2
+    return (wins.mean() / len(negatives)).item()

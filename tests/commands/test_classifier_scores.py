@@ -1,0 +1,271 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ssl_norm.commands.classifier_scores import (
+    EVALUATION_COLUMNS,
+    TrainingImages,
+    corrupting,
+    even_size,
+    limited,
+    score_classifier,
+)
+from ssl_norm.config import DataConfig, FinetuneConfig, ScoringConfig
+from ssl_norm.data.corruption import Corruption
+from ssl_norm.data.corruption_set import corrupted
+from ssl_norm.data.digits import load_digits_splits
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.features import evaluation_view
+from ssl_norm.models.encoders import build_encoder
+from ssl_norm.norms.domain_batch_norm import DomainBatchNorm
+from ssl_norm.norms.freezing import freeze_statistics
+from ssl_norm.norms.placement import replace_norms
+
+CPU = torch.device("cpu")
+CONTRAST = Corruption("contrast", 5)
+PIXELS = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+
+
+@pytest.fixture(scope="module")
+def images():
+    splits = load_digits_splits(image_size=16, test_fraction=0.2, seed=0)
+    everything = splits.train.subset(torch.arange(0, 2000, 10))  # 200
+    return TrainingImages(
+        everything.subset(range(0, 200, 5)), everything, splits.test.subset(range(0, 300, 3))
+    )
+
+
+def classifier(norm="bn"):
+    """Return a small network whose running statistics are those of nothing."""
+    torch.manual_seed(0)
+    encoder = build_encoder("tiny16", small_images=None, image_size=16)
+    model = nn.Sequential(encoder, nn.Linear(encoder.num_features, 10))
+    replace_norms(model, norm)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.3)
+    return model
+
+
+def plain_views(pixels, generator):
+    return (evaluation_view(pixels.permute(0, 2, 3, 1), 16, *PIXELS),)
+
+
+def configure(domains=(), **scoring):
+    config = FinetuneConfig(data=DataConfig("digits", image_size=16), domains=list(domains))
+    config.augment.mean, config.augment.std = PIXELS
+    defaults = {"samples": [80], "batch_sizes": [40], "batch_size": 50, "adapt_samples": [10]}
+    config.evaluation = ScoringConfig(**(defaults | scoring))
+    return config
+
+
+def rows_of(config, model, images, final=True):
+    return score_classifier(
+        config, model, images, make_views=plain_views, step=7, final=final, device=CPU
+    )
+
+
+def one(rows, **wanted):
+    """Return the only row with these values."""
+    (row,) = [row for row in rows if wanted.items() <= row.items()]
+    return row
+
+
+def by_hand(model, pixels, labels, training_on=None):
+    """Return top-1 and loss of plain views, with the statistics of other images where they are given."""
+    model = copy.deepcopy(model)
+    if training_on is not None:
+        for layer in model.modules():
+            if "running_mean" in layer._buffers:
+                layer.update_rate = layer.momentum = 1.0
+        model.train()(evaluation_view(training_on, 16, *PIXELS))
+    logits = model.eval()(evaluation_view(pixels, 16, *PIXELS))
+    top1 = (logits.argmax(1) == labels).double().mean().item()
+    return top1, F.cross_entropy(logits, labels).item()
+
+
+def test_rows_while_training(images):
+    model = classifier()
+    rows = rows_of(configure(), model, images, final=False)
+    assert [tuple(row) for row in rows] == [EVALUATION_COLUMNS] * 3
+    assert [tuple(row.values())[:8] for row in rows] == [
+        (7, "test", "clean", "population", "", 0, 0, 100),
+        (7, "test", "clean", "batch", "", 0, 50, 100),
+        (7, "test", "clean", "exact", "all", 80, 40, 100),
+    ]
+    test = images.test
+    found = rows[0]["top1"], rows[0]["loss"]
+    assert found == pytest.approx(by_hand(model, test.images, test.labels), rel=1e-5)
+
+
+def test_exact_statistics_of_one_batch_are_that_batch_s(images):
+    """One batch of all images: the running statistics after a training step at full rate."""
+    model = classifier()
+    config = configure(statistics=["exact"], samples=[200], batch_sizes=[200])
+    (row,) = rows_of(config, model, images, final=False)
+    test = images.test
+    expected = by_hand(model, test.images, test.labels, training_on=images.everything.images)
+    assert (row["top1"], row["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_training_goes_on_untouched(images):
+    model = classifier().train()
+    before = copy.deepcopy(model.state_dict())
+    state = torch.random.get_rng_state()
+    rows_of(configure(train=True, corruptions=["contrast"]), model, images)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(part.training for part in model.modules())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_rows_at_the_end(images):
+    config = configure(
+        samples=[80, 20], batch_sizes=[40, 10], train=True, corruptions=["contrast"],
+        adapt_samples=[10, 100, 1000, 2000],
+    )  # fmt: skip
+    rows = rows_of(config, classifier(), images)
+    keys = ("split", "domain", "statistics", "statistics_from", "samples", "batch_size", "images")
+    found = [tuple(row[key] for key in keys) for row in rows]
+    assert found == [
+        ("test", "clean", "population", "", 0, 0, 100),
+        ("test", "clean", "batch", "", 0, 50, 100),
+        ("test", "clean", "exact", "all", 80, 40, 100),
+        ("test", "clean", "exact", "all", 80, 10, 100),
+        ("test", "clean", "exact", "all", 20, 40, 100),
+        ("test", "clean", "exact", "all", 20, 10, 100),
+        ("test", "clean", "exact", "labelled", 80, 40, 100),
+        ("train", "clean", "population", "", 0, 0, 40),
+        ("train", "clean", "batch", "", 0, 50, 40),
+        ("test", "contrast:5", "population", "", 0, 0, 100),
+        ("test", "contrast:5", "batch", "", 0, 50, 100),
+        ("test", "contrast:5", "exact", "domain", 10, 40, 100),
+        ("test", "contrast:5", "exact", "domain", 100, 40, 100),
+        ("test", "contrast:5", "exact", "domain", 200, 40, 100),  # all there are
+    ]
+    assert found[7:9] and len({row["loss"] for row in rows}) == len(rows)
+
+
+def test_the_test_images_are_limited_and_the_training_images_too(images):
+    rows = rows_of(configure(limit=30, train=True), classifier(), images)
+    assert {row["images"] for row in rows} == {30}
+    kept = limited(images.test, 30, seed=0)
+    assert torch.equal(kept.labels, limited(images.test, 30, seed=0).labels)
+    assert limited(images.test, 100, 0) is limited(images.test, None, 0) is images.test
+
+
+def test_adapted_statistics_are_those_of_the_corrupted_images(images):
+    """As many adapting images as there are, in one batch; contrast draws no random numbers."""
+    model = classifier()
+    config = configure(corruptions=[{"name": "contrast"}], adapt_samples=[200], batch_sizes=[200])
+    row = one(rows_of(config, model, images), domain="contrast:5", statistics="exact")
+    test, seen = (
+        corrupted(part, CONTRAST, seed=0).images for part in (images.test, images.everything)
+    )
+    expected = by_hand(model, test, images.test.labels, training_on=seen)
+    assert (row["top1"], row["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["gn", "frozen"])
+def test_without_batch_statistics_there_are_population_rows(images, norm):
+    model = classifier("gn" if norm == "gn" else "bn")
+    if norm == "frozen":
+        freeze_statistics(model)
+    rows = rows_of(configure(train=True, corruptions=["contrast"]), model, images)
+    assert [(row["split"], row["domain"], row["statistics"]) for row in rows] == [
+        ("test", "clean", "population"),
+        ("train", "clean", "population"),
+        ("test", "contrast:5", "population"),
+    ]
+
+
+def test_ghost_batches_stay_in_force(images):
+    whole, ghost = (
+        one(rows_of(configure(), classifier(norm), images), statistics="batch")["loss"]
+        for norm in ("bn", {"name": "bn", "batch_size": 5})
+    )
+    small = rows_of(configure(batch_size=5), classifier(), images)
+    assert ghost != whole
+    assert ghost == pytest.approx(one(small, statistics="batch")["loss"], rel=1e-4)
+
+
+def test_domains_of_bn(images):
+    model = classifier()
+    rows = rows_of(
+        configure(["clean", "contrast"], samples=[400], batch_sizes=[400]), model, images
+    )
+    kinds = [(row["domain"], row["statistics"], row["statistics_from"]) for row in rows]
+    own = [("population", ""), ("batch", ""), ("exact", "domain")]
+    assert kinds == [
+        *(("clean", *kind) for kind in own),
+        *(("contrast:5", *kind) for kind in own),
+        ("clean", "exact", "mixture"),
+        ("contrast:5", "exact", "mixture"),
+        ("clean", "exact", "labelled"),
+        ("contrast:5", "exact", "labelled"),
+    ]
+    test = corrupted(images.test, CONTRAST, 0)
+    expected = by_hand(model, test.images, test.labels)
+    row = one(rows, domain="contrast:5", statistics="population")
+    assert (row["top1"], row["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("affine_per_domain", [False, True])
+def test_domains_of_a_domain_norm(images, affine_per_domain):
+    model = classifier({"name": "domain", "domains": 2, "affine_per_domain": affine_per_domain})
+    rows = rows_of(
+        configure(["clean", "contrast"], samples=[200], batch_sizes=[200]), model, images
+    )
+
+    def losses(domain):
+        found = [row for row in rows if row["domain"] == domain]
+        return {(row["statistics"], row["statistics_from"]): row["loss"] for row in found}
+
+    norms = [layer for layer in model.modules() if isinstance(layer, DomainBatchNorm)]
+    test = corrupted(images.test, CONTRAST, 0)
+    for layer in norms:  # as if each domain's statistics were those of evaluation
+        layer.running_mean[0], layer.running_var[0] = layer.running_mean[1], layer.running_var[1]
+        if affine_per_domain:
+            layer.weight.data[0], layer.bias.data[0] = layer.weight.data[1], layer.bias.data[1]
+    expected = by_hand(model, test.images, test.labels)[1]
+    assert losses("contrast:5")["population", ""] == pytest.approx(expected, rel=1e-4)
+    for domain in ("clean", "contrast:5"):
+        assert losses(domain)["exact", "domain"] != losses(domain)["exact", "mixture"]
+
+
+def test_domains_and_a_norm_for_fewer_of_them(images):
+    model = classifier({"name": "domain", "domains": 2})
+    with pytest.raises(UserError, match="labels must be from 0 to 1, got 2 to 2"):
+        rows_of(configure(["clean", "contrast", "gaussian_blur"]), model, images)
+
+
+def test_statistics_that_are_not_finite(images):
+    model = classifier()
+    next(model.parameters()).data.fill_(torch.inf)
+    with pytest.raises(UserError, match=r"evaluation: the input of layer .* not finite"):
+        rows_of(configure(statistics=["exact"]), model, images)
+
+
+def test_corrupting_takes_chunks_in_order():
+    seen = torch.arange(4 * 3 * 2 * 2, dtype=torch.uint8).view(4, 3, 2, 2) * 5
+    views = corrupting(lambda images, generator: (images,), [None, CONTRAST])
+    (found,) = views(seen, torch.Generator().manual_seed(0))
+    assert torch.equal(found[:2], seen[:2])
+    assert torch.equal(found[2:], CONTRAST(seen[2:], torch.Generator()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [
+        ((10_000, 256, 50_000), 250),
+        ((100, 256, 50_000), 100),
+        ((10_000, 256, 40), 40),
+        ((1000, 256, 1000, 2), 250),
+        ((10, 256, 1000, 3), 9),
+        ((10, 10, 10, 20), 20),
+    ],
+)
+def test_even_size(arguments, size):
+    assert even_size(*arguments) == size

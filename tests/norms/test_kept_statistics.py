@@ -1,0 +1,20 @@
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.norms.batch_norm import BatchNorm
+from ssl_norm.norms.kept_statistics import kept_statistics
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, BatchNorm])
+def test_statistics_are_as_before_also_after_an_error(norm):
+    model = nn.Sequential(norm(3), norm(3))
+    model(torch.randn(8, 3))
+    before = [buffer.clone() for buffer in model.buffers()]
+    tensors = list(model.buffers())
+    with pytest.raises(RuntimeError, match="stop"), kept_statistics(model):
+        model(5 + torch.randn(8, 3))
+        assert not torch.equal(model[0].running_mean, before[0])
+        raise RuntimeError("stop")
+    for buffer, tensor, values in zip(model.buffers(), tensors, before, strict=True):
+        assert buffer is tensor and torch.equal(buffer, values)
