@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from ssl_norm.cli.checks import check
 from ssl_norm.cli.entry import register_schemas, typed_config
-from ssl_norm.cli.groups import CONFIG_FOLDER
+from ssl_norm.cli.groups import CONFIG_FOLDER, groups_of
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))
 
@@ -30,8 +30,14 @@ def test_head_says_question_command_time_and_expectation(file: Path):
 
 @pytest.mark.parametrize("group", ["method", "data", "encoder", "augment", "study"])
 def test_every_option_of_a_group_can_run(group):
-    for file in sorted((CONFIG_FOLDER / group).glob("*.yaml")):
-        check(composed("pretrain", f"{group}={file.stem}"))
+    for option in groups_of("pretrain")[group]:
+        check(composed("pretrain", f"{group}={option}"))
+
+
+@pytest.mark.parametrize("group", ["data", "encoder", "study"])
+def test_every_option_of_a_group_can_be_fine_tuned_with(group):
+    for option in groups_of("finetune")[group]:
+        check(composed("finetune", f"{group}={option}"))
 
 
 @pytest.mark.parametrize("method", ["byol", "simclr", "moco_v2"])

@@ -10,9 +10,9 @@ from ssl_norm.cli import entry
 from ssl_norm.cli.arms import read_study, register_arms
 from ssl_norm.cli.checks import check
 from ssl_norm.cli.entry import register_schemas, typed_config
-from ssl_norm.cli.groups import CONFIG_FOLDER, groups_of
+from ssl_norm.cli.groups import CONFIG_FOLDER, studies
 
-STUDIES = [name for name in groups_of("pretrain")["study"] if read_study(name).arms]
+STUDIES = [name for name in studies() if read_study(name).arms]
 SMALL = [
     "data=digits", "data.image_size=16", "data.cache_size=null", "data.limit=64", "encoder.name=tiny16",
     "batch_size=16", "epochs=1", "device=cpu", "monitor.log_every=2",
@@ -25,7 +25,8 @@ def arms_of(study):
     register_arms(read_study(study))
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         for arm in read_study(study).arms:
-            yield typed_config(compose("pretrain", [f"study={study}", f"arm={arm}"]))
+            tool = read_study(study).tool
+            yield typed_config(compose(tool, [f"study={study}", f"arm={arm}"]))
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -2,7 +2,7 @@
 
 import re
 
-from ssl_norm.cli.groups import groups_of, keys_of
+from ssl_norm.cli.groups import groups_of, keys_of, studies
 from ssl_norm.names import unknown_name
 
 HYDRA_FLAGS = (
@@ -55,4 +55,9 @@ def _complaint_about_option(group: str, value: str, tool: str) -> str | None:
     options = groups_of(tool)[group]
     typed = [option.strip(" '\"") for option in value.split(",")]
     unknown = [option for option in typed if option not in options]
+    if group == "study" and unknown and unknown[0] in studies():
+        other = studies()[unknown[0]]
+        return (
+            f"study={unknown[0]} is of another tool: python tools/{other}.py -m study={unknown[0]}"
+        )
     return unknown_option(group, unknown[0], options) if unknown else None

@@ -1,19 +1,32 @@
 """Checks of a whole configuration before anything heavy is imported: values, names, impossible combinations."""
 
-import re
 from collections.abc import Mapping
 from functools import singledispatch
-from operator import attrgetter
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-
+from ssl_norm.cli.finetune_checks import check_finetune
 from ssl_norm.cli.head_checks import all_norms, check_heads, norm_spec
+from ssl_norm.cli.shared_checks import (
+    BELOW_ONE,
+    COUNT,
+    FRACTION,
+    NOT_NEGATIVE,
+    PAIR,
+    POSITIVE,
+    SEED,
+    WHOLE,
+    check_betas,
+    check_device,
+    check_place,
+    check_values,
+)
 from ssl_norm.cli.split_checks import check_splits
+from ssl_norm.cli.toy_checks import check_toy
 from ssl_norm.config import (
     AugmentConfig,
     DiagnoseConfig,
     EvaluationConfig,
+    FinetuneConfig,
     LinearEvalConfig,
     MethodConfig,
     MocoV2Config,
@@ -21,6 +34,7 @@ from ssl_norm.config import (
     PretrainConfig,
     ReportConfig,
     SubjectConfig,
+    ToyConfig,
 )
 from ssl_norm.data import DATA
 from ssl_norm.data.augment import check_normalisation, check_view
@@ -31,15 +45,6 @@ from ssl_norm.launch import read_launch
 from ssl_norm.learners import METHODS
 from ssl_norm.models.catalogue import find_encoder
 from ssl_norm.value_checks import check_name, check_number, check_path
-
-COUNT = Interval(1, whole=True)
-WHOLE = Interval(0, whole=True)
-PAIR = Interval(2, whole=True)  # the fewest samples with batch statistics
-NOT_NEGATIVE = Interval(0)
-POSITIVE = Interval(0, ends="()")
-FRACTION = Interval(0, 1, "[]")
-BELOW_ONE = Interval(0, 1, "[)")
-SEED = Interval(0, 2**63 - 1, "[]", whole=True)  # what torch and numpy both take
 
 PRETRAIN_NUMBERS: Mapping[str, Interval] = {
     "epochs": COUNT,
@@ -124,6 +129,11 @@ def _(config: PretrainConfig) -> None:
 
 
 @check.register
+def _(config: FinetuneConfig) -> None:
+    check_finetune(config)
+
+
+@check.register
 def _(config: LinearEvalConfig) -> None:
     check_evaluation("linear_eval", config)
     check_path("output", config.output, "file")
@@ -143,6 +153,11 @@ def _(config: ReportConfig) -> None:
     check_path("output", config.output, "folder")
     check_texts("runs", config.runs, "a folder")
     check_texts("group_by", config.group_by, "a key, such as norm.projector")
+
+
+@check.register
+def _(config: ToyConfig) -> None:
+    check_toy(config)
 
 
 @check.register
@@ -179,16 +194,6 @@ def check_subject(tool: str, config: SubjectConfig) -> None:
         )
 
 
-def check_values(
-    config: object, numbers: Mapping[str, Interval], names: Mapping[str, tuple[str, ...]]
-) -> None:
-    """Check the values that stand at dotted keys of a configuration."""
-    for key, interval in numbers.items():
-        check_number(key, attrgetter(key)(config), interval)
-    for key, known in names.items():
-        check_name(key, attrgetter(key)(config), known)
-
-
 def check_texts(key: str, value: object, kind: str) -> None:
     """Check that a value is a text or several; `kind` says what one stands for. Null always passes."""
     texts = value if isinstance(value, list) else [value]
@@ -209,9 +214,7 @@ def check_encoder(config: PretrainConfig) -> None:
 
 def check_schedule(config: PretrainConfig) -> None:
     """Check lengths against each other, and AdamW's two decays."""
-    betas = config.optimizer.betas
-    if len(betas) != 2 or not all(beta in BELOW_ONE for beta in betas):
-        raise UserError(f"optimizer.betas: two numbers in [0, 1) expected, got {list(betas)}")
+    check_betas(config.optimizer.betas)
     length = config.optimizer.schedule_epochs
     if length is not None and length < config.epochs:
         raise UserError(
@@ -231,26 +234,13 @@ def check_schedule(config: PretrainConfig) -> None:
 
 def check_run_folder(config: PretrainConfig) -> None:
     """Check what is written where and when."""
-    check_path("run_dir", config.run_dir, "folder")
-    if config.resume and config.run_dir is None and not goes_on_with_sweep():
-        raise UserError(
-            "resume=true needs run_dir=..., the folder of the run to go on with; "
-            "a sweep (-m) needs hydra.sweep.dir=..., its folder"
-        )
+    check_place(config.run_dir, config.resume)
     every, keep = config.checkpoint_every, config.keep_every
     if keep is not None and keep % every:
         raise UserError(
             f"keep_every={keep} is not a multiple of checkpoint_every={every}, and only what is written can be kept; "
             f"use keep_every={-(-keep // every) * every}"
         )
-
-
-def goes_on_with_sweep() -> bool:
-    """Whether this is a run of a sweep whose folder was named, so that its runs have a place to be found at."""
-    hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    return hydra is not None and any(
-        override.startswith("hydra.sweep.dir=") for override in hydra.overrides.hydra
-    )
 
 
 def check_processes(config: PretrainConfig) -> int:
@@ -267,14 +257,6 @@ def check_processes(config: PretrainConfig) -> int:
             f"use a multiple of {processes}"
         )
     return processes
-
-
-def check_device(device: str) -> None:
-    """Check the form of a device's name."""
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9]\d*))?", device):
-        raise UserError(
-            f"device: '{device}' is no device; expected auto, cpu, cuda, cuda:<number> or mps"
-        )
 
 
 def check_method_values(method: MethodConfig) -> None:

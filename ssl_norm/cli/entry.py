@@ -71,7 +71,9 @@ def main(config_name: str, task: str) -> None:
 
     try:
         register_schemas()
-        sys.argv[1:] = choose_arms(arguments) if "study" in groups_of(config_name) else arguments
+        sys.argv[1:] = (
+            choose_arms(arguments, config_name) if "study" in groups_of(config_name) else arguments
+        )
         hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(
             job
         )()

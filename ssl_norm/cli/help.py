@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import re
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from ssl_norm.cli.groups import groups_of
 from ssl_norm.config import SCHEMAS
@@ -18,6 +18,12 @@ USAGE = {
   python tools/pretrain.py -m norm.projector=bn,ln,none seed=0,1,2    a sweep
   python tools/pretrain.py -m study=byol_collapse data.root=...       a study: all arms, all seeds (or arm=none seed=0)
   torchrun --nproc-per-node 8 tools/pretrain.py ...                   one run on many GPUs""",
+    "finetune": """Train a classifier with labels, few or all, from a checkpoint or from scratch.
+
+  python tools/finetune.py labels_per_class=4                         from scratch, four labelled images a class
+  python tools/finetune.py labels_per_class=4 norm.encoder=ubn        ... with the statistics of all images
+  python tools/finetune.py checkpoint=runs/x data=folder data.root=~/photos labels=0.1
+  python tools/finetune.py -m study=ubn_few_labels data.root=...      a study: all arms, all seeds""",
     "linear_eval": """Evaluate the frozen encoder of a checkpoint: linear probe, k nearest neighbours.
 
   python tools/linear_eval.py checkpoint=runs/x/last.pt               on the data it was trained on
@@ -36,14 +42,21 @@ USAGE = {
   python tools/report.py runs=multirun/2026-11-22_10-00-00            all runs of a sweep
   python tools/report.py runs=[runs/a,runs/b] output=comparison       several folders
   python tools/report.py runs=runs/*byol* group_by=norm.projector     a glob; groups of your own""",
+    "toy": """Two moons with few labels: boundaries of bn and ubn, and how much predictions hang on the batch.
+
+  python tools/toy.py                                                 draws toy.png, prints a table over ten seeds
+  python tools/toy.py labels_per_class=1 noise=0.3 ubn.gradient=true  fewer labels; the gradient through statistics
+  python tools/toy.py control=gn seeds=40 seed=100 output=other.pdf   another control, other seeds""",
 }
 CHOSEN_AS_GROUP = ("method", "method.name", "study")  # by method=<name>, which brings further keys
 KEYS = {
     "pretrain": "Keys:",
+    "finetune": "Keys:",
     "linear_eval": "Keys (null: as the checkpoint says, where nothing else is written):",
     "population_stats": "Keys (null: as the checkpoint says, where nothing else is written):",
     "diagnose": "Keys (null: as the checkpoint says, where nothing else is written):",
     "report": "Keys:",
+    "toy": "Keys:",
 }
 # `    name: type = default  # comment`, perhaps with the default in parentheses on lines of its own.
 COMMENTED_FIELD = re.compile(
@@ -82,47 +95,37 @@ def help_text(config_name: str) -> str:
 
 def describe(schema: type, prefix: str = "") -> list[str]:
     """Return a line for each key of a dataclass, nested ones included."""
+    return describe_defaults(schema(), prefix)
+
+
+def describe_defaults(defaults: Any, prefix: str) -> list[str]:
+    """Return a line for each key of a dataclass with the values of an instance as defaults."""
     comments = {
         match[1]: match[2]
-        for base in reversed(schema.__mro__)
+        for base in reversed(type(defaults).__mro__)
         if dataclasses.is_dataclass(base)
         for match in COMMENTED_FIELD.finditer(inspect.getsource(base))
     }
-    hints = get_type_hints(schema)
     lines = []
-    for field in dataclasses.fields(schema):
+    for field in dataclasses.fields(defaults):
         key = f"{prefix}{field.name}"
         if key in CHOSEN_AS_GROUP:
             continue
-        nested = next(
-            (
-                t
-                for t in (hints[field.name], *get_args(hints[field.name]))
-                if dataclasses.is_dataclass(t)
-            ),
-            None,
-        )
-        if nested is not None:
-            lines += describe(nested, f"{key}.")  # type: ignore[arg-type]
+        value = getattr(defaults, field.name)
+        if dataclasses.is_dataclass(value):
+            lines += describe_defaults(value, f"{key}.")
         else:
             lines.append(
-                f"  {key}={default_of(field)}".ljust(44)
-                + f" {comments.get(field.name, '')}".rstrip()
+                f"  {key}={as_typed(value)}".ljust(44) + f" {comments.get(field.name, '')}".rstrip()
             )
     return lines
 
 
-def default_of(field: "dataclasses.Field[Any]") -> str:
+def as_typed(value: object) -> str:
     """Return a key's default as the user would type it."""
-    value = (
-        field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    )
     if isinstance(value, tuple | list):
-        return (
-            "["
-            + ",".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
-            + "]"
-        )
+        items = (f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
+        return f"[{','.join(items)}]"
     return {"None": "null", "True": "true", "False": "false", "???": "(required)"}.get(
         str(value), str(value)
     )
