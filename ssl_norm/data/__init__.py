@@ -3,19 +3,39 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ssl_norm.data.corruption import CORRUPTIONS, Corruption, parse_corruption
 from ssl_norm.data.registry import DATA, data_entry
 
 if TYPE_CHECKING:
     from ssl_norm.data.batches import Batches
+    from ssl_norm.data.corruption_set import corrupted
     from ssl_norm.data.image_set import ImageSet, Splits
+    from ssl_norm.data.labelled import label_subset
+    from ssl_norm.data.labelled_batches import LabelledBatches
     from ssl_norm.data.load import load_splits
 
-__all__ = ["DATA", "Batches", "ImageSet", "Splits", "data_entry", "load_splits"]
+__all__ = [
+    "CORRUPTIONS",
+    "DATA",
+    "Batches",
+    "Corruption",
+    "ImageSet",
+    "LabelledBatches",
+    "Splits",
+    "corrupted",
+    "data_entry",
+    "label_subset",
+    "load_splits",
+    "parse_corruption",
+]
 
 _NEEDS_TORCH = {
     "Batches": "batches",
     "ImageSet": "image_set",
+    "LabelledBatches": "labelled_batches",
     "Splits": "image_set",
+    "corrupted": "corruption_set",
+    "label_subset": "labelled",
     "load_splits": "load",
 }
 

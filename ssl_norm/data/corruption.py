@@ -53,7 +53,7 @@ class Corruption:
 
         Args:
             images: (N, 3, H, W) uint8 on any device; not altered.
-            generator: on the CPU; the same seed gives the same images on every device.
+            generator: on the CPU, so that a seed means the same noise on every device.
 
         Returns:
             (N, 3, H, W) uint8 on the same device.

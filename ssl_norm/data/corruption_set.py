@@ -8,13 +8,13 @@ from ssl_norm.data.corruption import Corruption
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.data.order import seeded_generator
 
-_CHUNK = 1000  # images that share a generator
+_CHUNK = 256  # images that share a generator
 
 
 def corrupted(images: ImageSet, corruption: Corruption | None, seed: int) -> ImageSet:
     """Return a set with every image corrupted once, at the size it is stored in; kept in memory.
 
-    Noise is drawn for chunks of 1,000 images, from the seed and the number of the chunk: an image's
+    Noise is drawn for chunks of 256 images, from the seed and the number of the chunk: an image's
     noise depends on its place in the set, and of later images only on those of its own chunk.
 
     Args:
@@ -28,8 +28,9 @@ def corrupted(images: ImageSet, corruption: Corruption | None, seed: int) -> Ima
     if corruption is None:
         return images
     pixels = torch.empty((len(images), *images.image_shape), dtype=torch.uint8)
-    for number, index in enumerate(torch.arange(len(images)).split(_CHUNK)):
+    for number, first in enumerate(range(0, len(images), _CHUNK)):
+        index = torch.arange(first, min(first + _CHUNK, len(images)))
         clean = images.take(index).permute(0, 3, 1, 2)
         done = corruption(clean, seeded_generator(seed, number))
-        pixels[index[0] : index[-1] + 1] = done.permute(0, 2, 3, 1)
+        pixels[first : first + _CHUNK] = done.permute(0, 2, 3, 1)
     return replace(images, pixels=pixels, rows=None, mapped=False)

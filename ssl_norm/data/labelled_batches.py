@@ -172,7 +172,7 @@ def _check_grouping(
         return
     if chunk < 1 or batch_size % chunk:
         raise UserError(f"batch_size={batch_size}: a multiple of grouping.chunk={chunk} expected")
-    there = len(labels.unique())
+    there = len(labels.bincount().nonzero())
     if not 1 <= classes <= there:
         raise UserError(
             f"grouping.classes={classes}: expected 1 to {there}, the number of classes with labels"

@@ -84,7 +84,7 @@ def grouped_order(
     Yields:
         (B,) int64 in [0, N).
     """
-    members = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
+    members = [rows for label in range(int(labels.max()) + 1) if len(rows := _rows(labels, label))]
     passes = [
         Passes(len(rows), mixed_seed(seed, _CLASS_STREAM, place))
         for place, rows in enumerate(members)
@@ -104,3 +104,7 @@ def grouped_order(
             # (chunks, classes, share) -> (chunks, share, classes)
             order = torch.cat(parts).view(-1, classes_per_chunk, share).transpose(1, 2).flatten()
             yield order[torch.randperm(batch_size, generator=generator)] if shuffle else order
+
+
+def _rows(labels: Tensor, label: int) -> Tensor:
+    return (labels == label).nonzero()[:, 0]

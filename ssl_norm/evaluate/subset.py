@@ -1,5 +1,6 @@
 """Seeded subsets of labelled samples."""
 
+import torch
 from torch import Tensor
 
 from ssl_norm.data.labelled import label_subset
@@ -21,6 +22,7 @@ def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:
         UserError: the fraction is outside (0, 1], or leaves a class that has samples without any;
             or a single class occurs.
     """
-    occurring, among_occurring = labels.unique(return_inverse=True)
+    occurring = labels.bincount().nonzero()[:, 0]
+    among_occurring = torch.searchsorted(occurring, labels)
     names = [str(label) for label in occurring.tolist()]
     return label_subset(among_occurring, fraction=fraction, seed=seed, classes=names)

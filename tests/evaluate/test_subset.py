@@ -38,3 +38,8 @@ def test_too_small_a_fraction_names_the_class_and_what_would_do():
     with pytest.raises(UserError, match=message):
         label_fraction(LABELS, 0.02, seed=0)
     assert len(label_fraction(LABELS, 0.1, seed=0)) == 15
+
+
+def test_the_choice_of_a_seed_is_as_recorded():
+    labels = torch.tensor([0] * 7 + [1] * 4 + [3] * 3)
+    assert label_fraction(labels, 0.4, seed=2).tolist() == [2, 4, 5, 7, 10, 13]
