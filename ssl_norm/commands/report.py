@@ -10,17 +10,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
-from ssl_norm.cli.arms import read_study
-from ssl_norm.cli.groups import groups_of
+from ssl_norm.cli.arms import Study, read_study
+from ssl_norm.cli.groups import studies
 from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
+from ssl_norm.report.figure_spec import figure_specs
 from ssl_norm.report.figures import WIDTH, Drawing, all_figures
+from ssl_norm.report.finetune_figures import finetune_figures
 from ssl_norm.report.grouping import Group, group_keys, group_runs, without_repeats
 from ssl_norm.report.layer_figures import layer_figures
 from ssl_norm.report.page import Picture, Report, html_page, markdown_page
 from ssl_norm.report.provenance import commands, provenance
 from ssl_norm.report.read import FINISHED, RunRecord, find_runs, read_runs
 from ssl_norm.report.remarks import counted, left_out, to_mind
+from ssl_norm.report.settings import settings_of
+from ssl_norm.report.study_figures import study_figures
 from ssl_norm.report.table import (
     Table,
     group_numbers,
@@ -28,6 +32,7 @@ from ssl_norm.report.table import (
     run_numbers,
     run_table,
     short_table,
+    unique,
 )
 from ssl_norm.train.run_folder import write_text
 
@@ -44,29 +49,68 @@ def report(config: ReportConfig) -> None:
     runs = read_runs(find_runs(roots))
     finished = finished_runs(runs, as_list(config.runs))
     shown, repeats = without_repeats(finished)
-    keys = group_keys(shown, None if config.group_by is None else as_list(config.group_by))
-    groups = group_runs(in_study_order(shown), keys)
+    found = studies_of(shown)
+    grid = [key for study in found for key in study.grid]
+    keys = group_keys(shown, None if config.group_by is None else as_list(config.group_by), grid)
+    groups = group_runs(in_study_order(shown, found), keys)
+    drawings, remarks = all_drawings(groups, found)
     output = open_output(config.output, roots)
-    content = compose(config, roots, runs, repeats, keys, groups)
-    write(
-        output,
-        content,
-        {"table.csv": group_numbers(keys, groups), "runs.csv": run_numbers(keys, groups)},
-    )
+    content = compose(config, roots, runs, repeats, keys, groups, drawings, remarks)
+    numbers = {f"{drawing.name}.csv": drawing.numbers for drawing in drawings if drawing.numbers}
+    numbers |= {"table.csv": group_numbers(keys, groups), "runs.csv": run_numbers(keys, groups)}
+    write(output, content, numbers)
     show(content, groups, output)
 
 
-def in_study_order(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return runs with the arms of a study in the order of its file; others stay where they are."""
-    known = set(groups_of("pretrain")["study"])
-    studies = {str(run.summary.get("study")) for run in runs} & known
-    places = {
-        (study, arm): place for study in studies for place, arm in enumerate(read_study(study).arms)
-    }
-    return sorted(
-        runs,
-        key=lambda run: places.get((str(run.summary.get("study")), str(run.summary.get("arm"))), 0),
-    )
+def studies_of(runs: Sequence[RunRecord]) -> list[Study]:
+    """Return the studies that runs are of, as far as their files are here."""
+    names = unique(study_name(run) for run in runs)
+    return [read_study(name) for name in names if name in studies()]
+
+
+def study_name(run: RunRecord) -> str:
+    """Return the study that a run is of, nothing where it is of none."""
+    return settings_of(run).get("study", "")
+
+
+def in_study_order(runs: Sequence[RunRecord], found: Sequence[Study]) -> list[RunRecord]:
+    """Return runs with arms and grid of a study in the order of its file; others stay where they are."""
+    by_name = {study.name: study for study in found}
+
+    def place(run: RunRecord) -> list[int]:
+        study, settings = by_name.get(study_name(run)), settings_of(run)
+        if study is None:
+            return [0]
+        choices = [("arm", tuple(study.arms)), *study.grid.items()]
+        return [
+            values.index(settings[key]) if settings.get(key) in values else 0
+            for key, values in choices
+        ]
+
+    return sorted(runs, key=place)
+
+
+def all_drawings(
+    groups: Sequence[Group], found: Sequence[Study]
+) -> tuple[list[Drawing], list[str]]:
+    """Return every figure, those that the studies ask for first, and lines on what is not in them."""
+    drawings, remarks, drawn = list[Drawing](), list[str](), set[str]()
+    runs = [run for group in groups for run in group.runs]
+    for study in found:
+        specs = figure_specs(study.name, study.figures)
+        own, lines = study_figures(specs, [run for run in runs if study_name(run) == study.name])
+        several = any(drawing.name in drawn for drawing in own)
+        drawings += [d._replace(name=f"{study.name}_{d.name}") for d in own] if several else own
+        drawn |= {drawing.name for drawing in own}
+        remarks += lines
+    with_figures = {study.name for study in found if study.figures}
+    others = [group for group in groups if study_name(group.runs[0]) not in with_figures]
+    return [
+        *drawings,
+        *finetune_figures(others),
+        *all_figures(groups),
+        *layer_figures(groups),
+    ], remarks
 
 
 def as_list(value: object) -> list[str]:
@@ -139,26 +183,28 @@ def compose(
     repeats: Sequence[RunRecord],
     keys: Sequence[str],
     groups: Sequence[Group],
+    drawings: Sequence[Drawing],
+    remarks: Sequence[str],
 ) -> Report:
     """Return all that the report says."""
     shown = [run for group in groups for run in group.runs]
     others = len(runs) - len(shown)
     by = f", grouped by {', '.join(keys)}" if keys else ""
-    studies = sorted({str(run.summary["study"]) for run in shown if run.summary.get("study")})
+    names = sorted({study_name(run) for run in shown} - {""})
     return Report(
-        title=config.title or ", ".join(studies) or folder_of(roots).name or "runs",
+        title=config.title or ", ".join(names) or folder_of(roots).name or "runs",
         lead=f"{counted(len(shown), 'finished run')} in {counted(len(groups), 'group')}{by}"
         + (f"; {counted(others, 'run')} left out." if others else "."),
         provenance=provenance(shown),
         commands=commands(shown),
         left_out=left_out(runs, repeats),
-        to_mind=to_mind(keys, groups),
+        to_mind=[*remarks, *to_mind(keys, groups)],
         groups=group_table(keys, groups),
         runs=run_table(groups),
         evidence=[
             (run.name, str(run.summary["evidence"])) for run in shown if run.summary.get("evidence")
         ],
-        pictures=[draw(figure) for figure in (*all_figures(groups), *layer_figures(groups))],
+        pictures=[draw(drawing) for drawing in drawings],
     )
 
 
@@ -172,7 +218,7 @@ def draw(drawing: Drawing) -> Picture:
     file = io.BytesIO()
     drawing.figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
     share = min(1.0, drawing.figure.get_size_inches()[0] / WIDTH)
-    return Picture(drawing.name, file.getvalue(), drawing.caption, share)
+    return Picture(drawing.name, file.getvalue(), drawing.caption, share, drawing.table)
 
 
 def write(output: Path, content: Report, numbers: dict[str, Table]) -> None:

@@ -11,6 +11,7 @@ from ssl_norm.report.curves import Band, Curve, band
 from ssl_norm.report.grouping import Group
 from ssl_norm.report.measures import finite, measured
 from ssl_norm.report.read import RunRecord
+from ssl_norm.report.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,11 +34,15 @@ class Drawing(NamedTuple):
         name: of its PNG, without the ending.
         figure: what is drawn.
         caption: what it shows, and of how many runs.
+        table: its numbers, to be read below it; None where other tables have them.
+        numbers: the same for programs.
     """
 
     name: str
     figure: "Figure"
     caption: str
+    table: Table | None = None
+    numbers: Table | None = None
 
 
 def all_figures(groups: Sequence[Group]) -> Iterator[Drawing]:

@@ -11,7 +11,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.report.read import RunRecord
 from ssl_norm.report.run_files import FINETUNE
-from ssl_norm.report.settings import classes, is_compared, settings_of, telling_keys
+from ssl_norm.report.settings import classes, differing_keys, is_compared, settings_of, telling_keys
 
 HEADS = ("norm.projector", "norm.predictor")
 
@@ -76,15 +76,24 @@ def statistic(values: Sequence[float | None]) -> Statistic:
     )
 
 
-def group_keys(runs: Sequence[RunRecord], given: Sequence[str] | None) -> list[str]:
+def group_keys(
+    runs: Sequence[RunRecord], given: Sequence[str] | None, grid: Sequence[str] = ()
+) -> list[str]:
     """Return the keys to group by: the given ones, else those that tell the runs apart.
+
+    Args:
+        runs: to be grouped.
+        given: by the user.
+        grid: keys that the study of the runs varies beside its arms.
 
     Raises:
         UserError: no run has a given key.
     """
     settings = [settings_of(run) for run in runs]
     if given is None:
-        return telling_keys(settings)
+        told = telling_keys(settings)
+        varied = [key for key in dict.fromkeys(grid) if key in differing_keys(settings)]
+        return [*told, *(key for key in varied if key not in told)]
     known = sorted({key for found in settings for key in found})
     for key in given:
         if key not in known:

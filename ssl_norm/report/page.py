@@ -52,12 +52,14 @@ class Picture:
         png: its bytes.
         caption: what it shows.
         share: of the page's width, in (0, 1], so that letters are of one size in all figures.
+        table: its numbers, below it; None where other tables have them.
     """
 
     name: str
     png: bytes
     caption: str
     share: float = 1.0
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def markdown_page(report: Report) -> str:
             text += f"\n{heading}:\n\n" + "".join(f"- {item}\n" for item in items)
     for shown in report.pictures:
         text += f"\n![{shown.caption}]({shown.name}.png)\n"
+        text += f"\n{shown.table.markdown()}" if shown.table else ""
     text += f"\n## Every run\n\n{report.runs.markdown()}"
     return text + (f"\n## Commands\n\n{commands}" if many else "")
 
@@ -198,12 +201,12 @@ def is_number(text: str) -> bool:
 
 
 def picture(shown: Picture) -> str:
-    """Return a figure with its caption, the picture inside the page."""
+    """Return a figure with its caption and numbers, the picture inside the page."""
     data = base64.b64encode(shown.png).decode()
     caption = escape(shown.caption)
     return (
         f'<figure><img style="width: {shown.share:.0%}" alt="{caption}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f"<figcaption>{caption}</figcaption></figure>{table(shown.table) if shown.table else ''}"
     )
 
 
