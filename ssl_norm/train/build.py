@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from ssl_norm.config import DataConfig, EncoderConfig, HeadConfig, OptimizerConfig, PretrainConfig
+from ssl_norm.config import DataConfig, EncoderConfig, HeadConfig, OptimizerBase, PretrainConfig
 from ssl_norm.data.augment import TwoViews, ViewParameters
 from ssl_norm.data.batches import Batches
 from ssl_norm.data.image_set import ImageSet, Splits
@@ -243,7 +243,7 @@ def rate_schedule(
     )
 
 
-def optimizer_of(optimizer: OptimizerConfig, learner: Learner) -> torch.optim.Optimizer:
+def optimizer_of(optimizer: OptimizerBase, learner: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer that a configuration describes; the loop sets its rate before every step."""
     return make_optimizer(
         learner,

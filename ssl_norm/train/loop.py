@@ -1,6 +1,5 @@
 """The training loop."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from ssl_norm.distributed import is_distributed, rank, tensor_from_first_rank, world_size
-from ssl_norm.errors import NonFiniteLoss
+from ssl_norm.distributed import is_distributed, rank, tensor_from_first_rank
 from ssl_norm.learners.learner import Learner, LearnerOutput
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.norms.freezing import freeze_statistics
 from ssl_norm.train.run_folder import Row
+from ssl_norm.train.step_log import StepLog
 
 
 @dataclass
@@ -79,7 +78,7 @@ def train(
         DistributedDataParallel(learner, broadcast_buffers=False) if is_distributed() else learner
     )
     generator = torch.Generator()
-    log = StepLog(run)
+    log = StepLog(run.accumulate)
     for step in range(run.first_step, run.steps):
         if step == max(run.first_step, run.frozen_from):
             freeze_batch_norms(learner)
@@ -94,7 +93,7 @@ def train(
                 output = model(view1, view2)
             (output.loss / run.accumulate).backward()
             learner.after_backward(output)
-            log.add(images.shape[0], output)
+            log.add(images.shape[0], **logged(output))
         run.monitor.observe(step + 1, output.pairs, output.loss)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
@@ -103,7 +102,7 @@ def train(
         done = step + 1
         saving = done % run.save_every == 0 or done == run.steps
         if saving or done % run.log_every == 0:
-            on_row(log.row(done))
+            on_row(metrics_row(run, log, done))
         if saving:
             on_checkpoint(done)
 
@@ -125,20 +124,20 @@ def measure_initial(
     learner = run.learner.train()
     initial = {name: value.clone() for name, value in learner.state_dict().items()}
     generator = torch.Generator()
-    log = StepLog(run)
+    log = StepLog()
     for step, images in enumerate(run.batches):
         seed_step(generator, run.seed, step, 0)
         with run.autocast():
             output = learner(*run.make_views(images, generator))
         learner.after_backward(output)
-        log.add(images.shape[0], output)
+        log.add(images.shape[0], **logged(output))
         run.monitor.observe(step + 1, output.pairs, output.loss)
     learner.load_state_dict(initial)
-    on_row({**log.row(0), "lr": 0.0})
+    on_row({**metrics_row(run, log, 0), "lr": 0.0})
     on_checkpoint(0)
 
 
-def freeze_batch_norms(learner: Learner) -> None:
+def freeze_batch_norms(learner: nn.Module) -> None:
     """Freeze the statistics of all batch norms, on every rank at rank 0's, which checkpoints hold."""
     freeze_statistics(learner)
     for buffer in learner.buffers():
@@ -159,54 +158,26 @@ def mixed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0])
 
 
-class StepLog:
-    """Collects losses without waiting for the device, and turns them into rows of metrics."""
+def logged(output: LearnerOutput) -> dict[str, Tensor]:
+    """Return what is averaged over the batches of a row: the loss and, where there are negatives, their accuracy."""
+    accuracy = output.contrastive_accuracy
+    return {"loss": output.loss} | ({} if accuracy is None else {"contrastive_accuracy": accuracy})
 
-    def __init__(self, run: Training) -> None:
-        self._run = run
-        self._losses: list[Tensor] = []
-        self._accuracies: list[Tensor] = []
-        self._images = 0
-        self._since = time.perf_counter()
 
-    def add(self, images: int, output: LearnerOutput) -> None:
-        """Take in one batch of this rank."""
-        self._images += images * world_size()
-        self._losses.append(output.loss.detach())
-        if output.contrastive_accuracy is not None:
-            self._accuracies.append(output.contrastive_accuracy)
-
-    def row(self, step: int) -> Row:
-        """Return the means since the last row; waits for the device."""
-        losses = torch.stack(self._losses).cpu().double()
-        if not losses.isfinite().all():
-            batch = int(losses.isfinite().logical_not().nonzero()[0])
-            first = step - (len(losses) - 1 - batch) // self._run.accumulate
-            raise NonFiniteLoss(
-                f"the loss became {losses[batch]:g} at step {first}; a lower optimizer.lr or a longer "
-                "optimizer.warmup_epochs may help"
-            )
-        measured = self._run.monitor.collect()
-        seconds = time.perf_counter() - self._since
-        row: Row = {
-            "step": step,
-            "epoch": round(step / self._run.steps_per_epoch, 4),
-            "loss": float(losses.mean()),
-            "lr": self._run.learning_rate(step - 1),
-            **measured,
-            **self._contrastive_accuracy(),
-            "images_per_second": self._images / seconds,
-            "verdict": self._run.monitor.verdict,
-        }
-        self._losses, self._accuracies = [], []
-        self._images, self._since = 0, time.perf_counter()
-        return row
-
-    def _contrastive_accuracy(self) -> Row:
-        """Return the mean of the learners that have negatives, nothing of others."""
-        if not self._accuracies:
-            return {}
-        return {"contrastive_accuracy": float(torch.stack(self._accuracies).mean())}
+def metrics_row(run: Training, log: StepLog, step: int) -> Row:
+    """Return the row of metrics.csv after so many steps; waits for the device."""
+    means = log.means(step)
+    measured = run.monitor.collect()
+    return {
+        "step": step,
+        "epoch": round(step / run.steps_per_epoch, 4),
+        "loss": means.pop("loss"),
+        "lr": run.learning_rate(step - 1),
+        **measured,
+        **means,
+        "images_per_second": log.images_per_second(),
+        "verdict": run.monitor.verdict,
+    }
 
 
 def count_parameters(module: nn.Module) -> int:

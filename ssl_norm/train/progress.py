@@ -1,7 +1,7 @@
 """What a person sees while a run goes on: one live line on a terminal, a line every few seconds in a log file."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -11,15 +11,24 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressLine:
-    """Shows step, images/s, loss, both cosines, the verdict so far and the time left.
+    """Shows step, what a row of metrics says, and the time left.
 
     Args:
         first_step: steps already done.
         steps: steps of the whole run.
         visible: false on all ranks but one.
+        text: what a row of metrics says, beside the step.
     """
 
-    def __init__(self, first_step: int, steps: int, *, visible: bool) -> None:
+    def __init__(
+        self,
+        first_step: int,
+        steps: int,
+        *,
+        visible: bool = True,
+        text: Callable[[Mapping[str, float | int | str]], str] | None = None,
+    ) -> None:
+        self._text = text or pretraining_text
         self.console = Console(stderr=True, quiet=not visible)
         self._steps = steps
         self._first = first_step
@@ -49,10 +58,7 @@ class ProgressLine:
     def show(self, row: Mapping[str, float | int | str]) -> None:
         """Update the line with a row of metrics."""
         step = int(row["step"])
-        text = (
-            f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "
-            f"cos + {row['positive_cosine']:.4f} / - {row['negative_cosine']:.4f}  {row['verdict']}"
-        )
+        text = self._text(row)
         self._bar.update(self._task, completed=step, description=text)
         now = time.monotonic()
         if self._bar.disable and (
@@ -65,3 +71,19 @@ class ProgressLine:
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+def pretraining_text(row: Mapping[str, float | int | str]) -> str:
+    """Return speed, loss, both cosines and the verdict so far."""
+    return (
+        f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "
+        f"cos + {row['positive_cosine']:.4f} / - {row['negative_cosine']:.4f}  {row['verdict']}"
+    )
+
+
+def finetuning_text(row: Mapping[str, float | int | str]) -> str:
+    """Return speed, loss and the accuracy on training views."""
+    return (
+        f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "
+        f"training top-1 {row['train_top1']:.3f}"
+    )

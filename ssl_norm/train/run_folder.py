@@ -14,35 +14,48 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from ssl_norm.config import PretrainConfig
+from ssl_norm.config import FinetuneConfig, PretrainConfig
 from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.train.checkpoint import load_checkpoint
 
+RunConfig = PretrainConfig | FinetuneConfig
+PARTS = ("encoder", "projector", "predictor")  # that may have norms
+TEXT_COLUMNS = ("verdict", "layer", "split", "domain", "statistics", "statistics_from")
+WHOLE_COLUMNS = ("step", "samples", "batch_size", "images")
 MAY_CHANGE_ON_RESUME = {
     "run_dir", "resume", "device", "checkpoint_every", "keep_every", "linear_probe", "probe_labels", "monitor",
+    "evaluation", "log_every",
     "data.root", "data.cache_dir", "data.workers", "data.resident", "data.download",
 }  # fmt: skip
 
 
-def norm_specs(config: PretrainConfig) -> dict[str, NormSpec]:
-    """Return the norm of each part."""
-    return {
-        part: parse_norm(getattr(config.norm, part))
-        for part in ("encoder", "projector", "predictor")
-    }
+def norm_specs(config: RunConfig) -> dict[str, NormSpec]:
+    """Return the norm of each part that has one of ours."""
+    norms = {part: getattr(config.norm, part, None) for part in PARTS}
+    return {part: parse_norm(norm) for part, norm in norms.items() if norm is not None}
 
 
-def norm_names(config: PretrainConfig) -> dict[str, str]:
-    """Return the norm of each part as text."""
-    return {part: str(spec) for part, spec in norm_specs(config).items()}
+def norm_names(config: RunConfig) -> dict[str, str]:
+    """Return the norm of each part as text; `own` where an encoder keeps those of its architecture."""
+    return {"encoder": "own"} | {part: str(spec) for part, spec in norm_specs(config).items()}
 
 
-def default_run_dir(config: PretrainConfig) -> Path:
-    """Return runs/<date>_<study>_<arm> or runs/<date>_<method>_<norms>, or the run's place in a sweep's folder."""
-    what = f"{config.method.name}_{'-'.join(norm_names(config).values())}"
+def run_name(config: RunConfig) -> str:
+    """Return `<method>_<norms>`, or of fine-tuning `finetune_<norm>_<n>labels`."""
+    norms = "-".join(norm_names(config).values())
+    if isinstance(config, PretrainConfig):
+        return f"{config.method.name}_{norms}"
+    if config.labels_per_class is not None:
+        return f"finetune_{norms}_{config.labels_per_class}labels-per-class"
+    return f"finetune_{norms}_{'all-' if config.labels == 1.0 else config.labels}labels"
+
+
+def default_run_dir(config: RunConfig) -> Path:
+    """Return runs/<date>_<study>_<arm> or runs/<date>_<name of the run>, or the run's place in a sweep's folder."""
+    what = run_name(config)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         hydra = HydraConfig.get()
         number = f"{hydra.job.num:03d}_{what}_seed{config.seed}"
@@ -54,7 +67,7 @@ def default_run_dir(config: PretrainConfig) -> Path:
     return Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{file_name(what)}"
 
 
-def arm_run_name(config: PretrainConfig, typed: Sequence[str]) -> str:
+def arm_run_name(config: RunConfig, typed: Sequence[str]) -> str:
     """Return the arm, the settings that were typed and make a difference, and the seed.
 
     Without the number of the run, which depends on what else is in the sweep: so a sweep that goes on, perhaps with
@@ -73,7 +86,7 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w+.]+", "-", text)
 
 
-def open_run_folder(config: PretrainConfig) -> tuple[Path, Mapping[str, Any] | None]:
+def open_run_folder(config: RunConfig) -> tuple[Path, Mapping[str, Any] | None]:
     """Return the folder of this run, made if need be, and the checkpoint to go on from where it resumes one.
 
     Raises:
@@ -108,16 +121,17 @@ def open_run_folder(config: PretrainConfig) -> tuple[Path, Mapping[str, Any] | N
     return folder, checkpoint
 
 
-def has_statistics_per_process(config: PretrainConfig) -> bool:
+def has_statistics_per_process(config: RunConfig) -> bool:
     """Whether any norm of a run, those after the heads' outputs too, mixes the samples of one process only."""
     specs = norm_specs(config)
-    heads = {part: getattr(config.method, part, None) for part in ("projector", "predictor")}
+    method = config.method if isinstance(config, PretrainConfig) else None
+    heads = {part: getattr(method, part, None) for part in PARTS[1:]}
     outputs = [output_norm(specs[part], head.norm_output) for part, head in heads.items() if head]
     norms = [*specs.values(), *outputs]
     return any(norm.batch_statistics and not norm.options.get("sync") for norm in norms)
 
 
-def plain_config(config: PretrainConfig) -> dict[str, Any]:
+def plain_config(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as nested plain containers."""
     plain = OmegaConf.to_container(OmegaConf.create(asdict(config)))
     assert isinstance(plain, dict)
@@ -146,7 +160,7 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def write_config(folder: Path, config: PretrainConfig, environment: Mapping[str, str]) -> None:
+def write_config(folder: Path, config: RunConfig, environment: Mapping[str, str]) -> None:
     """Write config.yaml: the resolved configuration and what the result depends on beyond it."""
     content = {**plain_config(config), "environment": dict(environment)}
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
@@ -170,7 +184,7 @@ class StepTable:
     """A CSV file whose rows begin with a step, appended and flushed; opened at a step, later rows are dropped.
 
     Attributes:
-        path: metrics.csv, spectra.csv or layers.csv of a run folder.
+        path: metrics.csv, spectra.csv, layers.csv or evaluations.csv of a run folder.
     """
 
     def __init__(self, path: Path, last_step: int) -> None:
@@ -201,7 +215,7 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def typed(name: str, value: str) -> float | int | str:
-    """Return a cell as a number, unless it is the verdict or the name of a layer."""
-    if name in ("verdict", "layer"):
+    """Return a cell as a number, unless its column holds text."""
+    if name in TEXT_COLUMNS:
         return value
-    return int(value) if name == "step" else float(value)
+    return int(value) if name in WHOLE_COLUMNS else float(value)
