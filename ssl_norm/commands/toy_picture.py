@@ -65,5 +65,5 @@ def plane_map(
 ) -> PlaneMap:
     """Return what a model says of the points of a grid (rows * columns, 2)."""
     probability = model(grid).softmax(1)[:, 1]
-    deviation = uncertainty(model, grid, batches).std
+    deviation = uncertainty(model, grid, batches, batch_size=len(grid)).std
     return PlaneMap(title, probability.view(shape).numpy(), deviation.view(shape).numpy())

@@ -1,0 +1,92 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssl_norm.commands.toy import comparison, moons_of, spread, toy, train_all
+from ssl_norm.commands.toy_models import accuracies
+from ssl_norm.config import ToyConfig, UbnConfig
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "toy.py"
+SMALL = {"unlabelled": 40, "hidden_dim": 8, "layers": 2, "steps": 5, "draws": 2}
+
+
+def scores_of(bn, ubn):
+    return {
+        name: [{"population": value, "batch": 0.0} for value in values]
+        for name, values in (("none", bn), ("bn", bn), ("ubn", ubn))
+    }
+
+
+def test_the_comparison_counts_seeds_and_gives_the_spread_of_paired_differences():
+    text = comparison(scores_of([0.5, 0.8, 0.7, 0.6], [0.6, 0.8, 0.6, 0.9]))
+    # differences 10, 0, -10, 30: mean 7.5, sample standard deviation 17.1
+    assert text == "over 4 seeds, ubn is better than bn at 2 and worse at 1: +7.5 +- 17.1 points"
+    assert comparison(scores_of([0.5], [0.25])).endswith(
+        "over 1 seed, ubn is better than bn at 0 and worse at 1: -25.0 points"
+    )
+
+
+def test_one_value_has_no_spread():
+    assert spread([80.0]) == "80.0"
+    assert spread([80.0, 90.0]) == "85.0 +- 7.1"
+
+
+def test_seeds_count_on_and_the_models_are_of_the_first():
+    config = ToyConfig(seed=3, seeds=2, control={"name": "gn", "groups": 2}, **SMALL)
+    models, scores = train_all(config)
+    assert list(models) == list(scores)
+    assert next(iter(scores)).startswith("gn")
+    alone = train_all(ToyConfig(seed=4, seeds=1, control="none", **SMALL))[1]
+    assert scores["ubn"][1] == alone["ubn"][0]
+    for name, model in models.items():
+        assert accuracies(model, moons_of(config, 3)) == scores[name][0]
+
+
+def test_the_gradient_through_statistics_is_an_option_of_ubn_alone():
+    constant, flowing = (
+        train_all(ToyConfig(seeds=1, ubn=UbnConfig(gradient=gradient), **SMALL))[0]
+        for gradient in (False, True)
+    )
+    same = [bool((constant[n][0].weight == flowing[n][0].weight).all()) for n in constant]
+    assert same == [True, True, False]
+
+
+def test_draws_the_picture_and_prints_the_table(tmp_path, capsys):
+    output = tmp_path / "new" / "picture.png"
+    toy(ToyConfig(seeds=2, output=str(output), **SMALL))
+    assert output.read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "accuracy in % on 40 unlabelled points, 8 labelled, 2 seeds" in printed
+    assert [
+        re.search(rf"{norm} +│ \d+\.\d \+- \d", printed) is not None
+        for norm in ("none", "bn", "ubn")
+    ] == [True] * 3
+    assert "over 2 seeds, ubn is better than bn at" in printed
+    assert f"written to {output}" in printed
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "message"),
+    [
+        ("label_per_class=4", 2, "unknown key 'label_per_class'"),
+        ("ubn.ratios=4", 2, "unknown key of ubn 'ratios'"),
+        ("unlabelled=10", 2, "makes 32 unlabelled ones a step, and unlabelled=10 are there"),
+        ("--seeds=4", 2, "settings are given as key=value"),
+    ],
+)
+def test_the_tool_answers_wrong_input_in_one_line(argument, code, message):
+    done = subprocess.run([sys.executable, TOOL, argument], capture_output=True, text=True)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_lists_every_key():
+    done = subprocess.run(
+        [sys.executable, TOOL, "--help"], capture_output=True, text=True, check=True
+    )
+    for key in ("labels_per_class=", "ubn.ratio=", "ubn.gradient=", "control=", "output=toy.png"):
+        assert key in done.stdout

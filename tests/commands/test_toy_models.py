@@ -1,0 +1,129 @@
+from itertools import islice
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.commands.toy_models import (
+    Recipe,
+    accuracies,
+    backward,
+    joint_batches,
+    train_classifier,
+)
+from ssl_norm.data.moons import two_moons
+from ssl_norm.errors import NonFiniteLoss
+from ssl_norm.models.heads import mlp_head
+
+RECIPE = Recipe(hidden_dim=8, layers=2, steps=40, lr=0.05, unlabelled=6, gradient=False)
+
+
+def small_moons(seed=0):
+    return two_moons(2, 30, noise=0.1, seed=seed)
+
+
+def doubled(moons):
+    return moons._replace(labelled=moons.labelled.double(), unlabelled=moons.unlabelled.double())
+
+
+def reference_gradients(model, moons, joint, *, gradient):
+    """Loss and gradients by the formula: Linear, (x - E) / sqrt(V + eps) with E, V of the joint batch, ReLU, Linear."""
+    first, _, _, last = model
+    weights = [
+        p.detach().clone().requires_grad_() for p in (*first.parameters(), *last.parameters())
+    ]
+    weight, bias, out_weight, out_bias = weights
+    seen = joint @ weight.T + bias
+    mean, variance = seen.mean(0), ((seen - seen.mean(0)) ** 2).mean(0)
+    if not gradient:
+        mean, variance = mean.detach(), variance.detach()
+    hidden = (moons.labelled @ weight.T + bias - mean) / (variance + 1e-5).sqrt()
+    logits = hidden.clamp(min=0) @ out_weight.T + out_bias
+    loss = -logits.log_softmax(1)[torch.arange(len(logits)), moons.labels].mean()
+    return loss, torch.autograd.grad(loss, weights)
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_ubn_normalizes_the_labelled_points_by_the_joint_batch(gradient):
+    moons = doubled(small_moons())
+    model = mlp_head(2, hidden_dim=5, output_dim=2, layers=2, norm="ubn").double()
+    joint = next(joint_batches(moons, 10, seed=1))
+    loss, expected = reference_gradients(model, moons, joint, gradient=gradient)
+    assert backward(model, moons, joint, gradient=gradient) == pytest.approx(loss.item(), rel=1e-12)
+    found = [p.grad for p in (*model[0].parameters(), *model[3].parameters())]
+    for grad, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(grad, reference, rtol=1e-9, atol=1e-12)
+    seen = model[0](joint).detach()
+    torch.testing.assert_close(model[1].running_mean, 0.1 * seen.mean(0))
+    torch.testing.assert_close(model[1].running_var, 0.9 + 0.1 * seen.var(0))
+
+
+def test_without_a_joint_batch_the_labelled_points_are_the_batch():
+    moons = doubled(small_moons())
+    model = mlp_head(2, hidden_dim=5, output_dim=2, layers=2, norm="bn").double()
+    loss, expected = reference_gradients(model, moons, moons.labelled, gradient=True)
+    assert backward(model, moons, None, gradient=False) == pytest.approx(loss.item(), rel=1e-12)
+    torch.testing.assert_close(model[0].weight.grad, expected[0], rtol=1e-9, atol=1e-12)
+
+
+def test_joint_batches_start_with_the_labelled_points_and_draw_the_others_anew():
+    moons = small_moons()
+    first, second = islice(joint_batches(moons, 6, seed=0), 2)
+    assert first.shape == (10, 2)
+    assert torch.equal(first[:4], moons.labelled)
+    assert torch.equal(second[:4], moons.labelled)
+    assert not torch.equal(first, second)
+    assert torch.equal(first, next(joint_batches(moons, 6, seed=0)))
+    assert len(first[4:].unique(dim=0)) == 6
+    assert all((moons.unlabelled == point).all(1).any() for point in first[4:])
+
+
+@pytest.mark.parametrize("norm", ["none", "bn", "ubn", {"name": "gn", "groups": 2}])
+def test_training_fits_the_labelled_points_and_leaves_the_random_state(norm):
+    moons = small_moons()
+    before = torch.random.get_rng_state()
+    model = train_classifier(norm, moons, RECIPE, seed=3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert not model.training
+    with torch.no_grad():
+        assert (model(moons.labelled).argmax(1) == moons.labels).all()
+
+
+def test_all_norms_start_at_the_same_weights_and_a_seed_repeats():
+    moons = small_moons()
+    still = Recipe(hidden_dim=8, layers=2, steps=1, lr=1e-12, unlabelled=6, gradient=False)
+    plain, normalized = (train_classifier(norm, moons, still, seed=3) for norm in ("none", "ubn"))
+    torch.testing.assert_close(plain[0].weight, normalized[0].weight)
+    first, again = (train_classifier("ubn", moons, RECIPE, seed=3) for _ in range(2))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_only_ubn_hangs_on_unlabelled_points():
+    moons = small_moons()
+    moved = moons._replace(unlabelled=moons.unlabelled + 3)
+    for norm, same in (("none", True), ("bn", True), ("ubn", False)):
+        weights = [
+            train_classifier(norm, points, RECIPE, seed=0)[0].weight for points in (moons, moved)
+        ]
+        assert torch.equal(*weights) is same, norm
+
+
+def test_accuracies_under_both_statistics():
+    moons = small_moons()._replace(
+        unlabelled=torch.tensor([[1.0, 0.0], [3.0, 0.0]]), truth=torch.tensor([0, 1])
+    )
+    norm, linear = nn.BatchNorm1d(2), nn.Linear(2, 2, bias=False)
+    linear.weight.data = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    model = nn.Sequential(norm, linear).eval()  # population mean 0: both on the right of it
+    assert accuracies(model, moons) == {"population": 0.5, "batch": 1.0}
+    assert norm.running_mean.tolist() == [0, 0]
+
+
+def test_a_loss_that_explodes_is_one_line():
+    recipe = Recipe(hidden_dim=8, layers=3, steps=50, lr=1e30, unlabelled=6, gradient=False)
+    with pytest.raises(
+        NonFiniteLoss,
+        match=r"none: the loss is (nan|inf) at step \d+; use a smaller lr than 1e\+30",
+    ):
+        train_classifier("none", small_moons(), recipe, seed=0)
