@@ -1,6 +1,8 @@
 """tools/toy.py: what bn and ubn learn from few labelled points of two moons."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from math import isfinite, nan
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -11,7 +13,13 @@ from torch import nn
 
 from ssl_norm.cli.toy_checks import unlabelled_per_step
 from ssl_norm.commands.linear_eval import find_output
-from ssl_norm.commands.toy_models import Recipe, accuracies, train_classifier
+from ssl_norm.commands.toy_models import (
+    Recipe,
+    accuracies,
+    joint_batches,
+    std_auroc,
+    train_classifier,
+)
 from ssl_norm.commands.toy_picture import draw_classifiers
 from ssl_norm.config import ToyConfig
 from ssl_norm.data.moons import Moons, two_moons
@@ -19,9 +27,13 @@ from ssl_norm.norms import NormLike, parse_norm
 from ssl_norm.report.remarks import counted
 
 DRAWN = ("bn", "ubn")
-STATISTICS = ("population", "batch")
+COLUMNS = {
+    "population": "accuracy in %, population statistics",
+    "batch": "batch statistics of all unlabelled points",
+    "auroc": "AUROC in % of the std: wrong against right",
+}
 
-# Of each norm, the accuracies by kind of statistics at each seed.
+# Of each norm, at each seed: accuracies by kind of statistics, and the AUROC where there are batch norms.
 Scores = Mapping[str, Sequence[Mapping[str, float]]]
 
 
@@ -55,7 +67,7 @@ def toy(config: ToyConfig) -> None:
 
 
 def train_all(config: ToyConfig) -> tuple[dict[str, nn.Module], Scores]:
-    """Return the classifiers of the first seed, and the accuracies of all seeds, by norm."""
+    """Return the classifiers of the first seed, and the scores of all seeds, by norm."""
     norms: dict[str, NormLike] = {str(parse_norm(config.control)): config.control}
     norms |= {norm: norm for norm in DRAWN}
     recipe = Recipe(
@@ -74,7 +86,11 @@ def train_all(config: ToyConfig) -> tuple[dict[str, nn.Module], Scores]:
         for name, norm in norms.items():
             model = train_classifier(norm, moons, recipe, seed)
             models.setdefault(name, model)
-            scores[name].append(accuracies(model, moons))
+            row = accuracies(model, moons)
+            if name in DRAWN:
+                batches = joint_batches(moons, recipe.unlabelled, seed)
+                row["auroc"] = std_auroc(model, moons, islice(batches, config.draws))
+            scores[name].append(row)
     return models, scores
 
 
@@ -84,18 +100,27 @@ def moons_of(config: ToyConfig, seed: int) -> Moons:
 
 
 def score_table(config: ToyConfig, scores: Scores) -> Table:
-    """Return the table of accuracies, mean and standard deviation over the seeds."""
+    """Return the table of scores, mean and standard deviation over the seeds at which they are defined."""
     table = Table(
-        title=f"accuracy in % on {config.unlabelled} unlabelled points, {2 * config.labels_per_class} labelled, "
+        title=f"{config.unlabelled} unlabelled points, {2 * config.labels_per_class} labelled, "
         f"{counted(config.seeds, 'seed')}",
         title_justify="left",
     )
-    for heading in ("norm", "population statistics", "batch statistics of the unlabelled points"):
+    for heading in ("norm", *COLUMNS.values()):
         table.add_column(heading)
     for norm, rows in scores.items():
-        cells = [spread([100 * row[kind] for row in rows]) for kind in STATISTICS]
-        table.add_row(norm, *cells)
+        table.add_row(norm, *(cell([100 * row.get(key, nan) for row in rows]) for key in COLUMNS))
     return table
+
+
+def cell(values: Sequence[float]) -> str:
+    """Return mean and deviation of the values that are no NaN, with their number where some are; a dash without any."""
+    found = [value for value in values if isfinite(value)]
+    if not found:
+        return "-"
+    return spread(found) + (
+        "" if len(found) == len(values) else f" ({counted(len(found), 'seed')})"
+    )
 
 
 def comparison(scores: Scores) -> str:

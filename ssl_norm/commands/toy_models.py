@@ -1,6 +1,6 @@
 """Classifiers of points in the plane that differ in their norm only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ssl_norm.data.moons import Moons
 from ssl_norm.errors import NonFiniteLoss
+from ssl_norm.evaluate.uncertainty import auroc, uncertainty
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms import NormLike, parse_norm
 from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
@@ -113,3 +114,12 @@ def accuracies(model: nn.Module, moons: Moons) -> dict[str, float]:
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Return the share of right predictions in [0, 1]."""
     return (logits.argmax(1) == labels).double().mean().item()
+
+
+def std_auroc(model: nn.Module, moons: Moons, batches: Iterable[Tensor]) -> float:
+    """Return how well the std over batches tells wrong from right predictions of the unlabelled points.
+
+    0.5 is chance, 1 perfect; NaN where all predictions are right. A prediction is the mean over the batches.
+    """
+    found = uncertainty(model, moons.unlabelled, batches, batch_size=len(moons.unlabelled))
+    return auroc(found.std, found.classes != moons.truth)

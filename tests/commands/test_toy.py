@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_norm.commands.toy import comparison, moons_of, spread, toy, train_all
+from ssl_norm.commands.toy import cell, comparison, moons_of, spread, toy, train_all
 from ssl_norm.commands.toy_models import accuracies
 from ssl_norm.config import ToyConfig, UbnConfig
 
@@ -34,6 +34,13 @@ def test_one_value_has_no_spread():
     assert spread([80.0, 90.0]) == "85.0 +- 7.1"
 
 
+def test_cells_say_at_how_many_seeds_a_score_is_defined():
+    nan = float("nan")
+    assert cell([80.0, 90.0]) == "85.0 +- 7.1"
+    assert cell([80.0, nan, 90.0]) == "85.0 +- 7.1 (2 seeds)"
+    assert cell([nan, nan]) == "-"
+
+
 def test_seeds_count_on_and_the_models_are_of_the_first():
     config = ToyConfig(seed=3, seeds=2, control={"name": "gn", "groups": 2}, **SMALL)
     models, scores = train_all(config)
@@ -42,7 +49,9 @@ def test_seeds_count_on_and_the_models_are_of_the_first():
     alone = train_all(ToyConfig(seed=4, seeds=1, control="none", **SMALL))[1]
     assert scores["ubn"][1] == alone["ubn"][0]
     for name, model in models.items():
-        assert accuracies(model, moons_of(config, 3)) == scores[name][0]
+        found = accuracies(model, moons_of(config, 3))
+        assert found == {key: scores[name][0][key] for key in found}
+        assert ("auroc" in scores[name][0]) == (name in ("bn", "ubn"))
 
 
 def test_the_gradient_through_statistics_is_an_option_of_ubn_alone():
@@ -59,7 +68,7 @@ def test_draws_the_picture_and_prints_the_table(tmp_path, capsys):
     toy(ToyConfig(seeds=2, output=str(output), **SMALL))
     assert output.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert "accuracy in % on 40 unlabelled points, 8 labelled, 2 seeds" in printed
+    assert "40 unlabelled points, 8 labelled, 2 seeds" in printed
     assert [
         re.search(rf"{norm} +│ \d+\.\d \+- \d", printed) is not None
         for norm in ("none", "bn", "ubn")

@@ -1,4 +1,5 @@
 from itertools import islice
+from math import isnan
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from ssl_norm.commands.toy_models import (
     accuracies,
     backward,
     joint_batches,
+    std_auroc,
     train_classifier,
 )
 from ssl_norm.data.moons import two_moons
@@ -127,3 +129,18 @@ def test_a_loss_that_explodes_is_one_line():
         match=r"none: the loss is (nan|inf) at step \d+; use a smaller lr than 1e\+30",
     ):
         train_classifier("none", small_moons(), recipe, seed=0)
+
+
+def test_the_std_finds_the_wrong_predictions_that_hang_on_the_batch():
+    # The boundary is the mean of the batch, 0 or 1: points near 0.5 are uncertain, and those are the wrong ones.
+    linear = nn.Linear(2, 2, bias=False)
+    linear.weight.data = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
+    model = nn.Sequential(nn.BatchNorm1d(2), linear).eval()
+    spread = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    moons = small_moons()._replace(
+        unlabelled=torch.tensor([[-3.0, 0.0], [0.4, 0.0], [0.6, 0.0], [4.0, 0.0]]),
+        truth=torch.tensor([0, 1, 0, 1]),
+    )
+    batches = [spread, spread + torch.tensor([1.0, 0.0])]
+    assert std_auroc(model, moons, batches) == 1.0
+    assert isnan(std_auroc(model, moons._replace(truth=torch.tensor([0, 0, 1, 1])), batches))
