@@ -1,6 +1,7 @@
 """Shifts of statistics and accuracies, as population_stats.json, tables and a picture."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +9,37 @@ from rich.markup import escape
 from rich.table import Table
 
 from ssl_norm.config import PopulationStatsConfig
-from ssl_norm.evaluate.protocol import Evaluation
 from ssl_norm.norms.population_report import PopulationReport
 
 MOST_ROWS = 30
 STATISTICS = {"ema": "moving average", "exact": "exact", "batch": "mini-batch"}
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a network reaches under one kind of statistics.
+
+    Attributes:
+        what: the network, in words.
+        values: by their names in population_stats.json.
+        headings: of the values, in words.
+        chance: share of the most common class.
+    """
+
+    what: str
+    values: Mapping[str, float]
+    headings: Mapping[str, str]
+    chance: float
+
+
 def population_record(
     config: PopulationStatsConfig,
     report: PopulationReport,
-    evaluations: Mapping[str, Evaluation | None],
+    evaluations: Mapping[str, Found | None],
 ) -> dict[str, Any]:
     """Return the content of population_stats.json as far as it follows from settings and results."""
     return {
-        "evaluations": {
-            name: found and {"top1": found.top1, "knn_top1": found.knn_top1}
-            for name, found in evaluations.items()
-        },
+        "evaluations": {name: found and dict(found.values) for name, found in evaluations.items()},
         "chance": next((found.chance for found in evaluations.values() if found), None),
         "batches": report.batches,
         "batch_size": config.batch_size,
@@ -72,15 +86,16 @@ def shift_table(report: PopulationReport) -> Table:
     return table
 
 
-def evaluation_table(evaluations: Mapping[str, Evaluation]) -> Table:
-    """Return the accuracies with each kind of statistics side by side."""
-    chance = next(iter(evaluations.values())).chance
-    table = Table(title=f"frozen encoder by the statistics of its batch norms; chance {chance:.4f}")
+def evaluation_table(evaluations: Mapping[str, Found]) -> Table:
+    """Return what was found with each kind of statistics side by side."""
+    first = next(iter(evaluations.values()))
+    title = f"{first.what} by the statistics of its batch norms; chance {first.chance:.4f}"
+    table = Table(title=title)
     table.add_column("")
     for name in evaluations:
         table.add_column(STATISTICS[name], justify="right")
-    table.add_row("linear top-1", *(f"{found.top1:.4f}" for found in evaluations.values()))
-    table.add_row("kNN top-1", *(f"{found.knn_top1:.4f}" for found in evaluations.values()))
+    for key, heading in first.headings.items():
+        table.add_row(heading, *(f"{found.values[key]:.4f}" for found in evaluations.values()))
     return table
 
 

@@ -1,15 +1,17 @@
 """tools/population_stats.py: from a checkpoint to one with exact statistics, and to what they change."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
+from ssl_norm.commands.classifier_population import held_by_classifier, scores_of_test_images
+from ssl_norm.commands.classifier_scores import domain_name
 from ssl_norm.commands.linear_eval import (
     FOREIGN_MATCH,
     evaluation_of,
@@ -19,17 +21,18 @@ from ssl_norm.commands.linear_eval import (
     untrained_encoder,
 )
 from ssl_norm.commands.population_outcome import (
+    Found,
     draw_shifts,
     evaluation_table,
     population_record,
     shift_table,
 )
+from ssl_norm.commands.recomputed import Recomputed, plain_views
 from ssl_norm.config import PopulationStatsConfig, PretrainConfig
+from ssl_norm.data.corruption import parse_corruption
 from ssl_norm.data.image_set import Splits
 from ssl_norm.data.progress import say
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.features import evaluation_view
-from ssl_norm.evaluate.protocol import Evaluation
 from ssl_norm.evaluate.subject import Subject, find_subject, run_of_subject
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
 from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
@@ -39,30 +42,11 @@ from ssl_norm.train.build import load_images, make_views, naming
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
-from ssl_norm.train.population import MakeViews, recompute_over_images
+from ssl_norm.train.population import recompute_over_images
 from ssl_norm.train.restore import restore_config, restore_learner
 from ssl_norm.train.run_folder import write_json
 
-
-@dataclass(frozen=True)
-class Recomputed:
-    """What a checkpoint holds, and how images pass through it.
-
-    Attributes:
-        network: the learner of a run, its target network and heads too; else the encoder.
-        encoder: the part that is evaluated.
-        make_views: what `network` is given of a batch of images.
-        views: `train` or `plain`.
-        limit: of the pretraining images; None: all.
-        contents: of the checkpoint of a run; None for a file of weights.
-    """
-
-    network: nn.Module
-    encoder: nn.Module
-    make_views: MakeViews
-    views: str
-    limit: int | None
-    contents: Mapping[str, Any] | None
+HEADINGS = {"top1": "linear top-1", "knn_top1": "kNN top-1"}
 
 
 def population_stats(config: PopulationStatsConfig) -> None:
@@ -77,7 +61,14 @@ def population_stats(config: PopulationStatsConfig) -> None:
     contents = read_checkpoint(checkpoint)
     saved = saved_config(contents, checkpoint)
     subject = find_subject(config, saved)
-    if saved:
+    is_classifier = saved is not None and "classes" in contents
+    if is_classifier:
+        held = held_by_classifier(config, subject, contents)
+    elif config.corruption is not None:
+        raise UserError(
+            f"corruption={config.corruption}: for classifiers of tools/finetune.py, and {checkpoint} holds none"
+        )
+    elif saved:
         held = held_by_run(config, subject, restore_config(saved), contents)
     else:
         held = held_by_weights(config, subject, checkpoint)
@@ -85,7 +76,10 @@ def population_stats(config: PopulationStatsConfig) -> None:
         recomputable(held.encoder)
     held.network.to(device)
     splits = load_images(replace(subject.data, limit=held.limit), subject.seed)
-    evaluate = evaluation_of_splits(config, subject, splits, device)
+    if is_classifier:
+        evaluate = scores_of_test_images(config, subject, splits, device, contents["classes"])
+    else:
+        evaluate = evaluation_of_splits(config, subject, splits, device)
     evaluations = {"ema": evaluate(held.encoder)}
     with naming("checkpoint"):
         report, samples = recompute_over_images(
@@ -104,6 +98,7 @@ def population_stats(config: PopulationStatsConfig) -> None:
     record = population_record(config, report, evaluations) | {
         "views": held.views,
         "samples": samples,
+        "corruption": config.corruption and domain_name(parse_corruption(config.corruption)),
         "checkpoint": str(checkpoint),
         "data": {"name": subject.data.name, "root": subject.data.root},
         "environment": describe_environment(device),
@@ -153,22 +148,21 @@ def held_by_weights(
     return Recomputed(encoder, encoder, make_plain, "plain", None, None)
 
 
-def plain_views(
-    subject: Subject, images: Tensor, generator: torch.Generator, *, copies: int
-) -> tuple[Tensor, ...]:
-    """Return what evaluation sees of uint8 images (N, 3, H, W), as often as the network takes views."""
-    pixels = images.permute(0, 2, 3, 1)
-    return (evaluation_view(pixels, subject.data.view_size, subject.mean, subject.std),) * copies
-
-
 def evaluation_of_splits(
     config: PopulationStatsConfig, subject: Subject, splits: Splits, device: torch.device
-) -> Callable[..., Evaluation | None]:
+) -> Callable[..., Found | None]:
     """Return the evaluation of an encoder on the labelled images; without labels it gives None."""
     if splits.train is None or splits.test is None:
         say(f"data={subject.data.name} has no labels here: statistics only, no accuracies")
         return lambda encoder, random_batches=False: None
-    return evaluation_of(config, subject, splits.train, splits.test, device)
+    evaluate = evaluation_of(config, subject, splits.train, splits.test, device)
+
+    def find(encoder: nn.Module, *, random_batches: bool = False) -> Found:
+        found = evaluate(encoder, random_batches=random_batches)
+        values = {"top1": found.top1, "knn_top1": found.knn_top1}
+        return Found("frozen encoder", values, HEADINGS, found.chance)
+
+    return find
 
 
 def find_new_checkpoint(given: str | None, checkpoint: Path) -> Path:
@@ -189,7 +183,7 @@ def save_exact(path: Path, held: Recomputed) -> None:
 
 
 def print_outcome(
-    report: PopulationReport, evaluations: Mapping[str, Evaluation | None], output: Path
+    report: PopulationReport, evaluations: Mapping[str, Found | None], output: Path
 ) -> None:
     """Print the tables, what was left alone, and where the files are."""
     console = Console()

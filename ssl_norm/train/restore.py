@@ -1,4 +1,4 @@
-"""A run's learner from its checkpoint, for what comes after training."""
+"""A run's learner or classifier from its checkpoint, for what comes after training."""
 
 from collections.abc import Mapping
 from textwrap import shorten
@@ -6,11 +6,19 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
-from ssl_norm.config import SCHEMAS, MethodConfig, PretrainConfig
+from ssl_norm.config import (
+    SCHEMAS,
+    EncoderConfig,
+    FinetuneConfig,
+    MethodConfig,
+    PretrainConfig,
+)
 from ssl_norm.errors import UserError
 from ssl_norm.learners.learner import Learner
-from ssl_norm.train.build import initial_encoder, make_learner
+from ssl_norm.models.classifier import Classifier
+from ssl_norm.train.build import initial_encoder, make_encoder, make_learner
 
 
 def restore_config(saved: Mapping[str, Any]) -> PretrainConfig:
@@ -27,10 +35,20 @@ def restore_config(saved: Mapping[str, Any]) -> PretrainConfig:
         known = {key: value for key, value in saved.items() if key != "monitor"}
         return cast(PretrainConfig, OmegaConf.to_object(OmegaConf.merge(schema, known)))
     except (KeyError, OmegaConfBaseException) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"the checkpoint's configuration is of another version: {reason}"
-        ) from error
+        raise _of_another_version(error) from error
+
+
+def restore_finetune_config(saved: Mapping[str, Any]) -> FinetuneConfig:
+    """Return the configuration of tools/finetune.py that a checkpoint holds as plain containers.
+
+    Raises:
+        UserError: it has keys or values that this version does not know.
+    """
+    try:
+        schema = OmegaConf.structured(FinetuneConfig)
+        return cast(FinetuneConfig, OmegaConf.to_object(OmegaConf.merge(schema, saved)))
+    except OmegaConfBaseException as error:
+        raise _of_another_version(error) from error
 
 
 def restore_learner(config: PretrainConfig, weights: Mapping[str, Any]) -> Learner:
@@ -40,11 +58,38 @@ def restore_learner(config: PretrainConfig, weights: Mapping[str, Any]) -> Learn
         UserError: the weights are not those of this learner.
     """
     learner = make_learner(config, initial_encoder(config)[0])
+    _load(learner, weights, "learner")
+    return learner
+
+
+def restore_classifier(contents: Mapping[str, Any]) -> Classifier:
+    """Return the classifier of a checkpoint of tools/finetune.py, with its weights and statistics.
+
+    Args:
+        contents: of the checkpoint; `classes`, the names of the logits, tells it from one of a learner.
+
+    Raises:
+        UserError: the configuration is of another version, or the weights are not those of this classifier.
+    """
+    config = restore_finetune_config(contents["config"])
+    given = {name: value for name, value in vars(config.encoder).items() if value is not None}
+    size, seed = config.data.view_size, config.seed
+    encoder, _ = make_encoder(EncoderConfig(**given), config.norm.encoder, size, seed)
+    classifier = Classifier(encoder, len(contents["classes"]), seed=seed)
+    _load(classifier, contents["learner"], "classifier")
+    return classifier
+
+
+def _load(network: nn.Module, weights: Mapping[str, Any], kind: str) -> None:
     try:
-        learner.load_state_dict(weights)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         reason = shorten(str(error).splitlines()[1], 160, placeholder=" ...")
         raise UserError(
-            f"the checkpoint does not hold the learner of its configuration: {reason}"
+            f"the checkpoint does not hold the {kind} of its configuration: {reason}"
         ) from error
-    return learner
+
+
+def _of_another_version(error: Exception) -> UserError:
+    reason = str(error).splitlines()[0]
+    return UserError(f"the checkpoint's configuration is of another version: {reason}")
