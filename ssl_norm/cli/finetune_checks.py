@@ -22,6 +22,7 @@ from ssl_norm.cli.split_checks import check_split
 from ssl_norm.config import AugmentConfig, FinetuneConfig, GroupingConfig, ScoringConfig
 from ssl_norm.data import DATA
 from ssl_norm.data.augment import check_normalisation, check_view
+from ssl_norm.data.corruption import parse_corruption
 from ssl_norm.data.settings import check_settings
 from ssl_norm.errors import UserError
 from ssl_norm.intervals import Interval
@@ -84,6 +85,7 @@ def check_finetune(config: FinetuneConfig) -> None:
     if config.norm.encoder is not None:
         check_norm(config, norm_spec("norm.encoder", config.norm.encoder))
     check_scoring(config.evaluation)
+    check_uncertainty(config)
 
 
 def check_start(config: FinetuneConfig) -> None:
@@ -145,6 +147,8 @@ def check_grouping(grouping: GroupingConfig, batch_size: int) -> None:
 
 def check_domains(config: FinetuneConfig) -> None:
     """Check that a batch has an equal chunk of each domain."""
+    for domain in config.domains:
+        parse_corruption(domain)
     domains = len(config.domains)
     if domains == 1:
         raise UserError(
@@ -176,6 +180,11 @@ def check_norm(config: FinetuneConfig, spec: NormSpec) -> None:
 
 def check_scoring(scoring: ScoringConfig) -> None:
     """Check the lists under `evaluation`."""
+    for corruption in scoring.corruptions:
+        if parse_corruption(corruption) is None:
+            raise UserError(
+                "evaluation.corruptions: clean test images are scored anyway; leave it out"
+            )
     if not scoring.statistics:
         raise UserError(f"evaluation.statistics is empty; name some of {', '.join(STATISTICS)}")
     for name in scoring.statistics:
@@ -186,3 +195,22 @@ def check_scoring(scoring: ScoringConfig) -> None:
             raise UserError(f"evaluation.{key} is empty; give at least one number of images")
         for value in values:
             check_number(f"evaluation.{key}", value, PAIR)
+
+
+def check_uncertainty(config: FinetuneConfig) -> None:
+    """Check that there will be batch statistics to draw, and several of them."""
+    draws, spec = (
+        config.evaluation.uncertainty,
+        norm_spec("norm.encoder", config.norm.encoder or "bn"),
+    )
+    if draws == 1:
+        raise UserError("evaluation.uncertainty=1: a spread needs at least 2 draws")
+    if draws and not spec.batch_statistics:
+        raise UserError(
+            f"evaluation.uncertainty={draws}: norm.encoder={spec} has no batch statistics to draw; use a batch norm"
+        )
+    if draws and config.norm.freeze_last:
+        raise UserError(
+            f"evaluation.uncertainty={draws} with norm.freeze_last={config.norm.freeze_last}: frozen statistics "
+            "cannot be drawn; leave one of them out"
+        )

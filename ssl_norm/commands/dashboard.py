@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import ImageSet, Splits
 from ssl_norm.evaluate.features import extract_features
-from ssl_norm.train.run_folder import norm_names, plain_config
+from ssl_norm.train.run_folder import RunConfig, norm_names, plain_config
 from ssl_norm.train.tensorboard import TensorBoard
 
 FINAL_METRICS = (
@@ -24,7 +24,7 @@ FINAL_METRICS = (
 NO_SETTINGS = ("run_dir", "resume")  # they differ between all runs, and say nothing of the result
 
 
-def shown_settings(config: PretrainConfig) -> dict[str, Any]:
+def shown_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings for the HParams page, norms as text."""
     settings = plain_config(config)
     norms = settings["norm"] | norm_names(config)

@@ -1,6 +1,5 @@
 """tools/pretrain.py: one run from configuration to summary."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,21 @@ from ssl_norm.train.build import (
     initial_encoder,
     load_images,
     make_training,
-    naming,
 )
 from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
 from ssl_norm.train.device import pick_device, process_group
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.loop import Training, measure_initial, train
-from ssl_norm.train.population import asks_for_exact_statistics, recompute_over_images
+from ssl_norm.train.population import asks_for_exact_statistics, make_statistics_exact
 from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.recorder import Recorder, RunFiles
-from ssl_norm.train.run_folder import open_run_folder, plain_config, write_config, write_skipped
+from ssl_norm.train.run_folder import (
+    is_done,
+    open_run_folder,
+    plain_config,
+    write_config,
+    write_skipped,
+)
 
 EXACT_SAMPLES = (
     10_000  # of population=exact; Wu & Johnson, arXiv 2105.07576, find more to change nothing
@@ -72,12 +76,6 @@ def pretrain(config: PretrainConfig) -> None:
             raise ending
 
 
-def is_done(config: PretrainConfig, folder: Path, checkpoint: Mapping[str, Any] | None) -> bool:
-    """Whether this is a run that a sweep which goes on has nothing to add to."""
-    in_sweep = config.resume and config.run_dir is None
-    return in_sweep and checkpoint is not None and (folder / "summary.json").exists()
-
-
 def follow(
     config: PretrainConfig, run: Training, images: ImageSet, folder: Path, is_main: bool
 ) -> Ending | None:
@@ -103,7 +101,14 @@ def follow(
                 files.tensorboard.hyperparameters(shown_settings(config), {})
             (train if run.steps else measure_initial)(run, recorder.row, save)
             if asks_for_exact_statistics(run.learner):
-                make_statistics_exact(config, run, images)
+                make_statistics_exact(
+                    run.learner,
+                    run.make_views,
+                    images,
+                    samples=EXACT_SAMPLES,
+                    batch_size=config.batch_size,
+                    seed=config.seed,
+                )
                 save(run.steps)
         except CollapseStop as stop:
             save(recorder.last_step)
@@ -132,22 +137,6 @@ def roll_back(folder: Path, run: Training, stop: CollapseStop) -> CollapseStop:
         f"collapsed.pt the collapsed one; to go on with other settings: encoder.pretrained_path={last}",
         rolled_back_to=int(checkpoint["step"]),
     )
-
-
-def make_statistics_exact(config: PretrainConfig, run: Training, images: ImageSet) -> None:
-    """Replace the running statistics of all batch norms by those of the network as it ended."""
-    with naming("norm"):
-        report, seen = recompute_over_images(
-            run.learner,
-            run.make_views,
-            images,
-            samples=EXACT_SAMPLES,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            device=next(run.learner.parameters()).device,
-        )
-    if rank() == 0:
-        say(f"exact population statistics of {seen} images: {report}")
 
 
 def checkpoint_content(config: PretrainConfig, run: Training, step: int) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from ssl_norm.data.batches import Batches
 from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.progress import track
+from ssl_norm.data.progress import say, track
 from ssl_norm.distributed import rank, world_size
 from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.freezing import FrozenStatistics
 from ssl_norm.norms.population import recompute_statistics
 from ssl_norm.norms.population_report import PopulationReport
+from ssl_norm.train.build import naming
 
 MakeViews = Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]
 
@@ -66,6 +67,36 @@ def recompute_over_images(
         return network(*make_views(pixels, generator))
 
     return recompute_statistics(network, bar, forward), total
+
+
+def make_statistics_exact(
+    network: nn.Module,
+    make_views: MakeViews,
+    images: ImageSet,
+    *,
+    samples: int,
+    batch_size: int,
+    seed: int,
+) -> None:
+    """Replace the running statistics of all batch norms by those of the network as it ended, and say so.
+
+    Args: as :func:`recompute_over_images`.
+
+    Raises:
+        UserError: they cannot be recomputed.
+    """
+    with naming("norm"):
+        report, seen = recompute_over_images(
+            network,
+            make_views,
+            images,
+            samples=samples,
+            batch_size=batch_size,
+            seed=seed,
+            device=next(network.parameters()).device,
+        )
+    if rank() == 0:
+        say(f"exact population statistics of {seen} images: {report}")
 
 
 def asks_for_exact_statistics(network: nn.Module) -> bool:

@@ -121,6 +121,12 @@ def open_run_folder(config: RunConfig) -> tuple[Path, Mapping[str, Any] | None]:
     return folder, checkpoint
 
 
+def is_done(config: RunConfig, folder: Path, checkpoint: Mapping[str, Any] | None) -> bool:
+    """Whether this is a run that a sweep which goes on has nothing to add to."""
+    in_sweep = config.resume and config.run_dir is None
+    return in_sweep and checkpoint is not None and (folder / "summary.json").exists()
+
+
 def has_statistics_per_process(config: RunConfig) -> bool:
     """Whether any norm of a run, those after the heads' outputs too, mixes the samples of one process only."""
     specs = norm_specs(config)

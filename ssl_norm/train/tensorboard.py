@@ -1,7 +1,7 @@
 """TensorBoard event files of a run: a page on collapse, pictures, verdict, hyperparameters, embeddings."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from ssl_norm.train.pace import Pace
 from ssl_norm.train.tensorboard_layout import UNDRAWN_COLUMNS, layout, tag_of
 from ssl_norm.train.tensorboard_text import flat_settings, verdict_markdown
 
+Page = Callable[[Iterable[str]], dict[str, dict[str, list[object]]]]
 HISTOGRAM_BINS = 40
 EVEN_SPREAD = 1.5  # deviations of embeddings without collapse lie below
 THUMBNAIL = 32  # pixels; the projector takes one sprite of at most 8192 pixels a side
@@ -39,13 +40,15 @@ class TensorBoard:
     Args:
         folder: where the event files go.
         first_step: steps already done; what an interrupted run wrote about later ones is hidden.
+        page: from the columns of a row to the page of charts on them.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, first_step: int, page: Page = layout) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tensorboard's own imports warn of deprecations
             from torch.utils.tensorboard import SummaryWriter
         self._writer: Any = SummaryWriter(folder, purge_step=first_step + 1)
+        self._page = page
         self._has_layout = False
         self._verdict: Verdict | None = None
         self._written_verdict: Verdict | None = None
@@ -55,17 +58,22 @@ class TensorBoard:
         self._layer_pace = Pace()
 
     def row(self, row: Mapping[str, float | int | str]) -> None:
-        """Write the numbers of one row of metrics as scalars, and with the first row the page `collapse`.
+        """Write the numbers of one row of metrics as scalars, and with the first row the page of charts.
 
         NaN, a value that was not measured, is left out.
         """
         if not self._has_layout:
-            self._writer.add_custom_scalars(layout(row))
+            self._writer.add_custom_scalars(self._page(row))
             self._has_layout = True
         for name, value in row.items():
             is_number = isinstance(value, int | float) and not isnan(value)
             if is_number and name not in UNDRAWN_COLUMNS:
                 self._writer.add_scalar(tag_of(name), value, int(row["step"]))
+
+    def scores(self, step: int, top1: Mapping[str, float]) -> None:
+        """Write accuracies by the name of what they are of, as scalars of one chart."""
+        for name, value in top1.items():
+            self._writer.add_scalar(f"top1/{name}", value, step)
 
     def verdict(self, step: int, verdict: str, evidence: str) -> None:
         """Write a verdict with its evidence as text when the word changes, and on `close` the last one."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-TRAIN_COLUMNS = ("loss", "lr", "contrastive_accuracy", "images_per_second")
+TRAIN_COLUMNS = ("loss", "lr", "train_top1", "contrastive_accuracy", "images_per_second")
 UNDRAWN_COLUMNS = ("step", "epoch", "verdict")
 CHARTS = {
     "both cosines (1 and 1: complete collapse)": ("positive_cosine", "negative_cosine"),
@@ -46,3 +46,21 @@ def layout(columns: Iterable[str]) -> dict[str, dict[str, list[object]]]:
         known = "|".join(re.escape(name) for name in charted)
         page[OTHER_MONITORS] = ["Multiline", [f"^collapse/(?!({known})$)"]]
     return {"collapse": page}
+
+
+def finetuning_layout(columns: Iterable[str]) -> dict[str, dict[str, list[object]]]:
+    """Return the page `finetune`: accuracies under all statistics in one chart, loss, training accuracy.
+
+    Args:
+        columns: of a row; they are the same in every run.
+
+    Returns:
+        What `SummaryWriter.add_custom_scalars` takes; its tags are regular expressions.
+    """
+    return {
+        "finetune": {
+            "test top-1 by statistics": ["Multiline", ["^top1/"]],
+            "loss on training views": ["Multiline", [f"^{tag_of('loss')}$"]],
+            "top-1 on training views": ["Multiline", [f"^{tag_of('train_top1')}$"]],
+        }
+    }

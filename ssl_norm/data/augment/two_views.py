@@ -6,32 +6,21 @@ import torch
 from torch import Generator, Tensor
 
 from ssl_norm.data.augment.grid import view_grid
-from ssl_norm.data.augment.normalise import unit_pixels
 from ssl_norm.data.augment.parameters import ViewParameters
-from ssl_norm.data.augment.stage import Share
-from ssl_norm.data.augment.transfer import to_device
-from ssl_norm.data.augment.view import View
+from ssl_norm.data.augment.views import Views
 
 
-class TwoViews:
-    """Makes two views of a batch, on the batch's device, every image with its own parameters.
-
-    All parameters are drawn on the CPU from the generator, for the images of all ranks: the same
-    generator gives the same views on every device, and W ranks see what one process sees. A device
-    gets them in one copy that it is not waited for.
+class TwoViews(Views):
+    """Makes two views of a batch; see :class:`Views`.
 
     Args:
         view1: parameters of the first view.
         view2: parameters of the second view.
         image_size: side S of a view in pixels.
-        mean: of each colour, in [0, 1], subtracted from both views.
-        std: of each colour, above 0; both views are divided by it.
-        exact_colour: colour changes step by step, see
-            :class:`~ssl_norm.data.augment.colour.FusedColour`.
+        mean: of each colour, in [0, 1].
+        std: of each colour, above 0.
+        exact_colour: colour changes step by step.
         dtype: of the views.
-
-    Raises:
-        UserError: a value is out of range, or kornia has no such operation or option.
 
     Example:
         >>> flipped = ViewParameters(flip=0.5)
@@ -53,45 +42,15 @@ class TwoViews:
         exact_colour: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.mean = mean
-        self.std = std
-        self.dtype = dtype
-        self.views = [
-            View(view, image_size, mean, std, exact_colour=exact_colour, key=f"augment.{name}")
-            for name, view in (("view1", view1), ("view2", view2))
-        ]
+        parameters = {"view1": view1, "view2": view2}
+        super().__init__(parameters, image_size, mean, std, exact_colour=exact_colour, dtype=dtype)
 
-    @torch.no_grad()
     def __call__(
         self, images: Tensor, generator: Generator, rank: int = 0, world_size: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """Return two views.
-
-        Args:
-            images: (N, 3, H, W) uint8 on any device, any memory format; left as they are.
-            generator: of the CPU; the only source of randomness.
-            rank: this process draws rows rank * N to (rank + 1) * N of the global batch.
-            world_size: number of processes; N must be the same on all of them.
-
-        Returns:
-            Two of (N, 3, S, S), channels last, normalised.
-
-        Raises:
-            ValueError: the images have another shape or dtype.
-        """
-        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
-            found = f"{tuple(images.shape)} {images.dtype}"
-            raise ValueError(f"images must be (N, 3, H, W) of torch.uint8, got {found}")
-        n, _, height, width = images.shape
-        share = Share(n * world_size, slice(rank * n, (rank + 1) * n), height, width)
-        with torch.autocast(images.device.type, enabled=False):
-            first, second = (view.draw(share, generator) for view in self.views)
-            drawn = to_device([*first, *second], images.device)
-            pixels = unit_pixels(images)
-            return (
-                self.views[0].apply(pixels, drawn[: len(first)], self.dtype),
-                self.views[1].apply(pixels, drawn[len(first) :], self.dtype),
-            )
+        """Return two views (N, 3, S, S), channels last, normalised; see :meth:`Views.__call__`."""
+        view1, view2 = super().__call__(images, generator, rank, world_size)
+        return view1, view2
 
     def grid(self, view1: Tensor, view2: Tensor, rows: int = 8, columns: int = 4) -> Tensor:
         """Return pairs of views as one uint8 picture, see :func:`view_grid`."""

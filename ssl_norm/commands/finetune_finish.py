@@ -1,0 +1,133 @@
+"""The end of a fine-tuning: summary.json, picture, table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from ssl_norm.commands.classifier_scores import TrainingImages, domain_name
+from ssl_norm.commands.classifier_uncertainty import uncertainty_summary
+from ssl_norm.commands.dashboard import shown_settings
+from ssl_norm.config import FinetuneConfig
+from ssl_norm.data.corruption import parse_corruption
+from ssl_norm.errors import NonFiniteLoss
+from ssl_norm.evaluate.accuracy import majority_frequency
+from ssl_norm.figures.accuracy import accuracies, accuracy_figure
+from ssl_norm.train.run_folder import Row, norm_names, read_metrics, write_json
+from ssl_norm.train.supervised import SupervisedTraining
+from ssl_norm.train.tensorboard import TensorBoard
+
+# What summary.json tells of the final scores: statistics, and what exact ones are of.
+SCORES = {
+    "top1": ("population", ("",)),
+    "top1_exact": ("exact", ("all", "mixture")),
+    "top1_exact_labelled": ("exact", ("labelled",)),
+    "top1_batch": ("batch", ("",)),
+}
+MEANINGS = {
+    "top1": ("population", "running statistics, as the network is used"),
+    "top1_exact": ("exact", "recomputed on all training images"),
+    "top1_exact_labelled": ("exact, labelled", "recomputed on the labelled images alone"),
+    "top1_batch": ("batch", "of the batch of test images at hand"),
+}
+
+
+def finish(
+    config: FinetuneConfig,
+    folder: Path,
+    run: SupervisedTraining,
+    images: TrainingImages,
+    ending: NonFiniteLoss | None,
+    device: torch.device,
+) -> None:
+    """Write summary.json and accuracy.png, complete TensorBoard, and print the table."""
+    rows = read_metrics(folder / "metrics.csv")
+    scores = read_metrics(folder / "evaluations.csv")
+    summary = summarise(config, images, rows, run.first_step)
+    if ending is None:
+        summary |= final_scores(config, [row for row in scores if row["step"] == run.steps])
+        if config.evaluation.uncertainty:
+            summary |= uncertainty_summary(
+                config, run.model, images, make_views=run.make_views, device=device
+            )
+    summary["ended"] = "done" if ending is None else "non_finite_loss"
+    write_json(folder / "summary.json", summary)
+    board = TensorBoard(folder, int(summary["steps"]))
+    board.hyperparameters(
+        shown_settings(config),
+        {name: summary[name] for name in ("loss", "train_top1", *SCORES) if name in summary},
+    )
+    board.close()
+    if any(len(points) > 1 for points in accuracies(scores).values()):
+        accuracy_figure(scores).savefig(folder / "accuracy.png", dpi=120)
+    Console().print(summary_table(summary))
+    Console().print(
+        f"run folder: {folder}   curves: tensorboard --logdir {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def summarise(
+    config: FinetuneConfig, images: TrainingImages, rows: Sequence[Row], first_step: int
+) -> dict[str, Any]:
+    """Return summary.json less the scores: the last row of metrics.csv, and the median speed of all."""
+    last = rows[-1] if rows else {"step": first_step}
+    speeds = [float(row["images_per_second"]) for row in rows]
+    assert images.test.labels is not None
+    return {
+        "study": config.study,
+        "arm": config.arm,
+        "tool": "finetune",
+        "norm": norm_names(config),
+        "seed": config.seed,
+        "steps": last["step"],
+        "labels": len(images.labelled),
+        **{name: value for name, value in last.items() if name != "step"},
+        "images_per_second": median(speeds) if speeds else None,
+        "chance": majority_frequency(images.test.labels),
+    }
+
+
+def final_scores(config: FinetuneConfig, rows: Sequence[Row]) -> dict[str, float]:
+    """Return the accuracies on the test images by their names in summary.json; of several domains the means.
+
+    Where exact statistics were taken in several ways, it is the first one that counts.
+    """
+    domains = [domain_name(parse_corruption(domain)) for domain in config.domains] or ["clean"]
+    summary = {}
+    for name, (statistics, origins) in SCORES.items():
+        found: dict[str, float] = {}
+        for row in rows:
+            kind = row["split"], row["statistics"], row["statistics_from"] in origins
+            if kind == ("test", statistics, True) and row["domain"] in domains:
+                found.setdefault(str(row["domain"]), float(row["top1"]))
+        if found:
+            summary[name] = fmean(found.values())
+    return summary
+
+
+def summary_table(summary: dict[str, Any]) -> Table:
+    """Return the short table that a run ends with."""
+    table = Table(
+        show_header=False,
+        title=f"top-1 after {summary['steps']} steps with {summary['labels']:,} labels",
+        title_justify="left",
+    )
+    for name, (title, meaning) in MEANINGS.items():
+        if name in summary:
+            table.add_row(title, f"{summary[name]:.4f}", meaning)
+    table.add_row("chance", f"{summary['chance']:.4f}", "always the most common class")
+    if "train_top1" in summary:
+        table.add_row("training views", f"{summary['train_top1']:.4f}", "of the last steps")
+    if "auroc" in summary:
+        table.add_row(
+            "AUROC",
+            f"{summary['auroc']:.4f}",
+            "spread over batch statistics telling wrong from right; 0.5: not at all",
+        )
+    return table
