@@ -96,7 +96,8 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
         for what, names in lacking.items()
     ]
     if not points:
-        return None, [*lines, f"{not_drawn}: no run has all that it shows"]
+        lacks = conditions_text(spec, spec.where) or "all that it shows"
+        return None, [*lines, f"{not_drawn}: no run has {lacks}"]
     if columns := undecided_columns(points):
         return None, [
             *lines,
@@ -154,16 +155,19 @@ def rows_of(
         if all(wanted(spec, name, q.of(run, row)) for name, q in of_row.items())
     ]
     if not rows:
-        conditions = [
-            f"{name}={'|'.join(map(str, spec.where[name]))}"
-            for name in of_row
-            if name in spec.where
-        ]
-        return [], [" ".join(["row of evaluations.csv", *["with"] * bool(conditions), *conditions])]
+        conditions = conditions_text(spec, of_row)
+        return [], [f"row of evaluations.csv with {conditions}" if conditions else "evaluations.csv"]
     if not any(q.name == "step" for q in of_row.values()):
         last = max(row["step"] for row in rows)
         rows = [row for row in rows if row["step"] == last]
     return first_choices(rows, CHOICES - {q.name for q in of_row.values()}), []
+
+
+def conditions_text(spec: FigureSpec, names: Iterable[str]) -> str:
+    """Return what a figure is restricted to in some quantities, such as `split=test statistics=exact|batch`."""
+    return " ".join(
+        f"{name}={'|'.join(map(str, spec.where[name]))}" for name in names if name in spec.where
+    )
 
 
 def first_choices(rows: Sequence[Row], choices: Set[str]) -> list[Row]:

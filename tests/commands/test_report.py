@@ -5,12 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from ssl_norm.cli.arms import Study
 from ssl_norm.cli.checks import check
 from ssl_norm.cli.entry import literal_path
+from ssl_norm.commands import report as command
 from ssl_norm.commands.report import report
 from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
+from tests.report.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
 from tests.report.run_folders import config_of, write_run, write_study
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
@@ -79,6 +83,77 @@ def test_arms_stand_in_the_order_of_their_study(tmp_path):
     report(ReportConfig(runs=str(tmp_path)))
     with (tmp_path / "report" / "table.csv").open() as file:
         assert [row["arm"] for row in csv.DictReader(file)] == ["byol", "none", "ln"]
+
+
+def few_labels(figures, arms=("ubn", "bn")):
+    return Study(
+        name="few_labels",
+        settings=OmegaConf.create({}),
+        arms=dict.fromkeys(arms, ()),
+        seeds=(0, 1, 2),
+        grid={"labels_per_class": ("4", "10", "40")},
+        tool="finetune",
+        figures=tuple(figures),
+    )
+
+
+@pytest.fixture
+def finetuned(tmp_path, monkeypatch):
+    """Return the folder of a study of tools/finetune.py, and what gives the study its figures."""
+
+    def draw(*figures):
+        monkeypatch.setattr(command, "studies", lambda: {"few_labels": "finetune"})
+        monkeypatch.setattr(command, "read_study", lambda name: few_labels(figures))
+
+    return write_few_labels(tmp_path / "study"), draw
+
+
+def test_a_study_of_finetuning_draws_its_figures_with_their_numbers(finetuned, capsys):
+    root, draw = finetuned
+    draw(
+        {"name": "by_labels", "x": "labels_per_class", "y": "top1", "lines": ["arm"]},
+        {"name": "by_nothing", "x": "labels_per_clas", "y": "top1"},
+    )
+    write_finetune(root / "running", finetune_config(seed=7), summary=False)
+    report(ReportConfig(runs=str(root)))
+    output = root / "report"
+    names = {"report.html", "table.md", "table.csv", "runs.csv", "by_labels.png", "by_labels.csv"}
+    assert {file.name for file in output.iterdir()} == names
+    with (output / "by_labels.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["line"] == "bn"]
+    assert [float(row["mean"]) for row in rows] == pytest.approx(TOP1["bn"])
+    with (output / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["arm"], row["labels_per_class"]) for row in rows] == [
+        (arm, labels) for arm in ("ubn", "bn") for labels in ("4", "10", "40")
+    ]
+    assert not {"verdict", "collapsed_at_step", "linear_top1"} & rows[0].keys()
+    text = (output / "table.md").read_text()
+    assert "| labels_per_class | ubn | bn |" in text
+    page = (output / "report.html").read_text()
+    assert page.count("<img ") == 1
+    assert page.index("<img ") < page.index('<th class="number">labels_<wbr>per_<wbr>class</th>')
+    printed = capsys.readouterr()
+    assert "figure by_nothing is not drawn" in printed.err
+    assert "running is running or interrupted: step 100 of 100, last row" in printed.err
+    assert "in no run" not in printed.err
+
+
+def test_a_wrong_figure_is_one_line_before_anything_is_written(finetuned):
+    root, draw = finetuned
+    draw({"name": "f", "x": "labels_per_class"})
+    message = "configs/study/few_labels.yaml, figure f: it has no y; a figure needs name, x and y"
+    with pytest.raises(UserError, match=message):
+        report(ReportConfig(runs=str(root)))
+    assert not (root / "report").exists()
+
+
+def test_finetuning_without_a_study_has_figures_of_its_own(tmp_path):
+    write_few_labels(tmp_path / "runs", study=None)
+    write_run(tmp_path / "runs" / "pretrained", top1=None)
+    report(ReportConfig(runs=str(tmp_path / "runs")))
+    names = {file.stem for file in (tmp_path / "runs" / "report").glob("*.png")}
+    assert names == {"accuracy_by_statistics", "accuracy_over_steps", "cosines", "accuracy"}
 
 
 @pytest.mark.parametrize(

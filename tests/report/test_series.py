@@ -1,0 +1,167 @@
+import math
+
+import pytest
+
+from ssl_norm.report.figure_spec import figure_spec
+from ssl_norm.report.figure_table import figure_numbers, figure_table
+from ssl_norm.report.read import find_runs, read_runs
+from ssl_norm.report.series import content_of
+from tests.report.finetune_folders import (
+    DEVIATION,
+    LABELS,
+    TOP1,
+    evaluation_rows,
+    finetune_config,
+    write_few_labels,
+    write_finetune,
+)
+from tests.report.run_folders import config_of, write_run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return read_runs(find_runs([write_few_labels(tmp_path_factory.mktemp("study"))]))
+
+
+def spec_of(**entry):
+    return figure_spec("here", {"name": "f", "x": "labels_per_class", "y": "top1", **entry})
+
+
+def content(runs, **entry):
+    found, lines = content_of(spec_of(**entry), runs)
+    assert lines == []
+    return found
+
+
+def columns(table):
+    return {name: list(cells) for name, *cells in zip(table.headings, *table.rows, strict=True)}
+
+
+@pytest.mark.parametrize("lines", [["arm"], ["norm.encoder"], ["norm.encoder.name"]])
+def test_a_line_an_arm_with_means_and_deviations_over_seeds(runs, lines):
+    found = content(runs, lines=lines)
+    assert [line.label for line in found.series] == ["bn", "ubn"]
+    assert (found.places, found.numeric, found.runs) == (list(LABELS), True, 18)
+    numbers = columns(figure_numbers(found))
+    assert numbers["line"] == ["bn"] * 3 + ["ubn"] * 3
+    assert [float(x) for x in numbers["mean"]] == pytest.approx([*TOP1["bn"], *TOP1["ubn"]])
+    deviations = [*DEVIATION["bn"], *DEVIATION["ubn"]]
+    assert [float(x) for x in numbers["sd"]] == pytest.approx(deviations)
+    assert numbers["n"] == ["3"] * 6
+    table = columns(figure_table(found))
+    assert table["labels_per_class"] == ["4", "10", "40"]
+    assert table["ubn"] == ["0.400 +- 0.020 (3)", "0.450 +- 0.020 (3)", "0.520 +- 0.010 (3)"]
+
+
+def test_several_values_are_a_line_each(runs):
+    found = content(runs, y=["top1", "top1_exact"], where={"arm": "bn"})
+    assert [line.label for line in found.series] == ["top1", "top1_exact"]
+    both = content(runs, y=["top1", "top1_exact"], lines=["arm"], labels={"top1": "EMA"})
+    assert [line.label for line in both.series] == [
+        "bn, EMA", "bn, top1_exact", "ubn, EMA", "ubn, top1_exact",
+    ]  # fmt: skip
+
+
+def test_rows_of_evaluations_at_the_last_step_and_first_choice_of_samples(runs):
+    exact = content(runs, lines=["arm"], where={"split": "test", "statistics": "exact"})
+    table = columns(figure_table(exact))
+    assert table["bn"] == ["0.350 +- 0.010 (3)", "0.450 +- 0.020 (3)", "0.550 +- 0.030 (3)"]
+    fewer = {"statistics": "exact", "samples": 100}
+    table = columns(figure_table(content(runs, lines=["arm"], where=fewer)))
+    assert table["bn"][0] == "0.330 +- 0.010 (3)"
+
+
+def test_a_column_over_which_rows_are_drawn(runs):
+    where = {"arm": "bn", "labels_per_class": 4, "statistics": ["population", "exact"]}
+    found = content(runs, x="step", lines=["statistics"], where=where)
+    table = columns(figure_table(found))
+    assert table["step"] == ["50", "100"]
+    assert table["population"] == ["0.150 +- 0.005 (3)", "0.300 +- 0.010 (3)"]
+    assert table["exact"] == ["0.200 +- 0.005 (3)", "0.350 +- 0.010 (3)"]
+    where = {"arm": "bn", "labels_per_class": 4, "statistics": "exact"}
+    assert content(runs, x="samples", where=where).places == [100, 1000]
+
+
+def test_rows_that_nothing_tells_apart_are_not_mixed(runs):
+    found, lines = content_of(spec_of(lines=["arm"], where={"split": "test"}), runs)
+    assert found is None
+    assert lines == [
+        "figure f is not drawn: several rows of evaluations.csv stand for one point, which differ in batch_size, "
+        "samples, statistics, statistics_from; choose by where, or name it in lines"
+    ]
+
+
+def test_a_name_that_no_run_has_is_one_line(runs):
+    found, lines = content_of(spec_of(x="labels_per_clas"), runs)
+    assert found is None
+    assert len(lines) == 1
+    assert "unknown quantity 'labels_per_clas'" in lines[0]
+    assert "did you mean 'labels_per_class'?" in lines[0]
+
+
+def test_runs_without_an_option_of_their_norm_are_left_out_with_a_line(tmp_path):
+    for size in (2, 8, None):
+        norm = {"name": "bn", "batch_size": size} if size else "bn"
+        write_finetune(tmp_path / f"bn{size}", finetune_config(norm), top1=0.5 + 0.01 * (size or 0))
+    runs = read_runs(find_runs([tmp_path]))
+    found, lines = content_of(spec_of(x="norm.encoder.batch_size"), runs)
+    assert lines == ["figure f: no norm.encoder.batch_size in 1 run: bnNone"]
+    assert columns(figure_table(found))["top1"] == ["0.520 (1)", "0.580 (1)"]
+
+
+def test_missing_values_and_rows_leave_a_run_out_with_a_line(tmp_path):
+    write_finetune(tmp_path / "a", summary={"top1": math.nan})
+    write_finetune(tmp_path / "b", finetune_config(seed=1), rows=[])
+    runs = read_runs(find_runs([tmp_path]))
+    found, lines = content_of(spec_of(), runs)
+    assert lines == ["figure f: no top1 in 1 run: a"]
+    assert found.runs == 1
+    found, lines = content_of(spec_of(where={"statistics": "batch"}), runs)
+    assert lines == ["figure f: no row of evaluations.csv with statistics=batch in 1 run: b"]
+    found, lines = content_of(spec_of(where={"arm": "none"}), runs)
+    assert (found, lines) == (None, ["figure f is not drawn: no run has arm=none"])
+
+
+def test_runs_of_one_seed_at_one_point_are_named(runs):
+    found, lines = content_of(spec_of(), runs)
+    assert found.series[0].label == "top1"
+    assert len(lines) == 1
+    assert "2 runs of seed 0 at 10 of top1, which differ in norm.encoder, arm" in lines[0]
+
+
+def test_names_that_stand_for_several_things_take_their_file(tmp_path):
+    rows = [{**row, "batch_size": 32} for row in evaluation_rows(0.5)]
+    write_finetune(tmp_path / "a", rows=rows)
+    runs = read_runs(find_runs([tmp_path]))
+    where = {"statistics": "batch"}
+    assert content(runs, x="batch_size", where=where).places == [32]
+    assert content(runs, x="config.batch_size", where=where).places == [64]
+    assert content(runs, x="batch_size").places == [64]
+    assert content(runs, x="evaluations.batch_size", where=where).places == [32]
+    assert content(runs, x="summary.labels").places == [40]
+
+
+def test_an_x_that_is_an_outcome_has_means_of_both(tmp_path):
+    for seed, (cosine, top1) in enumerate([(0.25, 0.5), (0.75, 0.7)]):
+        write_run(
+            tmp_path / str(seed),
+            config_of(seed=seed),
+            summary={"negative_cosine": cosine, "linear_top1": top1},
+            top1=None,
+        )
+    runs = read_runs(find_runs([tmp_path]))
+    found = content(runs, x="negative_cosine", y="linear_top1", lines=["method.name"])
+    assert found.measured_x
+    table = figure_table(found)
+    assert table.rows == [["byol", "0.500 +- 0.354 (2)", "0.600 +- 0.141 (2)"]]
+
+
+def test_published_numbers_stand_beside_and_add_their_x(runs):
+    published = {"label": "Paper", "lines": {"bn": [[4, 0.35], [100, 0.6]]}}
+    table = columns(figure_table(content(runs, lines=["arm"], published=published)))
+    assert table["labels_per_class"] == ["4", "10", "40", "100"]
+    assert table["Paper: bn"] == ["0.350", "-", "-", "0.600"]
+    assert table["bn"][-1] == "-"
+    numbers = columns(figure_numbers(content(runs, lines=["arm"], published=published)))
+    assert numbers["line"][-1] == "Paper: bn"
+    assert numbers["n"][-1] == ""
