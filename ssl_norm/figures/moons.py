@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 CLASSES = ((BLUE, "o"), (VERMILION, "^"))  # colour and marker of either class
+PALE = "#7a7a7a"  # unlabelled points
 TINT = 0.22  # opacity of the side of a class
 LOWEST_TOP = 0.05  # of the scale of deviations, so that noise of rounding is not stretched over it
 
@@ -81,9 +82,8 @@ def moons_figure(
             draw_sides(upper, x, y, plane.probability)
             mesh = draw_deviation(lower, x, y, plane.deviation, top)
             upper.set_title(plane.name)
-            draw_points(upper, points, pale="#8a8a8a")
-            draw_points(lower, points, pale="white")
             for axes in (upper, lower):
+                draw_points(axes, points)
                 axes.contour(x, y, plane.probability, levels=[0.5], colors="black", linewidths=2.6)
                 axes.set(aspect="equal", xticks=[], yticks=[])
         grid[0, 0].set_ylabel("predicted class")
@@ -105,18 +105,22 @@ def draw_sides(axes: "Axes", x: Array, y: Array, probability: Array) -> None:
 def draw_deviation(
     axes: "Axes", x: Array, y: Array, deviation: Array, top: float
 ) -> "ScalarMappable":
-    """Draw the deviation as a heat map from 0 to `top`."""
+    """Draw the deviation as a heat map from 0 to `top`, whose darkest green still shows what lies on it."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    white_to_green = ListedColormap(colormaps["Greens"](np.linspace(0, 0.75, 256)))
     return axes.pcolormesh(
-        x, y, deviation, vmin=0, vmax=top, cmap="viridis", shading="nearest", rasterized=True
+        x, y, deviation, vmin=0, vmax=top, cmap=white_to_green, shading="nearest", rasterized=True
     )
 
 
-def draw_points(axes: "Axes", points: Points, pale: str) -> None:
+def draw_points(axes: "Axes", points: Points) -> None:
     """Draw unlabelled points small and pale, labelled ones large, each class with its own colour and marker."""
     axes.scatter(
         *points.unlabelled.T,
         s=5,
-        color=pale,
+        color=PALE,
         alpha=0.55,
         linewidths=0,
         label="no label",
