@@ -117,18 +117,13 @@ def draw_deviation(
 
 def draw_points(axes: "Axes", points: Points) -> None:
     """Draw unlabelled points small and pale, labelled ones large, each class with its own colour and marker."""
-    axes.scatter(
-        *points.unlabelled.T,
-        s=5,
-        color=PALE,
-        alpha=0.55,
-        linewidths=0,
-        label="no label",
-        rasterized=True,
-    )
+    x, y = points.unlabelled.T
+    axes.scatter(x, y, s=5, color=PALE, alpha=0.55, linewidths=0, label="no label", rasterized=True)
     for label, (colour, marker) in enumerate(CLASSES):
+        x, y = points.labelled[points.labels == label].T
         axes.scatter(
-            *points.labelled[points.labels == label].T,
+            x,
+            y,
             s=90,
             color=colour,
             marker=marker,
