@@ -1,7 +1,7 @@
 """The classifier of a fine-tuning in tools/population_stats.py: its statistics adapted to images of the user's."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from ssl_norm.commands.classifier_scores import corrupting
+from ssl_norm.commands.finetune_run import make_views
 from ssl_norm.commands.population_outcome import Found
 from ssl_norm.commands.recomputed import Recomputed, plain_views
 from ssl_norm.config import FinetuneConfig, PopulationStatsConfig
-from ssl_norm.data.augment import TwoViews, ViewParameters
 from ssl_norm.data.corruption import parse_corruption
 from ssl_norm.data.corruption_set import corrupted
 from ssl_norm.data.image_set import ImageSet, Splits
@@ -62,10 +62,9 @@ def held_by_classifier(
 
 def train_views(run: FinetuneConfig, subject: Subject) -> MakeViews:
     """Return the view that a classifier was trained on, at the size and with the pixels of what it is scored on."""
-    view = ViewParameters(**asdict(run.augment.view))
-    size, exact = subject.data.view_size, run.augment.exact_colour
-    pair = TwoViews(view, view, size, subject.mean, subject.std, exact_colour=exact)
-    return lambda images, generator: pair(images, generator)[:1]
+    pixels: dict[str, Any] = {"mean": subject.mean, "std": subject.std}
+    seen = replace(run.data, image_size=subject.data.view_size)
+    return make_views(replace(run, data=seen, augment=replace(run.augment, **pixels)))
 
 
 def scores_of_test_images(
@@ -98,9 +97,14 @@ def scores_of_test_images(
     to_input = partial(evaluation_view, image_size=size, mean=subject.mean, std=subject.std)
 
     def find(network: nn.Module, *, random_batches: bool = False) -> Found:
-        seed = config.seed if random_batches else None
-        batches = {"batch_size": config.batch_size, "device": device, "seed": seed}
-        found = score(network, test, to_input, **batches)
+        found = score(
+            network,
+            test,
+            to_input,
+            batch_size=config.batch_size,
+            device=device,
+            seed=config.seed if random_batches else None,
+        )
         return Found("classifier", {"top1": found.top1, "loss": found.loss}, HEADINGS, chance)
 
     return find

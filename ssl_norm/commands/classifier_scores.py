@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -201,7 +201,8 @@ class _Scores:
                     rows.append(self.adapted_row(domain, test, self.images.everything, *first))
         if "exact" in self.statistics:
             for origin, source, samples, size in self.exact_settings(final):
-                with self.exact(source, domains, samples, size), self.pooled():
+                pooled = self.pooled() if origin == "mixture" else nullcontext()
+                with self.exact(source, domains, samples, size), pooled:
                     for number, (domain, test) in enumerate(zip(domains, tests, strict=True)):
                         with self.in_domain(number):
                             rows.append(self.row(domain, test, "exact", origin, samples, size))
@@ -285,27 +286,26 @@ class _Scores:
         split: str = "test",
     ) -> Row:
         """Score the model as it is, and return the row."""
-        seed = self.config.seed
-        to_input = partial(evaluation_input, self.config)
-        if split == "train":
-            generator = torch.Generator().manual_seed(seed)
-            views = corrupting(self.make_views, [domain])
-
-            def to_input(pixels: Tensor) -> Tensor:
-                return views(pixels.permute(0, 3, 1, 2), generator)[0]
-
         found = score(
             self.model,
             images,
-            to_input,
+            self.training_input(domain)
+            if split == "train"
+            else partial(evaluation_input, self.config),
             batch_size=self.config.evaluation.batch_size,
             device=self.device,
-            seed=seed,
+            seed=self.config.seed,
         )
         place = (self.step, split, domain_name(domain))
         kind = (statistics, statistics_from, samples, batch_size)
         values = (*place, *kind, found.images, found.top1, found.loss)
         return dict(zip(EVALUATION_COLUMNS, values, strict=True))
+
+    def training_input(self, domain: Corruption | None) -> Callable[[Tensor], Tensor]:
+        """Return what makes training views of pixels (B, H, W, 3) uint8, corrupted before, always the same."""
+        generator = torch.Generator().manual_seed(self.config.seed)
+        views = corrupting(self.make_views, [domain])
+        return lambda pixels: views(pixels.permute(0, 3, 1, 2), generator)[0]
 
     def test_images(self, corruption: Corruption | None) -> ImageSet:
         """Return the test images of a domain, no more than the limit."""
@@ -321,9 +321,8 @@ class _Scores:
         return nullcontext()
 
     def pooled(self) -> AbstractContextManager[None]:
-        """Pool the statistics of `domain` norms over several domains."""
-        several = len(self.domains) > 1 and bool(domain_layers(self.model))
-        return pooled_over_domains(self.model) if several else nullcontext()
+        """Pool the statistics of `domain` norms over the domains, where there are such norms."""
+        return pooled_over_domains(self.model) if domain_layers(self.model) else nullcontext()
 
     @contextmanager
     def exact(

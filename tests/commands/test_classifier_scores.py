@@ -145,7 +145,7 @@ def test_rows_at_the_end(images):
         ("test", "contrast:5", "exact", "domain", 100, 40, 100),
         ("test", "contrast:5", "exact", "domain", 200, 40, 100),  # all there are
     ]
-    assert found[7:9] and len({row["loss"] for row in rows}) == len(rows)
+    assert len({row["loss"] for row in rows}) == len(rows)
 
 
 def test_the_test_images_are_limited_and_the_training_images_too(images):
