@@ -128,6 +128,8 @@ def label_of(keys: Sequence[str], values: Sequence[str]) -> str:
         last = key.rpartition(".")[2]
         if key in ("study", "arm", "method.name"):
             words.append(value)
+        elif key == "labels_per_class":
+            words.append(f"{value} labels a class")
         elif settings.keys() >= set(HEADS) and key in HEADS:
             words += [f"heads {'/'.join(settings[head] for head in HEADS)}"] * (key == HEADS[0])
         else:

@@ -56,7 +56,8 @@ def ended_early(run: RunRecord) -> list[str]:
     """Return a line where a run ended before its last epoch or step."""
     step, steps = finite(run.summary.get("steps")), finite(run.config.get("steps"))
     if run.tool == FINETUNE and step is not None and steps is not None and step < steps:
-        return [f"{run.name} stopped after {step:g} of {steps:g} steps"]
+        ending = "'s loss became non-finite" * (run.summary.get("ended") == "non_finite_loss")
+        return [f"{run.name}{ending or ' stopped'} after {step:g} of {steps:g} steps"]
     epoch, epochs = finite(run.summary.get("epoch")), finite(run.config.get("epochs"))
     untrained = run.config.get("train") is False
     if untrained or epoch is None or epochs is None or epoch >= epochs - 1e-3:
@@ -123,8 +124,9 @@ def different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
 def recomputation_of(run: RunRecord) -> str:
     """Return in words what the statistics of a run's population_stats.json are of."""
     found = run.population
+    of = f" ({found['corruption']})" if found.get("corruption") else ""
     return (
-        f"{found.get('samples', '?')} images, {found.get('views', '?')} views, "
+        f"{found.get('samples', '?')} images{of}, {found.get('views', '?')} views, "
         f"batches of {found.get('batch_size', '?')}"
     )
 

@@ -156,7 +156,9 @@ def rows_of(
     ]
     if not rows:
         conditions = conditions_text(spec, of_row)
-        return [], [f"row of evaluations.csv with {conditions}" if conditions else "evaluations.csv"]
+        return [], [
+            f"row of evaluations.csv with {conditions}" if conditions else "evaluations.csv"
+        ]
     if not any(q.name == "step" for q in of_row.values()):
         last = max(row["step"] for row in rows)
         rows = [row for row in rows if row["step"] == last]

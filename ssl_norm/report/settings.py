@@ -71,12 +71,14 @@ def value_text(value: Any) -> str:
 
 
 def is_compared(key: str) -> bool:
-    """Whether a key can change what a run learns, or where it stands in a study.
+    """Whether a key can change what a run learns or reports, or where it stands in a study.
 
-    Seed, paths and what may change when a run is resumed do not.
+    Seed, paths and what else may change when a run is resumed do not; how a classifier is scored does.
     """
-    parents = {key, key.partition(".")[0]}
-    return key not in ("seed", "log_every") and not parents & MAY_CHANGE_ON_RESUME
+    start = key.partition(".")[0]
+    if start == "evaluation":
+        return key != "evaluation.every"
+    return key != "seed" and not {key, start} & MAY_CHANGE_ON_RESUME
 
 
 def differing_keys(runs: Iterable[Settings]) -> list[str]:

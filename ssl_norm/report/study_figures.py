@@ -69,7 +69,7 @@ def study_figure(content: Content) -> Drawing:
             axes.set_title(textwrap.fill(spec.title, 90), loc="left")
         axes.grid()
         if len(content.series) > 1 or spec.published:
-            figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+            figure.legend(loc="outside lower center", ncols=2, fontsize=8, handlelength=3)
     return Drawing(
         spec.name, figure, caption(content), figure_table(content), figure_numbers(content)
     )
@@ -118,7 +118,9 @@ def draw_lines(axes: "Axes", content: Content, looks: Sequence[Look]) -> None:
             low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
             high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
             axes.fill_between(xs, low, high, color=look.colour, alpha=0.16, linewidth=0)
-    places = [float(x) for x in content.places if not (log and float(x) <= 0)]
+    others = content.spec.published.lines.values() if content.spec.published else ()
+    every = {float(x) for x in content.places} | {x for points in others for x, _ in points}
+    places = sorted(x for x in every if not (log and x <= 0))
     if log and places:
         axes.set_xscale("log")
         axes.minorticks_off()

@@ -1,5 +1,7 @@
 import pytest
 
+from ssl_norm.cli.arms import read_study
+from ssl_norm.cli.groups import studies
 from ssl_norm.errors import UserError
 from ssl_norm.report.figure_spec import FigureSpec, Published, figure_specs
 
@@ -76,3 +78,8 @@ def test_what_a_figure_needs(key):
 def test_two_figures_of_one_name():
     with pytest.raises(UserError, match="figure f: there are two figures of this name"):
         figure_specs("s", [ENTRY, ENTRY])
+
+
+@pytest.mark.parametrize("study", studies())
+def test_the_figures_of_every_study_are_well_formed(study):
+    figure_specs(study, read_study(study).figures)

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from ssl_norm.report.read import BROKEN, FINISHED, UNFINISHED, find_runs, read_run, read_runs
+from tests.report.finetune_folders import finetune_config, write_finetune
 from tests.report.run_folders import add_layers, add_spectra, curves, write_run
 
 
@@ -27,6 +28,31 @@ def test_spectra_and_layers(tmp_path):
     assert [step for step, _ in run.spectra] == [20, 60, 100]
     assert [len(values) for _, values in run.spectra] == [4, 4, 4]
     assert run.layers[0]["layer"] == "encoder.layer1"
+
+
+def test_a_run_of_finetuning(tmp_path):
+    run = read_run(write_finetune(tmp_path), "a")
+    assert (run.state, run.tool, run.seed) == (FINISHED, "finetune", 0)
+    assert run.summary["top1_exact"] == pytest.approx(0.55)
+    assert run.metrics["train_top1"] == [0.9] * 5
+    assert len(run.evaluations) == 7
+    first = run.evaluations[0]
+    assert (first["step"], first["statistics"], first["statistics_from"]) == (50, "population", "")
+    assert first["top1"] == pytest.approx(0.25)
+
+
+def test_accuracies_of_population_stats(tmp_path):
+    write_run(tmp_path)
+    (tmp_path / "population_stats.json").write_text('{"evaluations": {"ema": {"top1": 0.5}}}')
+    run = read_run(tmp_path, "a")
+    assert run.tool == "pretrain"
+    assert run.population["evaluations"]["ema"]["top1"] == 0.5
+
+
+def test_a_run_of_finetuning_without_summary_says_how_far_it_came(tmp_path):
+    run = read_run(write_finetune(tmp_path, finetune_config(steps=900), summary=False), "a")
+    assert run.state == UNFINISHED
+    assert run.reason.startswith("running or interrupted: step 100 of 900, last row of ")
 
 
 def test_a_last_line_cut_short_is_left_out_and_an_empty_cell_is_nan(tmp_path):
@@ -59,8 +85,8 @@ def test_a_resumed_run_has_the_summary_of_an_earlier_step(tmp_path):
 BREAKAGES = {
     "config.yaml": {
         "a: [": "config.yaml cannot be read: ",
-        "a: 1": "config.yaml names no method",
-        "[]": "config.yaml names no method",
+        "a: 1": "config.yaml names no method and no labels",
+        "[]": "config.yaml names no method and no labels",
         "{method: {}, environment: 3}": "config.yaml: environment holds no keys",
     },
     "summary.json": {
@@ -79,6 +105,11 @@ BREAKAGES = {
         "step,1\nx,1\n": "spectra.csv: 'x' in column step is no number",
         "step,1\n,1\n": "spectra.csv: a row has no step",
     },
+    "evaluations.csv": {
+        "step,statistics,top1\n1,exact,x\n": "evaluations.csv: 'x' in column top1 is no number",
+        "top1\n1\n": "evaluations.csv: a row does not fit the columns",
+    },
+    "population_stats.json": {"[]": "population_stats.json holds no object"},
     "layers.csv": {
         "step,layer\n1\n": "layers.csv: a row does not fit the columns",
         "step,rank_me\n1,2\n": "layers.csv: a row has no layer or no step",

@@ -1,6 +1,9 @@
+import json
+
 from ssl_norm.report.grouping import group_keys, group_runs
 from ssl_norm.report.read import find_runs, read_runs
 from ssl_norm.report.remarks import left_out, to_mind
+from tests.report.finetune_folders import finetune_config, write_few_labels, write_finetune
 from tests.report.run_folders import config_of, curves, write_run, write_study
 
 
@@ -71,3 +74,39 @@ def test_accuracies_that_do_not_compare(tmp_path):
     ) in lines
     assert "c: linear_eval.json is of step 120, the run ended at 130" in lines
     assert "no kNN top-1 in 1 run: b" in lines
+
+
+def test_finetuning_lacks_only_what_was_asked_for(tmp_path):
+    write_few_labels(tmp_path, study=None)
+    write_run(tmp_path / "pretrained", top1=None, config=config_of(seed=0))
+    lines = remarks(tmp_path)
+    assert "in no run: RankMe, effective rank, kNN top-1, kNN top-1, random init" in lines
+    assert not any(line.startswith("no ") for line in lines)
+
+
+def test_finetuning_that_ended_early_or_was_scored_otherwise(tmp_path):
+    write_finetune(tmp_path / "a", finetune_config(steps=900))
+    write_finetune(
+        tmp_path / "b",
+        finetune_config(seed=1, steps=900, evaluation__samples=[10]),
+        summary={"ended": "non_finite_loss", "top1": None},
+    )
+    lines = remarks(tmp_path)
+    assert "a stopped after 100 of 900 steps" in lines
+    assert "b's loss became non-finite after 100 of 900 steps" in lines
+    assert "no top-1, moving average in 1 run: b" in lines
+    write_finetune(tmp_path / "c", finetune_config(seed=0, steps=900, log_every=3))
+    lines = remarks(tmp_path, ["norm.encoder"])
+    assert any("differ in evaluation.samples: [1000, 100] in 2 runs" in line for line in lines)
+    assert not any("log_every" in line for line in lines)
+
+
+def test_exact_statistics_of_different_images(tmp_path):
+    for seed, samples in enumerate((100, 1000)):
+        folder = write_run(tmp_path / str(seed), config_of(seed=seed), top1=None)
+        content = {"samples": samples, "views": "train", "batch_size": 250, "evaluations": {}}
+        (folder / "population_stats.json").write_text(json.dumps(content))
+    assert (
+        "exact statistics were taken in different ways: 100 images, train views, batches of 250 in 1 run; "
+        "1000 images, train views, batches of 250 in 1"
+    ) in remarks(tmp_path)

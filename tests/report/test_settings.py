@@ -30,6 +30,8 @@ def test_seed_and_paths_are_not_compared():
     assert not any(
         map(is_compared, ("seed", "run_dir", "data.root", "data.workers", "monitor.log_every"))
     )
+    assert not any(map(is_compared, ("log_every", "evaluation.every")))
+    assert all(map(is_compared, ("labels_per_class", "evaluation.samples", "ubn.ratio")))
     assert all(map(is_compared, ("epochs", "data.limit", "norm.encoder", "method.name")))
 
 

@@ -49,6 +49,7 @@ def test_published_numbers_are_dotted_in_the_colour_of_their_line(runs):
     dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert dotted[0].get_color() == line_of(axes, "bn").get_color()
     assert dotted[0].get_xdata().tolist() == [4, 40]
+    assert axes.get_xticks().tolist() == [4, 10, 40]
     assert line_of(axes, "Paper: other").get_color() != dotted[0].get_color()
     assert "Dotted: Paper." in found.caption
 

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 
 import pytest
 
@@ -13,6 +14,7 @@ from ssl_norm.report.table import (
     run_table,
     short_table,
 )
+from tests.report.finetune_folders import write_few_labels, write_finetune
 from tests.report.run_folders import config_of, curves, write_run, write_study
 
 
@@ -89,3 +91,44 @@ def test_missing_values_are_dashes_and_counted(tmp_path):
 def test_markdown_keeps_its_columns():
     text = Table(["a|b", "c"], [["1\n2", "3"]]).markdown()
     assert text == "| a\\|b | c |\n| --- | --- |\n| 1 2 | 3 |\n"
+
+
+def test_finetuning_has_its_accuracies_in_the_order_of_comparison_and_no_verdicts(tmp_path):
+    found = columns(group_table(*grouped(write_few_labels(tmp_path))))
+    assert list(found) == [
+        "arm", "seeds", "labels", "top-1, moving average", "top-1, exact", "top-1, mini-batch",
+        "training top-1",
+    ]  # fmt: skip
+    runs = columns(run_table(grouped(tmp_path)[1]))
+    assert "verdict" not in runs
+    assert runs["labels"][0] == "100"
+    assert "verdict" not in columns(run_numbers(*grouped(tmp_path)))
+    assert "top-1, exact" in columns(short_table(grouped(tmp_path)[1]))
+
+
+def test_a_grid_is_grouped_by(tmp_path):
+    runs = read_runs(find_runs([write_few_labels(tmp_path)]))
+    keys = group_keys(runs, None, ["labels_per_class", "optimizer.lr"])
+    assert keys == ["arm", "labels_per_class"]
+    assert group_runs(runs, keys)[0].label == "bn, 10 labels a class"
+
+
+def test_both_kinds_of_runs_beside_each_other(tmp_path):
+    write_run(tmp_path / "a", top1=None)
+    write_finetune(tmp_path / "b")
+    found = columns(group_table(*grouped(tmp_path)))
+    assert found["verdict"] == ["healthy 1/1", "- 1/1"]
+    assert found["linear top-1"] == ["0.500 (1)", "-"]
+    assert found["top-1, moving average"] == ["-", "0.500 (1)"]
+
+
+def test_accuracies_under_each_kind_of_statistics(tmp_path):
+    folder = write_run(tmp_path / "a", top1=None)
+    kinds = {"ema": (0.5, 0.4), "exact": (0.6, 0.5), "batch": (0.7, 0.6)}
+    content = {"evaluations": {name: {"top1": a, "knn_top1": b} for name, (a, b) in kinds.items()}}
+    (folder / "population_stats.json").write_text(json.dumps(content))
+    numbers = columns(group_numbers(*grouped(tmp_path)))
+    assert numbers["linear_top1_population"] == ["0.5"]
+    assert numbers["linear_top1_exact"] == ["0.6"]
+    assert numbers["knn_top1_batch"] == ["0.6"]
+    assert columns(group_table(*grouped(tmp_path)))["kNN top-1, moving average"] == ["0.400 (1)"]
