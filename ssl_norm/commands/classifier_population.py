@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssl_norm.commands.classifier_scores import corrupting
+from ssl_norm.commands.classifier_inputs import corrupting
 from ssl_norm.commands.finetune_run import make_views
 from ssl_norm.commands.population_outcome import Found
 from ssl_norm.commands.recomputed import Recomputed, plain_views

@@ -1,7 +1,6 @@
 """A classifier under population, exact and batch statistics: the rows of evaluations.csv."""
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,18 +9,23 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.config import AugmentConfig, FinetuneConfig
+from ssl_norm.commands.classifier_inputs import (
+    corrupting,
+    evaluation_input,
+    even_size,
+    keeps_statistics,
+    limited,
+)
+from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.corruption import Corruption, parse_corruption
 from ssl_norm.data.corruption_set import corrupted
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.data.order import epoch_order
 from ssl_norm.evaluate.classifier import score
-from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
 from ssl_norm.norms.domain_batch_norm import DomainBatchNorm, domain_labels
 from ssl_norm.norms.domain_pooling import domain_layers, pooled_over_domains
 from ssl_norm.norms.kept_statistics import kept_statistics
-from ssl_norm.norms.population import recomputable
 from ssl_norm.train.build import naming
 from ssl_norm.train.population import MakeViews, recompute_over_images
 from ssl_norm.train.run_folder import Row
@@ -112,60 +116,6 @@ def score_classifier(
 def domain_name(corruption: Corruption | None) -> str:
     """Return the name of a domain in tables."""
     return "clean" if corruption is None else str(corruption)
-
-
-def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
-    """Return a seeded subset of `limit` images in their order; all, where there are no more or it is None."""
-    if limit is None or limit >= len(images):
-        return images
-    return images.subset(epoch_order(len(images), seed, 0)[:limit].sort().values)
-
-
-def evaluation_input(config: FinetuneConfig, pixels: Tensor) -> Tensor:
-    """Return what the classifier of a run sees of pixels (B, H, W, 3) uint8 in evaluation."""
-    pixel = AugmentConfig()
-    mean, std = config.augment.mean or pixel.mean, config.augment.std or pixel.std
-    return evaluation_view(pixels, config.data.view_size, mean, std)
-
-
-def corrupting(make_views: MakeViews, corruptions: Sequence[Corruption | None]) -> MakeViews:
-    """Return `make_views` of a batch whose equal chunks, in order, are corrupted one by one of these."""
-
-    def views(images: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        chunks = images.chunk(len(corruptions))
-        shifted = [
-            chunk if corruption is None else corruption(chunk, generator)
-            for chunk, corruption in zip(chunks, corruptions, strict=True)
-        ]
-        return make_views(torch.cat(shifted), generator)
-
-    return views
-
-
-def even_size(samples: int, batch_size: int, available: int, chunks: int = 1) -> int:
-    """Return a size up to `batch_size` whose whole batches leave out as few of `samples` as can be.
-
-    Args:
-        samples: images in all.
-        batch_size: images of a batch, at most.
-        available: how many images there are, which a batch cannot exceed.
-        chunks: the size is a multiple of it.
-
-    Example:
-        >>> even_size(10_000, 256, 50_000)
-        250
-    """
-    size = min(samples, batch_size, available)
-    size = samples // math.ceil(samples / size)
-    return max(chunks, size - size % chunks)
-
-
-def keeps_statistics(model: nn.Module) -> bool:
-    """Whether the model has batch norms whose statistics can be recomputed; frozen ones cannot."""
-    try:
-        return bool(recomputable(model)[0])
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.commands.classifier_scores import (
-    TrainingImages,
-    evaluation_input,
-    keeps_statistics,
-    limited,
-)
+from ssl_norm.commands.classifier_inputs import evaluation_input, keeps_statistics, limited
+from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.batches import Batches
 from ssl_norm.errors import UserError

@@ -68,7 +68,7 @@ def uncertainty(
     moments: tuple[Tensor, Tensor] | None = None
     draws = 0
     with kept_statistics(model), torch.no_grad():
-        for draws, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop, too
+        for draws, batch in enumerate(batches, start=1):
             recompute_statistics(model, [batch])
             moments = _add_draw(moments, probabilities(model, inputs, batch_size=batch_size), draws)
     if moments is None or draws < 2:

@@ -5,12 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssl_norm.commands.classifier_inputs import limited
 from ssl_norm.commands.classifier_scores import (
     EVALUATION_COLUMNS,
     TrainingImages,
-    corrupting,
-    even_size,
-    limited,
     score_classifier,
 )
 from ssl_norm.config import DataConfig, FinetuneConfig, ScoringConfig
@@ -246,26 +244,3 @@ def test_statistics_that_are_not_finite(images):
     next(model.parameters()).data.fill_(torch.inf)
     with pytest.raises(UserError, match=r"evaluation: the input of layer .* not finite"):
         rows_of(configure(statistics=["exact"]), model, images)
-
-
-def test_corrupting_takes_chunks_in_order():
-    seen = torch.arange(4 * 3 * 2 * 2, dtype=torch.uint8).view(4, 3, 2, 2) * 5
-    views = corrupting(lambda images, generator: (images,), [None, CONTRAST])
-    (found,) = views(seen, torch.Generator().manual_seed(0))
-    assert torch.equal(found[:2], seen[:2])
-    assert torch.equal(found[2:], CONTRAST(seen[2:], torch.Generator()))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "size"),
-    [
-        ((10_000, 256, 50_000), 250),
-        ((100, 256, 50_000), 100),
-        ((10_000, 256, 40), 40),
-        ((1000, 256, 1000, 2), 250),
-        ((10, 256, 1000, 3), 9),
-        ((10, 10, 10, 20), 20),
-    ],
-)
-def test_even_size(arguments, size):
-    assert even_size(*arguments) == size
