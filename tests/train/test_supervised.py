@@ -1,0 +1,182 @@
+"""The supervised loop: ubn's statistics against a hand computation, rows, scores, freezing, exact resume."""
+
+import copy
+from contextlib import nullcontext
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ssl_norm.data.labelled_batches import LabelledBatch
+from ssl_norm.errors import NonFiniteLoss
+from ssl_norm.norms.unsupervised_batch_norm import UnsupervisedBatchNorm
+from ssl_norm.train.supervised import SupervisedTraining, labelled_logits, train_classifier
+
+IMAGES = torch.randint(0, 256, (48, 3, 2, 2), generator=torch.Generator().manual_seed(0)).byte()
+LABELS = torch.arange(48) % 3
+
+
+def make_model(norm=None):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(12, 6), norm or nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)
+    ).double()
+
+
+def make_views(images, generator):
+    noise = torch.rand(images.shape, generator=generator, dtype=torch.float64)
+    return (images.double() / 255 + 0.1 * noise,)
+
+
+def batches(first=0, unlabelled=False):
+    for step in range(first, 6):
+        rows = slice(8 * step, 8 * step + 8)
+        beside = IMAGES.flip(0)[rows] if unlabelled else None
+        yield LabelledBatch(IMAGES[rows], LABELS[rows], beside)
+
+
+def make_run(model=None, first_step=0, **changes):
+    model = model or make_model()
+    settings = {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9),
+        "batches": batches(first_step),
+        "make_views": make_views,
+        "learning_rate": lambda step: 0.1 / (step + 1),
+        "autocast": nullcontext,
+        "joint_gradient": False,
+        "seed": 0,
+        "first_step": first_step,
+        "steps": 6,
+        "log_every": 4,
+        "score_every": 3,
+        "save_every": 5,
+        "frozen_from": 6,
+    }
+    return SupervisedTraining(**(settings | changes))
+
+
+def nothing(_):
+    """Take what is of no interest."""
+
+
+def by_hand(model, labelled, joint):
+    """Return the logits of labelled inputs with mean and biased variance of a joint batch."""
+    _, first, norm, _, last = model
+    hidden = first(joint.flatten(1))
+    mean, variance = hidden.mean(0), (hidden - hidden.mean(0)).square().mean(0)
+    normed = (first(labelled.flatten(1)) - mean) / (variance + norm.eps).sqrt()
+    return last((normed * norm.weight + norm.bias).relu())
+
+
+@pytest.mark.parametrize("joint_gradient", [False, True])
+def test_logits_have_the_statistics_of_the_joint_batch(joint_gradient):
+    model = make_model(UnsupervisedBatchNorm(6)).train()
+    labelled, unlabelled = torch.randn(4, 3, 2, 2).double(), 2 + torch.randn(16, 3, 2, 2).double()
+    found = labelled_logits(model, labelled, unlabelled, joint_gradient)
+    torch.testing.assert_close(found, by_hand(model, labelled, torch.cat([labelled, unlabelled])))
+    hidden = model[1](torch.cat([labelled, unlabelled]).flatten(1))
+    torch.testing.assert_close(model[2].running_mean, 0.1 * hidden.mean(0))  # moved once
+    assert int(model[2].num_batches_tracked) == 1
+
+
+def test_the_gradient_flows_through_the_statistics_where_it_is_asked_for():
+    labelled, unlabelled = torch.randn(4, 3, 2, 2).double(), torch.randn(16, 3, 2, 2).double()
+    gradients = {}
+    for joint_gradient in (False, True):
+        model = make_model(UnsupervisedBatchNorm(6)).train()
+        labelled_logits(model, labelled, unlabelled, joint_gradient).square().sum().backward()
+        gradients[joint_gradient] = model[1].weight.grad
+        joint = torch.cat([labelled, unlabelled])
+        expected = make_model(UnsupervisedBatchNorm(6))
+        hidden = expected[1](joint.flatten(1))
+        if not joint_gradient:
+            hidden = hidden.detach()
+        normed = (expected[1](labelled.flatten(1)) - hidden.mean(0)) / (
+            hidden.var(0, correction=0) + expected[2].eps
+        ).sqrt()
+        expected[4](normed.relu()).square().sum().backward()
+        torch.testing.assert_close(gradients[joint_gradient], expected[1].weight.grad)
+    assert not torch.allclose(gradients[False], gradients[True])
+
+
+def test_without_unlabelled_images_it_is_the_model():
+    model = make_model()
+    images = torch.randn(4, 3, 2, 2).double()
+    assert torch.equal(labelled_logits(model, images, None, False), model(images))
+
+
+def test_rows_scores_and_checkpoints_come_when_they_should():
+    rows, scored, saved = [], [], []
+    train_classifier(make_run(), rows.append, scored.append, saved.append)
+    assert [row["step"] for row in rows] == [3, 4, 5, 6]
+    assert (scored, saved) == ([3], [5, 6])  # the last score is the caller's
+    assert [row["lr"] for row in rows] == pytest.approx([0.1 / 3, 0.1 / 4, 0.1 / 5, 0.1 / 6])
+    assert list(rows[0]) == ["step", "loss", "lr", "train_top1", "images_per_second"]
+
+
+def test_a_row_has_the_means_of_cross_entropy_and_accuracy():
+    run, rows = make_run(learning_rate=lambda step: 0.0, frozen_from=0), []
+    model, seen = copy.deepcopy(run.model).eval(), []
+    run.make_views = lambda images, generator: (
+        seen.append(make_views(images, generator)) or seen[-1]
+    )
+    train_classifier(run, rows.append, nothing, nothing)
+    logits = torch.cat([model(view) for (view,) in seen[:3]]).detach()
+    assert rows[0]["loss"] == pytest.approx(float(F.cross_entropy(logits, LABELS[:24])))
+    assert rows[0]["train_top1"] == pytest.approx(
+        float((logits.argmax(1) == LABELS[:24]).double().mean())
+    )
+
+
+def test_statistics_freeze_at_their_step():
+    run, saved = make_run(frozen_from=4, save_every=1), {}
+    train_classifier(
+        run,
+        nothing,
+        nothing,
+        lambda step: saved.update({step: run.model.state_dict()["2.running_mean"].clone()}),
+    )
+    moved = [not torch.equal(saved[step], saved[step + 1]) for step in range(1, 6)]
+    assert moved == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("first_step", [2, 5])
+def test_a_resumed_run_equals_an_uninterrupted_one(first_step):
+    saved = {}
+
+    def run_from(first, content=None):
+        run = make_run(
+            make_model(UnsupervisedBatchNorm(6)),
+            first,
+            save_every=1,
+            frozen_from=4,
+            batches=batches(first, unlabelled=True),
+        )
+        if content:
+            run.model.load_state_dict(content[0])
+            run.optimizer.load_state_dict(content[1])
+        states = run.model.state_dict, run.optimizer.state_dict
+        train_classifier(
+            run,
+            nothing,
+            nothing,
+            lambda step: saved.update({(first, step): copy.deepcopy([s() for s in states])}),
+        )
+
+    run_from(0)
+    run_from(first_step, saved[0, first_step])
+    for name, value in saved[0, 6][0].items():
+        assert torch.equal(value, saved[first_step, 6][0][name]), name
+
+
+def test_a_loss_that_is_not_finite_is_not_saved():
+    def views(images, generator):
+        return (images.double() / (images.double().sum() - IMAGES[24:32].double().sum()),)
+
+    saved = []
+    run = make_run(make_views=views, save_every=1)
+    with pytest.raises(NonFiniteLoss, match="at step 4"):
+        train_classifier(run, nothing, nothing, saved.append)
+    assert saved == [1, 2, 3]
