@@ -10,21 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
-from ssl_norm.cli.arms import Study, read_study
-from ssl_norm.cli.groups import studies
+from ssl_norm.commands.report_studies import all_drawings, in_study_order, studies_of, study_name
 from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
-from ssl_norm.report.figure_spec import figure_specs
-from ssl_norm.report.figures import WIDTH, Drawing, all_figures
-from ssl_norm.report.finetune_figures import finetune_figures
+from ssl_norm.report.figures import WIDTH, Drawing
 from ssl_norm.report.grouping import Group, group_keys, group_runs, without_repeats
-from ssl_norm.report.layer_figures import layer_figures
 from ssl_norm.report.page import Picture, Report, html_page, markdown_page
 from ssl_norm.report.provenance import commands, provenance
 from ssl_norm.report.read import FINISHED, RunRecord, find_runs, read_runs
 from ssl_norm.report.remarks import counted, left_out, to_mind
-from ssl_norm.report.settings import settings_of
-from ssl_norm.report.study_figures import study_figures
 from ssl_norm.report.table import (
     Table,
     group_numbers,
@@ -32,7 +26,6 @@ from ssl_norm.report.table import (
     run_numbers,
     run_table,
     short_table,
-    unique,
 )
 from ssl_norm.train.run_folder import write_text
 
@@ -60,57 +53,6 @@ def report(config: ReportConfig) -> None:
     numbers |= {"table.csv": group_numbers(keys, groups), "runs.csv": run_numbers(keys, groups)}
     write(output, content, numbers)
     show(content, groups, output)
-
-
-def studies_of(runs: Sequence[RunRecord]) -> list[Study]:
-    """Return the studies that runs are of, as far as their files are here."""
-    names = unique(study_name(run) for run in runs)
-    return [read_study(name) for name in names if name in studies()]
-
-
-def study_name(run: RunRecord) -> str:
-    """Return the study that a run is of, nothing where it is of none."""
-    return settings_of(run).get("study", "")
-
-
-def in_study_order(runs: Sequence[RunRecord], found: Sequence[Study]) -> list[RunRecord]:
-    """Return runs with arms and grid of a study in the order of its file; others stay where they are."""
-    by_name = {study.name: study for study in found}
-
-    def place(run: RunRecord) -> list[int]:
-        study, settings = by_name.get(study_name(run)), settings_of(run)
-        if study is None:
-            return [0]
-        choices = [("arm", tuple(study.arms)), *study.grid.items()]
-        return [
-            values.index(settings[key]) if settings.get(key) in values else 0
-            for key, values in choices
-        ]
-
-    return sorted(runs, key=place)
-
-
-def all_drawings(
-    groups: Sequence[Group], found: Sequence[Study]
-) -> tuple[list[Drawing], list[str]]:
-    """Return every figure, those that the studies ask for first, and lines on what is not in them."""
-    drawings, remarks, drawn = list[Drawing](), list[str](), set[str]()
-    runs = [run for group in groups for run in group.runs]
-    for study in found:
-        specs = figure_specs(study.name, study.figures)
-        own, lines = study_figures(specs, [run for run in runs if study_name(run) == study.name])
-        several = any(drawing.name in drawn for drawing in own)
-        drawings += [d._replace(name=f"{study.name}_{d.name}") for d in own] if several else own
-        drawn |= {drawing.name for drawing in own}
-        remarks += lines
-    with_figures = {study.name for study in found if study.figures}
-    others = [group for group in groups if study_name(group.runs[0]) not in with_figures]
-    return [
-        *drawings,
-        *finetune_figures(others),
-        *all_figures(groups),
-        *layer_figures(groups),
-    ], remarks
 
 
 def as_list(value: object) -> list[str]:

@@ -9,15 +9,10 @@ from typing import Any
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 
-TAKEN = (
-    "report",
-    "table",
-    "runs",
-    "cosines",
-    "accuracy",
-    "spectra",
-    "layers",
-)  # files of any report
+TAKEN = (  # files of any report
+    "report", "table", "runs", "cosines", "accuracy", "spectra", "layers", "accuracy_by_statistics",
+    "accuracy_over_steps",
+)  # fmt: skip
 Points = tuple[tuple[float, float], ...]
 
 

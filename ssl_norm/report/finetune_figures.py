@@ -12,6 +12,7 @@ from ssl_norm.report.grouping import Group, statistic
 from ssl_norm.report.measures import BY_NAME, measured
 from ssl_norm.report.quantities import Value
 from ssl_norm.report.read import RunRecord
+from ssl_norm.report.remarks import counted
 from ssl_norm.report.run_files import FINETUNE
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def by_statistics(groups: Sequence[Group]) -> Drawing:
     return Drawing(
         "accuracy_by_statistics",
         figure,
-        f"Top-1 on the test images by what the batch norms normalise with, {runs} runs in {len(groups)} groups. Light: "
+        f"Top-1 on the test images by what the batch norms normalise with, {counted(runs, 'run')} in "
+        f"{counted(len(groups), 'group')}. Light: "
         "single runs; bars: mean +- sample standard deviation.",
     )
 

@@ -59,12 +59,8 @@ def of_finetuning(name: str, heading: str, decimals: int = 3, *, always: bool = 
     return Measure(name, heading, decimals, in_summary(name), FINETUNE, asked_for=not always)
 
 
-# Kinds of statistics, in the order in which they are compared: name, key of population_stats.json, heading.
-STATISTICS = (
-    ("population", "ema", "moving average"),
-    ("exact", "exact", "exact"),
-    ("batch", "batch", "mini-batch"),
-)
+# Kinds of statistics, in the order in which they are compared, and their keys in population_stats.json.
+STATISTICS = {"population": "ema", "exact": "exact", "batch": "batch"}
 MEASURES: tuple[Measure, ...] = (
     Measure("positive_cosine", "positive cosine", 4, in_summary("positive_cosine")),
     Measure("negative_cosine", "negative cosine", 4, in_summary("negative_cosine")),
@@ -86,20 +82,21 @@ MEASURES: tuple[Measure, ...] = (
         in_evaluation("knn_top1_random_init", "knn_top1_random_init"),
     ),
     *(
-        Measure(f"{probe}_{name}", f"{heading}, {words}", 3, under(key, field), asked_for=True)
+        Measure(f"{probe}_{kind}", f"{heading}, {kind}", 3, under(key, field), asked_for=True)
         for probe, heading, field in (
             ("linear_top1", "linear top-1", "top1"),
             ("knn_top1", "kNN top-1", "knn_top1"),
         )
-        for name, key, words in STATISTICS
+        for kind, key in STATISTICS.items()
     ),
     of_finetuning("labels", "labels", 0),
-    of_finetuning("top1", "top-1, moving average", always=True),
+    of_finetuning("top1", "top-1, population", always=True),
     of_finetuning("top1_exact", "top-1, exact"),
-    of_finetuning("top1_exact_labelled", "top-1, exact of labelled"),
-    of_finetuning("top1_batch", "top-1, mini-batch"),
+    of_finetuning("top1_exact_labelled", "top-1, exact, labelled"),
+    of_finetuning("top1_batch", "top-1, batch"),
     of_finetuning("train_top1", "training top-1"),
     of_finetuning("auroc", "AUROC of std"),
+    of_finetuning("auroc_entropy", "AUROC of entropy"),
     of_finetuning("auroc_max_probability", "AUROC of max. probability"),
 )
 BY_NAME = {measure.name: measure for measure in MEASURES}

@@ -96,8 +96,8 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
         for what, names in lacking.items()
     ]
     if not points:
-        lacks = conditions_text(spec, spec.where) or "all that it shows"
-        return None, [*lines, f"{not_drawn}: no run has {lacks}"]
+        needed = conditions_text(spec, spec.where) or "all that it shows"
+        return None, [*lines, f"{not_drawn}: no run has {needed}"]
     if columns := undecided_columns(points):
         return None, [
             *lines,

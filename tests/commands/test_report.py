@@ -2,6 +2,7 @@ import csv
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from omegaconf import OmegaConf
 from ssl_norm.cli.arms import Study
 from ssl_norm.cli.checks import check
 from ssl_norm.cli.entry import literal_path
-from ssl_norm.commands import report as command
+from ssl_norm.commands import report_studies
 from ssl_norm.commands.report import report
 from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
+from ssl_norm.report.read import find_runs, read_runs
 from tests.report.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
 from tests.report.run_folders import config_of, write_run, write_study
 
@@ -102,8 +104,8 @@ def finetuned(tmp_path, monkeypatch):
     """Return the folder of a study of tools/finetune.py, and what gives the study its figures."""
 
     def draw(*figures):
-        monkeypatch.setattr(command, "studies", lambda: {"few_labels": "finetune"})
-        monkeypatch.setattr(command, "read_study", lambda name: few_labels(figures))
+        monkeypatch.setattr(report_studies, "studies", lambda: {"few_labels": "finetune"})
+        monkeypatch.setattr(report_studies, "read_study", lambda name: few_labels(figures))
 
     return write_few_labels(tmp_path / "study"), draw
 
@@ -137,6 +139,18 @@ def test_a_study_of_finetuning_draws_its_figures_with_their_numbers(finetuned, c
     assert "figure by_nothing is not drawn" in printed.err
     assert "running is running or interrupted: step 100 of 100, last row" in printed.err
     assert "in no run" not in printed.err
+
+
+def test_norms_of_a_grid_stand_in_the_order_of_their_study(tmp_path):
+    sizes = (16, 2, 8)
+    for size in sorted(sizes):
+        config = finetune_config({"name": "bn", "batch_size": size}, study="few_labels")
+        write_finetune(tmp_path / str(size), config)
+    runs = read_runs(find_runs([tmp_path]))
+    study = few_labels([], arms=())
+    grid = {"norm.encoder": tuple(f"{{name: bn, batch_size: {size}}}" for size in sizes)}
+    ordered = report_studies.in_study_order(runs, [replace(study, grid=grid)])
+    assert [run.name for run in ordered] == ["16", "2", "8"]
 
 
 def test_a_wrong_figure_is_one_line_before_anything_is_written(finetuned):

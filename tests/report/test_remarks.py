@@ -94,7 +94,7 @@ def test_finetuning_that_ended_early_or_was_scored_otherwise(tmp_path):
     lines = remarks(tmp_path)
     assert "a stopped after 100 of 900 steps" in lines
     assert "b's loss became non-finite after 100 of 900 steps" in lines
-    assert "no top-1, moving average in 1 run: b" in lines
+    assert "no top-1, population in 1 run: b" in lines
     write_finetune(tmp_path / "c", finetune_config(seed=0, steps=900, log_every=3))
     lines = remarks(tmp_path, ["norm.encoder"])
     assert any("differ in evaluation.samples: [1000, 100] in 2 runs" in line for line in lines)

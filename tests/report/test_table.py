@@ -96,7 +96,7 @@ def test_markdown_keeps_its_columns():
 def test_finetuning_has_its_accuracies_in_the_order_of_comparison_and_no_verdicts(tmp_path):
     found = columns(group_table(*grouped(write_few_labels(tmp_path))))
     assert list(found) == [
-        "arm", "seeds", "labels", "top-1, moving average", "top-1, exact", "top-1, mini-batch",
+        "arm", "seeds", "labels", "top-1, population", "top-1, exact", "top-1, batch",
         "training top-1",
     ]  # fmt: skip
     runs = columns(run_table(grouped(tmp_path)[1]))
@@ -119,7 +119,7 @@ def test_both_kinds_of_runs_beside_each_other(tmp_path):
     found = columns(group_table(*grouped(tmp_path)))
     assert found["verdict"] == ["healthy 1/1", "- 1/1"]
     assert found["linear top-1"] == ["0.500 (1)", "-"]
-    assert found["top-1, moving average"] == ["-", "0.500 (1)"]
+    assert found["top-1, population"] == ["-", "0.500 (1)"]
 
 
 def test_accuracies_under_each_kind_of_statistics(tmp_path):
@@ -131,4 +131,4 @@ def test_accuracies_under_each_kind_of_statistics(tmp_path):
     assert numbers["linear_top1_population"] == ["0.5"]
     assert numbers["linear_top1_exact"] == ["0.6"]
     assert numbers["knn_top1_batch"] == ["0.6"]
-    assert columns(group_table(*grouped(tmp_path)))["kNN top-1, moving average"] == ["0.400 (1)"]
+    assert columns(group_table(*grouped(tmp_path)))["kNN top-1, population"] == ["0.400 (1)"]
