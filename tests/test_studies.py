@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -29,11 +30,16 @@ def arms_of(study):
             yield typed_config(compose(tool, [f"study={study}", f"arm={arm}"]))
 
 
+def from_scratch(config):
+    """Return a configuration without the checkpoint of another study, which has not been run here."""
+    return replace(config, checkpoint=None) if hasattr(config, "checkpoint") else config
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_arm_can_run_and_differs_from_every_other(study):
     seen = []
     for config in arms_of(study):
-        check(config)
+        check(from_scratch(config))
         assert config.study == study
         settings = {**vars(config), "arm": None}
         assert settings not in seen
@@ -132,3 +138,22 @@ def test_a_sweep_without_a_folder_has_nothing_to_go_on_with(monkeypatch, capsys,
     )
     assert code == 2
     assert "a sweep (-m) needs hydra.sweep.dir=..., its folder" in printed
+
+
+def test_a_study_of_fine_tuning_sweeps_its_grid_and_goes_on(monkeypatch, capsys, tmp_path):
+    arguments = [
+        "finetune.py", "-m", "study=ubn_few_labels", "arm=bn,ubn", "seed=7", "labels_per_class=2,4", "data=digits",
+        "data.cache_size=null", "data.limit=200", "encoder.name=tiny16", "steps=2", "batch_size=8", "device=cpu",
+        "evaluation.limit=32", "evaluation.samples=[32]", "resume=true", f"hydra.sweep.dir={tmp_path}",
+    ]  # fmt: skip
+    for skipped in (0, 4):
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as ending:
+            entry.main("finetune", "ssl_norm.commands.finetune:finetune")
+        assert ending.value.code == 0
+        assert capsys.readouterr().err.count("summary.json is there; skipped") == skipped
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("*/summary.json")]
+    assert sorted((run["arm"], run["labels"]) for run in found) == [
+        ("bn", 20), ("bn", 40), ("ubn", 20), ("ubn", 40),
+    ]  # fmt: skip
+    assert len(list(tmp_path.glob("ubn_*labels_per_class-4*_seed7"))) == 1
