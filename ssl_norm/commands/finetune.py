@@ -5,12 +5,8 @@ from typing import Any
 
 import torch
 
-from ssl_norm.commands.classifier_scores import (
-    TrainingImages,
-    corrupting,
-    even_size,
-    score_classifier,
-)
+from ssl_norm.commands.classifier_inputs import corrupting, even_size
+from ssl_norm.commands.classifier_scores import TrainingImages, score_classifier
 from ssl_norm.commands.dashboard import shown_settings
 from ssl_norm.commands.finetune_finish import finish
 from ssl_norm.commands.finetune_header import print_header

@@ -40,7 +40,7 @@ def make_run(
     """
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     model = Classifier(encoder, len(images.labelled.classes), seed=config.seed)
-    model = model.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
+    model = model.to(device).to(memory_format=memory_format)
     if config.norm.freeze_last:
         with naming("norm.freeze_last"):
             freezable_statistics(model)

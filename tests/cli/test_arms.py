@@ -2,6 +2,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from ssl_norm.cli import arms
+from ssl_norm.cli.arguments import complaint_about
 from ssl_norm.cli.arms import choose_arms, read_study, register_arms
 from ssl_norm.cli.entry import register_schemas, typed_config
 from ssl_norm.cli.groups import CONFIG_FOLDER, groups_of
@@ -90,6 +91,51 @@ def test_flags_keep_their_values():
     assert choose_arms(typed) == ["--cfg", "job", "study=byol_collapse", "arm=none"]
 
 
+GRID = "labels_per_class=4,10,40,100,500"
+FEW = ["study=ubn_few_labels", "data.root=/x"]
+
+
+def test_a_grid_is_swept_between_seeds_and_arms():
+    added = choose_arms(["-m", *FEW], "finetune")
+    arms = ",".join(read_study("ubn_few_labels").arms)
+    assert added == ["-m", "seed=0,1,2", *FEW, GRID, f"arm={arms}"]
+
+
+def test_a_value_of_the_grid_that_is_typed_is_not_swept():
+    typed = ["-m", *FEW, "arm=ubn", "labels_per_class=4", "seed=7"]
+    assert choose_arms(typed, "finetune") == typed
+
+
+def test_values_of_a_grid_may_be_mappings(written):
+    study = written(
+        "tool: finetune\ngrid: {norm.encoder: [{name: bn, batch_size: 4}, gn], labels: [0.1, 40]}"
+    )
+    assert study.grid == {
+        "norm.encoder": ("{name: bn, batch_size: 4}", "gn"),
+        "labels": ("0.1", "40"),
+    }
+
+
+def test_figures_are_passed_on_and_are_no_settings(written):
+    study = written("figures: [{name: a, x: labels}]")
+    assert study.figures == ({"name": "a", "x": "labels"},)
+    assert list(study.settings) == ["study"]
+
+
+def test_a_study_belongs_to_one_tool():
+    assert "ubn_few_labels" in groups_of("finetune")["study"]
+    assert "ubn_few_labels" not in groups_of("pretrain")["study"]
+    assert complaint_about("study=ubn_few_labels", "pretrain") == (
+        "study=ubn_few_labels is of another tool: python tools/finetune.py -m study=ubn_few_labels"
+    )
+    assert "tools/pretrain.py" in str(complaint_about("study=byol_collapse", "finetune"))
+
+
+def test_one_run_of_a_grid_chooses_its_value():
+    with pytest.raises(UserError, match=r"has a grid: choose one with labels_per_class=4 \| 10"):
+        choose_arms([*FEW, "arm=ubn"], "finetune")
+
+
 def test_a_single_run_has_its_own_seed():
     typed = ["study=byol_collapse", "arm=none"]
     assert choose_arms(typed) == typed
@@ -127,6 +173,12 @@ def test_what_cannot_be_is_one_line(typed, message):
         ("arms: {a: [epochs]}", "study mine, arm a: cannot read 'epochs'"),
         ("arms: {a: [method=byl]}", "study mine, arm a: unknown method 'byl'"),
         ("seeds: [x]", "study mine: seeds is a list of integers"),
+        ("tool: finetun", "unknown tool of study mine 'finetun'; known: pretrain, finetune"),
+        ("grid: [4]", "study mine: grid holds lists of values by key"),
+        ("grid: {epochs: 4}", "study mine: grid holds lists of values by key"),
+        ("grid: {epochs: []}", "study mine: grid holds lists of values by key"),
+        ("grid: {epcohs: [1]}", "study mine, grid: unknown key 'epcohs'"),
+        ("figures: {name: a}", "study mine: figures is a list of mappings"),
         ("seeds: 3", "study mine: seeds is a list of integers"),
     ],
 )
