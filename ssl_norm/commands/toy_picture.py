@@ -56,7 +56,8 @@ def draw_classifiers(
 def axis(moons: Moons, dimension: int) -> NDArray[np.float64]:
     """Return the coordinates of the grid along one dimension."""
     points = torch.cat([moons.labelled, moons.unlabelled])[:, dimension]
-    return np.arange(points.min() - MARGIN, points.max() + MARGIN, GRID_STEP, dtype=np.float64)
+    first, last = float(points.min()), float(points.max())
+    return np.arange(first - MARGIN, last + MARGIN, GRID_STEP, dtype=np.float64)
 
 
 @torch.no_grad()
