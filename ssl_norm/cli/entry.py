@@ -171,7 +171,10 @@ def literal_path(argument: str) -> str:
     is_path = not is_list and (key in PATH_KEYS or value.startswith("~/"))
     if not equals or not is_path or not value or value[0] in "'\"" or value == "null":
         return argument
-    escaped = os.path.expanduser(value).replace("'", "\\'")
+    expanded = os.path.expanduser(value)
+    if re.fullmatch(r"[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*)+", expanded):
+        return f"{key}={expanded}"  # text to Hydra as it stands
+    escaped = expanded.replace("'", "\\'")
     return f"{key}='{escaped}'"
 
 

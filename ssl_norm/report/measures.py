@@ -19,6 +19,7 @@ class Measure(NamedTuple):
         value: reads it from a record; anything but a finite number is missing.
         tool: whose runs have it.
         asked_for: only runs that were asked for it have it, so that none lacks it.
+        methods: learners that have it; empty: all.
     """
 
     name: str
@@ -27,10 +28,12 @@ class Measure(NamedTuple):
     value: Callable[[RunRecord], object]
     tool: str = PRETRAIN
     asked_for: bool = False
+    methods: tuple[str, ...] = ()
 
     def is_of(self, run: RunRecord) -> bool:
         """Whether a run is of a kind that has this value."""
-        return run.tool in (self.tool, None)
+        of_method = not self.methods or run.summary.get("method") in self.methods
+        return run.tool in (self.tool, None) and of_method
 
 
 def in_summary(name: str) -> Callable[[RunRecord], object]:
@@ -67,6 +70,13 @@ MEASURES: tuple[Measure, ...] = (
     Measure("feature_std", "feature std", 4, in_summary("feature_std")),
     Measure("rank_me", "RankMe", 1, in_summary("rank_me")),
     Measure("effective_rank", "effective rank", 1, in_summary("effective_rank")),
+    Measure(
+        "contrastive_accuracy",
+        "contrastive accuracy",
+        3,
+        in_summary("contrastive_accuracy"),
+        methods=("simclr", "moco_v2"),
+    ),
     Measure("linear_top1", "linear top-1", 3, in_evaluation("top1", "linear_top1")),
     Measure(
         "linear_top1_random_init",

@@ -176,6 +176,8 @@ def test_help_of_linear_eval_has_its_own_groups_only(monkeypatch, capsys):
     [
         ("data.root=/a b/c (1), d", "data.root='/a b/c (1), d'"),
         ("data.root='/a b'", "data.root='/a b'"),
+        ("data.root=data/cifar-10", "data.root=data/cifar-10"),
+        ("checkpoint=true", "checkpoint='true'"),
         ("run_dir=null", "run_dir=null"),
         ("epochs=3", "epochs=3"),
     ],
