@@ -77,7 +77,7 @@ def diagnose(config: DiagnoseConfig) -> None:
     contents = read_checkpoint(checkpoint)
     saved = saved_config(contents, checkpoint)
     subject = find_subject(config, saved)
-    if saved:
+    if saved and "classes" not in contents:
         held = held_by_run(subject, restore_config(saved), contents)
     else:
         held = held_by_weights(subject, checkpoint, contents)

@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -14,10 +14,13 @@ from ssl_norm.config import (
     DiagnoseConfig,
     EncoderConfig,
     EncoderOverride,
+    FinetuneConfig,
+    FinetuneNormConfig,
     HeadConfig,
     PretrainConfig,
 )
 from ssl_norm.errors import UserError
+from ssl_norm.models.classifier import Classifier
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.monitors.registry import MONITORS
 from ssl_norm.train.build import initial_encoder, make_learner
@@ -156,3 +159,18 @@ def test_what_the_user_left_out(collapsed_run, data, tmp_path):
         run(tmp_path / "solo.ckpt", encoder=EncoderOverride("tiny16"))
     with pytest.raises(UserError, match="no such file or run folder"):
         run(tmp_path / "nowhere.pt")
+
+
+def test_the_encoder_of_a_classifier(data, tmp_path):
+    settings = {name: value for name, value in vars(data).items() if value is not None}
+    config = FinetuneConfig(data=DataConfig(**settings), encoder=EncoderOverride("tiny16"))
+    config = replace(config, norm=FinetuneNormConfig(encoder="bn"))
+    classifier = Classifier(build_encoder("tiny16", small_images=None, image_size=16), 3, seed=0)
+    saved = asdict(config) | {"augment": {}}
+    contents = {"config": saved, "step": 7, "learner": classifier.state_dict(), "classes": ["a"]}
+    save_checkpoint(tmp_path / "last.pt", contents)
+    diagnose(DiagnoseConfig(checkpoint=str(tmp_path / "last.pt"), data=data, samples=40))
+    record = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert record["verdict"] == "healthy"
+    assert record["unmatched"] == []
+    assert "projections not looked at" in record["projector"]
