@@ -378,9 +378,7 @@ class UbnConfig:
     """What norm.encoder=ubn takes its statistics from (Kocyigit et al., CVPR Workshops 2020)."""
 
     ratio: float = 4.0  # unlabelled images per labelled one in the joint batch
-    gradient: bool = (
-        False  # true: it flows through the statistics of one joint pass; false: they are constants
-    )
+    gradient: bool = True  # it flows through the statistics of one joint pass; false: they are constants, cheaper
 
 
 @dataclass

@@ -45,7 +45,7 @@ USAGE = {
     "toy": """Two moons with few labels: boundaries of bn and ubn, and how much predictions hang on the batch.
 
   python tools/toy.py                                                 draws toy.png, prints a table over five seeds
-  python tools/toy.py labels_per_class=1 noise=0.3 ubn.gradient=true  fewer labels; the gradient through statistics
+  python tools/toy.py labels_per_class=1 noise=0.3 ubn.gradient=false  fewer labels; statistics as constants
   python tools/toy.py control=gn seeds=40 seed=100 output=other.pdf   another control, other seeds""",
 }
 CHOSEN_AS_GROUP = ("method", "method.name", "study")  # by method=<name>, which brings further keys

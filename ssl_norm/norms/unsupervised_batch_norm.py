@@ -42,7 +42,9 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
     Batch Normalization (arXiv 2311.15993), which has the same short name, nor UBNA (arXiv
     2011.08502), which adapts statistics at test time. The paper leaves open how the statistics
     enter the gradient and what evaluation takes; here they are constants, and the population
-    statistics of the joint batches.
+    statistics of the joint batches. Constants let weights grow while the loss stays (Ioffe &
+    Szegedy, arXiv 1502.03167, section 2), so keep the rate low; or pass the joint batch at once and
+    take the loss of its labelled rows: then the gradient flows through the statistics.
     """
 
     joint: JointStatistics | None = None

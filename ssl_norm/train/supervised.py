@@ -133,7 +133,9 @@ def labelled_logits(
 
     Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020: the statistics are updated by a
     joint batch before the step on its labelled part. They leave open whether the gradient flows through the
-    statistics (two passes suggest not, the default here), how many unlabelled images there are per labelled one, the
+    statistics. Two passes suggest not; but without it weights grow while the loss stays, as Ioffe & Szegedy (arXiv
+    1502.03167, section 2) warn, and training fails at rates that batch norm stands (results/batch_statistics.md),
+    so by default it does. They leave open as well how many unlabelled images there are per labelled one, the
     update rate of the population statistics (here that of batch norm), and what is used at test time (here the
     population statistics, and any other kind at evaluation).
     """
