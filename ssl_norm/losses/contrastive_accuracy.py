@@ -10,7 +10,7 @@ from ssl_norm.losses.rows import check_matching_rows, full_precision, unit_rows
 def info_nce_accuracy(queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
     """Return the share of queries that are nearer to their key than to every row of the queue.
 
-    A tie does not count, so that constant embeddings solve nothing.
+    A tie, to within rounding, does not count, so that constant embeddings solve nothing.
 
     Args:
         queries: (N, D).
@@ -26,14 +26,14 @@ def info_nce_accuracy(queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
     with full_precision(queries):
         q, k, u = unit_rows(queries, keys, queue)
         positive = (q * k).sum(dim=1)
-        return (positive > (q @ u.T).amax(dim=1)).to(q.dtype).mean()
+        return share_above(positive, (q @ u.T).amax(dim=1))
 
 
 @torch.no_grad()
 def nt_xent_accuracy(z1: Tensor, z2: Tensor) -> Tensor:
     """Return the share of views that are nearer to their image's other view than to all other rows.
 
-    A tie does not count, so that constant embeddings solve nothing.
+    A tie, to within rounding, does not count, so that constant embeddings solve nothing.
 
     Args:
         z1: (N >= 2, D) first views.
@@ -51,4 +51,9 @@ def nt_xent_accuracy(z1: Tensor, z2: Tensor) -> Tensor:
         other_view = torch.arange(len(z), device=z.device).roll(len(z1))[:, None]
         positive = similarity.gather(1, other_view)
         negatives = similarity.scatter(1, other_view, -torch.inf)
-        return (positive[:, 0] > negatives.amax(dim=1)).to(z.dtype).mean()
+        return share_above(positive[:, 0], negatives.amax(dim=1))
+
+
+def share_above(positive: Tensor, negative: Tensor) -> Tensor:
+    """Return the share of cosines (N,) that exceed their negative one, (N,), by more than rounding, a scalar."""
+    return (positive - negative > 32 * torch.finfo(positive.dtype).eps).to(positive.dtype).mean()

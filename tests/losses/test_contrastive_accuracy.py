@@ -36,9 +36,12 @@ def test_nt_xent_accuracy_equals_counting(seed):
     assert nt_xent_accuracy(z1, z2).item() == pytest.approx(np.mean(wins))
 
 
-def test_constant_embeddings_solve_nothing():
-    z = torch.ones(4, 3)
-    assert info_nce_accuracy(z, z, torch.ones(7, 3)) == 0
+@pytest.mark.parametrize("dimension", [3, 32, 128, 256])
+@pytest.mark.parametrize("seed", range(3))
+def test_constant_embeddings_solve_nothing(dimension, seed):
+    one = rows(1, dimension, seed=seed).float()
+    z = one.expand(64, dimension)
+    assert info_nce_accuracy(z, z, one.expand(1000, dimension)) == 0
     assert nt_xent_accuracy(z, z) == 0
 
 
