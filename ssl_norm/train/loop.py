@@ -79,8 +79,10 @@ def train(
     )
     generator = torch.Generator()
     log = StepLog(run.accumulate)
+    if run.first_step > run.frozen_from:
+        freeze_batch_norms(learner)
     for step in range(run.first_step, run.steps):
-        if step == max(run.first_step, run.frozen_from):
+        if step == run.frozen_from:
             freeze_batch_norms(learner)
         for group in run.optimizer.param_groups:
             group["lr"] = run.learning_rate(step)

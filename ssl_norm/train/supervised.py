@@ -76,8 +76,10 @@ def train_classifier(
     run.model.train()
     generator = torch.Generator()
     log = StepLog()
+    if run.first_step > run.frozen_from:
+        freeze_batch_norms(run.model)
     for step in range(run.first_step, run.steps):
-        if step == max(run.first_step, run.frozen_from):
+        if step == run.frozen_from:
             freeze_batch_norms(run.model)
         for group in run.optimizer.param_groups:
             group["lr"] = run.learning_rate(step)

@@ -10,6 +10,7 @@ from torch import nn
 
 from ssl_norm.data.labelled_batches import LabelledBatch
 from ssl_norm.errors import NonFiniteLoss
+from ssl_norm.norms.freezing import FrozenStatistics
 from ssl_norm.norms.unsupervised_batch_norm import UnsupervisedBatchNorm
 from ssl_norm.train.supervised import SupervisedTraining, labelled_logits, train_classifier
 
@@ -140,6 +141,15 @@ def test_statistics_freeze_at_their_step():
     )
     moved = [not torch.equal(saved[step], saved[step + 1]) for step in range(1, 6)]
     assert moved == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("first_step", [5, 6])
+def test_statistics_are_frozen_in_a_run_that_goes_on_late_or_was_cut_off_after_its_last_step(
+    first_step,
+):
+    run = make_run(first_step=first_step, frozen_from=4)
+    train_classifier(run, nothing, nothing, nothing)
+    assert isinstance(run.model[2], FrozenStatistics)
 
 
 @pytest.mark.parametrize("first_step", [2, 5])
