@@ -201,6 +201,8 @@ def line_of_value(error: BaseException) -> str:
         known = (str(known) for known in parent if known != "hydra")
         return unknown_name(f"key of {where}" if where else "key", name, known)
     line = str(error).splitlines()[0]
+    if "is not a ListConfig" in line:
+        return f"{key}: a list expected, in brackets: {key}=[...]"
     if line.endswith("is not Optional"):
         return f"{key}: a value expected, got null"
     return f"{key}: {line[0].lower()}{line[1:]}" if key else line

@@ -85,6 +85,7 @@ def check_finetune(config: FinetuneConfig) -> None:
     if config.norm.encoder is not None:
         check_norm(config, norm_spec("norm.encoder", config.norm.encoder))
     check_scoring(config.evaluation)
+    check_images_of_domains(config)
     check_uncertainty(config)
 
 
@@ -195,6 +196,21 @@ def check_scoring(scoring: ScoringConfig) -> None:
             raise UserError(f"evaluation.{key} is empty; give at least one number of images")
         for value in values:
             check_number(f"evaluation.{key}", value, PAIR)
+
+
+def check_images_of_domains(config: FinetuneConfig) -> None:
+    """Check that statistics are of at least one image of each domain."""
+    domains = len(config.domains)
+    for key in ("samples", "batch_sizes"):
+        fewest = min(getattr(config.evaluation, key))
+        if fewest < domains:
+            raise UserError(
+                f"evaluation.{key}={fewest}: fewer images than the {domains} domains; use at least {domains}"
+            )
+    if config.labels in COUNT and config.labels < domains:
+        raise UserError(
+            f"labels={config.labels}: fewer images than the {domains} domains; use at least {domains}"
+        )
 
 
 def check_uncertainty(config: FinetuneConfig) -> None:

@@ -10,6 +10,7 @@ from ssl_norm.config import AugmentConfig, FinetuneConfig
 from ssl_norm.data.corruption import Corruption
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.data.order import epoch_order
+from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.norms.population import recomputable
 from ssl_norm.train.population import MakeViews
@@ -30,9 +31,18 @@ def evaluation_input(config: FinetuneConfig, pixels: Tensor) -> Tensor:
 
 
 def corrupting(make_views: MakeViews, corruptions: Sequence[Corruption | None]) -> MakeViews:
-    """Return `make_views` of a batch whose equal chunks, in order, are corrupted one by one of these."""
+    """Return `make_views` of a batch whose equal chunks, in order, are corrupted one by one of these.
+
+    Raises:
+        UserError: by what is returned, where a batch has no equal chunks.
+    """
 
     def views(images: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        if len(images) % len(corruptions):
+            raise UserError(
+                f"a batch of {len(images)} images is not {len(corruptions)} equal chunks, one for each of the "
+                "domains; use more images"
+            )
         chunks = images.chunk(len(corruptions))
         shifted = [
             chunk if corruption is None else corruption(chunk, generator)

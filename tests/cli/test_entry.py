@@ -42,7 +42,7 @@ WRONG = {
     "norm=bn": "norm: holds the keys encoder, projector, predictor, view_statistics",
     "method.projector=3": "method.projector: ",
     "augment.view1=null": "augment.view1: a value expected, got null",
-    "optimizer.betas=0.9": "optimizer.betas: ",
+    "optimizer.betas=0.9": "optimizer.betas: a list expected, in brackets: optimizer.betas=[...]",
     "optimizer.betas=[a,b]": "optimizer.betas[0]: value 'a'",
     # groups
     "method=byl": "unknown method 'byl'; known: byol, moco_v2, simclr; did you mean 'byol'?",

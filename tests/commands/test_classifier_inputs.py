@@ -3,6 +3,7 @@ import torch
 
 from ssl_norm.commands.classifier_inputs import corrupting, even_size
 from ssl_norm.data.corruption import Corruption
+from ssl_norm.errors import UserError
 
 CONTRAST = Corruption("contrast", 5)
 
@@ -13,6 +14,13 @@ def test_corrupting_takes_chunks_in_order():
     (found,) = views(seen, torch.Generator().manual_seed(0))
     assert torch.equal(found[:2], seen[:2])
     assert torch.equal(found[2:], CONTRAST(seen[2:], torch.Generator()))
+
+
+def test_corrupting_refuses_a_batch_without_equal_chunks():
+    views = corrupting(lambda images, generator: (images,), [None, CONTRAST, None])
+    for images in (2, 4):
+        with pytest.raises(UserError, match=f"a batch of {images} images is not 3 equal chunks"):
+            views(torch.zeros(images, 3, 2, 2, dtype=torch.uint8), torch.Generator())
 
 
 @pytest.mark.parametrize(
