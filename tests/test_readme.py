@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = ("README.md", "docs/collapse.md")
+PAGES = ("README.md", "docs/collapse.md", "docs/batch_statistics.md")
 
 
 def test_both_set_up_lines_are_there():
