@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ssl_norm.commands.classifier_scores import TrainingImages, domain_name
+from ssl_norm.commands.classifier_rows import domain_name
+from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.classifier_uncertainty import uncertainty_summary
 from ssl_norm.commands.dashboard import shown_settings
 from ssl_norm.config import FinetuneConfig

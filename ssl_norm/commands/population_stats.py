@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from ssl_norm.commands.classifier_population import held_by_classifier, scores_of_test_images
-from ssl_norm.commands.classifier_scores import domain_name
+from ssl_norm.commands.classifier_rows import domain_name
 from ssl_norm.commands.linear_eval import (
     FOREIGN_MATCH,
     evaluation_of,

@@ -6,11 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssl_norm.commands.classifier_inputs import limited
-from ssl_norm.commands.classifier_scores import (
-    EVALUATION_COLUMNS,
-    TrainingImages,
-    score_classifier,
-)
+from ssl_norm.commands.classifier_rows import EVALUATION_COLUMNS
+from ssl_norm.commands.classifier_scores import TrainingImages, score_classifier
 from ssl_norm.config import DataConfig, FinetuneConfig, ScoringConfig
 from ssl_norm.data.corruption import Corruption
 from ssl_norm.data.corruption_set import corrupted
