@@ -46,7 +46,7 @@ WRONG = {
     "evaluation.batch_sizes=[1]": "evaluation.batch_sizes=1: an integer of at least 2 expected",
     "evaluation.corruptions=[clean]": "clean test images are scored anyway",
     "evaluation.corruptions=[{name: jpeg, severity: 6}]": "severity",
-    "domains=[clean,jpeg,contrast] batch_size=9 evaluation.samples=[2]": "evaluation.samples=2: fewer images than the 3",
+    "domains=[clean,jpeg,contrast] batch_size=9 evaluation.samples=[2]": "evaluation.samples=2: fewer images",
     "domains=[clean,jpeg,contrast] batch_size=9 evaluation.batch_sizes=[2]": "evaluation.batch_sizes=2: fewer images",
     "domains=[clean,jpeg,contrast] batch_size=9 labels=2": "labels=2: fewer images than the 3 domains; use at least 3",
     "evaluation.uncertainty=1": "evaluation.uncertainty=1: a spread needs at least 2 draws",

@@ -102,6 +102,20 @@ def test_the_gradient_flows_through_the_statistics_where_it_is_asked_for():
     assert not torch.allclose(gradients[False], gradients[True])
 
 
+def test_the_pass_without_gradients_takes_none_from_the_step_under_autocast():
+    labelled, unlabelled = torch.randn(4, 3, 2, 2), torch.randn(16, 3, 2, 2)
+    gradients = {}
+    for enabled in (False, True):
+        model = make_model(UnsupervisedBatchNorm(6)).float().train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits = labelled_logits(model, labelled, unlabelled, False)
+        logits.float().square().sum().backward()
+        gradients[enabled] = [model[index].weight.grad for index in (1, 2, 4)]
+    for full, half in zip(*gradients.values(), strict=True):
+        assert half is not None
+        assert (full - half).norm() < 0.05 * full.norm()
+
+
 def test_without_unlabelled_images_it_is_the_model():
     model = make_model()
     images = torch.randn(4, 3, 2, 2).double()
