@@ -22,7 +22,7 @@ def choose_images(config: FinetuneConfig, splits: Splits) -> tuple[TrainingImage
     if splits.train is None or splits.test is None:
         raise UserError(
             f"data={config.data.name} has no labels here, and fine-tuning needs them: "
-            "put the images of each class in a folder of their own"
+            "put the images of each class, two or more of at least two classes, in a folder of their own"
         )
     everything = splits.pretrain
     labels = labels_of(everything, splits.train)

@@ -172,12 +172,23 @@ def test_what_the_images_do_not_allow_is_one_line(finetune, tmp_path, arguments)
     assert WRONG[arguments] in error
 
 
-def test_images_without_labels_are_named(finetune, tmp_path):
+@pytest.mark.parametrize("places", ["0 1 2 3", "cat/0 cat/1 cat/2 cat/3", "cat/0 dog/1"])
+def test_images_without_labels_are_named(finetune, tmp_path, places):
     from PIL import Image
 
-    for number in range(4):
-        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
-    places = [f"data.root={tmp_path}", f"data.cache_dir={tmp_path}/cache", "data.limit=null"]
-    code, said = finetune("data=folder", *places, "data.image_size=8", f"run_dir={tmp_path}/run")
+    for number, place in enumerate(places.split()):
+        path = tmp_path / f"{place}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    data = [
+        f"data.root={tmp_path}",
+        f"data.cache_dir={tmp_path}/cache",
+        "data.workers=0",
+        "data.limit=null",
+    ]
+    code, said = finetune("data=folder", *data, "data.image_size=8", f"run_dir={tmp_path}/run")
     assert code == 2
-    assert "data=folder has no labels here, and fine-tuning needs them" in said
+    assert (
+        "data=folder has no labels here, and fine-tuning needs them: put the images of each class, two or more"
+        in said
+    )
