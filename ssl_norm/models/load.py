@@ -120,6 +120,10 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             [Namespace]
         ):  # the arguments of DINO's and timm's scripts
             contents = torch.load(path, map_location="cpu", weights_only=True)
+    except KeyError as error:  # what torch's reader says of text
+        raise UserError(
+            f"{path} is not a readable checkpoint: no file of torch.save or safetensors"
+        ) from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
         holds = f"holds {foreign[1]}" if foreign else "is no checkpoint of tensors alone"

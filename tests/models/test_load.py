@@ -198,3 +198,10 @@ def test_lightlys_own_resnet():
     downsample = "layer2.0.downsample.0.weight"
     expected = timm_names.state_dict()[downsample] + 1
     assert candidate.weights[f"backbone.{downsample}"].equal(expected)
+
+
+@pytest.mark.parametrize("text", ["hello world", "{}", "12345"])
+def test_text_is_no_checkpoint(text, tmp_path):
+    (tmp_path / "notes.pt").write_text(text)
+    with pytest.raises(UserError, match=r"notes.pt is no.* checkpoint.*torch\.save"):
+        read_checkpoint(tmp_path / "notes.pt")
