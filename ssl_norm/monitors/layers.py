@@ -40,7 +40,9 @@ class LayerRow(NamedTuple):
 
 
 class LayerMonitor:
-    """Measure the layers of a network on every k-th step; other steps cost a look at a flag.
+    """Measure the layers of a network on early and every k-th step; others cost a look at a flag.
+
+    A collapse may be over in tens of steps, so steps 1, 2, 4, 8, ... below k are measured, too.
 
     Call `start` before the forward pass of every batch, and `measure` after the last backward pass
     of a step, before the optimizer moves and clears. Two calls of a layer are two views of the same
@@ -50,8 +52,8 @@ class LayerMonitor:
 
     Args:
         layers: modules by name, for example of :func:`layers_of`.
-        every: steps between measurements, at least 1.
-        first: the first step, which is measured too.
+        every: steps between measurements, at least 1; the early ones are below it.
+        first: the first step, which is measured, too, where no rule of :func:`is_due` asks for it.
         joint: whether one call sees both views, first all of view 1 and then all of view 2.
 
     Example:
@@ -64,6 +66,8 @@ class LayerMonitor:
         ...         print(row.step, row.layer, round(row.positive_cosine, 3))
         1 encoder.1 1.0
         1 encoder 1.0
+        2 encoder.1 1.0
+        2 encoder 1.0
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class LayerMonitor:
 
     def due(self, step: int) -> bool:
         """Whether a step is measured."""
-        return step % self.every == 0 or step == self.first
+        return step == self.first or is_due(step, self.every)
 
     def start(self, step: int) -> None:
         """Get ready for the forward pass of a batch; forget the batch before."""
@@ -147,6 +151,16 @@ class LayerMonitor:
                 f"layers without a tensor (N, C, ...) to measure: {', '.join(reasons)}",
                 stacklevel=4,
             )
+
+
+def is_due(step: int, every: int) -> bool:
+    """Whether layers are measured at a step: at multiples of `every`, and at 1, 2, 4, 8, ... below it.
+
+    Example:
+        >>> [step for step in range(1, 61) if is_due(step, every=20)]
+        [1, 2, 4, 8, 16, 20, 40, 60]
+    """
+    return step % every == 0 or (0 < step < every and step.bit_count() == 1)
 
 
 @torch.no_grad()
