@@ -14,7 +14,7 @@ from ssl_norm.diagnose.judgement import (
     judge_projections,
     summary_sentence,
 )
-from ssl_norm.diagnose.measure import measure, measure_layers
+from ssl_norm.diagnose.measure import measure, measure_layers, measure_raw
 from ssl_norm.diagnose.outputs import Outputs
 from ssl_norm.monitors.layers import LayerRow
 
@@ -27,7 +27,10 @@ class Diagnosis:
     """Measurements and judgement of a network.
 
     Attributes:
-        parts: `projections`, where a projector is known, and `features`: every monitor by name.
+        parts: `projections`, where a projector is known, and `features`: every monitor by name,
+            of directions as in a run.
+        raw: of the same parts, the spectral measurements of the vectors as they are; no verdict
+            goes by them.
         judgements: of the same parts.
         layers: a row for each, in the order of the data.
         collapse_begins_at: the first of the layers from which on all have collapsed, up to the last
@@ -36,6 +39,7 @@ class Diagnosis:
     """
 
     parts: dict[str, Values]
+    raw: dict[str, Values]
     judgements: dict[str, Judgement]
     layers: list[LayerRow]
     collapse_begins_at: str | None
@@ -62,12 +66,13 @@ def diagnose_outputs(outputs: Outputs, step: int) -> Diagnosis:
     if outputs.projections is not None:
         embeddings = {"projections": outputs.projections, **embeddings}
     parts = {name: measure(views) for name, views in embeddings.items()}
+    raw = {name: measure_raw(views) for name, views in embeddings.items()}
     judgements = {"features": judge_features(parts["features"])}
     if "projections" in parts:
         judgements["projections"] = judge_projections(parts["projections"])
     layers = measure_layers(outputs, step)
     judged = [row for row in layers if not row.layer.startswith("predictor")]
-    return Diagnosis(parts, judgements, layers, collapse_begins_at(judged), embeddings)
+    return Diagnosis(parts, raw, judgements, layers, collapse_begins_at(judged), embeddings)
 
 
 def diagnosis_record(found: Diagnosis, random_init: Diagnosis | None) -> dict[str, Any]:
@@ -81,10 +86,10 @@ def diagnosis_record(found: Diagnosis, random_init: Diagnosis | None) -> dict[st
             name: {
                 "verdict": found.judgements[name].verdict,
                 "evidence": found.judgements[name].evidence,
-                **finite_or_none(values),
-                "random_init": random_init and finite_or_none(random_init.parts[name]),
+                **part_record(found, name),
+                "random_init": random_init and part_record(random_init, name),
             }
-            for name, values in found.parts.items()
+            for name in found.parts
         },
         "layers": [
             {
@@ -99,11 +104,16 @@ def diagnosis_record(found: Diagnosis, random_init: Diagnosis | None) -> dict[st
     }
 
 
+def part_record(found: Diagnosis, name: str) -> dict[str, Any]:
+    """Return the measurements of a part: of directions, and under `raw` those of the vectors as they are."""
+    return finite_or_none(found.parts[name]) | {"raw": finite_or_none(found.raw[name])}
+
+
 def layer_values(row: LayerRow) -> Values:
     """Return what is measured of a layer at rest, by name."""
     return {name: getattr(row, name) for name in LAYER_VALUES}
 
 
-def finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
+def finite_or_none(values: Mapping[str, float]) -> dict[str, Any]:
     """Return the values, with None in the place of NaN, which JSON does not have."""
     return {name: value if isfinite(value) else None for name, value in values.items()}

@@ -9,14 +9,14 @@ from rich.table import Table
 from ssl_norm.diagnose.diagnosis import LAYER_VALUES, Diagnosis
 from ssl_norm.monitors.registry import MONITORS
 
-LAYER_HEADINGS = ("positive", "negative", "std", "RankMe")
+LAYER_HEADINGS = ("positive", "negative", "std", "RankMe, raw")
 COLOURS = {"healthy": "green", "complete": "red"}
 
 
 def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
     """Return a line for every monitor: of projections and features, each beside its random initialisation.
 
-    The last column is what the monitor reads at complete collapse.
+    All are of directions, as in a run. The last column is what the monitor reads at complete collapse.
     """
     table = Table(title="monitors", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
@@ -38,7 +38,10 @@ def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
 
 
 def layer_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
-    """Return a line for every layer, red from where the collapse begins: cosines, feature std, RankMe."""
+    """Return a line for every layer, red from where the collapse begins: cosines, feature std, RankMe.
+
+    As in layers.csv of a run, RankMe is of the vectors as they are.
+    """
     table = Table(title="layers", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for heading in LAYER_HEADINGS:

@@ -8,15 +8,24 @@ from ssl_norm.monitors.registry import MONITORS
 from ssl_norm.text_table import text_table
 
 INPUTS = {"embeddings": "(N, D)", "pair": "two (N, D)", "views": "(n, q, D)"}
+PREPARES = {"both": "normalizes, centres", "nothing": "-"}  # else the word itself
+LEGEND = """\
+A function (from ssl_norm.monitors import rank_me) takes embeddings as they are, and itself first
+normalizes each row to length 1 or centres them where the table says so; z: the rows after that,
+s: their singular values. CollapseMonitor and tools/diagnose.py give every function directions, rows
+of length 1, so that their ranks leave out how lengths differ (LiDAR, in diagnose only, gets
+embeddings as they are). For the values of a run: rank_me(torch.nn.functional.normalize(embeddings)).
+Costs: linear O(N D), quadratic O(N D^2) or O(N^2 D), spectral O(N D min(N, D))."""
 
 
 def monitor_table() -> str:
-    """Return a line per monitor: name, inputs, cost, values at the two ends, equation, source."""
-    rows = [("monitor", "of", "cost", "at collapse", "at an even spread", "equation", "source")]
+    """Return a line per monitor: name, inputs, preparation, cost, values at the two ends, equation, source."""
+    ends = ("at collapse", "at an even spread")
+    rows = [("monitor", "of", "first", "cost", *ends, "equation", "source")]
     for name, entry in MONITORS.items():
-        collapse = f"{entry.at_collapse:g}"
-        ends = (collapse, entry.at_even)
-        rows.append((name, INPUTS[entry.inputs], entry.cost, *ends, entry.equation, entry.source))
+        given = (INPUTS[entry.inputs], PREPARES.get(entry.prepares, entry.prepares))
+        ends = (f"{entry.at_collapse:g}", entry.at_even)
+        rows.append((name, *given, entry.cost, *ends, entry.equation, entry.source))
     return text_table(rows)
 
 
@@ -30,10 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         return UserError.exit_code
     print(monitor_table())
     print()
-    print("z: l2-normalized rows; s: singular values. Costs: linear O(N D), quadratic O(N D^2) or")
-    print(
-        "O(N^2 D), spectral O(N D min(N, D)). As a function: from ssl_norm.monitors import rank_me"
-    )
+    print(LEGEND)
     return 0
 
 

@@ -6,12 +6,20 @@ import pytest
 import torch
 from rich.console import Console
 
-from ssl_norm.diagnose.diagnosis import diagnose_outputs, diagnosis_record
-from ssl_norm.diagnose.measure import measure
+from ssl_norm.diagnose.diagnosis import diagnose_outputs, diagnosis_record, finite_or_none
+from ssl_norm.diagnose.measure import measure, measure_raw
 from ssl_norm.diagnose.outputs import Outputs
 from ssl_norm.diagnose.picture import cosines, draw_diagnosis
 from ssl_norm.diagnose.tables import layer_table, monitor_table, verdict_lines
-from ssl_norm.monitors import feature_std, positive_negative_cosine, rank_me
+from ssl_norm.monitors import (
+    CollapseMonitor,
+    feature_std,
+    lidar,
+    participation_ratio,
+    positive_negative_cosine,
+    rank_me,
+)
+from ssl_norm.monitors.directions import directions
 from ssl_norm.monitors.registry import MONITORS
 
 
@@ -50,8 +58,38 @@ def test_every_monitor_is_measured():
     assert values["positive_cosine"] == positive.item()
     assert values["negative_cosine"] == negative.item()
     assert values["feature_std"] == feature_std(views[0]).item()
-    assert values["rank_me"] == rank_me(views[0]).item()
+    assert values["rank_me"] == rank_me(directions(views[0])).item()
+    assert values["lidar"] == lidar(views.transpose(0, 1)).item()
     assert values["dimensions"] == 16
+
+
+def long_tailed():
+    """Return views whose rows have lengths over three orders of magnitude."""
+    lengths = torch.randn(60, generator=torch.Generator().manual_seed(1)).mul(2).exp()
+    return spread() * lengths[:, None]
+
+
+def test_a_run_measures_the_same():
+    views = long_tailed()
+    monitor = CollapseMonitor(spectral_every=1)
+    monitor.observe(1, [(views[0], views[1])])
+    of_run = monitor.collect()
+    found = measure(views)
+    assert of_run.keys() == {*MONITORS} - {"alignment", "lidar"}
+    for name, value in of_run.items():
+        assert found[name] == pytest.approx(value, rel=1e-9, nan_ok=True), name
+
+
+def test_lengths_of_rows_show_in_the_raw_values_only():
+    views = long_tailed()
+    assert measure_raw(views).keys() == {
+        "rank_me", "effective_rank", "participation_ratio", "ne_sum", "alpha_req",
+        "off_diagonal_correlation",
+    }  # fmt: skip
+    raw, found = measure_raw(views), measure(views)
+    assert raw["participation_ratio"] == participation_ratio(views[0]).item()
+    assert raw["participation_ratio"] < found["participation_ratio"] / 2
+    assert measure(spread())["participation_ratio"] == pytest.approx(found["participation_ratio"])
 
 
 def test_collapsed_projections_over_sound_features(collapsed):
@@ -79,6 +117,8 @@ def test_the_record_is_json_and_holds_no_nan(collapsed, sound):
     record = json.loads(json.dumps(diagnosis_record(collapsed, sound), allow_nan=False))
     assert record["verdict"] == "complete"
     assert record["projections"]["random_init"]["rank_me"] == sound.parts["projections"]["rank_me"]
+    assert record["features"]["raw"] == finite_or_none(collapsed.raw["features"])
+    assert record["features"]["random_init"]["raw"] == finite_or_none(sound.raw["features"])
     assert isnan(collapsed.parts["projections"]["alpha_req"]) or record["projections"]["alpha_req"]
     layer = record["layers"][2]
     assert layer["layer"] == "projector.0"
