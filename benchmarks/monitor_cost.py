@@ -34,6 +34,7 @@ from ssl_norm.train.environment import describe_environment
 WITHOUT, CHEAP, SPECTRUM, LAYERS = "without", "every step", "spectrum", "layers"
 KINDS = (WITHOUT, CHEAP, SPECTRUM, LAYERS)
 NEVER = 10**9
+ORDINARY = 3  # a step that only intervals of 1 measure; powers of two are early steps of layers
 HIDDEN, WIDTH = 4096, 256
 
 
@@ -82,7 +83,7 @@ class Training:
         if monitor:
             hooks = LayerMonitor(self._layers, every=1 if kind == LAYERS else NEVER, first=0)
             monitor.layers = hooks
-            monitor.start(1)
+            monitor.start(ORDINARY)
         with whole.running(), timed_hooks(inside) if hooks else nullcontext():
             with autocast(self._device, "auto"):
                 output = self._learner(*self._views)
@@ -90,7 +91,7 @@ class Training:
             output.loss.backward()
             if monitor:
                 with inside.running():
-                    monitor.observe(1, output.pairs, output.loss)
+                    monitor.observe(ORDINARY, output.pairs, output.loss)
             self._optimizer.step()
             self._learner.after_step(0.0)
         if hooks:

@@ -175,7 +175,7 @@ class MonitorConfig:
     log_every: int = 10  # steps between rows of metrics.csv
     spectral_every: int = 20  # steps between measurements of rank and spectrum
     buffer_size: int = 1024  # latest embeddings whose spectrum is measured
-    layers_every: int = 50  # steps between measurements of every layer; 0: never
+    layers_every: int = 50  # steps between measurements of every layer, beside steps 1, 2, 4, 8, ... below it; 0: never
     on_collapse: str = (
         "warn"  # warn | stop | rollback (stop at the last healthy checkpoint) | ignore
     )

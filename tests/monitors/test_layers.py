@@ -18,7 +18,7 @@ from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.monitors import feature_std, positive_negative_cosine, rank_me
 from ssl_norm.monitors.layer_outputs import LayerOutputs, pooled
-from ssl_norm.monitors.layers import LayerMonitor, LayerRow, gradient_norm, layers_of
+from ssl_norm.monitors.layers import LayerMonitor, LayerRow, gradient_norm, is_due, layers_of
 
 
 @pytest.fixture
@@ -55,11 +55,24 @@ def test_rows_are_the_monitors_of_pooled_outputs(network):
 
 def test_steps_that_are_not_due_keep_and_return_nothing(network):
     monitor = LayerMonitor({"conv": network[0]}, every=5, first=3)
-    assert [step for step in range(12) if monitor.due(step)] == [0, 3, 5, 10]
-    monitor.start(4)
+    assert [step for step in range(12) if monitor.due(step)] == [0, 1, 2, 3, 4, 5, 10]
+    monitor.start(6)
     network(views()[0])
     assert monitor._outputs.kept == {"conv": []}
-    assert monitor.measure(4) == []
+    assert monitor.measure(6) == []
+
+
+@pytest.mark.parametrize(
+    ("every", "due"),
+    [
+        (1, [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        (3, [0, 1, 2, 3, 6]),
+        (50, [0, 1, 2, 4, 8, 16, 32, 50, 100]),
+        (64, [0, 1, 2, 4, 8, 16, 32, 64]),
+    ],
+)
+def test_early_steps_are_due_at_powers_of_two_below_the_interval(every, due):
+    assert [step for step in range(due[-1] + 1) if is_due(step, every)] == due
 
 
 def test_nothing_is_kept_between_steps(network):
