@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ssl_norm.monitors.evidence import zone_sentence
 from ssl_norm.monitors.layers import LayerRow
 from ssl_norm.monitors.verdict import Thresholds, Verdict, has_few_dimensions, zone
 
@@ -71,14 +72,7 @@ def judge_projections(
 ) -> Judgement:
     """Return whether projections have collapsed, in the zones that pretraining uses."""
     thresholds = thresholds or Thresholds()
-    verdict = zone(values, thresholds)
-    cosines = (
-        f"negative cosine {values['negative_cosine']:.4f}, feature std {values['feature_std']:.4f}"
-    )
-    if verdict == "complete":
-        return Judgement(verdict, cosines)
-    ranks = f"effective rank {values['effective_rank']:.1f} of at most {values['dimensions']:.0f}"
-    return Judgement(verdict, f"{cosines}, {ranks}")
+    return Judgement(zone(values, thresholds), zone_sentence(values, thresholds))
 
 
 def collapse_begins_at(

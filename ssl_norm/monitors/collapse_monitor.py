@@ -11,11 +11,12 @@ from torch import Tensor
 from ssl_norm.distributed import gather_batch
 from ssl_norm.monitors.cosine import cosines_of_directions
 from ssl_norm.monitors.directions import matching_directions
+from ssl_norm.monitors.evidence import evidence
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
 from ssl_norm.monitors.recent_rows import RecentRows
 from ssl_norm.monitors.spectral import SPECTRAL_MONITORS, Spectral, measure_spectrum
 from ssl_norm.monitors.spread import std_of_directions
-from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, evidence, zone
+from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
 
 STEPS_ON_DEVICE = 1000  # whose measurements wait for `collect`
 SNAPSHOTS_KEPT = 1000  # of a loop that never takes them
@@ -49,7 +50,8 @@ class CollapseMonitor:
     """Measure the embeddings of every step, and say whether they have collapsed.
 
     `observe` measures on the device and does not wait for it; every `spectral_every` steps it
-    measures the spectrum of the last `buffer_size` embeddings as well. `collect`, called now and
+    measures the spectrum of the last `buffer_size` embeddings as well. Everything is of directions,
+    rows of length 1, whatever the function of the same name would be given. `collect`, called now and
     then, brings all measurements since the last call to the host at once and moves the verdict on
     over each step; :mod:`ssl_norm.monitors.verdict` tells how. Of a loop that never calls it, every
     thousandth step does the same.
@@ -74,7 +76,7 @@ class CollapseMonitor:
         >>> monitor.verdict, monitor.collapsed_at_step
         ('complete', 1)
         >>> monitor.evidence
-        'negative cosine 1.0000, feature std 0.0000 for 20 steps'
+        'negative cosine 1.0000, above 0.99, and feature std 0.0000, below 0.05; collapsed for 20 steps'
     """
 
     def __init__(

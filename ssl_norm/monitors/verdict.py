@@ -1,8 +1,8 @@
-"""One word on the state of a representation, and the evidence for it."""
+"""One word on the state of a representation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, isfinite, nan
+from math import inf, nan
 from typing import Literal, NamedTuple
 
 Verdict = Literal["uncertain", "healthy", "dimensional", "complete"]
@@ -144,61 +144,3 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
         towards = (found, streak, start) if found != "uncertain" else ()
         return VerdictState("uncertain", outside_start, *towards)
     return VerdictState(state.verdict, state.since, found, streak, start, outside, outside_start)
-
-
-def evidence(
-    state: VerdictState, step: int, values: Mapping[str, float], thresholds: Thresholds
-) -> str:
-    """Return the measurements behind the verdict in one sentence.
-
-    Args:
-        state: the verdict.
-        step: the latest step.
-        values: as for :func:`zone`, and where known `loss` and `loss_at_collapse`.
-        thresholds: where the zones begin.
-
-    Example:
-        >>> values = {
-        ...     "negative_cosine": 0.9993,
-        ...     "feature_std": 0.01,
-        ... }
-        >>> evidence(VerdictState("complete", 1), 200, values, Thresholds())
-        'negative cosine 0.9993, feature std 0.0100 for 200 steps'
-    """
-    if not values:
-        return "nothing was measured yet"
-    spread = (
-        f"negative cosine {values['negative_cosine']:.4f}, feature std {values['feature_std']:.4f}"
-    )
-    steps = 0 if state.since is None else step - state.since + 1
-    parts = [f"{spread} for {steps} steps" if steps else spread]
-    if state.verdict == "uncertain":
-        parts.append(_why_uncertain(state, thresholds))
-    elif state.verdict != "complete" and isfinite(values.get("effective_rank", nan)):
-        parts.append(
-            f"effective rank {values['effective_rank']:.1f} of at most {values['dimensions']:.0f}"
-        )
-    if state.verdict == "complete" and at_collapse(values):
-        parts.append(
-            f"while the loss {values['loss']:.4f} is that of a constant embedding "
-            f"({values['loss_at_collapse']:g})"
-        )
-    return ", ".join(parts)
-
-
-def _why_uncertain(state: VerdictState, thresholds: Thresholds) -> str:
-    """Return what a verdict waits for."""
-    if state.candidate is not None:
-        return f"{state.candidate} for the last {state.streak} steps only"
-    return (
-        f"between healthy (below {thresholds.healthy_cosine:g}, above {thresholds.healthy_std:g}) and "
-        f"complete collapse (above {thresholds.complete_cosine:g} or below {thresholds.complete_std:g})"
-    )
-
-
-def at_collapse(values: Mapping[str, float]) -> bool:
-    """Whether the loss is what constant embeddings give, within 5 % of it or 0.05."""
-    loss, constant = values.get("loss"), values.get("loss_at_collapse")
-    if loss is None or constant is None:
-        return False
-    return abs(loss - constant) <= max(0.05, 0.05 * abs(constant))

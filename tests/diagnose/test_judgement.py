@@ -62,7 +62,9 @@ def test_projections():
     values = TRAINED | {"effective_rank": 40.0, "dimensions": 128.0}
     assert judge_projections(values).verdict == "healthy"
     found = judge_projections(COLLAPSED | {"effective_rank": 3.4, "dimensions": 128.0})
-    assert found == Judgement("complete", "negative cosine 0.9999, feature std 0.0088")
+    assert found == Judgement(
+        "complete", "negative cosine 0.9999, above 0.99, and feature std 0.0088, below 0.05"
+    )
 
 
 def rows(**stds):

@@ -2,7 +2,7 @@ from math import nan
 
 import pytest
 
-from ssl_norm.monitors.verdict import Thresholds, VerdictState, advance, evidence, zone
+from ssl_norm.monitors.verdict import Thresholds, VerdictState, advance, zone
 
 ZONES = {"x": "complete", ".": "healthy", "d": "dimensional", "?": "uncertain"}
 
@@ -92,41 +92,6 @@ def test_zone_counts_dimensions_where_they_are_known():
 @pytest.mark.parametrize("values", [(nan, nan), (nan, 0.5), (0.5, nan)])
 def test_what_was_not_measured_proves_nothing(values):
     assert at(*values) == "uncertain"
-
-
-def test_evidence_names_what_the_verdict_goes_by():
-    values = {
-        "negative_cosine": 0.27,
-        "feature_std": 0.8,
-        "effective_rank": 30.5,
-        "dimensions": 128,
-    }
-    sentence = evidence(VerdictState("healthy", 21), 40, values, Thresholds())
-    assert sentence == (
-        "negative cosine 0.2700, feature std 0.8000 for 20 steps, effective rank 30.5 of at most 128"
-    )
-    collapsed = {
-        "negative_cosine": 0.999,
-        "feature_std": 0.01,
-        "loss": 9.02,
-        "loss_at_collapse": 9.01,
-    }
-    assert evidence(VerdictState("complete", 1), 5, collapsed, Thresholds()).endswith(
-        "while the loss 9.0200 is that of a constant embedding (9.01)"
-    )
-    far = collapsed | {"loss": 6.0}
-    assert "loss" not in evidence(VerdictState("complete", 1), 5, far, Thresholds())
-
-
-def test_evidence_of_uncertainty_says_what_is_missing():
-    values = {"negative_cosine": 0.95, "feature_std": 0.2}
-    between = evidence(VerdictState("uncertain", 1), 40, values, Thresholds())
-    assert between.endswith(
-        "between healthy (below 0.9, above 0.25) and complete collapse (above 0.99 or below 0.05)"
-    )
-    early = VerdictState("uncertain", None, "healthy", 3, 1)
-    assert evidence(early, 3, values, Thresholds()).endswith("healthy for the last 3 steps only")
-    assert evidence(VerdictState(), 0, {}, Thresholds()) == "nothing was measured yet"
 
 
 @pytest.mark.parametrize(
