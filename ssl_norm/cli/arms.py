@@ -27,6 +27,7 @@ from ssl_norm.cli.arguments import complaint_about
 from ssl_norm.cli.groups import CONFIG_FOLDER, USUAL_TOOL, groups_of, studies
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
+from ssl_norm.typed_settings import as_typed
 
 TOOLS = ("pretrain", "finetune")
 SWEEP_FLAGS = {"-m", "--multirun"}
@@ -113,20 +114,6 @@ def check_settings(where: str, lines: Sequence[str], tool: str) -> None:
         form = None if "=" in line else f"cannot read '{line}': expected key=value"
         if complaint := form or complaint_about(line, tool):
             raise UserError(f"{where}: {complaint}")
-
-
-def as_typed(value: Any) -> str:
-    """Return a value of YAML in Hydra's grammar.
-
-    Example:
-        >>> as_typed({"name": "bn", "batch_size": 4}), as_typed([1, None, True]), as_typed("gn+ws")
-        ('{name: bn, batch_size: 4}', '[1, null, true]', 'gn+ws')
-    """
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {as_typed(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(as_typed, value)) + "]"
-    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def register_studies() -> None:

@@ -30,6 +30,7 @@ from ssl_norm.config import (
     LinearEvalConfig,
     MethodConfig,
     MocoV2Config,
+    MonitorConfig,
     PopulationStatsConfig,
     PretrainConfig,
     ReportConfig,
@@ -117,6 +118,7 @@ def _(config: PretrainConfig) -> None:
     check_view(config.augment.view2, "augment.view2")
     check_normalisation(config.augment.mean, config.augment.std)
     check_encoder(config)
+    check_thresholds(config.monitor)
     check_schedule(config)
     check_run_folder(config)
     processes = check_processes(config)
@@ -209,6 +211,21 @@ def check_encoder(config: PretrainConfig) -> None:
     if path is not None and not config.resume and not Path(path).expanduser().is_file():
         raise UserError(
             f"encoder.pretrained_path={path}: there is no such file; name a file of weights, such as a run's last.pt"
+        )
+
+
+def check_thresholds(monitor: MonitorConfig) -> None:
+    """Check that healthy embeddings spread at least as far as collapsed ones."""
+    cosine, std = monitor.complete_cosine, monitor.complete_std
+    if monitor.healthy_cosine > cosine:
+        raise UserError(
+            f"monitor.healthy_cosine={monitor.healthy_cosine:g} is above monitor.complete_cosine={cosine:g}, and "
+            "embeddings would be healthy and collapsed at once; lower the first or raise the second"
+        )
+    if monitor.healthy_std < std:
+        raise UserError(
+            f"monitor.healthy_std={monitor.healthy_std:g} is below monitor.complete_std={std:g}, and "
+            "embeddings would be healthy and collapsed at once; raise the first or lower the second"
         )
 
 

@@ -8,18 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from ssl_norm.config import FinetuneConfig, PretrainConfig
+from ssl_norm.data.progress import say
 from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.train.checkpoint import load_checkpoint
+from ssl_norm.typed_settings import as_argument
 
 RunConfig = PretrainConfig | FinetuneConfig
 PARTS = ("encoder", "projector", "predictor")  # that may have norms
@@ -91,7 +93,7 @@ def open_run_folder(config: RunConfig) -> tuple[Path, Mapping[str, Any] | None]:
 
     Raises:
         UserError: the folder cannot be written to, it holds a run that would be overwritten, or the run to resume was
-            made with other settings.
+            made with other settings, which are told as they would be typed.
     """
     folder = Path(config.run_dir).expanduser() if config.run_dir else default_run_dir(config)
     last = folder / "last.pt"
@@ -106,19 +108,30 @@ def open_run_folder(config: RunConfig) -> tuple[Path, Mapping[str, Any] | None]:
     except OSError as error:
         raise UserError(f"run_dir={folder} cannot be written to: {error.strerror}") from error
     if not last.exists():
+        if config.resume and config.run_dir:
+            say(f"run_dir={folder} holds no run to resume; a new one begins")
         return folder, None
     checkpoint = load_checkpoint(last)
+    check_same_settings(folder, checkpoint, config)
+    return folder, checkpoint
+
+
+def check_same_settings(folder: Path, checkpoint: Mapping[str, Any], config: RunConfig) -> None:
+    """Raise UserError, which says how to go on, where a run is to be resumed with other settings than it had."""
     changed = differences(checkpoint["config"], plain_config(config))
-    if checkpoint["processes"] != world_size() and has_statistics_per_process(config):
-        changed.append(
+    told = [f"{one.key} was {one.old}, is {one.new}" for one in changed]
+    same_processes = checkpoint["processes"] == world_size()
+    if not same_processes and has_statistics_per_process(config):
+        told.append(
             f"processes, whose batch norms do not share statistics: {checkpoint['processes']} "
             f"then, {world_size()} now"
         )
-    if changed:
+    if told:
+        typed = " ".join(one.as_it_was() for one in changed if one.as_it_was())
+        go_on = f"to go on, type them again: {typed}; " if typed else ""
         raise UserError(
-            f"{folder} was made with other settings: {'; '.join(changed)}; start a new run for them"
+            f"{folder} was made with other settings: {'; '.join(told)}; {go_on}for other settings start a new run"
         )
-    return folder, checkpoint
 
 
 def is_done(config: RunConfig, folder: Path, checkpoint: Mapping[str, Any] | None) -> bool:
@@ -145,8 +158,24 @@ def plain_config(config: RunConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def differences(saved: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return `key was old, is new` for every key that may not change when a run is resumed."""
+class Difference(NamedTuple):
+    """A setting that a run was made with, and another value that it is given now; None where it has none."""
+
+    key: str
+    old: Any
+    new: Any
+
+    def as_it_was(self) -> str:
+        """Return the old value as an argument; nothing where leaving the key out restores it."""
+        if self.old is None and (self.key in ("study", "arm") or self.key.startswith("method.")):
+            return ""
+        return as_argument("method" if self.key == "method.name" else self.key, self.old)
+
+
+def differences(
+    saved: Mapping[str, Any], given: Mapping[str, Any], prefix: str = ""
+) -> list[Difference]:
+    """Return every key that has another value but may not change when a run is resumed."""
     changed = []
     for key in [*saved, *(key for key in given if key not in saved)]:
         name, old, new = f"{prefix}{key}", saved.get(key), given.get(key)
@@ -155,7 +184,7 @@ def differences(saved: Mapping[str, Any], given: Mapping[str, Any], prefix: str 
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             changed += differences(old, new, f"{name}.")
         else:
-            changed.append(f"{name} was {old}, is {new}")
+            changed.append(Difference(name, old, new))
     return changed
 
 

@@ -126,6 +126,10 @@ WRONG = {
     "keep_every=3 checkpoint_every=2": "keep_every=3 is not a multiple of checkpoint_every=2, "
     "and only what is written can be kept; use keep_every=4",
     "monitor.on_collapse=stpo": "did you mean 'stop'?",
+    "monitor.healthy_cosine=0.995": "monitor.healthy_cosine=0.995 is above monitor.complete_cosine=0.99, and "
+    "embeddings would be healthy and collapsed at once; lower the first or raise the second",
+    "monitor.healthy_std=0.01": "monitor.healthy_std=0.01 is below monitor.complete_std=0.05, and embeddings "
+    "would be healthy and collapsed at once; raise the first or lower the second",
     "monitor.complete_cosine=1.5": "monitor.complete_cosine=1.5: a number in [-1, 1) expected",
     "monitor.patience=0": "monitor.patience=0: an integer of at least 1",
     "monitor.log_every=0": "monitor.log_every=0: an integer of at least 1",

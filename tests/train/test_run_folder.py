@@ -34,28 +34,46 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
         open_run_folder(config)
 
 
-def test_resume_goes_on_from_the_checkpoint_or_begins(tmp_path):
+def test_resume_goes_on_from_the_checkpoint_or_says_that_it_begins(tmp_path, capsys):
     config = configuration(run_dir=str(tmp_path), resume=True)
     assert open_run_folder(config) == (tmp_path, None)
+    assert (
+        capsys.readouterr().err == f"run_dir={tmp_path} holds no run to resume; a new one begins\n"
+    )
     save_checkpoint(tmp_path / "last.pt", saved(config))
     folder, checkpoint = open_run_folder(config)
     assert (folder, checkpoint["step"]) == (tmp_path, 7)
 
 
-def test_resume_with_other_settings_names_them(tmp_path):
+def test_resume_with_other_settings_tells_how_to_go_on(tmp_path):
     config = configuration(run_dir=str(tmp_path), resume=True)
+    config.norm.projector = {"name": "gn", "groups": 4}
     save_checkpoint(tmp_path / "last.pt", saved(config))
+    config.norm.projector = "bn"
     config.optimizer.lr = 9.0
     config.data.workers = 5
-    with pytest.raises(UserError, match=r"optimizer.lr was 0.4, is 9.0; start a new run"):
+    with pytest.raises(UserError) as refused:
         open_run_folder(config)
+    assert str(refused.value).endswith(
+        "optimizer.lr was 0.4, is 9.0; to go on, type them again: 'norm.projector={name: gn, groups: 4}' "
+        "optimizer.lr=0.4; for other settings start a new run"
+    )
+
+
+def test_another_learner_is_typed_as_its_group():
+    byol, simclr = (
+        {"method": {"name": "byol", "ema_decay": 0.99}},
+        {"method": {"name": "simclr", "temperature": 0.5}},
+    )
+    typed = [one.as_it_was() for one in differences(byol, simclr)]
+    assert typed == ["method=byol", "method.ema_decay=0.99", ""]
 
 
 def test_differences_look_inside_and_at_both_sides():
     assert differences({"a": {"b": 1, "c": 2}, "d": 1}, {"a": {"b": 3, "c": 2}, "e": 1}) == [
-        "a.b was 1, is 3",
-        "d was 1, is None",
-        "e was None, is 1",
+        ("a.b", 1, 3),
+        ("d", 1, None),
+        ("e", None, 1),
     ]
 
 
