@@ -44,7 +44,10 @@ def finish(
     write_json(folder / "summary.json", summary)
     if rows:
         heads = "/".join(list(norm_names(config).values())[1:])
-        picture = cosine_figure([(f"{config.method.name}, heads {heads}", rows)])
+        began = summary["collapsed_at_step"]
+        since = "" if began is None else f" since step {began}"
+        title = f"{config.method.name}, heads {heads}: {summary.get('verdict', 'unknown')}{since}"
+        picture = cosine_figure([(title, rows)], [began])
         picture.savefig(folder / "collapse.png", dpi=120)
     Console().print(summary_table(summary))
     Console().print(
@@ -141,6 +144,16 @@ def summary_table(summary: dict[str, Any]) -> Table:
             (
                 "  random encoder",
                 number(summary, "linear_top1_random_init"),
+                "the same network, untrained",
+            ),
+            (
+                "kNN top-1",
+                number(summary, "knn_top1"),
+                "200 nearest neighbours in the frozen encoder's features",
+            ),
+            (
+                "  random encoder",
+                number(summary, "knn_top1_random_init"),
                 "the same network, untrained",
             ),
             ("  chance", number(summary, "chance"), "always the most common class"),

@@ -23,7 +23,9 @@ SHADE = 0.12  # opacity
 LETTER = 0.08  # inches of a letter of a verdict
 
 
-def cosine_figure(runs: Sequence[tuple[str, Sequence[MetricRow]]]) -> "Figure":
+def cosine_figure(
+    runs: Sequence[tuple[str, Sequence[MetricRow]]], collapsed_at: Sequence[float | None] = ()
+) -> "Figure":
     """Draw positive cosine, negative cosine and feature std over steps, a panel a run, verdicts as shades.
 
     At complete collapse both cosines are 1 and the feature std is 0. Each change of verdict is a vertical line; steps
@@ -32,40 +34,48 @@ def cosine_figure(runs: Sequence[tuple[str, Sequence[MetricRow]]]) -> "Figure":
     Args:
         runs: title and rows of metrics.csv of each run; of a row step, positive_cosine, negative_cosine and
             feature_std are drawn (NaN: a gap), and verdict where it has one.
+        collapsed_at: of each run the step at which the collapse that it ends in began (summary.json), from which its
+            last verdict is shaded; None: where its rows have it. Empty: None for all.
 
     Raises:
-        ValueError: no runs, or a run without rows.
+        ValueError: no runs, a run without rows, or steps for another number of runs.
     """
     if not runs:
         raise ValueError("runs: at least one run expected, got none")
     for title, rows in runs:
         if not rows:
             raise ValueError(f"runs: {title!r} has no rows; wait until it has logged a step")
+    if collapsed_at and len(collapsed_at) != len(runs):
+        raise ValueError(
+            f"collapsed_at: a step of each of {len(runs)} runs expected, got {len(collapsed_at)}"
+        )
+    spans = [
+        verdict_spans(rows, began)
+        for (_, rows), began in zip(runs, collapsed_at or [None] * len(runs), strict=True)
+    ]
     columns = min(COLUMNS, len(runs))
     lines = ceil(len(runs) / columns)
     width, height = (7.0, 3.6) if len(runs) == 1 else (0.8 + 3.1 * columns, 0.8 + 2.6 * lines)
     with drawing(width, height) as figure:
         grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
         panels = list(grid.flat)
-        for axes, (title, rows) in zip(panels, runs, strict=False):
-            draw_run(axes, title, rows, 0.85 * width / columns)
+        for axes, (title, rows), found in zip(panels, runs, spans, strict=False):
+            draw_run(axes, title, rows, found, 0.85 * width / columns)
         for axes in panels[len(runs) :]:
             axes.set_visible(False)
         for axes in grid[:, 0]:
             axes.set_ylabel("cosine, feature std")
         panels[0].set_ylim(lowest(runs), 1.04)
-        add_legend(figure, panels[0], runs)
+        add_legend(figure, panels[0], spans)
     return figure
 
 
-def add_legend(
-    figure: "Figure", axes: "Axes", runs: Sequence[tuple[str, Sequence[MetricRow]]]
-) -> None:
+def add_legend(figure: "Figure", axes: "Axes", spans: Sequence[Sequence["VerdictSpan"]]) -> None:
     """Name the three lines, and the shades of the verdicts that the runs have."""
     from matplotlib.patches import Patch
 
     negative, positive, deviation = axes.get_legend_handles_labels()[0]
-    verdicts = dict.fromkeys(span.verdict for _, rows in runs for span in verdict_spans(rows))
+    verdicts = dict.fromkeys(span.verdict for of_run in spans for span in of_run)
     shades = [
         Patch(color=VERDICT_COLOURS.get(verdict, GREY), alpha=SHADE, linewidth=0, label=verdict)
         for verdict in verdicts
@@ -78,7 +88,13 @@ def add_legend(
     )
 
 
-def draw_run(axes: "Axes", title: str, rows: Sequence[MetricRow], width: float) -> None:
+def draw_run(
+    axes: "Axes",
+    title: str,
+    rows: Sequence[MetricRow],
+    spans: Sequence["VerdictSpan"],
+    width: float,
+) -> None:
     """Draw one run on axes of about `width` inches."""
     steps = [float(row["step"]) for row in rows]
     for name, colour, style in LINES:
@@ -96,7 +112,6 @@ def draw_run(axes: "Axes", title: str, rows: Sequence[MetricRow], width: float) 
     axes.set_xlabel("step")
     axes.set_title(title, pad=18)
     axes.margins(x=0)
-    spans = verdict_spans(rows)
     if len(steps) == 1 or {span.verdict for span in spans} <= {"healthy"}:
         return
     axes.set_xlim(steps[0], steps[-1])
@@ -114,8 +129,12 @@ class VerdictSpan(NamedTuple):
     end: float
 
 
-def verdict_spans(rows: Sequence[MetricRow]) -> list[VerdictSpan]:
+def verdict_spans(
+    rows: Sequence[MetricRow], collapsed_at: float | None = None
+) -> list[VerdictSpan]:
     """Return the stretches of one verdict, each up to where the next begins; rows without one belong to none.
+
+    A verdict is sure only some steps after the first that it is dated to: the last one begins at `collapsed_at`.
 
     Example:
         >>> words = ("healthy", "healthy", "complete", "complete")
@@ -127,6 +146,12 @@ def verdict_spans(rows: Sequence[MetricRow]) -> list[VerdictSpan]:
         (verdict, float(next(group)["step"]))
         for verdict, group in groupby(rows, key=lambda row: str(row.get("verdict", "")))
     ]
+    if collapsed_at is not None:
+        began = max(collapsed_at, float(rows[0]["step"]))
+        starts = [
+            *((word, start) for word, start in starts[:-1] if start < began),
+            (starts[-1][0], began),
+        ]
     ends = [start for _, start in starts[1:]] + [float(rows[-1]["step"])]
     return [
         VerdictSpan(verdict, start, end)

@@ -45,6 +45,15 @@ def test_a_healthy_run_has_no_shade_and_a_change_is_marked_where_it_happens():
     assert "complete" in [text.get_text() for text in collapsing.texts]
 
 
+def test_the_last_verdict_is_shaded_from_the_step_at_which_the_collapse_began():
+    late = rows(["uncertain"] * 2 + ["complete"])
+    whole, half = cosine_figure([("a", late), ("b", late)], [8, 15]).axes
+    (shade,) = whole.patches
+    assert (shade.get_x(), shade.get_width()) == (10, 20)
+    assert [text.get_text() for text in whole.texts] == ["complete"]
+    assert [(shade.get_x(), shade.get_width()) for shade in half.patches] == [(10, 5), (15, 15)]
+
+
 def test_a_short_stretch_is_shaded_and_in_the_legend_but_not_named():
     figure = cosine_figure([("a", rows(["uncertain"] + ["complete"] * 60))])
     (axes,) = figure.axes
@@ -87,3 +96,5 @@ def test_nothing_to_draw_is_an_error():
         cosine_figure([])
     with pytest.raises(ValueError, match="'x' has no rows"):
         cosine_figure([("x", [])])
+    with pytest.raises(ValueError, match="collapsed_at: a step of each of 1 runs expected, got 2"):
+        cosine_figure([("x", rows(["healthy"]))], [8, None])
