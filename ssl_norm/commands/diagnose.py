@@ -1,7 +1,7 @@
 """tools/diagnose.py: from a checkpoint and images to a verdict, its evidence and where a collapse begins."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +21,10 @@ from ssl_norm.commands.linear_eval import (
 from ssl_norm.config import AugmentConfig, ByolConfig, DiagnoseConfig, PretrainConfig
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.data.progress import say
-from ssl_norm.diagnose.diagnosis import Diagnosis, diagnose_outputs, diagnosis_record
+from ssl_norm.diagnose.diagnosis import RANDOM_INIT, Diagnosis, diagnose_outputs, diagnosis_record
 from ssl_norm.diagnose.outputs import Network, collect_outputs
 from ssl_norm.diagnose.picture import draw_diagnosis
-from ssl_norm.diagnose.tables import layer_table, monitor_table, verdict_lines
+from ssl_norm.diagnose.tables import layer_table, monitor_table, notes, verdict_lines
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.subject import Subject, find_subject, run_of_subject
 from ssl_norm.learners.learner import Learner
@@ -32,7 +32,7 @@ from ssl_norm.models.found_head import find_projector
 from ssl_norm.models.layouts import state_dicts
 from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
 from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
-from ssl_norm.train.build import initial_encoder, load_images, make_learner, make_views, naming
+from ssl_norm.train.build import initial_encoder, load_images, make_learner, make_views
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.restore import restore_config, restore_learner
@@ -72,7 +72,7 @@ def diagnose(config: DiagnoseConfig) -> None:
     """
     device = pick_device(config.device)
     checkpoint = find_checkpoint(config.checkpoint)
-    name = "diagnosis.json" if checkpoint.name == "last.pt" else f"{checkpoint.stem}_diagnosis.json"
+    name = "diagnosis.json" if checkpoint.name == "last.pt" else f"{checkpoint.name}_diagnosis.json"
     output = find_output(config.output, checkpoint, name)
     contents = read_checkpoint(checkpoint)
     saved = saved_config(contents, checkpoint)
@@ -91,6 +91,8 @@ def diagnose(config: DiagnoseConfig) -> None:
         "projector": held.projector,
         "images": min(config.samples, len(images)),
         "images_random_init": min(config.samples, RANDOM_SAMPLES, len(images)),
+        "random_init": RANDOM_INIT if config.random_init else None,
+        "batch_size": config.batch_size,
         "views": config.views,
         "checkpoint": str(checkpoint),
         "step": held.step,
@@ -198,9 +200,13 @@ def diagnose_network(
     The random network normalizes with the statistics of its batches, because its running ones are of no data.
     """
     network = held.random_init if random else held.network
+    description = "random init" if random else "checkpoint"
     network.to(device)
     parts = nn.ModuleList(part for part in vars(network).values() if part is not None)
-    with naming("batch_size"), batch_statistics_at_evaluation(parts) if random else nullcontext():
+    with (
+        naming_batch_size(),
+        batch_statistics_at_evaluation(parts) if random else nullcontext(),
+    ):
         outputs = collect_outputs(
             network,
             images,
@@ -210,9 +216,23 @@ def diagnose_network(
             batch_size=config.batch_size,
             seed=config.seed,
             device=device,
-            description="random init" if random else "checkpoint",
+            description=description,
         )
+    if not Console(stderr=True).is_terminal:  # where no bar was seen
+        count = outputs.features.shape[1]
+        say(f"{description}: {config.views} views of {count} images, {len(outputs.layers)} layers")
     return diagnose_outputs(outputs, 0 if random else held.step)
+
+
+@contextmanager
+def naming_batch_size() -> Iterator[None]:
+    """Let what a layer says of its batch name the setting; other errors of the user's pass as they are."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise UserError(f"batch_size: {error}") from error
 
 
 def print_outcome(
@@ -222,6 +242,8 @@ def print_outcome(
     console = Console()
     console.print(monitor_table(found, random_init))
     console.print(layer_table(found, random_init))
+    for line in notes(found, random_init):
+        console.print(line, highlight=False, soft_wrap=True, markup=False, style="dim")
     for line in verdict_lines(found):
         console.print(line, highlight=False, soft_wrap=True)
     written = f"written to {output} and {picture}"

@@ -13,12 +13,16 @@ from ssl_norm.diagnose.judgement import (
     judge_features,
     judge_projections,
     summary_sentence,
+    zones,
 )
 from ssl_norm.diagnose.measure import measure, measure_layers, measure_raw
 from ssl_norm.diagnose.outputs import Outputs
 from ssl_norm.monitors.layers import LayerRow
 
 Values = dict[str, float]
+RANDOM_INIT = (
+    "initial weights; batch norms take the statistics of each batch, running ones being of no data"
+)
 LAYER_VALUES = ("positive_cosine", "negative_cosine", "feature_std", "rank_me")
 
 
@@ -82,6 +86,7 @@ def diagnosis_record(found: Diagnosis, random_init: Diagnosis | None) -> dict[st
         "verdict": found.verdict,
         "evidence": found.evidence,
         "collapse_begins_at": found.collapse_begins_at,
+        "zones": zones(list(found.parts)),
         **{
             name: {
                 "verdict": found.judgements[name].verdict,

@@ -1,7 +1,7 @@
 """One word on features, projections and layers of a network at rest, each with its evidence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ssl_norm.monitors.evidence import zone_sentence
 from ssl_norm.monitors.layers import LayerRow
@@ -15,8 +15,10 @@ from ssl_norm.monitors.verdict import Thresholds, Verdict, has_few_dimensions, z
 # norms) to 0.69; collapsed projections 0.008.
 FEATURES_COMPLETE_STD = 0.02  # below: complete collapse; a mean cosine of about 0.9996
 FEATURES_SPREAD_STD = 0.05  # above: no complete collapse; a mean cosine of about 0.9975
-# Effective ranks of the same features: 18.6 of 399 (random ResNet-18, initial running statistics)
-# and 10.5 of 128 (trained without norms, 0.25 feature std) are the lowest; others 24 to 290.
+# Effective ranks of the same features, of their raw vectors: 18.6 of 399 (random ResNet-18, initial
+# running statistics) and 10.5 of 128 (trained without norms, 0.25 feature std) are the lowest;
+# others 24 to 290. Those of directions, which are judged, are rather higher (186 against 151 of 399
+# for a random ResNet-18 with a 7x7 stem): lengths that differ only lower the raw ones.
 FEW_DIMENSIONS = 5.0  # below: dimensional collapse, where ten times as many could be
 # Two views of one image are closer than those of different images by this share of the way to 1:
 # random networks 0.05 (MobileNetV2) to 0.42, trained ones 0.2 to 0.6.
@@ -96,6 +98,34 @@ def _has_collapsed(row: LayerRow, thresholds: Thresholds) -> bool:
     if row.layer.startswith("encoder"):
         return row.feature_std < FEATURES_COMPLETE_STD
     return zone(row._asdict(), thresholds) == "complete"
+
+
+def zones(
+    parts: Sequence[str], thresholds: Thresholds | None = None
+) -> dict[str, dict[str, float]]:
+    """Return the thresholds that judge `projections` and `features`, as far as they are among the parts."""
+    of_features = {
+        "complete_std": FEATURES_COMPLETE_STD,
+        "spread_std": FEATURES_SPREAD_STD,
+        "dimensional_rank": FEW_DIMENSIONS,
+        "closer_views": TELLS_IMAGES_APART,
+    }
+    found = {"projections": asdict(thresholds or Thresholds()), "features": of_features}
+    return {part: found[part] for part in parts}
+
+
+def zones_sentence(parts: Sequence[str], thresholds: Thresholds | None = None) -> str:
+    """Return the same in one line."""
+    t = thresholds or Thresholds()
+    said = {
+        "projections": f"projections: complete above negative cosine {t.complete_cosine:g} or below "
+        f"feature std {t.complete_std:g}, spread below {t.healthy_cosine:g} and above "
+        f"{t.healthy_std:g}, then dimensional below effective rank {t.dimensional_rank:g}",
+        "features": f"features: complete below feature std {FEATURES_COMPLETE_STD:g}, dimensional below effective "
+        f"rank {FEW_DIMENSIONS:g}, spread above feature std {FEATURES_SPREAD_STD:g}, healthy where two "
+        f"views of an image are at least {TELLS_IMAGES_APART:.0%} closer than different images",
+    }
+    return "; ".join(said[part] for part in parts)
 
 
 def summary_sentence(

@@ -108,10 +108,12 @@ def collect_outputs(
         for kept in seen:
             kept.remove()
     return Outputs(
-        _finite(torch.stack([torch.cat(view) for view in features]), "features"),
+        _finite(torch.stack([torch.cat(view) for view in features]), "features", network),
         None
         if network.projector is None
-        else _finite(torch.stack([torch.cat(view) for view in projections]), "projections"),
+        else _finite(
+            torch.stack([torch.cat(view) for view in projections]), "projections", network
+        ),
         {
             name: (torch.cat(seen[0].kept[name]).cpu(), torch.cat(seen[1].kept[name]).cpu())
             for name in layers
@@ -138,10 +140,25 @@ def _many_views(
     return views[:count]
 
 
-def _finite(outputs: Tensor, name: str) -> Tensor:
-    if not outputs.isfinite().all():
-        raise UserError(
-            f"the {name} are not finite, so there is nothing to diagnose; the run diverged: use an "
-            "earlier checkpoint"
-        )
-    return outputs
+def _finite(outputs: Tensor, name: str, network: Network) -> Tensor:
+    if outputs.isfinite().all():
+        return outputs
+    tensor = _first_not_finite(network)
+    reason = (
+        f"{tensor} is the first of its tensors that is not finite"
+        if tensor
+        else "its tensors are finite, so that a layer overflows"
+    )
+    raise UserError(
+        f"the checkpoint's weights give {name} that are not finite: {reason}; use an earlier checkpoint"
+    )
+
+
+def _first_not_finite(network: Network) -> str | None:
+    """Return the name of the first parameter or buffer with NaN or infinity, in the order of the data."""
+    for part, module in vars(network).items():
+        tensors = {} if module is None else module.state_dict()
+        for name, tensor in tensors.items():
+            if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+                return f"{part}.{name}"
+    return None

@@ -6,7 +6,8 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from ssl_norm.diagnose.diagnosis import LAYER_VALUES, Diagnosis
+from ssl_norm.diagnose.diagnosis import LAYER_VALUES, RANDOM_INIT, Diagnosis
+from ssl_norm.diagnose.judgement import zones_sentence
 from ssl_norm.monitors.registry import MONITORS
 
 LAYER_HEADINGS = ("positive", "negative", "std", "RankMe, raw")
@@ -69,6 +70,19 @@ def verdict_lines(found: Diagnosis) -> list[str]:
     if found.collapse_begins_at is not None:
         lines.append(f"the collapse begins at layer {escape(found.collapse_begins_at)}")
     return [f"[bold]verdict: {coloured(found.verdict)}[/]", *lines]
+
+
+def notes(found: Diagnosis, random_init: Diagnosis | None) -> list[str]:
+    """Return what the tables and the verdict go by, a line each."""
+    lines = [
+        "monitors: of directions, rows of length 1, as in a run (LiDAR: of the vectors as they are); "
+        "raw values are in the JSON",
+        f"zones: {zones_sentence(list(found.parts))}",
+    ]
+    if random_init is None:
+        return lines
+    images = random_init.embeddings["features"].shape[1]
+    return [*lines, f"random: of {images} images; {RANDOM_INIT}"]
 
 
 def coloured(verdict: str) -> str:

@@ -88,6 +88,12 @@ def test_a_run_with_collapsed_projections(collapsed_run, capsys):
     assert (collapsed_run / "diagnosis.png").stat().st_size > 10_000
     output = capsys.readouterr()
     assert "tensors match (learner)" in output.err
+    assert "checkpoint: 2 views of 40 images, " in output.err
+    assert "random init: 2 views of 40 images, " in output.err
+    assert found["zones"].keys() == {"projections", "features"}
+    assert "statistics of each batch" in found["random_init"]
+    assert "zones: projections: complete above negative cosine 0.99" in output.out
+    assert "random: of 40 images" in output.out
     assert "verdict: complete" in output.out
     assert "the collapse begins at layer projector.3" in output.out
 
@@ -102,6 +108,28 @@ def test_the_same_seed_gives_the_same(collapsed_run):
     assert first["features"]["random_init"] is None
 
 
+def test_weights_that_are_not_finite(collapsed_run):
+    contents = torch.load(collapsed_run / "last.pt", weights_only=True)
+    contents["learner"]["encoder.stem.weight"].fill_(torch.nan)
+    torch.save(contents, collapsed_run / "last.pt")
+    with pytest.raises(UserError) as refused:
+        run(collapsed_run)
+    assert str(refused.value) == (
+        "the checkpoint's weights give features that are not finite: encoder.stem.weight is the "
+        "first of its tensors that is not finite; use an earlier checkpoint"
+    )
+
+
+def test_files_that_differ_in_their_ending_do_not_overwrite_each_other(data, tmp_path):
+    for name in ("solo.pt", "solo.pth"):
+        solo_learn(tmp_path / name)
+        run(tmp_path / name, data=data, encoder=EncoderOverride("tiny16"), random_init=False)
+    written = {path.name for path in tmp_path.glob("*_diagnosis.*")}
+    assert written == {
+        f"solo.{end}_diagnosis.{kind}" for end in ("pt", "pth") for kind in ("json", "png")
+    }
+
+
 def solo_learn(path):
     torch.manual_seed(1)
     encoder = build_encoder("tiny16", small_images=None, image_size=16)
@@ -114,7 +142,7 @@ def solo_learn(path):
 def test_foreign_weights_with_a_projector(data, tmp_path, capsys):
     solo_learn(tmp_path / "solo.ckpt")
     run(tmp_path / "solo.ckpt", data=data, encoder=EncoderOverride("tiny16"), views=3)
-    found = json.loads((tmp_path / "solo_diagnosis.json").read_text())
+    found = json.loads((tmp_path / "solo.ckpt_diagnosis.json").read_text())
     assert found["projector"] == "projections of projector, taken to be Linear, batch norm and ReLU"
     assert found["match"].startswith("50 of 50 tensors match (state_dict: backbone.*)")
     assert found["unmatched"] == []
@@ -137,7 +165,7 @@ def test_foreign_weights_without_a_projector_and_with_another_stem(data, tmp_pat
         "random_init": False,
     }
     run(tmp_path / "plain.pt", **settings)
-    found = json.loads((tmp_path / "plain_diagnosis.json").read_text())
+    found = json.loads((tmp_path / "plain.pt_diagnosis.json").read_text())
     assert "projections" not in found
     assert found["unmatched"] == []
     said = capsys.readouterr().err
@@ -165,6 +193,7 @@ def test_the_encoder_of_a_classifier(data, tmp_path):
     settings = {name: value for name, value in vars(data).items() if value is not None}
     config = FinetuneConfig(data=DataConfig(**settings), encoder=EncoderOverride("tiny16"))
     config = replace(config, norm=FinetuneNormConfig(encoder="bn"))
+    torch.manual_seed(0)
     classifier = Classifier(build_encoder("tiny16", small_images=None, image_size=16), 3, seed=0)
     saved = asdict(config) | {"augment": {}}
     contents = {"config": saved, "step": 7, "learner": classifier.state_dict(), "classes": ["a"]}

@@ -10,7 +10,7 @@ from ssl_norm.diagnose.diagnosis import diagnose_outputs, diagnosis_record, fini
 from ssl_norm.diagnose.measure import measure, measure_raw
 from ssl_norm.diagnose.outputs import Outputs
 from ssl_norm.diagnose.picture import cosines, draw_diagnosis
-from ssl_norm.diagnose.tables import layer_table, monitor_table, verdict_lines
+from ssl_norm.diagnose.tables import layer_table, monitor_table, notes, verdict_lines
 from ssl_norm.monitors import (
     CollapseMonitor,
     feature_std,
@@ -141,6 +141,15 @@ def test_tables_and_picture(collapsed, sound, with_random, tmp_path):
     assert "the collapse begins at layer projector.0" in text
     draw_diagnosis(collapsed, random_init, "a title", tmp_path / "picture.png")
     assert matplotlib.image.imread(tmp_path / "picture.png").std() > 0.05
+
+
+def test_notes_tell_zones_and_the_random_network(collapsed, sound):
+    directions_line, zones_line, random_line = notes(collapsed, sound)
+    assert directions_line.startswith("monitors: of directions")
+    assert zones_line.startswith("zones: projections: complete above")
+    assert random_line.startswith("random: of 60 images; ")
+    assert "statistics of each batch" in random_line
+    assert len(notes(collapsed, None)) == 2
 
 
 def test_cosines_of_pairs():

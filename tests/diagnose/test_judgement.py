@@ -6,8 +6,11 @@ from ssl_norm.diagnose.judgement import (
     judge_features,
     judge_projections,
     summary_sentence,
+    zones,
+    zones_sentence,
 )
 from ssl_norm.monitors.layers import LayerRow
+from ssl_norm.monitors.verdict import Thresholds
 
 # Measured with tools/diagnose.py on CIFAR-10.
 RANDOM_RESNET18 = {"positive_cosine": 0.943, "negative_cosine": 0.902, "feature_std": 0.230}
@@ -65,6 +68,18 @@ def test_projections():
     assert found == Judgement(
         "complete", "negative cosine 0.9999, above 0.99, and feature std 0.0088, below 0.05"
     )
+
+
+def test_zones_tell_the_thresholds_of_the_parts_at_hand():
+    found = zones(["projections", "features"])
+    assert found["projections"] == vars(Thresholds())
+    assert found["features"]["complete_std"] == 0.02
+    assert zones(["features"]).keys() == {"features"}
+    line = zones_sentence(["projections", "features"])
+    assert "\n" not in line
+    for part in ("projections: complete above negative cosine 0.99", "; features: complete below"):
+        assert part in line
+    assert zones_sentence(["features"]).startswith("features: ")
 
 
 def rows(**stds):

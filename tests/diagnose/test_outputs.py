@@ -87,9 +87,19 @@ def test_an_encoder_alone():
 def test_outputs_that_are_not_finite():
     network = make_network()
     nn.init.constant_(network.projector.bias, torch.nan)
-    with pytest.raises(UserError, match="the projections are not finite"):
+    message = (
+        r"weights give projections that are not finite: projector\.bias is the first of its tensors"
+    )
+    with pytest.raises(UserError, match=message):
         collect(network)
     assert not any(module._forward_hooks for module in network.encoder.modules())
+
+
+def test_finite_weights_that_overflow():
+    network = make_network()
+    nn.init.constant_(network.encoder[0].weight, 3e38)
+    with pytest.raises(UserError, match="features that are not finite: its tensors are finite"):
+        collect(network)
 
 
 def test_too_few_images():
