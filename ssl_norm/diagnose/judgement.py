@@ -18,7 +18,7 @@ FEATURES_SPREAD_STD = 0.05  # above: no complete collapse; a mean cosine of abou
 # Effective ranks of the same features, of their raw vectors: 18.6 of 399 (random ResNet-18, initial
 # running statistics) and 10.5 of 128 (trained without norms, 0.25 feature std) are the lowest;
 # others 24 to 290. Those of directions, which are judged, are rather higher (186 against 151 of 399
-# for a random ResNet-18 with a 7x7 stem): lengths that differ only lower the raw ones.
+# for a random ResNet-18 with a 7x7 stem).
 FEW_DIMENSIONS = 5.0  # below: dimensional collapse, where ten times as many could be
 # Two views of one image are closer than those of different images by this share of the way to 1:
 # random networks 0.05 (MobileNetV2) to 0.42, trained ones 0.2 to 0.6.

@@ -19,7 +19,7 @@ class Thresholds:
             rows of one network whose mean cosine is c have a feature std of about sqrt(1 - c).
         healthy_cosine: negative cosine below which they may be healthy.
         healthy_std: feature std above which they may be healthy.
-        dimensional_rank: effective rank of the centred embeddings below which too few dimensions are
+        dimensional_rank: effective rank of the centred directions below which too few dimensions are
             in use, where ten times as many as are in use could be.
     """
 
