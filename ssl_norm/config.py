@@ -12,9 +12,9 @@ from ssl_norm.data.registry import data_entry
 class HeadConfig:
     """An MLP head: `layers - 1` times (Linear, norm, ReLU), then an output Linear."""
 
-    layers: int = 2
-    hidden_dim: int = 512
-    output_dim: int = 128
+    layers: int = 2  # Linear layers; 0: no head
+    hidden_dim: int = 512  # channels of the hidden layers
+    output_dim: int = 128  # channels of the embedding
     norm_output: Any = False  # true (SimCLR): the norm after the output layer, too; or another norm
 
 
@@ -22,7 +22,7 @@ class HeadConfig:
 class MethodConfig:
     """What every learner has."""
 
-    name: str = MISSING
+    name: str = MISSING  # of the learner, chosen by method=<name>
     projector: HeadConfig = field(default_factory=HeadConfig)
 
 
@@ -30,7 +30,7 @@ class MethodConfig:
 class ByolConfig(MethodConfig):
     """Bootstrap Your Own Latent (arXiv 2006.07733)."""
 
-    name: str = "byol"
+    name: str = "byol"  # chosen by method=byol
     predictor: HeadConfig = field(default_factory=HeadConfig)
     ema_decay: float = 0.996  # of the target network, per step
     ema_schedule: str = "cosine"  # cosine: grows to 1 over the run; constant
@@ -43,16 +43,16 @@ class ByolConfig(MethodConfig):
 class SimclrConfig(MethodConfig):
     """SimCLR (arXiv 2002.05709)."""
 
-    name: str = "simclr"
-    temperature: float = 0.5
+    name: str = "simclr"  # chosen by method=simclr
+    temperature: float = 0.5  # that similarities are divided by in NT-Xent
 
 
 @dataclass
 class MocoV2Config(MethodConfig):
     """MoCo v2 (arXiv 2003.04297)."""
 
-    name: str = "moco_v2"
-    temperature: float = 0.2
+    name: str = "moco_v2"  # chosen by method=moco_v2
+    temperature: float = 0.2  # that similarities are divided by in InfoNCE
     queue_size: int = 4096  # keys of earlier batches that serve as negatives
     symmetric: bool = False  # true: both views are queries, as in MoCo's CIFAR recipe
     shuffle_keys: bool = (
@@ -69,7 +69,7 @@ class MocoV2Config(MethodConfig):
 class DataConfig:
     """Where images come from and how they are kept."""
 
-    name: str = "digits"
+    name: str = "digits"  # source of the images: digits | cifar10 | stl10 | folder
     root: Optional[str] = None  # folder that holds the files
     download: bool = True  # cifar10, stl10: fetch what is missing
     image_size: Optional[int] = (
@@ -95,19 +95,22 @@ class DataConfig:
 class ViewConfig:
     """One random view; probabilities in [0, 1], strengths as in torchvision's ColorJitter."""
 
-    crop_area: tuple[float, float] = (0.08, 1.0)
-    crop_ratio: tuple[float, float] = (0.75, 4 / 3)
-    flip: float = 0.5
-    jitter: float = 0.8
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.2
-    hue: float = 0.1
-    grey: float = 0.2
-    blur: float = 0.5
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    solarize: float = 0.0
-    solarize_threshold: float = 0.5
+    crop_area: tuple[float, float] = (
+        0.08,
+        1.0,
+    )  # least and largest share of the image's area in a crop
+    crop_ratio: tuple[float, float] = (0.75, 4 / 3)  # least and largest width / height of a crop
+    flip: float = 0.5  # probability of a horizontal flip
+    jitter: float = 0.8  # probability of the four colour changes below
+    brightness: float = 0.4  # largest relative change
+    contrast: float = 0.4  # largest relative change
+    saturation: float = 0.2  # largest relative change
+    hue: float = 0.1  # largest shift, of 0.5 that is half the colour circle
+    grey: float = 0.2  # probability of grey
+    blur: float = 0.5  # probability of a Gaussian blur
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # least and largest standard deviation, in pixels
+    solarize: float = 0.0  # probability of inverting bright pixels
+    solarize_threshold: float = 0.5  # brightness from which pixels are inverted, in [0, 1]
     extra: list[Any] = field(
         default_factory=list
     )  # kornia operations, e.g. [{name: RandomRotation, degrees: 10}]
@@ -119,8 +122,16 @@ class AugmentConfig:
 
     view1: ViewConfig = field(default_factory=ViewConfig)
     view2: ViewConfig = field(default_factory=ViewConfig)
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] = (
+        0.485,
+        0.456,
+        0.406,
+    )  # of each colour in [0, 1], subtracted from pixels
+    std: tuple[float, float, float] = (
+        0.229,
+        0.224,
+        0.225,
+    )  # of each colour, which pixels are divided by
     exact_colour: bool = False  # true: jitter step by step with hue in HSV, as published; slower
 
 
@@ -139,9 +150,9 @@ class EncoderConfig:
 class NormConfig:
     """A norm for each part: a name (`gn+ws`) or a mapping (`{name: gn, groups: 16}`)."""
 
-    encoder: Any = "bn"
-    projector: Any = "bn"
-    predictor: Any = "bn"
+    encoder: Any = "bn"  # norm of the encoder: a name (gn+ws) or a mapping ({name: gn, groups: 16})
+    projector: Any = "bn"  # norm of the projector's hidden layers; none: without
+    predictor: Any = "bn"  # norm of the predictor's hidden layers; none: without
     view_statistics: str = "separate"  # separate | joint: whether both views share batch statistics
     freeze_last_epochs: int = 0  # epochs at the end with the statistics of batch norms frozen
 
@@ -151,20 +162,20 @@ class OptimizerBase:
     """What an optimizer is in pretraining and in fine-tuning."""
 
     name: str = "sgd"  # sgd | lars | adamw
-    lr: float = 0.4
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    lr: float = 0.4  # learning rate at 256 images a step; the one that runs grows with the batch
+    momentum: float = 0.9  # of sgd and lars
+    weight_decay: float = 1e-4  # L2 factor; with adamw decoupled
     schedule: str = "cosine"  # cosine | constant
     exclude_norm_and_bias: bool = False  # from weight decay, and from LARS adaptation
-    lars_eta: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+    lars_eta: float = 1e-3  # trust coefficient of lars
+    betas: tuple[float, float] = (0.9, 0.999)  # decays of adamw's two moments
 
 
 @dataclass
 class OptimizerConfig(OptimizerBase):
     """The optimizer and its schedule; the rate that runs is `lr * batch_size * accumulate / 256`."""
 
-    warmup_epochs: float = 0.5
+    warmup_epochs: float = 0.5  # epochs over which the learning rate grows from 0
     schedule_epochs: Optional[int] = None  # length of the schedules, ema_schedule too; null: epochs
 
 
@@ -204,15 +215,15 @@ class PretrainConfig:
     study: Optional[str] = None  # name of a file in configs/study/
     arm: Optional[str] = None  # of the study; with -m and without arm=..., all of them
     train: bool = True  # false: measure and evaluate the network at its initialisation
-    epochs: int = 20
+    epochs: int = 20  # passes over the training images
     batch_size: int = 128  # images per step over all ranks
     accumulate: int = 1  # batches per optimizer step
-    seed: int = 0
+    seed: int = 0  # of weights, order, views and subsets
     device: str = "auto"  # auto | cpu | cuda | cuda:1 | mps
     precision: str = "auto"  # auto | float32 | bfloat16; auto: bfloat16 on GPUs that have it
-    channels_last: bool = True
+    channels_last: bool = True  # memory format NHWC, which convolutions are faster in
     run_dir: Optional[str] = None  # null: runs/<date>_<method>_<norms>
-    resume: bool = False
+    resume: bool = False  # go on with the run in run_dir
     checkpoint_every: int = 1  # epochs between writes of last.pt
     keep_every: Optional[int] = None  # epochs between checkpoints that are kept as step_*.pt
     linear_probe: bool = True  # end with linear top-1, where the data has labels
@@ -223,34 +234,36 @@ class PretrainConfig:
 class KnnConfig:
     """Weighted k-nearest neighbours (Wu et al., arXiv 1805.01978)."""
 
-    k: int = 200
-    temperature: float = 0.1
+    k: int = 200  # neighbours that vote
+    temperature: float = 0.1  # that similarities are divided by in the weights of votes
 
 
 @dataclass
 class SgdProbeConfig:
     """The papers' linear protocol: SGD on frozen features with cosine decay."""
 
-    lr: float = 0.1
-    epochs: int = 100
-    batch_size: int = 256
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    lr: float = 0.1  # learning rate at its start
+    epochs: int = 100  # passes over the features
+    batch_size: int = 256  # features per step
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 0.0  # L2 factor
 
 
 @dataclass
 class DataOverride:
     """Keys of `DataConfig` that concern labelled images; null: as the checkpoint says."""
 
-    name: Optional[str] = None
-    root: Optional[str] = None
-    download: Optional[bool] = None
-    image_size: Optional[int] = None
-    cache_size: Optional[int] = None
-    cache_dir: Optional[str] = None
-    on_corrupt: Optional[str] = None
-    workers: Optional[int] = None
-    test_fraction: Optional[float] = None
+    name: Optional[str] = None  # source of the images: digits | cifar10 | stl10 | folder
+    root: Optional[str] = None  # folder that holds the files
+    download: Optional[bool] = None  # cifar10, stl10: fetch what is missing
+    image_size: Optional[int] = None  # side in pixels of an image
+    cache_size: Optional[int] = None  # side of a cached image
+    cache_dir: Optional[str] = None  # folder of cached images
+    on_corrupt: Optional[str] = None  # stop | skip: what to do with a file that does not decode
+    workers: Optional[int] = None  # processes that decode files
+    test_fraction: Optional[float] = (
+        None  # held out for evaluation where the files name no test split
+    )
 
 
 @dataclass
@@ -258,22 +271,28 @@ class EncoderOverride:
     """Keys of `EncoderConfig` that replace those of a checkpoint; null: as the checkpoint says."""
 
     name: Optional[str] = None  # needed where the file holds weights only
-    small_images: Optional[bool] = None
+    small_images: Optional[bool] = None  # 3x3 stem without max-pool
 
 
 @dataclass
 class NormOverride:
     """The encoder's norm; null: as the checkpoint says, else the architecture's own."""
 
-    encoder: Any = None
+    encoder: Any = (
+        None  # norm of the encoder; null: as the checkpoint says, else the architecture's own
+    )
 
 
 @dataclass
 class PixelOverride:
     """Normalisation of pixels, per colour in [0, 1]; null: as the checkpoint says, else ImageNet's."""
 
-    mean: Optional[tuple[float, float, float]] = None
-    std: Optional[tuple[float, float, float]] = None
+    mean: Optional[tuple[float, float, float]] = (
+        None  # of each colour in [0, 1]; null: as the checkpoint says, else ImageNet's
+    )
+    std: Optional[tuple[float, float, float]] = (
+        None  # of each colour; null: as the checkpoint says, else ImageNet's
+    )
 
 
 @dataclass
@@ -285,9 +304,9 @@ class SubjectConfig:
     encoder: EncoderOverride = field(default_factory=EncoderOverride)
     norm: NormOverride = field(default_factory=NormOverride)
     augment: PixelOverride = field(default_factory=PixelOverride)
-    batch_size: int = 256
-    seed: int = 0
-    device: str = "auto"
+    batch_size: int = 256  # images per forward pass
+    seed: int = 0  # of subsets, views and random initialisation
+    device: str = "auto"  # auto | cpu | cuda | cuda:1 | mps
 
 
 @dataclass
@@ -370,7 +389,7 @@ class FinetuneNormConfig:
 class FinetuneOptimizerConfig(OptimizerBase):
     """The optimizer and its schedule; the rate that runs is `lr * batch_size / 256`."""
 
-    warmup_steps: int = 0
+    warmup_steps: int = 0  # steps over which the learning rate grows from 0
 
 
 @dataclass
@@ -395,7 +414,9 @@ class ScoringConfig:
     """How the test images are scored; a row of evaluations.csv for each way."""
 
     every: int = 0  # steps between scores; 0: at the end only
-    statistics: list[str] = field(default_factory=lambda: ["population", "exact", "batch"])
+    statistics: list[str] = field(
+        default_factory=lambda: ["population", "exact", "batch"]
+    )  # that batch norms normalise test images with, each a row
     limit: Optional[int] = None  # test images, a seeded subset; null: all
     batch_size: int = 256  # images of an evaluation batch, which batch statistics see
     samples: list[int] = field(
@@ -438,14 +459,14 @@ class FinetuneConfig:
     labels_per_class: Optional[int] = None  # labelled images of each class, instead of labels
     study: Optional[str] = None  # name of a file in configs/study/
     arm: Optional[str] = None  # of the study; with -m and without arm=..., all of them
-    steps: int = 1000
+    steps: int = 1000  # steps of the whole run
     batch_size: int = 64  # labelled images per step
-    seed: int = 0
+    seed: int = 0  # of weights, order, views and subsets
     device: str = "auto"  # auto | cpu | cuda | cuda:1 | mps
     precision: str = "auto"  # auto | float32 | bfloat16; auto: bfloat16 on GPUs that have it
-    channels_last: bool = True
+    channels_last: bool = True  # memory format NHWC, which convolutions are faster in
     run_dir: Optional[str] = None  # null: runs/<date>_finetune_<norm>_<n>labels
-    resume: bool = False
+    resume: bool = False  # go on with the run in run_dir
     checkpoint_every: int = 200  # steps between writes of last.pt
     log_every: int = 20  # steps between rows of metrics.csv
 
@@ -461,9 +482,9 @@ class ToyConfig:
     noise: float = 0.1  # standard deviation of the points around their moons, whose radius is 1
     ubn: UbnConfig = field(default_factory=UbnConfig)
     control: Any = "none"  # a norm without batch statistics, in the table beside bn and ubn
-    hidden_dim: int = 64
+    hidden_dim: int = 64  # channels of the hidden layers
     layers: int = 3  # Linear layers; all but the last are followed by the norm and a ReLU
-    steps: int = 100
+    steps: int = 100  # of training, each on all labelled points
     lr: float = 0.01  # of Adam
     draws: int = 50  # of batch statistics, for the standard deviation of the predictions
     seed: int = 0  # of the picture: of points, initial weights and joint batches

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -22,11 +21,11 @@ from omegaconf.errors import (
 )
 
 from ssl_norm.cli.arguments import complaint_about, unknown_option
-from ssl_norm.cli.arms import choose_arms, register_studies
+from ssl_norm.cli.arms import choose_arms
 from ssl_norm.cli.checks import check
+from ssl_norm.cli.composed import register_schemas
 from ssl_norm.cli.groups import CONFIG_FOLDER, groups_of
 from ssl_norm.cli.help import help_text
-from ssl_norm.config import SCHEMAS
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.launch import is_first_process
 from ssl_norm.names import unknown_name
@@ -110,14 +109,6 @@ def name_in_sweep() -> str:
         return ""
     hydra = HydraConfig.get()
     return f"run {hydra.job.num} ({' '.join(hydra.overrides.task)}): "
-
-
-def register_schemas() -> None:
-    """Make the dataclasses known to Hydra under their names in `SCHEMAS`, and the studies."""
-    for name, schema in SCHEMAS.items():
-        group, _, option = name.rpartition("/")
-        ConfigStore.instance().store(option, schema, group=group)
-    register_studies()
 
 
 def run_task(config: DictConfig, task: str) -> int:

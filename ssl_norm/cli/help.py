@@ -1,10 +1,12 @@
-"""The text of `--help`: every key with its default and the comment that stands beside it in `ssl_norm.config`."""
+"""The text of `--help`: every key with the value of a plain command and its comment in `ssl_norm.config`."""
 
 import dataclasses
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from ssl_norm.cli.composed import composed_values
 from ssl_norm.cli.groups import groups_of
 from ssl_norm.config import SCHEMAS
 from ssl_norm.learners import METHODS
@@ -67,16 +69,20 @@ DETAILS = """Exit codes: 0 done; 2 wrong input; 3 stopped because of collapse; 4
 
 
 def help_text(config_name: str) -> str:
-    """Return usage, the config groups with their options, and every key with default and meaning."""
+    """Return usage, the config groups with their options, and every key with value and meaning."""
     groups = [
         f"  {group} = {' | '.join(options)}" for group, options in groups_of(config_name).items()
     ]
-    keys = describe(SCHEMAS[f"schema/{config_name}"])
+    keys = describe(SCHEMAS[f"schema/{config_name}"](), composed_values(config_name))
     if config_name == "pretrain":
         for method in METHODS:
             keys += [
                 f"  keys of method={method}",
-                *describe(SCHEMAS[f"schema/method/{method}"], "method."),
+                *describe(
+                    SCHEMAS[f"schema/method/{method}"](),
+                    composed_values(config_name, [f"method={method}"])["method"],
+                    "method.",
+                ),
             ]
     norms = "Norms: `python -m ssl_norm.norms` lists them with their options."
     return "\n".join(
@@ -93,27 +99,22 @@ def help_text(config_name: str) -> str:
     )
 
 
-def describe(schema: type, prefix: str = "") -> list[str]:
-    """Return a line for each key of a dataclass, nested ones included."""
-    return describe_defaults(schema(), prefix)
-
-
-def describe_defaults(defaults: Any, prefix: str) -> list[str]:
-    """Return a line for each key of a dataclass with the values of an instance as defaults."""
+def describe(schema: Any, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return a line for each key of an instance of a dataclass, nested ones included, with the value that runs."""
     comments = {
         match[1]: match[2]
-        for base in reversed(type(defaults).__mro__)
+        for base in reversed(type(schema).__mro__)
         if dataclasses.is_dataclass(base)
         for match in COMMENTED_FIELD.finditer(inspect.getsource(base))
     }
     lines = []
-    for field in dataclasses.fields(defaults):
+    for field in dataclasses.fields(schema):
         key = f"{prefix}{field.name}"
         if key in CHOSEN_AS_GROUP:
             continue
-        value = getattr(defaults, field.name)
-        if dataclasses.is_dataclass(value):
-            lines += describe_defaults(value, f"{key}.")
+        value, below = values[field.name], getattr(schema, field.name)
+        if dataclasses.is_dataclass(below):
+            lines += describe(below, value, f"{key}.")
         else:
             lines.append(
                 f"  {key}={as_typed(value)}".ljust(44) + f" {comments.get(field.name, '')}".rstrip()
@@ -122,7 +123,7 @@ def describe_defaults(defaults: Any, prefix: str) -> list[str]:
 
 
 def as_typed(value: object) -> str:
-    """Return a key's default as the user would type it."""
+    """Return a key's value as the user would type it."""
     if isinstance(value, tuple | list):
         items = (f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
         return f"[{','.join(items)}]"

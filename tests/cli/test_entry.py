@@ -1,5 +1,6 @@
 """The command line as a user meets it: one line, exit code 2, no traceback, no heavy imports."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssl_norm.cli import entry
+from ssl_norm.cli.help import USAGE, help_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -159,6 +161,20 @@ def test_help_names_every_group_and_key(monkeypatch, capsys):
         assert expected in text
     assert "recipe = " not in text
     assert "method.name" not in text
+
+
+def test_help_shows_what_the_plain_command_runs_with():
+    lines = {line.split()[0]: line for line in help_text("pretrain").splitlines() if line.strip()}
+    assert {"epochs=13", "optimizer.lr=1.6", "method.ema_decay=0.98"} <= set(lines)
+    assert "augment.view.flip=0.0" in help_text("finetune")
+
+
+@pytest.mark.parametrize("tool", USAGE)
+def test_help_gives_every_key_a_meaning(tool):
+    keys = help_text(tool).partition("\nKeys")[2]
+    settings = [line for line in keys.splitlines() if re.match(r"  [\w.]+=", line)]
+    assert settings
+    assert [line for line in settings if not re.match(r"  [\w.]+=(\[.*?\]|\S+) +\S", line)] == []
 
 
 def test_help_of_linear_eval_has_its_own_groups_only(monkeypatch, capsys):
