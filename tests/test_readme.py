@@ -25,9 +25,19 @@ def test_python_example(capsys):
 
 def test_example_of_a_training_loop(capsys):
     page = (ROOT / "docs" / "collapse.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    example, _ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(compile(example, "collapse.md", "exec"), {})
     assert capsys.readouterr().out.startswith("healthy - negative cosine")
+
+
+def test_example_of_a_layer_map(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "collapse.md").read_text()
+    _, example = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(example, "collapse.md", "exec"), names)
+    assert sorted({row.step for row in names["rows"]}) == [1, 2, 4, 8, 16, 32, 50, 100]
+    assert (tmp_path / "layers.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("page", PAGES)
