@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError
 from ssl_norm.norms.registry import NORMS, parse_norm
 from ssl_norm.text_table import text_table
@@ -86,4 +87,4 @@ def _from_yaml(norm: str) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(unless_pipe_closes(main, sys.argv[1:]))
