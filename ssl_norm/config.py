@@ -359,7 +359,7 @@ class DiagnoseConfig(SubjectConfig):
     views: int = 2  # augmented views of each; the positive cosine is of two, LiDAR of all
     random_init: bool = True  # measure the same network at random initialisation, too
     output: Optional[str] = (
-        None  # null: diagnosis.json beside a run's last.pt, else <name>_diagnosis.json
+        None  # null: diagnosis.json beside a run's last.pt, else <file>_diagnosis.json
     )
 
 

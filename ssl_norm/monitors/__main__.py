@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError
 from ssl_norm.monitors.registry import MONITORS
 from ssl_norm.text_table import text_table
@@ -44,4 +45,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(unless_pipe_closes(main, sys.argv[1:]))
