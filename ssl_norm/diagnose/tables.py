@@ -10,7 +10,7 @@ from ssl_norm.diagnose.diagnosis import LAYER_VALUES, RANDOM_INIT, Diagnosis
 from ssl_norm.diagnose.judgement import zones_sentence
 from ssl_norm.monitors.registry import MONITORS
 
-LAYER_HEADINGS = ("positive", "negative", "std", "RankMe, raw")
+LAYER_HEADINGS = ("positive", "negative", "std", "RankMe")
 COLOURS = {"healthy": "green", "complete": "red"}
 
 
@@ -39,10 +39,7 @@ def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
 
 
 def layer_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
-    """Return a line for every layer, red from where the collapse begins: cosines, feature std, RankMe.
-
-    As in layers.csv of a run, RankMe is of the vectors as they are.
-    """
+    """Return a line for every layer, red from where the collapse begins: cosines, feature std, RankMe."""
     table = Table(title="layers", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for heading in LAYER_HEADINGS:

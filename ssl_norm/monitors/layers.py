@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.monitors.cosine import positive_negative_cosine
+from ssl_norm.monitors.directions import directions
 from ssl_norm.monitors.layer_outputs import LayerOutputs
 from ssl_norm.monitors.rank import rank_me
 from ssl_norm.monitors.spread import feature_std
@@ -26,7 +27,7 @@ class LayerRow(NamedTuple):
         negative_cosine: of different images, in [-1, 1]; 1 at complete collapse. After a ReLU all
             values are positive, and cosines are high without any collapse.
         feature_std: in [0, 1]; 0 at complete collapse.
-        rank_me: 1 to the smaller of images and channels; 1 at complete collapse.
+        rank_me: of the directions; 1 to the smaller of images and channels; 1 at complete collapse.
         gradient_norm: l2 norm of the gradients of the layer's parameters.
     """
 
@@ -185,7 +186,7 @@ def layer_values(view1: Tensor, view2: Tensor | None) -> Tensor:
             positive if paired else torch.full_like(positive, torch.nan),
             negative,
             feature_std(view1),
-            rank_me(view1),
+            rank_me(directions(view1)),
         ]
     )
 

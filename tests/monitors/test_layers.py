@@ -17,6 +17,7 @@ from ssl_norm.learners.simclr import SimCLR
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.monitors import feature_std, positive_negative_cosine, rank_me
+from ssl_norm.monitors.directions import directions
 from ssl_norm.monitors.layer_outputs import LayerOutputs, pooled
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow, gradient_norm, is_due, layers_of
 
@@ -45,7 +46,13 @@ def test_rows_are_the_monitors_of_pooled_outputs(network):
     rows = {row.layer: row for row in monitor.measure(1)}
     z1, z2 = (network[0](view).detach().mean((2, 3)) for view in (view1, view2))
     positive, negative = positive_negative_cosine(z1, z2)
-    expected = [positive, negative, feature_std(z1), rank_me(z1), gradient_norm(network[0])]
+    expected = [
+        positive,
+        negative,
+        feature_std(z1),
+        rank_me(directions(z1)),
+        gradient_norm(network[0]),
+    ]
     assert list(rows) == ["conv", "out"]
     assert rows["conv"][:2] == (1, "conv")
     assert rows["conv"][2:] == pytest.approx([float(value) for value in expected], rel=1e-6)
