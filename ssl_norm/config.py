@@ -374,6 +374,13 @@ class FinetuneAugmentConfig:
     std: Optional[tuple[float, float, float]] = None  # null: as the checkpoint says, else ImageNet
     exact_colour: bool = False  # true: jitter step by step with hue in HSV, as published; slower
 
+    @property
+    def normalisation(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Mean and std of the pixels: those given, else ImageNet's."""
+        usual = AugmentConfig()
+        mean = usual.mean if self.mean is None else self.mean
+        return mean, usual.std if self.std is None else self.std
+
 
 @dataclass
 class FinetuneNormConfig:

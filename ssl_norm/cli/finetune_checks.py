@@ -19,7 +19,7 @@ from ssl_norm.cli.shared_checks import (
     check_values,
 )
 from ssl_norm.cli.split_checks import check_split
-from ssl_norm.config import AugmentConfig, FinetuneConfig, GroupingConfig, ScoringConfig
+from ssl_norm.config import FinetuneConfig, GroupingConfig, ScoringConfig
 from ssl_norm.data import DATA
 from ssl_norm.data.augment import check_normalisation, check_view
 from ssl_norm.data.corruption import parse_corruption
@@ -68,8 +68,7 @@ def check_finetune(config: FinetuneConfig) -> None:
     check_values(config, FINETUNE_NUMBERS, FINETUNE_NAMES)
     check_settings(vars(config.data))
     check_view(config.augment.view, "augment.view")
-    usual, mean, std = AugmentConfig(), config.augment.mean, config.augment.std
-    check_normalisation(usual.mean if mean is None else mean, usual.std if std is None else std)
+    check_normalisation(*config.augment.normalisation)
     check_betas(config.optimizer.betas)
     check_place(config.run_dir, config.resume)
     check_device(config.device)

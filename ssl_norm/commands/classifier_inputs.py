@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.config import AugmentConfig, FinetuneConfig
-from ssl_norm.data.corruption import Corruption
+from ssl_norm.config import FinetuneConfig
+from ssl_norm.data.corruption import Corruption, parse_corruption
+from ssl_norm.data.corruption_set import corrupt_chunks
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.data.order import epoch_order
-from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.norms.population import recomputable
 from ssl_norm.train.population import MakeViews
@@ -25,9 +25,12 @@ def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
 
 def evaluation_input(config: FinetuneConfig, pixels: Tensor) -> Tensor:
     """Return what the classifier of a run sees of pixels (B, H, W, 3) uint8 in evaluation."""
-    pixel = AugmentConfig()
-    mean, std = config.augment.mean or pixel.mean, config.augment.std or pixel.std
-    return evaluation_view(pixels, config.data.view_size, mean, std)
+    return evaluation_view(pixels, config.data.view_size, *config.augment.normalisation)
+
+
+def training_domains(config: FinetuneConfig) -> list[Corruption | None]:
+    """Return the domains that a run is trained on; where none are named, clean images."""
+    return [parse_corruption(domain) for domain in config.domains] or [None]
 
 
 def corrupting(make_views: MakeViews, corruptions: Sequence[Corruption | None]) -> MakeViews:
@@ -38,17 +41,7 @@ def corrupting(make_views: MakeViews, corruptions: Sequence[Corruption | None]) 
     """
 
     def views(images: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        if len(images) % len(corruptions):
-            raise UserError(
-                f"a batch of {len(images)} images is not {len(corruptions)} equal chunks, one for each of the "
-                "domains; use more images"
-            )
-        chunks = images.chunk(len(corruptions))
-        shifted = [
-            chunk if corruption is None else corruption(chunk, generator)
-            for chunk, corruption in zip(chunks, corruptions, strict=True)
-        ]
-        return make_views(torch.cat(shifted), generator)
+        return make_views(corrupt_chunks(images, corruptions, generator), generator)
 
     return views
 

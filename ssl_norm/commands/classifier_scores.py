@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ssl_norm.commands.classifier_inputs import keeps_statistics
+from ssl_norm.commands.classifier_inputs import keeps_statistics, training_domains
 from ssl_norm.commands.classifier_rows import Scorer
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.corruption import Corruption, parse_corruption
@@ -107,7 +107,7 @@ class _Scores:
 
     @property
     def domains(self) -> list[Corruption | None]:
-        return [parse_corruption(domain) for domain in self.config.domains] or [None]
+        return training_domains(self.config)
 
     @property
     def statistics(self) -> list[str]:

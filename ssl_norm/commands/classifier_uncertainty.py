@@ -1,6 +1,5 @@
 """Whether the spread of predictions over batch statistics tells wrong from right ones."""
 
-import copy
 from collections.abc import Iterator
 
 import torch
@@ -31,7 +30,7 @@ def uncertainty_summary(
 
     Args:
         config: of the run.
-        model: a classifier on `device`; a copy of it is asked.
+        model: a classifier on `device`; as before afterwards.
         images: of the run.
         make_views: from uint8 images (N, 3, H, W) and a generator to (views,), as in training.
         device: of the model.
@@ -58,7 +57,6 @@ def uncertainty_summary(
             f"evaluation.uncertainty={draws}: norm.encoder={config.norm.encoder} has no batch statistics to draw, or "
             "frozen ones; use a batch norm, or evaluation.uncertainty=0"
         )
-    model = copy.deepcopy(model)
     test = limited(images.test, config.evaluation.limit, config.seed)
     if test.labels is None:
         raise UserError("evaluation.uncertainty needs labelled test images, and there are none")

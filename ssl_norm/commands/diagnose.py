@@ -1,7 +1,7 @@
 """tools/diagnose.py: from a checkpoint and images to a verdict, its evidence and where a collapse begins."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from ssl_norm.models.found_head import find_projector
 from ssl_norm.models.layouts import state_dicts
 from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
 from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
-from ssl_norm.train.build import initial_encoder, load_images, make_learner, make_views
+from ssl_norm.train.build import initial_encoder, load_images, make_learner, make_views, naming
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.restore import restore_config, restore_learner
@@ -204,7 +204,7 @@ def diagnose_network(
     network.to(device)
     parts = nn.ModuleList(part for part in vars(network).values() if part is not None)
     with (
-        naming_batch_size(),
+        naming("batch_size"),
         batch_statistics_at_evaluation(parts) if random else nullcontext(),
     ):
         outputs = collect_outputs(
@@ -222,17 +222,6 @@ def diagnose_network(
         count = outputs.features.shape[1]
         say(f"{description}: {config.views} views of {count} images, {len(outputs.layers)} layers")
     return diagnose_outputs(outputs, 0 if random else held.step)
-
-
-@contextmanager
-def naming_batch_size() -> Iterator[None]:
-    """Let what a layer says of its batch name the setting; other errors of the user's pass as they are."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise UserError(f"batch_size: {error}") from error
 
 
 def print_outcome(

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ssl_norm.commands.classifier_inputs import corrupting, even_size
+from ssl_norm.commands.classifier_inputs import corrupting, even_size, training_domains
 from ssl_norm.commands.classifier_scores import TrainingImages, score_classifier
 from ssl_norm.commands.dashboard import shown_settings
 from ssl_norm.commands.finetune_finish import finish
@@ -14,7 +14,6 @@ from ssl_norm.commands.finetune_images import choose_images
 from ssl_norm.commands.finetune_run import make_run
 from ssl_norm.commands.finetune_start import find_start
 from ssl_norm.config import FinetuneConfig
-from ssl_norm.data.corruption import parse_corruption
 from ssl_norm.data.progress import say
 from ssl_norm.errors import NonFiniteLoss, UserError
 from ssl_norm.figures.accuracy import accuracies
@@ -115,7 +114,7 @@ def follow(
 
 def make_exact(config: FinetuneConfig, run: SupervisedTraining, images: TrainingImages) -> None:
     """Replace the running statistics by exact ones of all training images, in equal parts of each domain."""
-    domains = [parse_corruption(domain) for domain in config.domains] or [None]
+    domains = training_domains(config)
     samples, batch_size = config.evaluation.samples[0], config.evaluation.batch_sizes[0]
     make_statistics_exact(
         run.model,

@@ -9,12 +9,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ssl_norm.commands.classifier_inputs import training_domains
 from ssl_norm.commands.classifier_rows import domain_name
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.classifier_uncertainty import uncertainty_summary
 from ssl_norm.commands.dashboard import shown_settings
 from ssl_norm.config import FinetuneConfig
-from ssl_norm.data.corruption import parse_corruption
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.evaluate.accuracy import majority_frequency
 from ssl_norm.figures.accuracy import accuracies, accuracy_figure
@@ -99,7 +99,7 @@ def final_scores(config: FinetuneConfig, rows: Sequence[Row]) -> dict[str, float
 
     Where exact statistics were taken in several ways, it is the first one that counts.
     """
-    domains = [domain_name(parse_corruption(domain)) for domain in config.domains] or ["clean"]
+    domains = list(map(domain_name, training_domains(config)))
     summary = {}
     for name, (statistics, origins) in SCORES.items():
         found: dict[str, float] = {}

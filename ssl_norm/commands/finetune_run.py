@@ -10,7 +10,7 @@ from torch import nn
 
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.finetune_images import check_unlabelled
-from ssl_norm.config import AugmentConfig, FinetuneConfig
+from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.augment import ViewParameters
 from ssl_norm.data.augment.views import Views
 from ssl_norm.data.corruption import parse_corruption
@@ -109,11 +109,10 @@ def unlabelled_per_step(config: FinetuneConfig) -> int:
 
 def make_views(config: FinetuneConfig) -> Views:
     """Return the augmentation that `config.augment` describes."""
-    augment, usual = config.augment, AugmentConfig()
+    augment = config.augment
     return Views(
         {"view": ViewParameters(**asdict(augment.view))},
         config.data.view_size,
-        augment.mean or usual.mean,
-        augment.std or usual.std,
+        *augment.normalisation,
         exact_colour=augment.exact_colour,
     )

@@ -12,7 +12,6 @@ from ssl_norm.commands.linear_eval import (
     untrained_encoder,
 )
 from ssl_norm.config import (
-    AugmentConfig,
     DataConfig,
     DataOverride,
     EncoderConfig,
@@ -51,11 +50,10 @@ def find_start(config: FinetuneConfig) -> tuple[FinetuneConfig, nn.Module]:
 
 def from_scratch(config: FinetuneConfig) -> tuple[FinetuneConfig, nn.Module]:
     """Return what :func:`find_start` does, without a checkpoint."""
-    usual = AugmentConfig()
     name, norm = config.encoder.name or EncoderConfig().name, config.norm.encoder or "bn"
     encoder = EncoderConfig(name, config.encoder.small_images)
     network, _ = make_encoder(encoder, norm, config.data.view_size, config.seed)
-    mean, std = config.augment.mean or usual.mean, config.augment.std or usual.std
+    mean, std = config.augment.normalisation
     return replace(
         config,
         encoder=EncoderOverride(name, config.encoder.small_images),

@@ -14,7 +14,7 @@ from ssl_norm.evaluate.uncertainty import auroc, uncertainty
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms import NormLike, parse_norm
 from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
-from ssl_norm.norms.unsupervised_batch_norm import joint_statistics
+from ssl_norm.train.supervised import labelled_logits
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,11 @@ def backward(
         joint_batch: starts with the labelled points, and sets the statistics; None: the labelled ones do.
         gradient: whether it flows through the statistics of the joint batch, in one pass instead of two.
     """
-
-    def loss_of(logits: Tensor) -> float:
-        loss = F.cross_entropy(logits, moons.labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
-
-    if joint_batch is None:
-        return loss_of(model(moons.labelled))
-    if gradient:
-        return loss_of(model(joint_batch)[: len(moons.labels)])
-    with joint_statistics(model, joint_batch):
-        return loss_of(model(moons.labelled))
+    unlabelled = None if joint_batch is None else joint_batch[len(moons.labelled) :]
+    logits = labelled_logits(model, moons.labelled, unlabelled, gradient)
+    loss = F.cross_entropy(logits, moons.labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item()
 
 
 @torch.no_grad()

@@ -1,14 +1,44 @@
-"""A whole set of images, corrupted."""
+"""Images of several domains, and a whole set of images, corrupted."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Generator, Tensor
 
 from ssl_norm.data.corruption import Corruption
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.data.order import seeded_generator
+from ssl_norm.errors import UserError
 
 _CHUNK = 256  # images that share a generator
+
+
+def corrupt_chunks(
+    images: Tensor, corruptions: Sequence[Corruption | None], generator: Generator
+) -> Tensor:
+    """Return a batch whose equal chunks, in order, are corrupted one by one of these.
+
+    Args:
+        images: (N, 3, H, W) uint8; not altered.
+        corruptions: of each chunk; None leaves it clean. Empty: all images are clean.
+        generator: on the CPU, of the noise.
+
+    Raises:
+        UserError: the batch has no equal chunks.
+    """
+    if corruptions and len(images) % len(corruptions):
+        raise UserError(
+            f"a batch of {len(images)} images is not {len(corruptions)} equal chunks, one for each of the "
+            "domains; use more images"
+        )
+    if not any(corruptions):
+        return images
+    shifted = images.clone()
+    for chunk, corruption in zip(shifted.chunk(len(corruptions)), corruptions, strict=True):
+        if corruption is not None:
+            chunk.copy_(corruption(chunk, generator))
+    return shifted
 
 
 def corrupted(images: ImageSet, corruption: Corruption | None, seed: int) -> ImageSet:

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from ssl_norm.data.corruption import Corruption
+from ssl_norm.data.corruption_set import corrupt_chunks
 from ssl_norm.data.gather import gather
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.data.labelled_order import grouped_order, uniform_order
@@ -122,12 +123,7 @@ class LabelledBatches:
         """Return the images at `rows`, chunk d of them corrupted by domain d."""
         pixels = gather(placed.pixels, placed.rows[rows.to(placed.rows.device)])
         images = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
-        for number, corruption in enumerate(self._domains):
-            size = len(images) // len(self._domains)
-            if corruption is not None:
-                chunk = images[number * size : (number + 1) * size]
-                chunk.copy_(corruption(chunk, noise))
-        return images
+        return corrupt_chunks(images, self._domains, noise)
 
 
 def _labels_of(labelled: ImageSet) -> Tensor:

@@ -104,9 +104,14 @@ def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Turn what a constructor says of its arguments into the user's error, with the key it came from."""
+    """Turn what a constructor says of its arguments into the user's error, with the key it came from.
+
+    What is the user's error already passes as it is.
+    """
     try:
         yield
+    except UserError:
+        raise
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}: {error}") from error
 
