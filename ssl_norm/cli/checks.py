@@ -13,6 +13,8 @@ from ssl_norm.cli.shared_checks import (
     NOT_NEGATIVE,
     PAIR,
     POSITIVE,
+    RUN_NAMES,
+    RUN_NUMBERS,
     SEED,
     WHOLE,
     check_betas,
@@ -48,11 +50,9 @@ from ssl_norm.models.catalogue import find_encoder
 from ssl_norm.value_checks import check_name, check_number, check_path
 
 PRETRAIN_NUMBERS: Mapping[str, Interval] = {
+    **RUN_NUMBERS,
     "epochs": COUNT,
-    "batch_size": COUNT,
     "accumulate": COUNT,
-    "seed": SEED,
-    "checkpoint_every": COUNT,
     "keep_every": COUNT,
     "norm.freeze_last_epochs": WHOLE,
     "monitor.log_every": COUNT,
@@ -66,21 +66,13 @@ PRETRAIN_NUMBERS: Mapping[str, Interval] = {
     "monitor.healthy_std": BELOW_ONE,
     "monitor.dimensional_rank": NOT_NEGATIVE,
     "monitor.embeddings": WHOLE,
-    "optimizer.lr": POSITIVE,
-    "optimizer.momentum": BELOW_ONE,
-    "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.warmup_epochs": NOT_NEGATIVE,
     "optimizer.schedule_epochs": COUNT,
-    "optimizer.lars_eta": POSITIVE,
     "probe_labels": Interval(0, 1, "(]"),
 }
 PRETRAIN_NAMES: Mapping[str, tuple[str, ...]] = {
-    "data.name": tuple(DATA),
-    "data.resident": ("auto", "true", "false"),
+    **RUN_NAMES,
     "norm.view_statistics": ("separate", "joint"),
-    "optimizer.name": ("sgd", "lars", "adamw"),
-    "optimizer.schedule": ("cosine", "constant"),
-    "precision": ("auto", "float32", "bfloat16"),
     "monitor.on_collapse": ("warn", "stop", "rollback", "ignore"),
 }
 METHOD_NUMBERS: Mapping[str, Interval] = {

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from ssl_norm.cli.head_checks import norm_spec
 from ssl_norm.cli.shared_checks import (
-    BELOW_ONE,
     COUNT,
     FRACTION,
-    NOT_NEGATIVE,
     PAIR,
     POSITIVE,
-    SEED,
+    RUN_NAMES,
+    RUN_NUMBERS,
     WHOLE,
     check_betas,
     check_device,
@@ -20,7 +19,6 @@ from ssl_norm.cli.shared_checks import (
 )
 from ssl_norm.cli.split_checks import check_split
 from ssl_norm.config import FinetuneConfig, GroupingConfig, ScoringConfig
-from ssl_norm.data import DATA
 from ssl_norm.data.augment import check_normalisation, check_view
 from ssl_norm.data.corruption import parse_corruption
 from ssl_norm.data.settings import check_settings
@@ -34,18 +32,12 @@ from ssl_norm.value_checks import check_name, check_number, check_path
 SHARE = Interval(0, 1, "(]")
 STATISTICS = ("population", "exact", "batch")
 FINETUNE_NUMBERS: Mapping[str, Interval] = {
+    **RUN_NUMBERS,
     "steps": COUNT,
-    "batch_size": COUNT,
-    "seed": SEED,
-    "checkpoint_every": COUNT,
     "log_every": COUNT,
     "labels_per_class": COUNT,
     "norm.freeze_last": FRACTION,
-    "optimizer.lr": POSITIVE,
-    "optimizer.momentum": BELOW_ONE,
-    "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.warmup_steps": WHOLE,
-    "optimizer.lars_eta": POSITIVE,
     "ubn.ratio": POSITIVE,
     "grouping.chunk": COUNT,
     "grouping.classes": COUNT,
@@ -54,18 +46,11 @@ FINETUNE_NUMBERS: Mapping[str, Interval] = {
     "evaluation.batch_size": PAIR,
     "evaluation.uncertainty": WHOLE,
 }
-FINETUNE_NAMES: Mapping[str, tuple[str, ...]] = {
-    "data.name": tuple(DATA),
-    "data.resident": ("auto", "true", "false"),
-    "optimizer.name": ("sgd", "lars", "adamw"),
-    "optimizer.schedule": ("cosine", "constant"),
-    "precision": ("auto", "float32", "bfloat16"),
-}
 
 
 def check_finetune(config: FinetuneConfig) -> None:
     """Raise UserError with one line where a fine-tuning cannot run."""
-    check_values(config, FINETUNE_NUMBERS, FINETUNE_NAMES)
+    check_values(config, FINETUNE_NUMBERS, RUN_NAMES)
     check_settings(vars(config.data))
     check_view(config.augment.view, "augment.view")
     check_normalisation(*config.augment.normalisation)

@@ -117,13 +117,13 @@ def describe(schema: Any, values: Mapping[str, Any], prefix: str = "") -> list[s
             lines += describe(below, value, f"{key}.")
         else:
             lines.append(
-                f"  {key}={as_typed(value)}".ljust(44) + f" {comments.get(field.name, '')}".rstrip()
+                f"  {key}={shown(value)}".ljust(44) + f" {comments.get(field.name, '')}".rstrip()
             )
     return lines
 
 
-def as_typed(value: object) -> str:
-    """Return a key's value as the user would type it."""
+def shown(value: object) -> str:
+    """Return a key's value as the user would type it, fractions of lists rounded."""
     if isinstance(value, tuple | list):
         items = (f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
         return f"[{','.join(items)}]"

@@ -6,6 +6,7 @@ from operator import attrgetter
 
 from hydra.core.hydra_config import HydraConfig
 
+from ssl_norm.data import DATA
 from ssl_norm.errors import UserError
 from ssl_norm.intervals import Interval
 from ssl_norm.value_checks import check_name, check_number, check_path
@@ -18,6 +19,24 @@ POSITIVE = Interval(0, ends="()")
 FRACTION = Interval(0, 1, "[]")
 BELOW_ONE = Interval(0, 1, "[)")
 SEED = Interval(0, 2**63 - 1, "[]", whole=True)  # what torch and numpy both take
+
+# What every tool that trains has.
+RUN_NUMBERS: Mapping[str, Interval] = {
+    "batch_size": COUNT,
+    "seed": SEED,
+    "checkpoint_every": COUNT,
+    "optimizer.lr": POSITIVE,
+    "optimizer.momentum": BELOW_ONE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.lars_eta": POSITIVE,
+}
+RUN_NAMES: Mapping[str, tuple[str, ...]] = {
+    "data.name": tuple(DATA),
+    "data.resident": ("auto", "true", "false"),
+    "optimizer.name": ("sgd", "lars", "adamw"),
+    "optimizer.schedule": ("cosine", "constant"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
 
 
 def check_values(

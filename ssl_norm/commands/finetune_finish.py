@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from ssl_norm.commands.classifier_inputs import training_domains
@@ -14,11 +13,12 @@ from ssl_norm.commands.classifier_rows import domain_name
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.classifier_uncertainty import uncertainty_summary
 from ssl_norm.commands.dashboard import shown_settings
+from ssl_norm.commands.run_end import print_end, run_summary
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.evaluate.accuracy import majority_frequency
 from ssl_norm.figures.accuracy import accuracies, accuracy_figure
-from ssl_norm.train.run_folder import Row, norm_names, read_metrics, write_json
+from ssl_norm.train.run_folder import Row, read_metrics, write_json
 from ssl_norm.train.supervised import SupervisedTraining
 from ssl_norm.train.tensorboard import TensorBoard
 
@@ -65,31 +65,18 @@ def finish(
     board.close()
     if any(len(points) > 1 for points in accuracies(scores).values()):
         accuracy_figure(scores).savefig(folder / "accuracy.png", dpi=120)
-    Console().print(summary_table(summary))
-    Console().print(
-        f"run folder: {folder}   curves: tensorboard --logdir {folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_end(summary_table(summary), folder)
 
 
 def summarise(
     config: FinetuneConfig, images: TrainingImages, rows: Sequence[Row], first_step: int
 ) -> dict[str, Any]:
-    """Return summary.json less the scores: the last row of metrics.csv, and the median speed of all."""
-    last = rows[-1] if rows else {"step": first_step}
-    speeds = [float(row["images_per_second"]) for row in rows]
+    """Return summary.json less the scores."""
     assert images.test.labels is not None
     return {
-        "study": config.study,
-        "arm": config.arm,
         "tool": "finetune",
-        "norm": norm_names(config),
-        "seed": config.seed,
-        "steps": last["step"],
+        **run_summary(config, rows, {"step": first_step}),
         "labels": len(images.labelled),
-        **{name: value for name, value in last.items() if name != "step"},
-        "images_per_second": median(speeds) if speeds else None,
         "chance": majority_frequency(images.test.labels),
     }
 

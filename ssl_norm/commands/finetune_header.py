@@ -7,9 +7,9 @@ from rich.console import Console
 
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.finetune_run import unlabelled_per_step
+from ssl_norm.commands.header import course_lines
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.image_set import ImageSet
-from ssl_norm.norms.freezing import freezable_statistics
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.loop import count_parameters
 from ssl_norm.train.run_folder import norm_names
@@ -47,11 +47,5 @@ def print_header(
         )
     if config.domains:
         lines.append(f"an equal chunk of each batch is {', '.join(map(str, config.domains))}")
-    if run.frozen_from < run.steps:
-        layers = len(freezable_statistics(run.model))
-        lines.append(
-            f"statistics of {layers} batch norms are frozen from step {run.frozen_from} of {run.steps} on"
-        )
-    if run.first_step:
-        lines.append(f"resumed after step {run.first_step}")
+    lines += course_lines(run.model, run.first_step, run.frozen_from, run.steps)
     Console(stderr=True).print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from ssl_norm.commands.dashboard import complete_dashboard
+from ssl_norm.commands.run_end import print_end, run_summary
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import Splits
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
@@ -49,12 +48,7 @@ def finish(
         title = f"{config.method.name}, heads {heads}: {summary.get('verdict', 'unknown')}{since}"
         picture = cosine_figure([(title, rows)], [began])
         picture.savefig(folder / "collapse.png", dpi=120)
-    Console().print(summary_table(summary))
-    Console().print(
-        f"run folder: {folder}   curves: tensorboard --logdir {folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_end(summary_table(summary), folder)
 
 
 def linear_probe(
@@ -90,18 +84,11 @@ def linear_probe(
 
 
 def summarise(config: PretrainConfig, run: Training, rows: Sequence[Row]) -> dict[str, Any]:
-    """Return summary.json less the probe: the last row of metrics.csv, and the median speed of all."""
-    last = rows[-1] if rows else {"step": run.first_step, "verdict": run.monitor.verdict}
-    speeds = [float(row["images_per_second"]) for row in rows]
+    """Return summary.json less the probe."""
+    untrained: Row = {"step": run.first_step, "verdict": run.monitor.verdict}
     return {
-        "study": config.study,
-        "arm": config.arm,
         "method": config.method.name,
-        "norm": norm_names(config),
-        "seed": config.seed,
-        "steps": last["step"],
-        **{name: value for name, value in last.items() if name != "step"},
-        "images_per_second": median(speeds) if speeds else None,
+        **run_summary(config, rows, untrained),
         "collapsed_at_step": run.monitor.collapsed_at_step,
         "evidence": run.monitor.evidence,
     }

@@ -1,9 +1,11 @@
 """What a run says before its first step."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.image_set import ImageSet
@@ -45,11 +47,16 @@ def print_header(
             f"{world_size()} processes: batch norms see the {each} images of their own process "
             "(those of all with the option sync: true)"
         )
-    if run.frozen_from < run.steps:
-        layers = len(freezable_statistics(run.learner))
-        lines.append(
-            f"statistics of {layers} batch norms are frozen from step {run.frozen_from} of {run.steps} on"
-        )
-    if run.first_step:
-        lines.append(f"resumed after step {run.first_step}")
+    lines += course_lines(run.learner, run.first_step, run.frozen_from, run.steps)
     Console(stderr=True).print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def course_lines(
+    network: nn.Module, first_step: int, frozen_from: int, steps: int
+) -> Iterator[str]:
+    """Yield what is out of the ordinary in the course of a run: frozen statistics, a start that is not its first."""
+    if frozen_from < steps:
+        layers = len(freezable_statistics(network))
+        yield f"statistics of {layers} batch norms are frozen from step {frozen_from} of {steps} on"
+    if first_step:
+        yield f"resumed after step {first_step}"

@@ -7,9 +7,10 @@ from math import ceil, isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_norm.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILION, drawing
-from ssl_norm.report.curves import Band, Curve, band
+from ssl_norm.report.curves import Curve
 from ssl_norm.report.grouping import Group
 from ssl_norm.report.measures import finite, measured
+from ssl_norm.report.panels import CURVES_READ, WIDTH, draw_curves, panel_figures
 from ssl_norm.report.read import RunRecord
 from ssl_norm.report.table import Table
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 7.1  # inches between the margins of A4
-COLUMNS = 3
-PANELS = 12  # in one figure, so that it fits a page
 # Negative below positive, which is dashed, so that both show where they meet at 1: as in ssl_norm.figures.
 COSINES = (("negative_cosine", VERMILION, "-"), ("positive_cosine", BLUE, (0, (4, 2))))
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, GREY, "#CC79A7", "#56B4E9", "black")
@@ -53,30 +51,14 @@ def all_figures(groups: Sequence[Group]) -> Iterator[Drawing]:
 
 
 def cosine_figures(groups: Sequence[Group]) -> Iterator[Drawing]:
-    """Yield both cosines over the steps, a panel a group with more than one row, at most 12 panels a figure."""
+    """Yield both cosines over the steps, a panel a group with more than one row."""
     logged = [group for group in groups if any(map(has_cosines, group.runs))]
-    parts = [logged[start : start + PANELS] for start in range(0, len(logged), PANELS)]
-    for index, part in enumerate(parts):
-        lines = ceil(len(part) / COLUMNS)
-        with drawing(WIDTH, 0.7 + 2.1 * lines) as figure:
-            grid = figure.subplots(lines, min(COLUMNS, len(part)), sharey=True, squeeze=False)
-            for axes, group in zip(grid.flat, part, strict=False):
-                draw_cosines(axes, group)
-            for axes in list(grid.flat)[len(part) :]:
-                axes.set_visible(False)
-            for axes in grid[:, 0]:
-                axes.set_ylabel("cosine")
-            grid[0, 0].set_ylim(top=1.04)
-            figure.legend(
-                *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2
-            )
+    for name, figure, part, which in panel_figures("cosines", logged, draw_cosines, "cosine"):
         yield Drawing(
-            numbered("cosines", index, len(parts)),
+            name,
             figure,
-            f"Positive and negative cosine over the steps{part_of(index, parts)}. Thin: a run; thick: their mean, at "
-            "the steps that all runs of the group logged; band: mean +- sample standard deviation, or from the lower "
-            "to the higher run where n = 2. Dotted: the step from which a run is collapsed. At complete collapse both "
-            f"are 1. {group_sizes(part)}",
+            f"Positive and negative cosine over the steps{which}. {CURVES_READ} Dotted: the step from which a run is "
+            f"collapsed. At complete collapse both are 1. {group_sizes(part)}",
         )
 
 
@@ -93,30 +75,12 @@ def draw_cosines(axes: "Axes", group: Group) -> None:
             for run in group.runs
             if name in run.metrics
         ]
-        found = band(curves)
-        for curve in curves:
-            width, alpha = (1.6, 1.0) if len(curves) == 1 else (0.6, 0.5)
-            axes.plot(*curve, color=colour, linestyle=style, linewidth=width, alpha=alpha)
-        if found:
-            draw_band(axes, found, colour, style)
-        axes.plot([], [], color=colour, linestyle=style, label=name.replace("_", " "))
+        draw_curves(axes, curves, name.replace("_", " "), colour, style)
     for run in group.runs:
         step = finite(run.summary.get("collapsed_at_step"))
         if step is not None:
             axes.axvline(step, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_title(
-        textwrap.fill(f"{group.label} (n = {len(group.runs)})", 34), fontsize=8, loc="left"
-    )
-    axes.set_xlabel("step", fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.margins(x=0.02)
-    axes.grid()
-
-
-def draw_band(axes: "Axes", found: Band, colour: str, style: object) -> None:
-    """Draw a mean with the band around it."""
-    axes.plot(found.steps, found.mean, color=colour, linestyle=style, linewidth=1.8)
-    axes.fill_between(found.steps, found.low, found.high, color=colour, alpha=0.18, linewidth=0)
+    axes.set_ylim(top=1.04)
 
 
 def accuracy_figures(groups: Sequence[Group]) -> Iterator[Drawing]:
@@ -206,16 +170,6 @@ def styles() -> Iterator[tuple[str, str]]:
 def line_styles() -> Iterator[str]:
     """Yield a style of line for each group, another one when the colours begin again."""
     return cycle(style for style in ("-", "--", ":", "-.") for _ in COLOURS)
-
-
-def numbered(name: str, index: int, count: int) -> str:
-    """Return the name of one of several figures of a kind; alone it needs no number."""
-    return name if count == 1 else f"{name}_{index + 1}"
-
-
-def part_of(index: int, parts: Sequence[object]) -> str:
-    """Return which part of several this is, for a caption."""
-    return f", part {index + 1} of {len(parts)}" if len(parts) > 1 else ""
 
 
 def group_sizes(groups: Sequence[Group]) -> str:

@@ -2,14 +2,14 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from math import ceil
 from typing import TYPE_CHECKING
 
 from ssl_norm.figures.style import BLUE, GREEN, ORANGE, VERMILION, drawing
-from ssl_norm.report.curves import Curve, band
-from ssl_norm.report.figures import COLUMNS, PANELS, WIDTH, Drawing, draw_band, numbered, part_of
+from ssl_norm.report.curves import Curve
+from ssl_norm.report.figures import Drawing
 from ssl_norm.report.grouping import Group, statistic
 from ssl_norm.report.measures import BY_NAME, measured
+from ssl_norm.report.panels import CURVES_READ, WIDTH, draw_curves, panel_figures
 from ssl_norm.report.quantities import Value
 from ssl_norm.report.read import RunRecord
 from ssl_norm.report.remarks import counted
@@ -76,51 +76,25 @@ def by_statistics(groups: Sequence[Group]) -> Drawing:
 
 
 def over_steps(groups: Sequence[Group]) -> Iterator[Drawing]:
-    """Yield accuracy over the steps, a panel a group that was scored more than once, at most 12 panels a figure."""
+    """Yield accuracy over the steps, a panel a group that was scored more than once."""
     scored = [
         group for group in groups if any(len(c.steps) > 1 for c in curves_of(group, KINDS[0]))
     ]
-    parts = [scored[start : start + PANELS] for start in range(0, len(scored), PANELS)]
-    for index, part in enumerate(parts):
-        lines = ceil(len(part) / COLUMNS)
-        with drawing(WIDTH, 0.7 + 2.1 * lines) as figure:
-            grid = figure.subplots(lines, min(COLUMNS, len(part)), sharey=True, squeeze=False)
-            for axes, group in zip(grid.flat, part, strict=False):
-                draw_steps(axes, group)
-            for axes in list(grid.flat)[len(part) :]:
-                axes.set_visible(False)
-            for axes in grid[:, 0]:
-                axes.set_ylabel("top-1")
-            handles, labels = grid[0, 0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside lower center", ncols=len(KINDS))
+    for name, figure, _, which in panel_figures("accuracy_over_steps", scored, draw_steps, "top-1"):
         yield Drawing(
-            numbered("accuracy_over_steps", index, len(parts)),
+            name,
             figure,
-            f"Top-1 on the test images over the steps by kind of statistics{part_of(index, parts)}. Thin: a run; "
-            "thick: their mean; band: mean +- sample standard deviation, or from the lower to the higher run where n "
-            "= 2.",
+            f"Top-1 on the test images over the steps by kind of statistics{which}. {CURVES_READ}",
         )
 
 
 def draw_steps(axes: "Axes", group: Group) -> None:
     """Draw accuracy over the steps of a group's runs, their means and bands."""
     for kind in KINDS:
-        name, _, _, colour, _ = kind
         curves = [curve for curve in curves_of(group, kind) if len(curve.steps) > 1]
-        found = band(curves)
-        for curve in curves:
-            width, alpha = (1.6, 1.0) if len(curves) == 1 else (0.6, 0.5)
-            axes.plot(*curve, color=colour, linewidth=width, alpha=alpha)
-        if found:
-            draw_band(axes, found, colour, "-")
         if curves:
-            axes.plot([], [], color=colour, label=BY_NAME[name].heading.removeprefix("top-1, "))
-    title = textwrap.fill(f"{group.label} (n = {len(group.runs)})", 34)
-    axes.set_title(title, fontsize=8, loc="left")
-    axes.set_xlabel("step", fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.margins(x=0.02)
-    axes.grid()
+            heading = BY_NAME[kind[0]].heading.removeprefix("top-1, ")
+            draw_curves(axes, curves, heading, kind[3])
 
 
 def curves_of(group: Group, kind: tuple[str, str, str, str, str]) -> list[Curve]:

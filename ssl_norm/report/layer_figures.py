@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ssl_norm.figures import layer_figure
 from ssl_norm.monitors.layers import LayerRow
-from ssl_norm.report.figures import Drawing, numbered
+from ssl_norm.report.figures import Drawing
 from ssl_norm.report.grouping import Group
+from ssl_norm.report.panels import numbered
 
 
 def layer_figures(groups: Sequence[Group]) -> Iterator[Drawing]:

@@ -1,8 +1,9 @@
 import pytest
 
-from ssl_norm.report.figures import PANELS, all_figures, cosine_figures
+from ssl_norm.report.figures import all_figures, cosine_figures
 from ssl_norm.report.grouping import group_keys, group_runs
 from ssl_norm.report.layer_figures import layer_figures
+from ssl_norm.report.panels import PANELS
 from ssl_norm.report.read import find_runs, read_runs
 from tests.report.run_folders import config_of, curves, write_run, write_study
 
