@@ -174,6 +174,11 @@ def check_scoring(scoring: ScoringConfig) -> None:
         raise UserError(f"evaluation.statistics is empty; name some of {', '.join(STATISTICS)}")
     for name in scoring.statistics:
         check_name("evaluation.statistics", name, STATISTICS)
+    if scoring.train and set(scoring.statistics) == {"exact"}:
+        raise UserError(
+            "evaluation.train=true scores training views under population and batch statistics, and "
+            "evaluation.statistics=[exact] names neither; add one"
+        )
     for key in ("samples", "batch_sizes", "adapt_samples"):
         values = getattr(scoring, key)
         if not values:

@@ -12,7 +12,6 @@ from ssl_norm.config import PopulationStatsConfig
 from ssl_norm.norms.population_report import PopulationReport
 
 MOST_ROWS = 30
-STATISTICS = {"ema": "moving average", "exact": "exact", "batch": "mini-batch"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def evaluation_table(evaluations: Mapping[str, Found]) -> Table:
     table = Table(title=title)
     table.add_column("")
     for name in evaluations:
-        table.add_column(STATISTICS[name], justify="right")
+        table.add_column(name, justify="right")
     for key, heading in first.headings.items():
         table.add_row(heading, *(f"{found.values[key]:.4f}" for found in evaluations.values()))
     return table

@@ -80,7 +80,7 @@ def population_stats(config: PopulationStatsConfig) -> None:
         evaluate = scores_of_test_images(config, subject, splits, device, contents["classes"])
     else:
         evaluate = evaluation_of_splits(config, subject, splits, device)
-    evaluations = {"ema": evaluate(held.encoder)}
+    evaluations = {"population": evaluate(held.encoder)}
     with naming("checkpoint"):
         report, samples = recompute_over_images(
             held.network,

@@ -62,8 +62,8 @@ def of_finetuning(name: str, heading: str, decimals: int = 3, *, always: bool = 
     return Measure(name, heading, decimals, in_summary(name), FINETUNE, asked_for=not always)
 
 
-# Kinds of statistics, in the order in which they are compared, and their keys in population_stats.json.
-STATISTICS = {"population": "ema", "exact": "exact", "batch": "batch"}
+# Kinds of statistics, in the order in which they are compared, as population_stats.json names them.
+STATISTICS = ("population", "exact", "batch")
 MEASURES: tuple[Measure, ...] = (
     Measure("positive_cosine", "positive cosine", 4, in_summary("positive_cosine")),
     Measure("negative_cosine", "negative cosine", 4, in_summary("negative_cosine")),
@@ -92,12 +92,12 @@ MEASURES: tuple[Measure, ...] = (
         in_evaluation("knn_top1_random_init", "knn_top1_random_init"),
     ),
     *(
-        Measure(f"{probe}_{kind}", f"{heading}, {kind}", 3, under(key, field), asked_for=True)
+        Measure(f"{probe}_{kind}", f"{heading}, {kind}", 3, under(kind, field), asked_for=True)
         for probe, heading, field in (
             ("linear_top1", "linear top-1", "top1"),
             ("knn_top1", "kNN top-1", "knn_top1"),
         )
-        for kind, key in STATISTICS.items()
+        for kind in STATISTICS
     ),
     of_finetuning("labels", "labels", 0),
     of_finetuning("top1", "top-1, population", always=True),

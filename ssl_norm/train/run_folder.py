@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -202,8 +203,17 @@ def write_config(folder: Path, config: RunConfig, environment: Mapping[str, str]
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Write a JSON file whole or not at all; numbers that JSON has no word for, NaN and infinities, are null."""
+    write_text(path, json.dumps(finite_or_null(content), indent=2, allow_nan=False) + "\n")
+
+
+def finite_or_null(content: Any) -> Any:
+    """Return content of JSON with null for every number that is not finite."""
+    if isinstance(content, Mapping):
+        return {key: finite_or_null(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return list(map(finite_or_null, content))
+    return None if isinstance(content, float) and not isfinite(content) else content
 
 
 def write_skipped(folder: Path, paths: Sequence[str]) -> None:

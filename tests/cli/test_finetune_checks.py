@@ -41,6 +41,7 @@ WRONG = {
     "domains=[clean,contrast,jpeg]": "batch_size=64 is not 3 equal chunks",
     "domains=[clean,contrast,jpeg,gaussian_blur] norm.encoder=domain": "keeps apart 2 domains",
     "evaluation.statistics=[]": "evaluation.statistics is empty",
+    "evaluation.statistics=[exact] evaluation.train=true": "names neither; add one",
     "evaluation.statistics=[ema]": "unknown evaluation.statistics 'ema'",
     "evaluation.samples=[]": "evaluation.samples is empty",
     "evaluation.batch_sizes=[1]": "evaluation.batch_sizes=1: an integer of at least 2 expected",

@@ -87,14 +87,14 @@ def test_a_run_gets_a_checkpoint_with_exact_statistics(run, capsys):
         "encoder", "projector", "predictor", "target",
     }  # fmt: skip
     found = json.loads((run / "population_stats.json").read_text())
-    assert found["evaluations"].keys() == {"ema", "exact", "batch"}
+    assert found["evaluations"].keys() == {"population", "exact", "batch"}
     assert all(0 <= value["top1"] <= 1 for value in found["evaluations"].values())
     assert (found["views"], found["batches"], found["chance"]) == ("train", 4, 1 / 3)
     assert found["layers"]["projector.1"]["mean_shift"] > 1
     assert found["layers"]["projector.1"]["values"] == 2 * 48  # both views
     assert (run / "population_stats.png").stat().st_size > 0
     output = capsys.readouterr().out
-    for word in ("encoder.stem_bn", "moving average", "exact", "mini-batch", "written to"):
+    for word in ("encoder.stem_bn", "population", "exact", "batch", "written to"):
         assert word in output
     config = PretrainConfig(encoder=EncoderConfig("tiny16"), data=DataConfig(image_size=16))
     report = load_encoder_weights(initial_encoder(config)[0], run / "last_exact.pt")
@@ -149,7 +149,7 @@ def test_images_without_labels(run, tmp_path, capsys):
         Image.fromarray(image.numpy()).save(flat / f"{index}.png")
     recompute(run, data=DataOverride(root=str(flat)))
     found = json.loads((run / "population_stats.json").read_text())
-    assert found["evaluations"] == {"ema": None, "exact": None, "batch": None}
+    assert found["evaluations"] == {"population": None, "exact": None, "batch": None}
     assert "statistics only, no accuracies" in capsys.readouterr().err
 
 

@@ -43,10 +43,12 @@ def test_a_run_of_finetuning(tmp_path):
 
 def test_accuracies_of_population_stats(tmp_path):
     write_run(tmp_path)
-    (tmp_path / "population_stats.json").write_text('{"evaluations": {"ema": {"top1": 0.5}}}')
+    (tmp_path / "population_stats.json").write_text(
+        '{"evaluations": {"population": {"top1": 0.5}}}'
+    )
     run = read_run(tmp_path, "a")
     assert run.tool == "pretrain"
-    assert run.population["evaluations"]["ema"]["top1"] == 0.5
+    assert run.population["evaluations"]["population"]["top1"] == 0.5
 
 
 def test_a_run_of_finetuning_without_summary_says_how_far_it_came(tmp_path):

@@ -124,7 +124,7 @@ def test_both_kinds_of_runs_beside_each_other(tmp_path):
 
 def test_accuracies_under_each_kind_of_statistics(tmp_path):
     folder = write_run(tmp_path / "a", top1=None)
-    kinds = {"ema": (0.5, 0.4), "exact": (0.6, 0.5), "batch": (0.7, 0.6)}
+    kinds = {"population": (0.5, 0.4), "exact": (0.6, 0.5), "batch": (0.7, 0.6)}
     content = {"evaluations": {name: {"top1": a, "knn_top1": b} for name, (a, b) in kinds.items()}}
     (folder / "population_stats.json").write_text(json.dumps(content))
     numbers = columns(group_numbers(*grouped(tmp_path)))

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from ssl_norm.config import ByolConfig, NormConfig, PretrainConfig
@@ -10,6 +12,7 @@ from ssl_norm.train.run_folder import (
     open_run_folder,
     plain_config,
     read_metrics,
+    write_json,
 )
 
 
@@ -118,6 +121,18 @@ def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(t
     config.norm = NormConfig("ln", "ln", "none")
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
     assert open_run_folder(config)[1] is not None
+
+
+def test_json_has_null_for_numbers_that_are_not_finite(tmp_path):
+    write_json(
+        tmp_path / "a.json", {"loss": float("nan"), "below": [1.5, -float("inf")], "step": 3}
+    )
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "loss": None,
+        "below": [1.5, None],
+        "step": 3,
+    }
+    assert "NaN" not in (tmp_path / "a.json").read_text()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
