@@ -323,6 +323,9 @@ class EvaluationConfig(SubjectConfig):
 class LinearEvalConfig(EvaluationConfig):
     """Keys of tools/linear_eval.py."""
 
+    network: str = (
+        "online"  # online, or the only one | target: the slowly moving one (EMA, momentum encoder)
+    )
     random_init: bool = True  # evaluate the same encoder at random initialisation, too
     output: Optional[str] = None  # null: linear_eval.json beside the checkpoint
 

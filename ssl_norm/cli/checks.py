@@ -130,6 +130,7 @@ def _(config: FinetuneConfig) -> None:
 @check.register
 def _(config: LinearEvalConfig) -> None:
     check_evaluation("linear_eval", config)
+    check_name("network", config.network, ("online", "target"))
     check_path("output", config.output, "file")
 
 

@@ -40,7 +40,12 @@ def linear_eval(config: LinearEvalConfig) -> None:
     saved = saved_config(contents, checkpoint)
     subject = find_subject(config, saved)
     encoder = untrained_encoder(subject)
-    match = load_encoder_weights(encoder, checkpoint, min_match=1.0 if saved else FOREIGN_MATCH)
+    match = load_encoder_weights(
+        encoder,
+        checkpoint,
+        min_match=1.0 if saved else FOREIGN_MATCH,
+        of_target=config.network == "target",
+    )
     console = Console(stderr=True)
     console.print(f"{checkpoint}: {match}", highlight=False, soft_wrap=True, markup=False)
     train, test = load_labelled(subject)
@@ -51,6 +56,7 @@ def linear_eval(config: LinearEvalConfig) -> None:
     record |= {
         "test_images": len(test),
         "checkpoint": str(checkpoint),
+        "network": config.network,
         "step": contents.get("step") if saved else None,
         "match": str(match),
         "environment": describe_environment(device),

@@ -14,6 +14,7 @@ from torch import nn
 from ssl_norm.errors import UserError
 from ssl_norm.models.layouts import Candidate, Weights, candidates
 from ssl_norm.norms.batch_norm_checkpoints import not_in_batch_norm, spread_over_domains
+from ssl_norm.roles import names_target
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class LoadReport:
 
 
 def load_encoder_weights(
-    encoder: nn.Module, path: str | Path, *, min_match: float = 0.9
+    encoder: nn.Module, path: str | Path, *, min_match: float = 0.9, of_target: bool = False
 ) -> LoadReport:
     """Load what a checkpoint holds of an encoder, and return what matched.
 
@@ -76,6 +77,8 @@ def load_encoder_weights(
         encoder: its matching tensors are overwritten, unless an error is raised.
         path: a file of torch.save, or a `.safetensors` file.
         min_match: smallest share of the encoder's tensors that must match, in [0, 1].
+        of_target: look only where names say that the slowly moving network is meant (`target`,
+            `momentum`, `teacher`, `encoder_k`, ...).
 
     Raises:
         UserError: the file is not there or not readable, or too few tensors match.
@@ -85,9 +88,18 @@ def load_encoder_weights(
         for name, value in encoder.state_dict().items()
         if value.is_floating_point()  # not batch norms' step counters
     }
-    found = list(candidates(read_checkpoint(path), wanted))
+    found = [
+        candidate
+        for candidate in candidates(read_checkpoint(path), wanted)
+        if not of_target or names_target(candidate.nesting + candidate.prefix)
+    ]
     reports = [_compare(wanted, candidate) for candidate in found]
     if not reports:
+        if of_target:
+            raise UserError(
+                f"{path} holds no target network of {type(encoder).__name__}: no name says target, momentum, "
+                "teacher, ema or key; take the online network"
+            )
         raise UserError(f"{path} holds no weights of {type(encoder).__name__}: no name matches")
     best = max(
         range(len(reports)), key=lambda i: (len(reports[i].matched), -len(reports[i].source))

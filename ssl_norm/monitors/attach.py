@@ -8,6 +8,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from ssl_norm.monitors.stages import layers_of
 from ssl_norm.names import unknown_name
+from ssl_norm.roles import ONLINE_WORDS, TARGET_WORDS, names_target
 
 PROJECTORS = (
     "projection_head",  # lightly
@@ -25,8 +26,6 @@ PREDICTORS = (
     "prediction_model",
 )
 ENCODERS = ("backbone", "encoder", "base_encoder", "model")
-ONLINE_WORDS = frozenset({"online", "student", "query", "q"})
-TARGET_WORDS = frozenset({"momentum", "target", "teacher", "ema", "lagging", "key", "k"})
 LISTED = 10  # candidates that an error names
 
 
@@ -118,8 +117,7 @@ def find_part(
     for order, (path, module) in enumerate(network.named_modules()):
         is_head = _ends_in_linear(module)
         fits = is_head if without is None else all(part is not without for part in module.modules())
-        words = path.replace(".", "_").split("_")
-        if path and fits and _kind(path) in kinds and of_target != TARGET_WORDS.isdisjoint(words):
+        if path and fits and _kind(path) in kinds and names_target(path) == of_target:
             found.append((kinds.index(_kind(path)), path.count("."), order, path))
     return min(found)[-1] if found else None
 

@@ -108,6 +108,21 @@ def test_any_layout(layout, weights, tmp_path):
     assert all(torch.equal(encoder.state_dict()[name], weights[name]) for name in report.matched)
 
 
+@pytest.mark.parametrize("layout", ["byol", "moco", "lightly, numbered children", "imbue"])
+def test_the_target_network_is_loaded_where_it_is_asked_for(layout, weights, tmp_path):
+    torch.save(LAYOUTS[layout](weights), tmp_path / "file.pt")
+    encoder = TinyResNet(4)
+    load_encoder_weights(encoder, tmp_path / "file.pt", min_match=1.0, of_target=True)
+    expected = other(weights)
+    assert all(torch.equal(value, expected[name]) for name, value in encoder.state_dict().items())
+
+
+def test_a_file_without_a_target_network_says_so(weights, tmp_path):
+    torch.save(weights, tmp_path / "file.pt")
+    with pytest.raises(UserError, match="holds no target network of TinyResNet"):
+        load_encoder_weights(TinyResNet(4), tmp_path / "file.pt", of_target=True)
+
+
 def test_safetensors(weights, tmp_path):
     save_file(weights, tmp_path / "file.safetensors")
     assert load_encoder_weights(TinyResNet(4), tmp_path / "file.safetensors").match == 1.0
