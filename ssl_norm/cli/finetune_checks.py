@@ -132,9 +132,10 @@ def check_grouping(grouping: GroupingConfig, batch_size: int) -> None:
 
 def check_domains(config: FinetuneConfig) -> None:
     """Check that a batch has an equal chunk of each domain."""
-    for domain in config.domains:
-        parse_corruption(domain)
-    domains = len(config.domains)
+    parsed = [parse_corruption(domain) for domain in config.domains]
+    if len(set(parsed)) < len(parsed):
+        raise UserError(f"domains={config.domains}: one of them is named twice; leave it out")
+    domains = len(parsed)
     if domains == 1:
         raise UserError(
             f"domains={config.domains}: a mixture has at least two, such as domains=[clean,contrast]"
@@ -154,6 +155,11 @@ def check_norm(config: FinetuneConfig, spec: NormSpec) -> None:
             f"norm.encoder={spec}: the statistics of a joint batch belong to no ghost batch; leave batch_size out"
         )
     options = {**NORMS[spec.name].preset, **spec.options}
+    if spec.name == "domain" and not config.domains:
+        raise UserError(
+            f"norm.encoder={spec} keeps the statistics of domains apart, and domains=[] names none; add "
+            "domains=[clean,contrast:5], or use norm.encoder=bn"
+        )
     if "domains" in NORMS[spec.name].options and config.domains:
         wanted = options.get("domains", 2)
         if wanted != len(config.domains):

@@ -1,5 +1,6 @@
 """What a fine-tuning says before its first step."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from rich.console import Console
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.finetune_run import unlabelled_per_step
 from ssl_norm.commands.header import course_lines
-from ssl_norm.config import FinetuneConfig
+from ssl_norm.config import FinetuneConfig, ScoringConfig, UbnConfig
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.loop import count_parameters
@@ -47,5 +48,17 @@ def print_header(
         )
     if config.domains:
         lines.append(f"an equal chunk of each batch is {', '.join(map(str, config.domains))}")
+    lines += unused_lines(config)
     lines += course_lines(run.model, run.first_step, run.frozen_from, run.steps)
     Console(stderr=True).print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def unused_lines(config: FinetuneConfig) -> Iterator[str]:
+    """Yield what was set and means nothing in this run."""
+    norm = norm_names(config)["encoder"]
+    if config.ubn != UbnConfig() and not unlabelled_per_step(config):
+        yield f"not used: ubn.*, which is of norm.encoder=ubn, and the norm is {norm}"
+    if config.evaluation.adapt_samples != ScoringConfig().adapt_samples and (
+        not config.evaluation.corruptions
+    ):
+        yield "not used: evaluation.adapt_samples, as there are no evaluation.corruptions"

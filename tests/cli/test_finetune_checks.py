@@ -37,6 +37,8 @@ WRONG = {
     "grouping.chunk=5": "grouping.chunk=5 does not divide batch_size=64",
     "grouping.chunk=8 grouping.classes=3": "grouping.classes=3 does not divide grouping.chunk=8",
     "domains=[clean]": "a mixture has at least two",
+    "domains=[jpeg,clean,jpeg:5]": "one of them is named twice",
+    "norm.encoder=domain": "domains=[] names none",
     "domains=[clean,contrst]": "did you mean 'contrast'?",
     "domains=[clean,contrast,jpeg]": "batch_size=64 is not 3 equal chunks",
     "domains=[clean,contrast,jpeg,gaussian_blur] norm.encoder=domain": "keeps apart 2 domains",

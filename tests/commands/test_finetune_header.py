@@ -1,0 +1,23 @@
+from dataclasses import replace
+
+from ssl_norm.commands.finetune_header import unused_lines
+from ssl_norm.config import FinetuneConfig, FinetuneNormConfig, ScoringConfig, UbnConfig
+
+
+def test_what_was_set_and_means_nothing_is_named():
+    config = FinetuneConfig(
+        norm=FinetuneNormConfig(encoder="bn"),
+        ubn=UbnConfig(ratio=8.0),
+        evaluation=ScoringConfig(adapt_samples=[20]),
+    )
+    of_ubn, of_corruptions = unused_lines(config)
+    assert "ubn.*, which is of norm.encoder=ubn, and the norm is bn" in of_ubn
+    assert "evaluation.adapt_samples" in of_corruptions
+
+    used = replace(
+        config,
+        norm=FinetuneNormConfig(encoder="ubn"),
+        evaluation=ScoringConfig(adapt_samples=[20], corruptions=["jpeg"]),
+    )
+    assert not list(unused_lines(used))
+    assert not list(unused_lines(FinetuneConfig(norm=FinetuneNormConfig(encoder="bn"))))
