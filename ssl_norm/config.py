@@ -223,7 +223,9 @@ class PretrainConfig:
     precision: str = "auto"  # auto | float32 | bfloat16; auto: bfloat16 on GPUs that have it
     channels_last: bool = True  # memory format NHWC, which convolutions are faster in
     run_dir: Optional[str] = None  # null: runs/<date>_<method>_<norms>
-    resume: bool = False  # go on with the run in run_dir
+    resume: bool = (
+        False  # go on with the run in run_dir, with its settings where no other ones are typed
+    )
     checkpoint_every: int = 1  # epochs between writes of last.pt
     keep_every: Optional[int] = None  # epochs between checkpoints that are kept as step_*.pt
     linear_probe: bool = True  # end with linear top-1, where the data has labels
@@ -476,7 +478,9 @@ class FinetuneConfig:
     precision: str = "auto"  # auto | float32 | bfloat16; auto: bfloat16 on GPUs that have it
     channels_last: bool = True  # memory format NHWC, which convolutions are faster in
     run_dir: Optional[str] = None  # null: runs/<date>_finetune_<norm>_<n>labels
-    resume: bool = False  # go on with the run in run_dir
+    resume: bool = (
+        False  # go on with the run in run_dir, with its settings where no other ones are typed
+    )
     checkpoint_every: int = 200  # steps between writes of last.pt
     log_every: int = 20  # steps between rows of metrics.csv
 
@@ -501,6 +505,13 @@ class ToyConfig:
     seeds: int = 5  # seed, seed + 1, ...: so many are in the table
     output: str = "toy.png"  # .png, .pdf or .svg
 
+
+# Keys, and parents of keys, on which no weight of a run depends.
+MAY_CHANGE_ON_RESUME = {
+    "run_dir", "resume", "device", "checkpoint_every", "keep_every", "linear_probe", "probe_labels", "monitor",
+    "evaluation", "log_every",
+    "data.root", "data.cache_dir", "data.workers", "data.resident", "data.download",
+}  # fmt: skip
 
 SCHEMAS: dict[str, type] = {
     "schema/pretrain": PretrainConfig,

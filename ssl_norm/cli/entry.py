@@ -21,11 +21,13 @@ from omegaconf.errors import (
 )
 
 from ssl_norm.cli.arguments import complaint_about, unknown_option
+from ssl_norm.cli.arms import TOOLS as TRAINING_TOOLS
 from ssl_norm.cli.arms import choose_arms
 from ssl_norm.cli.checks import check
 from ssl_norm.cli.composed import register_schemas
 from ssl_norm.cli.groups import CONFIG_FOLDER, groups_of
 from ssl_norm.cli.help import help_text
+from ssl_norm.cli.resumed import with_its_settings
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.launch import is_first_process
 from ssl_norm.names import unknown_name
@@ -63,7 +65,7 @@ def main(config_name: str, task: str) -> None:
     exit_codes: list[int] = []
 
     def job(config: DictConfig) -> None:
-        code = run_task(config, task)
+        code = run_task(config, config_name, task)
         exit_codes.append(code)
         if code and is_in_sweep():  # this may be another process, whose list nobody reads
             raise RunFailed(code)
@@ -111,9 +113,11 @@ def name_in_sweep() -> str:
     return f"run {hydra.job.num} ({' '.join(hydra.overrides.task)}): "
 
 
-def run_task(config: DictConfig, task: str) -> int:
+def run_task(config: DictConfig, tool: str, task: str) -> int:
     """Check one composed configuration, run the task on it, and return the exit code."""
     try:
+        if tool in TRAINING_TOOLS:
+            config = with_its_settings(config, tool, HydraConfig.get().overrides.task)
         typed = typed_config(config)
         check(typed)
         module, _, function = task.partition(":")

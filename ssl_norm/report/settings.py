@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ssl_norm.config import MAY_CHANGE_ON_RESUME
 from ssl_norm.norms import parse_norm
 from ssl_norm.report.read import RunRecord
-from ssl_norm.train.run_folder import MAY_CHANGE_ON_RESUME
 
 Settings = Mapping[str, str]
 PLACE_IN_STUDY = ("study", "arm")

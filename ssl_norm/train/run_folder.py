@@ -15,24 +15,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from ssl_norm.config import FinetuneConfig, PretrainConfig
+from ssl_norm.config import MAY_CHANGE_ON_RESUME, FinetuneConfig, PretrainConfig
 from ssl_norm.data.progress import say
 from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.train.checkpoint import load_checkpoint
-from ssl_norm.typed_settings import as_argument
 
 RunConfig = PretrainConfig | FinetuneConfig
 PARTS = ("encoder", "projector", "predictor")  # that may have norms
 TEXT_COLUMNS = ("verdict", "layer", "split", "domain", "statistics", "statistics_from")
 WHOLE_COLUMNS = ("step", "samples", "batch_size", "images")
-MAY_CHANGE_ON_RESUME = {
-    "run_dir", "resume", "device", "checkpoint_every", "keep_every", "linear_probe", "probe_labels", "monitor",
-    "evaluation", "log_every",
-    "data.root", "data.cache_dir", "data.workers", "data.resident", "data.download",
-}  # fmt: skip
 
 
 def norm_specs(config: RunConfig) -> dict[str, NormSpec]:
@@ -94,7 +88,7 @@ def open_run_folder(config: RunConfig) -> tuple[Path, Mapping[str, Any] | None]:
 
     Raises:
         UserError: the folder cannot be written to, it holds a run that would be overwritten, or the run to resume was
-            made with other settings, which are told as they would be typed.
+            made with other settings, which are told.
     """
     folder = Path(config.run_dir).expanduser() if config.run_dir else default_run_dir(config)
     last = folder / "last.pt"
@@ -128,10 +122,9 @@ def check_same_settings(folder: Path, checkpoint: Mapping[str, Any], config: Run
             f"then, {world_size()} now"
         )
     if told:
-        typed = " ".join(one.as_it_was() for one in changed if one.as_it_was())
-        go_on = f"to go on, type them again: {typed}; " if typed else ""
         raise UserError(
-            f"{folder} was made with other settings: {'; '.join(told)}; {go_on}for other settings start a new run"
+            f"{folder} was made with other settings: {'; '.join(told)}; to go on with those it was made with, give "
+            f"run_dir={folder} resume=true alone; for other settings start a new run"
         )
 
 
@@ -165,12 +158,6 @@ class Difference(NamedTuple):
     key: str
     old: Any
     new: Any
-
-    def as_it_was(self) -> str:
-        """Return the old value as an argument; nothing where leaving the key out restores it."""
-        if self.old is None and (self.key in ("study", "arm") or self.key.startswith("method.")):
-            return ""
-        return as_argument("method" if self.key == "method.name" else self.key, self.old)
 
 
 def differences(

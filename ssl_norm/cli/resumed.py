@@ -1,0 +1,52 @@
+"""A run that goes on with the settings that it was made with, which nobody has to type again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssl_norm.config import MAY_CHANGE_ON_RESUME, SCHEMAS
+from ssl_norm.errors import UserError
+
+
+def with_its_settings(config: DictConfig, tool: str, typed: Sequence[str]) -> DictConfig:
+    """Return the settings of the run that is to go on, where nothing was typed that a run depends on; else `config`.
+
+    Args:
+        config: as composed.
+        tool: that was started, `pretrain` or `finetune`.
+        typed: settings of the command line; those of them that may change when a run goes on are taken.
+
+    Raises:
+        UserError: config.yaml of the run is not of this tool and version.
+    """
+    if not config.resume or config.run_dir is None:
+        return config
+    path = Path(config.run_dir).expanduser() / "config.yaml"
+    settings = OverridesParser.create().parse_overrides(list(typed))
+    keys = [setting.key_or_group for setting in settings]
+    if not path.is_file() or not all(map(may_change, keys)):
+        return config
+    saved = OmegaConf.load(path)
+    assert isinstance(saved, DictConfig)
+    saved.pop("environment", None)
+    schema = OmegaConf.structured(SCHEMAS[f"schema/{tool}"])
+    try:
+        if tool == "pretrain":
+            schema.method = OmegaConf.structured(SCHEMAS[f"schema/method/{saved.method.name}"])
+        goes_on = OmegaConf.merge(schema, saved)
+    except (KeyError, OmegaConfBaseException) as error:
+        raise UserError(
+            f"{path} is not of tools/{tool}.py of this version: {str(error).splitlines()[0]}"
+        ) from error
+    assert isinstance(goes_on, DictConfig)
+    for setting in settings:
+        OmegaConf.update(goes_on, setting.key_or_group, setting.value())
+    return goes_on
+
+
+def may_change(key: str) -> bool:
+    """Whether no weight of a run depends on a key."""
+    return not {key, key.partition(".")[0]}.isdisjoint(MAY_CHANGE_ON_RESUME)
