@@ -502,7 +502,7 @@ class ToyConfig:
     lr: float = 0.01  # of Adam
     draws: int = 50  # of batch statistics, for the standard deviation of the predictions
     seed: int = 0  # of the picture: of points, initial weights and joint batches
-    seeds: int = 5  # seed, seed + 1, ...: so many are in the table
+    seeds: int = 10  # seed, seed + 1, ...: so many are in the table
     output: str = "toy.png"  # .png, .pdf or .svg
 
 

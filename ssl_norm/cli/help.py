@@ -46,7 +46,7 @@ USAGE = {
   python tools/report.py runs=runs/*byol* group_by=norm.projector     a glob; groups of your own""",
     "toy": """Two moons with few labels: boundaries of bn and ubn, and how much predictions hang on the batch.
 
-  python tools/toy.py                                                 draws toy.png, prints a table over five seeds
+  python tools/toy.py                                                 draws toy.png, prints a table over ten seeds
   python tools/toy.py labels_per_class=1 noise=0.3 ubn.gradient=false  fewer labels; statistics as constants
   python tools/toy.py control=gn seeds=40 seed=100 output=other.pdf   another control, other seeds""",
 }

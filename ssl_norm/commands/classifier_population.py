@@ -105,7 +105,9 @@ def scores_of_test_images(
             device=device,
             seed=config.seed if random_batches else None,
         )
-        return Found("classifier", {"top1": found.top1, "loss": found.loss}, HEADINGS, chance)
+        return Found(
+            "classifier", len(test), {"top1": found.top1, "loss": found.loss}, HEADINGS, chance
+        )
 
     return find
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from ssl_norm.commands.classifier_inputs import training_domains
+from ssl_norm.commands.classifier_inputs import keeps_statistics, training_domains
 from ssl_norm.commands.classifier_rows import domain_name
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.classifier_uncertainty import uncertainty_summary
@@ -29,11 +29,10 @@ SCORES = {
     "top1_exact_labelled": ("exact", ("labelled",)),
     "top1_batch": ("batch", ("",)),
 }
-MEANINGS = {
-    "top1": ("population", "running statistics, as the network is used"),
-    "top1_exact": ("exact", "recomputed on all training images"),
-    "top1_exact_labelled": ("exact, labelled", "recomputed on the labelled images alone"),
-    "top1_batch": ("batch", "of the batch of test images at hand"),
+AUROCS = {
+    "auroc": ("AUROC of std", "spread over batch statistics"),
+    "auroc_entropy": ("AUROC of entropy", "of the mean over batch statistics"),
+    "auroc_max_probability": ("AUROC of 1 - max. probability", "without any drawing"),
 }
 
 
@@ -60,12 +59,16 @@ def finish(
     board = TensorBoard(folder, int(summary["steps"]))
     board.hyperparameters(
         shown_settings(config),
-        {name: summary[name] for name in ("loss", "train_top1", *SCORES) if name in summary},
+        {
+            name: summary[name]
+            for name in ("loss", "train_top1", *SCORES, *AUROCS)
+            if name in summary
+        },
     )
     board.close()
     if any(len(points) > 1 for points in accuracies(scores).values()):
         accuracy_figure(scores).savefig(folder / "accuracy.png", dpi=120)
-    print_end(summary_table(summary), folder)
+    print_end(summary_table(config, summary, keeps_statistics(run.model)), folder)
 
 
 def summarise(
@@ -99,23 +102,33 @@ def final_scores(config: FinetuneConfig, rows: Sequence[Row]) -> dict[str, float
     return summary
 
 
-def summary_table(summary: dict[str, Any]) -> Table:
+def meanings(config: FinetuneConfig, has_statistics: bool) -> dict[str, tuple[str, str]]:
+    """Return title and meaning of each accuracy, of a network with or without statistics of batches."""
+    if not has_statistics:
+        return {"top1": ("test", "no statistics of batches in this network")}
+    views = f"recomputed on {config.evaluation.samples[0]:,} views of"
+    return {
+        "top1": ("population", "running statistics, as the network is used"),
+        "top1_exact": ("exact", f"{views} all training images"),
+        "top1_exact_labelled": ("exact, labelled", f"{views} the labelled images alone"),
+        "top1_batch": ("batch", "of the batch of test images at hand"),
+    }
+
+
+def summary_table(config: FinetuneConfig, summary: dict[str, Any], has_statistics: bool) -> Table:
     """Return the short table that a run ends with."""
     table = Table(
         show_header=False,
         title=f"top-1 after {summary['steps']} steps with {summary['labels']:,} labels",
         title_justify="left",
     )
-    for name, (title, meaning) in MEANINGS.items():
+    for name, (title, meaning) in meanings(config, has_statistics).items():
         if name in summary:
             table.add_row(title, f"{summary[name]:.4f}", meaning)
     table.add_row("chance", f"{summary['chance']:.4f}", "always the most common class")
     if "train_top1" in summary:
         table.add_row("training views", f"{summary['train_top1']:.4f}", "of the last steps")
-    if "auroc" in summary:
-        table.add_row(
-            "AUROC",
-            f"{summary['auroc']:.4f}",
-            "spread over batch statistics telling wrong from right; 0.5: not at all",
-        )
+    for name, (title, meaning) in AUROCS.items():
+        if name in summary:
+            table.add_row(title, f"{summary[name]:.4f}", f"{meaning}, telling wrong from right")
     return table

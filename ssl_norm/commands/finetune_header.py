@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from ssl_norm.commands.classifier_inputs import keeps_statistics
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.finetune_run import unlabelled_per_step
 from ssl_norm.commands.header import course_lines
@@ -48,12 +49,12 @@ def print_header(
         )
     if config.domains:
         lines.append(f"an equal chunk of each batch is {', '.join(map(str, config.domains))}")
-    lines += unused_lines(config)
+    lines += unused_lines(config, keeps_statistics(run.model))
     lines += course_lines(run.model, run.first_step, run.frozen_from, run.steps)
     Console(stderr=True).print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
-def unused_lines(config: FinetuneConfig) -> Iterator[str]:
+def unused_lines(config: FinetuneConfig, has_statistics: bool) -> Iterator[str]:
     """Yield what was set and means nothing in this run."""
     norm = norm_names(config)["encoder"]
     if config.ubn != UbnConfig() and not unlabelled_per_step(config):
@@ -62,3 +63,5 @@ def unused_lines(config: FinetuneConfig) -> Iterator[str]:
         not config.evaluation.corruptions
     ):
         yield "not used: evaluation.adapt_samples, as there are no evaluation.corruptions"
+    if not has_statistics and config.evaluation.statistics != ScoringConfig().statistics:
+        yield f"not used: evaluation.statistics, as norm {norm} has no statistics of batches"

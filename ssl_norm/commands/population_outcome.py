@@ -20,12 +20,14 @@ class Found:
 
     Attributes:
         what: the network, in words.
+        images: test images that were scored.
         values: by their names in population_stats.json.
         headings: of the values, in words.
         chance: share of the most common class.
     """
 
     what: str
+    images: int
     values: Mapping[str, float]
     headings: Mapping[str, str]
     chance: float
@@ -40,6 +42,7 @@ def population_record(
     return {
         "evaluations": {name: found and dict(found.values) for name, found in evaluations.items()},
         "chance": next((found.chance for found in evaluations.values() if found), None),
+        "test_images": next((found.images for found in evaluations.values() if found), None),
         "batches": report.batches,
         "batch_size": config.batch_size,
         "seed": config.seed,
@@ -88,7 +91,10 @@ def shift_table(report: PopulationReport) -> Table:
 def evaluation_table(evaluations: Mapping[str, Found]) -> Table:
     """Return what was found with each kind of statistics side by side."""
     first = next(iter(evaluations.values()))
-    title = f"{first.what} by the statistics of its batch norms; chance {first.chance:.4f}"
+    title = (
+        f"{first.what} on {first.images:,} test images by the statistics of its batch norms; "
+        f"chance {first.chance:.4f}"
+    )
     table = Table(title=title)
     table.add_column("")
     for name in evaluations:

@@ -98,15 +98,18 @@ def population_stats(config: PopulationStatsConfig) -> None:
     record = population_record(config, report, evaluations) | {
         "views": held.views,
         "samples": samples,
+        "images": len(splits.pretrain),
         "corruption": config.corruption and domain_name(parse_corruption(config.corruption)),
         "checkpoint": str(checkpoint),
         "data": {"name": subject.data.name, "root": subject.data.root},
         "environment": describe_environment(device),
     }
     save_exact(output, held)
-    write_json(output.with_name("population_stats.json"), record)
-    draw_shifts(report, output.with_name("population_stats.png"))
-    print_outcome(report, evaluations, output)
+    beside = output.with_name("population_stats") if config.output is None else output
+    write_json(beside.with_suffix(".json"), record)
+    draw_shifts(report, beside.with_suffix(".png"))
+    say(f"exact statistics of {samples:,} {held.views} views of {len(splits.pretrain):,} images")
+    print_outcome(report, evaluations, output, beside)
 
 
 def held_by_run(
@@ -155,12 +158,13 @@ def evaluation_of_splits(
     if splits.train is None or splits.test is None:
         say(f"data={subject.data.name} has no labels here: statistics only, no accuracies")
         return lambda encoder, random_batches=False: None
+    images = len(splits.test)
     evaluate = evaluation_of(config, subject, splits.train, splits.test, device)
 
     def find(encoder: nn.Module, *, random_batches: bool = False) -> Found:
         found = evaluate(encoder, random_batches=random_batches)
         values = {"top1": found.top1, "knn_top1": found.knn_top1}
-        return Found("frozen encoder", values, HEADINGS, found.chance)
+        return Found("frozen encoder", images, values, HEADINGS, found.chance)
 
     return find
 
@@ -183,7 +187,7 @@ def save_exact(path: Path, held: Recomputed) -> None:
 
 
 def print_outcome(
-    report: PopulationReport, evaluations: Mapping[str, Found | None], output: Path
+    report: PopulationReport, evaluations: Mapping[str, Found | None], output: Path, beside: Path
 ) -> None:
     """Print the tables, what was left alone, and where the files are."""
     console = Console()
@@ -196,4 +200,4 @@ def print_outcome(
         plainly(f"never called, as they were: {', '.join(report.not_called)}")
     for name, reason in report.not_recomputed.items():
         plainly(f"not recomputed: {name} ({reason})")
-    plainly(f"written to {output}, population_stats.json and population_stats.png beside it")
+    plainly(f"written to {output}, {beside.stem}.json and {beside.stem}.png beside it")

@@ -38,6 +38,8 @@ def uncertainty(
 ) -> Predictions:
     """Predict the same inputs with the statistics of one batch after another.
 
+    To be imported from `ssl_norm.evaluate.uncertainty`, the module.
+
     Before each of n passes, every batch norm takes over the mean and the unbiased variance of one batch, as
     :func:`~ssl_norm.norms.population.recompute_statistics` gives them; then the inputs are predicted in evaluation
     mode, so that they do not depend on one another. The spread of the predictions over the batches is an

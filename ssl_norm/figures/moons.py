@@ -88,7 +88,7 @@ def moons_figure(
                 axes.set(aspect="equal", xticks=[], yticks=[])
         grid[0, 0].set_ylabel("predicted class")
         grid[1, 0].set_ylabel("uncertainty")
-        figure.colorbar(mesh, ax=grid[1], pad=0.02, label="std over batches")
+        figure.colorbar(mesh, ax=grid[1], pad=0.02, label="std over re-drawn batches")
         add_legend(figure, grid[0, 0])
         if caption:
             figure.supxlabel(caption, fontsize=9)
@@ -138,6 +138,8 @@ def add_legend(figure: "Figure", axes: "Axes") -> None:
     """Name points and boundary above the panels."""
     from matplotlib.lines import Line2D
 
-    boundary = Line2D([], [], color="black", linewidth=2.6, label="decision boundary")
+    boundary = Line2D(
+        [], [], color="black", linewidth=2.6, label="decision boundary, population statistics"
+    )
     handles = [*axes.get_legend_handles_labels()[0], boundary]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)

@@ -40,11 +40,17 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
 
     Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020. Not Unified
     Batch Normalization (arXiv 2311.15993), which has the same short name, nor UBNA (arXiv
-    2011.08502), which adapts statistics at test time. The paper leaves open how the statistics
-    enter the gradient and what evaluation takes; here they are constants, and the population
-    statistics of the joint batches. Constants let weights grow while the loss stays (Ioffe &
-    Szegedy, arXiv 1502.03167, section 2), so keep the rate low; or pass the joint batch at once and
-    take the loss of its labelled rows: then the gradient flows through the statistics.
+    2011.08502), which adapts statistics at test time. What the sources leave open, and what
+    tools/finetune.py does:
+
+    - The gradient through the statistics. Their two passes suggest constants, as in this context.
+      Constants let weights grow while the loss stays (Ioffe & Szegedy, arXiv 1502.03167, section 2)
+      and failed at rates that batch norm stands, so the tool passes the joint batch at once and
+      takes the loss of its labelled rows: the gradient flows (`ubn.gradient=true`).
+    - The ratio of unlabelled to labelled samples: `ubn.ratio=4`, large enough that the unlabelled
+      ones set the statistics, at five times the cost of a forward pass.
+    - The momentum: batch norm's own 0.1, moved once a step by the joint statistics.
+    - Evaluation: population statistics, which are those of the joint batches.
     """
 
     joint: JointStatistics | None = None

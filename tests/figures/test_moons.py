@@ -43,7 +43,7 @@ def test_each_model_has_a_boundary_and_a_map_of_deviations():
         assert min(line.get_linewidths()) > 2
     assert figure.get_supxlabel() == "a caption"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["no label", "label 0", "label 1", "decision boundary"]
+    assert labels == ["no label", "label 0", "label 1", "decision boundary, population statistics"]
 
 
 def test_deviations_share_one_scale_from_zero():
