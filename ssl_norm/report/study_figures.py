@@ -164,13 +164,23 @@ def draw_categories(axes: "Axes", content: Content, looks: Sequence[Look]) -> No
             label=line.label,
         )  # fmt: skip
     many = len(places) > FEW // 2
-    names = [textwrap.fill(cell(x), 24 if many else 14) for x in places]
+    names = [wrapped(cell(x), 24 if many else 14) for x in places]
     axes.set_xticks(list(places.values()), names)
     if many:
         axes.tick_params(axis="x", rotation=40)
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
     axes.set_xlim(-0.5, len(places) - 0.5)
+
+
+def wrapped(name: str, width: int) -> str:
+    """Return a name on lines of at most `width` characters, broken behind underscores, too.
+
+    Example:
+        >>> wrapped("bn_uncorrelated", 14).split()
+        ['bn_', 'uncorrelated']
+    """
+    return textwrap.fill(name.replace("_", "_ "), width).replace("_ ", "_")
 
 
 def draw_scatter(axes: "Axes", content: Content, looks: Sequence[Look]) -> None:
