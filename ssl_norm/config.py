@@ -513,6 +513,12 @@ MAY_CHANGE_ON_RESUME = {
     "data.root", "data.cache_dir", "data.workers", "data.resident", "data.download",
 }  # fmt: skip
 
+
+def may_change_on_resume(key: str) -> bool:
+    """Whether no weight of a run depends on a dotted key."""
+    return not {key, key.partition(".")[0]}.isdisjoint(MAY_CHANGE_ON_RESUME)
+
+
 SCHEMAS: dict[str, type] = {
     "schema/pretrain": PretrainConfig,
     "schema/finetune": FinetuneConfig,

@@ -7,8 +7,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_norm.config import MAY_CHANGE_ON_RESUME, SCHEMAS
+from ssl_norm.config import may_change_on_resume
 from ssl_norm.errors import UserError
+from ssl_norm.saved_settings import with_schema
 
 
 def with_its_settings(config: DictConfig, tool: str, typed: Sequence[str]) -> DictConfig:
@@ -27,26 +28,17 @@ def with_its_settings(config: DictConfig, tool: str, typed: Sequence[str]) -> Di
     path = Path(config.run_dir).expanduser() / "config.yaml"
     settings = OverridesParser.create().parse_overrides(list(typed))
     keys = [setting.key_or_group for setting in settings]
-    if not path.is_file() or not all(map(may_change, keys)):
+    if not path.is_file() or not all(map(may_change_on_resume, keys)):
         return config
     saved = OmegaConf.load(path)
     assert isinstance(saved, DictConfig)
     saved.pop("environment", None)
-    schema = OmegaConf.structured(SCHEMAS[f"schema/{tool}"])
     try:
-        if tool == "pretrain":
-            schema.method = OmegaConf.structured(SCHEMAS[f"schema/method/{saved.method.name}"])
-        goes_on = OmegaConf.merge(schema, saved)
+        goes_on = with_schema(saved, tool)
     except (KeyError, OmegaConfBaseException) as error:
         raise UserError(
             f"{path} is not of tools/{tool}.py of this version: {str(error).splitlines()[0]}"
         ) from error
-    assert isinstance(goes_on, DictConfig)
     for setting in settings:
         OmegaConf.update(goes_on, setting.key_or_group, setting.value())
     return goes_on
-
-
-def may_change(key: str) -> bool:
-    """Whether no weight of a run depends on a key."""
-    return not {key, key.partition(".")[0]}.isdisjoint(MAY_CHANGE_ON_RESUME)

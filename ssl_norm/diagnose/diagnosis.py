@@ -1,8 +1,6 @@
 """Everything that is found of one network, and its form in JSON."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +15,7 @@ from ssl_norm.diagnose.judgement import (
 )
 from ssl_norm.diagnose.measure import measure, measure_layers, measure_raw
 from ssl_norm.diagnose.outputs import Outputs
+from ssl_norm.finite_json import finite_or_none
 from ssl_norm.monitors.layers import LayerRow
 
 Values = dict[str, float]
@@ -111,14 +110,9 @@ def diagnosis_record(found: Diagnosis, random_init: Diagnosis | None) -> dict[st
 
 def part_record(found: Diagnosis, name: str) -> dict[str, Any]:
     """Return the measurements of a part: of directions, and under `raw` those of the vectors as they are."""
-    return finite_or_none(found.parts[name]) | {"raw": finite_or_none(found.raw[name])}
+    return {**finite_or_none(found.parts[name]), "raw": finite_or_none(found.raw[name])}
 
 
 def layer_values(row: LayerRow) -> Values:
     """Return what is measured of a layer at rest, by name."""
     return {name: getattr(row, name) for name in LAYER_VALUES}
-
-
-def finite_or_none(values: Mapping[str, float]) -> dict[str, Any]:
-    """Return the values, with None in the place of NaN, which JSON does not have."""
-    return {name: value if isfinite(value) else None for name, value in values.items()}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ssl_norm.config import MAY_CHANGE_ON_RESUME
+from ssl_norm.config import may_change_on_resume
 from ssl_norm.norms import parse_norm
 from ssl_norm.report.read import RunRecord
 
@@ -75,10 +75,9 @@ def is_compared(key: str) -> bool:
 
     Seed, paths and what else may change when a run is resumed do not; how a classifier is scored does.
     """
-    start = key.partition(".")[0]
-    if start == "evaluation":
+    if key.partition(".")[0] == "evaluation":
         return key != "evaluation.every"
-    return key != "seed" and not {key, start} & MAY_CHANGE_ON_RESUME
+    return key != "seed" and not may_change_on_resume(key)
 
 
 def differing_keys(runs: Iterable[Settings]) -> list[str]:

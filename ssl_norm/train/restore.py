@@ -8,16 +8,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from ssl_norm.config import (
-    SCHEMAS,
-    EncoderConfig,
-    FinetuneConfig,
-    MethodConfig,
-    PretrainConfig,
-)
+from ssl_norm.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.classifier import Classifier
+from ssl_norm.saved_settings import with_schema
 from ssl_norm.train.build import initial_encoder, make_encoder, make_learner
 
 
@@ -30,10 +25,8 @@ def restore_config(saved: Mapping[str, Any]) -> PretrainConfig:
         UserError: it has keys or values that this version does not know.
     """
     try:
-        method: MethodConfig = SCHEMAS[f"schema/method/{saved['method']['name']}"]()
-        schema = OmegaConf.structured(PretrainConfig(method=method))
         known = {key: value for key, value in saved.items() if key != "monitor"}
-        return cast(PretrainConfig, OmegaConf.to_object(OmegaConf.merge(schema, known)))
+        return cast(PretrainConfig, OmegaConf.to_object(with_schema(known, "pretrain")))
     except (KeyError, OmegaConfBaseException) as error:
         raise _of_another_version(error) from error
 
@@ -45,8 +38,7 @@ def restore_finetune_config(saved: Mapping[str, Any]) -> FinetuneConfig:
         UserError: it has keys or values that this version does not know.
     """
     try:
-        schema = OmegaConf.structured(FinetuneConfig)
-        return cast(FinetuneConfig, OmegaConf.to_object(OmegaConf.merge(schema, saved)))
+        return cast(FinetuneConfig, OmegaConf.to_object(with_schema(saved, "finetune")))
     except OmegaConfBaseException as error:
         raise _of_another_version(error) from error
 

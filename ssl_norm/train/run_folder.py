@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +14,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from ssl_norm.config import MAY_CHANGE_ON_RESUME, FinetuneConfig, PretrainConfig
+from ssl_norm.config import (
+    MAY_CHANGE_ON_RESUME,
+    FinetuneConfig,
+    PretrainConfig,
+    may_change_on_resume,
+)
 from ssl_norm.data.progress import say
 from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
+from ssl_norm.finite_json import finite_or_none
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.train.checkpoint import load_checkpoint
@@ -71,9 +76,10 @@ def arm_run_name(config: RunConfig, typed: Sequence[str]) -> str:
     more seeds, finds its runs.
     """
     keys = {setting: setting.partition("=")[0] for setting in typed}
-    same = {"study", "arm", "seed", *MAY_CHANGE_ON_RESUME}
     differing = [
-        setting for setting, key in keys.items() if not {key, key.partition(".")[0]} & same
+        setting
+        for setting, key in keys.items()
+        if key not in ("study", "arm", "seed") and not may_change_on_resume(key)
     ]
     return "_".join([str(config.arm), *differing, f"seed{config.seed}"])
 
@@ -191,16 +197,7 @@ def write_config(folder: Path, config: RunConfig, environment: Mapping[str, str]
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all; numbers that JSON has no word for, NaN and infinities, are null."""
-    write_text(path, json.dumps(finite_or_null(content), indent=2, allow_nan=False) + "\n")
-
-
-def finite_or_null(content: Any) -> Any:
-    """Return content of JSON with null for every number that is not finite."""
-    if isinstance(content, Mapping):
-        return {key: finite_or_null(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return list(map(finite_or_null, content))
-    return None if isinstance(content, float) and not isfinite(content) else content
+    write_text(path, json.dumps(finite_or_none(content), indent=2, allow_nan=False) + "\n")
 
 
 def write_skipped(folder: Path, paths: Sequence[str]) -> None:

@@ -6,11 +6,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from ssl_norm.diagnose.diagnosis import diagnose_outputs, diagnosis_record, finite_or_none
+from ssl_norm.diagnose.diagnosis import diagnose_outputs, diagnosis_record
 from ssl_norm.diagnose.measure import measure, measure_raw
 from ssl_norm.diagnose.outputs import Outputs
 from ssl_norm.diagnose.picture import cosines, draw_diagnosis
 from ssl_norm.diagnose.tables import layer_table, monitor_table, notes, verdict_lines
+from ssl_norm.finite_json import finite_or_none
 from ssl_norm.monitors import (
     CollapseMonitor,
     feature_std,
