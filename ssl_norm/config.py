@@ -328,8 +328,13 @@ class LinearEvalConfig(EvaluationConfig):
     network: str = (
         "online"  # online, or the only one | target: the slowly moving one (EMA, momentum encoder)
     )
+    kept: bool = (
+        False  # every checkpoint that the run kept (keep_every), for its accuracy over the steps
+    )
     random_init: bool = True  # evaluate the same encoder at random initialisation, too
-    output: Optional[str] = None  # null: linear_eval.json beside the checkpoint
+    output: Optional[str] = (
+        None  # null: linear_eval.json beside the checkpoint, kept: linear_eval_steps.json
+    )
 
 
 @dataclass

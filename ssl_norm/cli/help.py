@@ -29,7 +29,8 @@ USAGE = {
     "linear_eval": """Evaluate the frozen encoder of a checkpoint: linear probe, k nearest neighbours.
 
   python tools/linear_eval.py checkpoint=runs/x/last.pt               on the data it was trained on
-  python tools/linear_eval.py checkpoint=runs/x data=cifar10 data.root=...  labels=0.1""",
+  python tools/linear_eval.py checkpoint=runs/x data=cifar10 data.root=...  labels=0.1
+  python tools/linear_eval.py checkpoint=runs/x kept=true               accuracy over the run, for tools/report.py""",
     "diagnose": """Tell whether a checkpoint has collapsed, and at which layer it begins.
 
   python tools/diagnose.py checkpoint=runs/x                          on the images it was trained on

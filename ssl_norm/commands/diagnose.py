@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from ssl_norm.commands.linear_eval import (
+from ssl_norm.commands.checkpoint_inputs import (
     FOREIGN_MATCH,
     find_checkpoint,
     find_output,

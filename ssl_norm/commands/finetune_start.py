@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from ssl_norm.commands.linear_eval import (
+from ssl_norm.commands.checkpoint_inputs import (
     FOREIGN_MATCH,
     find_checkpoint,
     saved_config,

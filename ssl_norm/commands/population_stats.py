@@ -10,16 +10,15 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from ssl_norm.commands.classifier_population import held_by_classifier, scores_of_test_images
-from ssl_norm.commands.classifier_rows import domain_name
-from ssl_norm.commands.linear_eval import (
+from ssl_norm.commands.checkpoint_inputs import (
     FOREIGN_MATCH,
-    evaluation_of,
     find_checkpoint,
     find_output,
     saved_config,
     untrained_encoder,
 )
+from ssl_norm.commands.classifier_population import held_by_classifier, scores_of_test_images
+from ssl_norm.commands.classifier_rows import domain_name
 from ssl_norm.commands.population_outcome import (
     Found,
     draw_shifts,
@@ -27,6 +26,7 @@ from ssl_norm.commands.population_outcome import (
     population_record,
     shift_table,
 )
+from ssl_norm.commands.probing import evaluation_of
 from ssl_norm.commands.recomputed import Recomputed, plain_views
 from ssl_norm.config import PopulationStatsConfig, PretrainConfig
 from ssl_norm.data.corruption import parse_corruption

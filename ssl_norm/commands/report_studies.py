@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ssl_norm.cli.arms import Study, read_study
 from ssl_norm.cli.groups import studies
+from ssl_norm.report.course_figures import course_figures
 from ssl_norm.report.figure_spec import figure_specs
 from ssl_norm.report.figures import Drawing, all_figures
 from ssl_norm.report.finetune_figures import finetune_figures
@@ -69,5 +70,6 @@ def all_drawings(
         *drawings,
         *finetune_figures(others),
         *all_figures(groups),
+        *course_figures(groups),
         *layer_figures(groups),
     ], remarks

@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import nn
 
 from ssl_norm.cli.toy_checks import unlabelled_per_step
-from ssl_norm.commands.linear_eval import find_output
+from ssl_norm.commands.checkpoint_inputs import find_output
 from ssl_norm.commands.toy_models import (
     Recipe,
     accuracies,

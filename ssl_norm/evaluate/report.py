@@ -31,12 +31,25 @@ def evaluation_record(
         "rank_me_random_init": random_init and random_init.rank_me,
         "chance": trained.chance,
         "per_class": trained.per_class,
-        "protocol": config.protocol,
-        "labels": trained.labels,
-        "label_fraction": config.labels,
         "inverse_strength": trained.inverse_strength,
+        **probe_settings(config, subject, trained.labels),
+    }
+
+
+def step_record(step: int, found: Evaluation) -> dict[str, Any]:
+    """Return what linear_eval_steps.json has of one step."""
+    names = ("top1", "top5", "knn_top1", "rank_me", "inverse_strength")
+    return {"step": step, **{name: getattr(found, name) for name in names}}
+
+
+def probe_settings(config: LinearEvalConfig, subject: Subject, labels: int) -> dict[str, Any]:
+    """Return what was probed and how."""
+    return {
+        "protocol": config.protocol,
+        "labels": labels,
+        "label_fraction": config.labels,
         "sgd": asdict(config.sgd) if config.protocol == "sgd" else None,
-        "knn": {"k": min(config.knn.k, trained.labels), "temperature": config.knn.temperature},
+        "knn": {"k": min(config.knn.k, labels), "temperature": config.knn.temperature},
         "encoder": subject.encoder.name,
         "norm": None if subject.norm is None else str(parse_norm(subject.norm)),
         "data": {

@@ -11,7 +11,7 @@ from ssl_norm.names import unknown_name
 
 TAKEN = (  # files of any report
     "report", "table", "runs", "cosines", "accuracy", "spectra", "layers", "accuracy_by_statistics",
-    "accuracy_over_steps",
+    "accuracy_over_steps", "probes_over_steps", "accuracy_course",
 )  # fmt: skip
 Points = tuple[tuple[float, float], ...]
 

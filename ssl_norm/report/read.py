@@ -16,6 +16,7 @@ from ssl_norm.report.run_files import (
     read_json,
     read_layers,
     read_metrics,
+    read_probes,
     read_spectra,
     read_verdicts,
     tool_of,
@@ -38,6 +39,7 @@ class RunRecord:
         environment: commit, versions, hardware and command of the run.
         summary: summary.json.
         evaluation: linear_eval.json.
+        probes: the numbers of each step in linear_eval_steps.json.
         population: population_stats.json.
         metrics: the numbers of metrics.csv by column, NaN where a cell is empty.
         verdicts: (step, verdict) of each row of metrics.csv.
@@ -55,6 +57,7 @@ class RunRecord:
     environment: Mapping[str, str] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    probes: Sequence[Mapping[str, float]] = ()
     population: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
     verdicts: Sequence[tuple[int, str]] = ()
@@ -125,6 +128,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
             environment={key: str(value) for key, value in environment.items()},
             summary=summary,
             evaluation=read_json(folder / "linear_eval.json"),
+            probes=read_probes(folder / "linear_eval_steps.json"),
             population=read_json(folder / "population_stats.json"),
             metrics=metrics,
             verdicts=read_verdicts(folder / "metrics.csv"),

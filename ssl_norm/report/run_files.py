@@ -117,6 +117,19 @@ def read_evaluations(path: Path) -> list[dict[str, str | float]]:
     ]
 
 
+def read_probes(path: Path) -> list[dict[str, float]]:
+    """Return the numbers of each step in linear_eval_steps.json, none where there is no file."""
+    rows = read_json(path).get("steps", [])
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and "step" in row for row in rows
+    ):
+        raise UnreadableRun(f"{path.name}: steps is no list of rows with a step")
+    return [
+        {name: value for name, value in row.items() if isinstance(value, int | float)}
+        for row in rows
+    ]
+
+
 def number(path: Path, name: str, cell: str) -> float:
     """Return a cell as a number, NaN where it is empty."""
     try:

@@ -1,11 +1,13 @@
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 from PIL import Image
 
-from ssl_norm.commands.linear_eval import linear_eval, untrained_encoder
+from ssl_norm.commands.checkpoint_inputs import untrained_encoder
+from ssl_norm.commands.linear_eval import linear_eval
 from ssl_norm.config import (
     ByolConfig,
     DataConfig,
@@ -137,6 +139,42 @@ def test_weights_of_another_encoder_are_refused(run):
     with pytest.raises(UserError, match=r"does not fit TinyResNet: .* of 50 tensors match"):
         evaluate(run, encoder=EncoderOverride("tiny"))
     assert not (run / "linear_eval.json").exists()
+
+
+def test_every_kept_checkpoint_of_a_run(run, capsys):
+    last = torch.load(run / "last.pt", weights_only=True)
+    for step, scale in ((2, 0.5), (5, 2.0)):
+        weights = {name: value * scale for name, value in last["learner"].items()}
+        torch.save({**last, "step": step, "learner": weights}, run / f"step_{step}.pt")
+    evaluate(run, kept=True)
+    found = json.loads((run / "linear_eval_steps.json").read_text())
+    assert [row["step"] for row in found["steps"]] == [0, 2, 5, 7]
+    assert (found["labels"], found["test_images"], found["protocol"]) == (36, 18, "logistic")
+    assert "over the run, 36 labels" in " ".join(capsys.readouterr().out.split())
+    assert not (run / "linear_eval.json").exists()
+    for row, checkpoint in zip(
+        found["steps"][1:], ("step_2.pt", "step_5.pt", "last.pt"), strict=True
+    ):
+        evaluate(run / checkpoint, output=str(run / "one.json"))
+        one = json.loads((run / "one.json").read_text())
+        assert all(one[name] == value for name, value in row.items())
+        assert one["top1_random_init"] == found["steps"][0]["top1"]
+
+
+def test_a_kept_last_step_is_evaluated_once(run):
+    shutil.copy(run / "last.pt", run / "step_7.pt")
+    evaluate(run, kept=True, random_init=False)
+    found = json.loads((run / "linear_eval_steps.json").read_text())
+    assert [row["step"] for row in found["steps"]] == [7]
+
+
+def test_kept_needs_a_run_that_kept_something(run):
+    with pytest.raises(
+        UserError, match=r"no step_\*.pt in it; pretraining keeps them with keep_ev"
+    ):
+        evaluate(run, kept=True)
+    with pytest.raises(UserError, match=r"kept=true takes a run folder, with step_\*.pt in it"):
+        evaluate(run / "last.pt", kept=True)
 
 
 def test_images_without_labels(run, tmp_path):

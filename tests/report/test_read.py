@@ -97,6 +97,11 @@ BREAKAGES = {
         '{"steps": null}': "summary.json says no number of steps",
     },
     "linear_eval.json": {"": "linear_eval.json cannot be read: Expecting value"},
+    "linear_eval_steps.json": {
+        "[]": "linear_eval_steps.json holds no object",
+        '{"steps": [1]}': "linear_eval_steps.json: steps is no list of rows with a step",
+        '{"steps": [{"top1": 0.5}]}': "linear_eval_steps.json: steps is no list of rows with a step",
+    },
     "metrics.csv": {
         "step,loss\n10,x\n": "metrics.csv: 'x' in column loss is no number",
         "step,loss\n10\n": "metrics.csv: a row does not fit the columns",
