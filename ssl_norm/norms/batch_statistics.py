@@ -40,6 +40,19 @@ def moments_of(mean: Tensor, variance: Tensor, positions: int) -> BatchMoments:
     return BatchMoments(*pool(mean, variance), mean.new_full((1, 1), len(mean) * positions))
 
 
+def moments_in_chunks(mean: Tensor, variance: Tensor, positions: int, samples: int) -> BatchMoments:
+    """Return the moments of K consecutive chunks of so many samples, of which the last may be smaller."""
+    whole = len(mean) // samples * samples
+    folded = (table[:whole].view(-1, samples, table.shape[-1]) for table in (mean, variance))
+    chunk_mean, chunk_variance = (table.squeeze(-2) for table in pool(*folded))
+    values = mean.new_full((len(chunk_mean), 1), samples * positions)
+    moments = BatchMoments(chunk_mean, chunk_variance, values)
+    if whole == len(mean):
+        return moments
+    rest = moments_of(mean[whole:], variance[whole:], positions)
+    return BatchMoments(*(torch.cat(pair) for pair in zip(moments, rest, strict=True)))
+
+
 def pool_unevenly(moments: BatchMoments) -> BatchMoments:
     """Return the moments of K batches (K, ...) as those of one, (1, ...)."""
     share = moments.values / moments.values.sum(0).clamp(min=1)
@@ -179,13 +192,9 @@ class BatchStatisticsNorm(RuleNorm):
 
     def batch_moments(self, mean: Tensor, variance: Tensor) -> BatchMoments:
         """Return the statistics of each batch that shares them, from instance moments (N, C)."""
-        samples = self.batch_size or len(mean)
-        if len(mean) <= samples:
-            moments = moments_of(mean, variance, self.positions)
-        else:
-            chunks = zip(torch.split(mean, samples), torch.split(variance, samples), strict=True)
-            rows = [moments_of(*chunk, self.positions) for chunk in chunks]
-            moments = BatchMoments(*(torch.cat(column) for column in zip(*rows, strict=True)))
+        if self.batch_size is not None and len(mean) > self.batch_size:
+            return moments_in_chunks(mean, variance, self.positions, self.batch_size)
+        moments = moments_of(mean, variance, self.positions)
         return pool_over_ranks(moments) if self.sync else moments
 
     def observe(self, moments: BatchMoments) -> None:
