@@ -195,7 +195,7 @@ def console_table(content: Report, groups: Sequence[Group]) -> ConsoleTable:
     short = short_table(groups)
     table = ConsoleTable(title=escape(f"{content.title}: {content.lead}"), title_justify="left")
     for heading in short.headings:
-        table.add_column(escape(heading))
+        table.add_column(escape(heading), overflow="fold")
     for row in short.rows:
         table.add_row(*map(escape, row))
     return table

@@ -14,6 +14,7 @@ TAKEN = (  # files of any report
     "accuracy_over_steps", "probes_over_steps", "accuracy_course",
 )  # fmt: skip
 Points = tuple[tuple[float, float], ...]
+Conditions = Mapping[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FigureSpec:
         x: name of a quantity of the runs, see `ssl_norm.report.quantities`.
         y: names of quantities; several are a line each.
         lines: names of quantities that tell the lines.
-        where: values that some quantities must have, any of several.
+        where: values that some quantities must have, any of several; of several such conditions one must hold.
         log_x: whether x is logarithmic.
         title: above the figure.
         x_label: of the axis; empty: the name.
@@ -51,7 +52,7 @@ class FigureSpec:
     x: str
     y: tuple[str, ...]
     lines: tuple[str, ...] = ()
-    where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    where: tuple[Conditions, ...] = ({},)
     log_x: bool = False
     title: str = ""
     x_label: str = ""
@@ -62,7 +63,8 @@ class FigureSpec:
     @property
     def names(self) -> tuple[str, ...]:
         """The quantities that the figure needs, each once."""
-        return tuple(dict.fromkeys((self.x, *self.lines, *self.where, *self.y)))
+        conditions = (name for where in self.where for name in where)
+        return tuple(dict.fromkeys((self.x, *self.lines, *conditions, *self.y)))
 
     def label(self, parts: Sequence[object]) -> str:
         """Return what a line is called by the values that tell it, as a whole or in parts in the words of `labels`."""
@@ -112,7 +114,7 @@ def figure_spec(where: str, entry: Mapping[Any, Any]) -> FigureSpec:
         x=entry["x"],
         y=names(where, "y", entry["y"]),
         lines=names(where, "lines", entry.get("lines", [])),
-        where=conditions(where, entry.get("where", {})),
+        where=alternatives(where, entry.get("where", {})),
         log_x=entry.get("log_x", False),
         title=entry.get("title", ""),
         x_label=entry.get("x_label", ""),
@@ -130,10 +132,18 @@ def names(where: str, key: str, value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def conditions(where: str, value: Any) -> dict[str, tuple[Any, ...]]:
-    """Return `where`: by name the values that count."""
+def alternatives(where: str, value: Any) -> tuple[Conditions, ...]:
+    """Return `where`: a mapping, or a list of several."""
+    found = value if isinstance(value, list) and value else [value]
+    return tuple(conditions(where, each) for each in found)
+
+
+def conditions(where: str, value: Any) -> Conditions:
+    """Return by name the values that count."""
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}: where is a mapping, `where: {{split: test}}`, got {value!r}")
+        raise UserError(
+            f"{where}: where is a mapping, `where: {{split: test}}`, or a list of several, got {value!r}"
+        )
     return {
         str(name): tuple(wanted) if isinstance(wanted, list) else (wanted,)
         for name, wanted in value.items()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from ssl_norm.names import unknown_name
-from ssl_norm.report.figure_spec import FigureSpec
+from ssl_norm.report.figure_spec import Conditions, FigureSpec
 from ssl_norm.report.quantities import (
     EVALUATIONS,
     SUMMARY,
@@ -96,7 +96,7 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
         for what, names in lacking.items()
     ]
     if not points:
-        needed = conditions_text(spec, spec.where) or "all that it shows"
+        needed = conditions_text(spec.where, spec.names) or "all that it shows"
         return None, [*lines, f"{not_drawn}: no run has {needed}"]
     if columns := undecided_columns(points):
         return None, [
@@ -145,17 +145,18 @@ def rows_of(
     """
     of_run = {name: q for name, q in found.items() if q.source != EVALUATIONS}
     of_row = {name: q for name, q in found.items() if q.source == EVALUATIONS}
-    if not all(wanted(spec, name, q.of(run)) for name, q in of_run.items()):
+    choices = [c for c in spec.where if all(wanted(c, n, q.of(run)) for n, q in of_run.items())]
+    if not choices:
         return [], []
     if not of_row:
         return [{}], []
     rows = [
         row
         for row in run.evaluations
-        if all(wanted(spec, name, q.of(run, row)) for name, q in of_row.items())
+        if any(all(wanted(c, n, q.of(run, row)) for n, q in of_row.items()) for c in choices)
     ]
     if not rows:
-        conditions = conditions_text(spec, of_row)
+        conditions = conditions_text(choices, of_row)
         return [], [
             f"row of evaluations.csv with {conditions}" if conditions else "evaluations.csv"
         ]
@@ -165,11 +166,14 @@ def rows_of(
     return first_choices(rows, CHOICES - {q.name for q in of_row.values()}), []
 
 
-def conditions_text(spec: FigureSpec, names: Iterable[str]) -> str:
+def conditions_text(choices: Sequence[Conditions], names: Iterable[str]) -> str:
     """Return what a figure is restricted to in some quantities, such as `split=test statistics=exact|batch`."""
-    return " ".join(
-        f"{name}={'|'.join(map(str, spec.where[name]))}" for name in names if name in spec.where
+    known = list(names)
+    texts = (
+        " ".join(f"{name}={'|'.join(map(str, choice[name]))}" for name in known if name in choice)
+        for choice in choices
     )
+    return " or ".join(dict.fromkeys(filter(None, texts)))
 
 
 def first_choices(rows: Sequence[Row], choices: Set[str]) -> list[Row]:
@@ -182,9 +186,9 @@ def first_choices(rows: Sequence[Row], choices: Set[str]) -> list[Row]:
     return list(first.values())
 
 
-def wanted(spec: FigureSpec, name: str, value: Value | None) -> bool:
-    """Whether a value is among those that a figure is restricted to."""
-    return name not in spec.where or same_text(value) in map(same_text, spec.where[name])
+def wanted(conditions: Conditions, name: str, value: Value | None) -> bool:
+    """Whether a value is among those that are wanted of a quantity."""
+    return name not in conditions or same_text(value) in map(same_text, conditions[name])
 
 
 def same_text(value: object) -> str:

@@ -62,6 +62,20 @@ def test_several_values_are_a_line_each(runs):
     ]  # fmt: skip
 
 
+def test_lines_that_differ_in_what_they_are_restricted_to(runs):
+    where = [
+        {"arm": "bn", "statistics": ["population", "exact"]},
+        {"arm": "ubn", "statistics": "batch"},
+    ]
+    found = content(runs, lines=["arm", "statistics"], where=where)
+    assert [line.label for line in found.series] == ["bn, population", "bn, exact", "ubn, batch"]
+    alone = content(runs, lines=["arm", "statistics"], where=where[1])
+    assert alone.series[0] == found.series[2]
+    other = [{"arm": "none"}, {"arm": "ln", "statistics": "batch"}]
+    _, lines = content_of(spec_of(where=other), runs)
+    assert lines == ["figure f is not drawn: no run has arm=none or arm=ln statistics=batch"]
+
+
 def test_rows_of_evaluations_at_the_last_step_and_first_choice_of_samples(runs):
     exact = content(runs, lines=["arm"], where={"split": "test", "statistics": "exact"})
     table = columns(figure_table(exact))
