@@ -3,7 +3,8 @@
     python benchmarks/ghost.py > ghost.md
 
 Forward and backward on the shapes of ResNet-18 at 32 px, in alternating rounds of one process: torch's BatchNorm2d on
-the whole batch, `{name: bn, batch_size: n}` of this package, and torch's batch norm called on each chunk of n samples.
+the whole batch, `{name: bn, batch_size: n}` of this package, and torch's batch norm called on each chunk of n samples
+(which moves its running statistics with every chunk; this package does so once a batch).
 """
 
 import argparse

@@ -333,7 +333,7 @@ class LinearEvalConfig(EvaluationConfig):
     )
     random_init: bool = True  # evaluate the same encoder at random initialisation, too
     output: Optional[str] = (
-        None  # null: linear_eval.json beside the checkpoint, kept: linear_eval_steps.json
+        None  # null: linear_eval[_steps][_target].json beside the checkpoint, by kept and network
     )
 
 

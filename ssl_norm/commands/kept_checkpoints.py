@@ -1,18 +1,21 @@
 """The accuracy over a run: a probe of every checkpoint that it kept."""
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
-from ssl_norm.commands.checkpoint_inputs import find_output, untrained_encoder
+from ssl_norm.commands.checkpoint_inputs import find_output, saved_config, untrained_encoder
 from ssl_norm.commands.probing import evaluation_of, load_labelled, load_probed
 from ssl_norm.config import LinearEvalConfig
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.report import probe_settings, step_record
+from ssl_norm.evaluate.report import probe_settings, record_name, step_record
+from ssl_norm.evaluate.subject import Subject, find_subject
 from ssl_norm.models.load import read_checkpoint
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.run_folder import write_json
@@ -23,28 +26,33 @@ KEPT = re.compile(r"step_(\d+)\.pt")
 def evaluate_kept(config: LinearEvalConfig, device: torch.device) -> None:
     """Evaluate every kept checkpoint of a run, write linear_eval_steps.json after each, and print a table.
 
-    The untrained encoder is step 0.
-
     Raises:
-        UserError: there is no checkpoint that was kept, or the data or the settings do not allow it.
+        UserError: no checkpoint was kept, one is of another run, or the data or the settings do not allow it.
     """
-    checkpoints = kept_checkpoints(Path(config.checkpoint).expanduser())
-    first = next(iter(checkpoints.values()))
-    output = find_output(config.output, first, "linear_eval_steps.json")
-    subject = load_probed(config, first).subject
+    folder = Path(config.checkpoint).expanduser()
+    checkpoints = kept_checkpoints(folder)
+    first = checkpoints[0]
+    output = find_output(config.output, first, record_name("linear_eval_steps", config.network))
+    subject = find_subject(config, saved_config(read_checkpoint(first), first))
     train, test = load_labelled(subject)
     evaluate = evaluation_of(config, subject, train, test, device)
     steps: list[dict[str, Any]] = []
-    if config.random_init:
-        steps.append(step_record(0, evaluate(untrained_encoder(subject))))
-    for step, checkpoint in checkpoints.items():
-        found = evaluate(load_probed(config, checkpoint).encoder)
-        steps.append(step_record(step, found))
+    for step, encoder, origin in encoders(config, subject, checkpoints):
+        if step in (row["step"] for row in steps):
+            continue
+        try:
+            found = evaluate(encoder)
+        except UserError as error:
+            before = f"; the steps before it are in {output}" if steps else ""
+            raise UserError(f"{origin}: {error}{before}") from error
+        steps.append({**step_record(step, found), "checkpoint": origin})
+        steps.sort(key=lambda row: row["step"])
         record = {
             "steps": steps,
             "chance": found.chance,
             **probe_settings(config, subject, found.labels),
             "test_images": len(test),
+            "run": str(folder),
             "network": config.network,
             "environment": describe_environment(device),
         }
@@ -53,37 +61,64 @@ def evaluate_kept(config: LinearEvalConfig, device: torch.device) -> None:
     Console().print(f"written to {output}", highlight=False, soft_wrap=True, markup=False)
 
 
-def kept_checkpoints(folder: Path) -> dict[int, Path]:
-    """Return the checkpoints of a run folder by step, in ascending order: those that were kept, and the last.
+def kept_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a run folder: those that were kept in the order of their steps, then the last.
 
     Raises:
         UserError: it is no folder, or none was kept.
     """
+    if not folder.exists():
+        raise UserError(f"checkpoint={folder}: there is no such run folder")
     if not folder.is_dir():
         raise UserError(f"checkpoint={folder}: kept=true takes a run folder, with step_*.pt in it")
-    found = {
-        int(match[1]): path for path in folder.iterdir() if (match := KEPT.fullmatch(path.name))
-    }
-    if not found:
+    found = {path: step for path in folder.iterdir() if (step := number(path)) is not None}
+    kept = sorted(found, key=found.__getitem__)
+    if not kept:
         raise UserError(
-            f"checkpoint={folder}: no step_*.pt in it; pretraining keeps them with keep_every=EPOCHS"
+            f"checkpoint={folder}: no step_*.pt in it; tools/pretrain.py keeps them from where it is told "
+            "keep_every=EPOCHS"
         )
     last = folder / "last.pt"
-    if last.is_file() and isinstance(step := read_checkpoint(last).get("step"), int):
-        found.setdefault(step, last)
-    return dict(sorted(found.items()))
+    return [*kept, last] if last.is_file() else kept
 
 
-def steps_table(steps: list[dict[str, Any]], labels: int) -> Table:
+def number(checkpoint: Path) -> int | None:
+    """Return the step in the name of a kept checkpoint; None for any other file."""
+    match = KEPT.fullmatch(checkpoint.name)
+    return int(match[1]) if match else None
+
+
+def encoders(
+    config: LinearEvalConfig, subject: Subject, checkpoints: Sequence[Path]
+) -> Iterator[tuple[int, nn.Module, str]]:
+    """Yield step, encoder and origin of each: the untrained one as step 0, then those of the checkpoints.
+
+    The step is the checkpoint's own word; of a file of weights, the number in its name.
+
+    Raises:
+        UserError: a checkpoint has another encoder or other data than the first one.
+    """
+    if config.random_init:
+        yield 0, untrained_encoder(subject), "random initialisation"
+    for checkpoint in checkpoints:
+        probed = load_probed(config, checkpoint)
+        if probed.subject != subject:
+            raise UserError(
+                f"{checkpoint} is of another run than {checkpoints[0].name}: encoder, data or seed differ; "
+                "move it out of this folder"
+            )
+        step = number(checkpoint) if probed.step is None else probed.step
+        if step is not None:
+            yield step, probed.encoder, checkpoint.name
+
+
+def steps_table(steps: Sequence[dict[str, Any]], labels: int) -> Table:
     """Return a row for each step."""
-    table = Table(title=f"frozen encoder over the run, {labels:,} labels; step 0: untrained")
+    table = Table(title=f"frozen encoder over the run, {labels:,} labels", title_justify="left")
     for heading in ("step", "linear top-1", "kNN top-1", "RankMe"):
         table.add_column(heading, justify="right")
+    table.add_column("encoder")
     for row in steps:
-        table.add_row(
-            f"{row['step']:,}",
-            f"{row['top1']:.4f}",
-            f"{row['knn_top1']:.4f}",
-            f"{row['rank_me']:.1f}",
-        )
+        accuracies = (f"{row[name]:.4f}" for name in ("top1", "knn_top1"))
+        table.add_row(f"{row['step']:,}", *accuracies, f"{row['rank_me']:.1f}", row["checkpoint"])
     return table

@@ -7,7 +7,7 @@ from ssl_norm.commands.checkpoint_inputs import find_checkpoint, find_output, un
 from ssl_norm.commands.kept_checkpoints import evaluate_kept
 from ssl_norm.commands.probing import evaluation_of, load_labelled, load_probed
 from ssl_norm.config import LinearEvalConfig
-from ssl_norm.evaluate.report import evaluation_record, evaluation_table
+from ssl_norm.evaluate.report import evaluation_record, evaluation_table, record_name
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.run_folder import write_json
@@ -29,7 +29,7 @@ def linear_eval(config: LinearEvalConfig) -> None:
 def evaluate_one(config: LinearEvalConfig, device: torch.device) -> None:
     """Evaluate the encoder of one checkpoint, write linear_eval.json and print a table."""
     checkpoint = find_checkpoint(config.checkpoint)
-    output = find_output(config.output, checkpoint, "linear_eval.json")
+    output = find_output(config.output, checkpoint, record_name("linear_eval", config.network))
     probed = load_probed(config, checkpoint)
     train, test = load_labelled(probed.subject)
     evaluate = evaluation_of(config, probed.subject, train, test, device)

@@ -36,6 +36,11 @@ def evaluation_record(
     }
 
 
+def record_name(stem: str, network: str) -> str:
+    """Return the name of the JSON that a result of a network is written to."""
+    return f"{stem}_target.json" if network == "target" else f"{stem}.json"
+
+
 def step_record(step: int, found: Evaluation) -> dict[str, Any]:
     """Return what linear_eval_steps.json has of one step."""
     names = ("top1", "top5", "knn_top1", "rank_me", "inverse_strength")

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ssl_norm.report.read import RunRecord
 from ssl_norm.report.run_files import FINETUNE, PRETRAIN
@@ -179,7 +179,12 @@ def probe_of(run: RunRecord) -> str:
         return ""
     if "top1" not in evaluation:
         return "the probe that ends a run (summary.json)"
+    return f"linear_eval.json: {probe_words(evaluation)}"
+
+
+def probe_words(record: Mapping[str, Any]) -> str:
+    """Return how the probe of a record was fitted and on how many images it was tested."""
     return (
-        f"linear_eval.json: {evaluation.get('protocol', '?')}, {evaluation.get('labels', '?')} labels, "
-        f"{evaluation.get('test_images', '?')} test images"
+        f"{record.get('protocol', '?')}, {record.get('labels', '?')} labels, "
+        f"{record.get('test_images', '?')} test images"
     )

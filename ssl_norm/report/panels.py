@@ -17,7 +17,7 @@ WIDTH = 7.1  # inches between the margins of A4
 COLUMNS = 3
 PANELS = 12  # in one figure, so that it fits a page
 CURVES_READ = (
-    "Thin: a run; thick: their mean, at the steps that all runs of the group logged; band: mean +- sample standard "
+    "Thin: a run; thick: their mean, at the steps that all runs of the group have; band: mean +- sample standard "
     "deviation, or from the lower to the higher run where n = 2."
 )
 

@@ -12,11 +12,11 @@ from ssl_norm.report.run_files import (
     FINETUNE,
     UnreadableRun,
     read_config,
+    read_course,
     read_evaluations,
     read_json,
     read_layers,
     read_metrics,
-    read_probes,
     read_spectra,
     read_verdicts,
     tool_of,
@@ -39,7 +39,7 @@ class RunRecord:
         environment: commit, versions, hardware and command of the run.
         summary: summary.json.
         evaluation: linear_eval.json.
-        probes: the numbers of each step in linear_eval_steps.json.
+        course: linear_eval_steps.json, the probes of kept checkpoints under `steps`.
         population: population_stats.json.
         metrics: the numbers of metrics.csv by column, NaN where a cell is empty.
         verdicts: (step, verdict) of each row of metrics.csv.
@@ -57,7 +57,7 @@ class RunRecord:
     environment: Mapping[str, str] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
-    probes: Sequence[Mapping[str, float]] = ()
+    course: Mapping[str, Any] = field(default_factory=dict)
     population: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
     verdicts: Sequence[tuple[int, str]] = ()
@@ -128,7 +128,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
             environment={key: str(value) for key, value in environment.items()},
             summary=summary,
             evaluation=read_json(folder / "linear_eval.json"),
-            probes=read_probes(folder / "linear_eval_steps.json"),
+            course=read_course(folder / "linear_eval_steps.json"),
             population=read_json(folder / "population_stats.json"),
             metrics=metrics,
             verdicts=read_verdicts(folder / "metrics.csv"),

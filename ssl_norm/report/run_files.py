@@ -117,17 +117,15 @@ def read_evaluations(path: Path) -> list[dict[str, str | float]]:
     ]
 
 
-def read_probes(path: Path) -> list[dict[str, float]]:
-    """Return the numbers of each step in linear_eval_steps.json, none where there is no file."""
-    rows = read_json(path).get("steps", [])
+def read_course(path: Path) -> dict[str, Any]:
+    """Return linear_eval_steps.json, an empty object where there is no file."""
+    content = read_json(path)
+    rows = content.get("steps", [])
     if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and "step" in row for row in rows
+        isinstance(row, dict) and type(row.get("step")) is int for row in rows
     ):
         raise UnreadableRun(f"{path.name}: steps is no list of rows with a step")
-    return [
-        {name: value for name, value in row.items() if isinstance(value, int | float)}
-        for row in rows
-    ]
+    return content
 
 
 def number(path: Path, name: str, cell: str) -> float:

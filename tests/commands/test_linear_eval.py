@@ -141,40 +141,89 @@ def test_weights_of_another_encoder_are_refused(run):
     assert not (run / "linear_eval.json").exists()
 
 
-def test_every_kept_checkpoint_of_a_run(run, capsys):
+def keep(run, steps):
+    """Add kept checkpoints with the weights of last.pt times the step."""
     last = torch.load(run / "last.pt", weights_only=True)
-    for step, scale in ((2, 0.5), (5, 2.0)):
-        weights = {name: value * scale for name, value in last["learner"].items()}
+    for step in steps:
+        weights = {name: value * step for name, value in last["learner"].items()}
         torch.save({**last, "step": step, "learner": weights}, run / f"step_{step}.pt")
+
+
+def steps_in(file):
+    return [row["step"] for row in json.loads(file.read_text())["steps"]]
+
+
+def test_every_kept_checkpoint_of_a_run(run, capsys):
+    keep(run, (2, 5))
     evaluate(run, kept=True)
     found = json.loads((run / "linear_eval_steps.json").read_text())
-    assert [row["step"] for row in found["steps"]] == [0, 2, 5, 7]
+    assert steps_in(run / "linear_eval_steps.json") == [0, 2, 5, 7]
     assert (found["labels"], found["test_images"], found["protocol"]) == (36, 18, "logistic")
+    assert found["run"] == str(run)
     assert "over the run, 36 labels" in " ".join(capsys.readouterr().out.split())
     assert not (run / "linear_eval.json").exists()
-    for row, checkpoint in zip(
-        found["steps"][1:], ("step_2.pt", "step_5.pt", "last.pt"), strict=True
-    ):
-        evaluate(run / checkpoint, output=str(run / "one.json"))
+    untrained, *rows = found["steps"]
+    assert [row["checkpoint"] for row in rows] == ["step_2.pt", "step_5.pt", "last.pt"]
+    for row in rows:
+        evaluate(run / row.pop("checkpoint"), output=str(run / "one.json"))
         one = json.loads((run / "one.json").read_text())
         assert all(one[name] == value for name, value in row.items())
-        assert one["top1_random_init"] == found["steps"][0]["top1"]
+        assert one["top1_random_init"] == untrained["top1"]
 
 
-def test_a_kept_last_step_is_evaluated_once(run):
+def test_a_kept_last_step_is_evaluated_once_and_a_run_that_goes_on_has_no_last(run, tmp_path):
+    keep(run, (3,))
     shutil.copy(run / "last.pt", run / "step_7.pt")
-    evaluate(run, kept=True, random_init=False)
-    found = json.loads((run / "linear_eval_steps.json").read_text())
-    assert [row["step"] for row in found["steps"]] == [7]
+    evaluate(run, kept=True, random_init=False, output=str(tmp_path / "a.json"))
+    assert steps_in(tmp_path / "a.json") == [3, 7]
+    (run / "last.pt").unlink()
+    evaluate(run, kept=True, random_init=False, output=str(tmp_path / "b.json"))
+    assert steps_in(tmp_path / "b.json") == [3, 7]
+
+
+def test_kept_files_of_weights_have_the_step_in_their_names(tmp_path, photos, encoder):
+    for step in (40, 100):
+        torch.save(encoder.state_dict(), tmp_path / f"step_{step}.pt")
+    data = DataOverride("folder", str(photos), image_size=16, workers=0)
+    evaluate(tmp_path, kept=True, data=data, encoder=EncoderOverride("tiny16"), random_init=False)
+    assert steps_in(tmp_path / "linear_eval_steps.json") == [40, 100]
+
+
+def test_the_target_has_a_record_of_its_own(run):
+    last = torch.load(run / "last.pt", weights_only=True)
+    last["learner"] |= {f"target_{name}": value for name, value in last["learner"].items()}
+    torch.save(last, run / "last.pt")
+    keep(run, (3,))
+    evaluate(run, kept=True, network="target", random_init=False)
+    assert steps_in(run / "linear_eval_steps_target.json") == [3, 7]
+    evaluate(run, network="target", random_init=False)
+    assert json.loads((run / "linear_eval_target.json").read_text())["network"] == "target"
+    assert not (run / "linear_eval_steps.json").exists()
+    assert not (run / "linear_eval.json").exists()
 
 
 def test_kept_needs_a_run_that_kept_something(run):
-    with pytest.raises(
-        UserError, match=r"no step_\*.pt in it; pretraining keeps them with keep_ev"
-    ):
+    with pytest.raises(UserError, match=r"no step_\*.pt in it; tools/pretrain.py keeps them"):
         evaluate(run, kept=True)
     with pytest.raises(UserError, match=r"kept=true takes a run folder, with step_\*.pt in it"):
         evaluate(run / "last.pt", kept=True)
+    with pytest.raises(UserError, match=r"nowhere: there is no such run folder"):
+        evaluate(run / "nowhere", kept=True)
+
+
+def test_a_kept_checkpoint_of_another_run_or_without_finite_weights(run):
+    keep(run, (3,))
+    other = torch.load(run / "step_3.pt", weights_only=True)
+    torch.save({**other, "config": {**other["config"], "seed": 5}, "step": 4}, run / "step_4.pt")
+    with pytest.raises(
+        UserError, match=r"step_4.pt is of another run than step_3.pt: encoder, data"
+    ):
+        evaluate(run, kept=True)
+    weights = {name: value * torch.nan for name, value in other["learner"].items()}
+    torch.save({**other, "learner": weights, "step": 4}, run / "step_4.pt")
+    with pytest.raises(UserError, match=r"step_4.pt: .* the steps before it are in .*steps.json"):
+        evaluate(run, kept=True)
+    assert steps_in(run / "linear_eval_steps.json") == [0, 3]
 
 
 def test_images_without_labels(run, tmp_path):

@@ -18,6 +18,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.report.read import find_runs, read_runs
 from tests.report.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
 from tests.report.run_folders import config_of, write_run, write_study
+from tests.report.test_course_figures import add_probes
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
 
@@ -54,6 +55,13 @@ def test_a_second_report_reads_the_runs_again_and_not_the_first(tmp_path):
     first = (tmp_path / "report" / "table.csv").read_text()
     report(ReportConfig(runs=str(tmp_path)))
     assert (tmp_path / "report" / "table.csv").read_text() == first
+
+
+def test_probes_of_kept_checkpoints_are_drawn(study):
+    add_probes(find_runs([study])[0], top1=0.3)
+    report(ReportConfig(runs=str(study)))
+    drawn = {file.stem for file in (study / "report").glob("*.png")}
+    assert {"probes_over_steps", "accuracy_course"} <= drawn
 
 
 def test_globs_and_several_folders(study, tmp_path):

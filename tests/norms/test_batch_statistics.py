@@ -37,6 +37,14 @@ def test_ghost_batches_equal_loops(shape, batch_size):
     assert_close(layer(x), expected.reshape(shape))
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_ghost_batches_that_divide_the_batch_equal_loops(batch_size):
+    layer, x = build("bn", batch_size=batch_size), data(6, CHANNELS, 4)
+    numbers = {key: value.detach().numpy() for key, value in layer.named_parameters()}
+    expected = reference.ghost_batch_norm(x.numpy(), **numbers, batch_size=batch_size)
+    assert_close(layer(x), expected)
+
+
 @each_shape
 def test_ghost_batches_are_torchs_batch_norm_on_chunks(shape):
     layer, x = build("bn", batch_size=3, update_rate=0.3), data(*shape).requires_grad_()

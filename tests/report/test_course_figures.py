@@ -10,9 +10,10 @@ from tests.report.run_folders import curves, write_run, write_study
 STEPS = (0, 45, 100)
 
 
-def add_probes(folder, top1):
+def add_probes(folder, top1, labels=1000):
     rows = [{"step": step, "top1": top1 + step / 1000, "knn_top1": top1 - 0.1} for step in STEPS]
-    (folder / "linear_eval_steps.json").write_text(json.dumps({"steps": rows}))
+    course = {"steps": rows, "protocol": "logistic", "labels": labels, "test_images": 200}
+    (folder / "linear_eval_steps.json").write_text(json.dumps(course))
 
 
 def figures_of(root):
@@ -37,6 +38,18 @@ def test_accuracies_over_the_steps_and_against_the_cosine(tmp_path):
     assert list(lines[0].get_xdata()) == pytest.approx([logged[40], logged[100]])  # none at step 0
     assert list(lines[0].get_ydata()) == pytest.approx([0.345, 0.4])
     assert "6 runs" in course.caption
+    assert "Probe: logistic, 1000 labels, 200 test images." in over_steps.caption
+
+
+def test_only_probed_runs_count_and_different_probes_are_named(tmp_path):
+    first, _, third = find_runs([write_study(tmp_path)])[:3]
+    add_probes(first, top1=0.3)
+    add_probes(third, top1=0.4, labels=100)
+    over_steps, course = figures_of(tmp_path)
+    assert over_steps.figure.axes[0].get_title(loc="left") == "heads bn/bn (n = 2)"
+    words = "Probes differ: logistic, 100 labels, 200 test images; logistic, 1000 labels"
+    assert words in over_steps.caption
+    assert words in course.caption
 
 
 def test_runs_without_probes_or_cosines(tmp_path):
