@@ -102,17 +102,18 @@ def importance(key: str) -> tuple[int, str]:
 def telling_keys(runs: Sequence[Settings]) -> list[str]:
     """Return the keys that tell the runs apart, and no more than needed.
 
-    Where all runs have an arm of a study, that is it. Else method and norms where they differ, and of the other
-    differing keys those that separate runs which the keys before them do not.
+    Where all runs have an arm of a study, that is it, and keys that separate runs of one arm and seed. Else method and
+    norms where they differ, and of the other differing keys those that separate runs which the keys before them do not.
     """
-    if runs and all("arm" in settings for settings in runs):
-        return [key for key in PLACE_IN_STUDY if key == "arm" or key in differing_keys(runs)]
-    differing = [
-        key for key in differing_keys(runs) if is_compared(key) and key not in PLACE_IN_STUDY
-    ]
-    told: list[str] = []
+    differing = differing_keys(runs)
+    of_study = bool(runs) and all("arm" in settings for settings in runs)
+    told = [key for key in PLACE_IN_STUDY if of_study and (key == "arm" or key in differing)]
+    beside = ["seed"] if of_study else []
     for key in differing:
-        if key in SUBJECT or len(classes(runs, [*told, key])) > len(classes(runs, told)):
+        if not is_compared(key) or key in PLACE_IN_STUDY:
+            continue
+        separates = len(classes(runs, [*told, *beside, key])) > len(classes(runs, [*told, *beside]))
+        if separates or (key in SUBJECT and not of_study):
             told.append(key)
     return told
 

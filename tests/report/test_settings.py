@@ -66,4 +66,7 @@ def test_arms_of_a_study_tell_its_runs_apart(tmp_path):
     arms = [run("s", "byol"), run("s", "ln", heads="ln"), run("s", "ln", heads="ln", seed=1)]
     assert telling_keys(arms) == ["arm"]
     assert telling_keys([*arms, run("t", "byol")]) == ["study", "arm"]
+    longer = run("s", "ln", heads="ln", seed=2, epochs=9)  # no other run of its arm and seed
+    assert telling_keys([*arms, longer]) == ["arm"]
+    assert telling_keys([*arms, longer, run("s", "ln", heads="ln", seed=2)]) == ["arm", "epochs"]
     assert telling_keys([*arms, run(None, None)]) == ["norm.projector", "norm.predictor"]

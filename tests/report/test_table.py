@@ -96,7 +96,7 @@ def test_markdown_keeps_its_columns():
 def test_finetuning_has_its_accuracies_in_the_order_of_comparison_and_no_verdicts(tmp_path):
     found = columns(group_table(*grouped(write_few_labels(tmp_path))))
     assert list(found) == [
-        "arm", "seeds", "labels", "top-1, population", "top-1, exact", "top-1, batch",
+        "arm", "labels a class", "seeds", "labels", "top-1, population", "top-1, exact", "top-1, batch",
         "training top-1",
     ]  # fmt: skip
     runs = columns(run_table(grouped(tmp_path)[1]))
