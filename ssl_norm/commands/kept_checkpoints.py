@@ -36,6 +36,7 @@ def evaluate_kept(config: LinearEvalConfig, device: torch.device) -> None:
     subject = find_subject(config, saved_config(read_checkpoint(first), first))
     train, test = load_labelled(subject)
     evaluate = evaluation_of(config, subject, train, test, device)
+    environment = describe_environment(device)
     steps: list[dict[str, Any]] = []
     for step, encoder, origin in encoders(config, subject, checkpoints):
         if step in (row["step"] for row in steps):
@@ -54,7 +55,7 @@ def evaluate_kept(config: LinearEvalConfig, device: torch.device) -> None:
             "test_images": len(test),
             "run": str(folder),
             "network": config.network,
-            "environment": describe_environment(device),
+            "environment": environment,
         }
         write_json(output, record)
     Console().print(steps_table(steps, found.labels))

@@ -3,13 +3,12 @@
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import cycle
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from ssl_norm.figures.style import BLUE, ORANGE, drawing
 from ssl_norm.report.curves import Curve
-from ssl_norm.report.figures import COLOURS, MARKERS, Drawing
+from ssl_norm.report.figures import Drawing, styles
 from ssl_norm.report.grouping import Group
 from ssl_norm.report.measures import finite, probe_words
 from ssl_norm.report.panels import CURVES_READ, WIDTH, draw_curves, panel_figures
@@ -86,8 +85,7 @@ def course_figure(courses: dict[str, list[list[tuple[float, float]]]], probes: s
     """Return the courses of all runs in the plane of negative cosine and linear top-1, a colour a group."""
     with drawing(WIDTH, 3.6 + 0.18 * ceil(len(courses) / 2)) as figure:
         axes = figure.subplots()
-        looks = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
-        for (label, group), (colour, marker) in zip(courses.items(), looks, strict=False):
+        for (label, group), (marker, colour) in zip(courses.items(), styles(), strict=False):
             for index, course in enumerate(filter(None, group)):
                 xs, ys = zip(*course, strict=True)
                 axes.plot(xs, ys, "-", color=colour, linewidth=1, alpha=0.7)
