@@ -24,7 +24,10 @@ KEPT = re.compile(r"step_(\d+)\.pt")
 
 
 def evaluate_kept(config: LinearEvalConfig, device: torch.device) -> None:
-    """Evaluate every kept checkpoint of a run, write linear_eval_steps.json after each, and print a table.
+    """Evaluate every kept checkpoint of a run, write linear_eval_steps.json and print a table.
+
+    Under way the steps so far are in linear_eval_steps.partial.json, so that a record of before stays whole until the
+    new one is.
 
     Raises:
         UserError: no checkpoint was kept, one is of another run, or the data or the settings do not allow it.
@@ -33,6 +36,7 @@ def evaluate_kept(config: LinearEvalConfig, device: torch.device) -> None:
     checkpoints = kept_checkpoints(folder)
     first = checkpoints[0]
     output = find_output(config.output, first, record_name("linear_eval_steps", config.network))
+    partial = output.with_suffix(".partial.json")
     subject = find_subject(config, saved_config(read_checkpoint(first), first))
     train, test = load_labelled(subject)
     evaluate = evaluation_of(config, subject, train, test, device)
@@ -44,7 +48,7 @@ def evaluate_kept(config: LinearEvalConfig, device: torch.device) -> None:
         try:
             found = evaluate(encoder)
         except UserError as error:
-            before = f"; the steps before it are in {output}" if steps else ""
+            before = f"; the steps before it are in {partial}" if steps else ""
             raise UserError(f"{origin}: {error}{before}") from error
         steps.append({**step_record(step, found), "checkpoint": origin})
         steps.sort(key=lambda row: row["step"])
@@ -57,7 +61,8 @@ def evaluate_kept(config: LinearEvalConfig, device: torch.device) -> None:
             "network": config.network,
             "environment": environment,
         }
-        write_json(output, record)
+        write_json(partial, record)
+    partial.replace(output)
     Console().print(steps_table(steps, found.labels))
     Console().print(f"written to {output}", highlight=False, soft_wrap=True, markup=False)
 

@@ -221,9 +221,20 @@ def test_a_kept_checkpoint_of_another_run_or_without_finite_weights(run):
         evaluate(run, kept=True)
     weights = {name: value * torch.nan for name, value in other["learner"].items()}
     torch.save({**other, "learner": weights, "step": 4}, run / "step_4.pt")
-    with pytest.raises(UserError, match=r"step_4.pt: .* the steps before it are in .*steps.json"):
+    with pytest.raises(UserError, match=r"step_4.pt: .* steps before it are in .*\.partial\.json"):
         evaluate(run, kept=True)
-    assert steps_in(run / "linear_eval_steps.json") == [0, 3]
+    assert steps_in(run / "linear_eval_steps.partial.json") == [0, 3]
+
+
+def test_a_whole_record_stays_until_the_next_one_is_whole(run):
+    keep(run, (3,))
+    evaluate(run, kept=True)
+    whole = (run / "linear_eval_steps.json").read_text()
+    torch.save({"format": 99, "config": {}, "learner": {}}, run / "last.pt")
+    with pytest.raises(UserError, match=r"has format 99"):
+        evaluate(run, kept=True)
+    assert (run / "linear_eval_steps.json").read_text() == whole
+    assert steps_in(run / "linear_eval_steps.partial.json") == [0, 3]
 
 
 def test_images_without_labels(run, tmp_path):
