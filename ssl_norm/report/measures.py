@@ -3,10 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from ssl_norm.report.read import RunRecord
 from ssl_norm.report.run_files import FINETUNE, PRETRAIN
+
+LATE_ROWS = 5
 
 
 class Measure(NamedTuple):
@@ -41,6 +44,16 @@ def in_summary(name: str) -> Callable[[RunRecord], object]:
     return lambda run: run.summary.get(name)
 
 
+def late_mean(name: str) -> Callable[[RunRecord], object]:
+    """Return what reads the mean of the last `LATE_ROWS` rows of metrics.csv: one row is of one batch, which is few."""
+
+    def value(run: RunRecord) -> object:
+        late = [row for row in run.metrics.get(name, ()) if math.isfinite(row)][-LATE_ROWS:]
+        return fmean(late) if late else None
+
+    return value
+
+
 def in_evaluation(name: str, in_summary: str) -> Callable[[RunRecord], object]:
     """Return what reads a value of linear_eval.json, or what the probe that ends a run found."""
     return lambda run: run.evaluation.get(name, run.summary.get(in_summary))
@@ -72,9 +85,9 @@ MEASURES: tuple[Measure, ...] = (
     Measure("effective_rank", "effective rank", 1, in_summary("effective_rank")),
     Measure(
         "contrastive_accuracy",
-        "contrastive accuracy",
+        f"contrastive accuracy, last {LATE_ROWS} rows",
         3,
-        in_summary("contrastive_accuracy"),
+        late_mean("contrastive_accuracy"),
         methods=("simclr", "moco_v2"),
     ),
     Measure("linear_top1", "linear top-1", 3, in_evaluation("top1", "linear_top1")),
