@@ -14,9 +14,12 @@ from ssl_norm.data.corruption import Corruption
 from ssl_norm.data.corruption_set import corrupted
 from ssl_norm.data.image_set import ImageSet
 from ssl_norm.evaluate.classifier import score
-from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
 from ssl_norm.norms.domain_batch_norm import DomainBatchNorm, domain_labels
 from ssl_norm.norms.domain_pooling import domain_layers, pooled_over_domains
+from ssl_norm.norms.evaluation_statistics import (
+    batch_statistics_at_evaluation,
+    population_statistics_at_evaluation,
+)
 from ssl_norm.norms.kept_statistics import kept_statistics
 from ssl_norm.train.population import MakeViews, recompute_over_images
 from ssl_norm.train.run_folder import Row
@@ -60,7 +63,8 @@ class Scorer:
         """Return the rows that need no other images than those that are scored."""
         rows = []
         if "population" in kinds:
-            rows.append(self.row(domain, images, "population", split=split))
+            with population_statistics_at_evaluation(self.model):
+                rows.append(self.row(domain, images, "population", split=split))
         if "batch" in kinds:
             size = self.config.evaluation.batch_size
             with batch_statistics_at_evaluation(self.model):
@@ -135,7 +139,7 @@ class Scorer:
         batch_size: int,
     ) -> Iterator[None]:
         """Recompute the statistics on training views of images, in equal parts of these domains."""
-        with kept_statistics(self.model):
+        with kept_statistics(self.model), population_statistics_at_evaluation(self.model):
             recompute_over_images(
                 self.model,
                 corrupting(self.make_views, domains),

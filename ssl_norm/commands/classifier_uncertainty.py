@@ -11,6 +11,7 @@ from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.batches import Batches
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.uncertainty import auroc, probabilities, uncertainty
+from ssl_norm.norms.evaluation_statistics import population_statistics_at_evaluation
 from ssl_norm.train.build import naming
 from ssl_norm.train.population import MakeViews
 
@@ -61,7 +62,8 @@ def uncertainty_summary(
     if test.labels is None:
         raise UserError("evaluation.uncertainty needs labelled test images, and there are none")
     inputs = evaluation_input(config, test.images.to(device))
-    plain = probabilities(model, inputs, batch_size=config.evaluation.batch_size)
+    with population_statistics_at_evaluation(model):
+        plain = probabilities(model, inputs, batch_size=config.evaluation.batch_size)
     with naming("evaluation.uncertainty"):
         drawn = uncertainty(
             model,

@@ -31,7 +31,7 @@ from ssl_norm.learners.learner import Learner
 from ssl_norm.models.found_head import find_projector
 from ssl_norm.models.layouts import state_dicts
 from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
-from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
+from ssl_norm.norms.evaluation_statistics import batch_statistics_at_evaluation
 from ssl_norm.train.build import initial_encoder, load_images, make_learner, make_views, naming
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment

@@ -18,7 +18,7 @@ from ssl_norm.config import FinetuneConfig
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.evaluate.accuracy import majority_frequency
 from ssl_norm.figures.accuracy import accuracies, accuracy_figure
-from ssl_norm.train.run_folder import Row, read_metrics, write_json
+from ssl_norm.train.run_folder import Row, norm_specs, read_metrics, write_json
 from ssl_norm.train.supervised import SupervisedTraining
 from ssl_norm.train.tensorboard import TensorBoard
 
@@ -107,11 +107,14 @@ def meanings(config: FinetuneConfig, has_statistics: bool) -> dict[str, tuple[st
     if not has_statistics:
         return {"top1": ("test", "no statistics of batches in this network")}
     views = f"recomputed on {config.evaluation.samples[0]:,} views of"
+    spec = norm_specs(config).get("encoder")
+    by_batch = spec is not None and spec.options.get("evaluation") == "batch"
+    used = ", as the network is used"
     return {
-        "top1": ("population", "running statistics, as the network is used"),
+        "top1": ("population", f"running statistics{'' if by_batch else used}"),
         "top1_exact": ("exact", f"{views} all training images"),
         "top1_exact_labelled": ("exact, labelled", f"{views} the labelled images alone"),
-        "top1_batch": ("batch", "of the batch of test images at hand"),
+        "top1_batch": ("batch", f"of the batch of test images at hand{used if by_batch else ''}"),
     }
 
 

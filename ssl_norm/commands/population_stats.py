@@ -35,7 +35,10 @@ from ssl_norm.data.progress import say
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.subject import Subject, find_subject, run_of_subject
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
-from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
+from ssl_norm.norms.evaluation_statistics import (
+    batch_statistics_at_evaluation,
+    population_statistics_at_evaluation,
+)
 from ssl_norm.norms.population import recomputable
 from ssl_norm.norms.population_report import PopulationReport
 from ssl_norm.train.build import load_images, make_views, naming
@@ -80,7 +83,8 @@ def population_stats(config: PopulationStatsConfig) -> None:
         evaluate = scores_of_test_images(config, subject, splits, device, contents["classes"])
     else:
         evaluate = evaluation_of_splits(config, subject, splits, device)
-    evaluations = {"population": evaluate(held.encoder)}
+    with population_statistics_at_evaluation(held.encoder):
+        evaluations = {"population": evaluate(held.encoder)}
     with naming("checkpoint"):
         report, samples = recompute_over_images(
             held.network,
@@ -92,7 +96,8 @@ def population_stats(config: PopulationStatsConfig) -> None:
             device=device,
             each_once=held.views == "plain",
         )
-    evaluations["exact"] = evaluate(held.encoder)
+    with population_statistics_at_evaluation(held.encoder):
+        evaluations["exact"] = evaluate(held.encoder)
     with naming("batch_size"), batch_statistics_at_evaluation(held.encoder):
         evaluations["batch"] = evaluate(held.encoder, random_batches=True)
     record = population_record(config, report, evaluations) | {

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.evaluate.features import evaluation_mode
+from ssl_norm.norms.evaluation_statistics import population_statistics_at_evaluation
 from ssl_norm.norms.kept_statistics import kept_statistics
 from ssl_norm.norms.population import recompute_statistics
 
@@ -42,9 +43,9 @@ def uncertainty(
 
     Before each of n passes, every batch norm takes over the mean and the unbiased variance of one batch, as
     :func:`~ssl_norm.norms.population.recompute_statistics` gives them; then the inputs are predicted in evaluation
-    mode, so that they do not depend on one another. The spread of the predictions over the batches is an
-    uncertainty: large where the network's answer depends on which images it was normalized with. It grows as
-    batches shrink, so draw them as large as those of training.
+    mode, so that they do not depend on one another, not even where norms have `evaluation: batch`. The spread of the
+    predictions over the batches is an uncertainty: large where the network's answer depends on which images it was
+    normalized with. It grows as batches shrink, so draw them as large as those of training.
 
     Args:
         model: any with batch norms that are not frozen, from inputs to logits (N, K); as before afterwards.
@@ -69,7 +70,7 @@ def uncertainty(
     """
     moments: tuple[Tensor, Tensor] | None = None
     draws = 0
-    with kept_statistics(model), torch.no_grad():
+    with kept_statistics(model), population_statistics_at_evaluation(model), torch.no_grad():
         for draws, batch in enumerate(batches, start=1):
             recompute_statistics(model, [batch])
             moments = _add_draw(moments, probabilities(model, inputs, batch_size=batch_size), draws)
@@ -103,7 +104,8 @@ def _add_draw(
 def auroc(scores: Tensor, positive: Tensor) -> float:
     """Return the area under the ROC curve: how often a positive sample's score is above a negative one's.
 
-    Ties count half. 0.5 is chance, 1 a perfect separation; NaN where one of the two kinds is missing.
+    Ties count half. 0.5 is chance, 1 a perfect separation; NaN where one of the two kinds is missing, or a score
+    is NaN.
 
     Args:
         scores: (N,).
@@ -114,7 +116,7 @@ def auroc(scores: Tensor, positive: Tensor) -> float:
         0.75
     """
     positives, negatives = scores[positive], scores[~positive].sort().values
-    if not len(positives) or not len(negatives):
+    if not len(positives) or not len(negatives) or scores.isnan().any():
         return float("nan")
     below = torch.searchsorted(negatives, positives)
     not_above = torch.searchsorted(negatives, positives, right=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_norm.norms.batch_norm import BatchNorm
+from ssl_norm.norms.batch_renorm import BatchRenorm
 from ssl_norm.norms.batch_statistics import BatchMoments
 from ssl_norm.norms.freezing import FrozenStatistics
 from ssl_norm.norms.norm_layers import BATCH_NORMS, NORM_LAYERS
@@ -37,9 +38,10 @@ def recompute_statistics(
 
         variance = N / (N - 1) * (mean_i(variance_i + mean_i^2) - mean_i(mean_i)^2), N values
 
-    Batch norms normalize with the statistics of each batch, as in training; all else is in
-    evaluation mode (no dropout). So batches should be as large as those of training, or larger: a
-    hundred samples are enough for each, a thousand to ten thousand for all. A layer that is called
+    Batch norms normalize with the statistics of each batch, as in training (`brn` without its correction
+    towards statistics that are about to be replaced); all else is in evaluation mode (no dropout). So
+    batches should be as large as those of training, or larger: a hundred samples are enough for each, a
+    thousand to ten thousand for all. A layer that is called
     several times in a forward pass is pooled over all calls. Ghost batches, domains and
     calibrations are those of the layer's own rule. Compiled models run uncompiled
     meanwhile: compiled code passes over hooks.
@@ -153,6 +155,8 @@ def _gathering(
         stack.enter_context(_only_training(model, set(layers.values())))
         for name, layer in layers.items():
             stack.enter_context(_unchanged_buffers(layer))
+            if isinstance(layer, BatchRenorm):
+                layer.num_batches_tracked.zero_()  # during its warm-up it is batch norm
             stack.enter_context(_observed(layer, moments[name]))
         yield
 

@@ -176,6 +176,15 @@ def test_without_batch_statistics_there_are_population_rows(images, norm):
     ]
 
 
+def test_rows_of_a_norm_that_evaluates_by_the_batch_are_what_they_are_called(images):
+    plain, by_batch = (
+        rows_of(configure(), classifier(norm), images)
+        for norm in ("bn", {"name": "bn", "evaluation": "batch"})
+    )
+    assert by_batch == plain
+    assert len({row["loss"] for row in plain if row["statistics"] != "exact"}) == 2
+
+
 def test_ghost_batches_stay_in_force(images):
     whole, ghost = (
         one(rows_of(configure(), classifier(norm), images), statistics="batch")["loss"]

@@ -8,6 +8,7 @@ from torch import nn
 
 from ssl_norm.evaluate.uncertainty import auroc, probabilities, uncertainty
 from ssl_norm.norms.batch_norm import BatchNorm
+from ssl_norm.norms.batch_renorm import BatchRenorm
 from ssl_norm.norms.freezing import freeze_statistics
 
 
@@ -65,6 +66,23 @@ def test_the_model_is_as_before(norm, inputs, batches):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_norms_that_evaluate_by_the_batch_take_the_drawn_statistics(inputs, batches):
+    plain = network(BatchNorm)
+    model = network(lambda width: BatchNorm(width, evaluation="batch"))
+    found, expected = (uncertainty(part, inputs, batches, batch_size=3) for part in (model, plain))
+    assert torch.equal(found.mean, expected.mean)
+    assert torch.equal(found.std, expected.std)
+    assert model[1].evaluation == "batch"
+
+
+def test_the_order_of_the_draws_means_nothing(inputs, batches):
+    model = network(BatchRenorm)
+    for layer in (model[1], model[5]):
+        layer.num_batches_tracked.fill_(50_000)
+    found, reversed_ = (uncertainty(model, inputs, part) for part in (batches, batches.flip(0)))
+    torch.testing.assert_close(found.std, reversed_.std, rtol=1e-9, atol=1e-12)
+
+
 def test_one_batch_many_times_has_no_spread(inputs, batches):
     found = uncertainty(network(nn.BatchNorm1d), inputs, [batches[0]] * 3)
     assert found.std.abs().max() < 1e-12
@@ -116,3 +134,4 @@ def test_auroc_of_known_cases():
     assert auroc(torch.zeros(4), right) == 0.5
     assert math.isnan(auroc(ascending, torch.zeros(4, dtype=torch.bool)))
     assert math.isnan(auroc(ascending, torch.ones(4, dtype=torch.bool)))
+    assert math.isnan(auroc(torch.tensor([math.nan, 0.2, 0.3, 0.4]), right))

@@ -154,6 +154,21 @@ def test_deeper_layers_see_what_training_shows_them(norm):
         )
 
 
+@pytest.mark.parametrize("steps", [0, 50_000])
+def test_brn_is_not_corrected_towards_the_statistics_that_it_replaces(steps):
+    bn, brn = network(BatchNorm), network(lambda channels: make_norm("brn", channels))
+    brn.load_state_dict(bn.state_dict())
+    for index in (0, 2):
+        brn[index].num_batches_tracked.fill_(steps)
+        brn[index].running_mean.fill_(-3)
+    for model in (bn, brn):
+        recompute_statistics(model, batches(4, 5))
+    assert [brn[index].num_batches_tracked.item() for index in (0, 2)] == [steps, steps]
+    for name, value in bn.state_dict().items():
+        if "running" in name:
+            torch.testing.assert_close(brn.state_dict()[name], value, rtol=1e-9, atol=1e-12)
+
+
 def test_modes_hooks_rates_and_weights_are_as_before():
     model = network(BatchNorm).train()
     model[2].eval()

@@ -1,4 +1,4 @@
-"""Evaluation with the statistics of the batch at hand."""
+"""Which statistics normalize in evaluation, whatever the `evaluation` of the norms says."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -38,16 +38,42 @@ def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
             if isinstance(layer, FrozenStatistics):
                 continue
             if isinstance(layer, BatchStatisticsNorm | WhiteningNorm):
-                stack.enter_context(_evaluating_batches(layer))
+                stack.enter_context(_evaluating(layer, "batch"))
             elif isinstance(layer, _BatchNorm):
                 stack.enter_context(_without_statistics(layer))
         yield
 
 
 @contextmanager
-def _evaluating_batches(layer: BatchStatisticsNorm | WhiteningNorm) -> Iterator[None]:
+def population_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
+    """Let batch norms normalize with their running statistics in evaluation mode, also those of `evaluation: batch`.
+
+    Layers of torch that keep no statistics have none to go by, and stay as they are.
+
+    Args:
+        model: as before afterwards.
+
+    Example:
+        >>> import torch
+        >>> from ssl_norm.norms import make_norm
+        >>> model = make_norm({"name": "bn", "evaluation": "batch"}, 2).eval()
+        >>> x = 5 + torch.randn(8, 2)
+        >>> with population_statistics_at_evaluation(model):
+        ...     y = model(x)
+        >>> torch.allclose(y, x, rtol=1e-4), model.evaluation
+        (True, 'batch')
+    """
+    with ExitStack() as stack:
+        for layer in model.modules():
+            if isinstance(layer, BatchStatisticsNorm | WhiteningNorm):
+                stack.enter_context(_evaluating(layer, "population"))
+        yield
+
+
+@contextmanager
+def _evaluating(layer: BatchStatisticsNorm | WhiteningNorm, statistics: str) -> Iterator[None]:
     before = layer.evaluation
-    layer.evaluation = "batch"
+    layer.evaluation = statistics
     try:
         yield
     finally:

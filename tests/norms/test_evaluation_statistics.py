@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ssl_norm.norms import NORMS, make_norm
-from ssl_norm.norms.batch_evaluation import batch_statistics_at_evaluation
+from ssl_norm.norms.evaluation_statistics import batch_statistics_at_evaluation
 from ssl_norm.norms.freezing import freeze_statistics
 
 CHANNELS = 4
