@@ -106,6 +106,7 @@ class CollapseMonitor:
         self._on_device: list[tuple[int, Tensor, Spectral | None]] = []
         self._on_host: list[Measurement] = []
         self._means: dict[str, float] = {}
+        self._shown: dict[str, float] = {}
         self._spectral: dict[str, float] = {}
         self._snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS_KEPT)
         self._layer_rows: deque[LayerRow] = deque(maxlen=LAYER_ROWS_KEPT)
@@ -128,8 +129,11 @@ class CollapseMonitor:
 
     @property
     def evidence(self) -> str:
-        """The measurements behind the verdict in one sentence, as of the last `collect`."""
-        return evidence(self._state, self._step, self._known(self._means), self.thresholds)
+        """The measurements behind the verdict in one sentence, as of the last `collect`.
+
+        They are those of the latest step in the zone of the verdict; while it is uncertain, of the latest step.
+        """
+        return evidence(self._state, self._step, self._shown, self.thresholds, self.patience)
 
     def start(self, step: int) -> None:
         """Get the layers ready for the forward pass of a batch.
@@ -216,6 +220,7 @@ class CollapseMonitor:
             "observed": self._observed,
             "measurements": [list(measurement) for measurement in self._on_host],
             "means": dict(self._means),
+            "shown": dict(self._shown),
             "spectral": dict(self._spectral),
             "recent": self._recent.state_dict(),
         }
@@ -227,6 +232,7 @@ class CollapseMonitor:
         self._on_device = []
         self._on_host = [Measurement(*values) for values in state["measurements"]]
         self._means, self._spectral = dict(state["means"]), dict(state["spectral"])
+        self._shown = dict(state.get("shown", {}))
         self._recent.load_state_dict(state["recent"])
         self.start(self._step + 1)
 
@@ -240,8 +246,11 @@ class CollapseMonitor:
             if spectral is not None:
                 self._take_in(step, spectral)
             measurement = Measurement(*values)
-            found = zone(self._judged(measurement._asdict()), self.thresholds)
+            judged = self._judged(measurement._asdict())
+            found = zone(judged, self.thresholds)
             self._state = advance(self._state, step, found, self.patience)
+            if self.verdict in (found, "uncertain"):
+                self._shown = judged
             self._step = step
             self._on_host.append(measurement)
 
@@ -257,16 +266,12 @@ class CollapseMonitor:
 
     def _judged(self, measured: dict[str, float]) -> dict[str, float]:
         """Return what the zone goes by: of the last two effective ranks the higher, as one alone may be an accident."""
-        known = self._known(measured)
+        known = measured | self._spectral
         rank = known.get("effective_rank", nan)
-        return known | {"effective_rank": max(rank, known.get("effective_rank_before", rank))}
-
-    def _known(self, measured: dict[str, float]) -> dict[str, float]:
-        """Return what verdict and evidence go by; nothing before the first measurement."""
-        if not measured:
-            return {}
-        floor = {} if self.loss_at_collapse is None else {"loss_at_collapse": self.loss_at_collapse}
-        return measured | self._spectral | floor
+        known["effective_rank"] = max(rank, known.get("effective_rank_before", rank))
+        if self.loss_at_collapse is not None:
+            known["loss_at_collapse"] = self.loss_at_collapse
+        return known
 
 
 def _measure(online: Tensor, target: Tensor) -> Tensor:

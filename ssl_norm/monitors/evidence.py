@@ -14,7 +14,11 @@ LASTS: Mapping[Verdict, str] = {
 
 
 def evidence(
-    state: VerdictState, step: int, values: Mapping[str, float], thresholds: Thresholds
+    state: VerdictState,
+    step: int,
+    values: Mapping[str, float],
+    thresholds: Thresholds,
+    patience: int,
 ) -> str:
     """Return the measurements behind a run's verdict, how long it lasts, and the loss of a collapse.
 
@@ -24,10 +28,11 @@ def evidence(
         values: as for :func:`ssl_norm.monitors.verdict.zone`, and where known `loss` and
             `loss_at_collapse`.
         thresholds: where the zones begin.
+        patience: steps in a row that change the verdict.
 
     Example:
         >>> values = {"negative_cosine": 0.8483, "feature_std": 0.0107}
-        >>> evidence(VerdictState("complete", 1), 23, values, Thresholds())
+        >>> evidence(VerdictState("complete", 1), 23, values, Thresholds(), patience=20)
         'feature std 0.0107, below 0.05 (negative cosine 0.8483); collapsed for 23 steps'
     """
     if not values:
@@ -36,7 +41,8 @@ def evidence(
     if state.since is not None:
         parts.append(f"{LASTS[state.verdict]} for {step - state.since + 1} steps")
     if state.candidate is not None:
-        parts.append(f"{state.candidate} for the last {state.streak} steps only")
+        so_far = "1 step" if state.streak == 1 else f"{state.streak} steps"
+        parts.append(f"{state.candidate} for the last {so_far}, and a verdict takes {patience}")
     if state.verdict == "complete" and at_collapse(values):
         constant = values["loss_at_collapse"]
         parts.append(f"loss {values['loss']:.4f}, a constant embedding has {constant:g}")

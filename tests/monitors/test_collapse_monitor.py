@@ -226,6 +226,22 @@ def test_order_of_the_batch_and_precision_do_not_matter(make):
     assert values[3] == pytest.approx(values[0], abs=1e-2)
 
 
+def test_the_evidence_is_of_steps_in_the_zone_of_the_verdict():
+    monitor = CollapseMonitor(patience=3)
+    for step in range(1, 31):  # means over these are in no zone
+        monitor.observe(step, [healthy(step) if step <= 20 else collapsed()])
+    monitor.collect()
+    assert monitor.verdict == "complete"
+    assert monitor.evidence.startswith("negative cosine 1.0000, above 0.99, and feature std 0.000")
+    monitor.observe(31, [healthy(31)])
+    monitor.collect()
+    assert monitor.evidence.startswith("negative cosine 1.0000, above 0.99, and feature std 0.000")
+    assert monitor.evidence.endswith("healthy for the last 1 step, and a verdict takes 3")
+    resumed = CollapseMonitor(patience=3)
+    resumed.load_state_dict(monitor.state_dict())
+    assert resumed.evidence == monitor.evidence
+
+
 def test_the_loss_is_evidence():
     monitor = CollapseMonitor(patience=1, loss_at_collapse=0.0)
     monitor.observe(1, [collapsed()], torch.tensor(1e-4, requires_grad=True))

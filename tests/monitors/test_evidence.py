@@ -63,28 +63,28 @@ def test_borders_are_the_thresholds_given():
 
 def test_how_long_a_verdict_lasts():
     values = measured(0.27, 0.8)
-    settled = evidence(VerdictState("healthy", 21), 40, values, Thresholds())
+    settled = evidence(VerdictState("healthy", 21), 40, values, Thresholds(), 20)
     assert settled == "negative cosine 0.2700, feature std 0.8000; healthy for 20 steps"
     early = VerdictState("uncertain", None, "healthy", 3, 1)
-    assert evidence(early, 3, values, Thresholds()) == (
-        "negative cosine 0.2700, feature std 0.8000; healthy for the last 3 steps only"
+    assert evidence(early, 3, values, Thresholds(), 20) == (
+        "negative cosine 0.2700, feature std 0.8000; healthy for the last 3 steps, and a verdict takes 20"
     )
     leaving = VerdictState("complete", 1, "healthy", 3, 38, 3, 38)
-    assert evidence(leaving, 40, values, Thresholds()).endswith(
-        "; collapsed for 40 steps; healthy for the last 3 steps only"
+    assert evidence(leaving, 40, values, Thresholds(), 20).endswith(
+        "; collapsed for 40 steps; healthy for the last 3 steps, and a verdict takes 20"
     )
-    assert evidence(VerdictState(), 0, {}, Thresholds()) == "nothing was measured yet"
+    assert evidence(VerdictState(), 0, {}, Thresholds(), 20) == "nothing was measured yet"
 
 
 def test_the_loss_is_told_where_it_is_that_of_a_constant():
     collapsed = measured(0.8483, 0.0107, loss=0.0159, loss_at_collapse=0.0)
-    assert evidence(VerdictState("complete", 1), 23, collapsed, Thresholds()) == (
+    assert evidence(VerdictState("complete", 1), 23, collapsed, Thresholds(), 20) == (
         "feature std 0.0107, below 0.05 (negative cosine 0.8483); collapsed for 23 steps; "
         "loss 0.0159, a constant embedding has 0"
     )
     far = collapsed | {"loss": 6.0}
-    assert "loss" not in evidence(VerdictState("complete", 1), 23, far, Thresholds())
-    assert "loss" not in evidence(VerdictState("healthy", 1), 23, collapsed, Thresholds())
+    assert "loss" not in evidence(VerdictState("complete", 1), 23, far, Thresholds(), 20)
+    assert "loss" not in evidence(VerdictState("healthy", 1), 23, collapsed, Thresholds(), 20)
 
 
 def test_at_collapse_is_relative_to_large_losses():
