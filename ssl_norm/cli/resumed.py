@@ -7,18 +7,21 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_norm.config import may_change_on_resume
+from ssl_norm.cli.groups import groups_of
 from ssl_norm.errors import UserError
 from ssl_norm.saved_settings import with_schema
 
 
 def with_its_settings(config: DictConfig, tool: str, typed: Sequence[str]) -> DictConfig:
-    """Return the settings of the run that is to go on, where nothing was typed that a run depends on; else `config`.
+    """Return the settings of the run that is to go on, with those that were typed; `config` where files were chosen.
+
+    A typed setting may differ from the run's: whether the run can go on with it is checked where it is opened.
 
     Args:
         config: as composed.
         tool: that was started, `pretrain` or `finetune`.
-        typed: settings of the command line; those of them that may change when a run goes on are taken.
+        typed: settings of the command line. A file of a group among them, such as `method=byol`, brings settings that
+            nobody typed, so that the command counts as a whole.
 
     Raises:
         UserError: config.yaml of the run is not of this tool and version.
@@ -28,7 +31,8 @@ def with_its_settings(config: DictConfig, tool: str, typed: Sequence[str]) -> Di
     path = Path(config.run_dir).expanduser() / "config.yaml"
     settings = OverridesParser.create().parse_overrides(list(typed))
     keys = [setting.key_or_group for setting in settings]
-    if not path.is_file() or not all(map(may_change_on_resume, keys)):
+    groups = {*groups_of(tool), "arm"}
+    if not path.is_file() or not groups.isdisjoint(keys):
         return config
     saved = OmegaConf.load(path)
     assert isinstance(saved, DictConfig)
@@ -40,5 +44,5 @@ def with_its_settings(config: DictConfig, tool: str, typed: Sequence[str]) -> Di
             f"{path} is not of tools/{tool}.py of this version: {str(error).splitlines()[0]}"
         ) from error
     for setting in settings:
-        OmegaConf.update(goes_on, setting.key_or_group, setting.value())
+        OmegaConf.update(goes_on, setting.key_or_group, setting.value(), merge=False)
     return goes_on

@@ -46,8 +46,15 @@ def test_fine_tuning_goes_on_as_it_was_made(tmp_path):
 
 def test_settings_that_were_typed_are_taken_as_typed(tmp_path):
     made_with(tmp_path, "pretrain", "epochs=7", "seed=3")
-    again = goes_on(tmp_path, "pretrain", "epochs=7")
-    assert (again.epochs, again.seed) == (7, 0)
+    again = goes_on(tmp_path, "pretrain", "epochs=8", "norm.projector={name: gn, groups: 4}")
+    assert (again.epochs, again.seed) == (8, 3)
+    assert again.norm.projector == {"name": "gn", "groups": 4}
+
+
+def test_a_chosen_file_makes_the_command_count_as_a_whole(tmp_path):
+    made_with(tmp_path, "pretrain", "method=moco_v2", "seed=3")
+    again = goes_on(tmp_path, "pretrain", "method=moco_v2", "epochs=7")
+    assert (again.method.name, again.epochs, again.seed) == ("moco_v2", 7, 0)
 
 
 def test_a_folder_without_a_run_leaves_the_command_as_it_is(tmp_path):
