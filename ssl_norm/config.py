@@ -82,7 +82,7 @@ class DataConfig:
     resident: Any = "auto"  # auto | true | false: keep all pixels in memory
     on_corrupt: str = "stop"  # stop | skip: what to do with a file that does not decode
     workers: int = 2  # processes that decode files and stream batches
-    limit: Optional[int] = None  # train on a seeded subset of so many images
+    limit: Optional[int] = None  # train on a seeded subset; the linear probe still uses all labels
     test_fraction: float = 0.2  # held out for evaluation where the files name no test split
 
     @property

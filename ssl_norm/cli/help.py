@@ -33,7 +33,7 @@ USAGE = {
   python tools/linear_eval.py checkpoint=runs/x kept=true               accuracy over the run, for tools/report.py""",
     "diagnose": """Tell whether a checkpoint has collapsed, and at which layer it begins.
 
-  python tools/diagnose.py checkpoint=runs/x                          on the images it was trained on
+  python tools/diagnose.py checkpoint=runs/x                          on images of the data it was trained on
   python tools/diagnose.py checkpoint=any.pt encoder.name=resnet50 data=folder data.root=~/photos
                                                        weights of timm, torchvision, lightly, MoCo, ...""",
     "population_stats": """Recompute the statistics of batch norms exactly, and compare with the moving averages.
