@@ -16,10 +16,10 @@ from ssl_norm.norms.kinds import changed_options, is_already, set_options
 from ssl_norm.norms.norm_layers import named_norms, num_features, unknown_norms
 from ssl_norm.norms.registry import NormLike, NormSpec, parse_norm
 from ssl_norm.norms.replacement import LayerChange, Replacement
+from ssl_norm.norms.standardized_layers import StandardizedWeights
 from ssl_norm.norms.succession import successor
 from ssl_norm.norms.torch_transformers import check_sample_axis, run_norms
 from ssl_norm.norms.weight_standardization import (
-    StandardizedWeights,
     check_standardizable,
     is_standardized,
     plain_weights,

@@ -14,7 +14,7 @@ from ssl_norm.norms.group_norm import GroupNorm, LayerNorm
 from ssl_norm.norms.norm_layers import named_norms
 from ssl_norm.norms.placement import replace_norms
 from ssl_norm.norms.representative_batch_norm import RepresentativeBatchNorm
-from ssl_norm.norms.weight_standardization import StandardizedConv2d, StandardizedLinear
+from ssl_norm.norms.standardized_layers import StandardizedConv2d, StandardizedLinear
 
 # name, norm layers, convolutions that a norm follows
 MODELS = [

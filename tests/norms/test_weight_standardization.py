@@ -6,11 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ssl_norm.norms.weight_standardization import (
-    plain_weights,
-    standardize_weights,
-    standardized_weight,
-)
+from ssl_norm.norms.standardized_layers import standardized_weight
+from ssl_norm.norms.weight_standardization import plain_weights, standardize_weights
 from tests.reference import norms as reference
 
 LAYERS = [
