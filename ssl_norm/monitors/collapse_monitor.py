@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 from math import isnan, nan
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
@@ -30,6 +31,14 @@ class Measurement(NamedTuple):
     negative_cosine: float
     feature_std: float
     loss: float
+
+
+class Judged(NamedTuple):
+    """What one step measured, the latest of the spectrum then, and the zone that they lie in."""
+
+    zone: Verdict
+    measured: Measurement
+    spectral: dict[str, float]
 
 
 class Snapshot(NamedTuple):
@@ -104,7 +113,7 @@ class CollapseMonitor:
         self._observed = 0
         self._step = 0
         self._on_device: list[tuple[int, Tensor, Spectral | None]] = []
-        self._on_host: list[Measurement] = []
+        self._judged: list[Judged] = []
         self._means: dict[str, float] = {}
         self._shown: dict[str, float] = {}
         self._spectral: dict[str, float] = {}
@@ -131,9 +140,10 @@ class CollapseMonitor:
     def evidence(self) -> str:
         """The measurements behind the verdict in one sentence, as of the last `collect`.
 
-        They are those of the latest step in the zone of the verdict; while it is uncertain, of the latest step.
+        They are means over those of the steps that the last `collect` brought that lie in the zone of the verdict;
+        while it is uncertain, over all of these steps.
         """
-        return evidence(self._state, self._step, self._shown, self.thresholds, self.patience)
+        return evidence(self._state, self._step, self._telling(), self.thresholds, self.patience)
 
     def start(self, step: int) -> None:
         """Get the layers ready for the forward pass of a batch.
@@ -189,12 +199,10 @@ class CollapseMonitor:
             the first step.
         """
         self._fetch()
-        if self._on_host:
-            count = len(self._on_host)
-            sums = (sum(column) for column in zip(*self._on_host, strict=True))
-            averages = (total / count for total in sums)
-            self._means = dict(zip(Measurement._fields, averages, strict=True))
-            self._on_host.clear()
+        if self._judged:
+            self._means = _mean(step.measured for step in self._judged)._asdict()
+            self._shown = self._telling()
+            self._judged.clear()
         means = {name: value for name, value in self._means.items() if name != "loss"}
         spectral = {name: self._spectral[name] for name in SPECTRAL_MONITORS if self._spectral}
         return means | spectral
@@ -218,7 +226,9 @@ class CollapseMonitor:
             "verdict": list(self._state),
             "step": self._step,
             "observed": self._observed,
-            "measurements": [list(measurement) for measurement in self._on_host],
+            "judged": [
+                [found, list(measured), spectral] for found, measured, spectral in self._judged
+            ],
             "means": dict(self._means),
             "shown": dict(self._shown),
             "spectral": dict(self._spectral),
@@ -230,7 +240,10 @@ class CollapseMonitor:
         self._state = VerdictState(*state["verdict"])
         self._step, self._observed = state["step"], state["observed"]
         self._on_device = []
-        self._on_host = [Measurement(*values) for values in state["measurements"]]
+        self._judged = [
+            Judged(found, Measurement(*measured), spectral)
+            for found, measured, spectral in state.get("judged", [])
+        ]
         self._means, self._spectral = dict(state["means"]), dict(state["spectral"])
         self._shown = dict(state.get("shown", {}))
         self._recent.load_state_dict(state["recent"])
@@ -241,18 +254,15 @@ class CollapseMonitor:
         if not self._on_device:
             return
         pending, self._on_device = self._on_device, []
-        measured = torch.stack([values for _, values, _ in pending]).tolist()
-        for (step, _, spectral), values in zip(pending, measured, strict=True):
+        rows = torch.stack([values for _, values, _ in pending]).tolist()
+        for (step, _, spectral), values in zip(pending, rows, strict=True):
             if spectral is not None:
                 self._take_in(step, spectral)
-            measurement = Measurement(*values)
-            judged = self._judged(measurement._asdict())
-            found = zone(judged, self.thresholds)
+            measured = Measurement(*values)
+            found = zone(self._known(measured, self._spectral), self.thresholds)
             self._state = advance(self._state, step, found, self.patience)
-            if self.verdict in (found, "uncertain"):
-                self._shown = judged
             self._step = step
-            self._on_host.append(measurement)
+            self._judged.append(Judged(found, measured, self._spectral))
 
     def _take_in(self, step: int, spectral: Spectral) -> None:
         """Bring one measurement of the spectrum to the host; one of NaN rows does not replace another."""
@@ -264,14 +274,30 @@ class CollapseMonitor:
             self._spectral = values | extent
         self._snapshots.append(Snapshot(step, spectrum, spectral.deviations.tolist()))
 
-    def _judged(self, measured: dict[str, float]) -> dict[str, float]:
+    def _known(self, measured: Measurement, spectral: dict[str, float]) -> dict[str, float]:
         """Return what the zone goes by: of the last two effective ranks the higher, as one alone may be an accident."""
-        known = measured | self._spectral
-        rank = known.get("effective_rank", nan)
-        known["effective_rank"] = max(rank, known.get("effective_rank_before", rank))
+        latest = spectral.get("effective_rank", nan)
+        known = measured._asdict() | spectral | {"latest_effective_rank": latest}
+        known["effective_rank"] = max(latest, spectral.get("effective_rank_before", latest))
         if self.loss_at_collapse is not None:
             known["loss_at_collapse"] = self.loss_at_collapse
         return known
+
+    def _telling(self) -> dict[str, float]:
+        """Return what the evidence tells, which lies in the zone of the verdict, unless that is uncertain."""
+        inside = [step for step in self._judged if self.verdict in (step.zone, "uncertain")]
+        if not inside:
+            return self._shown
+        _, latest, spectral = inside[-1]
+        means = self._known(_mean(step.measured for step in inside), spectral)
+        if self.verdict in (zone(means, self.thresholds), "uncertain"):
+            return means
+        return self._known(latest, spectral)
+
+
+def _mean(measurements: Iterable[Measurement]) -> Measurement:
+    """Return the mean of some measurements."""
+    return Measurement(*(fmean(column) for column in zip(*measurements, strict=True)))
 
 
 def _measure(online: Tensor, target: Tensor) -> Tensor:

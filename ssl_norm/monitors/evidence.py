@@ -25,8 +25,8 @@ def evidence(
     Args:
         state: the verdict.
         step: the latest step.
-        values: as for :func:`ssl_norm.monitors.verdict.zone`, and where known `loss` and
-            `loss_at_collapse`.
+        values: as for :func:`ssl_norm.monitors.verdict.zone`, and where known `loss`, `loss_at_collapse`
+            and, to be told in the place of the effective rank that counts, `latest_effective_rank`.
         thresholds: where the zones begin.
         patience: steps in a row that change the verdict.
 
@@ -90,8 +90,8 @@ def _spread(values: Mapping[str, float], cosine_border: str = "", std_border: st
 
 
 def _ranks(values: Mapping[str, float], thresholds: Thresholds) -> str:
-    """Return the effective rank where it is known, with the border that it is below."""
-    rank = values.get("effective_rank", nan)
+    """Return the latest effective rank where it is known, with the border where the one that counts is below."""
+    rank = values.get("latest_effective_rank", values.get("effective_rank", nan))
     if not isfinite(rank):
         return ""
     few = has_few_dimensions(values, thresholds.dimensional_rank)
