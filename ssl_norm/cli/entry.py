@@ -32,7 +32,7 @@ from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.launch import is_first_process
 from ssl_norm.names import unknown_name
 
-PATH_KEYS = (
+LITERAL_KEYS = (
     "data.root",
     "data.cache_dir",
     "encoder.pretrained_path",
@@ -40,6 +40,7 @@ PATH_KEYS = (
     "run_dir",
     "output",
     "runs",
+    "title",
 )
 
 
@@ -60,7 +61,7 @@ def main(config_name: str, task: str) -> None:
         if complaint := complaint_about(argument, config_name):
             report(complaint)
             sys.exit(UserError.exit_code)
-    arguments = [literal_path(argument.lstrip("+")) for argument in arguments]
+    arguments = [literal(argument.lstrip("+")) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands exceptions to us instead of printing them
     exit_codes: list[int] = []
 
@@ -154,17 +155,17 @@ def report(message: str) -> None:
         print(f"error: {message}", file=sys.stderr)
 
 
-def literal_path(argument: str) -> str:
-    """Quote the value of a path key, so that `~`, spaces, brackets and commas reach us as the user typed them.
+def literal(argument: str) -> str:
+    """Quote a path or a title, so that `~`, spaces, brackets and commas reach us as the user typed them.
 
     Example:
-        >>> literal_path("data.root=/photos/Rome (2024)")
+        >>> literal("data.root=/photos/Rome (2024)")
         "data.root='/photos/Rome (2024)'"
     """
     key, equals, value = argument.partition("=")
     is_list = key == "runs" and value.startswith("[")
-    is_path = not is_list and (key in PATH_KEYS or value.startswith("~/"))
-    if not equals or not is_path or not value or value[0] in "'\"" or value == "null":
+    is_literal = not is_list and (key in LITERAL_KEYS or value.startswith("~/"))
+    if not equals or not is_literal or not value or value[0] in "'\"" or value == "null":
         return argument
     expanded = os.path.expanduser(value)
     if re.fullmatch(r"[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*)+", expanded):

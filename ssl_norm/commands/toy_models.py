@@ -45,7 +45,7 @@ def train_classifier(norm: NormLike, moons: Moons, recipe: Recipe, seed: int) ->
     statistics, of the step and of the population, are those of joint batches.
 
     Raises:
-        NonFiniteLoss: the loss became NaN or infinite.
+        NonFiniteLoss: the loss, a weight or a statistic became NaN or infinite.
     """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
@@ -64,6 +64,11 @@ def train_classifier(norm: NormLike, moons: Moons, recipe: Recipe, seed: int) ->
                 f"{norm}: the loss is {loss} at step {step + 1}; use a smaller lr than {recipe.lr:g}"
             )
         optimizer.step()
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise NonFiniteLoss(
+            f"{norm}: weights or statistics are not finite after {recipe.steps} steps; "
+            f"use a smaller lr than {recipe.lr:g}"
+        )
     return model.eval()
 
 

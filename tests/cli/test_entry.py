@@ -199,4 +199,4 @@ def test_help_of_linear_eval_has_its_own_groups_only(monkeypatch, capsys):
     ],
 )
 def test_paths_are_taken_literally(typed, passed_on):
-    assert entry.literal_path(typed) == passed_on
+    assert entry.literal(typed) == passed_on

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from ssl_norm.cli.arms import Study
 from ssl_norm.cli.checks import check
-from ssl_norm.cli.entry import literal_path
+from ssl_norm.cli.entry import literal
 from ssl_norm.commands import report_studies
 from ssl_norm.commands.report import report
 from ssl_norm.config import ReportConfig
@@ -208,8 +208,9 @@ def test_values_of_another_kind(wrong):
 
 
 def test_paths_reach_us_as_they_were_typed():
-    assert literal_path("runs=a b/*,c") == "runs='a b/*,c'"
-    assert literal_path("runs=[a,b]") == "runs=[a,b]"
+    assert literal("runs=a b/*,c") == "runs='a b/*,c'"
+    assert literal("runs=[a,b]") == "runs=[a,b]"
+    assert literal("title=bn, gn (3 seeds)") == "title='bn, gn (3 seeds)'"
 
 
 def test_from_the_command_line(tmp_path):

@@ -123,12 +123,18 @@ def test_accuracies_under_both_statistics():
 
 
 def test_a_loss_that_explodes_is_one_line():
-    recipe = Recipe(hidden_dim=8, layers=3, steps=50, lr=1e30, unlabelled=6, gradient=False)
+    recipe = Recipe(hidden_dim=64, layers=3, steps=50, lr=1e30, unlabelled=6, gradient=False)
     with pytest.raises(
         NonFiniteLoss,
         match=r"none: the loss is (nan|inf) at step \d+; use a smaller lr than 1e\+30",
     ):
         train_classifier("none", small_moons(), recipe, seed=0)
+
+
+def test_statistics_that_explode_are_one_line():
+    recipe = Recipe(hidden_dim=64, layers=3, steps=5, lr=1e9, unlabelled=6, gradient=False)
+    with pytest.raises(NonFiniteLoss, match=r"not finite after 5 steps; use a smaller lr than 1e"):
+        train_classifier("bn", small_moons(), recipe, seed=0)
 
 
 def test_the_std_finds_the_wrong_predictions_that_hang_on_the_batch():
