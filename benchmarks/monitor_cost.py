@@ -94,8 +94,9 @@ class Training:
                     monitor.observe(ORDINARY, output.pairs, output.loss)
             self._optimizer.step()
             self._learner.after_step(0.0)
-        if hooks:
+        if hooks and monitor:
             hooks.remove()
+            monitor.layers = None
         return whole.seconds, inside.seconds
 
     def collect(self, steps: int) -> float:
