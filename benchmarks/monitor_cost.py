@@ -198,6 +198,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int, help="default: 64 on a CPU, 256 on a GPU")
     options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error(f"--rounds {options.rounds}: at least 2, for quartiles")
     device = pick_device(options.device)
     config = MonitorConfig()
     batch_size = options.batch_size or (256 if device.type == "cuda" else 64)
