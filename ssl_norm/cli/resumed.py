@@ -1,6 +1,7 @@
 """A run that goes on with the settings that it was made with, which nobody has to type again."""
 
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -44,5 +45,7 @@ def with_its_settings(config: DictConfig, tool: str, typed: Sequence[str]) -> Di
             f"{path} is not of tools/{tool}.py of this version: {str(error).splitlines()[0]}"
         ) from error
     for setting in settings:
-        OmegaConf.update(goes_on, setting.key_or_group, setting.value(), merge=False)
+        key = setting.key_or_group
+        is_section = is_dataclass(OmegaConf.get_type(goes_on, key))  # else a norm, which is one value
+        OmegaConf.update(goes_on, key, setting.value(), merge=is_section)
     return goes_on

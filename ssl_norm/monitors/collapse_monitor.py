@@ -140,8 +140,9 @@ class CollapseMonitor:
     def evidence(self) -> str:
         """The measurements behind the verdict in one sentence, as of the last `collect`.
 
-        They are means over those of the steps that the last `collect` brought that lie in the zone of the verdict;
-        while it is uncertain, over all of these steps.
+        They are means over those steps, of the ones that the last `collect` brought, that lie in the zone of the
+        verdict; the latest such step alone, where their mean lies outside; those of an earlier `collect`, where no
+        step lies inside. While it is uncertain, means over all steps.
         """
         return evidence(self._state, self._step, self._telling(), self.thresholds, self.patience)
 
@@ -245,7 +246,7 @@ class CollapseMonitor:
             for found, measured, spectral in state.get("judged", [])
         ]
         self._means, self._spectral = dict(state["means"]), dict(state["spectral"])
-        self._shown = dict(state.get("shown", {}))
+        self._shown = dict(state.get("shown", state["means"]))
         self._recent.load_state_dict(state["recent"])
         self.start(self._step + 1)
 

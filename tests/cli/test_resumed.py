@@ -51,6 +51,15 @@ def test_settings_that_were_typed_are_taken_as_typed(tmp_path):
     assert again.norm.projector == {"name": "gn", "groups": 4}
 
 
+def test_a_section_is_merged_and_a_norm_replaced(tmp_path):
+    made_with(
+        tmp_path, "pretrain", "monitor.spectral_every=7", "norm.encoder={name: bn, batch_size: 4}"
+    )
+    again = goes_on(tmp_path, "pretrain", "monitor={patience: 9}", "norm.encoder={name: gn}")
+    assert (again.monitor.patience, again.monitor.spectral_every) == (9, 7)
+    assert again.norm.encoder == {"name": "gn"}
+
+
 def test_a_chosen_file_makes_the_command_count_as_a_whole(tmp_path):
     made_with(tmp_path, "pretrain", "method=moco_v2", "seed=3")
     again = goes_on(tmp_path, "pretrain", "method=moco_v2", "epochs=7")
