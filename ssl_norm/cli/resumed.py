@@ -46,6 +46,11 @@ def with_its_settings(config: DictConfig, tool: str, typed: Sequence[str]) -> Di
         ) from error
     for setting in settings:
         key = setting.key_or_group
-        is_section = is_dataclass(OmegaConf.get_type(goes_on, key))  # else a norm, which is one value
-        OmegaConf.update(goes_on, key, setting.value(), merge=is_section)
+        OmegaConf.update(goes_on, key, setting.value(), merge=is_section(goes_on, key))
     return goes_on
+
+
+def is_section(config: DictConfig, key: str) -> bool:
+    """Whether a key holds settings of their own, and not one value, such as a norm with its options."""
+    node = OmegaConf.select(config, key)
+    return isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node))
