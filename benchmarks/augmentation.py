@@ -32,7 +32,7 @@ from ssl_norm.config import AugmentConfig, ViewConfig
 from ssl_norm.data.augment import TwoViews, ViewParameters
 from ssl_norm.data.augment.blur import blur_kernel_size
 from ssl_norm.data.augment.colour import ExactColour, FusedColour
-from ssl_norm.data.augment.stage import Share
+from ssl_norm.data.augment.transform import Share
 from ssl_norm.train.environment import describe_environment
 
 PRESETS = Path(__file__).parents[1] / "configs" / "augment"

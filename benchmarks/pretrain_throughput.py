@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ssl_norm.cli.entry import register_schemas
 from ssl_norm.cli.groups import CONFIG_FOLDER
 from ssl_norm.config import PretrainConfig
-from ssl_norm.train.build import initial_encoder, load_images, make_learner, make_training
+from ssl_norm.train.builder import initial_encoder, load_images, make_learner, make_training
 from ssl_norm.train.device import autocast, pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.loop import train

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ssl_norm.norms import make_norm, registry
-from ssl_norm.norms.placement import replace_norms
+from ssl_norm.norms.swap.replace import replace_norms
 from tests.norms import test_contract as contract
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()

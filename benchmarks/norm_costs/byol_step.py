@@ -9,8 +9,8 @@ import torch
 
 from ssl_norm.config import ByolConfig, DataConfig, EncoderConfig, PretrainConfig
 from ssl_norm.models.encoders import build_encoder
-from ssl_norm.norms.placement import replace_norms
-from ssl_norm.train.build import make_learner, optimizer_of
+from ssl_norm.norms.swap.replace import replace_norms
+from ssl_norm.train.builder import make_learner, optimizer_of
 
 from .timing import Clock, Spread, alternate, spread
 

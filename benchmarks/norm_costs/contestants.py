@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ssl_norm.norms import make_norm
-from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 
 from .plain_rbn import PlainRepresentativeBatchNorm2d
 

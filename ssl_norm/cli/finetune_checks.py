@@ -20,7 +20,7 @@ from ssl_norm.cli.shared_checks import (
 from ssl_norm.cli.split_checks import check_split
 from ssl_norm.config import FinetuneConfig, GroupingConfig, ScoringConfig
 from ssl_norm.data.augment import check_normalisation, check_view
-from ssl_norm.data.corruption import parse_corruption
+from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.data.settings import check_settings
 from ssl_norm.errors import UserError
 from ssl_norm.intervals import Interval

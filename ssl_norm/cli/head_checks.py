@@ -8,7 +8,7 @@ from ssl_norm.intervals import Interval
 from ssl_norm.learners import METHODS
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NORMS, NormSpec, parse_norm
-from ssl_norm.norms.groups import default_groups
+from ssl_norm.norms.layers.groups import default_groups
 from ssl_norm.value_checks import check_number
 
 WIDTH = Interval(2, whole=True)

@@ -11,7 +11,7 @@ from torch import nn
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode
 from ssl_norm.evaluate.subject import Subject
-from ssl_norm.train.build import make_encoder
+from ssl_norm.train.builder import make_encoder
 from ssl_norm.train.checkpoint import FORMAT
 
 FOREIGN_MATCH = 0.9  # of an encoder's tensors; a file of ours must hold them all

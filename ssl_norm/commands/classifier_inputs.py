@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.config import FinetuneConfig
-from ssl_norm.data.corruption import Corruption, parse_corruption
-from ssl_norm.data.corruption_set import corrupt_chunks
-from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.order import epoch_order
+from ssl_norm.data.batches.sampler import epoch_order
+from ssl_norm.data.corruption.dataset import corrupt_chunks
+from ssl_norm.data.corruption.spec import Corruption, parse_corruption
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.evaluate.features import evaluation_view
-from ssl_norm.norms.population import recomputable
+from ssl_norm.norms.batch.precise_bn import recomputable
 from ssl_norm.train.population import MakeViews
 
 

@@ -13,10 +13,10 @@ from ssl_norm.commands.finetune_run import make_views
 from ssl_norm.commands.population_outcome import Found
 from ssl_norm.commands.recomputed import Recomputed, plain_views
 from ssl_norm.config import FinetuneConfig, PopulationStatsConfig
-from ssl_norm.data.corruption import parse_corruption
-from ssl_norm.data.corruption_set import corrupted
-from ssl_norm.data.image_set import ImageSet, Splits
-from ssl_norm.data.progress import say
+from ssl_norm.data.cache.progress import say
+from ssl_norm.data.corruption.dataset import corrupted
+from ssl_norm.data.corruption.spec import parse_corruption
+from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.accuracy import majority_frequency
 from ssl_norm.evaluate.classifier import score

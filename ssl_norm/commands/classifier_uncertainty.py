@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from ssl_norm.commands.classifier_inputs import evaluation_input, keeps_statistics, limited
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.config import FinetuneConfig
-from ssl_norm.data.batches import Batches
+from ssl_norm.data.batches.image_batches import Batches
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.uncertainty import auroc, probabilities, uncertainty
-from ssl_norm.norms.evaluation_statistics import population_statistics_at_evaluation
-from ssl_norm.train.build import naming
+from ssl_norm.norms.batch.evaluation_statistics import population_statistics_at_evaluation
+from ssl_norm.train.builder import naming
 from ssl_norm.train.population import MakeViews
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.config import PretrainConfig
-from ssl_norm.data.image_set import ImageSet, Splits
+from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.evaluate.features import extract_features
 from ssl_norm.train.run_folder import RunConfig, norm_names, plain_config
 from ssl_norm.train.tensorboard import TensorBoard

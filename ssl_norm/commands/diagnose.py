@@ -19,8 +19,8 @@ from ssl_norm.commands.checkpoint_inputs import (
     untrained_encoder,
 )
 from ssl_norm.config import AugmentConfig, ByolConfig, DiagnoseConfig, PretrainConfig
-from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.progress import say
+from ssl_norm.data.cache.progress import say
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.diagnose.diagnosis import RANDOM_INIT, Diagnosis, diagnose_outputs, diagnosis_record
 from ssl_norm.diagnose.outputs import Network, collect_outputs
 from ssl_norm.diagnose.picture import draw_diagnosis
@@ -28,11 +28,11 @@ from ssl_norm.diagnose.tables import layer_table, monitor_table, notes, verdict_
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.subject import Subject, find_subject, run_of_subject
 from ssl_norm.learners.learner import Learner
-from ssl_norm.models.found_head import find_projector
-from ssl_norm.models.layouts import state_dicts
+from ssl_norm.models.checkpoint_prefixes import state_dicts
+from ssl_norm.models.foreign_projector import find_projector
 from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
-from ssl_norm.norms.evaluation_statistics import batch_statistics_at_evaluation
-from ssl_norm.train.build import initial_encoder, load_images, make_learner, make_views, naming
+from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
+from ssl_norm.train.builder import initial_encoder, load_images, make_learner, make_views, naming
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.restore import restore_config, restore_learner

@@ -11,7 +11,7 @@ from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.finetune_run import unlabelled_per_step
 from ssl_norm.commands.header import course_lines
 from ssl_norm.config import FinetuneConfig, ScoringConfig, UbnConfig
-from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.loop import count_parameters
 from ssl_norm.train.run_folder import norm_names

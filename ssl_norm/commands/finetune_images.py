@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.config import FinetuneConfig
-from ssl_norm.data.image_set import ImageSet, Splits
-from ssl_norm.data.labelled import label_subset
+from ssl_norm.data.batches.labelled import label_subset
+from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.errors import UserError
 
 

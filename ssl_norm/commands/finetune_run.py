@@ -13,12 +13,12 @@ from ssl_norm.commands.finetune_images import check_unlabelled
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.augment import ViewParameters
 from ssl_norm.data.augment.views import Views
-from ssl_norm.data.corruption import parse_corruption
-from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.labelled_batches import LabelledBatches
+from ssl_norm.data.batches.labelled_batches import LabelledBatches
+from ssl_norm.data.corruption.spec import parse_corruption
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.models.classifier import Classifier
-from ssl_norm.norms.freezing import freezable_statistics
-from ssl_norm.train.build import naming, optimizer_of
+from ssl_norm.norms.batch.freezing import freezable_statistics
+from ssl_norm.train.builder import naming, optimizer_of
 from ssl_norm.train.device import autocast
 from ssl_norm.train.run_folder import norm_specs
 from ssl_norm.train.schedule import effective_learning_rate, learning_rate

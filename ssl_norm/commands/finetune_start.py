@@ -21,11 +21,11 @@ from ssl_norm.config import (
     PixelOverride,
     SubjectConfig,
 )
-from ssl_norm.data.progress import say
+from ssl_norm.data.cache.progress import say
 from ssl_norm.evaluate.subject import Subject, find_subject
 from ssl_norm.models.encoders import SMALL_IMAGE_SIDE
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
-from ssl_norm.train.build import make_encoder
+from ssl_norm.train.builder import make_encoder
 
 REPLACED_MATCH = 0.5  # of an encoder whose norms are others than the checkpoint's
 

@@ -12,11 +12,11 @@ from torch import nn
 from ssl_norm.commands.dashboard import complete_dashboard
 from ssl_norm.commands.run_end import print_end, run_summary
 from ssl_norm.config import PretrainConfig
-from ssl_norm.data.image_set import Splits
+from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
 from ssl_norm.evaluate.protocol import evaluate_encoder
 from ssl_norm.figures import cosine_figure
-from ssl_norm.train.build import initial_encoder
+from ssl_norm.train.builder import initial_encoder
 from ssl_norm.train.loop import Training
 from ssl_norm.train.run_folder import Row, norm_names, read_metrics, write_json
 

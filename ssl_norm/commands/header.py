@@ -8,10 +8,10 @@ from rich.console import Console
 from torch import nn
 
 from ssl_norm.config import PretrainConfig
-from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.distributed import world_size
-from ssl_norm.norms.freezing import freezable_statistics
-from ssl_norm.norms.placement import Replacement
+from ssl_norm.norms.batch.freezing import freezable_statistics
+from ssl_norm.norms.swap.replace import Replacement
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.loop import Training, count_parameters
 from ssl_norm.train.run_folder import has_statistics_per_process, norm_names

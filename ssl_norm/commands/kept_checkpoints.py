@@ -14,7 +14,7 @@ from ssl_norm.commands.checkpoint_inputs import find_output, saved_config, untra
 from ssl_norm.commands.probing import evaluation_of, load_labelled, load_probed
 from ssl_norm.config import LinearEvalConfig
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.report import probe_settings, record_name, step_record
+from ssl_norm.evaluate.record import probe_settings, record_name, step_record
 from ssl_norm.evaluate.subject import Subject, find_subject
 from ssl_norm.models.load import read_checkpoint
 from ssl_norm.train.environment import describe_environment

@@ -7,7 +7,7 @@ from ssl_norm.commands.checkpoint_inputs import find_checkpoint, find_output, un
 from ssl_norm.commands.kept_checkpoints import evaluate_kept
 from ssl_norm.commands.probing import evaluation_of, load_labelled, load_probed
 from ssl_norm.config import LinearEvalConfig
-from ssl_norm.evaluate.report import evaluation_record, evaluation_table, record_name
+from ssl_norm.evaluate.record import evaluation_record, evaluation_table, record_name
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.run_folder import write_json

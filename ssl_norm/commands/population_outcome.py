@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ssl_norm.config import PopulationStatsConfig
-from ssl_norm.norms.population_report import PopulationReport
+from ssl_norm.norms.batch.population_report import PopulationReport
 
 MOST_ROWS = 30
 

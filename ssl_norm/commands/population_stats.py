@@ -29,19 +29,19 @@ from ssl_norm.commands.population_outcome import (
 from ssl_norm.commands.probing import evaluation_of
 from ssl_norm.commands.recomputed import Recomputed, plain_views
 from ssl_norm.config import PopulationStatsConfig, PretrainConfig
-from ssl_norm.data.corruption import parse_corruption
-from ssl_norm.data.image_set import Splits
-from ssl_norm.data.progress import say
+from ssl_norm.data.cache.progress import say
+from ssl_norm.data.corruption.spec import parse_corruption
+from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.subject import Subject, find_subject, run_of_subject
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
-from ssl_norm.norms.evaluation_statistics import (
+from ssl_norm.norms.batch.evaluation_statistics import (
     batch_statistics_at_evaluation,
     population_statistics_at_evaluation,
 )
-from ssl_norm.norms.population import recomputable
-from ssl_norm.norms.population_report import PopulationReport
-from ssl_norm.train.build import load_images, make_views, naming
+from ssl_norm.norms.batch.population_report import PopulationReport
+from ssl_norm.norms.batch.precise_bn import recomputable
+from ssl_norm.train.builder import load_images, make_views, naming
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment

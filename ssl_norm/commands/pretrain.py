@@ -9,11 +9,11 @@ from ssl_norm.commands.dashboard import shown_settings
 from ssl_norm.commands.finish import finish
 from ssl_norm.commands.header import print_header
 from ssl_norm.config import PretrainConfig
-from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.progress import say
+from ssl_norm.data.cache.progress import say
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.distributed import from_first_rank, rank, world_size
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
-from ssl_norm.train.build import (
+from ssl_norm.train.builder import (
     draw_views,
     initial_encoder,
     load_images,

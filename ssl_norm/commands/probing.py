@@ -11,12 +11,12 @@ from torch import nn
 
 from ssl_norm.commands.checkpoint_inputs import FOREIGN_MATCH, saved_config, untrained_encoder
 from ssl_norm.config import EvaluationConfig, LinearEvalConfig
-from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.protocol import Evaluation, evaluate_encoder
 from ssl_norm.evaluate.subject import Subject, find_subject
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
-from ssl_norm.train.build import load_images
+from ssl_norm.train.builder import load_images
 
 
 class Probed(NamedTuple):

@@ -13,13 +13,13 @@ from rich.table import Table as ConsoleTable
 from ssl_norm.commands.report_studies import all_drawings, in_study_order, studies_of, study_name
 from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
+from ssl_norm.report.caveats import counted, left_out, to_mind
 from ssl_norm.report.figures import Drawing
 from ssl_norm.report.grouping import Group, group_keys, group_runs, without_repeats
 from ssl_norm.report.page import Picture, Report, html_page, markdown_page
 from ssl_norm.report.panels import WIDTH
 from ssl_norm.report.provenance import commands, provenance
 from ssl_norm.report.read import FINISHED, RunRecord, find_runs, read_runs
-from ssl_norm.report.remarks import counted, left_out, to_mind
 from ssl_norm.report.table import (
     Table,
     group_numbers,

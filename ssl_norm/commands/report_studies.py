@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ssl_norm.cli.arms import Study, read_study
 from ssl_norm.cli.groups import studies
-from ssl_norm.report.course_figures import course_figures
+from ssl_norm.report.checkpoint_curves import course_figures
 from ssl_norm.report.figure_spec import figure_specs
 from ssl_norm.report.figures import Drawing, all_figures
 from ssl_norm.report.finetune_figures import finetune_figures

@@ -3,15 +3,15 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ssl_norm.data.corruption import CORRUPTIONS, Corruption, parse_corruption
+from ssl_norm.data.corruption.spec import CORRUPTIONS, Corruption, parse_corruption
 from ssl_norm.data.registry import DATA, data_entry
 
 if TYPE_CHECKING:
-    from ssl_norm.data.batches import Batches
-    from ssl_norm.data.corruption_set import corrupted
-    from ssl_norm.data.image_set import ImageSet, Splits
-    from ssl_norm.data.labelled import label_subset
-    from ssl_norm.data.labelled_batches import LabelledBatches
+    from ssl_norm.data.batches.image_batches import Batches
+    from ssl_norm.data.batches.labelled import label_subset
+    from ssl_norm.data.batches.labelled_batches import LabelledBatches
+    from ssl_norm.data.corruption.dataset import corrupted
+    from ssl_norm.data.dataset import ImageSet, Splits
     from ssl_norm.data.load import load_splits
 
 __all__ = [
@@ -30,12 +30,12 @@ __all__ = [
 ]
 
 _NEEDS_TORCH = {
-    "Batches": "batches",
-    "ImageSet": "image_set",
-    "LabelledBatches": "labelled_batches",
-    "Splits": "image_set",
-    "corrupted": "corruption_set",
-    "label_subset": "labelled",
+    "Batches": "batches.image_batches",
+    "ImageSet": "dataset",
+    "LabelledBatches": "batches.labelled_batches",
+    "Splits": "dataset",
+    "corrupted": "corruption.dataset",
+    "label_subset": "batches.labelled",
     "load_splits": "load",
 }
 

@@ -4,11 +4,11 @@ import dataclasses
 from importlib import import_module
 from typing import cast
 
-from ssl_norm.data.image_set import ImageSet, Splits
+from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.node_first import node_first
 from ssl_norm.data.registry import data_entry
 from ssl_norm.data.settings import check_settings
-from ssl_norm.data.split import random_subset
+from ssl_norm.data.sources.split import random_subset
 from ssl_norm.errors import UserError
 
 

@@ -26,12 +26,16 @@ class DataEntry:
 DATA: Mapping[str, DataEntry] = MappingProxyType(
     {
         "digits": DataEntry(
-            "ssl_norm.data.digits:load_digits_splits", ("image_size", "test_fraction", "seed"), 16
+            "ssl_norm.data.sources.digits:load_digits_splits",
+            ("image_size", "test_fraction", "seed"),
+            16,
         ),
-        "cifar10": DataEntry("ssl_norm.data.cifar10:load_cifar10", ("root", "download"), 32),
-        "stl10": DataEntry("ssl_norm.data.stl10:load_stl10", ("root", "download"), 96),
+        "cifar10": DataEntry(
+            "ssl_norm.data.sources.cifar10:load_cifar10", ("root", "download"), 32
+        ),
+        "stl10": DataEntry("ssl_norm.data.sources.stl10:load_stl10", ("root", "download"), 96),
         "folder": DataEntry(
-            "ssl_norm.data.folder:load_folder",
+            "ssl_norm.data.sources.folder:load_folder",
             (
                 "root",
                 "image_size",

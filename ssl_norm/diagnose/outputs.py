@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.order import epoch_order
-from ssl_norm.data.progress import track
+from ssl_norm.data.batches.sampler import epoch_order
+from ssl_norm.data.cache.progress import track
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode
-from ssl_norm.monitors.layer_outputs import LayerOutputs
+from ssl_norm.monitors.attach.layer_outputs import LayerOutputs
 from ssl_norm.monitors.layers import layers_of
 
 MakeViews = Callable[[Tensor, torch.Generator], Sequence[Tensor]]

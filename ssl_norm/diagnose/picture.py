@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssl_norm.diagnose.diagnosis import Diagnosis
 from ssl_norm.figures.style import BLUE, GREEN, VERMILION, drawing
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.spectrum import covariance_spectrum
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.order import epoch_order
+from ssl_norm.data.batches.sampler import epoch_order
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.order import epoch_order
+from ssl_norm.data.batches.sampler import epoch_order
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.config import KnnConfig, SgdProbeConfig
-from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.accuracy import class_accuracies, majority_frequency, top_k_accuracy
 from ssl_norm.evaluate.features import extract_features

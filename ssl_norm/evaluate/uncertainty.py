@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.evaluate.features import evaluation_mode
-from ssl_norm.norms.evaluation_statistics import population_statistics_at_evaluation
-from ssl_norm.norms.kept_statistics import kept_statistics
-from ssl_norm.norms.population import recompute_statistics
+from ssl_norm.norms.batch.evaluation_statistics import population_statistics_at_evaluation
+from ssl_norm.norms.batch.kept_statistics import kept_statistics
+from ssl_norm.norms.batch.precise_bn import recompute_statistics
 
 
 class Predictions(NamedTuple):
@@ -42,10 +42,10 @@ def uncertainty(
     To be imported from `ssl_norm.evaluate.uncertainty`, the module.
 
     Before each of n passes, every batch norm takes over the mean and the unbiased variance of one batch, as
-    :func:`~ssl_norm.norms.population.recompute_statistics` gives them; then the inputs are predicted in evaluation
-    mode, so that they do not depend on one another, not even where norms have `evaluation: batch`. The spread of the
-    predictions over the batches is an uncertainty: large where the network's answer depends on which images it was
-    normalized with. It grows as batches shrink, so draw them as large as those of training.
+    :func:`~ssl_norm.norms.batch.precise_bn.recompute_statistics` gives them; then the inputs are predicted in
+    evaluation mode, so that they do not depend on one another, not even where norms have `evaluation: batch`. The
+    spread of the predictions over the batches is an uncertainty: large where the network's answer depends on which
+    images it was normalized with. It grows as batches shrink, so draw them as large as those of training.
 
     Args:
         model: any with batch norms that are not frozen, from inputs to logits (N, K); as before afterwards.

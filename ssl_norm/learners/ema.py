@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.names import unknown_name
-from ssl_norm.norms.act_norm import ActNorm
-from ssl_norm.norms.freezing import FrozenStatistics
+from ssl_norm.norms.batch.freezing import FrozenStatistics
+from ssl_norm.norms.layers.act_norm import ActNorm
 
 
 def cosine_decay(base: float, progress: float) -> float:
@@ -56,7 +56,7 @@ class EmaTarget(nn.Sequential):
     """A copy of some modules, applied in order and without gradients, that follows them by EMA.
 
     The copy has the mode of its learner: in training its batch norms use batch statistics, as
-    published. Norms that begin from the first batch (:class:`ssl_norm.norms.act_norm.ActNorm`) begin
+    published. Norms that begin from the first batch (:class:`ssl_norm.norms.layers.act_norm.ActNorm`) begin
     with the values of the network that is followed, where that has passed a batch before.
 
     Args:

@@ -4,7 +4,7 @@ from torch import nn
 
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormLike, NormSpec, make_norm, parse_norm
-from ssl_norm.norms.weight_standardization import standardize_weights
+from ssl_norm.norms.layers.weight_standardization import standardize_weights
 
 
 def mlp_head(

@@ -13,6 +13,7 @@ from ssl_norm.monitors.verdict import Thresholds as Thresholds
 from ssl_norm.monitors.verdict import Verdict as Verdict
 
 if TYPE_CHECKING:
+    from ssl_norm.models.stages import layers_of as layers_of
     from ssl_norm.monitors.alignment_uniformity import alignment as alignment
     from ssl_norm.monitors.alignment_uniformity import uniformity as uniformity
     from ssl_norm.monitors.collapse_monitor import CollapseMonitor as CollapseMonitor
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from ssl_norm.monitors.spread import dead_dimensions as dead_dimensions
     from ssl_norm.monitors.spread import feature_std as feature_std
     from ssl_norm.monitors.spread import std_per_dimension as std_per_dimension
-    from ssl_norm.monitors.stages import layers_of as layers_of
 
 # What is no scalar function of embeddings, and so has no line in MONITORS.
 _TARGETS = {
@@ -43,7 +43,7 @@ _TARGETS = {
     "LayerMonitor": "ssl_norm.monitors.layers:LayerMonitor",
     "LayerRow": "ssl_norm.monitors.layers:LayerRow",
     "covariance_spectrum": "ssl_norm.monitors.spectrum:covariance_spectrum",
-    "layers_of": "ssl_norm.monitors.stages:layers_of",
+    "layers_of": "ssl_norm.models.stages:layers_of",
     "positive_negative_cosine": "ssl_norm.monitors.cosine:positive_negative_cosine",
     "std_per_dimension": "ssl_norm.monitors.spread:std_per_dimension",
 }

@@ -5,7 +5,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.directions import directions, matching_directions
+from ssl_norm.monitors.normalized import directions, matching_directions
 
 COSINES_AT_ONCE = 2**22  # of pairs of rows; 32 MiB in float64
 ROWS_AT_ONCE = 256  # at most: the pairs among rows at once are computed twice

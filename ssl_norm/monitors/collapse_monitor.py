@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ssl_norm.distributed import gather_batch
 from ssl_norm.monitors.cosine import cosines_of_directions
-from ssl_norm.monitors.directions import matching_directions
+from ssl_norm.monitors.embedding_buffer import RecentRows
 from ssl_norm.monitors.evidence import evidence
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
-from ssl_norm.monitors.recent_rows import RecentRows
+from ssl_norm.monitors.normalized import matching_directions
 from ssl_norm.monitors.spectral import SPECTRAL_MONITORS, Spectral, measure_spectrum
 from ssl_norm.monitors.spread import std_of_directions
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone

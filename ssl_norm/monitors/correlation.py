@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.directions import wide_rows
-from ssl_norm.monitors.gram import ROUNDING
+from ssl_norm.monitors.eigenvalues import ROUNDING
+from ssl_norm.monitors.normalized import wide_rows
 
 
 def off_diagonal_correlation(embeddings: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ssl_norm.monitors.directions import matching_directions
+from ssl_norm.monitors.normalized import matching_directions
 
 
 def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.directions import wide_rows
-from ssl_norm.monitors.gram import rounding_floor, squared_singular_values
+from ssl_norm.monitors.eigenvalues import rounding_floor, squared_singular_values
+from ssl_norm.monitors.normalized import wide_rows
 
 
 def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:

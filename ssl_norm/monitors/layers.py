@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ssl_norm.models.stages import layers_of
+from ssl_norm.monitors.attach.layer_outputs import LayerOutputs
 from ssl_norm.monitors.cosine import positive_negative_cosine
-from ssl_norm.monitors.directions import directions
-from ssl_norm.monitors.layer_outputs import LayerOutputs
+from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.rank import rank_me
 from ssl_norm.monitors.spread import feature_std
-from ssl_norm.monitors.stages import layers_of
 
 __all__ = ["LayerMonitor", "LayerRow", "layer_values", "layers_of"]
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ssl_norm.distributed import world_size
-from ssl_norm.monitors.attach import find_layers, find_projectors, pairs_of_calls
+from ssl_norm.monitors.attach.layer_outputs import LayerOutputs
+from ssl_norm.monitors.attach.projectors import find_layers, find_projectors, pairs_of_calls
 from ssl_norm.monitors.collapse_monitor import CollapseMonitor
-from ssl_norm.monitors.layer_outputs import LayerOutputs
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
@@ -57,7 +57,7 @@ class CollapseCallback(Callback):
 
     Args:
         online: name of the projector, as `model.head`; None: the first one of a usual name, see
-            :func:`ssl_norm.monitors.attach.find_projectors`.
+            :func:`ssl_norm.monitors.attach.projectors.find_projectors`.
         target: name of the slowly moving projector; None: found where there is one; `none`: left out.
         joint: whether one call of a projector sees both views, first all of view 1; else each call
             sees one view, and of more than two calls (local crops) the first two count.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssl_norm.monitors.alignment_uniformity import uniformity_of_directions
 from ssl_norm.monitors.correlation import off_diagonal_correlation
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.rank import effective_rank_of_spectrum, rank_me
 from ssl_norm.monitors.spectrum import (
     alpha_req_of_spectrum,

@@ -7,8 +7,8 @@ measures of the same embeddings cost one eigenvalue decomposition.
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.directions import directions, wide_rows
-from ssl_norm.monitors.gram import rounding_floor, squared_singular_values
+from ssl_norm.monitors.eigenvalues import rounding_floor, squared_singular_values
+from ssl_norm.monitors.normalized import directions, wide_rows
 
 
 def covariance_spectrum(embeddings: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def covariance_spectrum(embeddings: Tensor) -> Tensor:
 
         C = 1/N sum_n (z_n - mean) (z_n - mean)'
 
-    Centred, not normalized. See :func:`ssl_norm.monitors.gram.squared_singular_values` for
+    Centred, not normalized. See :func:`ssl_norm.monitors.eigenvalues.squared_singular_values` for
     precision: what is below 1e-15 min(N, D) of the largest one, or below the rounding of the mean,
     is 0.
 

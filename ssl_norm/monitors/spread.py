@@ -5,7 +5,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.normalized import directions
 
 DEAD_BELOW = 0.05  # of an even spread's deviation
 

@@ -41,7 +41,7 @@ def replacement_table(encoder: str, norm: str) -> str:
     spec = parse_norm(_from_yaml(norm))
     # Only this command looks up encoders: norms themselves know no models.
     from ssl_norm.models.encoders import build_encoder
-    from ssl_norm.norms.placement import replace_norms
+    from ssl_norm.norms.swap.replace import replace_norms
 
     network = build_encoder(encoder, small_images=False, image_size=IMAGE_SIDE)
     return replace_norms(network, spec, dry_run=True).table()

@@ -13,7 +13,7 @@ def make_norm(spec: NormLike, num_features: int) -> "nn.Module":
     """Return a new norm layer for `num_features` channels.
 
     A `+ws` in the spec concerns the layer before the norm and changes nothing here: pass that layer
-    through :func:`ssl_norm.norms.weight_standardization.standardize_weights`.
+    through :func:`ssl_norm.norms.layers.weight_standardization.standardize_weights`.
 
     Args:
         spec: a name (`"gn+ws"`), a mapping (`{"name": "gn", "groups": 16}`), a class or function that

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ssl_norm.figures.style import BLUE, GREEN, ORANGE, VERMILION, drawing
+from ssl_norm.report.caveats import counted
 from ssl_norm.report.curves import Curve
 from ssl_norm.report.figures import Drawing
 from ssl_norm.report.grouping import Group, statistic
@@ -12,7 +13,6 @@ from ssl_norm.report.measures import BY_NAME, measured
 from ssl_norm.report.panels import CURVES_READ, WIDTH, draw_curves, panel_figures
 from ssl_norm.report.quantities import Value
 from ssl_norm.report.read import RunRecord
-from ssl_norm.report.remarks import counted
 from ssl_norm.report.run_files import FINETUNE
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from ssl_norm.report.caveats import counted
 from ssl_norm.report.read import RunRecord
-from ssl_norm.report.remarks import counted
 from ssl_norm.report.table import unique
 
 PARTS = {

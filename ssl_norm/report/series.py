@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from ssl_norm.names import unknown_name
+from ssl_norm.report.caveats import counted, named_runs
 from ssl_norm.report.figure_spec import Conditions, FigureSpec
 from ssl_norm.report.quantities import (
     EVALUATIONS,
@@ -15,7 +16,6 @@ from ssl_norm.report.quantities import (
     known_names,
 )
 from ssl_norm.report.read import RunRecord
-from ssl_norm.report.remarks import counted, named_runs
 from ssl_norm.report.settings import differing_keys, is_compared, settings_of
 
 Row = Mapping[str, Value]

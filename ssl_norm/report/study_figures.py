@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_norm.figures.style import GREY, drawing
+from ssl_norm.report.caveats import counted
 from ssl_norm.report.figure_spec import FigureSpec, Published
 from ssl_norm.report.figure_table import cell, figure_numbers, figure_table
 from ssl_norm.report.figures import COLOURS, MARKERS, Drawing
@@ -15,7 +16,6 @@ from ssl_norm.report.grouping import Statistic, statistic
 from ssl_norm.report.panels import WIDTH
 from ssl_norm.report.quantities import Value
 from ssl_norm.report.read import RunRecord
-from ssl_norm.report.remarks import counted
 from ssl_norm.report.series import Content, Series, content_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from ssl_norm.distributed import is_distributed, rank, tensor_from_first_rank
 from ssl_norm.learners.learner import Learner, LearnerOutput
 from ssl_norm.monitors import CollapseMonitor
-from ssl_norm.norms.freezing import freeze_statistics
+from ssl_norm.norms.batch.freezing import freeze_statistics
 from ssl_norm.train.run_folder import Row
 from ssl_norm.train.step_log import StepLog
 

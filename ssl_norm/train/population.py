@@ -5,15 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.data.batches import Batches
-from ssl_norm.data.image_set import ImageSet
-from ssl_norm.data.progress import say, track
+from ssl_norm.data.batches.image_batches import Batches
+from ssl_norm.data.cache.progress import say, track
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.distributed import rank, world_size
-from ssl_norm.norms.batch_statistics import BatchStatisticsNorm
-from ssl_norm.norms.freezing import FrozenStatistics
-from ssl_norm.norms.population import recompute_statistics
-from ssl_norm.norms.population_report import PopulationReport
-from ssl_norm.train.build import naming
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.batch.freezing import FrozenStatistics
+from ssl_norm.norms.batch.population_report import PopulationReport
+from ssl_norm.norms.batch.precise_bn import recompute_statistics
+from ssl_norm.train.builder import naming
 
 MakeViews = Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]
 

@@ -13,7 +13,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.classifier import Classifier
 from ssl_norm.saved_settings import with_schema
-from ssl_norm.train.build import initial_encoder, make_encoder, make_learner
+from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
 
 
 def restore_config(saved: Mapping[str, Any]) -> PretrainConfig:

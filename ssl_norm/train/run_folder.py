@@ -20,7 +20,7 @@ from ssl_norm.config import (
     PretrainConfig,
     may_change_on_resume,
 )
-from ssl_norm.data.progress import say
+from ssl_norm.data.cache.progress import say
 from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
 from ssl_norm.finite_json import finite_or_none

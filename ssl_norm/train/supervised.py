@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssl_norm.data.labelled_batches import LabelledBatch
-from ssl_norm.norms.unsupervised_batch_norm import joint_statistics
+from ssl_norm.data.batches.labelled_batches import LabelledBatch
+from ssl_norm.norms.layers.unsupervised_batch_norm import joint_statistics
 from ssl_norm.train.loop import freeze_batch_norms, seed_step
 from ssl_norm.train.population import MakeViews
 from ssl_norm.train.run_folder import Row

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from ssl_norm.figures import layer_figure, pixels, spectrum_figure
 from ssl_norm.monitors.layers import LayerRow
-from ssl_norm.train.pace import Pace
 from ssl_norm.train.tensorboard_layout import UNDRAWN_COLUMNS, layout, tag_of
 from ssl_norm.train.tensorboard_text import flat_settings, verdict_markdown
+from ssl_norm.train.throttle import Pace
 
 Page = Callable[[Iterable[str]], dict[str, dict[str, list[object]]]]
 HISTOGRAM_BINS = 40

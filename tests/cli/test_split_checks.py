@@ -5,7 +5,7 @@ import pytest
 from ssl_norm.cli.split_checks import USUAL_DOMAINS, check_splits
 from ssl_norm.config import ByolConfig, NormConfig, PretrainConfig
 from ssl_norm.errors import UserError
-from ssl_norm.norms.domain_batch_norm import DomainBatchNorm
+from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm
 
 
 def test_domains_are_those_of_the_norm():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ssl_norm.commands.classifier_inputs import corrupting, even_size
-from ssl_norm.data.corruption import Corruption
+from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.errors import UserError
 
 CONTRAST = Corruption("contrast", 5)

@@ -16,13 +16,13 @@ from ssl_norm.config import (
     FinetuneNormConfig,
     PopulationStatsConfig,
 )
-from ssl_norm.data.corruption import Corruption
-from ssl_norm.data.corruption_set import corrupted
+from ssl_norm.data.corruption.dataset import corrupted
+from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.models.classifier import Classifier
-from ssl_norm.norms.population import recompute_statistics
-from ssl_norm.train.build import make_encoder
+from ssl_norm.norms.batch.precise_bn import recompute_statistics
+from ssl_norm.train.builder import make_encoder
 from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
 from ssl_norm.train.restore import restore_classifier
 from ssl_norm.train.run_folder import plain_config

@@ -9,15 +9,15 @@ from ssl_norm.commands.classifier_inputs import limited
 from ssl_norm.commands.classifier_rows import EVALUATION_COLUMNS
 from ssl_norm.commands.classifier_scores import TrainingImages, score_classifier
 from ssl_norm.config import DataConfig, FinetuneConfig, ScoringConfig
-from ssl_norm.data.corruption import Corruption
-from ssl_norm.data.corruption_set import corrupted
-from ssl_norm.data.digits import load_digits_splits
+from ssl_norm.data.corruption.dataset import corrupted
+from ssl_norm.data.corruption.spec import Corruption
+from ssl_norm.data.sources.digits import load_digits_splits
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.models.encoders import build_encoder
-from ssl_norm.norms.domain_batch_norm import DomainBatchNorm
-from ssl_norm.norms.freezing import freeze_statistics
-from ssl_norm.norms.placement import replace_norms
+from ssl_norm.norms.batch.freezing import freeze_statistics
+from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm
+from ssl_norm.norms.swap.replace import replace_norms
 
 CPU = torch.device("cpu")
 CONTRAST = Corruption("contrast", 5)

@@ -8,7 +8,7 @@ from ssl_norm.commands.classifier_uncertainty import uncertainty_summary
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.uncertainty import auroc
-from ssl_norm.norms.freezing import freeze_statistics
+from ssl_norm.norms.batch.freezing import freeze_statistics
 from tests.commands.test_classifier_scores import (
     CPU,
     PIXELS,

@@ -23,7 +23,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.models.classifier import Classifier
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.monitors.registry import MONITORS
-from ssl_norm.train.build import initial_encoder, make_learner
+from ssl_norm.train.builder import initial_encoder, make_learner
 from ssl_norm.train.checkpoint import save_checkpoint
 from tests.evaluate.problems import coloured_images
 

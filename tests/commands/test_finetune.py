@@ -11,7 +11,7 @@ from ssl_norm.cli import entry
 from ssl_norm.commands import finetune as command
 from ssl_norm.config import EncoderConfig
 from ssl_norm.models.load import load_encoder_weights
-from ssl_norm.train.build import make_encoder
+from ssl_norm.train.builder import make_encoder
 
 SMALL = [
     "encoder.name=tiny16", "data.limit=300", "steps=8", "batch_size=8", "evaluation.limit=64",

@@ -18,7 +18,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.report.read import find_runs, read_runs
 from tests.report.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
 from tests.report.run_folders import config_of, write_run, write_study
-from tests.report.test_course_figures import add_probes
+from tests.report.test_checkpoint_curves import add_probes
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
 

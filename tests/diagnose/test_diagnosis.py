@@ -20,7 +20,7 @@ from ssl_norm.monitors import (
     positive_negative_cosine,
     rank_me,
 )
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.registry import MONITORS
 
 

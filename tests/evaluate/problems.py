@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.dataset import ImageSet
 
 
 def blobs(

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.classifier import even_batches, score
 from ssl_norm.evaluate.features import evaluation_view
-from ssl_norm.norms.evaluation_statistics import batch_statistics_at_evaluation
+from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
 from tests.evaluate.problems import coloured_images, small_encoder
 
 VIEW = partial(evaluation_view, image_size=8, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))

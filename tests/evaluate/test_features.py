@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_norm.data.image_set import ImageSet
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode, evaluation_view, extract_features
-from ssl_norm.norms.evaluation_statistics import batch_statistics_at_evaluation
+from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
 from tests.evaluate.problems import coloured_images, small_encoder
 
 PIXELS = {"image_size": 8, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}

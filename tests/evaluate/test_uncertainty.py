@@ -7,9 +7,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from ssl_norm.evaluate.uncertainty import auroc, probabilities, uncertainty
-from ssl_norm.norms.batch_norm import BatchNorm
-from ssl_norm.norms.batch_renorm import BatchRenorm
-from ssl_norm.norms.freezing import freeze_statistics
+from ssl_norm.norms.batch.freezing import freeze_statistics
+from ssl_norm.norms.layers.batch_norm import BatchNorm
+from ssl_norm.norms.layers.batch_renorm import BatchRenorm
 
 
 def network(norm):

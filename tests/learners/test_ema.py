@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ssl_norm.learners.ema import EmaTarget, constant_decay, cosine_decay, move_towards
-from ssl_norm.norms.freezing import freeze_statistics
+from ssl_norm.norms.batch.freezing import freeze_statistics
 
 
 def network():

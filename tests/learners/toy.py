@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ssl_norm.learners import METHODS
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.heads import mlp_head
-from ssl_norm.norms.batch_norm import BatchNorm
+from ssl_norm.norms.layers.batch_norm import BatchNorm
 
 WIDTH, SIZE = 4, 6
 

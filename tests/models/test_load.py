@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ssl_norm.errors import UserError
-from ssl_norm.models.layouts import candidates
+from ssl_norm.models.checkpoint_prefixes import candidates
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
 from ssl_norm.models.stem import shrink_stem
 from ssl_norm.models.tiny import TinyResNet

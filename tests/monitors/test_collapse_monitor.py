@@ -20,7 +20,7 @@ from ssl_norm.monitors import (
     rank_me,
     std_per_dimension,
 )
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.spectral import SPECTRAL_MONITORS
 
 STREAMED = ("positive_cosine", "negative_cosine", "feature_std")

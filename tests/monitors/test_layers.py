@@ -17,9 +17,9 @@ from ssl_norm.learners.simclr import SimCLR
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.monitors import feature_std, positive_negative_cosine, rank_me
-from ssl_norm.monitors.directions import directions
-from ssl_norm.monitors.layer_outputs import LayerOutputs, pooled
+from ssl_norm.monitors.attach.layer_outputs import LayerOutputs, pooled
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow, gradient_norm, is_due, layers_of
+from ssl_norm.monitors.normalized import directions
 
 
 @pytest.fixture

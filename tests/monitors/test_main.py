@@ -6,7 +6,7 @@ import torch
 from ssl_norm import monitors
 from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.__main__ import main
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.normalized import directions
 
 
 def test_a_line_for_every_monitor(capsys):

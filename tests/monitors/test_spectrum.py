@@ -13,7 +13,7 @@ from ssl_norm.monitors import (
     participation_ratio,
     std_per_dimension,
 )
-from ssl_norm.monitors.directions import directions
+from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.spectrum import (
     alpha_req_of_spectrum,
     cev_auc_of_spectrum,

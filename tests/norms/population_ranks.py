@@ -1,4 +1,4 @@
-"""What two gloo processes and a single one compute for tests/norms/test_population.py."""
+"""What two gloo processes and a single one compute for tests/norms/batch/test_precise_bn.py."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import torch
 from torch import distributed, nn
 
 from ssl_norm.norms import make_norm
-from ssl_norm.norms.population import recompute_statistics
+from ssl_norm.norms.batch.precise_bn import recompute_statistics
 
 CHANNELS = 3
 SPECS = {

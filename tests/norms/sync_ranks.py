@@ -9,7 +9,7 @@ from torch import distributed
 
 from ssl_norm.distributed import rank
 from ssl_norm.norms import NORMS
-from ssl_norm.norms.domain_batch_norm import domain_labels
+from ssl_norm.norms.layers.domain_batch_norm import domain_labels
 from tests.norms.test_contract import CHANNELS, build, data
 
 RANKS = 3

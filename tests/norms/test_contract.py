@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ssl_norm.norms import NORMS, make_norm, parse_norm
-from ssl_norm.norms.weight_standardization import standardize_weights
+from ssl_norm.norms.layers.weight_standardization import standardize_weights
 from tests.reference import batch_norms
 from tests.reference import norms as reference
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.norms.batch_norm import BatchNorm
-from ssl_norm.norms.group_norm import GroupNorm, LayerNorm
-from ssl_norm.norms.representative_batch_norm import RepresentativeBatchNorm
+from ssl_norm.norms.layers.batch_norm import BatchNorm
+from ssl_norm.norms.layers.group_norm import GroupNorm, LayerNorm
+from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchNorm
 from tests.norms.test_contract import CHANNELS, SHAPES, build, data
 from tests.reference import norms as reference
 

@@ -10,18 +10,18 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from ssl_norm.norms import NORMS, make_norm
-from ssl_norm.norms.around_norm import unwrapped
-from ssl_norm.norms.batch_norm import BatchNorm
-from ssl_norm.norms.core import RuleNorm
-from ssl_norm.norms.freezing import (
+from ssl_norm.norms.batch.freezing import (
     FrozenStatistics,
     freeze_affine,
     freeze_statistics,
     thaw_affine,
     thaw_statistics,
 )
-from ssl_norm.norms.norm_layers import is_norm, named_norms
-from ssl_norm.norms.placement import replace_norms
+from ssl_norm.norms.core import RuleNorm
+from ssl_norm.norms.layers.batch_norm import BatchNorm
+from ssl_norm.norms.swap.around_norm import unwrapped
+from ssl_norm.norms.swap.find import is_norm, named_norms
+from ssl_norm.norms.swap.replace import replace_norms
 
 CHANNELS = 4
 ONLY_VECTORS_OR_MAPS = {"gn": {"groups": 2}, "zca": {"groups": 2}, "iternorm": {"groups": 2}}

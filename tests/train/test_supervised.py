@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_norm.data.labelled_batches import LabelledBatch
+from ssl_norm.data.batches.labelled_batches import LabelledBatch
 from ssl_norm.errors import NonFiniteLoss
-from ssl_norm.norms.freezing import FrozenStatistics
-from ssl_norm.norms.unsupervised_batch_norm import UnsupervisedBatchNorm
+from ssl_norm.norms.batch.freezing import FrozenStatistics
+from ssl_norm.norms.layers.unsupervised_batch_norm import UnsupervisedBatchNorm
 from ssl_norm.train.supervised import SupervisedTraining, labelled_logits, train_classifier
 
 IMAGES = torch.randint(0, 256, (48, 3, 2, 2), generator=torch.Generator().manual_seed(0)).byte()

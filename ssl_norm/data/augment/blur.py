@@ -6,9 +6,9 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
-from ssl_norm.data.augment.chance import sample_events, sample_uniform
+from ssl_norm.data.augment.random_draws import sample_events, sample_uniform
 from ssl_norm.data.augment.separable import apply_separable
-from ssl_norm.data.augment.stage import Drawn, Share
+from ssl_norm.data.augment.transform import Drawn, Share
 
 
 def blur_kernel_size(size: int) -> int:

@@ -14,7 +14,7 @@ from ssl_norm.data.augment.colour_steps import (
 )
 from ssl_norm.data.augment.hue import shift_hue
 from ssl_norm.data.augment.parameters import ViewParameters
-from ssl_norm.data.augment.stage import Drawn, Share
+from ssl_norm.data.augment.transform import Drawn, Share
 
 
 def apply_colour_map(images: Tensor, maps: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from ssl_norm.data.augment.chance import sample_events
 from ssl_norm.data.augment.hue import hue_rotation
+from ssl_norm.data.augment.random_draws import sample_events
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)

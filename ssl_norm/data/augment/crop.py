@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ssl_norm.data.augment.chance import sample_events
+from ssl_norm.data.augment.random_draws import sample_events
 from ssl_norm.data.augment.resize import crop_resize
-from ssl_norm.data.augment.stage import Drawn, Share
+from ssl_norm.data.augment.transform import Drawn, Share
 
 TRIES = 10
 

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ssl_norm.data.augment.parameters import operation_name
-from ssl_norm.data.augment.stage import Drawn, Share
+from ssl_norm.data.augment.transform import Drawn, Share
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 

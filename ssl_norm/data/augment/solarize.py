@@ -2,8 +2,8 @@
 
 from torch import Generator, Tensor
 
-from ssl_norm.data.augment.chance import sample_events
-from ssl_norm.data.augment.stage import Drawn, Share
+from ssl_norm.data.augment.random_draws import sample_events
+from ssl_norm.data.augment.transform import Drawn, Share
 
 
 def solarize(images: Tensor, threshold: float) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssl_norm.data.augment.stage import Drawn
+from ssl_norm.data.augment.transform import Drawn
 
 ALIGNMENT = 8  # bytes of the widest element
 

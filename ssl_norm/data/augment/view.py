@@ -12,7 +12,7 @@ from ssl_norm.data.augment.kornia_stage import KorniaStage
 from ssl_norm.data.augment.normalise import normalise_
 from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation
 from ssl_norm.data.augment.solarize import Solarize
-from ssl_norm.data.augment.stage import Drawn, Share, Stage
+from ssl_norm.data.augment.transform import Drawn, Share, Stage
 
 
 class View:

@@ -7,8 +7,8 @@ from torch import Generator, Tensor
 
 from ssl_norm.data.augment.normalise import unit_pixels
 from ssl_norm.data.augment.parameters import ViewParameters
-from ssl_norm.data.augment.stage import Share
 from ssl_norm.data.augment.transfer import to_device
+from ssl_norm.data.augment.transform import Share
 from ssl_norm.data.augment.view import View
 
 

@@ -5,7 +5,7 @@ from torch import Generator
 from torchvision.transforms.v2 import functional as F
 
 from ssl_norm.data.augment.blur import GaussianBlur, blur_kernel_size, gaussian_blur
-from ssl_norm.data.augment.stage import Share
+from ssl_norm.data.augment.transform import Share
 
 
 @pytest.mark.parametrize(("size", "kernel"), [(8, 3), (32, 3), (64, 7), (96, 9), (224, 23)])

@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional as F
 from ssl_norm.data.augment.colour import ExactColour, FusedColour, apply_colour_map
 from ssl_norm.data.augment.colour_steps import ColourFactors, colour_steps, compose
 from ssl_norm.data.augment.parameters import ViewParameters
-from ssl_norm.data.augment.stage import Share
+from ssl_norm.data.augment.transform import Share
 
 BYOL = ViewParameters(jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
 SIMCLR = ViewParameters(jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, grey=0.2)

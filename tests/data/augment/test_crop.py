@@ -4,7 +4,7 @@ from torch import Generator
 from torchvision.transforms import RandomResizedCrop
 
 from ssl_norm.data.augment.crop import CropResizeFlip, sample_boxes
-from ssl_norm.data.augment.stage import Share
+from ssl_norm.data.augment.transform import Share
 
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 

@@ -3,7 +3,7 @@ import torch
 from torch import Generator
 
 from ssl_norm.data.augment.kornia_stage import KorniaStage
-from ssl_norm.data.augment.stage import Share
+from ssl_norm.data.augment.transform import Share
 from ssl_norm.errors import UserError
 
 ENTRIES = [

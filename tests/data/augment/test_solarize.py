@@ -5,7 +5,7 @@ from torch import Generator
 from torchvision.transforms.v2 import functional as F
 
 from ssl_norm.data.augment.solarize import Solarize, solarize
-from ssl_norm.data.augment.stage import Share
+from ssl_norm.data.augment.transform import Share
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9, 1.0])

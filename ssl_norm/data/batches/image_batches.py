@@ -1,0 +1,112 @@
+"""Batches of images in an order that depends on nothing but seed and step."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from ssl_norm.data.batches.pixels import place_pixels
+from ssl_norm.data.batches.sampler import epoch_order, epochs_of_steps
+from ssl_norm.data.batches.take import gather
+from ssl_norm.data.dataset import ImageSet
+from ssl_norm.errors import UserError
+
+
+class Batches:
+    """Batches of a set of images, epoch after epoch.
+
+    Each epoch is a new permutation, of which the last incomplete batch is dropped. Rank r of W gets
+    rows [r B/W, (r+1) B/W) of each batch of B, so that W ranks together see what one process sees.
+    Where pixels are kept changes nothing of what is yielded.
+
+    Pixels that are not on the device are gathered by threads, a few batches ahead. Threads rather
+    than the worker processes of torch's DataLoader: the work is a memory copy that runs without the
+    GIL, and processes would copy once more, through /dev/shm, which is 64 MB small in a default
+    container.
+
+    Args:
+        images: N images.
+        batch_size: images of a batch over all ranks, in [1, N].
+        seed: of the order.
+        device: of the batches.
+        resident: `auto`, True or False: whether to keep all pixels in memory, see `place_pixels`.
+        workers: threads that gather ahead; 0: none.
+        rank: of this process, in [0, `world_size`).
+        world_size: number of processes that share each batch.
+
+    Raises:
+        UserError: `batch_size` is out of its range or does not divide by `world_size`.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        resident: bool | str = "auto",
+        workers: int = 2,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not 1 <= batch_size <= len(images):
+            raise UserError(
+                f"batch_size={batch_size}: expected 1 to {len(images)}, "
+                "the number of images to pretrain on"
+            )
+        if batch_size % world_size:
+            raise UserError(
+                f"batch_size={batch_size} cannot be shared equally by {world_size} processes"
+            )
+        self.steps_per_epoch = len(images) // batch_size
+        self._placed = place_pixels(images, device, resident)
+        self._device, self._seed, self._workers = device, seed, workers
+        self._batch_size, self._local_size = batch_size, batch_size // world_size
+        self._is_gpu = device.type == "cuda"
+        self._offset = rank * self._local_size
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the pixels are kept in the device's own memory."""
+        return self._placed.pixels.device.type == self._device.type and not self._placed.mapped
+
+    def iterate(self, start: int, stop: int) -> Iterator[Tensor]:
+        """Yield this rank's part of the batches `start` ... `stop` - 1, counted over all epochs.
+
+        Yields:
+            (batch_size / world_size, 3, H, W) uint8 on the device, channels last in memory.
+        """
+        ahead = self._workers > 0 and not self.is_resident
+        gather_all = self._gather_ahead if ahead else self._gather
+        for batch in gather_all(self._rows(start, stop)):
+            yield batch.to(self._device, non_blocking=self._is_gpu).permute(0, 3, 1, 2)
+
+    def _rows(self, start: int, stop: int) -> Iterator[Tensor]:
+        """Yield the rows of pixels that make up each batch, (batch_size / world_size,) int64."""
+        rows = self._placed.rows
+        for epoch, steps in epochs_of_steps(start, stop, self.steps_per_epoch):
+            order = rows[epoch_order(len(rows), self._seed, epoch).to(rows.device)]
+            for step in steps:
+                first = step * self._batch_size + self._offset
+                yield order[first : first + self._local_size]
+
+    def _gather(self, rows: Iterator[Tensor]) -> Iterator[Tensor]:
+        for part in rows:
+            yield gather(self._placed.pixels, part)
+
+    def _gather_ahead(self, rows: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Yield the pixels at `rows` while threads gather what follows, pinned for a GPU."""
+        pixels = self._placed.pixels
+        pending: deque[Future[Tensor]] = deque()
+        with ThreadPoolExecutor(self._workers) as threads:
+            for part in rows:
+                shape = (len(part), *pixels.shape[1:])
+                out = torch.empty(shape, dtype=pixels.dtype, pin_memory=self._is_gpu)
+                pending.append(threads.submit(gather, pixels, part, out))
+                if len(pending) > 2 * self._workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()

@@ -1,0 +1,179 @@
+"""Batches of labelled images, with unlabelled ones beside them where they are wanted."""
+
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from ssl_norm.data.batches.labelled_sampler import grouped_order, uniform_order
+from ssl_norm.data.batches.pixels import Placed, place_pixels
+from ssl_norm.data.batches.sampler import mixed_seed, seeded_generator
+from ssl_norm.data.batches.take import gather
+from ssl_norm.data.corruption.dataset import corrupt_chunks
+from ssl_norm.data.corruption.spec import Corruption
+from ssl_norm.data.dataset import ImageSet
+from ssl_norm.errors import UserError
+
+_UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # tell apart what one seed decides
+
+
+class LabelledBatch(NamedTuple):
+    """One batch.
+
+    Attributes:
+        images: (B, 3, H, W) uint8, channels last in memory.
+        labels: (B,) int64.
+        unlabelled: (U, 3, H, W) uint8, channels last in memory; None where none are wanted.
+    """
+
+    images: Tensor
+    labels: Tensor
+    unlabelled: Tensor | None
+
+
+class LabelledBatches:
+    """Batches without an end, in an order that depends on nothing but seed and step.
+
+    Images come in passes, each a new permutation; a batch may run across passes, so that a set may
+    be smaller than a batch. Unlabelled images come in passes of their own, whatever the grouping.
+
+    Args:
+        labelled: N images with labels.
+        unlabelled: M images, whose labels are not looked at; None: there are none.
+        batch_size: B, labelled images of a batch.
+        unlabelled_size: U, unlabelled images of a batch; 0: none.
+        seed: of the order and of the noise of corruptions.
+        device: of the batches.
+        chunk: images of a class-correlated chunk, see :func:`grouped_order`; None: every image is
+            drawn alike.
+        classes_per_chunk: classes in a chunk.
+        shuffle: spread the images of all chunks over the batch.
+        domains: D corruptions, None for clean images: the batch is D equal chunks in this order,
+            each corrupted by its own, the unlabelled images alike. Empty: all images are clean.
+        resident: `auto`, True or False: whether to keep all pixels in memory, see `place_pixels`.
+
+    Raises:
+        UserError: there are no labels, no unlabelled images where some are wanted, or the sizes do
+            not divide as they must.
+    """
+
+    def __init__(
+        self,
+        labelled: ImageSet,
+        unlabelled: ImageSet | None,
+        *,
+        batch_size: int,
+        unlabelled_size: int,
+        seed: int,
+        device: torch.device,
+        chunk: int | None = None,
+        classes_per_chunk: int = 1,
+        shuffle: bool = False,
+        domains: Sequence[Corruption | None] = (),
+        resident: bool | str = "auto",
+    ) -> None:
+        self._labels = _labels_of(labelled)
+        _check_sizes(batch_size, unlabelled_size, len(domains))
+        _check_grouping(self._labels, batch_size, chunk, classes_per_chunk, shuffle)
+        if chunk is not None and domains:
+            raise UserError("grouping.chunk and domains exclude each other; leave one of them out")
+        self._labelled = place_pixels(labelled, device, resident)
+        self._unlabelled = None
+        if unlabelled_size:
+            self._unlabelled = place_pixels(_some(unlabelled), device, resident)
+        self._batch_size, self._unlabelled_size = batch_size, unlabelled_size
+        self._seed, self._device, self._domains = seed, device, tuple(domains)
+        self._chunk, self._classes_per_chunk, self._shuffle = chunk, classes_per_chunk, shuffle
+
+    def iterate(self, start: int, stop: int) -> Iterator[LabelledBatch]:
+        """Yield the batches `start` ... `stop` - 1, on the device."""
+        orders = zip(self._order(start, stop), self._unlabelled_order(start, stop), strict=False)
+        for step, (rows, unlabelled_rows) in enumerate(orders, start):
+            noise = seeded_generator(self._seed, _NOISE_STREAM, step)
+            images = self._images(self._labelled, rows, noise)
+            unlabelled = None
+            if self._unlabelled is not None and unlabelled_rows is not None:
+                unlabelled = self._images(self._unlabelled, unlabelled_rows, noise)
+            labels = self._labels[rows].to(self._device, non_blocking=True)
+            yield LabelledBatch(images, labels, unlabelled)
+
+    def _order(self, start: int, stop: int) -> Iterator[Tensor]:
+        if self._chunk is None:
+            return uniform_order(len(self._labels), self._batch_size, self._seed, start, stop)
+        return grouped_order(
+            self._labels,
+            self._batch_size,
+            chunk=self._chunk,
+            classes_per_chunk=self._classes_per_chunk,
+            shuffle=self._shuffle,
+            seed=self._seed,
+            start=start,
+            stop=stop,
+        )
+
+    def _unlabelled_order(self, start: int, stop: int) -> Iterator[Tensor | None]:
+        if self._unlabelled is None:
+            return repeat(None)
+        seed = mixed_seed(self._seed, _UNLABELLED_STREAM)
+        return uniform_order(len(self._unlabelled.rows), self._unlabelled_size, seed, start, stop)
+
+    def _images(self, placed: Placed, rows: Tensor, noise: Generator) -> Tensor:
+        """Return the images at `rows`, chunk d of them corrupted by domain d."""
+        pixels = gather(placed.pixels, placed.rows[rows.to(placed.rows.device)])
+        images = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        return corrupt_chunks(images, self._domains, noise)
+
+
+def _labels_of(labelled: ImageSet) -> Tensor:
+    if labelled.labels is None:
+        raise UserError("the images have no labels; put them into one folder per class")
+    if not len(labelled):
+        raise UserError("there are no labelled images; raise labels or labels_per_class")
+    return labelled.labels
+
+
+def _some(unlabelled: ImageSet | None) -> ImageSet:
+    if unlabelled is None or not len(unlabelled):
+        raise UserError(
+            "there are no unlabelled images: all are labelled; lower labels or labels_per_class, "
+            "or choose a norm that needs none"
+        )
+    return unlabelled
+
+
+def _check_sizes(batch_size: int, unlabelled_size: int, domains: int) -> None:
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: an integer of at least 1 expected")
+    if unlabelled_size < 0:
+        raise UserError(
+            f"{unlabelled_size} unlabelled images of a batch: expected 0 or more; raise ubn.ratio"
+        )
+    for found, size in (
+        (f"batch_size={batch_size}", batch_size),
+        (f"{unlabelled_size} unlabelled images of a batch", unlabelled_size),
+    ):
+        if domains and size % domains:
+            raise UserError(f"{found}: a multiple of the {domains} domains expected")
+
+
+def _check_grouping(
+    labels: Tensor, batch_size: int, chunk: int | None, classes: int, shuffle: bool
+) -> None:
+    if chunk is None:
+        if shuffle or classes != 1:
+            found = "grouping.shuffle=true" if shuffle else f"grouping.classes={classes}"
+            raise UserError(f"{found} needs grouping.chunk, the images of a chunk")
+        return
+    if chunk < 1 or batch_size % chunk:
+        raise UserError(f"batch_size={batch_size}: a multiple of grouping.chunk={chunk} expected")
+    there = len(labels.bincount().nonzero())
+    if not 1 <= classes <= there:
+        raise UserError(
+            f"grouping.classes={classes}: expected 1 to {there}, the number of classes with labels"
+        )
+    if chunk % classes:
+        raise UserError(
+            f"grouping.chunk={chunk}: a multiple of grouping.classes={classes} expected"
+        )

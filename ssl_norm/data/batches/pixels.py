@@ -1,0 +1,101 @@
+"""Where the pixels of a set are kept: on a GPU, in host memory, or in a mapped file."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssl_norm.data.dataset import ImageSet
+from ssl_norm.errors import UserError
+from ssl_norm.names import unknown_name
+
+_CHUNK = 4096  # images copied at once, so that a set on a GPU needs no second copy on the host
+
+
+class Placed(NamedTuple):
+    """Pixels, and which of them belong to a set of N images.
+
+    Attributes:
+        pixels: (M, H, W, 3) uint8, on a GPU or on the CPU.
+        rows: (N,) int64, on the same device.
+        mapped: whether `pixels` lies in a file rather than in memory.
+    """
+
+    pixels: Tensor
+    rows: Tensor
+    mapped: bool
+
+
+def fits(needed: int, free: int) -> bool:
+    """Whether `needed` bytes fit into half of the `free` ones; the work needs the other half."""
+    return needed <= free // 2
+
+
+def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -> Placed:
+    """Return the pixels of a set at the place that its batches will be drawn from.
+
+    Args:
+        images: N images.
+        device: where batches are wanted.
+        resident: `auto`: on a GPU if they fit into half of its free memory, else in host memory
+            likewise, else where they are. True: on the GPU if they fit, else in host memory in any
+            case. False: where they are.
+
+    Raises:
+        UserError: `resident` is none of these.
+    """
+    choice = str(resident).lower()
+    if choice not in ("auto", "true", "false"):
+        raise UserError(unknown_name("data.resident", resident, ("auto", "true", "false")))
+    rows = torch.arange(len(images)) if images.rows is None else images.rows
+    if choice == "false":
+        return Placed(images.pixels, rows, images.mapped)
+    needed = len(images) * images.pixels[0].numel()
+    if device.type == "cuda" and fits(needed, torch.cuda.mem_get_info(device)[0]):
+        return _copy(images, device)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if images.mapped and (choice == "true" or fits(needed, free_host_bytes(processes))):
+        return _copy(images, torch.device("cpu"))
+    return Placed(images.pixels, rows, images.mapped)
+
+
+def free_host_bytes(processes: int = 1) -> int:
+    """Return the host memory that each of `processes` on this machine may take, in bytes.
+
+    The smaller of what the kernel calls available and what a container's limit (cgroup v2) leaves.
+    Where the kernel does not say (Linux does), half of the physical memory; where nothing is known,
+    4 GiB.
+    """
+    return min(_available_bytes(), _container_bytes()) // processes
+
+
+def _copy(images: ImageSet, device: torch.device) -> Placed:
+    pixels = torch.empty((len(images), *images.image_shape), dtype=torch.uint8, device=device)
+    for first in range(0, len(images), _CHUNK):
+        index = torch.arange(first, min(first + _CHUNK, len(images)))
+        pixels[first : first + _CHUNK] = images.take(index)
+    return Placed(pixels, torch.arange(len(images), device=device), mapped=False)
+
+
+def _available_bytes() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    except (OSError, ValueError, AttributeError):
+        return 4 * 2**30
+
+
+def _container_bytes() -> int:
+    cgroup = Path("/sys/fs/cgroup")
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        return max(0, limit - int((cgroup / "memory.current").read_text()))
+    except (OSError, ValueError):  # no such file, or it says "max"
+        return 2**63

@@ -1,0 +1,81 @@
+"""Decoded images with their labels, and the splits that pretraining and evaluation use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ssl_norm.data.batches.take import gather
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Decoded images, all of one size, channels last in memory.
+
+    A subset shares `pixels` with the set that it comes from, so that subsets of a memory-mapped
+    file cost nothing.
+
+    Attributes:
+        pixels: (M, H, W, 3) uint8, M >= N; in memory, or mapped read-only from a file (then writing
+            to it crashes).
+        labels: (N,) int64, an index into `classes`; None where there are no labels.
+        classes: names of the classes.
+        skipped: paths of the files that did not decode.
+        rows: (N,) int64, the rows of `pixels` that belong to the set, in order; None: all of them.
+        mapped: whether `pixels` lies in a file rather than in memory.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    rows: Tensor | None = None
+    mapped: bool = False
+
+    def __len__(self) -> int:
+        return len(self.pixels if self.rows is None else self.rows)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and 3."""
+        height, width, channels = self.pixels.shape[1:]
+        return height, width, channels
+
+    @property
+    def images(self) -> Tensor:
+        """All images, (N, H, W, 3) uint8; of a subset, a copy. Large sets: use `take`."""
+        return self.pixels if self.rows is None else gather(self.pixels, self.rows)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return the images at `index`, (B,) int64 in [0, N), as (B, H, W, 3) uint8."""
+        return gather(self.pixels, index if self.rows is None else self.rows[index])
+
+    def subset(self, index: Tensor | Sequence[int]) -> "ImageSet":
+        """Return the images at `index`, (B,) integers in [0, N), with labels; copies no pixel."""
+        index = torch.as_tensor(index, dtype=torch.int64)
+        rows = index if self.rows is None else self.rows[index]
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, rows=rows, labels=labels)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What one source of images offers.
+
+    Attributes:
+        pretrain: images to learn from; labels are not looked at.
+        train: labelled images for fitting a probe; None where there are no labels.
+        test: labelled images for scoring it, disjoint from `train` and `pretrain`; None where there
+            are no labels.
+    """
+
+    pretrain: ImageSet
+    train: ImageSet | None = None
+    test: ImageSet | None = None
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Paths of all files that did not decode, sorted."""
+        sets = (self.pretrain, self.train, self.test)
+        return tuple(sorted({path for part in sets if part is not None for path in part.skipped}))

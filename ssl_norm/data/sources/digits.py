@@ -1,0 +1,114 @@
+"""scikit-learn's handwritten digits, redrawn on tinted canvases: real images that need no download."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ssl_norm.data.dataset import ImageSet, Splits
+from ssl_norm.data.sources.split import stratified_split
+
+Array = npt.NDArray[np.floating[Any]]
+
+COPIES = 4
+SCALE = (0.7, 0.9)  # side of the digit, as a share of the canvas
+TURN = 10.0  # degrees to either side
+DARK = (0.1, 0.2)  # background
+CONTRAST = (0.4, 0.75)  # ink minus background: ink is always the lighter one
+TINT = 0.1  # range by which each colour of ink and background is off grey
+
+
+def load_digits_splits(*, image_size: int, test_fraction: float, seed: int) -> Splits:
+    """Return four canvases of each of the 1,797 scans, split by scan.
+
+    On each canvas the digit has its own place, size, angle and slightly tinted colours. These are what augmentation
+    removes, so that a linear classifier on random convolutional features, which reaches 0.94 to 0.97 on the plain
+    scans, stays near 0.7, and learning shows in accuracy as well as in cosines.
+
+    Args: as `ssl_norm.data.load.load_splits`; `image_size` is the side of a canvas, and no scan has canvases in both
+        the training and the test part.
+    """
+    from sklearn.datasets import load_digits  # takes a second to import
+
+    digits = load_digits()
+    labels = torch.from_numpy(digits.target).long()
+    names = tuple(str(digit) for digit in range(10))
+    random = np.random.default_rng(seed)
+    parts = []
+    for scans in stratified_split(labels, test_fraction, seed):
+        scans = scans.repeat(COPIES)
+        canvases = draw(digits.images[scans.numpy()].astype(np.float32) / 16, image_size, random)
+        parts.append(ImageSet(torch.from_numpy(canvases), labels[scans], names))
+    train, test = parts
+    return Splits(train, train, test)
+
+
+def draw(scans: Array, size: int, random: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Return each scan on a canvas of its own.
+
+    Args:
+        scans: (N, 8, 8) ink in [0, 1].
+        size: side of a canvas in pixels.
+        random: source of place, size, angle and colours.
+
+    Returns:
+        (N, size, size, 3) uint8.
+    """
+
+    def uniform(low: float, high: float, *shape: int) -> Array:
+        return random.uniform(low, high, (len(scans), *shape)).astype(np.float32)
+
+    half = uniform(*SCALE) * size / 2
+    room = size - 2 * half
+    centre_x, centre_y = half + uniform(0, 1) * room, half + uniform(0, 1) * room
+    angle = uniform(-TURN, TURN) * np.float32(np.pi / 180)
+    ink = paste(scans, size, centre_x, centre_y, half, angle)[..., None]
+    dark = uniform(*DARK, 1)
+    light = dark + uniform(*CONTRAST, 1)
+    ground, stroke = (
+        np.clip(grey + uniform(-TINT / 2, TINT / 2, 3), 0, 1)[:, None, None]
+        for grey in (dark, light)
+    )
+    pixels: npt.NDArray[np.uint8] = ((ground + (stroke - ground) * ink) * 255 + 0.5).astype(
+        np.uint8
+    )
+    return pixels
+
+
+def paste(
+    scans: Array, size: int, centre_x: Array, centre_y: Array, half: Array, angle: Array
+) -> Array:
+    """Return each scan turned by `angle` radians and bilinearly resized, on an empty canvas.
+
+    Args:
+        scans: (N, 8, 8) ink in [0, 1].
+        size: side of a canvas in pixels.
+        centre_x: (N,) in pixels from the left.
+        centre_y: (N,) in pixels from the top.
+        half: (N,) half of the side of the pasted scan in pixels.
+        angle: (N,).
+
+    Returns:
+        (N, size, size) ink in [0, 1].
+    """
+    count, side = scans.shape[:2]
+    row = side + 2
+    flat = np.pad(scans, ((0, 0), (1, 1), (1, 1))).reshape(
+        -1
+    )  # a rim of 0: outside there is no ink
+    middles = np.arange(size, dtype=np.float32) + 0.5
+    right = middles[None, None, :] - centre_x[:, None, None]
+    down = middles[None, :, None] - centre_y[:, None, None]
+    cosine, sine = (
+        function(angle)[:, None, None] / half[:, None, None] for function in (np.cos, np.sin)
+    )
+    x = np.clip((cosine * right + sine * down + 1) * side / 2 + 0.5, 0, side + 0.999)
+    y = np.clip((cosine * down - sine * right + 1) * side / 2 + 0.5, 0, side + 0.999)
+    left, top = x.astype(np.int64), y.astype(np.int64)
+    x, y = x - left, y - top
+    corner = (np.arange(count) * row * row)[:, None, None] + top * row + left
+    above = flat[corner] * (1 - x) + flat[corner + 1] * x
+    below = flat[corner + row] * (1 - x) + flat[corner + row + 1] * x
+    canvas: Array = above * (1 - y) + below * y
+    return canvas

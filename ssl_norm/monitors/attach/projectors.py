@@ -1,0 +1,193 @@
+"""Which submodules of a foreign network are its projectors, and which pairs their calls make."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from ssl_norm.models.network_names import ONLINE_WORDS, TARGET_WORDS, names_target
+from ssl_norm.models.stages import layers_of
+from ssl_norm.names import unknown_name
+
+PROJECTORS = (
+    "projection_head",  # lightly
+    "projector",  # solo-learn, byol-pytorch, VICReg, Barlow Twins
+    "projection",  # lightning-bolts
+    "projection_mlp",
+    "projection_model",  # imbue
+    "head",  # DINO
+)
+PREDICTORS = (
+    "prediction_head",
+    "predictor",
+    "prediction",
+    "prediction_mlp",
+    "prediction_model",
+)
+ENCODERS = ("backbone", "encoder", "base_encoder", "model")
+LISTED = 10  # candidates that an error names
+
+
+def find_projectors(
+    network: nn.Module, online: str | None = None, target: str | None = None
+) -> dict[str, str]:
+    """Return the names of a network's projectors.
+
+    A usual name (`projection_head`, `projector`, ...) counts wherever it stands, with or without a
+    word for its role before or behind (`projection_head_momentum`, `teacher_head`,
+    `target_encoder.projector`).
+
+    Args:
+        network: whose submodules are looked at.
+        online: name of the submodule; None: the first one of a usual name.
+        target: likewise, of the slowly moving one; None: the one named as the online projector, or
+            usually, where there is one; `none`: it is not looked at.
+
+    Returns:
+        `online` and, where there is one, `target`: names of submodules.
+
+    Raises:
+        ValueError: no such submodule, or none of a usual name; names what could be meant.
+
+    Example:
+        >>> network = nn.ModuleDict({"backbone": nn.Conv2d(3, 8, 3), "projector": nn.Linear(8, 4)})
+        >>> network["momentum_projector"] = nn.Linear(8, 4)
+        >>> find_projectors(network)
+        {'online': 'projector', 'target': 'momentum_projector'}
+    """
+    candidates = list(islice(_heads(network), LISTED))
+    if online is None:
+        online = find_part(network, PROJECTORS)
+    if online is None:
+        raise ValueError(
+            f"{type(network).__name__} has no projector under a usual name ({', '.join(PROJECTORS)}): "
+            f"name it, as in online='NAME'; submodules that end in a linear layer: "
+            f"{', '.join(candidates) or 'none'}"
+        )
+    if target is None:
+        target = find_part(network, (_kind(online), *PROJECTORS), of_target=True)
+    names = {"online": online} | ({} if target in (None, "none") else {"target": target})
+    modules = dict(network.named_modules())
+    for role, name in names.items():
+        if name not in modules:
+            raise ValueError(f"{role}: {unknown_name('submodule', name, candidates)}")
+    return names
+
+
+def find_layers(network: nn.Module, projector: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers of encoder and heads by name, as :func:`ssl_norm.monitors.layers_of` does.
+
+    Args:
+        network: with an encoder, and maybe a predictor, under a usual name.
+        projector: the submodule that is its projector.
+
+    Raises:
+        ValueError: no encoder under a usual name.
+    """
+    encoder = find_part(network, ENCODERS, without=projector)
+    if encoder is None:
+        raise ValueError(
+            f"{type(network).__name__} has no encoder under a usual name ({', '.join(ENCODERS)}): "
+            "pass the layers by name, as in layers={'encoder': network.NAME}"
+        )
+    predictor = find_part(network, PREDICTORS)
+    head = None if predictor is None else network.get_submodule(predictor)
+    return layers_of(network.get_submodule(encoder), projector, head)
+
+
+def find_part(
+    network: nn.Module,
+    kinds: Sequence[str],
+    *,
+    of_target: bool = False,
+    without: nn.Module | None = None,
+) -> str | None:
+    """Return the name of the submodule whose kind comes first, of several the outermost; None without one.
+
+    Args:
+        network: whose submodules are looked at.
+        kinds: last words of names, less those for the role.
+        of_target: whether a word of the name must say that it belongs to the target network, or none
+            may.
+        without: a module that must not lie inside; given, any module counts, else those only that
+            end in a linear layer, as heads do.
+    """
+    found = []
+    for order, (path, module) in enumerate(network.named_modules()):
+        is_head = _ends_in_linear(module)
+        fits = is_head if without is None else all(part is not without for part in module.modules())
+        if path and fits and _kind(path) in kinds and names_target(path) == of_target:
+            found.append((kinds.index(_kind(path)), path.count("."), order, path))
+    return min(found)[-1] if found else None
+
+
+def pairs_of_calls(
+    online: Sequence[Tensor], target: Sequence[Tensor], joint: bool = False
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the pairs of embeddings that the first calls of a step make.
+
+    Args:
+        online: outputs (N, D) of up to two calls, in the order of the views.
+        target: likewise of the target network; empty without one.
+        joint: whether one call sees both views, (2N, D), first all of view 1 and then all of view 2.
+
+    Returns:
+        Two online and two target calls: (o1, t2) and (o2, t1). One of each: (o1, t1). Two online
+        calls: (o1, o2).
+
+    Raises:
+        ValueError: other calls, an odd number of rows, or other shapes.
+    """
+    if joint:
+        online, target = (_halves(calls) for calls in (online, target))
+    calls = (len(online), len(target))
+    if calls == (2, 2):
+        pairs = [(online[0], target[1]), (online[1], target[0])]
+    elif calls == (1, 1):
+        pairs = [(online[0], target[0])]
+    elif calls == (2, 0):
+        pairs = [(online[0], online[1])]
+    else:
+        raise ValueError(
+            f"a step called the online projector {calls[0]} and the target's {calls[1]} times; "
+            "expected 2 and 2, 1 and 1, or 2 and 0: pass joint=True if one call sees both views "
+            "(first all of view 1), target='none' to leave the target out, or name other submodules"
+        )
+    for first, second in pairs:
+        if first.shape != second.shape:
+            raise ValueError(
+                "two views must have projections of one shape, got "
+                f"{tuple(first.shape)} and {tuple(second.shape)}"
+            )
+    return pairs
+
+
+def _halves(calls: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return both views of the first call; nothing of none."""
+    if not calls:
+        return ()
+    if len(calls[0]) % 2:
+        raise ValueError(
+            f"joint=True needs an even number of rows, first view 1, got {len(calls[0])}"
+        )
+    return calls[0].chunk(2)
+
+
+def _kind(path: str) -> str:
+    """Return the last part of a name, less the words for its role."""
+    words = path.rpartition(".")[2].split("_")
+    return "_".join(word for word in words if word not in ONLINE_WORDS | TARGET_WORDS)
+
+
+def _heads(network: nn.Module) -> Iterator[str]:
+    """Yield the outer submodules that could be projectors."""
+    for path, module in network.named_modules():
+        if path and path.count(".") < 2 and _ends_in_linear(module):
+            yield path
+
+
+def _ends_in_linear(module: nn.Module) -> bool:
+    """Whether the last layer with a weight matrix is linear, so that one row per image comes out."""
+    layers = [part for part in module.modules() if isinstance(part, nn.Linear | _ConvNd)]
+    return bool(layers) and isinstance(layers[-1], nn.Linear)

@@ -1,0 +1,232 @@
+"""What every batch norm shares: which samples make a batch, and which statistics normalize it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.distributed import gather_batch, is_distributed
+from ssl_norm.names import unknown_name
+from ssl_norm.norms.batch.batch_norm_checkpoints import keep_what_batch_norm_has_not
+from ssl_norm.norms.core import RuleNorm, normalize
+from ssl_norm.norms.input_checks import check_batch, check_channels
+from ssl_norm.norms.registry import EVALUATIONS, POPULATIONS
+
+
+class BatchMoments(NamedTuple):
+    """Statistics of K batches (chunks) of values, per channel.
+
+    Attributes:
+        mean: (K, C).
+        variance: (K, C), biased.
+        values: (K, 1), how many values a channel has: samples times positions.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    values: Tensor
+
+
+def pool(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of all values, (..., 1, C), from instance moments (..., N, C)."""
+    samples = max(1, mean.shape[-2])
+    pooled = mean.sum(-2, keepdim=True) / samples
+    deviations = (mean - pooled).square() + variance
+    return pooled, deviations.sum(-2, keepdim=True) / samples
+
+
+def moments_of(mean: Tensor, variance: Tensor, positions: int) -> BatchMoments:
+    """Return the moments of one batch, K = 1, from instance moments (N, C) over so many positions."""
+    return BatchMoments(*pool(mean, variance), mean.new_full((1, 1), len(mean) * positions))
+
+
+def moments_in_chunks(mean: Tensor, variance: Tensor, positions: int, samples: int) -> BatchMoments:
+    """Return the moments of K consecutive chunks of so many samples, of which the last may be smaller."""
+    whole = len(mean) // samples * samples
+    folded = (table[:whole].view(-1, samples, table.shape[-1]) for table in (mean, variance))
+    chunk_mean, chunk_variance = (table.squeeze(-2) for table in pool(*folded))
+    values = mean.new_full((len(chunk_mean), 1), samples * positions)
+    moments = BatchMoments(chunk_mean, chunk_variance, values)
+    if whole == len(mean):
+        return moments
+    rest = moments_of(mean[whole:], variance[whole:], positions)
+    return BatchMoments(*(torch.cat(pair) for pair in zip(moments, rest, strict=True)))
+
+
+def pool_unevenly(moments: BatchMoments) -> BatchMoments:
+    """Return the moments of K batches (K, ...) as those of one, (1, ...)."""
+    share = moments.values / moments.values.sum(0).clamp(min=1)
+    mean = (share * moments.mean).sum(0, keepdim=True)
+    between = (moments.mean - mean).square()
+    variance = (share * (moments.variance + between)).sum(0, keepdim=True)
+    return BatchMoments(mean, variance, moments.values.sum(0, keepdim=True))
+
+
+def pool_over_ranks(moments: BatchMoments) -> BatchMoments:
+    """Return the moments of K batches that span all ranks: one table travels forward, its gradient back.
+
+    Ranks may hold different numbers of values, also none.
+    """
+    table = torch.cat([*moments], dim=-1)
+    tables = gather_batch(table).view(-1, *table.shape)  # (ranks, K, 2 C + 1)
+    sizes = [moments.mean.shape[-1], moments.variance.shape[-1], 1]
+    pooled = pool_unevenly(BatchMoments(*torch.split(tables, sizes, dim=-1)))
+    return BatchMoments(*(table[0] for table in pooled))
+
+
+class BatchStatisticsNorm(RuleNorm):
+    """Base of all batch norms: buffers, affine parameters, and the policies of batch statistics.
+
+    A subclass defines :meth:`rule` with :meth:`statistics` and :meth:`coefficients`; as it stands,
+    the rule is batch norm's.
+
+    Args:
+        num_features: channels C.
+        eps: added to the variance, inside the root.
+        update_rate: weight of the new batch in the running statistics, in [0, 1] (torch's `momentum`).
+        affine: whether to learn weight and bias, each (C,), from 1 and 0.
+        batch_size: samples that share statistics in training (ghost batches, arXiv 1705.08741):
+            consecutive chunks, of which the last may be smaller; None: the whole batch. The running
+            statistics move once a batch, by the average over its chunks.
+        sync: whether the batch spans all ranks (of torch.distributed, where it is initialized).
+            Exact where ranks hold different numbers of samples.
+        evaluation: statistics in evaluation mode: `population`, the running statistics, or `batch`.
+        population: how running statistics arise: `ema`, a moving average; `cumulative`, the average
+            of all batches (torch's `momentum=None`); `exact`, a moving average that
+            `tools/pretrain.py` replaces at its end, in all batch norms of the run, and a loop of
+            your own by :func:`ssl_norm.norms.batch.precise_bn.recompute_statistics`.
+
+    Attributes:
+        running_mean: (C,), from 0.
+        running_var: (C,), from 1; the average of unbiased variances.
+        num_batches_tracked: batches that moved them.
+
+    Shape:
+        (N, C) or (N, C, *spatial) to the same.
+
+    Raises:
+        ValueError: one value per channel where a batch's own statistics are used; `sync` together
+            with `batch_size`.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        update_rate: float = 0.1,
+        affine: bool = True,
+        batch_size: int | None = None,
+        sync: bool = False,
+        evaluation: str = "population",
+        population: str = "ema",
+    ) -> None:
+        super().__init__(num_features)
+        if sync and batch_size is not None:
+            raise ValueError(
+                f"sync=True spans all ranks, batch_size={batch_size} splits each rank's batch; "
+                "choose one"
+            )
+        if evaluation not in EVALUATIONS:
+            raise ValueError(unknown_name("evaluation", evaluation, EVALUATIONS))
+        if population not in POPULATIONS:
+            raise ValueError(unknown_name("population", population, POPULATIONS))
+        self.eps = eps
+        self.update_rate = update_rate
+        self.batch_size = batch_size
+        self.sync = sync
+        self.evaluation = evaluation
+        self.population = population
+        self.positions = 1
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+        self.register_load_state_dict_pre_hook(keep_what_batch_norm_has_not)  # type: ignore[no-untyped-call]
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether the next input is normalized by its own statistics."""
+        return self.training or self.evaluation == "batch"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input; in training, move the running statistics."""
+        self.check_input(x)
+        self.positions = x.shape[2:].numel()
+        return normalize(x, self.rule)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ValueError unless x is (N, C, *spatial), with enough values for its statistics."""
+        check_channels(x, self.num_features)
+        if self.uses_batch and not (self.sync and is_distributed()):
+            check_batch(x, self.batch_size)
+
+    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return batch norm's scale and shift."""
+        return self.coefficients(*self.statistics(mean, variance))
+
+    def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and variance that normalize, broadcastable to (N, C).
+
+        In training it moves the population statistics, so a rule calls it once.
+
+        Args:
+            mean: instance means (N, C), or a function of them.
+            variance: instance variances (N, C).
+        """
+        if not self.uses_batch:
+            return self.running_mean.to(mean.dtype), self.running_var.to(mean.dtype)
+        moments = self.batch_moments(mean, variance)
+        if self.training:
+            self.observe(BatchMoments(*(t.detach() for t in moments)))
+        if len(moments.mean) == 1:
+            return moments.mean, moments.variance
+        chunks = (table.repeat_interleave(self.batch_size or len(mean), 0) for table in moments[:2])
+        batch_mean, batch_variance = (table[: len(mean)] for table in chunks)
+        return batch_mean, batch_variance
+
+    def batch_moments(self, mean: Tensor, variance: Tensor) -> BatchMoments:
+        """Return the statistics of each batch that shares them, from instance moments (N, C)."""
+        if self.batch_size is not None and len(mean) > self.batch_size:
+            return moments_in_chunks(mean, variance, self.positions, self.batch_size)
+        moments = moments_of(mean, variance, self.positions)
+        return pool_over_ranks(moments) if self.sync else moments
+
+    def observe(self, moments: BatchMoments) -> None:
+        """Move the running statistics by the average of K batches' statistics."""
+        self.num_batches_tracked.add_(1)
+        share = moments.values / moments.values.sum()
+        unbiased = moments.variance * moments.values / (moments.values - 1).clamp(min=1)
+        for running, new in ((self.running_mean, moments.mean), (self.running_var, unbiased)):
+            average = (share * new).sum(0).to(running.dtype)
+            running.lerp_(average, self.rate_of_new_batch())
+
+    def rate_of_new_batch(self) -> float | Tensor:
+        """Return the weight in [0, 1] of the batch that was just counted."""
+        if self.population == "cumulative":
+            return 1 / self.num_batches_tracked.to(self.running_mean.dtype)
+        return self.update_rate
+
+    def coefficients(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scale and shift that standardize by these statistics, then apply weight and bias."""
+        scale = (variance + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = -mean * scale
+        return scale, shift if self.bias is None else shift + self.bias
+
+    def extra_repr(self) -> str:
+        """Return the size and the options that the printed module shows."""
+        options: dict[str, object] = {"eps": self.eps, "update_rate": self.update_rate}
+        options["affine"] = self.weight is not None
+        policies = {"batch_size": None, "sync": False, "evaluation": "population"}
+        policies["population"] = "ema"
+        for name, default in policies.items():
+            if getattr(self, name) != default:
+                options[name] = getattr(self, name)
+        return ", ".join([str(self.num_features), *(f"{k}={v}" for k, v in options.items())])

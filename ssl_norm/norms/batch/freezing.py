@@ -1,0 +1,194 @@
+"""Freezing the statistics and the affine parameters of batch norms, one apart from the other.
+
+`requires_grad_(False)` freezes no statistics, and `eval()` holds only until the next `train()`.
+"""
+
+from collections import Counter
+from typing import Any
+
+from torch import nn
+
+from ssl_norm.norms.swap.find import BATCH_NORMS, named_norms
+
+FROZEN_PARAMETERS = "frozen_parameters"  # where a layer keeps the names of what was frozen
+
+
+class FrozenStatistics:
+    """What :func:`freeze_statistics` mixes into the class of a batch norm.
+
+    `training` reads False whatever mode is asked for, so that the layer normalizes with its
+    population statistics and never moves them. The mode last asked for is kept for thawing.
+
+    A class rather than a hook: a hook is passed over by a direct call of `forward`, and by what
+    torch.compile made before the layer was frozen.
+    """
+
+    thawed_class: type[nn.Module]
+
+    @property
+    def training(self) -> bool:
+        """Whether batch statistics are used: never."""
+        return False
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["training"] = mode
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Return how to copy and unpickle the layer: its class is found by no name."""
+        reduced = super().__reduce_ex__(max(protocol, 2))
+        assert isinstance(reduced, tuple)
+        _, (_, *arguments), *state = reduced
+        return (_new_frozen, (self.thawed_class, *arguments), *state)
+
+
+_FROZEN_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
+
+
+def _frozen_class(kind: type[nn.Module]) -> type[nn.Module]:
+    """Return the subclass of a batch norm's class whose layers are frozen, made once."""
+    if kind not in _FROZEN_CLASSES:
+        # torch.fx takes a layer for a leaf by the module of its class.
+        content = {"thawed_class": kind, "__module__": kind.__module__}
+        name = f"FrozenStatistics{kind.__name__}"
+        _FROZEN_CLASSES[kind] = type(name, (FrozenStatistics, kind), content)
+    return _FROZEN_CLASSES[kind]
+
+
+def _new_frozen(kind: type[nn.Module], *arguments: Any) -> nn.Module:
+    """Return an empty frozen layer, which copying and unpickling then fill."""
+    frozen = _frozen_class(kind)
+    return frozen.__new__(frozen, *arguments)
+
+
+def batch_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return (name, layer) of every batch norm of a model, each layer once.
+
+    Raises:
+        ValueError: there is none; the text says which norms were found instead.
+    """
+    found: list[tuple[str, nn.Module]] = [
+        (name, layer) for name, layer in model.named_modules() if isinstance(layer, BATCH_NORMS)
+    ]
+    if not found:
+        kinds = Counter(type(layer).__name__ for _, layer in named_norms(model))
+        others = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        raise ValueError(
+            f"{type(model).__name__} has no batch norm to freeze; its norms: {others or 'none'}"
+        )
+    return found
+
+
+def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return (name, layer) of every batch norm of a model, all of which have statistics to freeze.
+
+    Raises:
+        ValueError: there is no batch norm, or one that keeps no population statistics or does not
+            normalize with them in evaluation; nothing is frozen then.
+    """
+    layers = batch_norms(model)
+    for name, layer in layers:
+        if not list(layer.buffers(recurse=False)):
+            raise ValueError(f"layer '{name}' keeps no population statistics that could be frozen")
+        if getattr(layer, "evaluation", "population") != "population":
+            raise ValueError(
+                f"layer '{name}' evaluates with batch statistics; frozen ones take evaluation=population"
+            )
+    return layers
+
+
+def freeze_statistics(model: nn.Module) -> tuple[str, ...]:
+    """Make every batch norm of a model normalize with its present population statistics for good.
+
+    A frozen layer stays in evaluation mode whatever `train()` says, in copies and in pickles, too.
+    It changes its class and nothing else: parameters, buffers, names, hooks and the keys of the
+    state_dict stay; the affine parameters go on learning. Loading a state_dict sets its statistics.
+    Layers of torch, timm and this package are frozen, and any subclass of theirs. `replace_norms`
+    keeps batch norms frozen; what else builds new layers from old ones (`convert_sync_batchnorm`)
+    builds thawed ones.
+
+    Args:
+        model: changed in place, unless an error is raised. Layers that are frozen stay frozen.
+
+    Returns:
+        The names of all layers that are frozen now.
+
+    Raises:
+        ValueError: as :func:`freezable_statistics` says.
+
+    Source: FrozenBN of Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, section 3.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4))
+        >>> freeze_statistics(model), model.train()[1].training
+        (('1',), False)
+    """
+    layers = freezable_statistics(model)
+    for _, layer in layers:
+        if not isinstance(layer, FrozenStatistics):
+            layer.__class__ = _frozen_class(type(layer))
+    return tuple(name for name, _ in layers)
+
+
+def thaw_statistics(model: nn.Module) -> tuple[str, ...]:
+    """Undo :func:`freeze_statistics`; each layer is in the mode that was last asked for.
+
+    Returns:
+        The names of the layers that were frozen.
+    """
+    thawed = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, FrozenStatistics):
+            layer.__class__ = layer.thawed_class  # type: ignore[assignment]
+            thawed.append(name)
+    return tuple(thawed)
+
+
+def _own_parameters(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return (name, parameter) of what a layer holds itself, without those of its activation."""
+    return list(layer.named_parameters(recurse=False))
+
+
+def freeze_affine(model: nn.Module) -> tuple[str, ...]:
+    """Stop the learning of all parameters that the batch norms of a model own.
+
+    These are weight and bias and, where a layer has more, those as well. They take no gradients and
+    lose the one they have, so that torch's optimizers, which hold them still, pass them over: no
+    momentum, no weight decay. Call it before DistributedDataParallel, which counts on gradients of
+    all parameters that had one when it was built. A later `requires_grad_(True)` undoes it.
+
+    Args:
+        model: changed in place.
+
+    Returns:
+        The names of the batch norms that own parameters, all frozen now.
+
+    Raises:
+        ValueError: there is no batch norm, or none with parameters.
+    """
+    layers = [(name, layer) for name, layer in batch_norms(model) if _own_parameters(layer)]
+    if not layers:
+        raise ValueError(f"no batch norm of {type(model).__name__} has parameters to freeze")
+    for _, layer in layers:
+        learning = [name for name, p in _own_parameters(layer) if p.requires_grad]
+        for name in learning:
+            parameter = layer.get_parameter(name).requires_grad_(False)
+            parameter.grad = None
+        layer.__dict__.setdefault(FROZEN_PARAMETERS, []).extend(learning)
+    return tuple(name for name, _ in layers)
+
+
+def thaw_affine(model: nn.Module) -> tuple[str, ...]:
+    """Undo :func:`freeze_affine`: exactly the parameters that it froze learn again.
+
+    Returns:
+        The names of the layers with such parameters.
+    """
+    thawed = []
+    for layer_name, layer in model.named_modules():
+        names = layer.__dict__.pop(FROZEN_PARAMETERS, [])
+        for name in names:
+            layer.get_parameter(name).requires_grad_(True)
+        if names:
+            thawed.append(layer_name)
+    return tuple(thawed)

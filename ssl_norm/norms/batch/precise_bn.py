@@ -1,0 +1,264 @@
+"""Exact population statistics: those of all data, under the weights as they are now.
+
+A moving average mixes the statistics of many older networks and forgets all but the last batches;
+evaluation wants the statistics of the network at hand over the training data.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ssl_norm.norms.batch.batch_statistics import BatchMoments
+from ssl_norm.norms.batch.freezing import FrozenStatistics
+from ssl_norm.norms.batch.pooled_moments import PooledMoments, pool_over_ranks
+from ssl_norm.norms.batch.population_report import (
+    PopulationReport,
+    StatisticsShift,
+    statistics_shift,
+)
+from ssl_norm.norms.layers.batch_norm import BatchNorm
+from ssl_norm.norms.layers.batch_renorm import BatchRenorm
+from ssl_norm.norms.layers.whitening import WhiteningNorm
+from ssl_norm.norms.swap.find import BATCH_NORMS, NORM_LAYERS
+
+INPUT_STATISTICS = (_BatchNorm, BatchNorm)  # layers whose statistics are those of their input
+
+
+def recompute_statistics(
+    model: nn.Module,
+    batches: Iterable[Any],
+    forward: Callable[[Any], object] | None = None,
+) -> PopulationReport:
+    """Replace the running statistics of every batch norm by those of all that passes through it.
+
+    The mean, and the unbiased variance, of all values of all batches: weighted by their numbers, so
+    that batches may differ in size, and pooled, so that the spread of the batch means counts:
+
+        variance = N / (N - 1) * (mean_i(variance_i + mean_i^2) - mean_i(mean_i)^2), N values
+
+    Batch norms normalize with the statistics of each batch, as in training (`brn` without its correction
+    towards statistics that are about to be replaced); all else is in evaluation mode (no dropout). So
+    batches should be as large as those of training, or larger: a hundred samples are enough for each, a
+    thousand to ten thousand for all. A layer that is called
+    several times in a forward pass is pooled over all calls. Ghost batches, domains and
+    calibrations are those of the layer's own rule. Compiled models run uncompiled
+    meanwhile: compiled code passes over hooks.
+
+    Under several ranks, each passes its own share of the data, and all get the statistics of the
+    whole: a collective call. Memory is that of one forward pass; computed in float64.
+
+    Args:
+        model: its running statistics are overwritten, unless an error is raised: then all is as
+            before. Modes, weights and update rates are in any case. Frozen layers stay as they are.
+        batches: what `forward` takes; of images, augmented as in training.
+        forward: passes one batch through the model, for example `lambda batch: model(batch[0])`
+            where batches hold labels, too; None: the model itself.
+
+    Returns:
+        How far each layer moved, and which did not and why.
+
+    Raises:
+        ValueError: there is no batch norm to recompute (the text says which norms there are), no
+            batch, no batch norm that was called, or a statistic that is not finite.
+
+    Source: PreciseBN of Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, section 3.
+
+    Example:
+        >>> model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 3)).eval()
+        >>> data = torch.randn(40, 2)
+        >>> print(recompute_statistics(model, data.split(16)).batches, model[0].training)
+        3 False
+        >>> torch.allclose(model[0].running_var, data.var(0))
+        True
+    """
+    layers, others = recomputable(model)
+    moments = {name: _empty_moments(layer) for name, layer in layers.items()}
+    count = 0
+    with torch.no_grad(), _gathering(model, layers, moments):
+        for count, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop, too
+            (forward or model)(batch)
+    pool_over_ranks([part for name, part in moments.items() if not _is_joint(layers[name])])
+    called = {name: layers[name] for name, part in moments.items() if part.count.any()}
+    if not called and not count:
+        raise ValueError("no batch to take statistics of: the iterable of batches is empty")
+    if not called:
+        raise ValueError(f"the forward pass reached none of the {len(layers)} batch norms")
+    _check_finite({name: moments[name] for name in called})
+    return PopulationReport(
+        shifts={name: _install(layer, moments[name]) for name, layer in called.items()},
+        not_called=tuple(name for name in layers if name not in called),
+        not_recomputed=others | _domains_without_samples(moments, called),
+        batches=count,
+    )
+
+
+def recomputable(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """Return what :func:`recompute_statistics` would recompute, and what not.
+
+    Returns:
+        The batch norms by name; other layers with statistics by name, each with its class, or why.
+
+    Raises:
+        ValueError: there is nothing to recompute; the text says which norms there are.
+    """
+    layers: dict[str, nn.Module] = {}
+    others: dict[str, str] = {}
+    for name, layer in model.named_modules():
+        statistics = [key for key in layer._buffers if key.startswith("running_")]
+        if isinstance(layer, FrozenStatistics):
+            others[name] = "frozen"
+        elif isinstance(layer, BATCH_NORMS):
+            if all(layer._buffers[key] is not None for key in statistics) and statistics:
+                layers[name] = layer
+            else:
+                others[name] = "keeps no statistics"
+        elif statistics:
+            others[name] = type(layer).__name__
+    if not layers:
+        kinds = Counter(
+            type(layer).__name__ for layer in model.modules() if isinstance(layer, NORM_LAYERS)
+        )
+        norms = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        raise ValueError(
+            f"{type(model).__name__} has no batch norm with statistics to recompute; "
+            f"its norms: {norms or 'none'}"
+        )
+    return layers, others
+
+
+def _statistics_of(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the buffers of a layer: the running mean and the running variance or covariance."""
+    variance = "running_covariance" if isinstance(layer, WhiteningNorm) else "running_var"
+    return layer.get_buffer("running_mean"), layer.get_buffer(variance)
+
+
+def _empty_moments(layer: nn.Module) -> PooledMoments:
+    square = layer.outer_products if isinstance(layer, WhiteningNorm) else torch.square
+    return PooledMoments(*_statistics_of(layer), square)
+
+
+def _is_joint(layer: nn.Module) -> bool:
+    """Whether a layer reports the moments of all ranks on every rank."""
+    return not isinstance(layer, INPUT_STATISTICS) and getattr(layer, "sync", False)
+
+
+@contextmanager
+def _gathering(
+    model: nn.Module, layers: Mapping[str, nn.Module], moments: Mapping[str, PooledMoments]
+) -> Iterator[None]:
+    """Let all that passes through the layers add to their moments; then everything is as before."""
+    with ExitStack() as stack:
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing takes seconds
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_only_training(model, set(layers.values())))
+        for name, layer in layers.items():
+            stack.enter_context(_unchanged_buffers(layer))
+            if isinstance(layer, BatchRenorm):
+                layer.num_batches_tracked.zero_()  # during its warm-up it is batch norm
+            stack.enter_context(_observed(layer, moments[name]))
+        yield
+
+
+@contextmanager
+def _only_training(model: nn.Module, layers: set[nn.Module]) -> Iterator[None]:
+    """Put some layers into training mode and all others into evaluation mode.
+
+    The mode is read where it is kept: that of a frozen layer reads False whatever was asked for.
+    """
+    modes = [(part, vars(part).get("training", part.training)) for part in model.modules()]
+    try:
+        for part, _ in modes:
+            part.training = part in layers
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def _unchanged_buffers(layer: nn.Module) -> Iterator[None]:
+    """Give the buffers of a layer the values that they had."""
+    before = [(buffer, buffer.clone()) for buffer in layer.buffers(recurse=False)]
+    try:
+        yield
+    finally:
+        for buffer, values in before:
+            buffer.copy_(values)
+
+
+@contextmanager
+def _observed(layer: nn.Module, moments: PooledMoments) -> Iterator[None]:
+    """Add what a layer takes for the statistics of its batches to the moments."""
+    if isinstance(layer, INPUT_STATISTICS):
+
+        def add_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            moments.add_values(next(iter((*args, *kwargs.values()))))
+
+        handle = layer.register_forward_pre_hook(add_input, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+    else:
+
+        def observe(batch: BatchMoments) -> None:
+            moments.add(*(batch if moments.mean.ndim == 1 else _by_domain(batch, moments)))
+
+        vars(layer)["observe"] = observe  # before the method of its class
+        try:
+            yield
+        finally:
+            del vars(layer)["observe"]
+
+
+def _by_domain(batch: BatchMoments, moments: PooledMoments) -> Iterator[Tensor]:
+    """Yield the tables (D * K, ...) of K chunks of each domain as (K, D, ...)."""
+    for table in batch:
+        yield table.view(len(moments.mean), -1, table.shape[-1]).transpose(0, 1)
+
+
+def _domains_without_samples(
+    moments: Mapping[str, PooledMoments], called: Iterable[str]
+) -> dict[str, str]:
+    """Return a line for each domain that keeps its statistics, though others of the layer got new ones."""
+    return {
+        f"{name}, domain {domain}": "no samples"
+        for name in called
+        for domain in (moments[name].count.flatten() == 0).nonzero().flatten().tolist()
+    }
+
+
+def _check_finite(moments: Mapping[str, PooledMoments]) -> None:
+    for name, part in moments.items():
+        if not (part.mean.isfinite().all() and part.spread.isfinite().all()):
+            raise ValueError(
+                f"the input of layer '{name}' has statistics that are not finite; all layers keep "
+                "theirs"
+            )
+
+
+@torch.no_grad()
+def _install(layer: nn.Module, moments: PooledMoments) -> StatisticsShift:
+    """Overwrite the running statistics of a layer and return how far they moved."""
+    mean, variance = _statistics_of(layer)
+    eps: float = layer.eps  # type: ignore[assignment]
+    old = mean.clone(), _variances(variance)
+    seen = moments.count > 0
+    mean.copy_(torch.where(seen, moments.mean, mean))
+    variance.copy_(torch.where(seen, moments.variance, variance))
+    return statistics_shift(old, (mean, _variances(variance)), eps, int(moments.count.sum()))
+
+
+def _variances(statistics: Tensor) -> Tensor:
+    """Return a copy of variances, or of those on the diagonals of covariances (G, D, D)."""
+    return (
+        statistics.diagonal(dim1=1, dim2=2).flatten()
+        if statistics.ndim == 3
+        else statistics.clone()
+    )

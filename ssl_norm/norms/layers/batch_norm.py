@@ -1,0 +1,43 @@
+"""Batch normalization for inputs of any rank."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.input_checks import check_batch, check_channels
+
+
+class BatchNorm(BatchStatisticsNorm):
+    """Normalize each channel over batch and space.
+
+    y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance of a
+    channel over (N, *spatial) in training, and the running statistics in evaluation. The running
+    variance averages the unbiased variance, as torch does. Statistics are float32 or wider; the
+    input is not altered. Whole batches of one process pass through torch's own kernel, ghost and
+    synchronized ones through :mod:`ssl_norm.norms.core`. Options: :class:`BatchStatisticsNorm`.
+
+    Source: Ioffe & Szegedy, arXiv 1502.03167, algorithms 1 and 2.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input; in training, move the running statistics."""
+        if self.uses_batch and (self.sync or self.batch_size is not None):
+            return super().forward(x)
+        check_channels(x, self.num_features)
+        if self.uses_batch:
+            check_batch(x)
+        rate = 0.0
+        if self.training:
+            self.num_batches_tracked.add_(1)
+            rate = float(self.rate_of_new_batch())
+        keeps = self.training or not self.uses_batch
+        return F.batch_norm(
+            x,
+            self.running_mean if keeps else None,
+            self.running_var if keeps else None,
+            self.weight,
+            self.bias,
+            training=self.uses_batch,
+            momentum=rate,
+            eps=self.eps,
+        )

@@ -1,0 +1,88 @@
+"""Batch renormalization: batch norm, corrected towards the running statistics."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+
+
+class BatchRenorm(BatchStatisticsNorm):
+    """Normalize by the batch, then shift and stretch towards what evaluation would give.
+
+        y = weight ((x - E) / s r + d) + bias,  s = sqrt(V + eps)
+        r = s / S clipped to [1 / r_limit, r_limit];  d = (E - M) / S clipped to [-d_limit, d_limit]
+
+    E and V are those of the batch, M and S the running mean and deviation before this batch moves
+    them; r and d are constants of the gradient. Within the limits the output is that of evaluation.
+    The limits are 1 and 0 during the warm-up, where this is batch norm, and then rise linearly to
+    `r_max` and `d_max`. Training that is shorter than the warm-up is batch norm's throughout.
+    Steps are batches seen, `num_batches_tracked`; ghost batches have r and d of their own.
+
+    On (N, C) inputs, as in MLP heads, the same holds, with statistics over the samples. Where r and
+    d are within their limits, samples of a batch see each other only through the gradient.
+
+    Args:
+        num_features: channels C.
+        r_max: largest stretch, at least 1; 1 leaves r out.
+        d_max: largest shift, in running deviations, at least 0; 0 leaves d out.
+        warmup_steps: batches before the limits begin to rise.
+        r_ramp_steps: batches that the limit of r takes to rise.
+        d_ramp_steps: batches that the limit of d takes to rise.
+        **options: those of :class:`BatchStatisticsNorm`.
+
+    Source: Ioffe, arXiv 1702.03275, algorithm 1; the schedule is that of its experiments. What
+    differs: the running variance is averaged, as batch norm's is, where the paper averages s.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        r_max: float = 3.0,
+        d_max: float = 5.0,
+        warmup_steps: int = 5000,
+        r_ramp_steps: int = 35000,
+        d_ramp_steps: int = 20000,
+        **options: Any,
+    ) -> None:
+        super().__init__(num_features, **options)
+        self.r_max = r_max
+        self.d_max = d_max
+        self.warmup_steps = warmup_steps
+        self.r_ramp_steps = r_ramp_steps
+        self.d_ramp_steps = d_ramp_steps
+
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """Return the limits of r and d, scalars, for the next batch; no synchronization with a GPU."""
+        steps = (self.num_batches_tracked - self.warmup_steps).double()
+        r_limit = 1 + (self.r_max - 1) * (steps / self.r_ramp_steps).clamp(0, 1)
+        d_limit = self.d_max * (steps / self.d_ramp_steps).clamp(0, 1)
+        return r_limit, d_limit
+
+    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return batch norm's scale and shift, in training with the correction."""
+        if not self.training:
+            return super().rule(mean, variance)
+        r_limit, d_limit = (limit.to(mean.dtype) for limit in self.limits())
+        running_mean = self.running_mean.to(mean.dtype, copy=True)
+        running_deviation = (self.running_var.to(mean.dtype) + self.eps).sqrt()
+        batch_mean, batch_variance = self.statistics(mean, variance)
+        with torch.no_grad():
+            r = (batch_variance + self.eps).sqrt() / running_deviation
+            r = r.clamp(1 / r_limit, r_limit)
+            d = (batch_mean - running_mean) / running_deviation
+            d = d.clamp(-d_limit, d_limit)
+        scale = r * (batch_variance + self.eps).rsqrt()
+        shift = d - batch_mean * scale
+        if self.weight is not None:
+            scale, shift = scale * self.weight, shift * self.weight
+        return scale, shift if self.bias is None else shift + self.bias
+
+    def extra_repr(self) -> str:
+        """Return the size and the options that the printed module shows."""
+        names = ("r_max", "d_max", "warmup_steps", "r_ramp_steps", "d_ramp_steps")
+        return ", ".join(
+            [super().extra_repr(), *(f"{name}={getattr(self, name)}" for name in names)]
+        )

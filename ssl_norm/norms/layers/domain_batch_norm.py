@@ -1,0 +1,270 @@
+"""Domain-specific batch normalization: statistics, and maybe affine parameters, for each domain."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.distributed import is_distributed
+from ssl_norm.norms.batch.batch_statistics import BatchMoments, BatchStatisticsNorm, pool_over_ranks
+from ssl_norm.norms.input_checks import check_channels
+
+
+class SampleDomains(NamedTuple):
+    """The domains that were given for the samples of a batch.
+
+    Attributes:
+        labels: (N,) integers; or a scalar, the domain of every sample.
+        sizes: how many samples each domain has; None for a scalar.
+    """
+
+    labels: Tensor
+    sizes: tuple[int, ...] | None
+
+
+class DomainBatchNorm(BatchStatisticsNorm):
+    """Batch norm of the samples of each domain on their own.
+
+    y = weight (x - E_d) / sqrt(V_d + eps) + bias for a sample of domain d, with E_d and V_d over the
+    samples of d and space. Each domain has its population statistics, and a batch without samples
+    of a domain leaves that domain's alone. The domains of samples are those of
+    :func:`domain_labels`; without it a training batch is `domains` equal chunks in order, such as
+    two views in one batch, and evaluation takes domain 0 for all, as timm's SplitBatchNorm2d does.
+
+    Statistics for training and for evaluation have the same policy, since normalizing by a domain
+    and evaluating with all of them, or the other way round, ruins the network (arXiv 2105.07576,
+    table 5). The keys of the state_dict are BatchNorm's; its checkpoints load into every domain.
+
+    On (N, C) inputs, as in MLP heads, the same holds, with statistics over a domain's samples.
+
+    Args:
+        num_features: channels C.
+        domains: number of domains D.
+        affine_per_domain: whether each domain has a weight and a bias of its own, (D, C).
+        shared_statistics: whether all domains have the same statistics, those of batch norm, which
+            leaves `affine_per_domain` to tell them apart.
+        **options: those of :class:`BatchStatisticsNorm`; ghost batches are formed in each domain.
+
+    Attributes:
+        running_mean: (D, C), or (C,) if shared; running_var alike.
+        num_batches_tracked: (D,), or a scalar if shared: batches with samples of the domain.
+
+    Raises:
+        ValueError: `affine_per_domain` without `affine`; a training batch without labels that is not
+            `domains` equal chunks; one value per channel of a domain.
+
+    Source: Chang et al., arXiv 1906.03950, where each domain has its own affine
+    parameters; Wu & Johnson, arXiv 2105.07576, table 5, for the sharing.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        domains: int = 2,
+        affine_per_domain: bool = False,
+        shared_statistics: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(num_features, **options)
+        self.domains = domains
+        self.affine_per_domain = affine_per_domain
+        self.shared_statistics = shared_statistics
+        self.given: SampleDomains | None = None
+        if affine_per_domain:
+            if self.weight is None or self.bias is None:
+                raise ValueError("affine_per_domain=True needs affine=True")
+            self.weight = nn.Parameter(torch.ones(domains, num_features))
+            self.bias = nn.Parameter(torch.zeros(domains, num_features))
+        if not shared_statistics:
+            self.running_mean = torch.zeros(domains, num_features)
+            self.running_var = torch.ones(domains, num_features)
+            self.num_batches_tracked = torch.zeros(domains, dtype=torch.long)
+        self.register_load_state_dict_pre_hook(_spread_over_domains)  # type: ignore[no-untyped-call]
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ValueError unless x is (N, C, *spatial), of known domains, each with enough values."""
+        check_channels(x, self.num_features)
+        sizes = self._domain_sizes(len(x))
+        if self.shared_statistics:
+            super().check_input(x)
+        elif self.uses_batch and not (self.sync and is_distributed()):
+            rests = [size % (self.batch_size or size) or self.batch_size or size for size in sizes]
+            if min(rests, default=0) * x.shape[2:].numel() <= 1:
+                raise ValueError(
+                    "batch statistics need more than one value per channel and domain in training, "
+                    f"got an input of shape {tuple(x.shape)} with domains of {sizes} samples"
+                )
+
+    def _domain_sizes(self, samples: int) -> tuple[int, ...]:
+        """Return how many samples each domain of a batch has, those that have some."""
+        if self.given is not None and self.given.sizes is not None:
+            if sum(self.given.sizes) != samples:
+                raise ValueError(
+                    f"domain_labels gave {sum(self.given.sizes)} labels for a batch of {samples}"
+                )
+            return tuple(size for size in self.given.sizes if size)
+        if self.given is not None or not self.training:
+            return (samples,) if samples else ()
+        if samples % self.domains:
+            raise ValueError(
+                f"a batch of {samples} is not {self.domains} equal chunks, one for each domain; "
+                "say which samples belong to which: with domain_labels(model, labels): ..."
+            )
+        return (samples // self.domains,) * self.domains if samples else ()
+
+    def sample_domains(self, mean: Tensor) -> Tensor:
+        """Return the domain of each sample, (N,), of which (N, C) tables are given."""
+        samples = len(mean)
+        if self.given is not None:
+            return self.given.labels.to(mean.device).expand(samples)
+        if not self.training:
+            return torch.zeros(samples, dtype=torch.long, device=mean.device)
+        domains = torch.arange(self.domains, device=mean.device)
+        return domains.repeat_interleave(samples // self.domains)
+
+    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return batch norm's scale and shift, by the weight and bias of each sample's domain."""
+        if not self.affine_per_domain or self.weight is None or self.bias is None:
+            if self.shared_statistics:
+                return super().rule(mean, variance)
+            *tables, groups = self._group_statistics(mean, variance)
+            scale, shift = self.coefficients(*tables)
+            return scale[groups], shift[groups]
+        own_mean, own_variance = self.statistics(mean, variance)
+        domains = self.sample_domains(mean)
+        scale = (own_variance + self.eps).rsqrt() * self.weight[domains]
+        return scale, self.bias[domains] - own_mean * scale
+
+    def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and variance of each sample's domain, (N, C)."""
+        if self.shared_statistics:
+            return super().statistics(mean, variance)
+        group_mean, group_variance, groups = self._group_statistics(mean, variance)
+        return group_mean[groups], group_variance[groups]
+
+    def _group_statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance of each group of samples, (K, C), and the group of each sample, (N,)."""
+        domains = self.sample_domains(mean)
+        if not self.uses_batch:
+            return self.running_mean.to(mean.dtype), self.running_var.to(mean.dtype), domains
+        groups, count = self._groups(domains)
+        moments = pool_groups(mean, variance, groups, count, self.positions)
+        if self.sync:
+            moments = pool_over_ranks(moments)
+        if self.training:
+            self.observe(BatchMoments(*(table.detach() for table in moments)))
+        return moments.mean, moments.variance, groups
+
+    def _groups(self, domains: Tensor) -> tuple[Tensor, int]:
+        """Return which samples share statistics: a number for each, (N,), by domains; how many."""
+        if self.batch_size is None:
+            return domains, self.domains
+        members = domains == torch.arange(self.domains, device=domains.device)[:, None]  # (D, N)
+        place = members.cumsum(1).gather(0, domains[None])[0] - 1
+        chunks = math.ceil(len(domains) / self.batch_size)
+        return domains * chunks + place // self.batch_size, self.domains * chunks
+
+    def observe(self, moments: BatchMoments) -> None:
+        """Move the running statistics of each domain by the average of its batches' statistics."""
+        if self.shared_statistics:
+            super().observe(moments)
+            return
+        chunks = len(moments.mean) // self.domains
+        mean, variance, values = (table.view(self.domains, chunks, -1) for table in moments)
+        present = values.sum(1) > 0  # (D, 1)
+        self.num_batches_tracked.add_(present[:, 0])
+        share = values / values.sum(1, keepdim=True).clamp(min=1)
+        unbiased = variance * values / (values - 1).clamp(min=1)
+        rate = torch.as_tensor(
+            self.rate_of_new_batch(), dtype=self.running_mean.dtype, device=mean.device
+        ).view(-1, 1)
+        for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
+            average = (share * new).sum(1).to(running.dtype)
+            running.lerp_(average, torch.where(present, rate, 0))
+
+    def extra_repr(self) -> str:
+        """Return the size and the options that the printed module shows."""
+        names = ("domains", "affine_per_domain", "shared_statistics")
+        return ", ".join(
+            [super().extra_repr(), *(f"{name}={getattr(self, name)}" for name in names)]
+        )
+
+
+def pool_groups(
+    mean: Tensor, variance: Tensor, groups: Tensor, count: int, positions: int
+) -> BatchMoments:
+    """Return the statistics of groups of samples, 0 for groups without any.
+
+    Args:
+        mean: instance means (N, C).
+        variance: biased instance variances (N, C).
+        groups: (N,), the group of each sample.
+        count: number of groups, K.
+        positions: values of an instance.
+    """
+
+    def total(table: Tensor) -> Tensor:
+        return table.new_zeros(count, table.shape[1]).index_add(0, groups, table)
+
+    samples = total(torch.ones_like(mean[:, :1]))
+    share = 1 / samples[groups]
+    pooled = total(share * mean)
+    between = (mean - pooled[groups]).square()
+    return BatchMoments(pooled, total(share * (variance + between)), samples * positions)
+
+
+def _spread_over_domains(
+    layer: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any
+) -> None:
+    """Give every domain what a checkpoint of a batch norm has for all."""
+    for name, own in layer.state_dict(keep_vars=True).items():
+        loaded = state_dict.get(prefix + name)
+        if loaded is not None and own.ndim and loaded.shape == own.shape[1:]:
+            state_dict[prefix + name] = loaded.expand_as(own)
+
+
+@contextmanager
+def domain_labels(model: nn.Module, labels: Tensor | Sequence[int] | int) -> Iterator[None]:
+    """Say which domain each sample of the batches inside belongs to, in training and evaluation.
+
+    Every `domain` layer of the model takes these labels in place of its default; on exit, also by
+    an error, it has again what it had before.
+
+    Args:
+        model: holds the `domain` layers.
+        labels: (N,) integers from 0, for batches of N samples; or one integer for all samples.
+
+    Raises:
+        ValueError: there is no `domain` layer, or the labels are not domains of each of them.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 4), DomainBatchNorm(4, domains=2))
+        >>> with domain_labels(model, [0, 1, 0, 0, 1]):
+        ...     y = model(torch.randn(5, 3))
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, DomainBatchNorm)]
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no domain norm to take labels")
+    given = torch.as_tensor(labels)
+    if given.ndim > 1 or given.is_floating_point() or given.dtype == torch.bool:
+        raise ValueError(
+            f"labels must be integers of shape (N,), got {given.dtype} of shape {tuple(given.shape)}"
+        )
+    domains = min(layer.domains for layer in layers)
+    if given.numel() and not 0 <= int(given.min()) <= int(given.max()) < domains:
+        raise ValueError(
+            f"labels must be from 0 to {domains - 1}, got {int(given.min())} to {int(given.max())}"
+        )
+    sizes = tuple(given.bincount().tolist()) if given.ndim else None
+    before = [layer.given for layer in layers]
+    try:
+        for layer in layers:
+            layer.given = SampleDomains(given.long().to(layer.running_mean.device), sizes)
+        yield
+    finally:
+        for layer, previous in zip(layers, before, strict=True):
+            layer.given = previous

@@ -1,0 +1,125 @@
+"""EvoNorm: norms with a nonlinearity of their own, both found by search."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.core import RuleNorm, normalize
+from ssl_norm.norms.input_checks import check_channels
+from ssl_norm.norms.kernels.tables import over_space, table_dtype
+from ssl_norm.norms.layers.group_norm import group_moments
+from ssl_norm.norms.layers.groups import check_groups, default_groups
+
+
+class EvoNormS0(RuleNorm):
+    """Gate each value by itself and divide by the standard deviation of its group of channels.
+
+    y = weight x sigmoid(v x) / sqrt(V + eps) + bias, with V the biased variance over the C / groups
+    channels of a group and all positions of a sample; nothing is centred. The gate is a
+    nonlinearity (v = 1 is SiLU, 0 half the input): the norm stands in the place of a norm and its
+    activation. Training and evaluation are the same.
+
+    On (N, C) inputs, as in MLP heads, V is the variance over the channels of a group of a sample.
+
+    Args:
+        num_features: channels C.
+        groups: number of groups; must divide C. None: the largest divisor of C up to 32.
+        eps: added to the variance, inside the root.
+        affine: whether to learn weight and bias, each (C,), from 1 and 0; v, from 1, is learned in
+            any case.
+
+    Shape:
+        (N, C) or (N, C, *spatial) to the same.
+
+    Raises:
+        ValueError: `groups` does not divide C, or a group holds a single value.
+
+    Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dS0, whose state_dict this one
+    loads, takes 2d inputs alone and float32 statistics of float64 inputs.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        groups: int | None = None,
+        eps: float = 1e-5,
+        affine: bool = True,
+    ) -> None:
+        super().__init__(num_features)
+        self.groups = default_groups(num_features) if groups is None else groups
+        check_groups(num_features, self.groups)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        self.v = nn.Parameter(torch.ones(num_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gated and normalized input."""
+        check_channels(x, self.num_features)
+        if x.shape[1:].numel() == self.groups:
+            raise ValueError(
+                f"{self.groups} groups of an input of shape {tuple(x.shape)} hold one value each, "
+                "which has no deviation; use fewer groups"
+            )
+        gate = torch.sigmoid(over_space(self.v.to(x.dtype), x) * x)
+        y = gate * normalize(x, self.rule)
+        return y if self.bias is None else y + over_space(self.bias.to(x.dtype), x)
+
+    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weighted inverse deviation of each group, and no shift."""
+        _, group_variance = group_moments(mean, variance, self.groups)
+        scale = (group_variance + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        return scale, mean.new_zeros(())
+
+    def extra_repr(self) -> str:
+        """Return the size and the options that the printed module shows."""
+        affine = self.weight is not None
+        return f"{self.num_features}, groups={self.groups}, eps={self.eps}, affine={affine}"
+
+
+class EvoNormB0(BatchStatisticsNorm):
+    """Divide by the batch's deviation, or by the instance's plus v times the value, if that is more.
+
+    y = weight x / max(sqrt(V + eps), v x + sqrt(I + eps)) + bias, with V and I the biased variances
+    of a channel over the batch and over the positions of one sample; nothing is centred. The
+    maximum is a nonlinearity: the norm stands in the place of a norm and its activation. Evaluation
+    takes the population variance for V.
+
+    On (N, C) inputs, as in MLP heads, I is 0 and y = weight x / max(sqrt(V + eps), v x + sqrt(eps)):
+    batch norm without centring, with values above sqrt(V) / v held at 1 / v.
+
+    Args:
+        num_features: channels C.
+        eps: added to both variances, inside the roots; timm's value, the paper's is 1e-5.
+        **options: the others of :class:`BatchStatisticsNorm`; `affine=False` leaves v, from 1.
+
+    Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dB0, whose state_dict this one
+    loads except for the mean and the count, which timm does not keep, takes 2d inputs alone.
+    """
+
+    def __init__(self, num_features: int, *, eps: float = 1e-3, **options: Any) -> None:
+        super().__init__(num_features, eps=eps, **options)
+        self.v = nn.Parameter(torch.ones(num_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input; in training, move the running statistics."""
+        self.check_input(x)
+        self.positions = x.shape[2:].numel()
+        batch_deviations: list[Tensor] = []
+
+        def instance_denominator(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+            _, batch_variance = self.statistics(mean, variance)
+            batch_deviations.append((batch_variance + self.eps).sqrt().expand_as(mean))
+            return self.v, (variance + self.eps).sqrt()
+
+        values = x.to(table_dtype(x))  # the gradient is a small difference of large terms
+        denominator = normalize(values, instance_denominator)
+        y = values / torch.maximum(denominator, over_space(batch_deviations[0], x))
+        if self.weight is not None and self.bias is not None:
+            y = torch.addcmul(over_space(self.bias, x), y, over_space(self.weight, x))
+        return y.to(x.dtype)

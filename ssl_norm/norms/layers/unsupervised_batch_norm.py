@@ -1,0 +1,123 @@
+"""Unsupervised batch normalization: labelled samples, normalized by the statistics of many more."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.input_checks import check_channels
+
+
+class JointStatistics:
+    """What one layer saw of a joint batch: a mean and a variance for each time it was called."""
+
+    def __init__(self) -> None:
+        self.recorded: list[tuple[Tensor, Tensor]] = []
+        self.complete = False
+        self.calls = 0
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """Return the statistics of the next call; after the last of them, those of the first."""
+        statistics = self.recorded[self.calls % len(self.recorded)]
+        self.calls += 1
+        return statistics
+
+
+class UnsupervisedBatchNorm(BatchStatisticsNorm):
+    """Batch norm that, inside :func:`joint_statistics`, normalizes by those of a joint batch.
+
+    y = weight (x - E) / sqrt(V + eps) + bias. Within the context, E and V are constants: those of
+    the labelled and unlabelled samples together. Outside of it this is batch norm.
+
+    On (N, C) inputs, as in MLP heads, the same holds, with statistics over the samples.
+
+    Args:
+        num_features: channels C.
+        **options: those of :class:`BatchStatisticsNorm`.
+
+    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020. Not Unified
+    Batch Normalization (arXiv 2311.15993), which has the same short name, nor UBNA (arXiv
+    2011.08502), which adapts statistics at test time. What the sources leave open, and what
+    tools/finetune.py does:
+
+    - The gradient through the statistics. Their two passes suggest constants, as in this context.
+      Constants let weights grow while the loss stays (Ioffe & Szegedy, arXiv 1502.03167, section 2)
+      and failed at rates that batch norm stands, so the tool passes the joint batch at once and
+      takes the loss of its labelled rows: the gradient flows (`ubn.gradient=true`).
+    - The ratio of unlabelled to labelled samples: `ubn.ratio=4`, large enough that the unlabelled
+      ones set the statistics, at five times the cost of a forward pass.
+    - The momentum: batch norm's own 0.1, moved once a step by the joint statistics.
+    - Evaluation: population statistics, which are those of the joint batches.
+    """
+
+    joint: JointStatistics | None = None
+
+    @property
+    def uses_joint(self) -> bool:
+        """Whether the next input is normalized by the statistics of a joint batch."""
+        joint = self.joint
+        return self.training and joint is not None and joint.complete and bool(joint.recorded)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ValueError unless x is (N, C, *spatial), with enough values for its statistics."""
+        if self.uses_joint:
+            check_channels(x, self.num_features)
+        else:
+            super().check_input(x)
+
+    def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the statistics of the joint batch, if there is one, else as batch norm does."""
+        if self.joint is not None and self.uses_joint:
+            return self.joint.next()
+        own = super().statistics(mean, variance)
+        if self.joint is not None and self.training and not self.joint.complete:
+            self.joint.recorded.append((own[0].detach(), own[1].detach()))
+        return own
+
+
+@contextmanager
+def joint_statistics(model: nn.Module, *joint_batch: Any) -> Iterator[None]:
+    """Normalize by the statistics of a joint batch, set before the step on its labelled part.
+
+    On entry `model(*joint_batch)` runs once without gradients: every `ubn` layer in training mode
+    records its statistics and moves its population statistics. Inside, these layers normalize by
+    what they recorded and move nothing; on exit, also by an error, they are batch norms again. A
+    layer that is called more than once per pass has statistics for each call, in order; one that
+    the joint pass did not reach stays a batch norm. Other norms of the model see both passes.
+
+    Args:
+        model: holds the `ubn` layers; in training mode, else they use population statistics.
+        *joint_batch: what the model takes, with labelled and unlabelled samples together.
+
+    Raises:
+        ValueError: there is no `ubn` layer, or one with ghost batches, whose statistics belong to
+            no other batch.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 4), UnsupervisedBatchNorm(4))
+        >>> labelled, unlabelled = torch.randn(2, 3), torch.randn(8, 3)
+        >>> with joint_statistics(model, torch.cat([labelled, unlabelled])):
+        ...     model(labelled).square().mean().backward()
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, UnsupervisedBatchNorm)]
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no ubn layer to take joint statistics")
+    if any(layer.batch_size is not None for layer in layers):
+        raise ValueError(
+            "joint statistics span the whole joint batch; build ubn without batch_size"
+        )
+    try:
+        for layer in layers:
+            layer.joint = JointStatistics()
+        with torch.no_grad():
+            model(*joint_batch)
+        for layer in layers:
+            if layer.joint is not None:
+                layer.joint.complete = True
+        yield
+    finally:
+        for layer in layers:
+            layer.joint = None

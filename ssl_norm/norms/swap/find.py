@@ -1,0 +1,126 @@
+"""Finding the norm layers of any model."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.core import RuleNorm
+from ssl_norm.norms.layers.act_norm import ActNorm
+from ssl_norm.norms.layers.evonorm import EvoNormB0, EvoNormS0
+from ssl_norm.norms.layers.filter_response_norm import FilterResponseNorm
+from ssl_norm.norms.layers.whitening import WhiteningNorm
+from ssl_norm.norms.swap.around_norm import AroundNorm, unwrapped
+from ssl_norm.norms.swap.channels_last import ChannelsLast
+
+BATCH_NORMS = (_BatchNorm, BatchStatisticsNorm, WhiteningNorm)
+TIMM_NONLINEAR = ("timm.layers.evo_norm", "timm.layers.filter_response_norm")  # modules
+NORM_LAYERS = (
+    _NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, RuleNorm, WhiteningNorm, ActNorm
+)  # fmt: skip
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm, in layers around it or not.
+
+    Known by class: torch's, ours, and subclasses. Known by what they hold: batch norms of any other
+    class (torchvision's FrozenBatchNorm2d), by their running statistics, and norms over the last
+    axes or over channels (timm's RmsNorm), by their `normalized_shape`. Known by where they come
+    from: timm's evonorms and filter response norms.
+    """
+    norm = unwrapped(module)
+    return (
+        isinstance(norm, NORM_LAYERS)
+        or norm._buffers.keys() >= {"running_mean", "running_var"}
+        or isinstance(getattr(norm, "normalized_shape", None), tuple)
+        or type(norm).__module__ in TIMM_NONLINEAR
+    )
+
+
+def is_nonlinear(norm: nn.Module) -> bool:
+    """Whether a norm holds a nonlinearity of its own: an evonorm's gate, a thresholded linear unit."""
+    ours = isinstance(norm, (EvoNormS0, EvoNormB0, FilterResponseNorm))
+    parts = (getattr(norm, name, None) for name in ("v", "threshold", "tau"))
+    return (ours or type(norm).__module__ in TIMM_NONLINEAR) and any(p is not None for p in parts)
+
+
+def named_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return (name, layer) of every norm, with the layers around it, without norms inside it.
+
+    A layer that the model holds under two names appears twice.
+    """
+    return list(_outermost_norms(model, ""))
+
+
+def _outermost_norms(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    if is_norm(module):
+        yield name, module
+        return
+    for child_name, child in module._modules.items():
+        if child is not None:
+            yield from _outermost_norms(child, f"{name}.{child_name}" if name else child_name)
+
+
+def unknown_norms(model: nn.Module) -> list[str]:
+    """Return the names of layers that are called a norm and hold weights, but of no known kind."""
+    inside = {part for _, layer in named_norms(model) for part in layer.modules()}
+    return [
+        name
+        for name, module in model.named_modules()
+        if "norm" in type(module).__name__.lower()
+        and module not in inside
+        and (module._parameters or module._buffers)
+    ]
+
+
+def keeps_batch_statistics(norm: nn.Module) -> bool:
+    """Whether a norm has population statistics of whole batches (an instance norm's are others)."""
+    return "running_mean" in norm._buffers and not isinstance(norm, _InstanceNorm)
+
+
+def num_features(layer: nn.Module) -> int:
+    """Return the channels of a norm layer.
+
+    Raises:
+        ValueError: a norm over two axes, of which either may be the channels, or a lazy one that has
+            seen no input.
+    """
+    norm: Any = unwrapped(layer)
+    if isinstance(norm, nn.GroupNorm):
+        return norm.num_channels
+    shape = getattr(norm, "normalized_shape", None)
+    if shape is not None and len(shape) == 2:
+        raise ValueError(
+            f"a {type(norm).__name__} over {tuple(shape)} does not say which of its axes are channels"
+        )
+    channels = shape[0] if shape is not None else getattr(norm, "num_features", None)
+    if channels is None:
+        channels = len(norm.running_mean if "running_mean" in norm._buffers else norm.weight)
+    if not channels:
+        raise ValueError(f"this {type(norm).__name__} has no channels before its first input")
+    return int(channels)
+
+
+def takes_channels_last(layer: nn.Module) -> bool:
+    """Whether a norm layer wants its channels in the last axis, found by trial for layer norms.
+
+    torch's LayerNorm does; the subclasses of many vision models (LayerNorm2d) do not.
+    """
+    if isinstance(layer, AroundNorm):
+        return isinstance(layer, ChannelsLast) or takes_channels_last(layer.norm)
+    if len(getattr(layer, "normalized_shape", ())) != 1:
+        return False
+    norm: Any = layer
+    channels = num_features(layer)
+    side = 3 if channels == 2 else 2
+    like = torch.empty(()) if norm.weight is None else norm.weight
+    try:
+        with torch.no_grad():
+            norm.forward(like.new_zeros(1, channels, side, side))
+    except RuntimeError:
+        return True
+    return False

@@ -1,0 +1,125 @@
+"""What becomes of the norms of a model, in words."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ssl_norm.norms.registry import NORMS, NormSpec
+from ssl_norm.text_table import text_table
+
+STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """What becomes of one norm layer.
+
+    Attributes:
+        name: of the layer in its model.
+        old: class of the old norm.
+        channels: of the norm.
+        replaced: whether a new layer takes its place; else it stays, and `options` change.
+        options: the options that change on a layer that stays, as `name=value`.
+        carried: names of the parameters and statistics that pass to the new layer.
+        dropped: what has no place in the new layer.
+        initial: names of what only the new layer has, at their initial values.
+    """
+
+    name: str
+    old: str
+    channels: int
+    replaced: bool
+    options: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    initial: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What :func:`ssl_norm.norms.swap.replace.replace_norms` did to a model, or would do.
+
+    Attributes:
+        norm: the norm that was asked for.
+        changes: one for each norm layer, in the model's order.
+        standardized: names of the layers whose weights become standardized.
+        plain: names of the layers whose weights are no longer standardized.
+        weighted: how many convolutions and linear layers the model has.
+        left: names of layers that are called a norm, but of a kind that is not known.
+        dry_run: whether nothing was changed.
+    """
+
+    norm: NormSpec
+    changes: tuple[LayerChange, ...]
+    standardized: tuple[str, ...]
+    plain: tuple[str, ...]
+    weighted: int
+    left: tuple[str, ...]
+    dry_run: bool = False
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Names of the layers that were replaced."""
+        return tuple(change.name for change in self.changes if change.replaced)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the layers that were that norm already."""
+        return tuple(change.name for change in self.changes if not change.replaced)
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """How many layers of each class were found."""
+        return dict(Counter(change.old for change in self.changes))
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
+        text = "dry run, nothing changed: " if self.dry_run else ""
+        text += f"{self.norm}: {len(self.replaced)} norm layers replaced, {len(self.kept)} kept"
+        text += f" (of {kinds})" if kinds else ""
+        if self.standardized:
+            text += f"; weights of {len(self.standardized)} of {self.weighted} layers standardized"
+        if self.plain:
+            text += (
+                f"; weights of {len(self.plain)} of {self.weighted} layers no longer standardized"
+            )
+        dropped = _by_kind((change.old, change.dropped) for change in self.changes)
+        if dropped:
+            text += f"; dropped: {'; '.join(dropped)}"
+        initial = _by_kind((self.norm.name, change.initial) for change in self.changes)
+        if initial:
+            text += f"; at initial values: {'; '.join(initial)}"
+        if self.norm.constructor is None and NORMS[self.norm.name].nonlinear:
+            text += f"; {self.norm.name} is nonlinear itself, activations after it stay"
+        if self.left:
+            text += f"; {len(self.left)} of an unknown kind left alone ({self.left[0]}, ...)"
+        return text
+
+    def table(self) -> str:
+        """Return a line for each norm layer, then one for all."""
+        header = ("layer", "from", "to", "carried", "dropped", "at initial values")
+        rows = [
+            (
+                change.name,
+                f"{change.old}({change.channels})",
+                str(self.norm) if change.replaced else ", ".join(("kept", *change.options)),
+                *(_words(names) or "-" for names in (change.carried, change.dropped)),
+                _words(change.initial) or "-",
+            )
+            for change in self.changes
+        ]
+        return f"{text_table([header, *rows])}\n\n{self}"
+
+
+def _words(names: tuple[str, ...]) -> str:
+    """Return names in a row, those of running statistics as one."""
+    words = ["running statistics" if name in STATISTICS[:3] else name for name in names]
+    if "running statistics" in words:
+        words = [word for word in words if word != "num_batches_tracked"]
+    return ", ".join(dict.fromkeys(words))
+
+
+def _by_kind(found: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
+    """Return a phrase for each kind of layer and what it lost or gained, with their number."""
+    counts = Counter((_words(names), kind) for kind, names in found if names)
+    return [f"{words} of {count} {kind}" for (words, kind), count in counts.items()]

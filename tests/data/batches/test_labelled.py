@@ -1,0 +1,111 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from ssl_norm.data.batches.labelled import label_subset
+from ssl_norm.errors import UserError
+
+CLASSES = ("cat", "dog", "bird")
+LABELS = torch.tensor([0] * 30 + [1] * 12 + [2] * 5)[
+    torch.randperm(47, generator=torch.Generator().manual_seed(0))
+]
+
+
+def choose(seed: int = 0, **choice) -> torch.Tensor:
+    return label_subset(LABELS, seed=seed, classes=CLASSES, **choice)
+
+
+def sizes(**choice) -> list[int]:
+    return LABELS[choose(**choice)].bincount(minlength=3).tolist()
+
+
+def test_each_class_gives_as_many():
+    assert sizes(per_class=4) == [4, 4, 4]
+    assert sizes(fraction=0.5) == [15, 6, 2]
+    assert sizes(fraction=1.0) == [30, 12, 5]
+
+
+def test_a_count_is_as_even_as_the_classes_allow():
+    assert sizes(count=3) == [1, 1, 1]
+    assert sorted(sizes(count=7)) == [2, 2, 3]
+    assert sizes(count=15) == [5, 5, 5]
+    assert sorted(sizes(count=18)[:2]) == [6, 7]
+    assert sizes(count=25) == [10, 10, 5]
+    assert sizes(count=40) == [23, 12, 5]
+    assert sizes(count=47) == [30, 12, 5]
+
+
+def test_the_seed_says_which_class_gives_one_more():
+    assert len({tuple(sizes(count=4, seed=seed)) for seed in range(20)}) == 3
+
+
+def test_indices_ascend_and_follow_the_seed():
+    for choice in ({"count": 10}, {"per_class": 3}, {"fraction": 0.4}):
+        drawn = choose(**choice)
+        assert (drawn.diff() > 0).all()
+        assert drawn.equal(choose(**choice))
+        assert not drawn.equal(choose(seed=1, **choice))
+
+
+def test_smaller_choices_are_part_of_larger_ones():
+    for kind, values in (
+        ("count", range(3, 48)),
+        ("per_class", range(1, 6)),
+        ("fraction", (0.2, 0.5, 0.9, 1.0)),
+    ):
+        chosen = [set(choose(**{kind: value}).tolist()) for value in values]
+        assert all(few < many for few, many in pairwise(chosen))
+
+
+def test_the_three_ways_to_say_it_agree():
+    assert choose(count=9).equal(choose(per_class=3))
+    even = torch.arange(40) % 2
+    by_fraction, by_number = (
+        label_subset(even, seed=3, classes=("a", "b"), **choice)
+        for choice in ({"fraction": 0.2}, {"per_class": 4})
+    )
+    assert by_fraction.equal(by_number)
+
+
+def test_drawing_leaves_the_global_generator_alone():
+    state = torch.get_rng_state()
+    choose(count=7)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"count": 48}, "labels=48: there are 47 labelled images; use at most 47"),
+        ({"count": 2}, "labels=2 leaves 1 of 3 classes without an image; use at least 3"),
+        ({"count": 0}, "labels=0: an integer of at least 1 expected"),
+        ({"per_class": 6}, "labels_per_class=6: class bird has 5 images; use at most 5"),
+        ({"per_class": -1}, "labels_per_class=-1: an integer of at least 1 expected"),
+        ({"fraction": 0.05}, "labels=0.05 leaves nothing of class bird with its 5 samples; use at"),
+        ({"fraction": 1.5}, r"labels must be a fraction in \(0, 1\], got 1.5"),
+        ({"fraction": float("nan")}, "labels must be a fraction"),
+    ],
+)
+def test_impossible_choices_say_what_would_do(choice, message):
+    with pytest.raises(UserError, match=message) as error:
+        choose(**choice)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("choice", [{}, {"count": 3, "per_class": 1}])
+def test_one_way_to_say_it_is_enough(choice):
+    with pytest.raises(ValueError, match="exactly one of count, per_class and fraction"):
+        choose(**choice)
+
+
+def test_one_class_is_none_to_tell_apart():
+    with pytest.raises(UserError, match="1 class with labels; a classifier needs at least two"):
+        label_subset(torch.zeros(5, dtype=torch.int64), count=2, seed=0, classes=("cat",))
+
+
+def test_a_class_without_images_is_named():
+    with pytest.raises(UserError, match="class dog has no image to train on; every class needs"):
+        label_subset(torch.tensor([0, 2]), count=2, seed=0, classes=CLASSES)
+    with pytest.raises(UserError, match=r"class dog has no image to train on \(nor have 1 more\)"):
+        label_subset(torch.tensor([0, 0]), count=2, seed=0, classes=CLASSES)

@@ -1,0 +1,235 @@
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ssl_norm.data import cache, cache_writer
+from ssl_norm.data.cache.cached_pixels import cached_pixels, default_cache_dir
+from ssl_norm.errors import UserError
+from tests.data.image_files_on_disk import noise, write_images
+
+HALF_WAY = """
+import sys, time
+from pathlib import Path
+from ssl_norm.data import cache, cache_writer
+
+decoded = 0
+def decode(data, side, real=cache_writer.decode):
+    global decoded
+    decoded += 1
+    if decoded > 3:
+        print("half way", flush=True)
+        time.sleep(60)
+    return real(data, side)
+cache_writer.decode = decode
+cache.cached_pixels(Path(sys.argv[1]), sys.argv[3:], side=8, cache_dir=sys.argv[2],
+                    on_corrupt="stop", workers=0, progress=False)
+"""
+
+
+def load(folder: Path, cache_dir: Path, **options):
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    settings = {"side": 8, "on_corrupt": "stop", "workers": 0, "progress": False, **options}
+    return cached_pixels(folder, paths, cache_dir=str(cache_dir), **settings)
+
+
+def entries(cache_dir: Path) -> list[str]:
+    return sorted(path.name for path in cache_dir.iterdir() if path.name != "known")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_images(tmp_path / "images", 6)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def cache_dir(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """Let a call stop the decoding of files; before it, files decode."""
+
+    def forbid(*_):
+        raise AssertionError("decoded again")
+
+    return lambda: monkeypatch.setattr(cache_writer, "decode", forbid)
+
+
+def settle(monkeypatch):
+    """Pretend that the files were written a while ago."""
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10_000_000_000)
+
+
+def test_pixels_are_exact_read_only_and_mapped(folder, cache_dir):
+    pixels = load(folder, cache_dir).pixels
+    assert isinstance(pixels, np.memmap)
+    assert not pixels.flags.writeable
+    np.testing.assert_array_equal(pixels, [noise(seed=seed) for seed in range(6)])
+
+
+def test_processes_write_what_one_process_writes(tmp_path):
+    write_images(tmp_path / "many", 2 * cache_writer.CHUNK + 3)
+    alone = load(tmp_path / "many", tmp_path / "alone")
+    together = load(tmp_path / "many", tmp_path / "together", workers=2)
+    np.testing.assert_array_equal(alone.pixels, together.pixels)
+
+
+def test_the_second_time_nothing_is_decoded(folder, cache_dir, no_decoding):
+    first = load(folder, cache_dir)
+    no_decoding()
+    np.testing.assert_array_equal(load(folder, cache_dir).pixels, first.pixels)
+
+
+def test_a_settled_folder_is_not_even_read(folder, cache_dir, monkeypatch):
+    settle(monkeypatch)
+    load(folder, cache_dir)
+    monkeypatch.setattr(cache, "file_digests", None)
+    load(folder, cache_dir)
+
+
+def test_a_moved_folder_finds_its_pixels(folder, cache_dir, no_decoding):
+    load(folder, cache_dir)
+    no_decoding()
+    load(folder.rename(folder.with_name("moved")), cache_dir)
+
+
+def test_any_changed_byte_makes_another_entry(folder, cache_dir, monkeypatch):
+    settle(monkeypatch)
+    load(folder, cache_dir)
+    file = folder / "000.png"
+    stat, other = file.stat(), (folder / "001.png").read_bytes()
+    time.sleep(0.05)
+    file.write_bytes(other.ljust(stat.st_size, b"\0")[: max(stat.st_size, len(other))])
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    np.testing.assert_array_equal(load(folder, cache_dir).pixels[0], noise(seed=1))
+    assert len(entries(cache_dir)) == 2
+
+
+def test_another_size_makes_another_entry(folder, cache_dir):
+    assert load(folder, cache_dir).pixels.shape == (6, 8, 8, 3)
+    assert load(folder, cache_dir, side=5).pixels.shape == (6, 5, 5, 3)
+
+
+def test_a_corrupt_file_stops_with_its_path_and_leaves_nothing(folder, cache_dir):
+    (folder / "002.png").write_bytes((folder / "002.png").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"002\.png does not decode .*data\.on_corrupt=skip"):
+        load(folder, cache_dir)
+    assert entries(cache_dir) == []
+
+
+def test_corrupt_files_are_skipped_and_remembered(folder, cache_dir):
+    (folder / "002.png").write_bytes(b"nothing")
+    (folder / "004.png").unlink()
+    (folder / "004.png").symlink_to("nowhere")
+    for _ in range(2):
+        cached = load(folder, cache_dir, on_corrupt="skip")
+        assert cached.corrupt == {
+            2: "not an image that Pillow can read",
+            4: "No such file or directory",
+        }
+        np.testing.assert_array_equal(cached.pixels[5], noise(seed=5))
+    with pytest.raises(UserError, match=r"002\.png does not decode"):
+        load(folder, cache_dir)
+
+
+@pytest.mark.parametrize(
+    "interruption", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left")]
+)
+def test_interrupted_caching_leaves_nothing(folder, cache_dir, monkeypatch, interruption):
+    real, calls = cache_writer.decode, []
+
+    def decode(data, side):
+        calls.append(1)
+        if len(calls) > 3:
+            raise interruption
+        return real(data, side)
+
+    monkeypatch.setattr(cache_writer, "decode", decode)
+    with pytest.raises((KeyboardInterrupt, UserError), match=r"^$|No space left.*data\.cache_dir"):
+        load(folder, cache_dir)
+    assert entries(cache_dir) == []
+
+
+def test_what_a_killed_process_leaves_is_never_taken_and_is_removed(folder, cache_dir):
+    names = sorted(path.name for path in folder.iterdir())
+    process = subprocess.Popen(
+        [sys.executable, "-c", HALF_WAY, folder, cache_dir, *names], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"half way\n"
+    assert [name.split("-")[0] for name in entries(cache_dir)] == [".partial"]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    np.testing.assert_array_equal(
+        load(folder, cache_dir).pixels, [noise(seed=seed) for seed in range(6)]
+    )
+    assert len(entries(cache_dir)) == 1
+
+
+def test_the_work_of_a_living_process_is_left_alone(folder, cache_dir):
+    name = f".partial-{cache_writer.socket.gethostname()}-{os.getpid()}-00"
+    (cache_dir / name).mkdir(parents=True)
+    load(folder, cache_dir)
+    assert name in entries(cache_dir)
+
+
+def test_of_two_writers_the_first_to_end_wins(folder, cache_dir, monkeypatch):
+    real, inner = cache_writer.decode, []
+
+    def decode(data, side):
+        if not inner:
+            inner.append(None)
+            inner[0] = load(folder, cache_dir)
+        return real(data, side)
+
+    monkeypatch.setattr(cache_writer, "decode", decode)
+    outer = load(folder, cache_dir)
+    assert outer.entry == inner[0].entry
+    assert len(entries(cache_dir)) == 1
+    np.testing.assert_array_equal(outer.pixels, inner[0].pixels)
+
+
+def test_a_file_that_changes_meanwhile_is_an_error(folder, cache_dir, monkeypatch):
+    monkeypatch.setattr(cache, "file_digests", lambda files: [b"other"] * len(files))
+    with pytest.raises(UserError, match=r"000\.png changed while it was being cached"):
+        load(folder, cache_dir)
+
+
+def test_room_is_checked_before_the_work(folder, cache_dir, monkeypatch, no_decoding):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    no_decoding()
+    with pytest.raises(UserError, match=r"the image cache needs 0\.00 GB in .*data\.cache_dir"):
+        load(folder, cache_dir)
+
+
+def test_an_impossible_cache_folder_is_one_clear_line(folder):
+    with pytest.raises(
+        UserError, match=r"cannot use the image cache in .*000\.png: Not a directory"
+    ):
+        load(folder, folder / "000.png")
+
+
+def test_a_damaged_entry_is_one_clear_line(folder, cache_dir):
+    entry = load(folder, cache_dir).entry
+    os.truncate(entry / "pixels.npy", 500)
+    with pytest.raises(UserError, match="is damaged; delete that folder"):
+        load(folder, cache_dir)
+
+
+def test_the_default_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert default_cache_dir() == tmp_path / ".cache/ssl_norm"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert default_cache_dir() == tmp_path / "other/ssl_norm"

@@ -1,0 +1,67 @@
+import subprocess
+import sys
+
+import pytest
+
+from ssl_norm.data.corruption.spec import CORRUPTIONS, Corruption, parse_corruption
+from ssl_norm.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("contrast", Corruption("contrast", 5)),
+        ("jpeg:3", Corruption("jpeg", 3)),
+        ({"name": "gaussian_noise"}, Corruption("gaussian_noise", 5)),
+        ({"name": "gaussian_blur", "severity": 1}, Corruption("gaussian_blur", 1)),
+        (Corruption("jpeg", 2), Corruption("jpeg", 2)),
+        ("clean", None),
+        ({"name": "clean"}, None),
+    ],
+)
+def test_settings_name_corruptions(spec, expected):
+    assert parse_corruption(spec) == expected
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_its_text_names_it_again(name):
+    for severity in range(1, 6):
+        corruption = Corruption(name, severity)
+        assert str(corruption) == f"{name}:{severity}"
+        assert parse_corruption(str(corruption)) == corruption
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("gaussian_nose", "unknown corruption 'gaussian_nose'; known: clean, .*'gaussian_noise'?"),
+        ("", "unknown corruption ''; known: clean, contrast"),
+        ("contrast:6", r"corruption contrast:6: its severity must be an integer in \[1, 5\]"),
+        ("contrast:", "corruption contrast:: its severity must be"),
+        ("contrast:hard", "corruption contrast:hard: its severity must be"),
+        ({"name": "contrast", "severity": True}, "corruption contrast:True: its severity must be"),
+        ({"name": "contrast", "severity": 2.5}, "corruption contrast:2.5: its severity must be"),
+        ({"name": "contrast", "strength": 1}, "unknown option of a corruption 'strength'; known"),
+        ({"name": ["jpeg"]}, "unknown corruption"),
+        ({"severity": 1}, "a corruption needs a name, one of contrast, "),
+        ("clean:1", "corruption clean takes no severity"),
+        (3, "corruption 3: expected a name, as contrast or contrast:3, or a mapping"),
+        (None, "corruption None: expected a name"),
+    ],
+)
+def test_bad_settings_are_said_in_one_line(spec, message):
+    with pytest.raises(UserError, match=message) as error:
+        parse_corruption(spec)
+    assert "\n" not in str(error.value)
+
+
+def test_naming_one_needs_no_torch():
+    code = (
+        "import sys; from ssl_norm.data.corruption.spec import parse_corruption\n"
+        "parse_corruption('contrast:3')\n"
+        "try: parse_corruption('jpg')\n"
+        "except ValueError as error: print(error)\n"
+        "assert not {'torch', 'PIL', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("did you mean 'jpeg'?\n")

@@ -1,0 +1,140 @@
+import pytest
+import torch
+
+from ssl_norm.data import load_splits
+from ssl_norm.data.sources.folder import cached_side
+from ssl_norm.errors import UserError
+from tests.data.image_files_on_disk import noise, write_images
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(**options):
+        settings = {"root": str(tmp_path / "images"), "cache_dir": str(tmp_path / "cache")}
+        return load_splits("folder", **{**settings, "image_size": 8, "workers": 0, **options})
+
+    return load
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "images"
+
+
+def colours(images) -> set[tuple[int, ...]]:
+    return {tuple(image[0, 0].tolist()) for image in images.images}
+
+
+def test_class_folders_are_split_and_pretraining_does_not_see_the_test_part(root, load):
+    write_images(root / "cat", 10)
+    write_images(root / "dog", 5, first_seed=10)
+    splits = load()
+    assert splits.train is splits.pretrain
+    assert splits.train.classes == splits.test.classes == ("cat", "dog")
+    assert splits.train.labels.bincount().tolist() == [8, 4]
+    assert splits.test.labels.bincount().tolist() == [2, 1]
+    assert not colours(splits.train) & colours(splits.test)
+    assert len(colours(splits.train) | colours(splits.test)) == 15
+
+
+def test_pixels_belong_to_their_labels(root, load):
+    write_images(root / "cat", 4)
+    write_images(root / "dog", 4, first_seed=4)
+    for images in (load().train, load().test):
+        for pixels, label in zip(images.images, images.labels, strict=True):
+            seeds = range(4 * label, 4 * label + 4)
+            assert any(torch.equal(pixels, torch.from_numpy(noise(seed=seed))) for seed in seeds)
+
+
+def test_the_split_follows_seed_and_fraction(root, load):
+    write_images(root / "cat", 10)
+    write_images(root / "dog", 10, first_seed=10)
+    assert colours(load(seed=1).test) == colours(load(seed=1).test) != colours(load(seed=2).test)
+    assert len(load(test_fraction=0.5).test) == 10
+
+
+def test_given_splits_are_kept(root, load):
+    for name, count, seed in (
+        ("train/a", 4, 0),
+        ("train/b", 3, 4),
+        ("val/a", 2, 7),
+        ("val/b", 1, 9),
+    ):
+        write_images(root / name, count, first_seed=seed)
+    splits = load()
+    assert splits.train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert splits.test.labels.tolist() == [0, 0, 1]
+    assert torch.equal(splits.test.images[2], torch.from_numpy(noise(seed=9)))
+
+
+def test_without_labels_all_images_are_for_pretraining(root, load):
+    write_images(root, 5)
+    splits = load()
+    assert len(splits.pretrain) == 5
+    assert splits.pretrain.labels is None
+    assert splits.train is splits.test is None
+
+
+def test_unlabelled_test_images_are_not_pretrained_on(root, load):
+    write_images(root / "train", 5)
+    write_images(root / "test", 3, first_seed=5)
+    splits = load()
+    assert len(splits.pretrain) == 5
+    assert splits.test is None
+
+
+def test_classes_of_one_image_leave_nothing_to_score(root, load):
+    write_images(root / "cat", 1)
+    write_images(root / "dog", 1, first_seed=1)
+    splits = load()
+    assert len(splits.pretrain) == 2
+    assert splits.train is splits.test is None
+
+
+def test_skipped_files_are_in_no_split_and_named(root, load):
+    write_images(root / "cat", 5)
+    write_images(root / "dog", 5, first_seed=5)
+    (root / "cat/003.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"cat/003\.png does not decode"):
+        load()
+    splits = load(on_corrupt="skip")
+    assert splits.skipped == (str(root / "cat/003.png"),)
+    assert len(splits.train) + len(splits.test) == 9
+    assert torch.cat([splits.train.labels, splits.test.labels]).bincount().tolist() == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [(0, r"found 0 images in .*\(and 1 other entries\)"), (1, r"found 1 image in ")],
+)
+def test_too_few_images_are_one_clear_line(root, load, count, message):
+    write_images(root, count)
+    (root / "notes.txt").touch()
+    with pytest.raises(UserError, match=message + r".*; at least 2 are needed"):
+        load()
+
+
+def test_too_few_good_images_are_one_clear_line(root, load):
+    write_images(root, 3)
+    for name in ("000.png", "002.png"):
+        (root / name).write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"found 1 image that decode in .*at least 2 are needed"):
+        load(on_corrupt="skip")
+
+
+def test_the_cache_is_somewhat_larger_than_large_views(root, load):
+    assert [cached_side(side, None) for side in (32, 64, 96, 224)] == [32, 64, 110, 256]
+    assert cached_side(224, 300) == 300
+    write_images(root, 2)
+    assert load(image_size=96).pretrain.image_shape == (110, 110, 3)
+
+
+def test_messages_go_to_stderr_as_they_are(root, load, capsys):
+    write_images(root / "a [bold]", 2)
+    (root / "notes.txt").touch()
+    load(progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "2 images, kept at 8 px in " in err
+    assert "ignored 1 hidden entries and files that are no images\n" in err
+    assert "no labels (there are no two class folders)\n" in err

@@ -1,0 +1,32 @@
+import torch
+
+from ssl_norm.data.dataset import ImageSet, Splits
+
+PIXELS = torch.arange(5 * 2 * 2 * 3, dtype=torch.uint8).reshape(5, 2, 2, 3)
+LABELS = torch.tensor([3, 1, 4, 1, 5])
+
+
+def test_a_whole_set_shares_its_pixels():
+    images = ImageSet(PIXELS, LABELS)
+    assert len(images) == 5
+    assert images.image_shape == (2, 2, 3)
+    assert images.images is PIXELS
+
+
+def test_subsets_of_subsets_share_the_pixels_too():
+    subset = ImageSet(PIXELS, LABELS, ("a",), ("x",)).subset([4, 0, 2]).subset(torch.tensor([2, 0]))
+    assert subset.pixels is PIXELS
+    assert (subset.classes, subset.skipped) == (("a",), ("x",))
+    assert torch.equal(subset.images, PIXELS[[2, 4]])
+    assert torch.equal(subset.labels, LABELS[[2, 4]])
+    assert torch.equal(subset.take(torch.tensor([1, 1, 0])), PIXELS[[4, 4, 2]])
+
+
+def test_sets_without_labels_have_subsets_without_labels():
+    assert ImageSet(PIXELS).subset([1]).labels is None
+
+
+def test_splits_name_every_skipped_file_once():
+    first, second = ImageSet(PIXELS, skipped=("b", "a")), ImageSet(PIXELS, skipped=("c", "a"))
+    assert Splits(first, first, second).skipped == ("a", "b", "c")
+    assert Splits(first).skipped == ("a", "b")

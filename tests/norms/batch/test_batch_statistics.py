@@ -1,0 +1,182 @@
+"""The policies that every batch norm has, and identities between them."""
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.norms import NORMS, make_norm
+from ssl_norm.norms.batch.batch_statistics import BatchMoments, pool, pool_unevenly
+from ssl_norm.norms.layers.batch_norm import BatchNorm
+from tests.norms.test_contract import CHANNELS, SHAPES, build, data
+from tests.reference import batch_norms as reference
+from tests.reference import population
+
+WITH_POLICIES = [name for name, entry in NORMS.items() if "batch_size" in entry.options]
+
+each_policy_norm = pytest.mark.parametrize("name", WITH_POLICIES)
+each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def rows(x):
+    return x.reshape(*x.shape[:2], -1)
+
+
+def assert_close(found, expected):
+    torch.testing.assert_close(found, torch.as_tensor(expected), rtol=1e-12, atol=1e-12)
+
+
+@each_shape
+@pytest.mark.parametrize("batch_size", [2, 3, 5, 100])
+def test_ghost_batches_equal_loops(shape, batch_size):
+    if len(shape) == 2 and batch_size == 2:
+        pytest.skip("the last chunk has one value per channel")
+    layer, x = build("bn", batch_size=batch_size), data(*shape)
+    numbers = {key: value.detach().numpy() for key, value in layer.named_parameters()}
+    rows = x.reshape(5, CHANNELS, -1).numpy()
+    expected = reference.ghost_batch_norm(rows, **numbers, batch_size=batch_size)
+    assert_close(layer(x), expected.reshape(shape))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_ghost_batches_that_divide_the_batch_equal_loops(batch_size):
+    layer, x = build("bn", batch_size=batch_size), data(6, CHANNELS, 4)
+    numbers = {key: value.detach().numpy() for key, value in layer.named_parameters()}
+    expected = reference.ghost_batch_norm(x.numpy(), **numbers, batch_size=batch_size)
+    assert_close(layer(x), expected)
+
+
+@each_shape
+def test_ghost_batches_are_torchs_batch_norm_on_chunks(shape):
+    layer, x = build("bn", batch_size=3, update_rate=0.3), data(*shape).requires_grad_()
+    theirs = [nn.BatchNorm1d(CHANNELS, momentum=0.3).double() for _ in range(2)]
+    for norm in theirs:
+        norm.load_state_dict(layer.state_dict())
+    chunks = [rows(chunk) for chunk in x.detach().split(3)]
+    expected = [norm(chunk) for norm, chunk in zip(theirs, chunks, strict=True)]
+    assert_close(rows(layer(x)).detach(), torch.cat(expected))
+    for statistic in ("running_mean", "running_var"):
+        average = (
+            3 * getattr(theirs[0], statistic) + 2 * getattr(theirs[1], statistic)
+        ) / 5  # weighted by samples
+        assert_close(getattr(layer, statistic), average)
+    assert layer.num_batches_tracked == 1
+
+
+@each_policy_norm
+@each_shape
+def test_one_chunk_is_the_whole_batch(name, shape):
+    if name in ("domain", "ghost"):
+        pytest.skip("chunks mean something else there, or are preset")
+    x, upstream = data(*shape), data(*shape, seed=1)
+    found = []
+    for batch_size in (None, 5, 64):
+        layer, mine = build(name, batch_size=batch_size), x.clone().requires_grad_()
+        y = layer(mine)
+        y.backward(upstream)
+        found.append([y, mine.grad, *(p.grad for p in layer.parameters()), *layer.buffers()])
+    for other in found[1:]:
+        for value, expected in zip(other, found[0], strict=True):
+            assert_close(value.detach(), expected.detach())
+
+
+def test_native_kernel_and_core_agree():
+    class ByCore(BatchNorm):
+        forward = BatchNorm.__mro__[1].forward
+
+    for shape in SHAPES:
+        for options in ({}, {"population": "cumulative"}, {"evaluation": "batch"}):
+            native, core = (kind(CHANNELS, **options).double() for kind in (BatchNorm, ByCore))
+            x, twin = (data(*shape).requires_grad_() for _ in range(2))
+            for mode in (True, False, True, False):
+                y, expected = native.train(mode)(x), core.train(mode)(twin)
+                assert_close(y.detach(), expected.detach())
+            y.backward(data(*shape, seed=1))
+            expected.backward(data(*shape, seed=1))
+            assert_close(x.grad, twin.grad)
+            for buffer, twin_buffer in zip(native.buffers(), core.buffers(), strict=True):
+                assert_close(buffer, twin_buffer)
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_cumulative_average_is_torchs_without_momentum(batch_size):
+    layer = build("bn", population="cumulative", batch_size=batch_size)
+    batches = [data(6, CHANNELS, 2, seed=seed) for seed in range(4)]
+    for batch in batches:
+        layer(batch)
+    if batch_size is None:
+        mean, variance = population.cumulative_statistics([batch.numpy() for batch in batches])
+        assert_close(layer.running_mean, mean)
+        assert_close(layer.running_var, variance)
+    halves = torch.cat(batches).split(batch_size or 6)
+    assert_close(layer.running_mean, torch.stack([h.mean((0, 2)) for h in halves]).mean(0))
+    assert_close(
+        layer.running_var,
+        torch.stack([h.transpose(0, 1).flatten(1).var(1) for h in halves]).mean(0),
+    )
+
+
+@each_policy_norm
+def test_evaluation_with_batch_statistics_moves_nothing(name):
+    layer = build(name, evaluation="batch")
+    x = data(6, CHANNELS, 3, 2)
+    layer(data(6, CHANNELS, 3, 2, seed=3))
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    assert layer.eval()(x).isfinite().all()
+    assert not torch.allclose(layer(x), layer(x[:3].repeat(2, 1, 1, 1)))
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+    with pytest.raises(ValueError, match="more than one value per channel"):
+        layer(data(1, CHANNELS))
+
+
+@each_policy_norm
+def test_sync_in_one_process_changes_nothing(name):
+    if name == "ghost":
+        pytest.skip("ghost batches exclude sync")
+    x = data(6, CHANNELS, 3, 2)
+    assert_close(build(name, sync=True)(x).detach(), build(name)(x).detach())
+
+
+def test_sync_and_ghost_batches_exclude_each_other():
+    with pytest.raises(ValueError, match="sync=True spans all ranks, batch_size=4 splits"):
+        make_norm({"name": "rbn", "sync": True, "batch_size": 4}, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"evaluation": "bach"}, "did you mean 'batch'"),
+        ({"population": "emma"}, "did you mean 'ema'"),
+        ({"batch_size": 0}, "an integer of at least 1"),
+        ({"sync": 1}, "true or false"),
+    ],
+)
+def test_values_of_policies_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_norm({"name": "bn", **options}, 4)
+
+
+def test_last_chunk_with_one_value_is_named():
+    with pytest.raises(ValueError, match=r"shape \(5, 6\), whose last chunk of batch_size=2 has 1"):
+        build("bn", batch_size=2)(data(5, CHANNELS))
+
+
+def test_pooling_of_pools_is_the_pool_of_all():
+    x = data(9, CHANNELS, 7) + 1000
+    moments = []
+    for part in x.split([2, 1, 6]):
+        mean, variance = pool(part.mean(2), part.var(2, correction=0))
+        moments.append((mean, variance, mean.new_full((1, 1), 7.0 * len(part))))
+    found = pool_unevenly(
+        BatchMoments(*(torch.cat(column) for column in zip(*moments, strict=True)))
+    )
+    assert_close(found.mean[0], x.mean((0, 2)))
+    torch.testing.assert_close(found.variance[0], x.transpose(0, 1).flatten(1).var(1, correction=0))
+    assert found.values.item() == 63
+
+
+def test_options_are_printed():
+    printed = repr(make_norm({"name": "bn", "batch_size": 32, "population": "exact"}, 8))
+    assert (
+        printed
+        == "BatchNorm(8, eps=1e-05, update_rate=0.1, affine=True, batch_size=32, population=exact)"
+    )

@@ -1,0 +1,275 @@
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import fx, nn
+
+from ssl_norm.norms import NORMS, freezing, make_norm
+from ssl_norm.norms.batch.freezing import (
+    FrozenStatistics,
+    freeze_affine,
+    freeze_statistics,
+    thaw_affine,
+    thaw_statistics,
+)
+from ssl_norm.norms.swap.find import BATCH_NORMS
+
+
+class Doubled(nn.BatchNorm2d):
+    """A user's own subclass, with a constructor and state of its own."""
+
+    def __init__(self, factor, channels):
+        super().__init__(channels)
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * super().forward(x)
+
+
+OURS = {
+    name: make_norm(name, 4)
+    for name, entry in NORMS.items()
+    if entry.batch_statistics and isinstance(make_norm(name, 4), BATCH_NORMS)
+}
+LAYERS = OURS | {
+    "BatchNorm2d": nn.BatchNorm2d(4),
+    "cumulative": nn.BatchNorm2d(4, momentum=None),
+    "SyncBatchNorm": nn.SyncBatchNorm(4),
+    "BatchNormAct2d": BatchNormAct2d(4),
+    "subclass": Doubled(2.0, 4),
+}
+
+
+def images(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return 3 + 2 * torch.randn(6, 4, 5, 5, generator=generator, dtype=torch.float64)
+
+
+def model_with(name):
+    """A model whose batch norm has learned population statistics and affine parameters."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), copy.deepcopy(LAYERS[name])).double()
+    for parameter in model[1].parameters():
+        nn.init.normal_(parameter, 1.0, 0.1)
+    for buffer in model[1].buffers():
+        if buffer.is_floating_point():
+            nn.init.uniform_(buffer, 0.5, 2.0)
+    return model
+
+
+def state(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_stays(model, expected):
+    """Whatever mode is asked for, the output is that of population statistics, which do not move."""
+    before = state(model)
+    for ask in (model.train, model.eval, model[1].train):
+        ask()
+        torch.testing.assert_close(model(images()), expected)
+    model[1].training = True
+    torch.testing.assert_close(model[1].forward(model[0](images())), expected)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_frozen_statistics_never_move_and_normalize(name):
+    model = model_with(name)
+    expected = model.eval()(images())
+    assert freeze_statistics(model) == freeze_statistics(model) == ("1",)
+    assert isinstance(model[1], (type(LAYERS[name]), FrozenStatistics))
+    assert_stays(model, expected)
+
+
+def saved_and_loaded(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "copy": lambda model: nn.Sequential(*map(copy.copy, model)),
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "old pickle": lambda model: pickle.loads(pickle.dumps(model, protocol=0)),
+    "torch.save": saved_and_loaded,
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("name", LAYERS)
+def test_copies_are_frozen(name, how):
+    model = model_with(name)
+    expected = model.eval()(images())
+    freeze_statistics(model)
+    again = COPIES[how](model)
+    assert type(again[1]) is type(model[1])
+    assert_stays(again, expected)
+    before = state(again)
+    thaw_statistics(again)
+    again.train()(images())
+    assert type(again[1]) is type(LAYERS[name])
+    assert moved(before, again, "1")
+    assert isinstance(model[1], FrozenStatistics)
+
+
+def test_pickle_opens_in_a_process_that_froze_nothing(monkeypatch):
+    model = model_with("subclass")
+    freeze_statistics(model)
+    content = pickle.dumps(model)
+    monkeypatch.setattr(freezing, "_FROZEN_CLASSES", {})
+    again = pickle.loads(content)
+    assert isinstance(again[1], (FrozenStatistics, Doubled))
+    assert not again.train()[1].training
+    assert again[1].factor == 2.0
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_nothing_but_the_class_changes(name):
+    model = model_with(name)
+    parameters, buffers, keys = (
+        list(model.parameters()),
+        list(model.buffers()),
+        list(model.state_dict()),
+    )
+    freeze_statistics(model)
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    assert all(a is b for a, b in zip(model.buffers(), buffers, strict=True))
+    assert list(model.state_dict()) == keys
+    assert f"FrozenStatistics{type(LAYERS[name]).__name__}(" in repr(model)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_thawing_restores_class_and_the_mode_last_asked_for(mode):
+    model = model_with("BatchNorm2d").train(not mode)
+    freeze_statistics(model)
+    model.train(mode)
+    assert thaw_statistics(model) == ("1",)
+    assert type(model[1]) is nn.BatchNorm2d
+    assert model[1].training is mode
+    assert thaw_statistics(model) == ()
+
+
+def test_loading_sets_frozen_statistics():
+    model, other = model_with("BatchNorm2d"), model_with("BatchNorm2d")
+    other[1].running_mean.fill_(7.0)
+    freeze_statistics(model)
+    model.load_state_dict(other.state_dict())
+    assert torch.equal(model[1].running_mean, other[1].running_mean)
+
+
+@pytest.mark.parametrize("name", ["BatchNorm2d", "BatchNormAct2d", "rbn"])
+def test_holds_under_compile_before_and_after(name):
+    model = model_with(name).train()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    compiled(images())
+    compiled(images())
+    expected = copy.deepcopy(model).eval()(images())
+    freeze_statistics(model)
+    for _ in range(2):
+        model.train()
+        torch.testing.assert_close(compiled(images()), expected)
+    assert_stays(model, expected)
+
+
+def test_torch_fx_keeps_the_layer_whole():
+    model = model_with("BatchNorm2d")
+    freeze_statistics(model)
+    traced = fx.symbolic_trace(model)
+    assert [node.op for node in traced.graph.nodes].count("call_module") == 2
+
+
+def take_steps(model, count=3):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for step in range(count):
+        if step == 1:
+            yield
+        model.train()(images(step)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+
+
+def moved(before, model, part=""):
+    return {
+        name
+        for name, value in model.state_dict().items()
+        if name.startswith(part) and not torch.equal(before[name], value)
+    }
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_statistics_and_affine_freeze_apart(name):
+    if name == "SyncBatchNorm":
+        pytest.skip("trains on GPUs only")
+    model = model_with(name)
+    steps = take_steps(model)
+    next(steps)
+    affine = {f"1.{key}" for key, _ in model[1].named_parameters()}
+    statistics = {f"1.{key}" for key, _ in model[1].named_buffers()}
+    assert freeze_affine(model) == ("1",)
+    before = state(model)
+    list(steps)
+    assert moved(before, model, "1") == statistics
+    assert moved(before, model, "0") == {"0.weight", "0.bias"}
+
+    assert thaw_affine(model) == ("1",)
+    steps = take_steps(model)
+    next(steps)
+    freeze_statistics(model)
+    before = state(model)
+    list(steps)
+    assert moved(before, model, "1") == affine
+
+
+def test_thawing_affine_spares_what_was_never_learned():
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2), nn.BatchNorm1d(2, affine=False))
+    model[1].weight.requires_grad_(False)
+    assert freeze_affine(model) == freeze_affine(model) == ("0", "1")
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    again = copy.deepcopy(model)
+    assert thaw_affine(again) == ("0", "1")
+    learning = [name for name, p in again.named_parameters() if p.requires_grad]
+    assert learning == ["0.weight", "0.bias", "1.bias"]
+    assert thaw_affine(again) == ()
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_layer_with_two_names_is_frozen_once():
+    layer = nn.BatchNorm1d(2)
+    model = nn.Sequential(layer, layer)
+    assert freeze_statistics(model) == ("0",)
+
+
+def batch_evaluated():
+    layer = nn.BatchNorm2d(4)
+    layer.evaluation = "batch"
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("freeze", "layers", "message"),
+    [
+        (freeze_statistics, [nn.ReLU()], "Sequential has no batch norm to freeze; its norms: none"),
+        (freeze_affine, [nn.LayerNorm(4), nn.GroupNorm(2, 4)], "its norms: 1 LayerNorm, 1 GroupN"),
+        (freeze_affine, [nn.BatchNorm2d(4, affine=False)], "no batch norm of Sequential has param"),
+        (
+            freeze_statistics,
+            [nn.BatchNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False)],
+            "layer '1' keeps no population statistics",
+        ),
+        (
+            freeze_statistics,
+            [nn.BatchNorm2d(4), batch_evaluated()],
+            "layer '1' evaluates with batch statistics",
+        ),
+    ],
+)
+def test_nothing_to_freeze(freeze, layers, message):
+    model = nn.Sequential(*layers)
+    with pytest.raises(ValueError, match=message):
+        freeze(model)
+    assert not any(isinstance(layer, FrozenStatistics) for layer in model)

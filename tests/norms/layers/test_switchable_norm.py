@@ -1,0 +1,64 @@
+"""Switchable norm against loops, and at mixtures that are one norm."""
+
+import pytest
+import torch
+
+from ssl_norm.norms.layers.switchable_norm import SwitchableNorm
+from tests.norms.test_contract import CHANNELS, SHAPES, build, data
+from tests.reference import batch_norms as reference
+from tests.reference.gradients import numerical_gradient
+
+
+def numbers_of(layer):
+    return {name: value.detach().numpy() for name, value in layer.named_parameters()}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_equals_loops(shape):
+    layer, x = build("switch"), data(*shape)
+    expected = reference.switchable_norm(x.reshape(5, CHANNELS, -1).numpy(), **numbers_of(layer))
+    found = layer(x).detach().numpy()
+    torch.testing.assert_close(found, expected.reshape(shape), rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_equal_those_of_loops():
+    layer, x = build("switch"), data(3, CHANNELS, 2).requires_grad_()
+    cotangent = data(3, CHANNELS, 2, seed=1)
+    layer(x).backward(cotangent)
+    expected = numerical_gradient(
+        lambda rows: reference.switchable_norm(rows, **numbers_of(layer)),
+        x.detach().numpy(),
+        cotangent.numpy(),
+    )
+    torch.testing.assert_close(x.grad.numpy(), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "in"), (1, "ln"), (2, "bn")])
+@pytest.mark.parametrize("training", [True, False])
+def test_one_hot_mixture_is_that_norm(place, name, training):
+    switch, norm = build("switch"), build(name)
+    norm.load_state_dict(switch.state_dict(), strict=False)
+    for logits in (switch.mean_logits, switch.variance_logits):
+        torch.nn.init.constant_(logits, -1000)
+        logits.data[place] = 0
+    switch(data(5, CHANNELS, 3, 2, seed=1))
+    norm(data(5, CHANNELS, 3, 2, seed=1))
+    x = data(5, CHANNELS, 3, 2)
+    torch.testing.assert_close(switch.train(training)(x), norm.train(training)(x))
+
+
+def test_starts_with_equal_shares():
+    layer = SwitchableNorm(6)
+    assert torch.equal(layer.mean_logits, torch.zeros(3))
+    assert torch.equal(layer.variance_logits, torch.zeros(3))
+
+
+def test_affine_false_leaves_the_logits():
+    layer = SwitchableNorm(6, affine=False)
+    assert [name for name, _ in layer.named_parameters()] == ["mean_logits", "variance_logits"]
+
+
+def test_ghost_batches_mix_their_own_statistics():
+    x, whole = data(5, CHANNELS, 3, 2), build("switch")
+    y = build("switch", batch_size=3)(x)
+    torch.testing.assert_close(y, torch.cat([whole(x[:3]), whole(x[3:])]))

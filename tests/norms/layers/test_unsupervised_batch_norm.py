@@ -1,0 +1,125 @@
+"""UBN against loops: the joint batch's statistics, as constants, and batch norm without them."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.norms.layers.batch_norm import BatchNorm
+from ssl_norm.norms.layers.unsupervised_batch_norm import UnsupervisedBatchNorm, joint_statistics
+from tests.norms.test_contract import CHANNELS, SHAPES, build, data
+from tests.reference import batch_norms as reference
+from tests.reference.gradients import numerical_gradient
+
+
+def pair(*space, seed=0):
+    labelled = data(2, CHANNELS, *space, seed=seed)
+    return labelled, 3 * data(7, CHANNELS, *space, seed=seed + 50) - 1
+
+
+def rows(x):
+    return x.detach().reshape(len(x), CHANNELS, -1).numpy()
+
+
+def affine_of(layer):
+    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+
+
+@pytest.mark.parametrize("space", [shape[2:] for shape in SHAPES], ids=str)
+def test_equals_loops(space):
+    layer = build("ubn", update_rate=0.3)
+    pairs = [pair(*space, seed=seed) for seed in range(3)]
+    for labelled, unlabelled in pairs:
+        with joint_statistics(layer, torch.cat([labelled, unlabelled])):
+            y = layer(labelled)
+        expected = reference.unsupervised_batch_norm(
+            rows(labelled), rows(unlabelled), *affine_of(layer)
+        )
+        np.testing.assert_allclose(rows(y), expected, rtol=1e-11, atol=1e-11)
+    mean, variance = reference.unsupervised_running_statistics(
+        [(rows(labelled), rows(unlabelled)) for labelled, unlabelled in pairs], 0.3
+    )
+    np.testing.assert_allclose(layer.running_mean.numpy(), mean, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(layer.running_var.numpy(), variance, rtol=1e-12, atol=1e-12)
+    assert layer.num_batches_tracked == 3
+
+
+def test_statistics_are_constants_of_the_gradient():
+    layer = build("ubn")
+    labelled, unlabelled = pair(2)
+    cotangent = data(2, CHANNELS, 2, seed=3)
+    statistics = reference.pooled_statistics([rows(labelled), rows(unlabelled)])
+    expected = numerical_gradient(
+        lambda x: reference.frozen_batch_norm(x, *affine_of(layer), *statistics),
+        rows(labelled),
+        cotangent.numpy(),
+    )
+    with joint_statistics(layer, torch.cat([labelled, unlabelled])):
+        layer(labelled.requires_grad_()).backward(cotangent)
+    np.testing.assert_allclose(labelled.grad.numpy(), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_without_a_joint_batch_it_is_batch_norm():
+    ours, theirs = UnsupervisedBatchNorm(CHANNELS), BatchNorm(CHANNELS)
+    for seed in range(2):
+        x = data(5, CHANNELS, 3, 2, dtype=torch.float32, seed=seed)
+        torch.testing.assert_close(ours(x), theirs(x))
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value)
+
+
+def test_one_labelled_vector_is_enough():
+    layer = build("ubn")
+    with joint_statistics(layer, data(5, CHANNELS)):
+        assert layer(data(1, CHANNELS)).shape == (1, CHANNELS)
+    with pytest.raises(ValueError, match="more than one value per channel"):
+        layer(data(1, CHANNELS))
+
+
+def test_calls_of_one_layer_have_their_own_statistics():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = build("ubn")
+
+        def forward(self, x):
+            return self.norm(x), self.norm(5 * x + 2)
+
+    model, x = Twice(), data(6, CHANNELS)
+    expected = copy.deepcopy(model)(x)
+    with joint_statistics(model, x):
+        for _ in range(2):
+            torch.testing.assert_close(model(x), expected)
+
+
+def test_ends_also_by_an_error():
+    layer = build("ubn")
+    with pytest.raises(KeyError), joint_statistics(layer, data(5, CHANNELS)):
+        raise KeyError
+    with pytest.raises(ValueError, match="expected an input"), joint_statistics(layer, data(5, 2)):
+        pass
+    assert layer.joint is None
+
+
+def test_evaluation_takes_population_statistics_within():
+    layer, x = build("ubn").eval(), data(5, CHANNELS)
+    expected = layer(x)
+    with joint_statistics(layer, 3 * x):
+        assert torch.equal(layer(x), expected)
+    assert layer.num_batches_tracked == 0
+
+
+def test_models_that_cannot():
+    with (
+        pytest.raises(ValueError, match=r"Linear has no ubn layer"),
+        joint_statistics(nn.Linear(2, 2), data(3, 2)),
+    ):
+        pass
+    ghost = UnsupervisedBatchNorm(CHANNELS, batch_size=2)
+    with (
+        pytest.raises(ValueError, match="build ubn without batch_size"),
+        joint_statistics(ghost, data(4, CHANNELS)),
+    ):
+        pass

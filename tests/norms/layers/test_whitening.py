@@ -1,0 +1,356 @@
+"""Whitening norms against NumPy in float64, and what whitening means."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_norm.norms import make_norm
+from ssl_norm.norms.batch.freezing import freeze_statistics
+from ssl_norm.norms.layers.whitening import DecorrelatedBatchNorm, IterativeNorm, whiten
+from ssl_norm.norms.layers.whitening_roots import inverse_square_root, newton_inverse_square_root
+from ssl_norm.norms.swap.replace import replace_norms
+
+CHANNELS = 6
+EPS = 1e-5
+SHAPES = [(9, CHANNELS), (5, CHANNELS, 4), (5, CHANNELS, 3, 2), (5, CHANNELS, 2, 3, 2)]
+each_kind = pytest.mark.parametrize("kind", [DecorrelatedBatchNorm, IterativeNorm])
+each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def data(*shape, seed=0, dtype=torch.float64):
+    """Return correlated channels with a mean."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(shape[1], shape[1], generator=generator, dtype=torch.float64)
+    x = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return (torch.einsum("nc...,dc->nd...", x, mixing) + 0.7).to(dtype).contiguous()
+
+
+def observations(x):
+    """Return (C, N * positions)."""
+    return x.detach().double().transpose(0, 1).flatten(1).numpy()
+
+
+def reference_root(kind, covariance, iterations=5):
+    sigma = covariance + EPS * np.eye(len(covariance))
+    if kind is DecorrelatedBatchNorm:
+        u, singular_values, _ = np.linalg.svd(sigma)
+        return u @ np.diag(singular_values**-0.5) @ u.T
+    p = np.eye(len(sigma))
+    for _ in range(iterations):
+        p = (3 * p - p @ p @ p @ sigma / np.trace(sigma)) / 2
+    return p / np.sqrt(np.trace(sigma))
+
+
+def reference_whiten(kind, x, mean, covariances):
+    y, size = np.empty_like(x), covariances.shape[-1]
+    for group, covariance in enumerate(covariances):
+        channels = slice(group * size, (group + 1) * size)
+        y[channels] = reference_root(kind, covariance) @ (x[channels] - mean[channels, None])
+    return y
+
+
+def reference_moments(x, groups, ddof=0):
+    size = CHANNELS // groups
+    parts = [x[start : start + size] for start in range(0, CHANNELS, size)]
+    covariances = [np.cov(part, ddof=ddof).reshape(size, size) for part in parts]
+    return x.mean(1), np.stack(covariances)
+
+
+def covariance_of(y, channels=slice(None)):
+    return torch.from_numpy(np.cov(observations(y)[channels], ddof=0))
+
+
+def assert_equals_reference(y, expected):
+    np.testing.assert_allclose(observations(y), expected, rtol=1e-9, atol=1e-10)
+
+
+@each_kind
+@each_shape
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_training_equals_the_reference(kind, shape, groups):
+    layer, x = kind(CHANNELS, groups=groups).double(), data(*shape)
+    with torch.no_grad():
+        layer.weight.copy_(torch.linspace(0.5, 2, CHANNELS))
+        layer.bias.copy_(torch.linspace(-1, 1, CHANNELS))
+    rows = observations(x)
+    whitened = reference_whiten(kind, rows, *reference_moments(rows, groups))
+    weight, bias = (parameter.detach().numpy()[:, None] for parameter in (layer.weight, layer.bias))
+    assert_equals_reference(layer(x), weight * whitened + bias)
+
+
+@each_kind
+@each_shape
+@pytest.mark.parametrize("groups", [1, 2])
+def test_evaluation_uses_the_running_covariance(kind, shape, groups):
+    layer = kind(CHANNELS, groups=groups, update_rate=0.3, affine=False).double()
+    mean, covariance = np.zeros(CHANNELS), np.stack([np.eye(CHANNELS // groups)] * groups)
+    for seed in range(1, 4):
+        batch = data(*shape, seed=seed)
+        layer(batch)
+        new_mean, new_covariance = reference_moments(observations(batch), groups, ddof=1)
+        mean = 0.7 * mean + 0.3 * new_mean
+        covariance = 0.7 * covariance + 0.3 * new_covariance
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    x = data(*shape)
+    expected = reference_whiten(kind, observations(x), mean, covariance)
+    assert_equals_reference(layer.eval()(x), expected)
+    assert layer.num_batches_tracked == 3
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@each_kind
+def test_state_dict(kind):
+    layer = kind(CHANNELS, groups=2)
+    shapes = {name: tuple(value.shape) for name, value in layer.state_dict().items()}
+    assert shapes == {
+        "weight": (6,),
+        "bias": (6,),
+        "running_mean": (6,),
+        "running_covariance": (2, 3, 3),
+        "num_batches_tracked": (),
+    }
+    layer(data(5, CHANNELS, 3, 2, dtype=torch.float32))
+    other = kind(CHANNELS, groups=2)
+    other.load_state_dict(layer.state_dict())
+    x = data(5, CHANNELS, 3, 2, seed=1, dtype=torch.float32)
+    assert torch.equal(layer.eval()(x), other.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "tolerance"),
+    [(DecorrelatedBatchNorm, {}, 1e-4), (IterativeNorm, {"iterations": 20}, 1e-4)],
+)
+@each_shape
+def test_whitened_groups_have_covariance_one(kind, options, tolerance, shape):
+    layer = kind(CHANNELS, groups=2, affine=False, **options).double()
+    y = layer(data(*shape))
+    for channels in (slice(0, 3), slice(3, 6)):
+        torch.testing.assert_close(
+            covariance_of(y, channels),
+            torch.eye(3, dtype=torch.float64),
+            rtol=0,
+            atol=tolerance,
+        )
+    np.testing.assert_allclose(observations(y).mean(1), 0, atol=1e-9)
+
+
+def test_five_iterations_leave_small_variances_small():
+    variances = torch.tensor([1.0, 1.0, 1.0, 1e-4], dtype=torch.float64)
+    matrix = newton_inverse_square_root(variances.diag()[None], EPS, 5)[0]
+    whitened = matrix.diagonal().square() * variances
+    torch.testing.assert_close(whitened[:3], torch.ones(3).double(), rtol=0, atol=0.01)
+    assert whitened[3] < 0.01
+
+
+@each_kind
+def test_a_rotation_of_the_channels_rotates_the_output(kind):
+    layer, x = kind(CHANNELS, groups=1, affine=False).double(), data(20, CHANNELS)
+    rotation, _ = torch.linalg.qr(data(CHANNELS, CHANNELS, seed=3))
+    torch.testing.assert_close(layer(x @ rotation.T), layer(x) @ rotation.T, rtol=1e-8, atol=1e-8)
+
+
+@each_kind
+@pytest.mark.parametrize("training", [True, False])
+def test_one_channel_a_group_is_batch_norm(kind, training):
+    layer = kind(CHANNELS, groups=CHANNELS).double()
+    batch_norm = make_norm("bn", CHANNELS).double()
+    for seed in range(3):
+        layer(data(5, CHANNELS, 3, 2, seed=seed))
+        batch_norm(data(5, CHANNELS, 3, 2, seed=seed))
+    x = data(5, CHANNELS, 3, 2, seed=4)
+    y, expected = layer.train(training)(x), batch_norm.train(training)(x)
+    torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-9)
+    variances = layer.running_covariance.flatten()
+    torch.testing.assert_close(variances, batch_norm.running_var, rtol=1e-12, atol=1e-12)
+
+
+def test_iterations_approach_zca():
+    x = data(30, CHANNELS)
+    newton = IterativeNorm(CHANNELS, iterations=30).double()(x)
+    torch.testing.assert_close(newton, DecorrelatedBatchNorm(CHANNELS).double()(x))
+
+
+@each_kind
+@each_shape
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients(kind, shape, groups, training):
+    layer = kind(CHANNELS, groups=groups).double()
+    layer(data(*shape, seed=1))
+    layer.train(training)
+
+    def function(x, *_):
+        return layer(x)
+
+    x = data(*shape).requires_grad_()
+    assert torch.autograd.gradcheck(function, (x, *layer.parameters()))
+
+
+def symmetric(function):
+    return lambda matrix, *numbers: function((matrix + matrix.mT) / 2, *numbers)
+
+
+@pytest.mark.parametrize(
+    "eigenvalues", [[1.0, 1.0, 1.0], [2.0, 2.0, 0.5], [1.0, 1.0 + 1e-9, 0.3], [3.0, 0.01, 0.01]]
+)
+def test_gradient_of_the_root_at_equal_eigenvalues(eigenvalues):
+    rotation, _ = torch.linalg.qr(data(3, 3))
+    matrix = (rotation * torch.tensor(eigenvalues, dtype=torch.float64)) @ rotation.T
+    inputs = (matrix[None].requires_grad_(), EPS)
+    assert torch.autograd.gradcheck(symmetric(inverse_square_root), inputs, atol=1e-4)
+
+
+def test_equal_variances_have_finite_gradients():
+    x = torch.eye(4).repeat(2, 1).requires_grad_()
+    layer = DecorrelatedBatchNorm(4)
+    (layer(x) ** 3).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_second_derivatives():
+    x = data(9, CHANNELS).requires_grad_()
+    assert torch.autograd.gradgradcheck(IterativeNorm(CHANNELS, groups=2).double(), x)
+    y = DecorrelatedBatchNorm(CHANNELS).double()(x)
+    (gradient,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()
+
+
+@each_kind
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [((5, 6, 3, 2), torch.channels_last), ((5, 6, 2, 3, 2), torch.channels_last_3d)],
+)
+def test_memory_format_is_kept(kind, groups, training, shape, layout):
+    layer, x = kind(CHANNELS, groups=groups).double().train(training), data(*shape)
+    expected, y = layer(x), layer(x.contiguous(memory_format=layout))
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    assert expected.is_contiguous()
+    assert y.is_contiguous(memory_format=layout)
+
+
+@each_kind
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision_computes_in_float32(kind, dtype, autocast):
+    x = data(40, CHANNELS, 2, 2, dtype=dtype)
+    layer = kind(CHANNELS)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        y = layer(x)
+    assert y.dtype == dtype
+    assert torch.equal(y, kind(CHANNELS)(x.float()).to(dtype))
+
+
+@each_kind
+def test_a_large_mean_costs_no_precision(kind):
+    x = data(200, CHANNELS)
+    far = (x + 1000).float()
+    y = kind(CHANNELS)(far).double()
+    torch.testing.assert_close(y, kind(CHANNELS).double()(far.double()), rtol=1e-3, atol=2e-3)
+
+
+@each_kind
+def test_fewer_observations_than_channels(kind):
+    layer, x = kind(CHANNELS, groups=1, affine=False).double(), data(3, CHANNELS)
+    y = layer(x)
+    assert torch.linalg.matrix_rank(y, rtol=1e-6) == torch.linalg.matrix_rank(x - x.mean(0)) == 2
+    if kind is DecorrelatedBatchNorm:  # the two directions that the batch fills are white
+        spectrum = torch.linalg.eigvalsh(covariance_of(y))
+        expected = torch.tensor([0, 0, 0, 0, 1, 1], dtype=torch.float64)
+        torch.testing.assert_close(spectrum, expected, rtol=0, atol=1e-3)
+    assert layer.eval()(data(4, CHANNELS, seed=5)).isfinite().all()
+
+
+@each_kind
+def test_constant_input_becomes_the_bias(kind):
+    x = torch.full((4, CHANNELS, 2, 2), 3.0, requires_grad=True)
+    y = kind(CHANNELS)(x)
+    y.sum().backward()
+    assert torch.equal(y, torch.zeros_like(x))
+    assert x.grad.isfinite().all()
+
+
+@each_kind
+def test_values_that_are_not_finite_pass_through_as_nan(kind):
+    x = data(9, CHANNELS)
+    x[0, 0] = torch.nan
+    y = kind(CHANNELS, groups=2).double()(x)
+    assert y[:, :3].isnan().all()
+    assert y[:, 3:].isfinite().all()
+
+
+@each_kind
+def test_empty_batches(kind):
+    layer = kind(CHANNELS)
+    assert layer.eval()(torch.empty(0, CHANNELS, 3, 2)).shape == (0, CHANNELS, 3, 2)
+    with pytest.raises(ValueError, match="more than one value per channel"):
+        layer.train()(torch.empty(0, CHANNELS, 3, 2))
+    assert layer.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "groups"),
+    [
+        (DecorrelatedBatchNorm, 64, 4),
+        (DecorrelatedBatchNorm, 24, 2),
+        (DecorrelatedBatchNorm, 7, 1),
+        (DecorrelatedBatchNorm, 17, 17),
+        (IterativeNorm, 512, 8),
+        (IterativeNorm, 96, 2),
+        (IterativeNorm, 16, 1),
+    ],
+)
+def test_default_groups(kind, channels, groups):
+    assert kind(channels).groups == groups
+
+
+@pytest.mark.parametrize("name", ["zca", "iternorm"])
+def test_wrong_groups(name):
+    message = "groups must divide num_features=6, got groups=4; the nearest divisors are 2 and 3"
+    with pytest.raises(ValueError, match=message):
+        make_norm({"name": name, "groups": 4}, 6)
+
+
+def test_wrong_iterations():
+    with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
+        IterativeNorm(6, iterations=0)
+    with pytest.raises(ValueError, match="iterations of norm 'iternorm': an integer of at least 1"):
+        make_norm({"name": "iternorm", "iterations": 2.5}, 6)
+
+
+def test_printed_options():
+    assert repr(IterativeNorm(128)) == (
+        "IterativeNorm(128, groups=2, eps=1e-05, update_rate=0.1, affine=True, iterations=5)"
+    )
+
+
+def test_function_leaves_statistics_to_the_caller():
+    x, mean, covariance = data(9, CHANNELS), torch.zeros(CHANNELS), torch.eye(CHANNELS)[None]
+    y, used_mean, used_covariance = whiten(x, 1, torch.Tensor.contiguous, (mean, covariance))
+    torch.testing.assert_close(y, x)
+    assert torch.equal(used_mean.float(), mean)
+    assert torch.equal(used_covariance.float(), covariance)
+
+
+@pytest.mark.parametrize("name", ["zca", "iternorm"])
+def test_takes_the_place_of_a_batch_norm_and_gives_it_back(name):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8, eps=1e-3))
+    torch.nn.init.uniform_(model[1].weight)
+    weight = model[1].weight.detach().clone()
+    replace_norms(model, name)
+    assert model[1].eps == 1e-3
+    replace_norms(model, {"name": "bn", "update_rate": 0.2})
+    assert isinstance(model[1], type(make_norm("bn", 8)))
+    assert torch.equal(model[1].weight, weight)
+
+
+@each_kind
+def test_frozen_statistics_do_not_move(kind):
+    model = torch.nn.Sequential(kind(CHANNELS))
+    freeze_statistics(model)
+    x = data(9, CHANNELS, dtype=torch.float32)
+    torch.testing.assert_close(model.train()(x), kind(CHANNELS).eval()(x))
+    assert model[0].num_batches_tracked == 0

@@ -1,0 +1,271 @@
+"""Norms replaced inside models of timm, torchvision and our own."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_norm.norms.layers.batch_norm import BatchNorm
+from ssl_norm.norms.layers.group_norm import GroupNorm, LayerNorm
+from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchNorm
+from ssl_norm.norms.layers.standardized_layers import StandardizedConv2d, StandardizedLinear
+from ssl_norm.norms.swap.around_norm import unwrapped
+from ssl_norm.norms.swap.channels_last import ChannelsLast
+from ssl_norm.norms.swap.find import named_norms
+from ssl_norm.norms.swap.replace import replace_norms
+
+# name, norm layers, convolutions that a norm follows
+MODELS = [
+    ("resnet18", 20, 20),
+    ("resnet10t", 14, 14),
+    ("convnext_atto", 17, 17),
+    ("vit_tiny_patch16_224", 25, 1),
+    ("efficientnet_b0", 49, 49),
+    ("torchvision/resnet18", 20, 20),
+    ("torchvision/convnext_tiny", 23, 19),
+    ("torchvision/mobilenet_v3_small", 34, 34),
+]
+CLASSES = {
+    "none": (),
+    "bn": (BatchNorm, nn.modules.batchnorm._BatchNorm),
+    "ln": (LayerNorm, nn.LayerNorm),
+    "gn": GroupNorm,
+    "rbn": RepresentativeBatchNorm,
+}
+
+
+def make(name):
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if name.startswith("torchvision/"):
+            import torchvision
+
+            return torchvision.models.get_model(name.removeprefix("torchvision/"))
+        import timm
+
+        return timm.create_model(name)
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=[model[0] for model in MODELS])
+def model(request):
+    name, norms, convolutions = request.param
+    return make(name), norms, convolutions
+
+
+def side(model):
+    return 224 if "VisionTransformer" in type(model).__name__ else 64
+
+
+@pytest.mark.parametrize("spec", ["none", "bn", "ln", {"name": "gn+ws", "groups": 8}, "rbn"])
+def test_models_take_every_norm(model, spec):
+    original, norms, convolutions = model
+    network = copy.deepcopy(original)
+    report = replace_norms(network, spec)
+    assert len(report.replaced) + len(report.kept) == norms == sum(report.kinds.values())
+    assert len(report.standardized) == (convolutions if report.norm.weight_standardization else 0)
+    assert report.left == ()
+    y = network(torch.randn(2, 3, side(network), side(network)))
+    y.square().mean().backward()
+    assert torch.isfinite(y).all()
+    layers = [layer for _, layer in named_norms(network)]
+    assert len(layers) == (0 if spec == "none" else norms)
+    assert all(isinstance(unwrapped(layer), CLASSES[report.norm.name]) for layer in layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"), [("resnet18", "bn"), ("efficientnet_b0", "bn"), ("convnext_atto", "ln")]
+)
+def test_a_norm_that_is_there_already_stays(name, spec):
+    network = make(name)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    layers = dict(named_norms(network))
+    report = replace_norms(network, spec)
+    assert (report.replaced, set(report.kept)) == ((), set(layers))
+    assert dict(named_norms(network)) == layers
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+def test_options_reach_the_layers_that_stay():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.LayerNorm(5))
+    replace_norms(
+        nn.Sequential(network[1]), {"name": "bn", "eps": 0.1, "update_rate": 0.5, "affine": False}
+    )
+    assert (network[1].eps, network[1].momentum) == (0.1, 0.5)
+    assert list(network[1].parameters()) == []
+    network[1](torch.randn(2, 4, 3, 3))
+
+
+def test_batch_norm_becomes_rbn_with_its_values():
+    old = nn.BatchNorm2d(4, eps=1e-3, momentum=0.01)
+    nn.init.zeros_(old.weight)  # as residual networks start their last norms
+    old(torch.randn(5, 4, 3, 3))
+    old.bias.requires_grad_(False)
+    network = nn.Sequential(old).eval()
+    replace_norms(network, "rbn")
+    new = network[0]
+    assert isinstance(new, RepresentativeBatchNorm)
+    assert (new.eps, new.update_rate, new.training) == (1e-3, 0.01, False)
+    assert all(
+        torch.equal(new.state_dict()[key], old.state_dict()[key]) for key in old.state_dict()
+    )
+    assert not new.bias.requires_grad
+    replace_norms(network, {"name": "bn", "eps": 1e-4})
+    assert isinstance(network[0], BatchNorm)
+    assert (network[0].eps, network[0].update_rate) == (1e-4, 0.01)
+    assert torch.equal(network[0].running_mean, old.running_mean)
+
+
+def test_batch_norm_becomes_group_norm_with_its_weight():
+    old = nn.BatchNorm2d(4, eps=1e-3).double()
+    nn.init.uniform_(old.weight)
+    nn.init.uniform_(old.bias)
+    network = nn.Sequential(old)
+    replace_norms(network, {"name": "gn", "groups": 2})
+    assert torch.equal(network[0].weight, old.weight)
+    assert torch.equal(network[0].bias, old.bias)
+    assert network[0].weight.dtype == torch.float64
+    assert network[0].eps == 1e-3
+
+
+@pytest.mark.parametrize(
+    "old", [nn.InstanceNorm1d(4), nn.SyncBatchNorm(4, affine=False), nn.GroupNorm(2, 4)]
+)
+def test_other_norms_become_batch_norm(old):
+    network = nn.Sequential(nn.Conv1d(3, 4, 2).double(), old.double())
+    replace_norms(network, "bn")
+    assert isinstance(network[1], BatchNorm)
+    assert network(torch.randn(2, 3, 5, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_device_of_a_layer_without_tensors_is_the_models():
+    network = nn.Sequential(nn.Conv1d(3, 4, 2), nn.InstanceNorm1d(4)).to("meta")
+    replace_norms(network, "bn")
+    assert network[1].running_mean.device.type == "meta"
+
+
+class Tokens(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 5, 4), (3, 5, 2, 4), (3, 2, 2, 4)])
+def test_channels_in_the_last_axis(shape):
+    network = Tokens(nn.LayerNorm(4))
+    replace_norms(network, {"name": "gn", "groups": 2})
+    assert isinstance(network.norm, ChannelsLast)
+    x = torch.randn(shape)
+    expected = network.norm.norm(x.movedim(-1, 1)).movedim(1, -1)
+    assert torch.equal(network(x), expected)
+
+
+def test_channels_in_axis_one_of_a_layer_norm():
+    from timm.layers import LayerNorm2d
+
+    network = Tokens(LayerNorm2d(2))
+    replace_norms(network, "rbn")
+    assert isinstance(network.norm, RepresentativeBatchNorm)
+
+
+@pytest.mark.parametrize("spec", ["none", {"name": "gn", "groups": 2}])
+def test_activation_of_a_norm_stays(spec):
+    from timm.layers import BatchNormAct2d
+
+    network = nn.Sequential(BatchNormAct2d(4, act_layer=nn.ReLU))
+    replace_norms(network, spec)
+    x = torch.randn(3, 4, 2, 2)
+    before = x.clone()
+    y = network(x)
+    assert (y >= 0).all()
+    assert (y == 0).any()
+    assert torch.equal(x, before)
+
+
+def test_a_norm_with_two_names_stays_one():
+    network = nn.ModuleDict({"a": nn.BatchNorm1d(4)})
+    network["b"] = network["a"]
+    report = replace_norms(network, {"name": "gn", "groups": 2})
+    assert report.replaced == ("a", "b")
+    assert network["a"] is network["b"]
+
+
+def test_which_layers_are_standardized():
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 1),
+        nn.Conv2d(8, 4, 1),
+        nn.Dropout(),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 8, 1),
+        nn.BatchNorm2d(4),
+        nn.Linear(4, 4),
+        nn.BatchNorm2d(4),
+        nn.Sequential(nn.Linear(4, 4)),
+        nn.BatchNorm2d(4),
+    )
+    assert replace_norms(network, "ln+ws").standardized == ("1", "6")
+    assert isinstance(network[1], StandardizedConv2d)
+    assert isinstance(network[6], StandardizedLinear)
+    assert type(network[0]) is type(network[4]) is nn.Conv2d
+
+
+class SumNorm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+
+def test_report_reads_as_one_line():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), SumNorm())
+    expected = (
+        "ln+ws: 1 norm layers replaced, 0 kept (of 1 BatchNorm2d); weights of 1 of 1 layers standardized; "
+        "dropped: running statistics of 1 BatchNorm2d; "
+        "1 of an unknown kind left alone (2, ...)"
+    )
+    assert str(replace_norms(network, "ln+ws")) == expected
+
+
+@pytest.mark.parametrize(
+    ("network", "spec", "message"),
+    [
+        (
+            nn.Sequential(nn.Conv2d(3, 50, 1), nn.BatchNorm2d(50)),
+            {"name": "gn", "groups": 32},
+            "layer '1': groups must divide num_features=50",
+        ),
+        (nn.Sequential(nn.Linear(3, 4)), "bn", "Sequential has no norm layer for 'bn' to replace"),
+        (
+            nn.Sequential(SumNorm()),
+            "bn",
+            "no norm layer for 'bn' to replace; layers of unknown kind: 0",
+        ),
+        (
+            nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.BatchNorm1d(4))),
+            "bn+ws",
+            "no convolution or linear layer before a norm",
+        ),
+        (nn.BatchNorm1d(4), "ln", "itself a norm layer, BatchNorm1d"),
+        (nn.Sequential(nn.LayerNorm((4, 2))), "gn", r"layer '0': a LayerNorm over \(4, 2\)"),
+        (
+            nn.Sequential(nn.Conv2d(4, 4, 1, groups=4), nn.BatchNorm2d(4)),
+            "bn+ws",
+            "layer '0': .* fan-in of one",
+        ),
+    ],
+)
+def test_refuses_and_changes_nothing(network, spec, message):
+    before = repr(network)
+    with pytest.raises(ValueError, match=message):
+        replace_norms(network, spec)
+    assert repr(network) == before
+
+
+def test_a_model_without_norms_is_none():
+    assert replace_norms(nn.Sequential(nn.Linear(3, 4)), "none").replaced == ()

@@ -1,0 +1,112 @@
+import json
+
+from ssl_norm.report.caveats import left_out, to_mind
+from ssl_norm.report.grouping import group_keys, group_runs
+from ssl_norm.report.read import find_runs, read_runs
+from tests.report.finetune_folders import finetune_config, write_few_labels, write_finetune
+from tests.report.run_folders import config_of, curves, write_run, write_study
+
+
+def remarks(root, keys=None):
+    runs = read_runs(find_runs([root]))
+    keys = group_keys(runs, keys)
+    return to_mind(keys, group_runs(runs, keys))
+
+
+def test_an_even_study_has_nothing_to_mind_but_what_nobody_measured(tmp_path):
+    assert remarks(write_study(tmp_path)) == ["in no run: RankMe, effective rank"]
+
+
+def test_broken_unfinished_and_repeated_runs_are_named(tmp_path):
+    write_run(tmp_path / "a", summary=False)
+    (write_run(tmp_path / "b") / "summary.json").write_text("{")
+    write_run(tmp_path / "c")
+    a, b, c = read_runs(find_runs([tmp_path]))
+    lines = left_out([a, b, c], [c])
+    assert lines[0].startswith("b is broken: summary.json cannot be read")
+    assert lines[1].startswith("a is running or interrupted: step 100")
+    assert lines[2] == "c repeats a newer run with the same settings and seed 0"
+
+
+def test_fewer_seeds(tmp_path):
+    write_study(tmp_path)
+    write_run(tmp_path / "x", config_of(heads="ln", seed=1))
+    assert "only seed 1 of 0, 1, 2: heads ln/ln" in remarks(tmp_path)
+
+
+def test_other_code_machine_and_data_are_named(tmp_path):
+    write_study(tmp_path)
+    other = config_of(seed=3, data__root="/elsewhere", monitor__patience=5, monitor__log_every=7)
+    environment = {"commit": "ff-dirty", "hardware": "H100"}
+    write_run(tmp_path / "x", other, environment=environment)
+    lines = remarks(tmp_path)
+    assert "commit differs: 0123456789ab in 6 runs; ff-dirty in x" in lines
+    assert "hardware differs: AMD EPYC, 2 threads in 6 runs; H100 in x" in lines
+    assert "data.root differs: /photos in 6 runs; /elsewhere in x" in lines
+    assert "monitor.patience differs: 20 in 6 runs; 5 in x" in lines
+    assert "made with files that differ from their commit (-dirty): x" in lines
+    assert not any("log_every" in line for line in lines)
+
+
+def test_settings_that_differ_within_a_group_are_named(tmp_path):
+    write_study(tmp_path)
+    write_run(tmp_path / "x", config_of(seed=3, optimizer__lr=0.1))
+    lines = remarks(tmp_path, ["norm.projector"])
+    assert "projector bn: its runs differ in optimizer.lr: 0.4 in 3 runs; 0.1 in x" in lines
+
+
+def test_runs_that_ended_early(tmp_path):
+    write_run(tmp_path / "a", rows=curves(collapsed=True, steps=range(10, 61, 10)))
+    write_run(tmp_path / "b", config_of(seed=1), rows=curves(steps=range(10, 61, 10)))
+    lines = remarks(tmp_path)
+    assert "a stopped at collapse after 2.4 of 4 epochs" in lines
+    assert "b stopped after 2.4 of 4 epochs" in lines
+
+
+def test_accuracies_that_do_not_compare(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", config_of(seed=1), top1=None)
+    write_run(tmp_path / "c", config_of(seed=2), curves(steps=range(10, 121, 10)), {"steps": 130})
+    lines = remarks(tmp_path)
+    assert (
+        "linear top-1 was measured in different ways: linear_eval.json: logistic, 1000 labels, 200 test images "
+        "in 2 runs; the probe that ends a run (summary.json) in b"
+    ) in lines
+    assert "c: linear_eval.json is of step 120, the run ended at 130" in lines
+    assert "no kNN top-1 in 1 run: b" in lines
+
+
+def test_finetuning_lacks_only_what_was_asked_for(tmp_path):
+    write_few_labels(tmp_path, study=None)
+    write_run(tmp_path / "pretrained", top1=None, config=config_of(seed=0))
+    lines = remarks(tmp_path)
+    assert "in no run: RankMe, effective rank, kNN top-1, kNN top-1, random init" in lines
+    assert not any(line.startswith("no ") for line in lines)
+
+
+def test_finetuning_that_ended_early_or_was_scored_otherwise(tmp_path):
+    write_finetune(tmp_path / "a", finetune_config(steps=900))
+    write_finetune(
+        tmp_path / "b",
+        finetune_config(seed=1, steps=900, evaluation__samples=[10]),
+        summary={"ended": "non_finite_loss", "top1": None},
+    )
+    lines = remarks(tmp_path)
+    assert "a stopped after 100 of 900 steps" in lines
+    assert "b's loss became non-finite after 100 of 900 steps" in lines
+    assert "no top-1, population in 1 run: b" in lines
+    write_finetune(tmp_path / "c", finetune_config(seed=0, steps=900, log_every=3))
+    lines = remarks(tmp_path, ["norm.encoder"])
+    assert any("differ in evaluation.samples: [1000, 100] in 2 runs" in line for line in lines)
+    assert not any("log_every" in line for line in lines)
+
+
+def test_exact_statistics_of_different_images(tmp_path):
+    for seed, samples in enumerate((100, 1000)):
+        folder = write_run(tmp_path / str(seed), config_of(seed=seed), top1=None)
+        content = {"samples": samples, "views": "train", "batch_size": 250, "evaluations": {}}
+        (folder / "population_stats.json").write_text(json.dumps(content))
+    assert (
+        "exact statistics were taken in different ways: 100 images, train views, batches of 250 in 1 run; "
+        "1000 images, train views, batches of 250 in 1"
+    ) in remarks(tmp_path)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from ssl_norm.config import ByolConfig, EncoderConfig, NormConfig, OptimizerConfig, PretrainConfig
+from ssl_norm.data.dataset import ImageSet
+from ssl_norm.errors import UserError
+from ssl_norm.train.builder import initial_encoder, make_training
+
+IMAGES = ImageSet(torch.zeros(40, 16, 16, 3, dtype=torch.uint8))
+
+
+def training(schedule_epochs=None, epochs=5, train=True, **norm):
+    config = PretrainConfig(
+        method=ByolConfig(),
+        encoder=EncoderConfig("tiny16"),
+        norm=NormConfig(**norm),
+        optimizer=OptimizerConfig(schedule_epochs=schedule_epochs),
+        train=train,
+        epochs=epochs,
+        batch_size=8,
+    )
+    encoder, _ = initial_encoder(config)
+    return make_training(config, encoder, IMAGES, torch.device("cpu"), None)
+
+
+@pytest.mark.parametrize(("epochs", "step"), [(0, 25), (2, 15), (5, 0)])
+def test_statistics_freeze_at_the_begin_of_the_last_epochs(epochs, step):
+    run = training(freeze_last_epochs=epochs)
+    assert (run.frozen_from, run.steps) == (step, 25)
+
+
+def test_freezing_without_batch_norms_ends_before_the_first_step():
+    with pytest.raises(UserError, match=r"norm.freeze_last_epochs: BYOL has no batch norm to free"):
+        training(encoder="ln", projector="ln", predictor="none", freeze_last_epochs=1)
+    assert training(encoder="ln", projector="ln", predictor="none").frozen_from == 25
+
+
+def test_a_short_run_is_the_beginning_of_a_long_schedule():
+    short, long = training(schedule_epochs=20), training(epochs=20)
+    assert (short.steps, short.schedule_steps, long.steps) == (25, 100, 100)
+    for step in range(25):
+        assert short.learning_rate(step) == long.learning_rate(step)
+
+
+def test_without_training_there_is_an_epoch_of_batches_and_no_step():
+    run = training(train=False)
+    assert (run.steps, len(list(run.batches))) == (0, 5)
+
+
+def test_encoder_with_maps_of_one_position_is_refused_before_the_data_passes():
+    config = PretrainConfig(
+        method=ByolConfig(),
+        encoder=EncoderConfig("resnet10t", small_images=False),
+        norm=NormConfig(encoder="in"),
+    )
+    config.data.image_size = 32
+    with pytest.raises(
+        UserError, match=r"norm.encoder: .*\(2, 512, 1, 1\) has one value per channel"
+    ):
+        initial_encoder(config)
+
+
+def test_trying_the_encoder_leaves_it_in_training_and_its_statistics_alone():
+    config = PretrainConfig(encoder=EncoderConfig("tiny16"), norm=NormConfig(encoder="rbn"))
+    encoder, _ = initial_encoder(config)
+    assert all(part.training for part in encoder.modules())
+    assert encoder.stem_bn.num_batches_tracked == 0
