@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ssl_norm.data import cache, cache_writer
+from ssl_norm.data.cache import cached_pixels as cache
+from ssl_norm.data.cache import writer as cache_writer
 from ssl_norm.data.cache.cached_pixels import cached_pixels, default_cache_dir
 from ssl_norm.errors import UserError
 from tests.data.image_files_on_disk import noise, write_images
@@ -19,7 +20,8 @@ from tests.data.image_files_on_disk import noise, write_images
 HALF_WAY = """
 import sys, time
 from pathlib import Path
-from ssl_norm.data import cache, cache_writer
+from ssl_norm.data.cache import cached_pixels as cache
+from ssl_norm.data.cache import writer as cache_writer
 
 decoded = 0
 def decode(data, side, real=cache_writer.decode):

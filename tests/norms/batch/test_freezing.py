@@ -7,7 +7,8 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import fx, nn
 
-from ssl_norm.norms import NORMS, freezing, make_norm
+from ssl_norm.norms import NORMS, make_norm
+from ssl_norm.norms.batch import freezing
 from ssl_norm.norms.batch.freezing import (
     FrozenStatistics,
     freeze_affine,
