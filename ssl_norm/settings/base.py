@@ -1,0 +1,64 @@
+"""Base class of all settings, and the declaration of one setting."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """Settings that refuse unknown keys, conversions between types, NaN and infinities.
+
+    A YAML list is accepted for a tuple.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples_of_lists(cls, values: Any) -> Any:
+        """Turn the lists of YAML into tuples where a field holds a tuple."""
+        if not isinstance(values, Mapping):
+            return values
+        return {
+            name: tuple(value)
+            if isinstance(value, list) and name in cls.model_fields and _is_tuple(cls, name)
+            else value
+            for name, value in values.items()
+        }
+
+
+def _is_tuple(model: type[BaseModel], name: str) -> bool:
+    annotation = model.model_fields[name].annotation
+    return any(get_origin(part) is tuple for part in (annotation, *get_args(annotation)))
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    unit: str = "",
+    resume: bool = False,
+    **limits: Any,
+) -> Any:
+    """Declare a setting.
+
+    Args:
+        default: its value where the user gives none; a function makes a new one each time.
+        text: its meaning, for `--help`, the reference page and the JSON schema.
+        unit: of its number, for example `steps`.
+        resume: whether a run may go on with another value, since no weight depends on it.
+        **limits: `ge`, `gt`, `le`, `lt`: the ends of its range.
+    """
+    kind: dict[str, Any] = (
+        {"default_factory": default} if isinstance(default, Callable) else {"default": default}  # type: ignore[arg-type]
+    )
+    extra = {"resume": resume} | ({"unit": unit} if unit else {})
+    return Field(**kind, description=text, json_schema_extra=extra, **limits)

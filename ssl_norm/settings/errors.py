@@ -1,0 +1,163 @@
+"""Messages for settings that pydantic refuses: what was found, what was expected."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from ssl_norm.names import unknown_name
+
+Bounds = tuple[float | None, str, float | None, str]
+OUT_OF_RANGE = {
+    "greater_than",
+    "greater_than_equal",
+    "less_than",
+    "less_than_equal",
+    "finite_number",
+}
+NUMBERS = {int: "an integer", float: "a number"}
+
+
+def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """Return one line for the first error: the key, the value found and the values expected.
+
+    Args:
+        error: of the validation.
+        model: that refused the values.
+        prefix: keys that lead to the model, with a trailing dot.
+    """
+    errors = error.errors(include_url=False)
+    first = min(errors, key=lambda item: item["type"] == "missing")
+    keys = [key for key in first["loc"] if isinstance(key, str)]
+    owner, field = find_field(model, keys)
+    key = prefix + ".".join(_named_keys(model, first["loc"]))
+    found, kind = first["input"], first["type"]
+    if kind == "missing":
+        return f"{key}=... is needed"
+    if kind == "extra_forbidden":
+        where = key.rpartition(".")[0]
+        return unknown_name(f"key of {where}" if where else "key", keys[-1], owner.model_fields)
+    if kind in {"value_error", "assertion_error"}:
+        message = str(first["ctx"]["error"])
+        return f"{key}: {message}" if key and not message.startswith(key) else message
+    if field is None:
+        return f"{key}: {first['msg']}"
+    if (isinstance(found, Mapping | Sequence) and not isinstance(found, str)) or found is None:
+        got = "null" if found is None else str(found)
+        return f"{key}: {expectation(field)} expected, got {got}"
+    if choices := list(choices_of(field.annotation)):
+        shown = str(found).lower() if isinstance(found, bool) else found
+        return unknown_name(key, shown, map(str, choices))
+    return f"{key}={found}: {expectation(field)} expected"
+
+
+def find_field(
+    model: type[BaseModel], keys: Sequence[str]
+) -> tuple[type[BaseModel], FieldInfo | None]:
+    """Return the model that owns a nested key, and its field; None where it has no such field."""
+    owner, field = model, None
+    for key in keys:
+        if field is not None:
+            below = model_of(field.annotation)
+            if below is None:
+                return owner, field
+            owner = below
+        if key not in owner.model_fields:
+            return owner, None
+        field = owner.model_fields[key]
+    return owner, field
+
+
+def model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the model in an annotation such as `Head | None`; None without one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for part in get_args(annotation) if (m := model_of(part))), None)
+
+
+def expectation(field: FieldInfo) -> str:
+    """Return a phrase for the values of a field: `an integer of at least 1`, `true or false`."""
+    return expected(field.annotation, field.metadata)
+
+
+def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """Return a phrase for the values of an annotation with its metadata."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return expected(arguments[0], [*arguments[1:], *metadata])
+    if origin in (Union, UnionType):
+        parts = [part for part in arguments if part is not type(None)]
+        return " or ".join(dict.fromkeys(expected(part, metadata) for part in parts))
+    if origin is Literal:
+        return " | ".join(_yaml(choice) for choice in arguments)
+    if origin is list:
+        return f"a list expected, in brackets, each item {expected(arguments[0])}"
+    if origin is tuple:
+        return f"{len(arguments)} numbers in brackets, each {expected(arguments[0])}"
+    if annotation in NUMBERS:
+        return NUMBERS[annotation] + _range(bounds_of(metadata))
+    if annotation is bool:
+        return "true or false"
+    return "text" if annotation is str else "a value"
+
+
+def bounds_of(metadata: Sequence[Any]) -> Bounds:
+    """Return lower bound, its bracket, upper bound and its bracket; None for a side without bound."""
+    low: float | None = None
+    high: float | None = None
+    opening, closing = "[", "]"
+    for item in metadata:
+        for name in ("ge", "gt"):
+            if getattr(item, name, None) is not None:
+                low, opening = getattr(item, name), "[" if name == "ge" else "("
+        for name in ("le", "lt"):
+            if getattr(item, name, None) is not None:
+                high, closing = getattr(item, name), "]" if name == "le" else ")"
+    return low, opening, high, closing
+
+
+def _range(bounds: Bounds) -> str:
+    low, opening, high, closing = bounds
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f" {'of at least' if opening == '[' else 'above'} {low:g}"
+    if low is None:
+        return f" {'of at most' if closing == ']' else 'below'} {high:g}"
+    return f" in {opening}{low:g}, {high:g}{closing}"
+
+
+def choices_of(annotation: Any) -> Iterator[Any]:
+    """Yield the choices of all `Literal` in an annotation, as they are typed in YAML."""
+    if get_origin(annotation) is Literal:
+        yield from map(_yaml, get_args(annotation))
+        return
+    for part in get_args(annotation):
+        if part is bool:
+            yield from ("true", "false")
+        yield from choices_of(part)
+
+
+def _yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _named_keys(model: type[BaseModel], location: Sequence[Any]) -> Iterator[str]:
+    """Yield the keys of a location without pydantic's names of branches of a union."""
+    owner: type[BaseModel] | None = model
+    for key in location:
+        if not isinstance(key, str):
+            continue
+        if (
+            owner is not None
+            and key not in owner.model_fields
+            and owner.model_config.get("extra") != "forbid"
+        ):
+            continue
+        yield key
+        field = owner.model_fields.get(key) if owner is not None else None
+        owner = model_of(field.annotation) if field is not None else None
+        if owner is None:
+            return

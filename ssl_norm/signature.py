@@ -1,0 +1,175 @@
+"""Options of an object: its keyword-only parameters, their ranges, defaults and meanings."""
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from ssl_norm.names import unknown_name
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+REQUIRED = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword-only parameter.
+
+    Attributes:
+        name: of the parameter.
+        annotation: its type, with range or choices; source text where the object was not imported.
+        default: its default; `REQUIRED` without one.
+        text: its meaning, from the section `Args:` of the docstring.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    text: str = ""
+
+
+@cache
+def options_of(declared: Callable[..., Any]) -> Mapping[str, Option]:
+    """Return the keyword-only parameters of a function or of a class and its bases.
+
+    A constructor that takes `**options` has those of the next class of its method resolution order,
+    too.
+    """
+    options: dict[str, Option] = {}
+    for function, documented in _signatures(declared):
+        texts = argument_texts(inspect.getdoc(documented) or "")
+        hints = get_type_hints(function, include_extras=True)
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in options:
+                text = texts.get(name, "")
+                options[name] = Option(name, hints.get(name, Any), parameter.default, text)
+    return options
+
+
+def _signatures(declared: Callable[..., Any]) -> list[tuple[Callable[..., Any], Any]]:
+    """Return each function that takes options, with the object whose docstring describes them."""
+    if not inspect.isclass(declared):
+        return [(declared, declared)]
+    found: list[tuple[Callable[..., Any], Any]] = []
+    for base in inspect.getmro(declared):
+        constructor = vars(base).get("__init__")
+        if base is object or not inspect.isfunction(constructor):
+            continue
+        found.append((constructor, base))
+        kinds = {p.kind for p in inspect.signature(constructor).parameters.values()}
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return found
+
+
+def read_options(target: str) -> Mapping[str, Option]:
+    """Return the options of `module:object` from its source text, without importing the module.
+
+    Defaults that are no literals, annotations and those of bases in other modules stay source text.
+    """
+    module_name, _, name = target.partition(":")
+    spec = find_spec(module_name)
+    if spec is None or spec.origin is None:
+        return {}
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    nodes = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    node = nodes.get(name)
+    function: ast.AST | None = node
+    if isinstance(node, ast.ClassDef):
+        constructors = (n for n in node.body if isinstance(n, ast.FunctionDef))
+        function = next((n for n in constructors if n.name == "__init__"), None)
+    if not isinstance(function, ast.FunctionDef) or node is None:
+        return {}
+    texts = argument_texts(ast.get_docstring(node) or "")
+    pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    return {
+        argument.arg: Option(
+            argument.arg,
+            "" if argument.annotation is None else ast.unparse(argument.annotation),
+            _literal(default),
+            texts.get(argument.arg, ""),
+        )
+        for argument, default in pairs
+    }
+
+
+def _literal(node: ast.expr | None) -> Any:
+    if node is None:
+        return REQUIRED
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+
+
+def argument_texts(docstring: str) -> dict[str, str]:
+    r"""Return the text of each argument in the section `Args:` of a Google-style docstring.
+
+    Example:
+        >>> argument_texts("Scale.\n\nArgs:\n    x: input.\n    k: factor,\n        positive.\n")
+        {'x': 'input.', 'k': 'factor, positive.'}
+    """
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", docstring, re.M)
+    texts: dict[str, str] = {}
+    for line in inspect.cleandoc(section[1]).splitlines() if section else ():
+        if match := re.match(r"\*{0,2}(\w+): *(.*)", line):
+            texts[name := match[1]] = match[2]
+        elif texts and line.strip():
+            texts[name] = f"{texts[name]} {line.strip()}".strip()
+    return texts
+
+
+def check_options(
+    declared: Callable[..., Any], values: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Return the values as the signature of `declared` types them.
+
+    Args:
+        declared: function or class.
+        values: by name of the option; those left out keep their defaults.
+        where: of the values, for messages, for example `norm 'bn'`.
+
+    Raises:
+        TypeError: there is no such option; the message names the nearest.
+        ValueError: a value is outside the range or the choices of its option.
+    """
+    from pydantic import ValidationError
+
+    options = options_of(declared)
+    for name in values:
+        if name not in options:
+            raise TypeError(unknown_name(f"option of {where}", name, options))
+    model = options_model(declared)
+    try:
+        checked = model.model_validate(dict(values))
+    except ValidationError as error:
+        from ssl_norm.settings.errors import line_of
+
+        raise ValueError(f"{where}: {line_of(error, model)}") from error
+    return {name: getattr(checked, name) for name in values}
+
+
+@cache
+def options_model(declared: Callable[..., Any]) -> "type[BaseModel]":
+    """Return the pydantic model of the options of a function or class."""
+    from pydantic import Field, create_model
+
+    from ssl_norm.settings.base import Settings
+
+    fields: dict[str, Any] = {
+        option.name: (
+            option.annotation,
+            Field(... if option.default is REQUIRED else option.default, description=option.text),
+        )
+        for option in options_of(declared).values()
+    }
+    name = getattr(declared, "__name__", "Options")
+    model: type[BaseModel] = create_model(name, __base__=Settings, **fields)
+    return model
