@@ -110,13 +110,13 @@ def _literal(node: ast.expr | None) -> Any:
 
 
 def argument_texts(docstring: str) -> dict[str, str]:
-    r"""Return the text of each argument in the section `Args:` of a Google-style docstring.
+    r"""Return the text of each argument in the section `Args:` or `Attributes:` of a Google-style docstring.
 
     Example:
         >>> argument_texts("Scale.\n\nArgs:\n    x: input.\n    k: factor,\n        positive.\n")
         {'x': 'input.', 'k': 'factor, positive.'}
     """
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", docstring, re.M)
+    section = re.search(r"^(?:Args|Attributes):\n((?:[ \t]+.*\n?|\n)*)", docstring, re.M)
     texts: dict[str, str] = {}
     for line in inspect.cleandoc(section[1]).splitlines() if section else ():
         if match := re.match(r"\*{0,2}(\w+): *(.*)", line):
@@ -150,7 +150,7 @@ def check_options(
     try:
         checked = model.model_validate(dict(values))
     except ValidationError as error:
-        from ssl_norm.settings.errors import line_of
+        from ssl_norm.option_errors import line_of
 
         raise ValueError(f"{where}: {line_of(error, model)}") from error
     return {name: getattr(checked, name) for name in values}
@@ -161,7 +161,7 @@ def options_model(declared: Callable[..., Any]) -> "type[BaseModel]":
     """Return the pydantic model of the options of a function or class."""
     from pydantic import Field, create_model
 
-    from ssl_norm.settings.base import Settings
+    from ssl_norm.options import Settings
 
     fields: dict[str, Any] = {
         option.name: (

@@ -60,5 +60,5 @@ def option(
     kind: dict[str, Any] = (
         {"default_factory": default} if isinstance(default, Callable) else {"default": default}  # type: ignore[arg-type]
     )
-    extra = {"resume": resume} | ({"unit": unit} if unit else {})
+    extra: dict[str, Any] = {"resume": resume} | ({"unit": unit} if unit else {})
     return Field(**kind, description=text, json_schema_extra=extra, **limits)

@@ -1,1 +1,0 @@
-"""Typed settings of all tools: one declaration per setting, everything else derived from it."""
