@@ -1,6 +1,8 @@
 """Everything the package needs to know of other processes; one process needs no process group."""
 
+import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
@@ -48,6 +50,37 @@ def from_first_rank(work: Callable[[], T]) -> T:
     if shared[1] is not None:
         raise UserError(shared[1])
     return cast(T, shared[0])
+
+
+def local_rank_zero_first(work: Callable[[], T]) -> T:
+    """Return `work()`, called by local rank zero of each machine, then by the other ranks.
+
+    For work whose result stays on disk. Collective over all ranks. The others wait for up to a day,
+    on a separate gloo group, because NCCL gives up after ten minutes, too few to decode a large
+    folder.
+
+    Raises:
+        UserError: on every rank, the first error that a local rank zero raised.
+    """
+    if not is_distributed():
+        return work()
+    is_first = int(os.environ.get("LOCAL_RANK", rank())) == 0
+    group = distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+    assert isinstance(group, distributed.ProcessGroup)
+    result: T | None = None
+    error: str | None = None
+    try:
+        if is_first:
+            result = work()
+    except UserError as raised:
+        error = str(raised)
+    errors: list[str | None] = [None] * world_size()
+    distributed.all_gather_object(errors, error, group=group)
+    distributed.destroy_process_group(group)
+    for message in errors:
+        if message is not None:
+            raise UserError(message)
+    return work() if result is None else result
 
 
 @torch.no_grad()

@@ -5,10 +5,10 @@ from importlib import import_module
 from typing import cast
 
 from ssl_norm.data.dataset import ImageSet, Splits
-from ssl_norm.data.node_first import node_first
 from ssl_norm.data.registry import data_entry
 from ssl_norm.data.settings import check_settings
 from ssl_norm.data.sources.split import random_subset
+from ssl_norm.distributed import local_rank_zero_first
 from ssl_norm.errors import UserError
 
 
@@ -69,7 +69,7 @@ def load_splits(
     module, _, function = entry.target.partition(":")
     source = getattr(import_module(module), function)
     options = {key: settings[key] for key in entry.options}
-    splits = cast(Splits, node_first(lambda: source(**options)))
+    splits = cast(Splits, local_rank_zero_first(lambda: source(**options)))
     if limit is None:
         return splits
     return dataclasses.replace(splits, pretrain=_limited(splits.pretrain, limit, seed))

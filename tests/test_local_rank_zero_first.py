@@ -5,12 +5,12 @@ import pytest
 import torch.multiprocessing
 from torch import distributed
 
-from ssl_norm.data.node_first import node_first
+from ssl_norm.distributed import local_rank_zero_first
 from ssl_norm.errors import UserError
 
 
 def test_one_process_just_works():
-    assert node_first(lambda: 5) == 5
+    assert local_rank_zero_first(lambda: 5) == 5
 
 
 def run_rank(rank: int, folder: str) -> None:
@@ -32,9 +32,9 @@ def run_rank(rank: int, folder: str) -> None:
         assert rank == 0
         raise UserError("the first failed")
 
-    assert node_first(work) == "by the first"
+    assert local_rank_zero_first(work) == "by the first"
     with pytest.raises(UserError, match="the first failed"):
-        node_first(fail)
+        local_rank_zero_first(fail)
     distributed.destroy_process_group()
 
 
