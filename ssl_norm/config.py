@@ -5,7 +5,7 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
-from ssl_norm.data.registry import data_entry
+from ssl_norm.data.registry import default_image_size
 
 
 @dataclass
@@ -69,7 +69,7 @@ class MocoV2Config(MethodConfig):
 class DataConfig:
     """Where images come from and how they are kept."""
 
-    name: str = "digits"  # source of the images: digits | cifar10 | stl10 | folder
+    name: str = "digits"  # source of the images, chosen by data=<name>
     root: Optional[str] = None  # folder that holds the files
     download: bool = True  # cifar10, stl10: fetch what is missing
     image_size: Optional[int] = (
@@ -88,7 +88,7 @@ class DataConfig:
     @property
     def view_size(self) -> int:
         """Side in pixels of a view: `image_size`, or what the source of the images asks for."""
-        return self.image_size or data_entry(self.name).image_size
+        return self.image_size or default_image_size(self.name)
 
 
 @dataclass
@@ -255,7 +255,7 @@ class SgdProbeConfig:
 class DataOverride:
     """Keys of `DataConfig` that concern labelled images; null: as the checkpoint says."""
 
-    name: Optional[str] = None  # source of the images: digits | cifar10 | stl10 | folder
+    name: Optional[str] = None  # source of the images
     root: Optional[str] = None  # folder that holds the files
     download: Optional[bool] = None  # cifar10, stl10: fetch what is missing
     image_size: Optional[int] = None  # side in pixels of an image

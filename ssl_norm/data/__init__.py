@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ssl_norm.data.corruption.spec import CORRUPTIONS, Corruption, parse_corruption
-from ssl_norm.data.registry import DATA, data_entry
+from ssl_norm.data.registry import DATA
 
 if TYPE_CHECKING:
     from ssl_norm.data.batches.image_batches import Batches
@@ -23,7 +23,6 @@ __all__ = [
     "LabelledBatches",
     "Splits",
     "corrupted",
-    "data_entry",
     "label_subset",
     "load_splits",
     "parse_corruption",

@@ -1,64 +1,45 @@
-"""The names of all sources of images; needs no torch, so that errors answer at once."""
+"""Sources of images by name; needs no torch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ssl_norm.errors import UserError
-from ssl_norm.names import unknown_name
+from ssl_norm.registry import Registry
+from ssl_norm.signature import options_of
 
+if TYPE_CHECKING:
+    from ssl_norm.data.dataset import Splits
 
-@dataclass(frozen=True)
-class DataEntry:
-    """One source of images: the function that loads it and the settings that function takes.
-
-    Attributes:
-        target: `module:function`; called with keyword arguments only, returns `Splits`.
-        options: names of its arguments, out of those of `ssl_norm.data.load.load_splits`.
-        image_size: side in pixels of a view where the user does not say.
-    """
-
-    target: str
-    options: tuple[str, ...]
-    image_size: int
-
-
-DATA: Mapping[str, DataEntry] = MappingProxyType(
+# A source is a function that returns `ssl_norm.data.dataset.Splits`. Its keyword-only parameters
+# are the settings under `data` that it takes; the default of `image_size` is the side of a view.
+DATA = Registry(
+    "source",
     {
-        "digits": DataEntry(
-            "ssl_norm.data.sources.digits:load_digits_splits",
-            ("image_size", "test_fraction", "seed"),
-            16,
-        ),
-        "cifar10": DataEntry(
-            "ssl_norm.data.sources.cifar10:load_cifar10", ("root", "download"), 32
-        ),
-        "stl10": DataEntry("ssl_norm.data.sources.stl10:load_stl10", ("root", "download"), 96),
-        "folder": DataEntry(
-            "ssl_norm.data.sources.folder:load_folder",
-            (
-                "root",
-                "image_size",
-                "cache_size",
-                "cache_dir",
-                "on_corrupt",
-                "workers",
-                "test_fraction",
-                "seed",
-                "progress",
-            ),
-            96,
-        ),
-    }
+        "digits": "ssl_norm.data.sources.digits:load_digits_splits",
+        "cifar10": "ssl_norm.data.sources.cifar10:load_cifar10",
+        "stl10": "ssl_norm.data.sources.stl10:load_stl10",
+        "folder": "ssl_norm.data.sources.folder:load_folder",
+    },
 )
 
 
-def data_entry(name: str) -> DataEntry:
-    """Return the source called `name`.
+def find_source(name: str) -> Callable[..., "Splits"]:
+    """Return the function of a source, given by name or as `module:function`.
 
     Raises:
         UserError: there is none; the message lists all and names the nearest.
     """
-    if name not in DATA:
-        raise UserError(unknown_name("data", name, DATA))
-    return DATA[name]
+    try:
+        DATA.check(name, "data")
+        source: Callable[..., Splits] = DATA.load(name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return source
+
+
+def default_image_size(name: str) -> int:
+    """Return the side in pixels of a source's views where the user gives none."""
+    option = options_of(find_source(name)).get("image_size")
+    if option is None or not isinstance(option.default, int):
+        raise UserError(f"data '{name}' has no default for image_size; set data.image_size")
+    return option.default

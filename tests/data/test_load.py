@@ -22,21 +22,21 @@ def test_limit_concerns_pretraining_alone_and_is_seeded():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("source", "options", "message"),
     [
-        ({"limit": 5753}, "data.limit=5753: expected 2 to 5,752"),
-        ({"limit": 1}, "data.limit=1: an integer of at least 2 expected"),
-        ({"image_size": 0}, "data.image_size=0: an integer of at least 8 expected"),
-        ({"cache_size": 0}, "data.cache_size=0: an integer of at least 8 expected"),
-        ({"workers": -1}, "data.workers=-1: an integer of at least 0"),
-        ({"test_fraction": 1.0}, r"data.test_fraction=1.0: a number in \(0, 1\)"),
-        ({"root": ""}, "data.root is empty; name the folder"),
-        ({"on_corrupt": "skp"}, "unknown data.on_corrupt 'skp'; .* did you mean 'skip'"),
+        ("digits", {"limit": 5753}, "data.limit=5753: expected 2 to 5,752"),
+        ("digits", {"limit": 1}, "data.limit=1: expected 2 to 5,752"),
+        ("digits", {"image_size": 0}, "data.image_size=0: an integer of at least 8 expected"),
+        ("digits", {"test_fraction": 1.0}, r"data.test_fraction=1.0: a number in \(0, 1\)"),
+        ("folder", {"cache_size": 0}, "data.cache_size=0: an integer of at least 8 expected"),
+        ("folder", {"workers": -1}, "data.workers=-1: an integer of at least 0"),
+        ("folder", {"root": ""}, "data=folder needs data.root="),
+        ("folder", {"on_corrupt": "skp"}, "unknown data.on_corrupt 'skp'; .* did you mean 'skip'"),
     ],
 )
-def test_values_out_of_range_are_one_clear_line(options, message):
+def test_values_out_of_range_are_one_clear_line(source, options, message):
     with pytest.raises(UserError, match=message):
-        load_splits("digits", **options)
+        load_splits(source, **options)
 
 
 def test_an_unknown_source_is_one_clear_line():

@@ -1,35 +1,50 @@
 import inspect
+import io
 import subprocess
 import sys
-from importlib import import_module
+import time
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from ssl_norm.config import DataConfig
-from ssl_norm.data import DATA, data_entry
-from ssl_norm.data.load import load_splits
+from ssl_norm.data import DATA, ImageSet, Splits, load_splits
+from ssl_norm.data.cache.reader import Stamp
+from ssl_norm.data.load import SHARED
+from ssl_norm.data.registry import default_image_size, find_source
+from ssl_norm.data.sources.encoded_images import decoded_splits
+from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
+from ssl_norm.signature import options_of
+from tests.data.image_files_on_disk import noise
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_entries_agree_with_the_functions_they_name(name):
-    module, _, function = DATA[name].target.partition(":")
-    parameters = inspect.signature(getattr(import_module(module), function)).parameters
-    assert tuple(parameters) == DATA[name].options
-    assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+def test_sources_take_keywords_with_defaults_and_meanings(name):
+    source = find_source(name)
+    kinds = {parameter.kind for parameter in inspect.signature(source).parameters.values()}
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+    for option in options_of(source).values():
+        assert option.text
+        assert option.default is not inspect.Parameter.empty
+    assert default_image_size(name) >= 8
 
 
 def test_defaults_agree_with_the_configuration():
-    parameters = inspect.signature(load_splits).parameters
-    for key, value in vars(DataConfig()).items():
-        if key not in ("name", "resident", "image_size"):  # the last: by source
-            assert parameters[key].default == value
+    settings = vars(DataConfig())
+    assert set(SHARED) < set(settings)
+    for name in DATA:
+        for key, option in options_of(find_source(name)).items():
+            if key in settings and key != "image_size":  # whose default each source has itself
+                assert settings[key] == option.default
 
 
 def test_an_unknown_name_needs_no_torch():
     code = (
-        "import sys; from ssl_norm.data import data_entry\n"
-        "try: data_entry('foldr')\n"
+        "import sys; from ssl_norm.data.registry import find_source\n"
+        "try: find_source('foldr')\n"
         "except ValueError as error: print(error)\n"
         "assert not {'torch', 'PIL', 'numpy'} & set(sys.modules)"
     )
@@ -43,6 +58,65 @@ def test_decoding_processes_need_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_unknown_names_are_user_errors():
-    with pytest.raises(UserError, match="unknown data 'cifar'"):
-        data_entry("cifar")
+def gradients(*, count: int = 6, image_size: int = 12) -> Splits:
+    """Return images made in memory.
+
+    Args:
+        count: number of images.
+        image_size: side in pixels.
+    """
+    ramp = torch.arange(count, dtype=torch.uint8)[:, None, None, None]
+    return Splits(ImageSet(ramp.expand(-1, image_size, image_size, 3)))
+
+
+def no_splits() -> list[int]:
+    return []
+
+
+HERE = __name__
+
+
+def test_a_function_of_any_module_is_a_source():
+    name = f"{HERE}:gradients"
+    assert default_image_size(name) == 12
+    assert load_splits(name, root="not taken").pretrain.image_shape == (12, 12, 3)
+    assert len(load_splits(name, count=9, limit=4).pretrain) == 4
+    with pytest.raises(TypeError, match=r"unknown setting of data '.*' 'cont'.*mean 'count'"):
+        load_splits(name, cont=9)
+    with pytest.raises(UserError, match=r"data\.count=many: an integer expected"):
+        load_splits(name, count="many")
+    with pytest.raises(TypeError, match=r"returned list; expected ssl_norm\.data\.Splits"):
+        load_splits(f"{HERE}:no_splits")
+    with pytest.raises(UserError, match=r"has no default for image_size; set data\.image_size"):
+        default_image_size(f"{HERE}:no_splits")
+
+
+class MemoryReader:
+    """Encoded images in memory."""
+
+    name = "memory"
+
+    def read(self, identifier: str) -> bytes:
+        """Return a PNG file, or fail."""
+        seed = int(identifier.rpartition("/")[2])
+        if seed > 90:
+            raise OSError("no such image")
+        stream = io.BytesIO()
+        Image.fromarray(noise(seed=seed)).save(stream, "PNG")
+        return stream.getvalue()
+
+    def stamp(self, identifier: str) -> Stamp:
+        """Return a time that says nothing."""
+        return Stamp((), time.time_ns())
+
+
+def test_encoded_images_need_no_files(tmp_path):
+    layout = read_layout([f"{label}/{seed}" for label in "ab" for seed in (1, 2, 3)] + ["b/91"])
+    options = {"image_size": 8, "cache_dir": str(tmp_path), "workers": 0}
+    splits = decoded_splits(MemoryReader(), layout, on_corrupt="skip", **options)
+    assert splits.skipped == ("memory/b/91",)
+    assert (len(splits.train), len(splits.test)) == (4, 2)
+    images = {bytes(image.numpy()) for image in splits.train.images}
+    assert images <= {np.ascontiguousarray(noise(seed=seed)).tobytes() for seed in (1, 2, 3)}
+    with pytest.raises(UserError, match=r"memory/b/91 does not decode \(no such image\)"):
+        decoded_splits(MemoryReader(), layout, **options)

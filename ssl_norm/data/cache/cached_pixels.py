@@ -1,19 +1,20 @@
-"""Decoded images of a folder in a memory-mapped file, made once; needs no torch."""
+"""Decoded images in a memory-mapped file, made once; needs no torch."""
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_norm.data.cache.fingerprint import file_digests, stat_fingerprint
-from ssl_norm.data.cache.processes import Map, worker_map
+from ssl_norm.data.cache.processes import worker_map
 from ssl_norm.data.cache.progress import track
-from ssl_norm.data.cache.writer import CHUNK, CORRUPT, PIXELS, Source, corrupt_error, write_entry
+from ssl_norm.data.cache.reader import Reader, content_digests, fingerprint
+from ssl_norm.data.cache.writer import CHUNK, CORRUPT, PIXELS, Images, corrupt_error, write_entry
 from ssl_norm.errors import UserError
 
 FORMAT = 1  # raise it when `decode` computes other pixels
@@ -24,9 +25,9 @@ class CachedPixels:
     """Decoded images.
 
     Attributes:
-        pixels: (N, side, side, 3), mapped read-only from a file; a file that does not decode has
-            zeros.
-        corrupt: why files do not decode, by index.
+        pixels: (N, side, side, 3), mapped read-only from a file; zeros where an image does not
+            decode.
+        corrupt: why images do not decode, by index.
         entry: the folder that holds the pixels.
     """
 
@@ -41,40 +42,39 @@ def default_cache_dir() -> Path:
 
 
 def cached_pixels(
-    folder: Path,
-    paths: Sequence[str],
+    reader: Reader,
+    identifiers: Sequence[str],
     *,
     side: int,
-    cache_dir: str | None,
-    on_corrupt: str,
-    workers: int,
-    progress: bool,
+    cache_dir: str | None = None,
+    on_corrupt: str = "stop",
+    workers: int = 2,
+    progress: bool = False,
 ) -> CachedPixels:
-    """Return the decoded images of a folder, from the cache if it has them.
+    """Return decoded images, from the cache if it has them.
 
-    An entry is named after the files' contents and `side`, so that any change of a byte makes
-    another entry, and a folder that was moved or copied finds its own again. Reading all contents
-    takes a second for 60,000 thumbnails but minutes for many photographs; therefore a second,
-    smaller key (`stat_fingerprint`: names, sizes, times) remembers which entry it led to, and as
-    long as it holds no file is read.
+    An entry is named after the images' bytes and `side`: any changed byte makes another entry, and
+    a folder that was moved or copied finds its entry again. Reading all bytes takes a second for
+    60,000 thumbnails but minutes for many photographs. So the cache also remembers which entry a
+    :func:`~ssl_norm.data.cache.reader.fingerprint` led to; while it holds, no image is read.
 
     Args:
-        folder: where the files are.
-        paths: relative to it.
+        reader: of the images.
+        identifiers: of the images, in the order of the pixels.
         side: of a decoded image, in pixels.
-        cache_dir: null: `default_cache_dir()`.
-        on_corrupt: `stop` or `skip`: what to do with a file that does not decode.
+        cache_dir: None: `default_cache_dir()`.
+        on_corrupt: `stop` or `skip`, for an image that does not decode.
         workers: processes that read and decode; 0: this one.
         progress: whether to show a bar on stderr.
 
     Raises:
-        UserError: a file does not decode while `on_corrupt=stop`, or the cache cannot be written or
-            read.
+        UserError: an image does not decode while `on_corrupt=stop`, or the cache cannot be written
+            or read.
     """
     home = Path(os.path.expanduser(cache_dir or default_cache_dir())).absolute()
+    images = Images(reader, identifiers, side, skip_corrupt=on_corrupt == "skip")
     try:
-        entry = _find_or_write(home, folder, paths, side, on_corrupt == "skip", workers, progress)
-        cached = _open_entry(entry)
+        cached = _open_entry(_find_or_write(home, images, workers, progress))
     except OSError as error:
         raise UserError(
             f"cannot use the image cache in {home}: {error.strerror or error}; "
@@ -82,53 +82,36 @@ def cached_pixels(
         ) from error
     if on_corrupt == "stop" and cached.corrupt:
         index, reason = min(cached.corrupt.items())
-        raise corrupt_error(str(folder / paths[index]), reason)
+        raise corrupt_error(reader, identifiers[index], reason)
     return cached
 
 
-def _find_or_write(
-    home: Path,
-    folder: Path,
-    paths: Sequence[str],
-    side: int,
-    skip_corrupt: bool,
-    workers: int,
-    progress: bool,
-) -> Path:
+def _find_or_write(home: Path, images: Images, workers: int, progress: bool) -> Path:
     (home / "known").mkdir(parents=True, exist_ok=True)
-    stat = stat_fingerprint(folder, paths)
-    known = home / "known" / f"{FORMAT}-{side}px-{stat.digest}"
+    identifiers, side = images.identifiers, images.side
+    stamp = fingerprint(images.reader, identifiers)
+    known = home / "known" / f"{FORMAT}-{side}px-{stamp.digest}"
     if known.exists() and (home / known.read_text() / CORRUPT).exists():
         return home / known.read_text()
-    files = [os.path.join(folder, path) for path in paths]
-    with worker_map(workers if len(files) > CHUNK else 0) as run:
-        digests = _digests(files, run, progress=progress)
-        entry = home / _entry_name(digests, side)
+    count = len(identifiers)
+    with worker_map(workers if count > CHUNK else 0) as run:
+        chunks = (identifiers[first : first + CHUNK] for first in range(0, count, CHUNK))
+        parts = run(partial(content_digests, images.reader), chunks)
+        read = track(parts, "reading files", total=count, step=CHUNK, enabled=progress)
+        digests = [digest for part in read for digest in part]
+        content = hashlib.sha256(b"".join(digests)).hexdigest()
+        entry = home / f"{FORMAT}-{side}px-{count}-{content[:32]}"
         if not entry.is_dir():
-            write_entry(entry, Source(files, digests, side, skip_corrupt), run, progress=progress)
-    if stat.settled:
+            write_entry(entry, images, digests, run, progress=progress)
+    if stamp.settled:
         _write_atomically(known, entry.name)
     return entry
 
 
-def _digests(files: Sequence[str], run: Map, *, progress: bool) -> list[bytes]:
-    count = len(files)
-    chunks = (files[first : first + CHUNK] for first in range(0, count, CHUNK))
-    parts = track(
-        run(file_digests, chunks), "reading files", total=count, step=CHUNK, enabled=progress
-    )
-    return [digest for part in parts for digest in part]
-
-
-def _entry_name(digests: Sequence[bytes], side: int) -> str:
-    content = hashlib.sha256(b"".join(digests)).hexdigest()
-    return f"{FORMAT}-{side}px-{len(digests)}-{content[:32]}"
-
-
 def _write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
+    partial_file = path.with_name(f"{path.name}.{os.getpid()}")
+    partial_file.write_text(text)
+    partial_file.replace(path)
 
 
 def _open_entry(entry: Path) -> CachedPixels:

@@ -1,4 +1,4 @@
-"""Writing a cache entry: all or nothing, by several processes; needs no torch."""
+"""Writer of a cache entry: all or nothing, by several processes; needs no torch."""
 
 import json
 import os
@@ -6,67 +6,77 @@ import secrets
 import shutil
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ssl_norm.data.cache.decode import DecodeError, decode
-from ssl_norm.data.cache.fingerprint import content_digest
 from ssl_norm.data.cache.processes import Map
 from ssl_norm.data.cache.progress import track
-from ssl_norm.data.sources.image_files import printable
+from ssl_norm.data.cache.reader import Reader, content_digest, location
 from ssl_norm.errors import UserError
 
 PIXELS, CORRUPT = "pixels.npy", "corrupt.json"
-CHUNK = 32  # files per job
+CHUNK = 32  # images per job
 
 
 @dataclass(frozen=True)
-class Source:
-    """The files that a cache entry is made of.
+class Images:
+    """Encoded images, and how to decode them.
 
     Attributes:
-        files: their absolute paths.
-        digests: of their contents, in the same order.
+        reader: of the images.
+        identifiers: of the images.
         side: of the decoded images, in pixels.
-        skip_corrupt: whether files that do not decode are recorded rather than an error.
+        skip_corrupt: whether images that do not decode are recorded rather than an error.
     """
 
-    files: Sequence[str]
-    digests: Sequence[bytes]
+    reader: Reader
+    identifiers: Sequence[str]
     side: int
     skip_corrupt: bool
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A stretch of a source, and where its pixels go."""
+    """Some of the images, the digests of their bytes, and the place of their pixels in a file."""
 
-    source: Source
+    images: Images
+    digests: Sequence[bytes]
     first: int
     pixel_file: Path
     offset: int
 
 
-def write_entry(entry: Path, source: Source, run: Map, *, progress: bool) -> None:
-    """Decode all files into the folder `entry`, which appears complete or not at all.
+def write_entry(
+    entry: Path, images: Images, digests: Sequence[bytes], run: Map, *, progress: bool
+) -> None:
+    """Decode all images into the folder `entry`, which appears complete or not at all.
 
-    The work is done under another name beside it, which is removed when anything goes wrong; what a
-    killed process left there is removed by the next one. Of two processes that write the same entry
-    the first to end wins.
+    A partial folder next to it is renamed at the end, and removed when anything goes wrong; the
+    next process removes what a killed one left. Of two processes that write the same entry the
+    first to end wins.
+
+    Args:
+        entry: the folder to write.
+        images: N images.
+        digests: of their bytes when the entry was named, N.
+        run: a `map` over jobs.
+        progress: whether to show a bar on stderr.
 
     Raises:
-        UserError: a file does not decode and is not to be skipped, a file changes meanwhile, or
-            there is no room.
+        UserError: an image does not decode and is not to be skipped, an image changes meanwhile, or
+            the disk lacks room.
     """
-    remove_partial_entries(entry.parent)
-    _require_room(entry.parent, len(source.files) * source.side**2 * 3)
+    home = entry.parent
+    _remove_partial_entries(home)
+    _require_room(home, len(images.identifiers) * images.side**2 * 3)
     token = secrets.token_hex(4)
-    partial = entry.parent / f".partial-{socket.gethostname()}-{os.getpid()}-{token}"
+    partial = home / f".partial-{socket.gethostname()}-{os.getpid()}-{token}"
     partial.mkdir()
     try:
-        corrupt = _decode_all(partial / PIXELS, source, run, progress=progress)
+        corrupt = _decode_all(partial / PIXELS, images, digests, run, progress=progress)
         (partial / CORRUPT).write_text(json.dumps(corrupt))
         for name in (PIXELS, CORRUPT):
             with open(partial / name, "r+b") as file:
@@ -80,68 +90,62 @@ def write_entry(entry: Path, source: Source, run: Map, *, progress: bool) -> Non
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def remove_partial_entries(home: Path) -> None:
-    """Remove what processes of this machine that no longer live left half-made."""
-    for partial in home.glob(f".partial-{socket.gethostname()}-*"):
-        if not _is_alive(int(partial.name.split("-")[-2])):
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def corrupt_error(file: str, reason: str) -> UserError:
-    """Return the error for a file that does not decode."""
+def corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
+    """Return the error for an image that does not decode."""
     return UserError(
-        f"{printable(file)} does not decode ({reason}); "
+        f"{location(reader, identifier)} does not decode ({reason}); "
         "repair or remove it, or go on without such files by data.on_corrupt=skip"
     )
 
 
-def _decode_all(pixel_file: Path, source: Source, run: Map, *, progress: bool) -> dict[int, str]:
-    """Write the pixels of all files; return the reasons why files do not decode, by index."""
-    count = len(source.files)
-    shape = (count, source.side, source.side, 3)
+def _decode_all(
+    pixel_file: Path, images: Images, digests: Sequence[bytes], run: Map, *, progress: bool
+) -> dict[int, str]:
+    """Write the pixels of all images; return the reasons why images do not decode, by index."""
+    count = len(images.identifiers)
+    shape = (count, images.side, images.side, 3)
     offset = np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape).offset
-    jobs = (
-        _Job(_stretch(source, first), first, pixel_file, offset) for first in range(0, count, CHUNK)
-    )
+
+    def job(first: int) -> _Job:
+        part = slice(first, first + CHUNK)
+        some = replace(images, identifiers=images.identifiers[part])
+        return _Job(some, digests[part], first, pixel_file, offset)
+
+    parts = run(_decode_chunk, (job(first) for first in range(0, count, CHUNK)))
     corrupt: dict[int, str] = {}
-    for part in track(
-        run(_decode_chunk, jobs), "decoding images", total=count, step=CHUNK, enabled=progress
-    ):
+    for part in track(parts, "decoding images", total=count, step=CHUNK, enabled=progress):
         corrupt.update(part)
     return corrupt
 
 
-def _stretch(source: Source, first: int) -> Source:
-    part = slice(first, first + CHUNK)
-    return Source(source.files[part], source.digests[part], source.side, source.skip_corrupt)
-
-
 def _decode_chunk(job: _Job) -> dict[int, str]:
-    """Decode one stretch into its place; return why files do not decode, by index in the whole."""
+    """Write the pixels of a job; return why images do not decode, by index in the whole."""
+    reader, side = job.images.reader, job.images.side
     corrupt = {}
-    size = job.source.side**2 * 3
     with open(job.pixel_file, "r+b") as pixels:
-        for index, file in enumerate(job.source.files, start=job.first):
+        for index, identifier in enumerate(job.images.identifiers):
             try:
-                image = decode(_read(file, job.source.digests[index - job.first]), job.source.side)
+                image = decode(_read(reader, identifier, job.digests[index]), side)
             except DecodeError as error:
-                if not job.source.skip_corrupt:
-                    raise corrupt_error(file, str(error)) from error
-                corrupt[index] = str(error)
+                if not job.images.skip_corrupt:
+                    raise corrupt_error(reader, identifier, str(error)) from error
+                corrupt[job.first + index] = str(error)
                 continue
-            pixels.seek(job.offset + index * size)
+            pixels.seek(job.offset + (job.first + index) * image.nbytes)
             pixels.write(image.tobytes())
     return corrupt
 
 
-def _read(file: str, digest: bytes) -> bytes:
-    """Return a file's bytes, which must be those whose digest the entry is named after."""
+def _read(reader: Reader, identifier: str, digest: bytes) -> bytes:
+    """Return an image's bytes, checked against the digest that the entry is named after."""
     try:
-        data, reason = Path(file).read_bytes(), None
+        data, reason = reader.read(identifier), None
     except OSError as error:
-        data, reason = b"", error.strerror
+        data, reason = b"", error.strerror or str(error)
     if content_digest(data) != digest:
-        raise UserError(f"{printable(file)} changed while it was being cached; run again")
+        raise UserError(
+            f"{location(reader, identifier)} changed while it was being cached; run again"
+        )
     if reason is not None:
         raise DecodeError(reason)
     return data
@@ -155,6 +159,13 @@ def _require_room(home: Path, needed: int) -> None:
             f"where {free / 1e9:.2f} GB are free; "
             "choose another folder by data.cache_dir or a lower data.cache_size"
         )
+
+
+def _remove_partial_entries(home: Path) -> None:
+    """Remove the partial folders of processes of this machine that no longer live."""
+    for partial in home.glob(f".partial-{socket.gethostname()}-*"):
+        if not _is_alive(int(partial.name.split("-")[-2])):
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_alive(process: int) -> bool:

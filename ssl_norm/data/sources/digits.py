@@ -1,10 +1,11 @@
-"""scikit-learn's handwritten digits, redrawn on tinted canvases: real images that need no download."""
+"""scikit-learn's handwritten digits on tinted canvases: real images without a download."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from annotated_types import Ge, Interval
 
 from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.sources.split import stratified_split
@@ -19,15 +20,23 @@ CONTRAST = (0.4, 0.75)  # ink minus background: ink is always the lighter one
 TINT = 0.1  # range by which each colour of ink and background is off grey
 
 
-def load_digits_splits(*, image_size: int, test_fraction: float, seed: int) -> Splits:
+def load_digits_splits(
+    *,
+    image_size: Annotated[int, Ge(8)] = 16,
+    test_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
+    seed: int = 0,
+) -> Splits:
     """Return four canvases of each of the 1,797 scans, split by scan.
 
-    On each canvas the digit has its own place, size, angle and slightly tinted colours. These are what augmentation
-    removes, so that a linear classifier on random convolutional features, which reaches 0.94 to 0.97 on the plain
-    scans, stays near 0.7, and learning shows in accuracy as well as in cosines.
+    Place, size, angle and the slightly tinted colours differ from canvas to canvas. Augmentation
+    removes these differences, so that learning shows in accuracy as well as in cosines: a linear
+    classifier on random convolutional features stays near 0.7, where it reaches 0.94 to 0.97 on the
+    plain scans.
 
-    Args: as `ssl_norm.data.load.load_splits`; `image_size` is the side of a canvas, and no scan has canvases in both
-        the training and the test part.
+    Args:
+        image_size: side of a canvas in pixels.
+        test_fraction: share of the scans for the test part; no scan is in both parts.
+        seed: of the split and of the canvases.
     """
     from sklearn.datasets import load_digits  # takes a second to import
 
@@ -45,7 +54,7 @@ def load_digits_splits(*, image_size: int, test_fraction: float, seed: int) -> S
 
 
 def draw(scans: Array, size: int, random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Return each scan on a canvas of its own.
+    """Return each scan on its own canvas.
 
     Args:
         scans: (N, 8, 8) ink in [0, 1].

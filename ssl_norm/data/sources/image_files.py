@@ -1,10 +1,11 @@
-"""Which files of a folder are images; needs no torch."""
+"""Image files of a folder; needs no torch."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssl_norm.data.cache.reader import printable
 from ssl_norm.errors import UserError
 
 SUFFIXES = frozenset(
@@ -31,7 +32,7 @@ def existing_folder(root: str | None) -> Path:
     Raises:
         UserError: it is not given, does not exist or is a file.
     """
-    if root is None:
+    if not root:
         raise UserError("data=folder needs data.root=<folder of images>")
     folder = Path(os.path.expanduser(root)).absolute()
     if not os.path.exists(folder):
@@ -57,11 +58,6 @@ def find_images(folder: Path) -> Listing:
         else:
             ignored += 1
     return Listing(tuple(paths), ignored)
-
-
-def printable(path: str | Path) -> str:
-    """Return a path as text that any stream can write, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _is_hidden(path: str) -> bool:

@@ -27,7 +27,7 @@ def open_dataset(
     Raises:
         UserError: files are missing or broken, and cannot be fetched.
     """
-    if root is None:
+    if not root:
         raise UserError(f"{name} needs data.root=<folder that holds {folder}>")
     place = Path(os.path.expanduser(root)).absolute()
     if place.name == folder:

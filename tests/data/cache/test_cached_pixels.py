@@ -14,14 +14,15 @@ import pytest
 from ssl_norm.data.cache import cached_pixels as cache
 from ssl_norm.data.cache import writer as cache_writer
 from ssl_norm.data.cache.cached_pixels import cached_pixels, default_cache_dir
+from ssl_norm.data.cache.reader import FolderReader
 from ssl_norm.errors import UserError
 from tests.data.image_files_on_disk import noise, write_images
 
 HALF_WAY = """
 import sys, time
-from pathlib import Path
 from ssl_norm.data.cache import cached_pixels as cache
 from ssl_norm.data.cache import writer as cache_writer
+from ssl_norm.data.cache.reader import FolderReader
 
 decoded = 0
 def decode(data, side, real=cache_writer.decode):
@@ -32,7 +33,7 @@ def decode(data, side, real=cache_writer.decode):
         time.sleep(60)
     return real(data, side)
 cache_writer.decode = decode
-cache.cached_pixels(Path(sys.argv[1]), sys.argv[3:], side=8, cache_dir=sys.argv[2],
+cache.cached_pixels(FolderReader(sys.argv[1]), sys.argv[3:], side=8, cache_dir=sys.argv[2],
                     on_corrupt="stop", workers=0, progress=False)
 """
 
@@ -40,7 +41,7 @@ cache.cached_pixels(Path(sys.argv[1]), sys.argv[3:], side=8, cache_dir=sys.argv[
 def load(folder: Path, cache_dir: Path, **options):
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
     settings = {"side": 8, "on_corrupt": "stop", "workers": 0, "progress": False, **options}
-    return cached_pixels(folder, paths, cache_dir=str(cache_dir), **settings)
+    return cached_pixels(FolderReader(str(folder)), paths, cache_dir=str(cache_dir), **settings)
 
 
 def entries(cache_dir: Path) -> list[str]:
@@ -97,7 +98,7 @@ def test_the_second_time_nothing_is_decoded(folder, cache_dir, no_decoding):
 def test_a_settled_folder_is_not_even_read(folder, cache_dir, monkeypatch):
     settle(monkeypatch)
     load(folder, cache_dir)
-    monkeypatch.setattr(cache, "file_digests", None)
+    monkeypatch.setattr(cache, "content_digests", None)
     load(folder, cache_dir)
 
 
@@ -203,7 +204,7 @@ def test_of_two_writers_the_first_to_end_wins(folder, cache_dir, monkeypatch):
 
 
 def test_a_file_that_changes_meanwhile_is_an_error(folder, cache_dir, monkeypatch):
-    monkeypatch.setattr(cache, "file_digests", lambda files: [b"other"] * len(files))
+    monkeypatch.setattr(cache, "content_digests", lambda _, names: [b"other"] * len(names))
     with pytest.raises(UserError, match=r"000\.png changed while it was being cached"):
         load(folder, cache_dir)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ssl_norm.data import load_splits
-from ssl_norm.data.sources.folder import cached_side
+from ssl_norm.data.sources.encoded_images import cached_side
 from ssl_norm.errors import UserError
 from tests.data.image_files_on_disk import noise, write_images
 

@@ -1,6 +1,7 @@
 import pytest
 
-from ssl_norm.data.sources.image_files import existing_folder, find_images, printable
+from ssl_norm.data.cache.reader import printable
+from ssl_norm.data.sources.image_files import existing_folder, find_images
 from ssl_norm.errors import UserError
 
 
@@ -49,6 +50,7 @@ def test_a_wrong_root_is_one_clear_line(tmp_path):
     touch(tmp_path, "file.png")
     for root, message in {
         None: "data=folder needs data.root=",
+        "": "data=folder needs data.root=",
         str(tmp_path / "none"): "there is no folder",
         "~nobody-of-this-name/photos": "there is no folder",
         str(tmp_path / "file.png"): "is a file; expected a folder of images",

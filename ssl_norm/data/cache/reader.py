@@ -1,0 +1,125 @@
+"""Access to the bytes of images, whatever stores them; needs no torch."""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+# A file written again within the clock's resolution of its last change shows no trace of it.
+_CLOCK_RESOLUTION_NS = 2_000_000_000
+
+
+class Stamp(NamedTuple):
+    """State of a stored image.
+
+    Attributes:
+        fields: integers of which at least one changes whenever the bytes do.
+        changed: time of the last change in nanoseconds since the epoch; the present time where it
+            is not known, so that the image is read again each time.
+    """
+
+    fields: tuple[int, ...]
+    changed: int
+
+
+class Reader(Protocol):
+    """A collection of encoded images by identifier, such as a folder or an archive.
+
+    Worker processes get copies of it, so it holds no open file.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the collection, for messages, for example its path."""
+        ...
+
+    def read(self, identifier: str) -> bytes:
+        """Return the bytes of an image file; OSError where they cannot be read."""
+        ...
+
+    def stamp(self, identifier: str) -> Stamp:
+        """Return the state of an image without reading it."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Files of a folder; identifiers are paths relative to it.
+
+    Attributes:
+        name: absolute path of the folder.
+    """
+
+    name: str
+
+    def read(self, identifier: str) -> bytes:
+        """Return the bytes of a file."""
+        return Path(self.name, identifier).read_bytes()
+
+    def stamp(self, identifier: str) -> Stamp:
+        """Return size, times and inode of a file, by which Git's index tells changes.
+
+        The time of the last status change cannot be set by a file's owner, so that a file replaced
+        by one of the same size and modification time shows. (On Windows that field is the time of
+        creation.)
+        """
+        try:
+            stat = os.stat(os.path.join(self.name, identifier))
+        except OSError as error:
+            return Stamp((-1, error.errno or 0, 0, 0), 0)
+        changed = max(stat.st_mtime_ns, stat.st_ctime_ns)
+        return Stamp((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino), changed)
+
+
+class Fingerprint(NamedTuple):
+    """Digest of the identifiers and stamps of images.
+
+    Attributes:
+        digest: hexadecimal.
+        settled: whether no image changed in the last two seconds, so that any later change shows.
+    """
+
+    digest: str
+    settled: bool
+
+
+def fingerprint(reader: Reader, identifiers: Iterable[str]) -> Fingerprint:
+    """Return a fingerprint that changes whenever an image does; reads no image."""
+    now, newest = time.time_ns(), 0
+    digest = hashlib.sha256(os.fsencode(reader.name))
+    for identifier in identifiers:
+        fields, changed = reader.stamp(identifier)
+        newest = max(newest, changed)
+        stamp = " ".join(map(str, fields)).encode()
+        digest.update(b"\0%s\0%s" % (os.fsencode(identifier), stamp))
+    return Fingerprint(digest.hexdigest(), newest + _CLOCK_RESOLUTION_NS < now)
+
+
+def content_digest(data: bytes) -> bytes:
+    """Return the digest of an image's bytes."""
+    return hashlib.sha256(data).digest()
+
+
+def content_digests(reader: Reader, identifiers: Sequence[str]) -> list[bytes]:
+    """Return the digest of each image's bytes; an image that cannot be read counts as empty."""
+
+    def read_or_empty(identifier: str) -> bytes:
+        try:
+            return reader.read(identifier)
+        except OSError:
+            return b""
+
+    return [content_digest(read_or_empty(identifier)) for identifier in identifiers]
+
+
+def location(reader: Reader, identifier: str) -> str:
+    """Return collection and identifier of an image as text that any stream can write."""
+    return printable(os.path.join(reader.name, identifier))
+
+
+def printable(path: str | Path) -> str:
+    """Return a path as text that any stream can write, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", "replace")

@@ -1,0 +1,130 @@
+"""Splits of encoded images, decoded once into the cache."""
+
+import warnings
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssl_norm.data.cache.cached_pixels import CachedPixels, cached_pixels
+from ssl_norm.data.cache.progress import say
+from ssl_norm.data.cache.reader import Reader, location, printable
+from ssl_norm.data.dataset import ImageSet, Splits
+from ssl_norm.data.sources.folder_labels import Layout
+from ssl_norm.data.sources.split import stratified_split
+from ssl_norm.errors import UserError
+
+
+def decoded_splits(
+    reader: Reader,
+    layout: Layout,
+    *,
+    image_size: int,
+    cache_size: int | None = None,
+    cache_dir: str | None = None,
+    on_corrupt: str = "stop",
+    workers: int = 2,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    progress: bool = False,
+) -> Splits:
+    """Return the splits of encoded images.
+
+    Without a test part, labelled images are split by `stratified_split`, and pretraining does not
+    see the test part; without labels, all images outside the test part are for pretraining.
+
+    Args:
+        reader: of the images, such as `FolderReader`; a source for an archive brings another one.
+        layout: identifiers, labels and test part, for example by `read_layout`.
+        image_size: side of the views in pixels.
+        cache_size: side of the decoded images in pixels; None: `image_size` up to 64, else 8/7 of
+            it.
+        cache_dir: see `cached_pixels`.
+        on_corrupt: see `cached_pixels`.
+        workers: see `cached_pixels`.
+        test_fraction: share of the test part where the layout has none, in (0, 1).
+        seed: of that split.
+        progress: whether to show bars and messages on stderr.
+
+    Raises:
+        UserError: fewer than two images decode, or as `cached_pixels`.
+    """
+    cached = cached_pixels(
+        reader,
+        layout.paths,
+        side=cached_side(image_size, cache_size),
+        cache_dir=cache_dir,
+        on_corrupt=on_corrupt,
+        workers=workers,
+        progress=progress,
+    )
+    good = [index for index in range(len(layout.paths)) if index not in cached.corrupt]
+    require_two(len(good), f"that decode in {printable(reader.name)}", len(cached.corrupt))
+    if progress:
+        _describe(layout, cached)
+    everything = ImageSet(
+        _as_tensor(cached.pixels),
+        None if layout.labels is None else torch.tensor(layout.labels),
+        layout.classes,
+        tuple(location(reader, layout.paths[index]) for index in sorted(cached.corrupt)),
+        mapped=True,
+    )
+    return _split(everything, layout, torch.tensor(good), test_fraction, seed)
+
+
+def cached_side(image_size: int, cache_size: int | None) -> int:
+    """Return the side of a decoded image: as given, or `image_size` up to 64, else 8/7 of it."""
+    if cache_size is not None:
+        return cache_size
+    return image_size if image_size <= 64 else round(image_size * 8 / 7)
+
+
+def require_two(count: int, where: str, others: int) -> None:
+    """Raise UserError unless there are at least two images.
+
+    Args:
+        count: number of images.
+        where: phrase that follows that number.
+        others: number of other entries.
+    """
+    if count < 2:
+        found = f"found {count} image{'' if count == 1 else 's'} {where}"
+        rest = f" (and {others:,} other entries)" if others else ""
+        raise UserError(f"{found}{rest}; at least 2 are needed")
+
+
+def _split(
+    everything: ImageSet, layout: Layout, good: Tensor, test_fraction: float, seed: int
+) -> Splits:
+    """Return the splits of the images at `good`."""
+    if layout.is_test is not None:
+        is_test = torch.tensor(layout.is_test)[good]
+        train, test = good[~is_test], good[is_test]
+        require_two(len(train), "for training that decode", 0)
+    elif everything.labels is not None:
+        parts = stratified_split(everything.labels[good], test_fraction, seed)
+        train, test = good[parts[0]], good[parts[1]]
+    else:
+        return Splits(everything.subset(good))
+    pretrain = everything.subset(train)
+    if everything.labels is None or len(test) == 0:
+        return Splits(pretrain)
+    return Splits(pretrain, pretrain, everything.subset(test))
+
+
+def _as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """Return a tensor over a read-only array, without torch's warning not to write to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(pixels)
+
+
+def _describe(layout: Layout, cached: CachedPixels) -> None:
+    side = cached.pixels.shape[1]
+    classes = f" of {len(layout.classes)} classes" if layout.classes else ""
+    say(f"{len(layout.paths):,} images{classes}, kept at {side} px in {printable(cached.entry)}")
+    if cached.corrupt:
+        say(f"skipped {len(cached.corrupt):,} files that do not decode")
+    for note in layout.notes:
+        say(note)
