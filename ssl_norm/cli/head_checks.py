@@ -5,7 +5,6 @@ from typing import Any
 from ssl_norm.config import HeadConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.intervals import Interval
-from ssl_norm.learners import METHODS
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NORMS, NormSpec, parse_norm
 from ssl_norm.norms.layers.groups import default_groups
@@ -19,8 +18,8 @@ def check_heads(config: PretrainConfig) -> None:
     norm_spec("norm.encoder", config.norm.encoder)
     check_head("projector", config.method.projector, norm_spec_of(config, "projector"))
     predictor_norm = norm_spec_of(config, "predictor")
-    if METHODS[config.method.name].predictor:
-        predictor: HeadConfig = getattr(config.method, "predictor")  # noqa: B009 - of some methods
+    predictor: HeadConfig | None = getattr(config.method, "predictor", None)
+    if predictor is not None:
         check_head("predictor", predictor, predictor_norm)
         check_prediction(config.method.projector, predictor)
     elif predictor_norm.name != "none":

@@ -1,15 +1,15 @@
 """Every monitor of the registry, of the outputs of a network at rest."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from math import nan
 
 from torch import Tensor
 
 from ssl_norm.diagnose.outputs import Outputs
+from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.monitors.layers import LayerRow, layer_values
 from ssl_norm.monitors.registry import MONITORS
-from ssl_norm.monitors.spectral import SPECTRAL_MONITORS, measure_spectrum
+from ssl_norm.monitors.spectral import measure_spectrum, spectral_monitors
 
 
 def measure(views: Tensor) -> dict[str, float]:
@@ -22,7 +22,9 @@ def measure(views: Tensor) -> dict[str, float]:
         views: (q, N, D) embeddings of q >= 2 views of N images. Monitors of one set of embeddings
             take the first view, those of a pair the first two, LiDAR all.
     """
-    spectral = dict(zip(SPECTRAL_MONITORS, measure_spectrum(views[0]).values.tolist(), strict=True))
+    in_runs = spectral_monitors()
+    measured = measure_spectrum(views[0], [(views[0], views[1])], in_runs).values.tolist()
+    spectral = dict(zip(in_runs, measured, strict=True))
     values = {name: spectral[name] if name in spectral else _call(name, views) for name in MONITORS}
     return values | {"dimensions": float(min(views.shape[1] - 1, views.shape[2]))}
 
@@ -36,8 +38,8 @@ def measure_raw(views: Tensor) -> dict[str, float]:
     lengths_matter = ("nothing", "centres")
     return {
         name: _call(name, views)
-        for name in SPECTRAL_MONITORS
-        if MONITORS[name].prepares in lengths_matter
+        for name, function in spectral_monitors().items()
+        if function.declaration.prepares in lengths_matter
     }
 
 
@@ -48,8 +50,8 @@ def _call(name: str, views: Tensor) -> float:
         "pair": (views[0], views[1]),
         "views": (views.transpose(0, 1),),
     }
-    module, _, function = MONITORS[name].target.partition(":")
-    return float(getattr(import_module(module), function)(*arguments[MONITORS[name].inputs]))
+    function = load_monitor(name)
+    return float(function(*arguments[function.declaration.inputs]))
 
 
 def measure_layers(outputs: Outputs, step: int) -> list[LayerRow]:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ssl_norm.diagnose.diagnosis import LAYER_VALUES, RANDOM_INIT, Diagnosis
 from ssl_norm.diagnose.judgement import zones_sentence
+from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.monitors.registry import MONITORS
 
 LAYER_HEADINGS = ("positive", "negative", "std", "RankMe")
@@ -32,7 +33,7 @@ def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
             cells.append(number(values[monitor]))
             if random_init is not None:
                 cells.append(number(random_init.parts[name][monitor]))
-        end = number(MONITORS[monitor].at_collapse) if monitor in MONITORS else ""
+        end = number(load_monitor(monitor).declaration.at_collapse) if monitor in MONITORS else ""
         label = monitor if monitor in MONITORS else "most dimensions"
         table.add_row(label.replace("_", " "), *cells, end)
     return table

@@ -1,5 +1,5 @@
-"""Learners by name: `METHODS[name].load()` is a learner's class. Importing this needs no torch."""
+"""Learners by name: `METHODS.load(name)` is a learner's class. Importing this needs no torch."""
 
-from ssl_norm.learners.registry import METHODS, MethodEntry
+from ssl_norm.learners.registry import METHODS
 
-__all__ = ["METHODS", "MethodEntry"]
+__all__ = ["METHODS"]

@@ -2,11 +2,10 @@
 
 from torch import Tensor, nn
 
-from ssl_norm.learners.ema import EmaTarget
+from ssl_norm.learners.ema import Decay, EmaSchedule, EmaTarget
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
-from ssl_norm.learners.views import check_view_statistics, per_view
+from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
 from ssl_norm.losses import regression_loss
-from ssl_norm.monitors import loss_at_collapse
 
 
 class BYOL(Learner):
@@ -30,10 +29,10 @@ class BYOL(Learner):
         projector: nn.Module,
         predictor: nn.Module,
         *,
-        ema_decay: float = 0.996,
-        ema_schedule: str = "cosine",
+        ema_decay: Decay = 0.996,
+        ema_schedule: EmaSchedule = "cosine",
         ema_buffers: bool = False,
-        view_statistics: str = "separate",
+        view_statistics: ViewStatistics = "separate",
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -62,7 +61,7 @@ class BYOL(Learner):
 
     def loss_at_collapse(self, batch_size: int) -> float:
         """Return 0: a constant is predicted exactly."""
-        return loss_at_collapse("byol")
+        return 0.0
 
     def after_step(self, progress: float) -> None:
         """Let the target follow encoder and projector."""

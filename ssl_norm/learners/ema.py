@@ -4,13 +4,18 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from types import MappingProxyType
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from ssl_norm.names import unknown_name
 from ssl_norm.norms.batch.freezing import FrozenStatistics
 from ssl_norm.norms.layers.act_norm import ActNorm
+
+Decay = Annotated[float, Interval(ge=0, le=1)]
+EmaSchedule = Literal["cosine", "constant"]
 
 
 def cosine_decay(base: float, progress: float) -> float:
@@ -71,7 +76,12 @@ class EmaTarget(nn.Sequential):
     """
 
     def __init__(
-        self, modules: Iterable[nn.Module], *, decay: float, schedule: str, ema_buffers: bool
+        self,
+        modules: Iterable[nn.Module],
+        *,
+        decay: Decay,
+        schedule: EmaSchedule,
+        ema_buffers: bool,
     ) -> None:
         if not 0 <= decay <= 1:
             raise ValueError(f"ema_decay must be in [0, 1], got {decay}")

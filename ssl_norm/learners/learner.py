@@ -1,6 +1,9 @@
-"""What the training loop knows of a learner."""
+"""The interface between the training loop and its learners."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +19,23 @@ class LearnerOutput(NamedTuple):
         pairs: (online, target) projections, each (N, D) over the global batch and detached; row i
             of both stems from two views of image i. Learners that use both directions return two
             pairs.
-        contrastive_accuracy: scalar in [0, 1], how often the positive is nearest, ties lost; None
-            where a learner has no negatives.
+        scalars: further scalars of the batch by name, averaged and logged per row of metrics.csv;
+            for example `contrastive_accuracy`, the share of positives nearer than all negatives.
     """
 
     loss: Tensor
     pairs: tuple[tuple[Tensor, Tensor], ...]
-    contrastive_accuracy: Tensor | None = None
+    scalars: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Learner(nn.Module):
-    """Base of all learners: two views in, loss and embeddings out."""
+    """Base of all learners: two views in, loss and embeddings out.
+
+    The constructor declares what a learner is made of. It takes the encoder, then a positional
+    parameter without default for each head (projector, predictor), then options by name. Their
+    ranges or choices are their annotations, their meaning is in `Args:`. A required option
+    `embedding_dim` is the width of the last head's output.
+    """
 
     encoder: nn.Module
 
@@ -43,6 +52,29 @@ class Learner(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """Follow the weights after an optimizer step; `progress` in [0, 1] is the share done."""
+
+
+def heads_of(learner: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the heads that the constructor of a learner takes, in their order.
+
+    Example:
+        >>> from ssl_norm.learners import METHODS
+        >>> heads_of(METHODS.load("byol"))
+        ('projector', 'predictor')
+    """
+    _, *parameters = signature(learner).parameters.values()
+    return tuple(
+        parameter.name
+        for parameter in parameters
+        if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
+        and parameter.default is Parameter.empty
+    )
+
+
+def needs_embedding_dim(learner: Callable[..., Any]) -> bool:
+    """Whether the constructor of a learner requires the width of the projections."""
+    parameter = signature(learner).parameters.get("embedding_dim")
+    return parameter is not None and parameter.default is Parameter.empty
 
 
 def global_rows(*embeddings: Tensor) -> tuple[Tensor, ...]:

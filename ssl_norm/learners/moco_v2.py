@@ -1,16 +1,19 @@
 """MoCo v2: find an image's key, made by a slowly moving copy, among the keys of earlier batches."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from ssl_norm.distributed import world_size
-from ssl_norm.learners.ema import EmaTarget
+from ssl_norm.learners.ema import Decay, EmaSchedule, EmaTarget
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
 from ssl_norm.learners.queue import KeyQueue
 from ssl_norm.learners.shuffle import on_permuted_batch, shared_permutation
-from ssl_norm.learners.views import check_view_statistics, per_view
-from ssl_norm.losses import info_nce, info_nce_accuracy
-from ssl_norm.monitors import loss_at_collapse
+from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
+from ssl_norm.losses import cross_entropy_at_collapse, info_nce, info_nce_accuracy
+from ssl_norm.losses.rows import Temperature
 
 
 class MoCoV2(Learner):
@@ -33,7 +36,6 @@ class MoCoV2(Learner):
         ema_schedule: `constant` (as published) or `cosine`.
         ema_buffers: whether the key network's buffers follow by EMA; see :class:`EmaTarget`.
         view_statistics: `separate` (as published) or, if symmetric, `joint`; see :func:`per_view`.
-        generator: source of the queue's first, random keys; torch's own if None.
 
     Raises:
         ValueError: `joint` statistics without `symmetric`, where no network sees both views.
@@ -47,15 +49,14 @@ class MoCoV2(Learner):
         projector: nn.Module,
         *,
         embedding_dim: int,
-        temperature: float = 0.2,
-        queue_size: int = 4096,
+        temperature: Temperature = 0.2,
+        queue_size: Annotated[int, Ge(1)] = 4096,
         symmetric: bool = False,
         shuffle_keys: bool = True,
-        ema_decay: float = 0.99,
-        ema_schedule: str = "constant",
+        ema_decay: Decay = 0.99,
+        ema_schedule: EmaSchedule = "constant",
         ema_buffers: bool = False,
-        view_statistics: str = "separate",
-        generator: torch.Generator | None = None,
+        view_statistics: ViewStatistics = "separate",
     ) -> None:
         super().__init__()
         self.view_statistics = check_view_statistics(view_statistics)
@@ -69,7 +70,7 @@ class MoCoV2(Learner):
         self.target = EmaTarget(
             (encoder, projector), decay=ema_decay, schedule=ema_schedule, ema_buffers=ema_buffers
         )
-        self.queue = KeyQueue(queue_size, embedding_dim, generator=generator)
+        self.queue = KeyQueue(queue_size, embedding_dim)
         self.temperature = temperature
         self.symmetric = symmetric
         self.shuffle_keys = shuffle_keys
@@ -108,14 +109,13 @@ class MoCoV2(Learner):
         return LearnerOutput(
             torch.stack(losses).sum(),
             tuple((q.detach(), k) for q, k in pairs),
-            torch.stack(accuracies).mean(),
+            {"contrastive_accuracy": torch.stack(accuracies).mean()},
         )
 
     def loss_at_collapse(self, batch_size: int) -> float:
         """Return ln(1 + K) per direction: the key and all K of the queue are equally near."""
-        return loss_at_collapse(
-            "moco_v2", queue_size=len(self.queue.keys), symmetric=self.symmetric
-        )
+        one_direction = cross_entropy_at_collapse(1 + len(self.queue.keys))
+        return 2 * one_direction if self.symmetric else one_direction
 
     def after_backward(self, output: LearnerOutput) -> None:
         """Enqueue the keys of this batch, which only later batches may take as negatives."""

@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
-from ssl_norm.learners.views import check_view_statistics, per_view
-from ssl_norm.losses import nt_xent, nt_xent_accuracy
-from ssl_norm.monitors import loss_at_collapse
+from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
+from ssl_norm.losses import cross_entropy_at_collapse, nt_xent, nt_xent_accuracy
+from ssl_norm.losses.rows import Temperature
 
 
 class SimCLR(Learner):
@@ -25,8 +25,8 @@ class SimCLR(Learner):
         encoder: nn.Module,
         projector: nn.Module,
         *,
-        temperature: float = 0.5,
-        view_statistics: str = "separate",
+        temperature: Temperature = 0.5,
+        view_statistics: ViewStatistics = "separate",
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -43,8 +43,9 @@ class SimCLR(Learner):
         """Return the loss and the pair (z1, z2) of projections; the network is its own target."""
         z1, z2 = global_rows(*per_view(self.project, (view1, view2), self.view_statistics))
         loss = nt_xent(z1, z2, self.temperature)
-        return LearnerOutput(loss, ((z1.detach(), z2.detach()),), nt_xent_accuracy(z1, z2))
+        scalars = {"contrastive_accuracy": nt_xent_accuracy(z1, z2)}
+        return LearnerOutput(loss, ((z1.detach(), z2.detach()),), scalars)
 
     def loss_at_collapse(self, batch_size: int) -> float:
         """Return ln(2N - 1): all other views of the batch are equally near."""
-        return loss_at_collapse("simclr", batch_size=batch_size)
+        return cross_entropy_at_collapse(2 * batch_size - 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from ssl_norm.names import unknown_name
 
 Network = Callable[[Tensor], Tensor]
 TwoViews = tuple[Tensor, Tensor]
+ViewStatistics = Literal["separate", "joint"]
 
 
 def _separate(network: Network, views: TwoViews) -> TwoViews:
@@ -26,7 +28,7 @@ VIEW_STATISTICS: Mapping[str, Callable[[Network, TwoViews], TwoViews]] = Mapping
 )
 
 
-def per_view(network: Network, views: TwoViews, view_statistics: str) -> TwoViews:
+def per_view(network: Network, views: TwoViews, view_statistics: ViewStatistics) -> TwoViews:
     """Return the network's output for each of two views.
 
     Norms with batch statistics tell the two policies apart; under all others they give the same.
@@ -43,7 +45,7 @@ def per_view(network: Network, views: TwoViews, view_statistics: str) -> TwoView
     return VIEW_STATISTICS[check_view_statistics(view_statistics)](network, views)
 
 
-def check_view_statistics(view_statistics: str) -> str:
+def check_view_statistics(view_statistics: ViewStatistics) -> ViewStatistics:
     """Return the policy; raise ValueError if it is unknown."""
     if view_statistics not in VIEW_STATISTICS:
         raise ValueError(unknown_name("view_statistics", view_statistics, VIEW_STATISTICS))

@@ -1,5 +1,8 @@
 """Losses as functions of embeddings; they need nothing beyond torch."""
 
+from ssl_norm.losses.at_collapse import (
+    cross_entropy_at_collapse as cross_entropy_at_collapse,
+)
 from ssl_norm.losses.contrastive_accuracy import info_nce_accuracy as info_nce_accuracy
 from ssl_norm.losses.contrastive_accuracy import nt_xent_accuracy as nt_xent_accuracy
 from ssl_norm.losses.info_nce import info_nce as info_nce

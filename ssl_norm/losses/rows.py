@@ -1,10 +1,14 @@
 """What all losses do with their inputs: check shapes, leave autocast, scale rows to unit length."""
 
 from functools import reduce
+from typing import Annotated
 
 import torch
+from annotated_types import Gt
 from torch import Tensor
 from torch.nn import functional as F
+
+Temperature = Annotated[float, Gt(0)]
 
 
 def full_precision(z: Tensor) -> torch.autocast:

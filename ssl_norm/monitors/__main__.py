@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError
+from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.monitors.registry import MONITORS
 from ssl_norm.text_table import text_table
 
@@ -23,7 +24,8 @@ def monitor_table() -> str:
     """Return a line per monitor: name, inputs, preparation, cost, values at the two ends, equation, source."""
     ends = ("at collapse", "at an even spread")
     rows = [("monitor", "of", "first", "cost", *ends, "equation", "source")]
-    for name, entry in MONITORS.items():
+    for name in MONITORS:
+        entry = load_monitor(name).declaration
         given = (INPUTS[entry.inputs], PREPARES.get(entry.prepares, entry.prepares))
         ends = (f"{entry.at_collapse:g}", entry.at_even)
         rows.append((name, *given, entry.cost, *ends, entry.equation, entry.source))

@@ -5,12 +5,23 @@ from math import log
 import torch
 from torch import Tensor
 
+from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.normalized import directions, matching_directions
 
 COSINES_AT_ONCE = 2**22  # of pairs of rows; 32 MiB in float64
 ROWS_AT_ONCE = 256  # at most: the pairs among rows at once are computed twice
 
 
+@monitor(
+    inputs="pair",
+    prepares="normalizes",
+    cost="linear",
+    at_collapse=0.0,
+    at_even="any: 0 if views agree",
+    equation="mean_i |z_i - z'_i|^2",
+    source="arXiv 2005.10242",
+    in_runs=False,
+)
 def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
     """Return the mean distance of matching directions, to a power.
 
@@ -39,6 +50,27 @@ def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
     return distance.pow(alpha).mean()
 
 
+def uniformity_of_directions(z: Tensor, t: float = 2.0) -> Tensor:
+    """Return :func:`uniformity` of rows that are l2-normalized already."""
+    if not t > 0:
+        raise ValueError(f"t must be positive, got {t}")
+    count = len(z)
+    at_once = min(ROWS_AT_ONCE, max(1, COSINES_AT_ONCE // count))
+    sums = [_log_sum(z, start, start + at_once, t) for start in range(0, count, at_once)]
+    return torch.stack(sums).logsumexp(0) - log(count * (count - 1) / 2)
+
+
+@monitor(
+    inputs="embeddings",
+    prepares="normalizes",
+    cost="quadratic",
+    at_collapse=0.0,
+    at_even="about -4",
+    equation="log mean_{i < j} exp(-2 |z_i - z_j|^2)",
+    source="arXiv 2005.10242",
+    chart="uniformity (0: complete collapse)",
+    of_normalized=uniformity_of_directions,
+)
 def uniformity(embeddings: Tensor, t: float = 2.0) -> Tensor:
     """Return the logarithm of the mean Gaussian potential of all pairs of directions.
 
@@ -65,16 +97,6 @@ def uniformity(embeddings: Tensor, t: float = 2.0) -> Tensor:
         -4.0
     """
     return uniformity_of_directions(directions(embeddings), t)
-
-
-def uniformity_of_directions(z: Tensor, t: float = 2.0) -> Tensor:
-    """Return :func:`uniformity` of rows that are l2-normalized already."""
-    if not t > 0:
-        raise ValueError(f"t must be positive, got {t}")
-    count = len(z)
-    at_once = min(ROWS_AT_ONCE, max(1, COSINES_AT_ONCE // count))
-    sums = [_log_sum(z, start, start + at_once, t) for start in range(0, count, at_once)]
-    return torch.stack(sums).logsumexp(0) - log(count * (count - 1) / 2)
 
 
 def _log_sum(z: Tensor, start: int, stop: int, t: float) -> Tensor:

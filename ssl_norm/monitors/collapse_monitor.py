@@ -15,7 +15,7 @@ from ssl_norm.monitors.embedding_buffer import RecentRows
 from ssl_norm.monitors.evidence import evidence
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
 from ssl_norm.monitors.normalized import matching_directions
-from ssl_norm.monitors.spectral import SPECTRAL_MONITORS, Spectral, measure_spectrum
+from ssl_norm.monitors.spectral import Spectral, measure_spectrum, spectral_monitors
 from ssl_norm.monitors.spread import std_of_directions
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
 
@@ -108,6 +108,7 @@ class CollapseMonitor:
         self.loss_at_collapse = loss_at_collapse
         self.gather = gather
         self.layers = layers
+        self._monitors = spectral_monitors()
         self._recent = RecentRows(buffer_size)
         self._state = VerdictState()
         self._observed = 0
@@ -181,7 +182,9 @@ class CollapseMonitor:
         self._recent.add(pairs[0][0])
         rows = self._recent.rows()
         due = self._observed % self.spectral_every == 0 and rows is not None
-        spectral = measure_spectrum(rows) if due and rows is not None else None
+        spectral = (
+            measure_spectrum(rows, pairs, self._monitors) if due and rows is not None else None
+        )
         self._on_device.append((step, torch.cat([measured, value.view(1)]), spectral))
         self._observed += 1
         if len(self._on_device) >= STEPS_ON_DEVICE:
@@ -195,8 +198,9 @@ class CollapseMonitor:
 
         Returns:
             positive_cosine, negative_cosine, feature_std (1, 1 and 0 at complete collapse) as means
-            over the steps since the last call, and the latest of each of `SPECTRAL_MONITORS` of
-            rows without NaN. Where no step came in between, the same as the last time; empty before
+            over the steps since the last call, and the latest value of each further monitor
+            that runs measure, of rows without NaN; NaN for one that an interrupted run did not
+            measure yet. Where no step came in between, the same as the last time; empty before
             the first step.
         """
         self._fetch()
@@ -205,7 +209,8 @@ class CollapseMonitor:
             self._shown = self._telling()
             self._judged.clear()
         means = {name: value for name, value in self._means.items() if name != "loss"}
-        spectral = {name: self._spectral[name] for name in SPECTRAL_MONITORS if self._spectral}
+        known = self._monitors if self._spectral else ()
+        spectral = {name: self._spectral.get(name, nan) for name in known}
         return means | spectral
 
     def take_snapshots(self) -> list[Snapshot]:
@@ -267,7 +272,7 @@ class CollapseMonitor:
 
     def _take_in(self, step: int, spectral: Spectral) -> None:
         """Bring one measurement of the spectrum to the host; one of NaN rows does not replace another."""
-        values = dict(zip(SPECTRAL_MONITORS, spectral.values.tolist(), strict=True))
+        values = dict(zip(self._monitors, spectral.values.tolist(), strict=True))
         spectrum = spectral.spectrum.tolist()
         if not isnan(values["effective_rank"]) or not self._spectral:
             before = self._spectral.get("effective_rank", values["effective_rank"])

@@ -3,10 +3,22 @@
 import torch
 from torch import Tensor
 
+from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.eigenvalues import ROUNDING
 from ssl_norm.monitors.normalized import wide_rows
 
 
+@monitor(
+    inputs="embeddings",
+    prepares="centres",
+    cost="quadratic",
+    at_collapse=0.0,
+    at_even="about 1/sqrt(N)",
+    equation="sqrt(mean_{d != e} r_de^2), r: correlation; 1 at rank one",
+    source="arXiv 2103.03230",
+    depends_on=("axes",),
+    chart="off-diagonal correlation (1: all alike)",
+)
 def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
     """Return the root mean square correlation of different dimensions.
 

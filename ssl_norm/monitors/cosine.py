@@ -2,7 +2,10 @@
 
 from torch import Tensor
 
+from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.normalized import matching_directions
+
+CHART = "both cosines (1 and 1: complete collapse)"
 
 
 def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,11 +48,33 @@ def cosines_of_directions(z: Tensor, z_target: Tensor) -> tuple[Tensor, Tensor]:
     return matching / count, (all_pairs - matching) / (count * (count - 1))
 
 
+@monitor(
+    inputs="pair",
+    prepares="normalizes",
+    cost="linear",
+    at_collapse=1.0,
+    at_even="any: 1 if views agree",
+    equation="mean_i z_i . z'_i",
+    source="imbue-ai/self_supervised",
+    chart=CHART,
+    label="positive cosine",
+)
 def positive_cosine(online: Tensor, target: Tensor) -> Tensor:
     """Return the first value of :func:`positive_negative_cosine`, 1 at complete collapse."""
     return positive_negative_cosine(online, target)[0]
 
 
+@monitor(
+    inputs="pair",
+    prepares="normalizes",
+    cost="linear",
+    at_collapse=1.0,
+    at_even="about 0",
+    equation="mean_{i != j} z_i . z'_j",
+    source="imbue-ai/self_supervised",
+    chart=CHART,
+    label="negative cosine",
+)
 def negative_cosine(online: Tensor, target: Tensor) -> Tensor:
     """Return the second value of :func:`positive_negative_cosine`, 1 at complete collapse."""
     return positive_negative_cosine(online, target)[1]

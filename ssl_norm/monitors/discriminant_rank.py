@@ -3,10 +3,22 @@
 import torch
 from torch import Tensor
 
+from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.eigenvalues import rounding_floor, squared_singular_values
 from ssl_norm.monitors.normalized import wide_rows
 
 
+@monitor(
+    inputs="views",
+    prepares="centres",
+    cost="spectral",
+    at_collapse=0.0,
+    at_even="min(n - 1, D)",
+    equation="exp(entropy of the spectrum of W^(-1/2) B W^(-1/2)); B between, W within images",
+    source="arXiv 2312.04000",
+    depends_on=("scale",),
+    in_runs=False,
+)
 def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
     """Return the rank of the linear discriminant analysis in which every image is a class of its own.
 

@@ -3,9 +3,22 @@
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.spectrum import covariance_spectrum, second_moment_spectrum
+from ssl_norm.monitors.declare import monitor
+from ssl_norm.monitors.spectrum import RANKS, covariance_spectrum, second_moment_spectrum
 
 
+@monitor(
+    inputs="embeddings",
+    prepares="nothing",
+    cost="spectral",
+    at_collapse=1.0,
+    at_even="min(N, D)",
+    equation="exp(entropy of s / sum s + 1e-7)",
+    source="arXiv 2210.02885",
+    chart=RANKS,
+    label="RankMe",
+    decimals=1,
+)
 def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
     """Return the effective rank of embeddings: the exponential of the entropy of their singular values.
 
@@ -45,6 +58,26 @@ def rank_me_of_spectrum(eigenvalues: Tensor, eps: float = 1e-7) -> Tensor:
     return rank.where(eigenvalues[0] != 0, 1.0)
 
 
+def effective_rank_of_spectrum(eigenvalues: Tensor) -> Tensor:
+    """Return :func:`effective_rank` of the eigenvalues of a covariance."""
+    share = singular_shares(eigenvalues)
+    rank = torch.xlogy(share, share).sum().neg().exp()
+    return rank.where(eigenvalues[0] != 0, 0.0)
+
+
+@monitor(
+    inputs="embeddings",
+    prepares="centres",
+    cost="spectral",
+    at_collapse=0.0,
+    at_even="min(N - 1, D)",
+    equation="exp(entropy of s / sum s)",
+    source="Roy & Vetterli 2007",
+    chart=RANKS,
+    label="effective rank",
+    decimals=1,
+    of_spectrum=effective_rank_of_spectrum,
+)
 def effective_rank(embeddings: Tensor) -> Tensor:
     """Return the effective rank of centred embeddings.
 
@@ -69,13 +102,6 @@ def effective_rank(embeddings: Tensor) -> Tensor:
     to the user).
     """
     return effective_rank_of_spectrum(covariance_spectrum(embeddings))
-
-
-def effective_rank_of_spectrum(eigenvalues: Tensor) -> Tensor:
-    """Return :func:`effective_rank` of the eigenvalues of a covariance."""
-    share = singular_shares(eigenvalues)
-    rank = torch.xlogy(share, share).sum().neg().exp()
-    return rank.where(eigenvalues[0] != 0, 0.0)
 
 
 def singular_shares(eigenvalues: Tensor) -> Tensor:

@@ -1,41 +1,24 @@
-"""What the eigenvalues of recent embeddings measure, from two eigendecompositions."""
+"""Monitors of recent embeddings in a run, which share one eigenvalue decomposition."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.alignment_uniformity import uniformity_of_directions
-from ssl_norm.monitors.correlation import off_diagonal_correlation
-from ssl_norm.monitors.normalized import directions
-from ssl_norm.monitors.rank import effective_rank_of_spectrum, rank_me
-from ssl_norm.monitors.spectrum import (
-    alpha_req_of_spectrum,
-    cev_auc_of_spectrum,
-    covariance_spectrum,
-    ne_sum_of_spectrum,
-    participation_ratio_of_spectrum,
-)
-from ssl_norm.monitors.spread import dead_share, std_per_dimension_of_directions
+from ssl_norm.monitors.declare import Monitor, monitors_in_runs
+from ssl_norm.monitors.normalized import directions, matching_directions
+from ssl_norm.monitors.spectrum import covariance_spectrum
+from ssl_norm.monitors.spread import std_per_dimension_of_directions
 
-SPECTRAL_MONITORS = (
-    "rank_me",
-    "effective_rank",
-    "participation_ratio",
-    "ne_sum",
-    "alpha_req",
-    "cev_auc",
-    "uniformity",
-    "off_diagonal_correlation",
-    "dead_dimensions",
-)
+EVERY_STEP = ("positive_cosine", "negative_cosine", "feature_std")  # by CollapseMonitor itself
 
 
 class Spectral(NamedTuple):
     """Measurements of M directions (rows of length 1) of width D, on their device.
 
     Attributes:
-        values: (9,), in the order of `SPECTRAL_MONITORS`.
+        values: one for each of :func:`spectral_monitors`, in their order.
         spectrum: (min(M, D),) eigenvalues of the covariance of the directions, descending.
         deviations: (D,) standard deviation of each dimension of the directions.
     """
@@ -45,24 +28,38 @@ class Spectral(NamedTuple):
     deviations: Tensor
 
 
+def spectral_monitors() -> dict[str, Monitor]:
+    """Return the monitors that runs measure when the spectrum is due, by name."""
+    return {name: one for name, one in monitors_in_runs().items() if name not in EVERY_STEP}
+
+
 @torch.no_grad()
-def measure_spectrum(embeddings: Tensor) -> Spectral:
+def measure_spectrum(
+    embeddings: Tensor,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    monitors: Mapping[str, Monitor] | None = None,
+) -> Spectral:
     """Measure the directions of embeddings (M >= 2, D); about O(M D min(M, D) + M^2 D).
 
     A loss on cosines sees directions only, so lengths are left out before anything is measured.
+
+    Args:
+        embeddings: (M, D), of monitors of one set of embeddings.
+        pairs: (online, target) embeddings of one batch, over which monitors of pairs are averaged.
+        monitors: by name; None: :func:`spectral_monitors`.
     """
+    monitors = spectral_monitors() if monitors is None else monitors
     z = directions(embeddings)
     spectrum = covariance_spectrum(z)
-    deviations = std_per_dimension_of_directions(z)
-    values = (
-        rank_me(z),
-        effective_rank_of_spectrum(spectrum),
-        participation_ratio_of_spectrum(spectrum),
-        ne_sum_of_spectrum(spectrum),
-        alpha_req_of_spectrum(spectrum),
-        cev_auc_of_spectrum(spectrum),
-        uniformity_of_directions(z),
-        off_diagonal_correlation(z),
-        dead_share(deviations),
-    )
-    return Spectral(torch.stack(values), spectrum, deviations)
+    values = []
+    for function in monitors.values():
+        declared = function.declaration
+        of_rows = declared.of_normalized or function
+        if declared.inputs == "pair":
+            value = torch.stack([of_rows(*matching_directions(*pair)) for pair in pairs]).mean()
+        elif declared.of_spectrum is not None:
+            value = declared.of_spectrum(spectrum)
+        else:
+            value = of_rows(z)
+        values.append(value.to(z))
+    return Spectral(torch.stack(values), spectrum, std_per_dimension_of_directions(z))

@@ -4,11 +4,16 @@ Every measure exists twice: of embeddings, and `..._of_spectrum` of the eigenval
 measures of the same embeddings cost one eigenvalue decomposition.
 """
 
+from math import nan
+
 import torch
 from torch import Tensor
 
+from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.eigenvalues import rounding_floor, squared_singular_values
 from ssl_norm.monitors.normalized import directions, wide_rows
+
+RANKS, DECAY = "dimensions in use", "decay of the spectrum"  # charts
 
 
 def covariance_spectrum(embeddings: Tensor) -> Tensor:
@@ -58,6 +63,23 @@ def second_moment_spectrum(embeddings: Tensor) -> Tensor:
     return squared_singular_values(wide_rows(embeddings))
 
 
+def participation_ratio_of_spectrum(eigenvalues: Tensor) -> Tensor:
+    """Return :func:`participation_ratio` of a covariance's eigenvalues, descending."""
+    relative = eigenvalues / _nonzero(eigenvalues[0])
+    return relative.sum().square() / _nonzero(relative.square().sum())
+
+
+@monitor(
+    inputs="embeddings",
+    prepares="centres",
+    cost="spectral",
+    at_collapse=0.0,
+    at_even="min(N - 1, D)",
+    equation="(sum_k s_k^2)^2 / sum_k s_k^4",
+    source="bioRxiv 214262",
+    chart=RANKS,
+    of_spectrum=participation_ratio_of_spectrum,
+)
 def participation_ratio(embeddings: Tensor) -> Tensor:
     """Return the number of dimensions that share the variance.
 
@@ -80,12 +102,22 @@ def participation_ratio(embeddings: Tensor) -> Tensor:
     return participation_ratio_of_spectrum(covariance_spectrum(embeddings))
 
 
-def participation_ratio_of_spectrum(eigenvalues: Tensor) -> Tensor:
-    """Return :func:`participation_ratio` of a covariance's eigenvalues, descending."""
-    relative = eigenvalues / _nonzero(eigenvalues[0])
-    return relative.sum().square() / _nonzero(relative.square().sum())
+def ne_sum_of_spectrum(eigenvalues: Tensor) -> Tensor:
+    """Return :func:`ne_sum` of a covariance's eigenvalues, descending."""
+    return eigenvalues.sum() / _nonzero(eigenvalues[0])
 
 
+@monitor(
+    inputs="embeddings",
+    prepares="centres",
+    cost="spectral",
+    at_collapse=0.0,
+    at_even="min(N - 1, D)",
+    equation="sum_k s_k^2 / s_1^2",
+    source="He & Ozay 2022",
+    chart=RANKS,
+    of_spectrum=ne_sum_of_spectrum,
+)
 def ne_sum(embeddings: Tensor) -> Tensor:
     """Return the sum of the covariance's eigenvalues relative to the largest one.
 
@@ -109,11 +141,31 @@ def ne_sum(embeddings: Tensor) -> Tensor:
     return ne_sum_of_spectrum(covariance_spectrum(embeddings))
 
 
-def ne_sum_of_spectrum(eigenvalues: Tensor) -> Tensor:
-    """Return :func:`ne_sum` of a covariance's eigenvalues, descending."""
-    return eigenvalues.sum() / _nonzero(eigenvalues[0])
+def alpha_req_of_spectrum(eigenvalues: Tensor, first: int = 10, last: int = 99) -> Tensor:
+    """Return :func:`alpha_req` of a covariance's eigenvalues, descending."""
+    if not 1 <= first < last:
+        raise ValueError(f"the fit needs ranks 1 <= first < last, got {first} and {last}")
+    tail = eigenvalues[first - 1 : last]
+    rank = torch.arange(first, first + len(tail), dtype=tail.dtype, device=tail.device)
+    positive = tail > 0
+    weight = (1 / rank).where(positive, 0.0)
+    x, y = rank.log(), tail.where(positive, 1.0).log()
+    from_mean = x - (weight * x).sum() / weight.sum()
+    slope = (weight * from_mean * y).sum() / (weight * from_mean.square()).sum()
+    return (-slope).where(positive.sum() >= 2, torch.nan)
 
 
+@monitor(
+    inputs="embeddings",
+    prepares="centres",
+    cost="spectral",
+    at_collapse=nan,
+    at_even="0",
+    equation="a of s_i^2 ~ i^-a, fitted over i = 10..99",
+    source="Agrawal et al. 2022",
+    chart=DECAY,
+    of_spectrum=alpha_req_of_spectrum,
+)
 def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
     """Return the exponent alpha of a power law lambda_i ~ i^-alpha fitted to the covariance spectrum.
 
@@ -139,20 +191,24 @@ def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
     return alpha_req_of_spectrum(covariance_spectrum(embeddings), first, last)
 
 
-def alpha_req_of_spectrum(eigenvalues: Tensor, first: int = 10, last: int = 99) -> Tensor:
-    """Return :func:`alpha_req` of a covariance's eigenvalues, descending."""
-    if not 1 <= first < last:
-        raise ValueError(f"the fit needs ranks 1 <= first < last, got {first} and {last}")
-    tail = eigenvalues[first - 1 : last]
-    rank = torch.arange(first, first + len(tail), dtype=tail.dtype, device=tail.device)
-    positive = tail > 0
-    weight = (1 / rank).where(positive, 0.0)
-    x, y = rank.log(), tail.where(positive, 1.0).log()
-    from_mean = x - (weight * x).sum() / weight.sum()
-    slope = (weight * from_mean * y).sum() / (weight * from_mean.square()).sum()
-    return (-slope).where(positive.sum() >= 2, torch.nan)
+def cev_auc_of_spectrum(eigenvalues: Tensor) -> Tensor:
+    """Return :func:`cev_auc` of the eigenvalues of the covariance of directions, descending."""
+    s = eigenvalues.sqrt()
+    area = (s.cumsum(0) / _nonzero(s.sum())).mean()
+    return area.where(s[0] != 0, 1.0)
 
 
+@monitor(
+    inputs="embeddings",
+    prepares="both",
+    cost="spectral",
+    at_collapse=1.0,
+    at_even="about 1/2",
+    equation="mean_k (sum_{i <= k} s_i / sum s)",
+    source="arXiv 2209.15007",
+    chart=DECAY,
+    of_spectrum=cev_auc_of_spectrum,
+)
 def cev_auc(embeddings: Tensor) -> Tensor:
     """Return the area under the cumulative explained variance of directions.
 
@@ -174,13 +230,6 @@ def cev_auc(embeddings: Tensor) -> Tensor:
     Source: Li, Efros & Pathak, arXiv 2209.15007.
     """
     return cev_auc_of_spectrum(covariance_spectrum(directions(embeddings)))
-
-
-def cev_auc_of_spectrum(eigenvalues: Tensor) -> Tensor:
-    """Return :func:`cev_auc` of the eigenvalues of the covariance of directions, descending."""
-    s = eigenvalues.sqrt()
-    area = (s.cumsum(0) / _nonzero(s.sum())).mean()
-    return area.where(s[0] != 0, 1.0)
 
 
 def _nonzero(divisor: Tensor) -> Tensor:

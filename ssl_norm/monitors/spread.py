@@ -5,11 +5,36 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.normalized import directions
 
 DEAD_BELOW = 0.05  # of an even spread's deviation
 
 
+def std_per_dimension_of_directions(z: Tensor) -> Tensor:
+    """Return :func:`std_per_dimension` of rows that are l2-normalized already."""
+    # Two passes, as z.std(0, correction=0) takes; torch's own is slower on a CPU.
+    deviation = (z - z.mean(0)).square().mean(0).sqrt()
+    return deviation * sqrt(z.shape[1])
+
+
+def std_of_directions(z: Tensor) -> Tensor:
+    """Return :func:`feature_std` of rows that are l2-normalized already."""
+    return std_per_dimension_of_directions(z).mean()
+
+
+@monitor(
+    inputs="embeddings",
+    prepares="normalizes",
+    cost="linear",
+    at_collapse=0.0,
+    at_even="1",
+    equation="sqrt(D) mean_d std_n(z[n, d])",
+    source="arXiv 2011.10566",
+    depends_on=("axes",),
+    chart="feature std (1: even spread, 0: complete collapse)",
+    label="feature std",
+)
 def feature_std(embeddings: Tensor) -> Tensor:
     """Return the standard deviation of l2-normalized features, relative to an even spread.
 
@@ -38,11 +63,6 @@ def feature_std(embeddings: Tensor) -> Tensor:
     return std_of_directions(directions(embeddings))
 
 
-def std_of_directions(z: Tensor) -> Tensor:
-    """Return :func:`feature_std` of rows that are l2-normalized already."""
-    return std_per_dimension_of_directions(z).mean()
-
-
 def std_per_dimension(embeddings: Tensor) -> Tensor:
     """Return the standard deviation of each l2-normalized feature, relative to an even spread.
 
@@ -66,13 +86,24 @@ def std_per_dimension(embeddings: Tensor) -> Tensor:
     return std_per_dimension_of_directions(directions(embeddings))
 
 
-def std_per_dimension_of_directions(z: Tensor) -> Tensor:
-    """Return :func:`std_per_dimension` of rows that are l2-normalized already."""
-    # Two passes, as z.std(0, correction=0) takes; torch's own is slower on a CPU.
-    deviation = (z - z.mean(0)).square().mean(0).sqrt()
-    return deviation * sqrt(z.shape[1])
+def dead_share(deviations: Tensor, below: float = DEAD_BELOW) -> Tensor:
+    """Return :func:`dead_dimensions` of :func:`std_per_dimension`, (D,)."""
+    dead = (deviations < below).to(deviations.dtype)
+    return dead.where(deviations.isfinite(), torch.nan).mean()
 
 
+@monitor(
+    inputs="embeddings",
+    prepares="normalizes",
+    cost="linear",
+    at_collapse=1.0,
+    at_even="0",
+    equation="mean_d [sqrt(D) std_n(z[n, d]) < 0.05]",
+    source="own definition",
+    depends_on=("axes",),
+    chart="share of dead dimensions (1: complete collapse)",
+    of_normalized=lambda z: dead_share(std_per_dimension_of_directions(z)),
+)
 def dead_dimensions(embeddings: Tensor, below: float = DEAD_BELOW) -> Tensor:
     """Return the share of dimensions that hardly vary over l2-normalized embeddings.
 
@@ -102,9 +133,3 @@ def dead_dimensions(embeddings: Tensor, below: float = DEAD_BELOW) -> Tensor:
         0.5
     """
     return dead_share(std_per_dimension(embeddings), below)
-
-
-def dead_share(deviations: Tensor, below: float = DEAD_BELOW) -> Tensor:
-    """Return :func:`dead_dimensions` of :func:`std_per_dimension`, (D,)."""
-    dead = (deviations < below).to(deviations.dtype)
-    return dead.where(deviations.isfinite(), torch.nan).mean()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from ssl_norm.monitors.declare import monitors_in_runs
 from ssl_norm.report.read import RunRecord
 from ssl_norm.report.run_files import FINETUNE, PRETRAIN
 
@@ -75,14 +76,19 @@ def of_finetuning(name: str, heading: str, decimals: int = 3, *, always: bool = 
     return Measure(name, heading, decimals, in_summary(name), FINETUNE, asked_for=not always)
 
 
+def of_monitors() -> list[Measure]:
+    """Return the last values of the monitors that declare a label."""
+    return [
+        Measure(name, declared.label, declared.decimals, in_summary(name))
+        for name, function in monitors_in_runs().items()
+        if (declared := function.declaration).label
+    ]
+
+
 # Kinds of statistics, in the order in which they are compared, as population_stats.json names them.
 STATISTICS = ("population", "exact", "batch")
 MEASURES: tuple[Measure, ...] = (
-    Measure("positive_cosine", "positive cosine", 4, in_summary("positive_cosine")),
-    Measure("negative_cosine", "negative cosine", 4, in_summary("negative_cosine")),
-    Measure("feature_std", "feature std", 4, in_summary("feature_std")),
-    Measure("rank_me", "RankMe", 1, in_summary("rank_me")),
-    Measure("effective_rank", "effective rank", 1, in_summary("effective_rank")),
+    *of_monitors(),
     Measure(
         "contrastive_accuracy",
         f"contrastive accuracy, last {LATE_ROWS} rows",

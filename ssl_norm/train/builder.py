@@ -18,7 +18,7 @@ from ssl_norm.data.load import load_splits
 from ssl_norm.distributed import rank, world_size
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
-from ssl_norm.learners.learner import Learner
+from ssl_norm.learners.learner import Learner, needs_embedding_dim
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.models.load import load_encoder_weights
@@ -96,10 +96,12 @@ def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:
             width = value.output_dim
         elif field.name != "name":
             options[field.name] = value
-    if METHODS[method.name].queue:
+    learner_class = METHODS.load(method.name)
+    if needs_embedding_dim(learner_class):
         options["embedding_dim"] = width
     with naming("method"):
-        return METHODS[method.name].load()(encoder, *heads, **options)
+        learner: Learner = learner_class(encoder, *heads, **options)
+    return learner
 
 
 @contextmanager

@@ -161,9 +161,8 @@ def mixed(*numbers: int) -> int:
 
 
 def logged(output: LearnerOutput) -> dict[str, Tensor]:
-    """Return what is averaged over the batches of a row: the loss and, where there are negatives, their accuracy."""
-    accuracy = output.contrastive_accuracy
-    return {"loss": output.loss} | ({} if accuracy is None else {"contrastive_accuracy": accuracy})
+    """Return the scalars averaged per logged row: the loss and those of the learner."""
+    return {"loss": output.loss, **output.scalars}
 
 
 def metrics_row(run: Training, log: StepLog, step: int) -> Row:

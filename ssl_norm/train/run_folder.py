@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -224,13 +225,17 @@ class StepTable:
         write_text(path, "".join(f"{line}\n" for line in lines))
 
     def append(self, *rows: Row) -> None:
-        """Add rows; the first row of all names the columns."""
+        """Add rows; the first row of all names the columns.
+
+        A resumed run keeps the columns that it began with: a monitor added since then is left out
+        of the file (TensorBoard shows it), one that no longer exists is NaN.
+        """
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if rows and not self._columns:
                 self._columns = list(rows[0])
                 writer.writerow(self._columns)
-            writer.writerows([row[column] for column in self._columns] for row in rows)
+            writer.writerows([row.get(column, nan) for column in self._columns] for row in rows)
 
 
 def read_metrics(path: Path) -> list[Row]:

@@ -3,20 +3,24 @@
 import re
 from collections.abc import Iterable
 
+from ssl_norm.monitors.declare import monitors_in_runs
+
 TRAIN_COLUMNS = ("loss", "lr", "train_top1", "contrastive_accuracy", "images_per_second")
 UNDRAWN_COLUMNS = ("step", "epoch", "verdict")
 CHARTS = {
-    "both cosines (1 and 1: complete collapse)": ("positive_cosine", "negative_cosine"),
-    "feature std (1: even spread, 0: complete collapse)": ("feature_std",),
-    "dimensions in use": ("rank_me", "effective_rank", "participation_ratio", "ne_sum"),
-    "share of dead dimensions (1: complete collapse)": ("dead_dimensions",),
-    "uniformity (0: complete collapse)": ("uniformity",),
-    "off-diagonal correlation (1: all alike)": ("off_diagonal_correlation",),
-    "decay of the spectrum": ("alpha_req", "cev_auc"),
     "loss (low alone is not progress)": ("loss",),
     "contrastive accuracy (high alone is not progress)": ("contrastive_accuracy",),
 }
 OTHER_MONITORS = "other monitors"
+
+
+def charts() -> dict[str, tuple[str, ...]]:
+    """Return the columns of each chart by its title: those of monitors as declared, then `CHARTS`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, function in monitors_in_runs().items():
+        if title := function.declaration.chart:
+            found[title] = (*found.get(title, ()), name)
+    return found | CHARTS
 
 
 def tag_of(column: str) -> str:
@@ -35,13 +39,14 @@ def layout(columns: Iterable[str]) -> dict[str, dict[str, list[object]]]:
     Returns:
         What `SummaryWriter.add_custom_scalars` takes; its tags are regular expressions.
     """
+    known_charts = charts()
     present = [column for column in columns if column not in UNDRAWN_COLUMNS]
     page: dict[str, list[object]] = {
         title: ["Multiline", [f"^{tag_of(name)}$" for name in names]]
-        for title, names in CHARTS.items()
+        for title, names in known_charts.items()
         if any(name in present for name in names)
     }
-    charted = [name for names in CHARTS.values() for name in names]
+    charted = [name for names in known_charts.values() for name in names]
     if any(column not in (*charted, *TRAIN_COLUMNS) for column in present):
         known = "|".join(re.escape(name) for name in charted)
         page[OTHER_MONITORS] = ["Multiline", [f"^collapse/(?!({known})$)"]]

@@ -1,14 +1,44 @@
 """What every learner promises."""
 
 import copy
+import re
 
 import pytest
 import torch
 
 from ssl_norm.learners import METHODS
+from ssl_norm.learners.learner import Learner, heads_of
+from ssl_norm.signature import REQUIRED, check_options, options_of
 from tests.learners.toy import WIDTH, make, views
 
 CASES = [(name, {}) for name in METHODS] + [("moco_v2", {"symmetric": True})]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_declares_heads_and_options(name):
+    learner = METHODS.load(name)
+    assert issubclass(learner, Learner)
+    assert heads_of(learner)[0] == "projector"
+    assert re.search(r"Source: .*arXiv", learner.__doc__)
+    options = options_of(learner)
+    assert all(option.text for option in options.values())
+    defaults = {n: o.default for n, o in options.items() if o.default is not REQUIRED}
+    required = dict.fromkeys(options.keys() - defaults, 8)
+    assert check_options(learner, defaults | required, name) == defaults | required
+    for option, found in (("view_statistics", "both"), ("temperature", 0), ("ema_decay", 1.5)):
+        if option in options:
+            with pytest.raises(ValueError, match=rf"{option}.*{found}"):
+                check_options(learner, {**required, option: found}, name)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_the_loss_of_constant_embeddings_is_the_one_at_collapse(name, options):
+    learner = make(name, constant=True, **options)
+    for step in range(24 // 4):  # fill the queue
+        learner.after_backward(learner(*views(step)))
+    output = learner(*views())
+    assert output.loss.item() == pytest.approx(learner.loss_at_collapse(4), abs=1e-12)
+    assert output.scalars.get("contrastive_accuracy", 0) == 0
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)

@@ -51,13 +51,6 @@ def test_no_positive_is_among_its_own_negatives(symmetric):
             torch.testing.assert_close(nearest, torch.ones_like(nearest))
 
 
-def test_first_keys_from_a_generator():
-    queues = [
-        make("moco_v2", generator=torch.Generator().manual_seed(7)).queue.keys for _ in range(2)
-    ]
-    assert torch.equal(*queues)
-
-
 def test_joint_statistics_need_both_views():
     with pytest.raises(ValueError, match="view_statistics=joint needs symmetric=true"):
         make("moco_v2", view_statistics="joint")

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.learners import METHODS
-from ssl_norm.learners.learner import Learner
+from ssl_norm.learners.learner import Learner, heads_of, needs_embedding_dim
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms.layers.batch_norm import BatchNorm
+from ssl_norm.signature import options_of
 
 WIDTH, SIZE = 4, 6
 
@@ -20,15 +21,24 @@ def head(in_features: int, norm: str = "ln") -> nn.Module:
     return mlp_head(in_features, hidden_dim=12, output_dim=WIDTH, layers=2, norm=norm)
 
 
-def make(name: str, norm: str = "ln", **options) -> Learner:
+class Constant(nn.Module):
+    """A head that maps every image to one embedding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linspace(-1, 2, WIDTH).to(x).expand(len(x), WIDTH)
+
+
+def make(name: str, norm: str = "ln", constant: bool = False, **options) -> Learner:
     torch.manual_seed(0)
-    heads = [head(8, norm)]
-    if METHODS[name].predictor:
-        heads.append(head(WIDTH, norm))
-    if METHODS[name].queue:
-        options = {"embedding_dim": WIDTH, "queue_size": 24, **options}
+    learner = METHODS.load(name)
+    widths = (8, *[WIDTH] * len(heads_of(learner)))[:-1]
+    heads = [Constant() if constant else head(width, norm) for width in widths]
+    if needs_embedding_dim(learner):
+        options = {"embedding_dim": WIDTH, **options}
+    if "queue_size" in options_of(learner):
+        options = {"queue_size": 24, **options}
     norm_layer = BatchNorm(8) if norm == "bn" else None
-    return METHODS[name].load()(encoder(norm_layer), *heads, **options).double()
+    return learner(encoder(norm_layer), *heads, **options).double()
 
 
 def views(seed: int = 0, N: int = 4) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,9 @@
-"""What every monitor in the registry promises."""
+"""Promises of every monitor in the registry, derived from its declaration."""
 
 import subprocess
 import sys
 from importlib import import_module
-from math import isnan, nan
+from math import inf, isnan, nan
 
 import pytest
 import torch
@@ -11,18 +11,36 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssl_norm import monitors
 from ssl_norm.monitors import MONITORS
+from ssl_norm.monitors.declare import load_monitor
+from ssl_norm.monitors.normalized import directions
 from tests.monitors import samples
+from tests.reference import monitors as references
 
-each_monitor = pytest.mark.parametrize("name", MONITORS)
+DECLARED = {
+    name: load_monitor(name).declaration
+    for name, target in MONITORS.items()
+    if target.startswith("ssl_norm.")
+}
+each_monitor = pytest.mark.parametrize("name", DECLARED)
 
 
-def monitor(name):
-    module, _, function = MONITORS[name].target.partition(":")
-    return getattr(import_module(module), function)
+def monitors_that(holds):
+    return pytest.mark.parametrize("name", [name for name in DECLARED if holds(DECLARED[name])])
 
 
 def inputs(name, **options):
-    return samples.inputs(MONITORS[name].inputs, **options)
+    return samples.inputs(DECLARED[name].inputs, **options)
+
+
+def measure(name, change=lambda embeddings: embeddings, **options):
+    return load_monitor(name)(*map(change, inputs(name, **options))).item()
+
+
+def reference(name):
+    """Return the definition in loops: of tests/reference/monitors.py or of the monitor's test."""
+    if hasattr(references, name):
+        return getattr(references, name)
+    return import_module(f"tests.monitors.test_{name}").reference
 
 
 class NoHostSynchronization(TorchDispatchMode):
@@ -36,27 +54,36 @@ class NoHostSynchronization(TorchDispatchMode):
 
 @each_monitor
 def test_is_a_documented_function_of_the_package(name):
-    function = monitor(name)
+    function = load_monitor(name)
     assert getattr(monitors, name) is function
     assert function.__name__ == name
     assert "collapse" in function.__doc__
 
 
 @each_monitor
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_half_precision_is_widened_before_anything_else(name, dtype):
-    given = inputs(name, dtype=dtype)
-    measured = monitor(name)(*given)
-    assert (measured.shape, measured.dtype) == ((), torch.float64)
-    assert measured.device == given[0].device
-    assert torch.equal(measured, monitor(name)(*(tensor.double() for tensor in given)))
+@pytest.mark.parametrize(("mean", "tolerance"), [(0.0, 1e-7), (100.0, 1e-4)])
+def test_equals_its_reference(name, mean, tolerance):
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        given = [(mean + tensor).to(dtype) for tensor in inputs(name, count=30, size=20)]
+        expected = reference(name)(*(tensor.tolist() for tensor in given))
+        assert load_monitor(name)(*given).item() == pytest.approx(expected, rel=tolerance)
+
+
+@each_monitor
+def test_half_precision_is_widened_before_anything_else(name):
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        given = inputs(name, dtype=dtype)
+        measured = load_monitor(name)(*given)
+        assert (measured.shape, measured.dtype) == ((), torch.float64)
+        assert measured.device == given[0].device
+        assert torch.equal(measured, load_monitor(name)(*(tensor.double() for tensor in given)))
 
 
 @each_monitor
 def test_leaves_its_input_alone(name):
     given = inputs(name)
     before = [tensor.clone() for tensor in given]
-    monitor(name)(*(tensor.requires_grad_() for tensor in given))
+    load_monitor(name)(*(tensor.requires_grad_() for tensor in given))
     assert all(torch.equal(tensor, old) for tensor, old in zip(given, before, strict=True))
     assert all(tensor.grad_fn is None for tensor in given)
 
@@ -64,58 +91,58 @@ def test_leaves_its_input_alone(name):
 @each_monitor
 def test_autocast_does_not_reach_it(name):
     given = inputs(name, dtype=torch.float32)
-    expected = monitor(name)(*given)
+    expected = load_monitor(name)(*given)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(monitor(name)(*given), expected)
+        assert torch.equal(load_monitor(name)(*given), expected)
 
 
 @each_monitor
-@pytest.mark.parametrize("value", [nan, torch.inf, -torch.inf])
-def test_one_value_that_is_not_finite_makes_nan(name, value):
-    for position in range(len(inputs(name))):
-        given = inputs(name)
-        given[position].view(-1)[5] = value
-        assert isnan(monitor(name)(*given))
+def test_one_value_that_is_not_finite_makes_nan(name):
+    for value in (nan, inf, -inf):
+        for position in range(len(inputs(name))):
+            given = inputs(name)
+            given[position].view(-1)[5] = value
+            assert isnan(load_monitor(name)(*given))
 
 
 @each_monitor
-@pytest.mark.parametrize("count", [2, 40])
-@pytest.mark.parametrize("length", [1e-6, 1.0, 1e6])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_complete_collapse_reads_as_the_registry_says(name, count, length, dtype):
+@pytest.mark.parametrize(
+    ("count", "length", "dtype"),
+    [
+        (2, 1.0, torch.float64),
+        (40, 1e-6, torch.float32),
+        (40, 1e6, torch.bfloat16),
+        (2, 1.0, torch.bfloat16),
+    ],
+)
+def test_complete_collapse_reads_as_declared(name, count, length, dtype):
     row = length * samples.random(samples.DIMENSIONS, seed=4).to(dtype)
-    given = samples.constant(MONITORS[name].inputs, row, count)
-    expected = MONITORS[name].at_collapse
-    assert monitor(name)(*given).item() == pytest.approx(expected, abs=5e-5, nan_ok=True)
+    measured = load_monitor(name)(*samples.constant(DECLARED[name].inputs, row, count))
+    assert measured.item() == pytest.approx(DECLARED[name].at_collapse, abs=5e-5, nan_ok=True)
 
 
 @each_monitor
 def test_rows_of_zeros_have_a_value(name):
-    given = samples.constant(MONITORS[name].inputs, torch.zeros(samples.DIMENSIONS))
-    assert isnan(monitor(name)(*given)) == isnan(MONITORS[name].at_collapse)
+    given = samples.constant(DECLARED[name].inputs, torch.zeros(samples.DIMENSIONS))
+    assert isnan(load_monitor(name)(*given)) == isnan(DECLARED[name].at_collapse)
 
 
 @each_monitor
-@pytest.mark.parametrize("size", [1, 2, samples.DIMENSIONS])
-def test_two_rows_are_enough(name, size):
-    measured = monitor(name)(*inputs(name, count=2, size=size))
-    assert measured.isfinite() or isnan(MONITORS[name].at_collapse)
+def test_two_rows_are_enough(name):
+    for size in (1, 2, samples.DIMENSIONS):
+        value = measure(name, count=2, size=size)
+        assert abs(value) < inf or isnan(DECLARED[name].at_collapse)
 
 
 @each_monitor
 def test_more_dimensions_than_rows(name):
-    measured = monitor(name)(*inputs(name, count=samples.DIMENSIONS - 8))
-    assert measured.isfinite()
+    assert abs(measure(name, count=samples.DIMENSIONS - 8)) < inf
 
 
 @each_monitor
-def test_order_of_rows_does_not_matter(name):
-    given = inputs(name)
-    order = torch.randperm(len(given[0]), generator=torch.Generator().manual_seed(5))
-    permuted = (tensor[order] for tensor in given)
-    torch.testing.assert_close(
-        monitor(name)(*permuted), monitor(name)(*given), rtol=1e-9, atol=1e-12
-    )
+def test_never_waits_for_the_device(name):
+    with NoHostSynchronization():
+        load_monitor(name)(*inputs(name))
 
 
 def test_waiting_is_noticed():
@@ -125,19 +152,10 @@ def test_waiting_is_noticed():
 
 
 @each_monitor
-def test_never_waits_for_the_device(name):
-    with NoHostSynchronization():
-        monitor(name)(*inputs(name))
-
-
-@each_monitor
-@pytest.mark.parametrize(
-    "shape", [(8,), (1, 4), (8, 0), (2, 1, 4), (2, 2, 0), (2, 2, 2, 4)], ids=str
-)
-def test_wrong_shapes_are_named(name, shape):
-    count = len(inputs(name))
-    with pytest.raises(ValueError, match=r"must have shape \(.*\), got \(.*\)"):
-        monitor(name)(*[torch.ones(shape)] * count)
+def test_checks_the_shape(name):
+    given = [tensor[:1] for tensor in inputs(name)]
+    with pytest.raises(ValueError, match=r"must have shape \(.*\), got \(1, .*\)"):
+        load_monitor(name)(*given)
 
 
 @each_monitor
@@ -145,13 +163,72 @@ def test_wrong_shapes_are_named(name, shape):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu(name):
     given = inputs(name)
-    measured = monitor(name)(*(tensor.cuda() for tensor in given))
+    measured = load_monitor(name)(*(tensor.cuda() for tensor in given))
     assert measured.device.type == "cuda"
-    torch.testing.assert_close(measured.cpu(), monitor(name)(*given), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(measured.cpu(), load_monitor(name)(*given), rtol=1e-9, atol=1e-12)
+
+
+@each_monitor
+def test_order_of_rows_does_not_matter(name):
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(5))
+    expected = pytest.approx(measure(name), rel=1e-9, abs=1e-12)
+    assert measure(name, lambda z: z[order]) == expected
+
+
+@each_monitor
+def test_a_common_factor_matters_where_declared(name):
+    for factor in (1e-20, -3.0, 1e20):
+        same = measure(name, lambda z: factor * z) == pytest.approx(measure(name), rel=1e-9)  # noqa: B023
+        assert same == ("scale" not in DECLARED[name].depends_on)
+
+
+@each_monitor
+def test_a_rotation_matters_where_declared(name):
+    rotation = samples.rotation(samples.DIMENSIONS)
+    alive = torch.arange(samples.DIMENSIONS) < samples.DIMENSIONS - 8
+    expected = measure(name, lambda z: z * alive)
+    same = measure(name, lambda z: z * alive @ rotation) == pytest.approx(expected, rel=1e-9)
+    assert same == ("axes" not in DECLARED[name].depends_on)
+
+
+@each_monitor
+def test_a_common_shift_matters_unless_rows_are_centred(name):
+    same = measure(name, lambda z: z + 100) == pytest.approx(measure(name), rel=1e-7)
+    assert same == (DECLARED[name].prepares == "centres")
+
+
+@monitors_that(lambda declared: declared.prepares in ("normalizes", "both"))
+def test_lengths_of_rows_do_not_matter_where_they_are_normalized(name):
+    lengths = 10.0 ** torch.linspace(-20, 20, 40, dtype=torch.float64)[:, None]
+    assert measure(name, lambda z: lengths * z) == pytest.approx(measure(name), rel=1e-9)
+
+
+@monitors_that(lambda declared: declared.inputs == "embeddings")
+def test_prepares_rows_as_declared(name):
+    z = torch.randn(200, 12, generator=torch.Generator().manual_seed(0)) + 0.5
+    z *= torch.linspace(0.5, 4, 200)[:, None]
+    z[:, 0] = 1  # dead once centred, alive in the directions
+    value, of_directions, of_centred = (
+        load_monitor(name)(rows).item() for rows in (z, directions(z), z - z.mean(0))
+    )
+    prepares = DECLARED[name].prepares
+    assert (value == pytest.approx(of_directions, abs=1e-9)) == (prepares in ("normalizes", "both"))
+    assert (value == pytest.approx(of_centred, abs=1e-6)) == (prepares == "centres")
+
+
+@monitors_that(lambda declared: declared.of_normalized or declared.of_spectrum)
+def test_shared_forms_give_the_same(name):
+    declared, (embeddings, *_) = DECLARED[name], inputs(name)
+    if declared.of_normalized:
+        assert declared.of_normalized(directions(embeddings)) == load_monitor(name)(embeddings)
+    if declared.of_spectrum:
+        rows = directions(embeddings) if declared.prepares == "both" else embeddings
+        spectrum = monitors.covariance_spectrum(rows)
+        assert declared.of_spectrum(spectrum) == load_monitor(name)(embeddings)
 
 
 def test_names_are_there_before_torch():
-    code = "import sys, ssl_norm.monitors.registry; sys.exit('torch' in sys.modules)"
+    code = "import sys, ssl_norm.monitors; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -23,6 +23,14 @@ def positive_negative_cosine(online, target):
     return positive, sum(foreign) / len(foreign)
 
 
+def positive_cosine(online, target):
+    return positive_negative_cosine(online, target)[0]
+
+
+def negative_cosine(online, target):
+    return positive_negative_cosine(online, target)[1]
+
+
 def feature_std(embeddings):
     """Mean over features of the biased deviation of l2-normalized rows, times sqrt(D)."""
     deviations = std_per_dimension(embeddings)

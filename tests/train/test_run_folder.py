@@ -104,6 +104,13 @@ def test_a_step_may_have_several_rows(tmp_path):
     assert found == [(1, "stem", 2.5), (1, "head", 2.5), (40, "stem", 1.0)]
 
 
+def test_a_resumed_file_keeps_its_columns(tmp_path):
+    path = tmp_path / "metrics.csv"
+    StepTable(path, 0).append({"step": 10, "gone": 1.0, "loss": 0.5})
+    StepTable(path, 10).append({"step": 20, "loss": 0.25, "added": 2.0})
+    assert path.read_text() == "step,gone,loss\n10,1.0,0.5\n20,nan,0.25\n"
+
+
 def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(tmp_path):
     config = configuration(run_dir=str(tmp_path), resume=True)
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
