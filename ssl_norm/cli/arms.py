@@ -27,7 +27,7 @@ from ssl_norm.cli.arguments import complaint_about
 from ssl_norm.cli.groups import CONFIG_FOLDER, USUAL_TOOL, groups_of, studies
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
-from ssl_norm.typed_settings import as_typed
+from ssl_norm.text import as_typed
 
 TOOLS = ("pretrain", "finetune")
 SWEEP_FLAGS = {"-m", "--multirun"}

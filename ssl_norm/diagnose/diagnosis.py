@@ -15,8 +15,8 @@ from ssl_norm.diagnose.judgement import (
 )
 from ssl_norm.diagnose.measure import measure, measure_layers, measure_raw
 from ssl_norm.diagnose.outputs import Outputs
-from ssl_norm.finite_json import finite_or_none
 from ssl_norm.monitors.layers import LayerRow
+from ssl_norm.text import finite_or_none
 
 Values = dict[str, float]
 RANDOM_INIT = (

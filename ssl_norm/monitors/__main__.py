@@ -7,7 +7,7 @@ from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError
 from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.monitors.registry import MONITORS
-from ssl_norm.text_table import text_table
+from ssl_norm.text import text_table
 
 INPUTS = {"embeddings": "(N, D)", "pair": "two (N, D)", "views": "(n, q, D)"}
 PREPARES = {"both": "normalizes, centres", "nothing": "-"}  # else the word itself

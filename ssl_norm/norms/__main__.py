@@ -14,7 +14,7 @@ from typing import Any
 from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError
 from ssl_norm.norms.registry import NORMS, parse_norm
-from ssl_norm.text_table import text_table
+from ssl_norm.text import text_table
 
 IMAGE_SIDE = 224  # pixels; encoders that depend on it are built for it
 

@@ -24,9 +24,9 @@ from ssl_norm.config import (
 from ssl_norm.data.cache.progress import say
 from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
-from ssl_norm.finite_json import finite_or_none
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
+from ssl_norm.text import finite_or_none
 from ssl_norm.train.checkpoint import load_checkpoint
 
 RunConfig = PretrainConfig | FinetuneConfig
@@ -238,18 +238,37 @@ class StepTable:
             writer.writerows([row.get(column, nan) for column in self._columns] for row in rows)
 
 
+class UnreadableRun(ValueError):
+    """A file of a run folder does not hold what it should; the one-line text names the file."""
+
+
 def read_metrics(path: Path) -> list[Row]:
-    """Return the complete rows of metrics.csv or another StepTable; a last row cut short by a kill is left out."""
-    if not path.exists():
+    """Return the complete rows of metrics.csv or another StepTable; no file has no rows.
+
+    A last row cut short by a kill is left out. An empty number is NaN.
+
+    Raises:
+        UnreadableRun: the file cannot be read, or a row does not fit its columns.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
         return []
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [
-        {name: typed(name, value) for name, value in row.items()} for row in csv.DictReader(lines)
-    ]
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UnreadableRun(f"{path.name} cannot be read: {why}") from error
+    rows = list(csv.DictReader(line for line in lines if line.endswith("\n")))
+    for row in rows:
+        if None in row or None in row.values() or "step" not in row:
+            raise UnreadableRun(f"{path.name}: a row does not fit the columns of the first line")
+    return [{name: typed(path, name, cell) for name, cell in row.items()} for row in rows]
 
 
-def typed(name: str, value: str) -> float | int | str:
+def typed(path: Path, name: str, cell: str) -> float | int | str:
     """Return a cell as a number, unless its column holds text."""
     if name in TEXT_COLUMNS:
-        return value
-    return int(value) if name in WHOLE_COLUMNS else float(value)
+        return cell
+    try:
+        return int(cell) if name in WHOLE_COLUMNS else float(cell or "nan")
+    except ValueError as error:
+        raise UnreadableRun(f"{path.name}: '{cell}' in column {name} is no number") from error

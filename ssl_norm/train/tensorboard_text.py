@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ssl_norm.text import as_typed, flatten
+
 MEANINGS = MappingProxyType(
     {
         "healthy": "Embeddings spread over many directions.",
@@ -28,24 +30,19 @@ def verdict_markdown(step: int, verdict: str, evidence: str) -> str:
     return f"{found}\n\n*{MEANINGS[verdict]}*{advice}"
 
 
-def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | str]:
-    """Return nested settings under dotted names, as the HParams page takes them.
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, float | int | str]:
+    """Return nested settings by dotted key, as the HParams page takes them.
 
-    Numbers stay numbers; true and false become words, lists text; null is left out, as an empty cell.
+    Numbers stay numbers, other values become text; null is left out, as an empty cell.
 
     Example:
         >>> flat_settings({"norm": {"encoder": "bn", "sync": True}, "seed": 1, "limit": None})
         {'norm.encoder': 'bn', 'norm.sync': 'true', 'seed': 1}
     """
-    flat: dict[str, float | int | str] = {}
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= flat_settings(value, f"{name}.")
-        elif isinstance(value, bool):
-            flat[name] = str(value).lower()
-        elif isinstance(value, int | float):
-            flat[name] = value
-        elif value is not None:
-            flat[name] = str(value)
-    return flat
+    return {
+        key: as_typed(value)
+        if isinstance(value, bool) or not isinstance(value, int | float)
+        else value
+        for key, value in flatten(settings).items()
+        if value is not None
+    }

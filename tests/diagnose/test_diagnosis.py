@@ -11,7 +11,6 @@ from ssl_norm.diagnose.measure import measure, measure_raw
 from ssl_norm.diagnose.outputs import Outputs
 from ssl_norm.diagnose.picture import cosines, draw_diagnosis
 from ssl_norm.diagnose.tables import layer_table, monitor_table, notes, verdict_lines
-from ssl_norm.finite_json import finite_or_none
 from ssl_norm.monitors import (
     CollapseMonitor,
     feature_std,
@@ -22,6 +21,7 @@ from ssl_norm.monitors import (
 )
 from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.registry import MONITORS
+from ssl_norm.text import finite_or_none
 
 
 def spread(count=60, width=16, noise=0.1):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ssl_norm.norms.registry import NORMS, NormSpec
-from ssl_norm.text_table import text_table
+from ssl_norm.text import text_table
 
 STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
 

@@ -1,0 +1,110 @@
+"""Values, settings, tables and statistics as text."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+
+def as_typed(value: Any) -> str:
+    """Return a value of YAML in Hydra's grammar, as a user would type it.
+
+    Example:
+        >>> as_typed({"name": "bn", "batch_size": 4}), as_typed([1, None, True]), as_typed("gn+ws")
+        ('{name: bn, batch_size: 4}', '[1, null, true]', 'gn+ws')
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {as_typed(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(as_typed, value)) + "]"
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key.
+
+    Example:
+        >>> flatten({"norm": {"encoder": "bn", "sync": True}, "betas": [0.9, 0.99]})
+        {'norm.encoder': 'bn', 'norm.sync': True, 'betas': [0.9, 0.99]}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def finite_or_none(content: Any) -> Any:
+    """Return nested content with None for NaN and infinities, which JSON does not have.
+
+    Example:
+        >>> finite_or_none({"loss": float("nan"), "ranks": (1.5, float("inf")), "step": 3})
+        {'loss': None, 'ranks': [1.5, None], 'step': 3}
+    """
+    if isinstance(content, Mapping):
+        return {key: finite_or_none(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return list(map(finite_or_none, content))
+    return None if isinstance(content, float) and not isfinite(content) else content
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of equally many cells as lines, with columns as wide as their widest cell.
+
+    Example:
+        >>> print(text_table([("norm", "options"), ("gn", "groups")]))
+        norm  options
+        gn    groups
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 run`, `2 runs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+class Statistic(NamedTuple):
+    """Mean and sample standard deviation of some values.
+
+    Attributes:
+        mean: of the finite values; None without any.
+        deviation: with n - 1; None for fewer than two finite values.
+        present: number of finite values.
+        missing: number of values that are None, NaN or infinite.
+    """
+
+    mean: float | None
+    deviation: float | None
+    present: int
+    missing: int
+
+    def mean_sd(self, decimals: int, sign: str = "") -> str:
+        """Return `mean +- deviation`; one value has no deviation, none is `-`."""
+        if self.mean is None:
+            return "-"
+        spread = "" if self.deviation is None else f" +- {self.deviation:.{decimals}f}"
+        return f"{self.mean:{sign}.{decimals}f}{spread}"
+
+    def text(self, decimals: int) -> str:
+        """Return `mean +- deviation (n)`; `(n of m)` where values are missing, `-` where all are.
+
+        Example:
+            >>> statistic([0.25, 0.75, None]).text(3)
+            '0.500 +- 0.354 (2 of 3)'
+        """
+        of = f" of {self.present + self.missing}" if self.missing else ""
+        return "-" if self.mean is None else f"{self.mean_sd(decimals)} ({self.present}{of})"
+
+
+def statistic(values: Sequence[float | None]) -> Statistic:
+    """Return mean, sample standard deviation and counts; None, NaN and infinity are missing."""
+    present = [value for value in values if value is not None and isfinite(value)]
+    return Statistic(
+        mean=fmean(present) if present else None,
+        deviation=stdev(present) if len(present) > 1 else None,
+        present=len(present),
+        missing=len(values) - len(present),
+    )
