@@ -1,21 +1,41 @@
 """Corruptions of images, as CIFAR-10-C has them.
 
-Source: Hendrycks & Dietterich, arXiv 1903.12261, and the script that made CIFAR-10-C, see
-:mod:`ssl_norm.data.corruption.registry`. What differs: results are rounded to the nearest of 256
-levels, where that script cuts off the fraction, which darkens an image by half a level on average;
-noise comes from torch's generator.
+Strengths are those of the script that made CIFAR-10-C, for images of 32 pixels; on larger images,
+blur and JPEG are weaker than there. Two things differ from that script: results are rounded to the
+nearest of 256 levels, where it cuts off the fraction, which darkens an image by half a level on
+average; and noise comes from torch's generator.
 
-Every function takes (N, 3, H, W) uint8 on any device and returns new images likewise.
+Source: Hendrycks & Dietterich, arXiv 1903.12261; github.com/hendrycks/robustness,
+ImageNet-C/create_c/make_cifar_c.py at ca360085d57889288c4143fddd8a707bbcae01bd.
 """
 
 import io
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Generator, Tensor
 
+Function = TypeVar("Function", bound=Callable[..., Tensor])
 
+
+def strengths(*values: float) -> Callable[[Function], Function]:
+    """Declare the strengths of a corruption at severities 1 to 5, as its attribute `strengths`.
+
+    The function takes images (N, 3, H, W) uint8 on any device, a strength and a generator on the
+    CPU, and returns new images of the same shape, type and device.
+    """
+
+    def declare(function: Function) -> Function:
+        function.strengths = values  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+@strengths(0.75, 0.5, 0.4, 0.3, 0.15)
 def contrast(images: Tensor, factor: float, generator: Generator) -> Tensor:
     """Return images with less contrast: m + factor (x - m), m the mean of each image's channel.
 
@@ -23,7 +43,7 @@ def contrast(images: Tensor, factor: float, generator: Generator) -> Tensor:
 
     Args:
         images: (N, 3, H, W) uint8.
-        factor: 1 changes nothing, 0 leaves the channel's mean alone.
+        factor: 1 changes nothing, 0 leaves only the channel's mean.
         generator: not used.
     """
     pixels = images.float()
@@ -31,6 +51,7 @@ def contrast(images: Tensor, factor: float, generator: Generator) -> Tensor:
     return _to_levels(torch.lerp(means, pixels, factor))
 
 
+@strengths(0.04, 0.06, 0.08, 0.09, 0.10)
 def gaussian_noise(images: Tensor, std: float, generator: Generator) -> Tensor:
     """Return images with normal noise, independent for every value.
 
@@ -43,6 +64,7 @@ def gaussian_noise(images: Tensor, std: float, generator: Generator) -> Tensor:
     return _to_levels(images + 255 * std * noise)
 
 
+@strengths(0.4, 0.6, 0.7, 0.8, 1.0)
 def gaussian_blur(images: Tensor, sigma: float, generator: Generator) -> Tensor:
     """Return blurred images; the border is continued by its own pixels.
 
@@ -61,11 +83,12 @@ def gaussian_blur(images: Tensor, sigma: float, generator: Generator) -> Tensor:
     return _to_levels(blurred)
 
 
+@strengths(80, 65, 58, 50, 40)
 def jpeg(images: Tensor, quality: float, generator: Generator) -> Tensor:
-    """Return images as JPEG leaves them, encoded and decoded by Pillow, image by image.
+    """Return images encoded as JPEG and decoded again, by Pillow as for CIFAR-10-C.
 
-    Pillow as for CIFAR-10-C: colour is stored at half the resolution (4:2:0). (torchvision's own
-    encoder gives the same pixels, but is deprecated since 0.29.)
+    Colour is stored at half the resolution (4:2:0). torchvision's own encoder gives the same
+    pixels, but is deprecated since 0.29.
 
     Args:
         images: (N, 3, H, W) uint8.

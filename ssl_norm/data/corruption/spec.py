@@ -1,14 +1,13 @@
-"""A corruption of images, named by the user; needs no torch until it is called."""
+"""A corruption and its severity, as settings name them; needs no torch until it is called."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from ssl_norm.data.corruption.registry import CORRUPTIONS, CorruptionEntry
+from ssl_norm.data.corruption.registry import CORRUPTIONS
 from ssl_norm.errors import UserError
-from ssl_norm.intervals import Interval
 from ssl_norm.names import unknown_name
+from ssl_norm.registry import is_reference
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["CLEAN", "CORRUPTIONS", "Corruption", "parse_corruption"]
 
 CLEAN = "clean"  # the name of no corruption
-_SEVERITIES = Interval(1, 5, "[]", whole=True)
+SEVERITIES = range(1, 6)
 
 
 @dataclass(frozen=True)
@@ -24,29 +23,24 @@ class Corruption:
     """One corruption at one severity; `str` of it is `name:severity`.
 
     Attributes:
-        name: one of `CORRUPTIONS`.
-        severity: 1 to 5; what each means stands in `CORRUPTIONS`.
+        name: one of `CORRUPTIONS`, or `module:function`.
+        severity: 1 to 5, an index into the strengths of the corruption.
 
     Raises:
         UserError: there is no such corruption or severity.
     """
 
     name: str
-    severity: int = 5
+    severity: int = SEVERITIES[-1]
 
     def __post_init__(self) -> None:
-        if str(self.name) not in CORRUPTIONS:
+        if str(self.name) not in CORRUPTIONS and not is_reference(self.name):
             raise UserError(unknown_name("corruption", self.name, (CLEAN, *CORRUPTIONS)))
-        if self.severity not in _SEVERITIES:
-            raise UserError(f"corruption {self}: its severity must be {_SEVERITIES}")
+        if type(self.severity) is not int or self.severity not in SEVERITIES:
+            raise UserError(f"corruption {self}: its severity must be an integer in [1, 5]")
 
     def __str__(self) -> str:
         return f"{self.name}:{self.severity}"
-
-    @property
-    def entry(self) -> CorruptionEntry:
-        """What the registry says of it."""
-        return CORRUPTIONS[self.name]
 
     def __call__(self, images: "Tensor", generator: "Generator") -> "Tensor":
         """Return corrupted images.
@@ -57,11 +51,26 @@ class Corruption:
 
         Returns:
             (N, 3, H, W) uint8 on the same device.
+
+        Raises:
+            UserError: a function given as `module:function` is missing or has no strengths.
         """
-        module, _, function = self.entry.target.partition(":")
-        corrupt = getattr(import_module(module), function)
-        strength = self.entry.strengths[self.severity - 1]
-        return cast("Tensor", corrupt(images, strength, generator))
+        corrupt, strengths = self._load()
+        corrupted: Tensor = corrupt(images, strengths[self.severity - 1], generator)
+        return corrupted
+
+    def _load(self) -> tuple[Callable[..., Any], tuple[float, ...]]:
+        try:
+            corrupt: Callable[..., Any] = CORRUPTIONS.load(self.name)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        strengths: tuple[float, ...] = getattr(corrupt, "strengths", ())
+        if len(strengths) != len(SEVERITIES):
+            raise UserError(
+                f"corruption '{self.name}' has {len(strengths)} strengths; decorate it by "
+                "ssl_norm.data.corruption.functions.strengths with one for each severity, 1 to 5"
+            )
+        return corrupt, strengths
 
 
 def parse_corruption(spec: Any) -> Corruption | None:
@@ -82,21 +91,12 @@ def parse_corruption(spec: Any) -> Corruption | None:
     """
     if isinstance(spec, Corruption):
         return spec
-    if isinstance(spec, Mapping):
-        return _from_options(spec)
-    if not isinstance(spec, str):
+    options = _from_text(spec) if isinstance(spec, str) else spec
+    if not isinstance(options, Mapping):
         raise UserError(
             f"corruption {spec!r}: expected a name, as contrast or contrast:3, "
             "or a mapping of name and severity"
         )
-    name, colon, severity = spec.partition(":")
-    options: dict[str, Any] = {"name": name}
-    if colon:
-        options["severity"] = int(severity) if severity.isdecimal() else severity
-    return _from_options(options)
-
-
-def _from_options(options: Mapping[Any, Any]) -> Corruption | None:
     for key in options:
         if key not in ("name", "severity"):
             raise UserError(unknown_name("option of a corruption", key, ("name", "severity")))
@@ -107,3 +107,11 @@ def _from_options(options: Mapping[Any, Any]) -> Corruption | None:
             raise UserError(f"corruption {CLEAN} takes no severity")
         return None
     return Corruption(**options)
+
+
+def _from_text(spec: str) -> dict[str, Any]:
+    """Return name and severity of `name`, `name:severity`, or either for `module:function`."""
+    name, colon, severity = spec.rpartition(":")
+    if not colon or (is_reference(spec) and name not in (CLEAN, *CORRUPTIONS)):
+        return {"name": spec}
+    return {"name": name, "severity": int(severity) if severity.isdecimal() else severity}
