@@ -1,80 +1,83 @@
-"""The names of all encoders, read from the sources of timm and torchvision: needs no torch."""
+"""Encoders by name; needs no torch."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
+from typing import NamedTuple
 
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
+from ssl_norm.registry import Registry, is_reference
 
-TINY_WIDTHS: Mapping[str, int] = MappingProxyType({"tiny": 32, "tiny16": 16, "tiny64": 64})
-TORCHVISION_PREFIX = "torchvision/"
+# An entry is called with those of `image_size` and `small_images` that it takes, and returns an
+# encoder (N, 3, H, W) -> (N, num_features). As `entry/model`, it gets the model's name first.
+ENCODERS = Registry(
+    "encoder",
+    {
+        "tiny": "ssl_norm.models.tiny:tiny",
+        "tiny16": "ssl_norm.models.tiny:tiny16",
+        "tiny64": "ssl_norm.models.tiny:tiny64",
+        "timm": "ssl_norm.models.libraries:timm_encoder",
+        "torchvision": "ssl_norm.models.libraries:torchvision_encoder",
+    },
+)
+LIBRARIES = ("timm", "torchvision")  # entries that need the name of a model
 
 # `@register_model` or `@register_model()`, perhaps other decorators below it, then the constructor.
 _REGISTERED = re.compile(r"^@register_model\b.*\n(?:[@ )].*\n)*def (\w+)\(", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class EncoderName:
-    """An encoder that exists: who builds it (`tiny`, `timm` or `torchvision`), under which name."""
+class EncoderName(NamedTuple):
+    """An entry of `ENCODERS` or `module:object`, and the model that it builds; "": its only one."""
 
-    library: str
-    model: str
+    entry: str
+    model: str = ""
 
 
 def find_encoder(name: str) -> EncoderName:
-    """Return the library and model that a name stands for.
+    """Return the entry and the model that a name stands for.
 
-    A name is `tiny`, `tiny16` or `tiny64` (the number is the width), any timm name (`resnet18`,
-    `resnet50.a1_in1k`), or any torchvision classifier as `torchvision/resnet18`; a name that only
-    torchvision knows needs no prefix.
+    A name is an entry (`tiny`, `tiny16`, `tiny64`: the number is the width), any timm model
+    (`resnet18`, `resnet50.a1_in1k`), any torchvision classifier as `torchvision/resnet18`, or
+    `module:object`; a name that only torchvision knows needs no prefix.
 
     Raises:
         UserError: there is no such encoder; the message names the nearest one.
 
     Example:
         >>> find_encoder("torchvision/resnet18")
-        EncoderName(library='torchvision', model='resnet18')
+        EncoderName(entry='torchvision', model='resnet18')
     """
-    if name in TINY_WIDTHS:
-        return EncoderName("tiny", name)
-    if name.startswith(TORCHVISION_PREFIX):
-        model = name.removeprefix(TORCHVISION_PREFIX)
-        if model not in torchvision_names():
-            prefixed = [TORCHVISION_PREFIX + known for known in torchvision_names()]
-            raise UserError(unknown_name("encoder", name, prefixed))
-        return EncoderName("torchvision", model)
-    if name.partition(".")[0] in timm_names():
-        return EncoderName("timm", name)
-    if name in torchvision_names():
-        return EncoderName("torchvision", name)
+    entry, slash, model = name.partition("/")
+    if slash and entry in ENCODERS:
+        names = library_names(entry) if entry in LIBRARIES else (model,)
+        if model.partition(".")[0] not in names:
+            known = [f"{entry}/{known}" for known in names]
+            raise UserError(unknown_name("encoder", name, known))
+        return EncoderName(entry, model)
+    if is_reference(name) or (name in ENCODERS and name not in LIBRARIES):
+        return EncoderName(name)
+    for library in LIBRARIES:
+        if name.partition(".")[0] in library_names(library):
+            return EncoderName(library, name)
     raise UserError(unknown_name("encoder", name, encoder_names()))
 
 
 def encoder_names() -> tuple[str, ...]:
-    """Return every name that needs no prefix, own ones first."""
-    return tuple(dict.fromkeys((*TINY_WIDTHS, *timm_names(), *torchvision_names())))
+    """Return every name that needs no prefix, entries first."""
+    entries = (name for name in ENCODERS if name not in LIBRARIES)
+    models = (model for library in LIBRARIES for model in library_names(library))
+    return tuple(dict.fromkeys((*entries, *models)))
 
 
 @cache
-def timm_names() -> tuple[str, ...]:
-    """Return the names of all timm models, sorted."""
-    return _registered_names("timm")
+def library_names(library: str) -> tuple[str, ...]:
+    """Return the models that timm or torchvision registers, sorted, read from its source files.
 
-
-@cache
-def torchvision_names() -> tuple[str, ...]:
-    """Return the names of all torchvision classifiers, sorted."""
-    return _registered_names("torchvision")
-
-
-def _registered_names(package: str) -> tuple[str, ...]:
-    """Return the constructors that the top-level files of `package`.models register."""
-    spec = find_spec(package)
+    Importing the library would tell as well, but takes seconds.
+    """
+    spec = find_spec(library)
     if spec is None or spec.origin is None:
         return ()
     files = (Path(spec.origin).parent / "models").glob("*.py")

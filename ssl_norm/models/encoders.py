@@ -1,15 +1,15 @@
 """Encoders by name: images (N, 3, H, W) to features (N, num_features)."""
 
-from collections.abc import Callable
+import inspect
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from ssl_norm.errors import UserError
-from ssl_norm.models.catalogue import TINY_WIDTHS, EncoderName, find_encoder
+from ssl_norm.models.catalogue import ENCODERS, LIBRARIES, EncoderName, find_encoder
+from ssl_norm.models.libraries import BUILD_ERRORS, cannot_build
 from ssl_norm.models.stem import has_strided_stem, shrink_stem
-from ssl_norm.models.tiny import TinyResNet
 
 SMALL_IMAGE_SIDE = 64  # pixels up to which `small_images=None` means yes
 
@@ -20,113 +20,61 @@ def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> n
     Weights are random; nothing is downloaded.
 
     Args:
-        name: `tiny`, any timm model, any torchvision classifier; see :func:`find_encoder`.
-        small_images: whether the stem keeps the resolution (:func:`shrink_stem`); None: yes for
-            images up to 64 px, where the encoder has a stem that can. `tiny` always keeps it.
+        name: `tiny`, any timm model, any torchvision classifier, or `module:object`; see
+            :func:`~ssl_norm.models.catalogue.find_encoder`. The object is called with those of
+            `image_size` and `small_images` that it takes, and returns a module.
+        small_images: whether the stem keeps the resolution (:func:`shrink_stem`). None: yes for
+            images up to 64 px, where the encoder is of timm or torchvision and has a stem that
+            can. Encoders that take `small_images` decide for themselves; `tiny` always keeps the
+            resolution.
         image_size: side in pixels; built into encoders that need to know it (ViT, Swin, ...).
 
     Raises:
-        UserError: the name is unknown, the encoder cannot take images of this size, or it has no stem to
-            change although `small_images` is true.
+        UserError: the name is unknown, the encoder cannot take images of this size, or it has no
+            stem to change although `small_images` is true.
 
     Example:
         >>> build_encoder("tiny", small_images=None, image_size=32).num_features
         128
     """
     found = find_encoder(name)
-    encoder = _BUILDERS[found.library](found, image_size)
-    shrunk = found.library != "tiny" and _fit_stem(encoder, name, small_images, image_size)
+    offered = {"image_size": image_size, "small_images": small_images}
+    encoder, taken = _construct(name, found, offered)
+    shrunk = False
+    if "small_images" not in taken and (found.entry in LIBRARIES or small_images):
+        shrunk = _fit_stem(encoder, name, small_images, image_size)
     try:
         width = _output_width(encoder, image_size)
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except BUILD_ERRORS as error:
         hint = "; encoder.small_images=false keeps its own stem" if shrunk else ""
-        raise UserError(_cannot_build(name, image_size, error) + hint) from error
+        raise cannot_build(name, image_size, error, hint) from error
     # timm's own num_features is not the width of the output for all of its models.
     cast(Any, encoder).num_features = width
     return encoder
 
 
-def _tiny(found: EncoderName, image_size: int) -> nn.Module:
-    return TinyResNet(TINY_WIDTHS[found.model])
-
-
-def _timm(found: EncoderName, image_size: int) -> nn.Module:
-    import timm
-
+def _construct(
+    name: str, found: EncoderName, offered: dict[str, Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the encoder, and those of the offered options that its constructor took."""
     try:
-        return _sized(
-            lambda **size: timm.create_model(found.model, pretrained=False, num_classes=0, **size),
-            img_size=image_size,
-        )
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(_cannot_build(found.model, image_size, error)) from error
-
-
-def _torchvision(found: EncoderName, image_size: int) -> nn.Module:
-    from torchvision.models import get_model
-
-    # Inception's auxiliary classifiers would change what its forward returns.
-    auxiliary = {"aux_logits": False, "init_weights": True}
-    options = auxiliary if found.model in ("googlenet", "inception_v3") else {}
-
-    def construct(**size: Any) -> nn.Module:
-        model: nn.Module = get_model(found.model, weights=None, **options, **size)
-        return model
-
+        construct = ENCODERS.load(found.entry)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    signature = inspect.signature(construct)
+    taken = {key: value for key, value in offered.items() if key in signature.parameters}
+    model = (found.model,) if found.model else ()
     try:
-        if found.model.startswith("maxvit"):
-            model = construct(input_size=(image_size, image_size))
-        else:
-            model = _sized(construct, image_size=image_size)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(_cannot_build(found.model, image_size, error)) from error
-    remove_classifier(model)
-    return model
-
-
-_BUILDERS: dict[str, Callable[[EncoderName, int], nn.Module]] = {
-    "tiny": _tiny,
-    "timm": _timm,
-    "torchvision": _torchvision,
-}
-
-
-def _sized(construct: Callable[..., nn.Module], **size: int) -> nn.Module:
-    """Return the model built for an image size, or without where it takes images of any size."""
-    (option,) = size
-    try:
-        return construct(**size)
+        signature.bind(*model, **taken)
     except TypeError as error:
-        if option not in str(error):
-            raise
-    return construct()
-
-
-def remove_classifier(model: nn.Module) -> None:
-    """Replace a classifier's last layer, and the dropout right before it, by the identity.
-
-    The last layer is the last Linear of the model or, where there is none (SqueezeNet), its last
-    convolution.
-
-    Raises:
-        ValueError: the model has neither.
-    """
-    names = {
-        kind: [n for n, m in model.named_modules() if isinstance(m, kind)]
-        for kind in (nn.Linear, nn.Conv2d)
-    }
-    last = (names[nn.Linear] or names[nn.Conv2d])[-1:]
-    if not last:
-        raise ValueError(f"{type(model).__name__} has no linear or convolutional layer to remove")
-    path, _, child = last[0].rpartition(".")
-    parent = model.get_submodule(path)
-    before = list(parent.named_children())
-    position = [name for name, _ in before].index(child)
-    setattr(parent, child, nn.Identity())
-    if position > 0 and isinstance(parent, nn.Sequential):
-        name, module = before[position - 1]
-        if isinstance(module, nn.Dropout):
-            setattr(parent, name, nn.Identity())
+        raise UserError(
+            f"encoder '{name}' must be callable with image_size and small_images alone, "
+            f"as far as it takes them: {error}"
+        ) from error
+    encoder = construct(*model, **taken)
+    if not isinstance(encoder, nn.Module):
+        raise UserError(f"encoder '{name}' is a {type(encoder).__name__}; expected an nn.Module")
+    return encoder, taken
 
 
 def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_size: int) -> bool:
@@ -144,21 +92,16 @@ def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_si
     return small_images
 
 
+@torch.no_grad()
 def _output_width(encoder: nn.Module, image_size: int) -> int:
     """Return the width of the features, found by passing one black image in evaluation mode."""
     was_training = encoder.training
     encoder.eval()
     try:
-        with torch.no_grad():
-            features = encoder(torch.zeros(1, 3, image_size, image_size))
+        features = encoder(torch.zeros(1, 3, image_size, image_size))
     finally:
         encoder.train(was_training)
     if not isinstance(features, torch.Tensor) or features.dim() != 2:
         shape = getattr(features, "shape", type(features).__name__)
         raise ValueError(f"its output is {shape}, not features of shape (N, num_features)")
     return features.shape[1]
-
-
-def _cannot_build(name: str, image_size: int, error: Exception) -> str:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return f"encoder '{name}' cannot be built for images of {image_size} px: {reason}"

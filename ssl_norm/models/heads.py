@@ -1,5 +1,8 @@
 """MLP heads: projectors and predictors."""
 
+from typing import Annotated
+
+from annotated_types import Ge
 from torch import nn
 
 from ssl_norm.models.output_norm import output_norm
@@ -10,9 +13,9 @@ from ssl_norm.norms.layers.weight_standardization import standardize_weights
 def mlp_head(
     in_features: int,
     *,
-    hidden_dim: int,
-    output_dim: int,
-    layers: int,
+    layers: Annotated[int, Ge(0)] = 2,
+    hidden_dim: Annotated[int, Ge(1)] = 512,
+    output_dim: Annotated[int, Ge(1)] = 128,
     norm: NormLike,
     norm_output: bool | NormLike = False,
 ) -> nn.Sequential:
@@ -22,18 +25,18 @@ def mlp_head(
 
     Args:
         in_features: width of the input.
+        layers: number of Linear layers; with 1 a single Linear, with 0 the identity.
         hidden_dim: width of every hidden layer.
         output_dim: width of the output.
-        layers: number of Linear layers; with 1 a single Linear, with 0 the identity.
-        norm: of each hidden layer, see :func:`ssl_norm.norms.parse_norm`; a class or function of
-            `num_features` as well.
-        norm_output: whether the norm follows the output layer, too (SimCLR); BYOL and MoCo v2 have
-            none there. Or a norm of the output's own, such as `zca`, which whitens it (W-MSE, arXiv
+        norm: of each hidden layer, see :func:`ssl_norm.norms.parse_norm`, or a class or function of
+            `num_features`.
+        norm_output: whether the norm also follows the output layer (SimCLR), where BYOL and MoCo v2
+            have none; or another norm for the output, such as `zca`, which whitens it (W-MSE, arXiv
             2007.06346). The output layer has no bias where its norm has a shift.
 
     Raises:
         ValueError: a width or `layers` is out of range, a norm is unknown or cannot have that
-            width, or no output layer is there for a norm of its own.
+            width, or `norm_output` names a norm where there is no output layer.
         TypeError: a norm has no such option.
 
     Source: BYOL, arXiv 2006.07733, section 3.3; SimCLR, arXiv 2002.05709, its published code.
@@ -68,7 +71,7 @@ def _identity(in_features: int, output_dim: int) -> nn.Sequential:
 def _normalized_linear(
     in_features: int, out_features: int, norm: NormSpec, *, is_output: bool = False
 ) -> list[nn.Module]:
-    """Return a Linear layer and the norm that follows it, if any; its shift spares an output's bias."""
+    """Return a Linear layer and its norm, if any; an output's Linear has no bias before a shift."""
     try:
         layer = make_norm(norm, out_features)
     except ValueError as error:

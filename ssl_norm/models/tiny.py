@@ -1,5 +1,7 @@
 """A small residual network for small images, fast on a CPU."""
 
+from functools import partial
+
 from torch import Tensor, nn
 
 
@@ -28,10 +30,10 @@ class ResidualBlock(nn.Module):
 
 
 class TinyResNet(nn.Module):
-    """3x3 stem of width / 2 at full resolution, then stages of width, 2 width and 4 width that each halve it.
+    """Residual network of three stages that each halve the resolution.
 
-    At 32 px and width 32 a forward pass takes 11 million multiplications with 0.3 million
-    weights.
+    A 3x3 stem of width / 2 keeps the resolution; the stages have width, 2 width and 4 width. At 32
+    px and width 32 a forward pass takes 11 million multiplications with 0.3 million weights.
 
     Args:
         width: channels of the first stage, even.
@@ -65,3 +67,17 @@ def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
     first = ResidualBlock(in_channels, out_channels, stride=2)
     rest = [ResidualBlock(out_channels, out_channels, stride=1) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)
+
+
+def tiny(*, small_images: bool | None = None, width: int = 32) -> TinyResNet:
+    """Return a tiny residual network.
+
+    Args:
+        small_images: not used; the stem always keeps the resolution.
+        width: channels of the first stage, even.
+    """
+    return TinyResNet(width)
+
+
+tiny16 = partial(tiny, width=16)
+tiny64 = partial(tiny, width=64)

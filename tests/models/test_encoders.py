@@ -80,3 +80,54 @@ def test_unknown_tag():
 def test_stem_that_the_rest_does_not_fit():
     with pytest.raises(UserError, match="=false keeps its own stem"):
         build_encoder("levit_128s", small_images=None, image_size=32)
+
+
+class Mean(nn.Module):
+    """Mean colour, behind a strided convolution."""
+
+    def __init__(self, width: int = 5) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, stride=2)
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+
+def small_mean(*, image_size, small_images):
+    assert (image_size, small_images) == (16, None)
+    return Mean(7)
+
+
+def maps():
+    return nn.Conv2d(3, 5, 3)
+
+
+def nothing():
+    return None
+
+
+def needy(depth):
+    return Mean(depth)
+
+
+def test_a_module_or_function_of_any_package_is_an_encoder():
+    encoder = build_encoder(f"{__name__}:Mean", small_images=None, image_size=16)
+    assert (encoder.num_features, encoder.conv.stride) == (5, (2, 2))
+    encoder = build_encoder(f"{__name__}:Mean", small_images=True, image_size=16)
+    assert encoder.conv.stride == (1, 1)
+    encoder = build_encoder(f"{__name__}:small_mean", small_images=None, image_size=16)
+    assert encoder.num_features == 7
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("maps", r"its output is torch.Size\(\[1, 5, 14, 14\]\), not features of shape"),
+        ("nothing", "is a NoneType; expected an nn.Module"),
+        ("needy", "must be callable with image_size and small_images .*'depth'"),
+        ("Mea", "unknown object 'Mea'.*did you mean 'Mean'"),
+    ],
+)
+def test_a_wrong_encoder_of_another_package_is_one_clear_line(target, message):
+    with pytest.raises(UserError, match=message):
+        build_encoder(f"{__name__}:{target}", small_images=None, image_size=16)

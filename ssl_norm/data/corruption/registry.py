@@ -7,7 +7,9 @@ from ssl_norm.registry import Registry
 CORRUPTIONS = Registry(
     "corruption",
     {
-        name: f"ssl_norm.data.corruption.functions:{name}"
-        for name in ("contrast", "gaussian_noise", "gaussian_blur", "jpeg")
+        "contrast": "ssl_norm.data.corruption.functions:contrast",
+        "gaussian_noise": "ssl_norm.data.corruption.functions:gaussian_noise",
+        "gaussian_blur": "ssl_norm.data.corruption.functions:gaussian_blur",
+        "jpeg": "ssl_norm.data.corruption.functions:jpeg",
     },
 )
