@@ -1,4 +1,4 @@
-"""Recompute the statistics of batch norms exactly. `python tools/population_stats.py --help` lists every key."""
+"""Recompute the statistics of batch norms. `tools/population_stats.py --help` lists every key."""
 
 from ssl_norm.cli import main
 

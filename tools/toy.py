@@ -1,4 +1,4 @@
-"""Two moons, few of them labelled: bn and ubn side by side. `python tools/toy.py --help` lists every key."""
+"""Train bn and ubn on two moons with few labels. `tools/toy.py --help` lists every key."""
 
 from ssl_norm.cli import main
 
