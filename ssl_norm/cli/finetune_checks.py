@@ -26,7 +26,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.intervals import Interval
 from ssl_norm.launch import read_launch
 from ssl_norm.models.catalogue import find_encoder
-from ssl_norm.norms import NORMS, NormSpec
+from ssl_norm.norms import NormSpec
 from ssl_norm.value_checks import check_name, check_number, check_path
 
 SHARE = Interval(0, 1, "(]")
@@ -154,19 +154,17 @@ def check_norm(config: FinetuneConfig, spec: NormSpec) -> None:
         raise UserError(
             f"norm.encoder={spec}: the statistics of a joint batch belong to no ghost batch; leave batch_size out"
         )
-    options = {**NORMS[spec.name].preset, **spec.options}
     if spec.name == "domain" and not config.domains:
         raise UserError(
             f"norm.encoder={spec} keeps the statistics of domains apart, and domains=[] names none; add "
             "domains=[clean,contrast:5], or use norm.encoder=bn"
         )
-    if "domains" in NORMS[spec.name].options and config.domains:
-        wanted = options.get("domains", 2)
-        if wanted != len(config.domains):
-            raise UserError(
-                f"norm.encoder={spec} keeps apart {wanted} domains, and domains={config.domains} are "
-                f"{len(config.domains)}; use domains: {len(config.domains)}"
-            )
+    wanted = spec.option("domains")
+    if wanted is not None and config.domains and wanted != len(config.domains):
+        raise UserError(
+            f"norm.encoder={spec} keeps apart {wanted} domains, and domains={config.domains} are "
+            f"{len(config.domains)}; use domains: {len(config.domains)}"
+        )
 
 
 def check_scoring(scoring: ScoringConfig) -> None:

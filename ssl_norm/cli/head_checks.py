@@ -6,7 +6,7 @@ from ssl_norm.config import HeadConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.intervals import Interval
 from ssl_norm.models.output_norm import output_norm
-from ssl_norm.norms import NORMS, NormSpec, parse_norm
+from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.norms.layers.groups import default_groups
 from ssl_norm.value_checks import check_number
 
@@ -49,7 +49,7 @@ def all_norms(config: PretrainConfig) -> dict[str, NormSpec]:
 def norm_spec(key: str, value: Any) -> NormSpec:
     """Return the norm that a key names."""
     try:
-        return parse_norm(value)
+        return parse_norm(value).checked()
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}: {error}") from error
 
@@ -90,7 +90,7 @@ def norm_of_output(part: str, head: HeadConfig, spec: NormSpec) -> tuple[str, No
 
 def check_vectors(norm_key: str, spec: NormSpec) -> None:
     """Check that a norm means something where a sample has one value per channel."""
-    if not NORMS[spec.name].vectors:
+    if not spec.vectors:
         raise UserError(
             f"{norm_key}={spec}: a head has one value per channel of a sample, which '{spec.name}' makes 0 "
             f"whatever it was; use another norm there, such as {norm_key}=ln"
@@ -102,11 +102,11 @@ def check_groups(norm_key: str, spec: NormSpec, width_key: str, width: int) -> N
 
     They must be groups of several values where the norm sees one sample at a time.
     """
-    if "groups" not in NORMS[spec.name].options:
+    if "groups" not in spec.all_options:
         return
-    if spec.batch_statistics and "groups" not in spec.options:
+    if spec.batch_statistics and spec.option("groups") is None:
         return
-    groups: int = spec.options.get("groups", default_groups(width))
+    groups: int = spec.option("groups") or default_groups(width)
     if width % groups == 0 and (groups < width or spec.batch_statistics):
         return
     fitting = max(count for count in range(1, min(groups, width - 1) + 1) if width % count == 0)

@@ -3,9 +3,7 @@
 from ssl_norm.cli.head_checks import norm_spec, norm_spec_of, norms_of_head
 from ssl_norm.config import HeadConfig, PretrainConfig
 from ssl_norm.errors import UserError
-from ssl_norm.norms import NORMS, NormSpec
-
-USUAL_DOMAINS = 2  # of a domain norm that is not told
+from ssl_norm.norms import NormSpec
 
 
 def check_splits(config: PretrainConfig, processes: int) -> None:
@@ -29,10 +27,9 @@ def check_split(key: str, spec: NormSpec, samples: int, fewest: int) -> None:
         samples: what one process passes at once.
         fewest: samples that a chunk needs.
     """
-    entry = NORMS[spec.name]
-    options = {**entry.preset, **spec.options}
-    if "domains" in entry.options:
-        domains: int = options.get("domains", USUAL_DOMAINS)
+    options = spec.all_options
+    if "domains" in options:
+        domains: int = options["domains"]
         if samples % domains:
             fitting = nearest(domains, [d for d in range(1, samples + 1) if samples % d == 0])
             raise UserError(

@@ -9,7 +9,7 @@ from rich.table import Table
 from ssl_norm.config import LinearEvalConfig
 from ssl_norm.evaluate.protocol import Evaluation
 from ssl_norm.evaluate.subject import Subject
-from ssl_norm.norms.registry import parse_norm
+from ssl_norm.norms import parse_norm
 
 
 def evaluation_record(

@@ -13,7 +13,8 @@ from typing import Any
 
 from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError
-from ssl_norm.norms.registry import NORMS, parse_norm
+from ssl_norm.norms.registry import NORMS
+from ssl_norm.norms.spec import parse_norm
 from ssl_norm.text import text_table
 
 IMAGE_SIDE = 224  # pixels; encoders that depend on it are built for it
@@ -22,9 +23,11 @@ IMAGE_SIDE = 224  # pixels; encoders that depend on it are built for it
 def norm_table() -> str:
     """Return a line per norm: name, options, whether it mixes samples in training, equation."""
     rows = [("norm", "options", "mixes samples", "equation")]
-    for name, entry in NORMS.items():
-        mixes = "yes" if entry.batch_statistics else "no"
-        rows.append((name, ", ".join(entry.options) or "-", mixes, entry.equation))
+    for name in NORMS:
+        spec = parse_norm(name)
+        mixes = "yes" if spec.batch_statistics else "no"
+        equation = getattr(spec.cls, "equation", "")
+        rows.append((name, ", ".join(spec.all_options) or "-", mixes, equation))
     return text_table(rows)
 
 

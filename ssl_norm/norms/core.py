@@ -1,25 +1,26 @@
-"""A norm as a rule on instance moments: any such norm at the cost of batch norm.
+"""Base classes of norms, and the passes over memory that any norm needs.
 
-Every norm that treats channels separately or in groups is an affine map per instance and channel,
+A norm that treats channels separately or in groups is an affine map per instance and channel,
 
     y[n, c, :] = scale[n, c] * x[n, c, :] + shift[n, c],
 
-whose coefficients depend on x only through the instance moments, mean[n, c] and variance[n, c] over space. So a norm is
-a *rule* (mean, variance) -> (scale, shift) on tables (N, C), and :func:`normalize` does the rest in two passes over x
-each way:
+whose coefficients depend on x only through the instance moments: mean[n, c] and variance[n, c] over
+space. So a norm is a *rule* (mean, variance) -> (scale, shift) on tables (N, C). :func:`normalize`
+does the rest in two passes over x forward and two backward, the cost of batch norm:
 
     forward   x -> mean, variance;  the rule;  x -> y
     backward  dy, x -> d_scale = sum dy x, d_shift = sum dy;  autograd through the rule -> d_mean, d_variance;
               dy, x -> dx = scale dy + (d_mean + 2 (x - mean) d_variance) / positions
 
-The rule runs under ordinary autograd, once per call: it may use any parameters, keep statistics and talk to other
-processes.
+The rule runs under ordinary autograd, once per call: it may use any parameters, keep statistics and
+talk to other processes.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Gt
 from torch import Tensor, nn
 from torch.autograd import Function
 
@@ -28,6 +29,7 @@ from ssl_norm.norms.kernels.dispatch import passes_for
 from ssl_norm.norms.kernels.tables import over_space, space_axes, table_dtype
 
 Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Eps = Annotated[float, Gt(0)]  # 0 divides by 0 where a channel is constant
 
 
 def normalize(x: Tensor, rule: Rule) -> Tensor:
@@ -35,8 +37,9 @@ def normalize(x: Tensor, rule: Rule) -> Tensor:
 
     Args:
         x: (N, C) or (N, C, *spatial), floating point; not altered.
-        rule: maps mean and biased variance over space, each (N, C), to scale and shift, each (N, C) or broadcastable
-            to it. All four are float32, or wider where x is. Where x is (N, C), the mean is x and the variance 0.
+        rule: maps mean and biased variance over space, each (N, C), to scale and shift, each (N, C)
+            or broadcastable to it. All four are float32, or wider where x is. Where x is (N, C), the
+            mean is x and the variance 0.
 
     Returns:
         Like x, in its memory format.
@@ -62,11 +65,70 @@ def normalize(x: Tensor, rule: Rule) -> Tensor:
     return y
 
 
-class RuleNorm(nn.Module):
-    """A norm that a subclass defines by its :meth:`rule`; parameters and buffers are its own.
+class Norm(nn.Module):
+    """Base of norm layers: declarations, channels, eps, weight and bias.
 
     Args:
         num_features: channels C.
+        eps: added to the variance, inside the root.
+        affine: whether to learn weight and bias, each (C,), from 1 and 0.
+
+    Attributes:
+        equation: one line for the table of norms.
+        mixes_samples: whether training mixes the samples of a batch.
+        vectors: whether it takes (N, C) inputs, as in MLP heads.
+        nonlinear: whether it replaces a norm and the activation after it.
+        affine_parameters: which of weight and bias the norm uses; others are not created, since
+            DistributedDataParallel refuses a parameter without a gradient.
+        printed: options that the printed module shows.
+    """
+
+    equation: ClassVar[str] = ""
+    mixes_samples: ClassVar[bool] = False
+    vectors: ClassVar[bool] = True
+    nonlinear: ClassVar[bool] = False
+    affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    printed: ClassVar[tuple[str, ...]] = ("eps", "affine")
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, num_features: int, *, eps: Eps = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        for name, initial in (("weight", torch.ones), ("bias", torch.zeros)):
+            used = affine and name in self.affine_parameters
+            self.register_parameter(name, nn.Parameter(initial(num_features)) if used else None)
+
+    def times_weight(self, scale: Tensor) -> Tensor:
+        """Return a scale times the weight, where there is one."""
+        return scale if self.weight is None else scale * self.weight
+
+    def plus_bias(self, shift: Tensor) -> Tensor:
+        """Return a shift plus the bias, where there is one."""
+        return shift if self.bias is None else shift + self.bias
+
+    def coefficients(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scale and shift that standardize, then apply weight and bias."""
+        return affine_coefficients(mean, variance, self.eps, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the channels and the options that the printed module shows."""
+        return self.shown(*self.printed)
+
+    def shown(self, *options: str) -> str:
+        """Return the channels and the values of options as text."""
+        affine = self.weight is not None or self.bias is not None
+        values = ((name, affine if name == "affine" else getattr(self, name)) for name in options)
+        return ", ".join([str(self.num_features), *(f"{name}={value}" for name, value in values)])
+
+
+class RuleNorm(Norm):
+    """Norm that a subclass defines by its :meth:`rule`.
+
+    Of weight and bias it has those that the subclass declares in `affine_parameters`; by default
+    none.
 
     Shape:
         (N, C) or (N, C, *spatial) to the same.
@@ -74,15 +136,12 @@ class RuleNorm(nn.Module):
     Example:
         >>> class InstanceNorm(RuleNorm):
         ...     def rule(self, mean, variance):
-        ...         scale = (variance + 1e-5).rsqrt()
-        ...         return scale, -mean * scale
+        ...         return self.coefficients(mean, variance)
         >>> InstanceNorm(3)(torch.randn(8, 3, 32, 32)).shape
         torch.Size([8, 3, 32, 32])
     """
 
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
+    affine_parameters: ClassVar[tuple[str, ...]] = ()
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return scale and shift from the instance moments (N, C); see :func:`normalize`."""
@@ -92,6 +151,17 @@ class RuleNorm(nn.Module):
         """Return the normalized input."""
         check_channels(x, self.num_features)
         return normalize(x, self.rule)
+
+
+def affine_coefficients(
+    mean: Tensor, variance: Tensor, eps: float, weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the scale and shift of y = weight (x - mean) / sqrt(variance + eps) + bias."""
+    scale = (variance + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
 
 
 def _normalize_by_autograd(x: Tensor, rule: Rule) -> Tensor:
@@ -105,9 +175,10 @@ def _normalize_by_autograd(x: Tensor, rule: Rule) -> Tensor:
 
 
 class _InstanceMoments(Function):
-    """x -> mean and variance, and two empty outputs: their gradient slots carry dy and scale back from `_AffineMap`.
+    """x -> mean, variance and two empty outputs that carry dy and scale back from `_AffineMap`.
 
-    So the whole gradient of x is formed in one pass, here, after the rule's backward.
+    The gradients of the empty outputs are dy and scale, so that the whole gradient of x is formed
+    here in one pass, after the rule's backward.
     """
 
     @staticmethod

@@ -8,14 +8,15 @@ import torch
 from torch import distributed
 
 from ssl_norm.distributed import rank
-from ssl_norm.norms import NORMS
+from ssl_norm.norms import NORMS, parse_norm
 from ssl_norm.norms.layers.domain_batch_norm import domain_labels
 from tests.norms.test_contract import CHANNELS, build, data
 
 RANKS = 3
 BOUNDS = (0, 4, 5, 8)  # samples 0 to 3 on rank 0, sample 4 on rank 1, the rest on rank 2
 SHAPES = ((8, CHANNELS), (8, CHANNELS, 3, 2))
-NAMES = [name for name, e in NORMS.items() if "sync" in e.options and name != "ghost"]
+ALL_OPTIONS = {name: parse_norm(name).all_options for name in NORMS}
+NAMES = [n for n, o in ALL_OPTIONS.items() if "sync" in o and o["batch_size"] is None]
 LABELS = torch.tensor(
     [0, 1, 0, 2, 1, 2, 0, 0]
 )  # of domain 1 one sample on two ranks, none on the third

@@ -1,46 +1,37 @@
-"""What every norm in the registry promises, alone and with weight standardization before it."""
+"""Properties of every norm of `NORMS`; what a norm's class declares says which apply to it."""
 
 import copy
-import inspect
 import io
-import subprocess
-import sys
-from importlib import import_module
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ssl_norm.norms import NORMS, make_norm, parse_norm
 from ssl_norm.norms.layers.weight_standardization import standardize_weights
-from tests.reference import batch_norms
-from tests.reference import norms as reference
+from ssl_norm.signature import options_of
 
 CHANNELS = 6
 SHAPES = [(5, CHANNELS), (5, CHANNELS, 4), (5, CHANNELS, 3, 2), (5, CHANNELS, 2, 3, 2)]
-OPTIONS = {
-    "gn": {"groups": 3},
-    "evonorm-s0": {"groups": 3},
-    "zca": {"groups": 2},
-    "iternorm": {"groups": 2},
-    "domain": {"domains": 1},  # batches of any size; more domains: test_domain_batch_norm.py
-}
-WHITENING = ("zca", "iternorm")  # their running covariances: test_whitening.py
+SMALL = {"groups": 3, "domains": 1}  # for few channels and batches of any size
+SPECS = {name: parse_norm(name) for name in NORMS}
+MIXING = [name for name, spec in SPECS.items() if spec.batch_statistics]
 AFFINE = {"weight", "bias"}
 
 each_norm = pytest.mark.parametrize("name", NORMS)
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 each_norm_and_shape = pytest.mark.parametrize(
     ("name", "shape"),
-    [(name, shape) for name in NORMS for shape in SHAPES if NORMS[name].vectors or len(shape) > 2],
+    [(name, shape) for name in NORMS for shape in SHAPES if SPECS[name].vectors or len(shape) > 2],
     ids=str,
 )
 
 
 def build(name, dtype=torch.float64, **options):
     """Return a norm whose parameters are random, so that no identity hides a mistake."""
-    layer = make_norm({"name": name, **OPTIONS.get(name, {}), **options}, CHANNELS).to(dtype)
-    return randomize(layer)
+    small = {key: value for key, value in SMALL.items() if key in SPECS[name].all_options}
+    return randomize(make_norm({"name": name, **small, **options}, CHANNELS).to(dtype))
 
 
 def randomize(layer):
@@ -111,9 +102,7 @@ def test_misspelled_option_is_named(name):
         make_norm({"name": name, "epz": 1e-3}, CHANNELS)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, entry in NORMS.items() if "affine" in entry.options]
-)
+@pytest.mark.parametrize("name", [n for n, spec in SPECS.items() if "affine" in spec.all_options])
 def test_affine_false_owns_nothing_affine(name):
     layer = build(name, affine=False)
     assert not AFFINE & set(dict(layer.named_parameters()))
@@ -181,41 +170,41 @@ def test_deep_copy_and_pickle_go_their_own_way(name):
         torch.testing.assert_close(other(x), expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name, entry in NORMS.items() if entry.batch_statistics and name not in WHITENING],
-)
+def statistics_of(layer):
+    """Return the running mean and the running variances or covariances of a norm."""
+    return {key: value for key, value in layer.named_buffers() if key.startswith("running_")}
+
+
+@pytest.mark.parametrize("name", MIXING)
 @each_shape
-def test_evaluation_uses_the_running_statistics(name, shape):
+def test_running_statistics_are_a_moving_average(name, shape):
     layer = build(name, update_rate=0.3)
-    batches = [data(*shape, seed=seed) for seed in range(1, 4)]
-    for batch in batches:
-        layer(batch)
-    x = data(*shape).reshape(5, CHANNELS, -1)
-    rows = [batch.reshape(5, CHANNELS, -1).numpy() for batch in batches]
-    numbers = {key: value.detach().numpy() for key, value in layer.named_parameters()}
-    if name == "rbn":
-        rows = [reference.centring_calibration(row, numbers["center_weight"]) for row in rows]
-    statistics = reference.running_statistics(rows, update_rate=0.3)
-    expected = evaluation(name, x.numpy(), numbers, statistics)
-    y = layer.eval()(x.reshape(shape)).detach().reshape(x.shape)
-    torch.testing.assert_close(y, torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
+    expected = statistics_of(build(name))
+    for seed in range(1, 4):
+        layer(data(*shape, seed=seed))
+        only = build(name, update_rate=1.0)
+        only(data(*shape, seed=seed))
+        for key, value in statistics_of(only).items():
+            expected[key] = 0.7 * expected[key] + 0.3 * value
+    torch.testing.assert_close(statistics_of(layer), expected, rtol=1e-12, atol=1e-12)
     assert (layer.num_batches_tracked == 3).all()
 
 
-def evaluation(name, x, numbers, statistics):
-    """Return what a batch norm does with given statistics, by loops."""
-    if name == "rbn":
-        return reference.representative_batch_norm(x, **numbers, statistics=statistics)
-    if name == "switch":
-        return batch_norms.switchable_norm(x, **numbers, statistics=statistics)
-    if name == "evonorm-b0":
-        gate_weight, variance = numbers.pop("v"), statistics[1]
-        return batch_norms.evonorm_b0(x, gate_weight, **numbers, batch_variance=variance, eps=1e-3)
-    return reference.affine(reference.normalize_channels(x, *statistics, 1e-5), **numbers)
+@pytest.mark.parametrize("name", MIXING)
+@each_shape
+def test_evaluation_by_the_statistics_of_a_batch_is_training_on_it(name, shape):
+    layer, x = build(name, update_rate=1.0), data(*shape)
+    y = layer(x)
+    values = x.numel() / CHANNELS
+    for key, statistic in statistics_of(layer).items():
+        if key != "running_mean":
+            statistic.mul_((values - 1) / values)  # unbiased to biased
+    torch.testing.assert_close(layer.eval()(x), y, rtol=1e-10, atol=1e-10)
+    alone = torch.cat([layer(sample) for sample in x.split(1)])
+    torch.testing.assert_close(alone, y, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", [name for name, entry in NORMS.items() if entry.batch_statistics])
+@pytest.mark.parametrize("name", MIXING)
 def test_one_value_per_channel(name):
     layer = build(name)
     with pytest.raises(ValueError, match=r"more than one value per channel .* shape \(1, 6\)"):
@@ -230,31 +219,39 @@ def test_wrong_channels(name):
         build(name)(data(5, CHANNELS + 1, 2))
 
 
-@pytest.mark.parametrize("name", [name for name in NORMS if name != "none"])
-def test_options_are_those_of_the_constructor(name):
-    module_name, _, constructor = NORMS[name].target.partition(":")
-    assert keyword_options(getattr(import_module(module_name), constructor)) == NORMS[name].options
+@each_norm
+def test_declares_its_equation_and_its_options(name):
+    kind = NORMS.load(name)
+    assert kind.equation
+    for option in options_of(kind).values():
+        assert option.text, f"Args: of {kind.__name__} do not explain {option.name}"
+        assert option.annotation not in (int, float), f"{option.name} has no range"
 
 
-def keyword_options(kind):
-    """Return the names of a class's keyword options; where it has `**options`, first its base's."""
-    positional, *keywords = inspect.signature(kind).parameters.values()
-    assert positional.name == "num_features"
-    own = tuple(option.name for option in keywords if option.kind is option.KEYWORD_ONLY)
-    if len(own) == len(keywords):
-        return own
-    assert keywords[-1].name == "options"
-    inherited = keyword_options(kind.__base__)
-    return (*inherited, *(option for option in own if option not in inherited))
+@pytest.fixture(scope="module")
+def one_rank(tmp_path_factory):
+    """A process group of one rank, as DistributedDataParallel needs."""
+    store = tmp_path_factory.mktemp("ranks") / "store"
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@each_norm
+@pytest.mark.usefixtures("one_rank")
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[2]], ids=str)
+def test_every_parameter_has_a_gradient_under_ddp(name, shape):
+    if not SPECS[name].vectors and len(shape) == 2:
+        pytest.skip("takes no vectors")
+    layer = nn.Sequential(nn.PReLU(dtype=torch.float64), build(name))
+    model = DistributedDataParallel(layer)
+    for seed in range(2):  # the second step waits for all gradients of the first
+        model(data(*shape, seed=seed)).square().sum().backward()
+    assert [key for key, p in layer.named_parameters() if p.grad is None] == []
 
 
 @each_norm
 def test_batch_statistics_are_declared(name):
     layer, x = build(name), data(5, CHANNELS, 3, 2)
     alone = torch.cat([layer(half) for half in x.split([2, 3])])
-    assert torch.allclose(layer(x), alone) != parse_norm(name).batch_statistics
-
-
-def test_names_need_no_torch():
-    code = "import sys, ssl_norm.norms; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert torch.allclose(layer(x), alone) != SPECS[name].batch_statistics

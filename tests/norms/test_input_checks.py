@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssl_norm.norms.registry import NORMS
+from ssl_norm.norms import NORMS
 from tests.norms.test_contract import CHANNELS, build
 
 

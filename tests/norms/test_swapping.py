@@ -213,7 +213,8 @@ def test_options_pass_between_batch_norms(old, option, value):
 
 
 def test_bn_keeps_batch_norms_and_sets_options():
-    theirs, ours = nn.BatchNorm2d(CHANNELS, momentum=None), make_norm("ghost", CHANNELS)
+    theirs = nn.BatchNorm2d(CHANNELS, momentum=None)
+    ours = make_norm({"name": "bn", "batch_size": 32}, CHANNELS)
     ours.population = "cumulative"
     model = nn.Sequential(theirs, ours)
     report = replace_norms(model, "bn")

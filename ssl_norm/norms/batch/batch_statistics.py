@@ -1,16 +1,21 @@
 """What every batch norm shares: which samples make a batch, and which statistics normalize it."""
 
-from typing import NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from annotated_types import Ge, Interval
+from torch import Tensor
 
 from ssl_norm.distributed import gather_batch, is_distributed
-from ssl_norm.names import unknown_name
 from ssl_norm.norms.batch.batch_norm_checkpoints import keep_what_batch_norm_has_not
 from ssl_norm.norms.core import RuleNorm, normalize
 from ssl_norm.norms.input_checks import check_batch, check_channels
-from ssl_norm.norms.registry import EVALUATIONS, POPULATIONS
+
+BatchSize = Annotated[int, Ge(1)] | None
+UpdateRate = Annotated[float, Interval(gt=0, le=1)]  # 0 moves nothing, 1 keeps the last batch
+Evaluation = Literal["population", "batch"]
+Population = Literal["ema", "cumulative", "exact"]
+UNSHOWN = {"batch_size": None, "sync": False, "evaluation": "population", "population": "ema"}
 
 
 class BatchMoments(NamedTuple):
@@ -82,9 +87,7 @@ class BatchStatisticsNorm(RuleNorm):
 
     Args:
         num_features: channels C.
-        eps: added to the variance, inside the root.
-        update_rate: weight of the new batch in the running statistics, in [0, 1] (torch's `momentum`).
-        affine: whether to learn weight and bias, each (C,), from 1 and 0.
+        update_rate: weight of the new batch in the running statistics (torch's `momentum`).
         batch_size: samples that share statistics in training (ghost batches, arXiv 1705.08741):
             consecutive chunks, of which the last may be smaller; None: the whole batch. The running
             statistics move once a batch, by the average over its chunks.
@@ -95,6 +98,7 @@ class BatchStatisticsNorm(RuleNorm):
             of all batches (torch's `momentum=None`); `exact`, a moving average that
             `tools/pretrain.py` replaces at its end, in all batch norms of the run, and a loop of
             your own by :func:`ssl_norm.norms.batch.precise_bn.recompute_statistics`.
+        **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`.
 
     Attributes:
         running_mean: (C,), from 0.
@@ -109,6 +113,10 @@ class BatchStatisticsNorm(RuleNorm):
             with `batch_size`.
     """
 
+    mixes_samples: ClassVar[bool] = True
+    affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    printed: ClassVar[tuple[str, ...]] = ()
+
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -117,33 +125,25 @@ class BatchStatisticsNorm(RuleNorm):
         self,
         num_features: int,
         *,
-        eps: float = 1e-5,
-        update_rate: float = 0.1,
-        affine: bool = True,
-        batch_size: int | None = None,
+        update_rate: UpdateRate = 0.1,
+        batch_size: BatchSize = None,
         sync: bool = False,
-        evaluation: str = "population",
-        population: str = "ema",
+        evaluation: Evaluation = "population",
+        population: Population = "ema",
+        **options: Any,
     ) -> None:
-        super().__init__(num_features)
+        super().__init__(num_features, **options)
         if sync and batch_size is not None:
             raise ValueError(
                 f"sync=True spans all ranks, batch_size={batch_size} splits each rank's batch; "
                 "choose one"
             )
-        if evaluation not in EVALUATIONS:
-            raise ValueError(unknown_name("evaluation", evaluation, EVALUATIONS))
-        if population not in POPULATIONS:
-            raise ValueError(unknown_name("population", population, POPULATIONS))
-        self.eps = eps
         self.update_rate = update_rate
         self.batch_size = batch_size
         self.sync = sync
         self.evaluation = evaluation
         self.population = population
         self.positions = 1
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
@@ -212,21 +212,7 @@ class BatchStatisticsNorm(RuleNorm):
             return 1 / self.num_batches_tracked.to(self.running_mean.dtype)
         return self.update_rate
 
-    def coefficients(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scale and shift that standardize by these statistics, then apply weight and bias."""
-        scale = (variance + self.eps).rsqrt()
-        if self.weight is not None:
-            scale = scale * self.weight
-        shift = -mean * scale
-        return scale, shift if self.bias is None else shift + self.bias
-
     def extra_repr(self) -> str:
         """Return the size and the options that the printed module shows."""
-        options: dict[str, object] = {"eps": self.eps, "update_rate": self.update_rate}
-        options["affine"] = self.weight is not None
-        policies = {"batch_size": None, "sync": False, "evaluation": "population"}
-        policies["population"] = "ema"
-        for name, default in policies.items():
-            if getattr(self, name) != default:
-                options[name] = getattr(self, name)
-        return ", ".join([str(self.num_features), *(f"{k}={v}" for k, v in options.items())])
+        policies = (name for name, usual in UNSHOWN.items() if getattr(self, name) != usual)
+        return self.shown("eps", "update_rate", "affine", *policies, *self.printed)

@@ -1,18 +1,19 @@
 """A scale and an offset per channel that begin where the first batch is normalized."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ssl_norm.distributed import is_distributed
 from ssl_norm.norms.batch.batch_statistics import BatchMoments, moments_of, pool_over_ranks
+from ssl_norm.norms.core import Eps, Norm
 from ssl_norm.norms.input_checks import check_batch, check_channels
 from ssl_norm.norms.kernels.dispatch import passes_for
 from ssl_norm.norms.kernels.tables import over_space, table_dtype
 
 
-class ActNorm(nn.Module):
+class ActNorm(Norm):
     """Scale and shift each channel; data decide where both parameters begin, and nothing else.
 
     y = weight x + bias, with weight = 1 / sqrt(V + eps) and bias = -E / sqrt(V + eps) at first, E
@@ -44,14 +45,17 @@ class ActNorm(nn.Module):
     root, and the offset before the scale).
     """
 
+    equation: ClassVar[str] = (
+        "y = gamma x + beta; at first bn's of the first training batch, from then on parameters"
+    )
+    printed: ClassVar[tuple[str, ...]] = ("eps",)
+
+    weight: nn.Parameter
+    bias: nn.Parameter
     initialized: Tensor
 
-    def __init__(self, num_features: int, *, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
+    def __init__(self, num_features: int, *, eps: Eps = 1e-5) -> None:
+        super().__init__(num_features, eps=eps)
         self.register_buffer("initialized", torch.tensor(False))
         self._known_initialized = False  # so that only the first steps ask a GPU
 
@@ -81,10 +85,6 @@ class ActNorm(nn.Module):
     def _load_from_state_dict(self, *arguments: Any) -> None:
         self._known_initialized = False
         super()._load_from_state_dict(*arguments)
-
-    def extra_repr(self) -> str:
-        """Return the size and the options that the printed module shows."""
-        return f"{self.num_features}, eps={self.eps}"
 
 
 def batch_moments(x: Tensor) -> BatchMoments:

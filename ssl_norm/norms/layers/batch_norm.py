@@ -1,9 +1,11 @@
 """Batch normalization for inputs of any rank."""
 
+from typing import Any, ClassVar
+
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.batch.batch_statistics import BatchSize, BatchStatisticsNorm
 from ssl_norm.norms.input_checks import check_batch, check_channels
 
 
@@ -18,6 +20,10 @@ class BatchNorm(BatchStatisticsNorm):
 
     Source: Ioffe & Szegedy, arXiv 1502.03167, algorithms 1 and 2.
     """
+
+    equation: ClassVar[str] = (
+        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over batch and space, per channel"
+    )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized input; in training, move the running statistics."""
@@ -41,3 +47,20 @@ class BatchNorm(BatchStatisticsNorm):
             momentum=rate,
             eps=self.eps,
         )
+
+
+class GhostBatchNorm(BatchNorm):
+    """:class:`BatchNorm` over chunks of 32 consecutive samples.
+
+    Args:
+        num_features: channels C.
+        batch_size: samples of a chunk, of which the last may be smaller; None: the whole batch.
+        **options: the others of :class:`BatchStatisticsNorm`.
+
+    Source: Hoffer et al., arXiv 1705.08741.
+    """
+
+    equation: ClassVar[str] = "bn over chunks of batch_size consecutive samples, 32 by default"
+
+    def __init__(self, num_features: int, *, batch_size: BatchSize = 32, **options: Any) -> None:
+        super().__init__(num_features, batch_size=batch_size, **options)

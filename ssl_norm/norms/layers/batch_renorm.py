@@ -1,8 +1,9 @@
 """Batch renormalization: batch norm, corrected towards the running statistics."""
 
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
@@ -36,15 +37,26 @@ class BatchRenorm(BatchStatisticsNorm):
     differs: the running variance is averaged, as batch norm's is, where the paper averages s.
     """
 
+    equation: ClassVar[str] = (
+        "y = gamma (r (x - E) / sqrt(V + eps) + d) + beta; r, d: clipped, towards evaluation's y"
+    )
+    printed: ClassVar[tuple[str, ...]] = (
+        "r_max",
+        "d_max",
+        "warmup_steps",
+        "r_ramp_steps",
+        "d_ramp_steps",
+    )
+
     def __init__(
         self,
         num_features: int,
         *,
-        r_max: float = 3.0,
-        d_max: float = 5.0,
-        warmup_steps: int = 5000,
-        r_ramp_steps: int = 35000,
-        d_ramp_steps: int = 20000,
+        r_max: Annotated[float, Ge(1)] = 3.0,
+        d_max: Annotated[float, Ge(0)] = 5.0,
+        warmup_steps: Annotated[int, Ge(0)] = 5000,
+        r_ramp_steps: Annotated[int, Ge(1)] = 35000,
+        d_ramp_steps: Annotated[int, Ge(1)] = 20000,
         **options: Any,
     ) -> None:
         super().__init__(num_features, **options)
@@ -76,13 +88,4 @@ class BatchRenorm(BatchStatisticsNorm):
             d = d.clamp(-d_limit, d_limit)
         scale = r * (batch_variance + self.eps).rsqrt()
         shift = d - batch_mean * scale
-        if self.weight is not None:
-            scale, shift = scale * self.weight, shift * self.weight
-        return scale, shift if self.bias is None else shift + self.bias
-
-    def extra_repr(self) -> str:
-        """Return the size and the options that the printed module shows."""
-        names = ("r_max", "d_max", "warmup_steps", "r_ramp_steps", "d_ramp_steps")
-        return ", ".join(
-            [super().extra_repr(), *(f"{name}={getattr(self, name)}" for name in names)]
-        )
+        return self.times_weight(scale), self.plus_bias(self.times_weight(shift))

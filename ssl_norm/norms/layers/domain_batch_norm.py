@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from ssl_norm.distributed import is_distributed
@@ -60,11 +61,16 @@ class DomainBatchNorm(BatchStatisticsNorm):
     parameters; Wu & Johnson, arXiv 2105.07576, table 5, for the sharing.
     """
 
+    equation: ClassVar[str] = (
+        "bn of the samples of each domain: equal chunks of a batch, or by label"
+    )
+    printed: ClassVar[tuple[str, ...]] = ("domains", "affine_per_domain", "shared_statistics")
+
     def __init__(
         self,
         num_features: int,
         *,
-        domains: int = 2,
+        domains: Annotated[int, Ge(1)] = 2,
         affine_per_domain: bool = False,
         shared_statistics: bool = False,
         **options: Any,
@@ -185,13 +191,6 @@ class DomainBatchNorm(BatchStatisticsNorm):
         for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
             average = (share * new).sum(1).to(running.dtype)
             running.lerp_(average, torch.where(present, rate, 0))
-
-    def extra_repr(self) -> str:
-        """Return the size and the options that the printed module shows."""
-        names = ("domains", "affine_per_domain", "shared_statistics")
-        return ", ".join(
-            [super().extra_repr(), *(f"{name}={getattr(self, name)}" for name in names)]
-        )
 
 
 def pool_groups(

@@ -1,16 +1,16 @@
 """EvoNorm: norms with a nonlinearity of their own, both found by search."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
-from ssl_norm.norms.core import RuleNorm, normalize
+from ssl_norm.norms.core import Eps, RuleNorm, normalize
 from ssl_norm.norms.input_checks import check_channels
 from ssl_norm.norms.kernels.tables import over_space, table_dtype
 from ssl_norm.norms.layers.group_norm import group_moments
-from ssl_norm.norms.layers.groups import check_groups, default_groups
+from ssl_norm.norms.layers.groups import Groups, check_groups, default_groups
 
 
 class EvoNormS0(RuleNorm):
@@ -26,9 +26,8 @@ class EvoNormS0(RuleNorm):
     Args:
         num_features: channels C.
         groups: number of groups; must divide C. None: the largest divisor of C up to 32.
-        eps: added to the variance, inside the root.
-        affine: whether to learn weight and bias, each (C,), from 1 and 0; v, from 1, is learned in
-            any case.
+        **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`; `affine=False` leaves v,
+            from 1.
 
     Shape:
         (N, C) or (N, C, *spatial) to the same.
@@ -40,20 +39,17 @@ class EvoNormS0(RuleNorm):
     loads, takes 2d inputs alone and float32 statistics of float64 inputs.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        *,
-        groups: int | None = None,
-        eps: float = 1e-5,
-        affine: bool = True,
-    ) -> None:
-        super().__init__(num_features)
+    equation: ClassVar[str] = (
+        "y = gamma x sigmoid(v x) / sqrt(V + eps) + beta; V over a group and space, per sample"
+    )
+    nonlinear: ClassVar[bool] = True
+    affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    printed: ClassVar[tuple[str, ...]] = ("groups", "eps", "affine")
+
+    def __init__(self, num_features: int, *, groups: Groups = None, **options: Any) -> None:
+        super().__init__(num_features, **options)
         self.groups = default_groups(num_features) if groups is None else groups
         check_groups(num_features, self.groups)
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.v = nn.Parameter(torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,15 +67,7 @@ class EvoNormS0(RuleNorm):
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weighted inverse deviation of each group, and no shift."""
         _, group_variance = group_moments(mean, variance, self.groups)
-        scale = (group_variance + self.eps).rsqrt()
-        if self.weight is not None:
-            scale = scale * self.weight
-        return scale, mean.new_zeros(())
-
-    def extra_repr(self) -> str:
-        """Return the size and the options that the printed module shows."""
-        affine = self.weight is not None
-        return f"{self.num_features}, groups={self.groups}, eps={self.eps}, affine={affine}"
+        return self.times_weight((group_variance + self.eps).rsqrt()), mean.new_zeros(())
 
 
 class EvoNormB0(BatchStatisticsNorm):
@@ -102,7 +90,12 @@ class EvoNormB0(BatchStatisticsNorm):
     loads except for the mean and the count, which timm does not keep, takes 2d inputs alone.
     """
 
-    def __init__(self, num_features: int, *, eps: float = 1e-3, **options: Any) -> None:
+    equation: ClassVar[str] = (
+        "y = gamma x / max(sqrt(V + eps), v x + sqrt(I + eps)) + beta; V of the batch, I over space"
+    )
+    nonlinear: ClassVar[bool] = True
+
+    def __init__(self, num_features: int, *, eps: Eps = 1e-3, **options: Any) -> None:
         super().__init__(num_features, eps=eps, **options)
         self.v = nn.Parameter(torch.ones(num_features))
 

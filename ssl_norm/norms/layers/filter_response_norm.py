@@ -1,9 +1,11 @@
 """Filter response normalization with its thresholded linear unit."""
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.norms.core import RuleNorm
+from ssl_norm.norms.core import Eps, RuleNorm
 from ssl_norm.norms.kernels.tables import over_space
 
 
@@ -24,9 +26,9 @@ class FilterResponseNorm(RuleNorm):
     Args:
         num_features: channels C.
         eps: added to the mean square, inside the root.
-        affine: whether to learn weight and bias, each (C,), from 1 and 0.
         threshold: whether to cut off at a learned threshold, (C,), from 0; False leaves the norm
             alone.
+        **options: affine, see :class:`ssl_norm.norms.core.Norm`.
 
     Shape:
         (N, C) or (N, C, *spatial) to the same.
@@ -34,18 +36,16 @@ class FilterResponseNorm(RuleNorm):
     Source: Singh & Krishnan, arXiv 1911.09737.
     """
 
+    equation: ClassVar[str] = (
+        "y = max(gamma x / sqrt(Q + eps) + beta, tau); Q: mean of x^2 over space, tau learned"
+    )
+    nonlinear: ClassVar[bool] = True
+    affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+
     def __init__(
-        self,
-        num_features: int,
-        *,
-        eps: float = 1e-6,
-        affine: bool = True,
-        threshold: bool = True,
+        self, num_features: int, *, eps: Eps = 1e-6, threshold: bool = True, **options: Any
     ) -> None:
-        super().__init__(num_features)
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        super().__init__(num_features, eps=eps, **options)
         self.threshold = nn.Parameter(torch.zeros(num_features)) if threshold else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,11 +58,8 @@ class FilterResponseNorm(RuleNorm):
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inverse root mean square of each instance, with weight and bias."""
         scale = (variance + mean.square() + self.eps).rsqrt()
-        if self.weight is not None:
-            scale = scale * self.weight
-        return scale, mean.new_zeros(()) if self.bias is None else self.bias
+        return self.times_weight(scale), self.plus_bias(mean.new_zeros(()))
 
     def extra_repr(self) -> str:
         """Return the size and the options that the printed module shows."""
-        affine, threshold = self.weight is not None, self.threshold is not None
-        return f"{self.num_features}, eps={self.eps}, affine={affine}, threshold={threshold}"
+        return f"{super().extra_repr()}, threshold={self.threshold is not None}"

@@ -1,14 +1,17 @@
 """Batch normalization whose statistics are constants."""
 
+from typing import Any, ClassVar
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_norm.norms.batch.batch_norm_checkpoints import keep_what_batch_norm_has_not
+from ssl_norm.norms.core import Norm
 from ssl_norm.norms.input_checks import check_channels
 
 
-class FrozenBatchNorm(nn.Module):
+class FrozenBatchNorm(Norm):
     """Normalize each channel by given statistics, in training as in evaluation (torch's own kernel).
 
     y = weight (x - running_mean) / sqrt(running_var + eps) + bias. The statistics are those of the
@@ -22,8 +25,7 @@ class FrozenBatchNorm(nn.Module):
 
     Args:
         num_features: channels C.
-        eps: added to the variance, inside the root.
-        affine: whether to learn weight and bias, each (C,), from 1 and 0.
+        **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`.
 
     Shape:
         (N, C) or (N, C, *spatial) to the same.
@@ -32,16 +34,16 @@ class FrozenBatchNorm(nn.Module):
     FrozenBatchNorm2d: weight and bias learn, and any spatial rank.
     """
 
+    equation: ClassVar[str] = (
+        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V: constants, those of a checkpoint"
+    )
+
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, num_features: int, *, eps: float = 1e-5, affine: bool = True) -> None:
-        super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+    def __init__(self, num_features: int, **options: Any) -> None:
+        super().__init__(num_features, **options)
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
@@ -53,7 +55,3 @@ class FrozenBatchNorm(nn.Module):
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
         )
-
-    def extra_repr(self) -> str:
-        """Return the size and the options that the printed module shows."""
-        return f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}"

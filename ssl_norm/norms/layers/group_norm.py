@@ -1,11 +1,13 @@
 """Norms of one sample at a time: over groups of channels, or over all of them."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from ssl_norm.norms.batch.batch_statistics import pool
-from ssl_norm.norms.core import normalize
+from ssl_norm.norms.core import Eps, affine_coefficients, normalize
 from ssl_norm.norms.input_checks import check_channels
-from ssl_norm.norms.layers.groups import check_groups, default_groups
+from ssl_norm.norms.layers.groups import Groups, check_groups, default_groups
 
 
 def group_moments(mean: Tensor, variance: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -43,12 +45,19 @@ class GroupNorm(nn.GroupNorm):
     Source: Wu & He, arXiv 1803.08494, equations 1, 2 and 7.
     """
 
+    equation: ClassVar[str] = (
+        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over a group and space, per sample"
+    )
+    mixes_samples: ClassVar[bool] = False
+    vectors: ClassVar[bool] = True
+    nonlinear: ClassVar[bool] = False
+
     def __init__(
         self,
         num_features: int,
         *,
-        groups: int | None = None,
-        eps: float = 1e-5,
+        groups: Groups = None,
+        eps: Eps = 1e-5,
         affine: bool = True,
     ) -> None:
         if groups is None:
@@ -70,12 +79,8 @@ class GroupNorm(nn.GroupNorm):
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return scale and shift from the instance moments (N, C)."""
-        group_mean, group_variance = group_moments(mean, variance, self.num_groups)
-        scale = (group_variance + self.eps).rsqrt()
-        if self.weight is not None:
-            scale = scale * self.weight
-        shift = -group_mean * scale
-        return scale, shift if self.bias is None else shift + self.bias
+        moments = group_moments(mean, variance, self.num_groups)
+        return affine_coefficients(*moments, self.eps, self.weight, self.bias)
 
 
 class LayerNorm(GroupNorm):
@@ -93,5 +98,9 @@ class LayerNorm(GroupNorm):
     section 3.1.
     """
 
-    def __init__(self, num_features: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+    equation: ClassVar[str] = (
+        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over channels and space, per sample"
+    )
+
+    def __init__(self, num_features: int, *, eps: Eps = 1e-5, affine: bool = True) -> None:
         super().__init__(num_features, groups=1, eps=eps, affine=affine)

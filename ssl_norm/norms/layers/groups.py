@@ -1,4 +1,10 @@
-"""How many groups the channels of a norm fall into; needs no torch."""
+"""Number of groups of the channels of a norm; needs no torch."""
+
+from typing import Annotated
+
+from annotated_types import Ge
+
+Groups = Annotated[int, Ge(1)] | None
 
 MOST_GROUPS = 32  # of a norm that is not told how many; the paper's number
 

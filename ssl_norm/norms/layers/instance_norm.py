@@ -1,7 +1,8 @@
 """Instance normalization: each channel of each sample on its own."""
 
-import torch
-from torch import Tensor, nn
+from typing import ClassVar
+
+from torch import Tensor
 
 from ssl_norm.norms.core import RuleNorm
 from ssl_norm.norms.input_checks import check_channels
@@ -17,11 +18,6 @@ class InstanceNorm(RuleNorm):
     On (N, C) inputs, as in MLP heads, every statistic is that of a single value, so that the output
     would be `bias` whatever the input was: an error here.
 
-    Args:
-        num_features: channels C.
-        eps: added to the variance, inside the root.
-        affine: whether to learn weight and bias, each (C,), from 1 and 0.
-
     Shape:
         (N, C, *spatial), of more than one position, to the same.
 
@@ -32,11 +28,11 @@ class InstanceNorm(RuleNorm):
     `affine` by default, any spatial rank.
     """
 
-    def __init__(self, num_features: int, *, eps: float = 1e-5, affine: bool = True) -> None:
-        super().__init__(num_features)
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+    equation: ClassVar[str] = (
+        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over space, per sample and channel"
+    )
+    vectors: ClassVar[bool] = False
+    affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized input."""
@@ -50,12 +46,4 @@ class InstanceNorm(RuleNorm):
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scale and shift that standardize by the instance moments themselves."""
-        scale = (variance + self.eps).rsqrt()
-        if self.weight is not None:
-            scale = scale * self.weight
-        shift = -mean * scale
-        return scale, shift if self.bias is None else shift + self.bias
-
-    def extra_repr(self) -> str:
-        """Return the size and the options that the printed module shows."""
-        return f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}"
+        return self.coefficients(mean, variance)

@@ -1,7 +1,7 @@
 """Representative batch normalization: batch norm calibrated by each instance's own mean."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,10 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
     What differs: the published code adds into its input, takes 2d inputs only and no `identity_init`.
     """
 
+    equation: ClassVar[str] = (
+        "s = bn(x + w_m K(x)); y = gamma s sigmoid(w_v K(s) + w_b) + beta; K: mean over space"
+    )
+
     def __init__(self, num_features: int, *, identity_init: bool = False, **options: Any) -> None:
         super().__init__(num_features, **options)
         self.identity_init = identity_init
@@ -55,8 +59,5 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
         gate = torch.sigmoid(deviation * (inverse * self.scale_weight) + self.scale_bias)
         if self.identity_init:
             inverse = inverse * (1 + math.exp(-PUBLISHED_SCALE_BIAS))
-        if self.weight is not None:
-            inverse = inverse * self.weight
-        scale = inverse * gate
-        shift = scale * deviation - scale * mean
-        return scale, shift if self.bias is None else shift + self.bias
+        scale = self.times_weight(inverse) * gate
+        return scale, self.plus_bias(scale * deviation - scale * mean)

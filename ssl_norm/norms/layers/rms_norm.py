@@ -1,7 +1,8 @@
 """Root mean square normalization of one sample at a time."""
 
-import torch
-from torch import Tensor, nn
+from typing import ClassVar
+
+from torch import Tensor
 
 from ssl_norm.norms.core import RuleNorm
 
@@ -16,30 +17,18 @@ class RMSNorm(RuleNorm):
     the mean square spans space as well, as :class:`ssl_norm.norms.layers.group_norm.LayerNorm` does;
     timm's RmsNorm2d takes one mean square per position, over channels alone.
 
-    Args:
-        num_features: channels C.
-        eps: added to the mean square, inside the root.
-        affine: whether to learn weight, (C,), from 1.
-
     Shape:
         (N, C) or (N, C, *spatial) to the same.
 
     Source: Zhang & Sennrich, arXiv 1910.07467.
     """
 
-    def __init__(self, num_features: int, *, eps: float = 1e-5, affine: bool = True) -> None:
-        super().__init__(num_features)
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+    equation: ClassVar[str] = (
+        "y = gamma x / sqrt(Q + eps); Q: mean of x^2 over channels and space, per sample"
+    )
+    affine_parameters: ClassVar[tuple[str, ...]] = ("weight",)
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inverse root mean square of each sample, and no shift."""
         mean_square = (variance + mean.square()).mean(1, keepdim=True)
-        scale = (mean_square + self.eps).rsqrt()
-        if self.weight is not None:
-            scale = scale * self.weight
-        return scale, mean.new_zeros(())
-
-    def extra_repr(self) -> str:
-        """Return the size and the options that the printed module shows."""
-        return f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}"
+        return self.times_weight((mean_square + self.eps).rsqrt()), mean.new_zeros(())

@@ -1,6 +1,6 @@
 """Switchable normalization: a learned mixture of instance, layer and batch statistics."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,10 @@ class SwitchableNorm(BatchStatisticsNorm):
     Source: Luo et al., arXiv 1806.10779. What differs: the authors' code takes
     the unbiased variance of each instance.
     """
+
+    equation: ClassVar[str] = (
+        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V: learned mixtures of those of in, ln, bn"
+    )
 
     def __init__(self, num_features: int, **options: Any) -> None:
         super().__init__(num_features, **options)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,10 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
     - The momentum: batch norm's own 0.1, moved once a step by the joint statistics.
     - Evaluation: population statistics, which are those of the joint batches.
     """
+
+    equation: ClassVar[str] = (
+        "bn; E, V: constants of the labelled and unlabelled samples, where these are given"
+    )
 
     joint: JointStatistics | None = None
 

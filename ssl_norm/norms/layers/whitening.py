@@ -1,17 +1,17 @@
 """Whitening norms: batch norms that also remove the correlations inside groups of channels."""
 
 from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from annotated_types import Ge
+from torch import Tensor
 
-from ssl_norm.norms.batch.batch_statistics import BatchMoments
+from ssl_norm.norms.batch.batch_statistics import BatchMoments, UpdateRate
+from ssl_norm.norms.core import Norm
 from ssl_norm.norms.input_checks import check_batch, check_channels
-from ssl_norm.norms.layers.groups import check_groups, fewest_groups
+from ssl_norm.norms.layers.groups import Groups, check_groups, fewest_groups
 from ssl_norm.norms.layers.whitening_roots import inverse_square_root, newton_inverse_square_root
-
-MOST_CHANNELS_ZCA = 16
-MOST_CHANNELS_ITERNORM = 64
 
 
 def whiten(
@@ -60,7 +60,7 @@ def whiten(
     return y if channels_last.is_contiguous() else y.contiguous(), mean, covariance
 
 
-class WhiteningNorm(nn.Module):
+class WhiteningNorm(Norm):
     """Module form of :func:`whiten`; a subclass says how the matrix follows from the covariance.
 
     Training whitens with the moments of the batch over (N, *spatial) and moves the running mean
@@ -76,10 +76,11 @@ class WhiteningNorm(nn.Module):
 
     Args:
         num_features: channels C.
-        groups: number of groups of successive channels; must divide C.
-        eps: added to the diagonal of the covariance.
+        groups: number of groups of successive channels; must divide C. None: the fewest that hold
+            at most `most_channels` channels; for a prime C above that it is C groups.
         update_rate: weight of the new batch in the running statistics, in (0, 1].
-        affine: whether to learn weight and bias, each (C,), from 1 and 0.
+        **options: eps, added to the diagonal of the covariance, and affine, see
+            :class:`ssl_norm.norms.core.Norm`.
 
     Shape:
         (N, C) or (N, C, *spatial) to the same.
@@ -88,22 +89,29 @@ class WhiteningNorm(nn.Module):
         ValueError: `groups` does not divide C; in training, one value per channel.
     """
 
+    mixes_samples: ClassVar[bool] = True
+    printed: ClassVar[tuple[str, ...]] = ("groups", "eps", "update_rate", "affine")
+    most_channels: ClassVar[int]
+
     running_mean: Tensor
     running_covariance: Tensor
     num_batches_tracked: Tensor
 
     def __init__(
-        self, num_features: int, *, groups: int, eps: float, update_rate: float, affine: bool
+        self,
+        num_features: int,
+        *,
+        groups: Groups = None,
+        update_rate: UpdateRate = 0.1,
+        **options: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(num_features, **options)
+        if groups is None:
+            groups = fewest_groups(num_features, self.most_channels)
         check_groups(num_features, groups)
-        self.num_features = num_features
         self.groups = groups
-        self.eps = eps
         self.update_rate = update_rate
         self.evaluation = "population"  # or "batch"
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.register_buffer("running_mean", torch.zeros(num_features))
         uncorrelated = torch.eye(num_features // groups).repeat(groups, 1, 1)
         self.register_buffer("running_covariance", uncorrelated)
@@ -141,16 +149,6 @@ class WhiteningNorm(nn.Module):
         grouped = deviations.view(len(deviations), self.groups, -1)
         return grouped[..., :, None] * grouped[..., None, :]
 
-    def extra_repr(self) -> str:
-        """Return the sizes and options that the printed module shows."""
-        options = {
-            "groups": self.groups,
-            "eps": self.eps,
-            "update_rate": self.update_rate,
-            "affine": self.weight is not None,
-        }
-        return ", ".join([str(self.num_features), *(f"{k}={v}" for k, v in options.items())])
-
 
 class DecorrelatedBatchNorm(WhiteningNorm):
     """ZCA whitening inside groups of channels: :class:`WhiteningNorm` with the exact inverse root.
@@ -163,31 +161,15 @@ class DecorrelatedBatchNorm(WhiteningNorm):
     of W-MSE (arXiv 2007.06346) with the symmetric root in place of a Cholesky factor. Take batches
     of at least twice C then.
 
-    Args:
-        num_features: channels C.
-        groups: number of groups; must divide C. None: the fewest that hold at most 16 channels,
-            the width of the paper's residual networks; for a prime C above 16 that is C groups.
-        eps: added to every eigenvalue of the covariance.
-        update_rate: weight of the new batch in the running statistics, in (0, 1].
-        affine: whether to learn weight and bias, each (C,), from 1 and 0.
+    Groups hold at most 16 channels by default, the width of the paper's residual networks.
 
     Source: Huang et al., "Decorrelated Batch Normalization", arXiv 1804.08450, algorithm 1.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        *,
-        groups: int | None = None,
-        eps: float = 1e-5,
-        update_rate: float = 0.1,
-        affine: bool = True,
-    ) -> None:
-        if groups is None:
-            groups = fewest_groups(num_features, MOST_CHANNELS_ZCA)
-        super().__init__(
-            num_features, groups=groups, eps=eps, update_rate=update_rate, affine=affine
-        )
+    equation: ClassVar[str] = (
+        "y = gamma (S + eps I)^(-1/2) (x - E) + beta; E, S: mean, covariance of a group's channels"
+    )
+    most_channels: ClassVar[int] = 16
 
     def whitening_matrix(self, covariance: Tensor) -> Tensor:
         """Return the inverse square roots."""
@@ -199,46 +181,29 @@ class IterativeNorm(WhiteningNorm):
 
     Like :class:`DecorrelatedBatchNorm`, which it approaches with more iterations. Five whiten the
     directions of large variance and stretch those of small variance by at most 1.5^5 = 7.6, which
-    spares their noise and lets groups be wider.
+    spares their noise and lets groups be wider: they hold at most 64 channels by default, as the
+    authors advise.
 
     Args:
         num_features: channels C.
-        groups: number of groups; must divide C. None: the fewest that hold at most 64 channels,
-            as the authors advise; for a prime C above 64 that is C groups.
-        eps: added to the diagonal of the covariance.
-        update_rate: weight of the new batch in the running statistics, in (0, 1].
         iterations: Newton's iterations; 5 as published.
-        affine: whether to learn weight and bias, each (C,), from 1 and 0.
-
-    Raises:
-        ValueError: fewer than one iteration.
+        **options: those of :class:`WhiteningNorm`.
 
     Source: Huang et al., "Iterative Normalization", arXiv 1904.03441, algorithm 1.
     """
 
+    equation: ClassVar[str] = (
+        "as zca, the root by Newton's iterations: P' = (3 P - P^3 S / tr S) / 2 from P = I"
+    )
+    most_channels: ClassVar[int] = 64
+    printed: ClassVar[tuple[str, ...]] = (*WhiteningNorm.printed, "iterations")
+
     def __init__(
-        self,
-        num_features: int,
-        *,
-        groups: int | None = None,
-        eps: float = 1e-5,
-        update_rate: float = 0.1,
-        iterations: int = 5,
-        affine: bool = True,
+        self, num_features: int, *, iterations: Annotated[int, Ge(1)] = 5, **options: Any
     ) -> None:
-        if iterations < 1:
-            raise ValueError(f"iterations must be at least 1, got {iterations}")
-        if groups is None:
-            groups = fewest_groups(num_features, MOST_CHANNELS_ITERNORM)
-        super().__init__(
-            num_features, groups=groups, eps=eps, update_rate=update_rate, affine=affine
-        )
+        super().__init__(num_features, **options)
         self.iterations = iterations
 
     def whitening_matrix(self, covariance: Tensor) -> Tensor:
         """Return the inverse square roots after so many iterations."""
         return newton_inverse_square_root(covariance, self.eps, self.iterations)
-
-    def extra_repr(self) -> str:
-        """Return the sizes and options that the printed module shows."""
-        return f"{super().extra_repr()}, iterations={self.iterations}"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ssl_norm.norms.batch.freezing import FROZEN_PARAMETERS, FrozenStatistics, freeze_statistics
 from ssl_norm.norms.factory import make_norm
-from ssl_norm.norms.registry import NORMS, NormSpec
+from ssl_norm.norms.spec import NormSpec
 from ssl_norm.norms.swap.around_norm import AroundNorm, unwrapped
 from ssl_norm.norms.swap.channels_last import ChannelsLast
 from ssl_norm.norms.swap.find import (
@@ -62,7 +62,7 @@ def _new_norm(old: nn.Module, spec: NormSpec, channels_last: bool) -> nn.Module:
     if spec.constructor is not None or spec.name == "none":
         return make_norm(spec, num_features(old))
     options = dict(spec.options)
-    if "affine" in NORMS[spec.name].options and not any(name in _affine(old) for name in AFFINE):
+    if "affine" in spec.all_options and not any(name in _affine(old) for name in AFFINE):
         options.setdefault("affine", False)
     if channels_last and spec.name in PER_TOKEN:
         return PER_TOKEN[spec.name](

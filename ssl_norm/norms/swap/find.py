@@ -9,19 +9,14 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
-from ssl_norm.norms.core import RuleNorm
-from ssl_norm.norms.layers.act_norm import ActNorm
-from ssl_norm.norms.layers.evonorm import EvoNormB0, EvoNormS0
-from ssl_norm.norms.layers.filter_response_norm import FilterResponseNorm
+from ssl_norm.norms.core import Norm
 from ssl_norm.norms.layers.whitening import WhiteningNorm
 from ssl_norm.norms.swap.around_norm import AroundNorm, unwrapped
 from ssl_norm.norms.swap.channels_last import ChannelsLast
 
 BATCH_NORMS = (_BatchNorm, BatchStatisticsNorm, WhiteningNorm)
 TIMM_NONLINEAR = ("timm.layers.evo_norm", "timm.layers.filter_response_norm")  # modules
-NORM_LAYERS = (
-    _NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, RuleNorm, WhiteningNorm, ActNorm
-)  # fmt: skip
+NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, Norm)
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -42,10 +37,10 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def is_nonlinear(norm: nn.Module) -> bool:
-    """Whether a norm holds a nonlinearity of its own: an evonorm's gate, a thresholded linear unit."""
-    ours = isinstance(norm, (EvoNormS0, EvoNormB0, FilterResponseNorm))
-    parts = (getattr(norm, name, None) for name in ("v", "threshold", "tau"))
-    return (ours or type(norm).__module__ in TIMM_NONLINEAR) and any(p is not None for p in parts)
+    """Whether a norm holds a nonlinearity: an evonorm's gate, a thresholded linear unit."""
+    if type(norm).__module__ in TIMM_NONLINEAR:
+        return any(getattr(norm, name, None) is not None for name in ("v", "tau"))
+    return getattr(norm, "nonlinear", False) and getattr(norm, "threshold", True) is not None
 
 
 def named_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:

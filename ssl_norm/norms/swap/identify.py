@@ -9,8 +9,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.batch.freezing import FrozenStatistics
-from ssl_norm.norms.factory import norm_class
-from ssl_norm.norms.registry import BATCH_OPTIONS, NORMS, NormSpec
+from ssl_norm.norms.spec import NormSpec
 from ssl_norm.norms.swap.around_norm import unwrapped
 
 TORCH_KINDS: Mapping[str, type[nn.Module]] = {
@@ -29,6 +28,7 @@ USUAL_OPTIONS: Mapping[str, object] = {
     "population": "ema",
 }  # of a batch norm
 SETTABLE_ON_TORCHS = ("eps", "update_rate", "affine")
+SETTABLE = (*USUAL_OPTIONS, "affine")
 
 
 def options_of(layer: nn.Module) -> dict[str, Any]:
@@ -49,27 +49,27 @@ def options_of(layer: nn.Module) -> dict[str, Any]:
 def is_already(layer: nn.Module, spec: NormSpec) -> bool:
     """Whether a layer is the norm that the spec names, so that it can stay and take on options."""
     norm = unwrapped(layer)
-    if spec.constructor is not None or not _is_kind(norm, spec.name):
+    if spec.constructor is not None or not _is_kind(norm, spec):
         return False
     if spec.options.get("affine") and norm.weight is None:
         return False
     if isinstance(norm, FrozenStatistics) and spec.options.get("evaluation") == "batch":
         return False
-    settable = BATCH_OPTIONS if isinstance(norm, BatchStatisticsNorm) else SETTABLE_ON_TORCHS
+    settable = SETTABLE if isinstance(norm, BatchStatisticsNorm) else SETTABLE_ON_TORCHS
     return all(
         option in settable or _structure(norm, option) == value
         for option, value in spec.options.items()
     )
 
 
-def _is_kind(norm: nn.Module, name: str) -> bool:
-    """Whether a layer is the norm of that name, in our class or torch's."""
+def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
+    """Whether a layer is the norm that the spec names, in our class or torch's."""
     if isinstance(norm, nn.GroupNorm):
-        return name == ("ln" if norm.num_groups == 1 else "gn")
+        return spec.name == ("ln" if norm.num_groups == 1 else "gn")
     if isinstance(norm, nn.SyncBatchNorm):
         return False
     kind = norm.thawed_class if isinstance(norm, FrozenStatistics) else type(norm)
-    return kind is norm_class(name) or isinstance(norm, TORCH_KINDS.get(name, ()))
+    return kind is spec.cls or isinstance(norm, TORCH_KINDS.get(spec.name, ()))
 
 
 def _structure(norm: nn.Module, option: str) -> object:
@@ -86,8 +86,8 @@ def changed_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
     spec does not name them.
     """
     present = options_of(layer) | {"affine": getattr(unwrapped(layer), "weight", None) is not None}
-    samples = {"batch_size": None, "sync": False}
-    wanted = {**samples, **NORMS[spec.name].preset, **spec.options}
+    samples = {name: spec.option(name) for name in ("batch_size", "sync")}
+    wanted = {**samples, **spec.options}
     return {o: value for o, value in wanted.items() if o in present and present[o] != value}
 
 

@@ -16,7 +16,7 @@ from ssl_norm.norms.layers.weight_standardization import (
     plain_weights,
     standardize_weights,
 )
-from ssl_norm.norms.registry import NormLike, NormSpec, parse_norm
+from ssl_norm.norms.spec import NormLike, NormSpec, parse_norm
 from ssl_norm.norms.swap.around_norm import unwrapped
 from ssl_norm.norms.swap.before_norms import layers_before_norms
 from ssl_norm.norms.swap.build_replacement import successor
@@ -65,7 +65,7 @@ def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) ->
         >>> len(report.replaced), report.standardized, report.changes[0].dropped[:2]
         (1, ('0',), ('running_mean', 'running_var'))
     """
-    parsed = parse_norm(spec)
+    parsed = parse_norm(spec).checked()
     norms = named_norms(model)
     _check_model(model, parsed, norms)
     weighted = _weighted_layers(model, parsed)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ssl_norm.norms.registry import NORMS, NormSpec
+from ssl_norm.norms.spec import NormSpec
 from ssl_norm.text import text_table
 
 STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
@@ -89,7 +89,7 @@ class Replacement:
         initial = _by_kind((self.norm.name, change.initial) for change in self.changes)
         if initial:
             text += f"; at initial values: {'; '.join(initial)}"
-        if self.norm.constructor is None and NORMS[self.norm.name].nonlinear:
+        if self.norm.nonlinear:
             text += f"; {self.norm.name} is nonlinear itself, activations after it stay"
         if self.left:
             text += f"; {len(self.left)} of an unknown kind left alone ({self.left[0]}, ...)"

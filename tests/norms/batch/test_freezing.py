@@ -30,11 +30,7 @@ class Doubled(nn.BatchNorm2d):
         return self.factor * super().forward(x)
 
 
-OURS = {
-    name: make_norm(name, 4)
-    for name, entry in NORMS.items()
-    if entry.batch_statistics and isinstance(make_norm(name, 4), BATCH_NORMS)
-}
+OURS = {name: make_norm(name, 4) for name in NORMS if isinstance(make_norm(name, 4), BATCH_NORMS)}
 LAYERS = OURS | {
     "BatchNorm2d": nn.BatchNorm2d(4),
     "cumulative": nn.BatchNorm2d(4, momentum=None),

@@ -314,13 +314,6 @@ def test_wrong_groups(name):
         make_norm({"name": name, "groups": 4}, 6)
 
 
-def test_wrong_iterations():
-    with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
-        IterativeNorm(6, iterations=0)
-    with pytest.raises(ValueError, match="iterations of norm 'iternorm': an integer of at least 1"):
-        make_norm({"name": "iternorm", "iterations": 2.5}, 6)
-
-
 def test_printed_options():
     assert repr(IterativeNorm(128)) == (
         "IterativeNorm(128, groups=2, eps=1e-05, update_rate=0.1, affine=True, iterations=5)"

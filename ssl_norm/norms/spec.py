@@ -1,0 +1,135 @@
+"""Specification of a norm: its name, its options and weight standardization. Needs no torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ssl_norm.names import unknown_name
+from ssl_norm.norms.registry import NORMS
+from ssl_norm.registry import is_reference
+from ssl_norm.signature import check_options, options_of
+
+
+@dataclass(frozen=True)
+class NormSpec:
+    """A parsed norm. Reading anything but its three fields imports the norm, and so torch.
+
+    Attributes:
+        name: one of `NORMS`, `module:object`, or the name of a class or function of the user.
+        options: keyword options of the norm, those that are given.
+        weight_standardization: whether weights before the norm are standardized.
+        constructor: class or function of the user that builds the norm, called with `num_features`;
+            None: `name` says which.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weight_standardization: bool = False
+    constructor: Callable[..., Any] | None = None
+
+    @property
+    def cls(self) -> Callable[..., Any]:
+        """Class of the norm, or function that builds it from `num_features`."""
+        if self.constructor is not None:
+            return self.constructor
+        found: Callable[..., Any] = NORMS.load(self.name)
+        return found
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether training mixes the samples of a batch; no where the norm does not declare it."""
+        return bool(getattr(self.cls, "mixes_samples", False))
+
+    @property
+    def vectors(self) -> bool:
+        """Whether the norm takes (N, C) inputs, as in heads; yes where it does not declare it."""
+        return bool(getattr(self.cls, "vectors", True))
+
+    @property
+    def nonlinear(self) -> bool:
+        """Whether the norm replaces a norm and the activation after it."""
+        return bool(getattr(self.cls, "nonlinear", False))
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """Values of all options of the norm: those given, the others at their defaults."""
+        if self.constructor is not None:
+            return {}
+        return {o.name: o.default for o in options_of(self.cls).values()} | dict(self.options)
+
+    def option(self, name: str) -> Any:
+        """Return the value of an option, given or default; None where the norm has none such."""
+        return self.all_options.get(name)
+
+    def checked(self) -> "NormSpec":
+        """Return the same after its options were checked against the signature of the norm.
+
+        Raises:
+            TypeError: the norm has no such option, or `module:object` names nothing to call.
+            ValueError: an option is out of its range, or `module:object` cannot be imported.
+        """
+        if not callable(self.cls):
+            raise TypeError(f"norm '{self.name}' must be a class or a function, got {self.cls!r}")
+        if self.options:
+            check_options(self.cls, self.options, f"norm '{self.name}'")
+        return self
+
+    @property
+    def setting(self) -> str | dict[str, Any]:
+        """The form of YAML files: a name, or a mapping with `name` and options."""
+        name = self.name
+        if self.constructor is not None:
+            function = _named(self.constructor)
+            name = f"{function.__module__}:{function.__qualname__}"
+        name += "+ws" * self.weight_standardization
+        return {"name": name, **self.options} if self.options else name
+
+    def __str__(self) -> str:
+        suffix = "+ws" if self.weight_standardization else ""
+        options = ",".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}{suffix}" + (f"({options})" if options else "")
+
+    def __hash__(self) -> int:
+        return hash((self.name, frozenset(self.options), self.weight_standardization))
+
+
+NormLike = str | Mapping[str, Any] | Callable[[int], Any] | NormSpec
+
+
+def parse_norm(spec: NormLike) -> NormSpec:
+    """Return the norm that a string (`gn+ws`) or a mapping (`{name: gn+ws, groups: 16}`) selects.
+
+    The name is one of `NORMS` or `module:object`; a class or function of the user, which builds a
+    layer from `num_features`, may be given instead. :meth:`NormSpec.checked` checks the options.
+
+    Raises:
+        ValueError: the name is unknown, or the mapping has no `name`.
+        TypeError: `spec` is neither string, mapping nor callable.
+
+    Example:
+        >>> str(parse_norm({"name": "gn+ws", "groups": 16}))
+        'gn+ws(groups=16)'
+    """
+    if isinstance(spec, NormSpec):
+        return spec
+    if callable(spec):
+        return NormSpec(_named(spec).__name__, constructor=spec)
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping):
+        raise TypeError(f"a norm is a name or a mapping with 'name', got {spec!r}")
+    options = dict(spec)
+    full_name = options.pop("name", None)
+    if not isinstance(full_name, str):
+        raise ValueError(f"a norm given as a mapping needs 'name', got {dict(spec)!r}")
+    name, plus, suffix = full_name.partition("+")
+    if (name in NORMS or is_reference(name)) and suffix == "ws" * bool(plus):
+        return NormSpec(name, options, weight_standardization=bool(plus))
+    known = [f"{known}+ws" for known in NORMS] if plus else NORMS
+    raise ValueError(unknown_name("norm", full_name, known))
+
+
+def _named(norm: Callable[..., Any]) -> Any:
+    """Return the class or function behind a functools.partial or an object that is called."""
+    function = getattr(norm, "func", norm)
+    return function if hasattr(function, "__name__") else type(norm)
