@@ -48,7 +48,7 @@ def test_example_passes_its_own_test(example):
 def test_example_passes_all_tests_of_norms(example):
     folder = Path(example.__file__).parent
     environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
     command += ["-k", "mean_only", "tests/norms", "--ignore=tests/norms/test_sync.py"]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
