@@ -1,15 +1,8 @@
-import inspect
-
 import pytest
 
-from ssl_norm.cli.split_checks import USUAL_DOMAINS, check_splits
+from ssl_norm.cli.split_checks import check_splits
 from ssl_norm.config import ByolConfig, NormConfig, PretrainConfig
 from ssl_norm.errors import UserError
-from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm
-
-
-def test_domains_are_those_of_the_norm():
-    assert inspect.signature(DomainBatchNorm).parameters["domains"].default == USUAL_DOMAINS
 
 
 @pytest.mark.parametrize(
