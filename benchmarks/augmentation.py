@@ -31,7 +31,8 @@ from torchvision.transforms import v2
 from ssl_norm.config import AugmentConfig, ViewConfig
 from ssl_norm.data.augment import TwoViews, ViewParameters
 from ssl_norm.data.augment.blur import blur_kernel_size
-from ssl_norm.data.augment.colour import ExactColour, FusedColour
+from ssl_norm.data.augment.colour import FusedColour
+from ssl_norm.data.augment.exact_colour import ExactColour
 from ssl_norm.data.augment.transform import Share
 from ssl_norm.train.environment import describe_environment
 

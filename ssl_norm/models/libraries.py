@@ -23,7 +23,7 @@ def timm_encoder(model: str, *, image_size: int) -> nn.Module:
     """
     import timm
 
-    def construct(**size: int) -> nn.Module:
+    def construct(**size: Any) -> nn.Module:
         built: nn.Module = timm.create_model(model, pretrained=False, num_classes=0, **size)
         return built
 

@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Any
 from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation, check_view
 
 if TYPE_CHECKING:
-    from ssl_norm.data.augment.grid import view_grid
-    from ssl_norm.data.augment.two_views import TwoViews
-    from ssl_norm.data.augment.view import View
+    from ssl_norm.data.augment.normalise import view_grid
+    from ssl_norm.data.augment.views import TwoViews, Views
 
 __all__ = [
     "TwoViews",
-    "View",
     "ViewParameters",
+    "Views",
     "check_normalisation",
     "check_view",
     "view_grid",
 ]
 
-_NEEDS_TORCH = {"TwoViews": "two_views", "View": "view", "view_grid": "grid"}
+_NEEDS_TORCH = {"TwoViews": "views", "Views": "views", "view_grid": "normalise"}
 
 
 def __getattr__(name: str) -> Any:

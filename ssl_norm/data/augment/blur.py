@@ -6,9 +6,8 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
-from ssl_norm.data.augment.random_draws import sample_events, sample_uniform
-from ssl_norm.data.augment.separable import apply_separable
-from ssl_norm.data.augment.transform import Drawn, Share
+from ssl_norm.data.augment.geometry import apply_separable
+from ssl_norm.data.augment.transform import Params, Share, sample_events, sample_uniform
 
 
 def blur_kernel_size(size: int) -> int:
@@ -54,31 +53,30 @@ def reflected_places(
 
 
 class GaussianBlur:
-    """Stage of :func:`gaussian_blur`; only the chosen images are touched.
+    """Transform by :func:`gaussian_blur` with the kernel of :func:`blur_kernel_size`.
 
     Args:
-        size: side of the view in pixels.
         probability: that an image is blurred.
         sigma: range of the standard deviation in pixels.
     """
 
-    def __init__(self, size: int, probability: float, sigma: Sequence[float]) -> None:
-        self.kernel_size = blur_kernel_size(size)
+    def __init__(self, *, probability: float = 0.5, sigma: Sequence[float] = (0.1, 2.0)) -> None:
         self.probability = probability
         self.sigma = sigma
 
-    def draw(self, share: Share, generator: Generator) -> Drawn:
-        """Return which images to blur and how far."""
+    def draw(self, share: Share, generator: Generator) -> Params:
+        """Return the rows to blur and their standard deviations."""
         chosen = sample_events(share.total, self.probability, generator)[share.rows]
         sigmas = sample_uniform(share.total, self.sigma[0], self.sigma[1], generator)[share.rows]
         return {"rows": chosen.nonzero()[:, 0], "sigmas": sigmas[chosen]}
 
-    def apply(self, images: Tensor, drawn: Drawn) -> Tensor:
+    def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the images, some blurred."""
-        rows, sigmas = drawn["rows"], drawn["sigmas"]
+        rows, sigmas = params["rows"], params["sigmas"]
+        kernel_size = blur_kernel_size(images.shape[-1])
         if len(rows) == len(images):
-            return gaussian_blur(images, sigmas, self.kernel_size)
+            return gaussian_blur(images, sigmas, kernel_size)
         if len(rows):
-            blurred = gaussian_blur(images.index_select(0, rows), sigmas, self.kernel_size)
+            blurred = gaussian_blur(images.index_select(0, rows), sigmas, kernel_size)
             images.index_copy_(0, rows, blurred)
         return images

@@ -2,8 +2,7 @@
 
 from torch import Generator, Tensor
 
-from ssl_norm.data.augment.random_draws import sample_events
-from ssl_norm.data.augment.transform import Drawn, Share
+from ssl_norm.data.augment.transform import Params, Share, sample_events
 
 
 def solarize(images: Tensor, threshold: float) -> Tensor:
@@ -13,25 +12,25 @@ def solarize(images: Tensor, threshold: float) -> Tensor:
 
 
 class Solarize:
-    """Stage of :func:`solarize`; only the chosen images are touched.
+    """Transform by :func:`solarize`.
 
     Args:
         probability: that an image is solarized.
         threshold: in [0, 1].
     """
 
-    def __init__(self, probability: float, threshold: float) -> None:
+    def __init__(self, *, probability: float = 0.5, threshold: float = 0.5) -> None:
         self.probability = probability
         self.threshold = threshold
 
-    def draw(self, share: Share, generator: Generator) -> Drawn:
-        """Return which images to solarize."""
+    def draw(self, share: Share, generator: Generator) -> Params:
+        """Return the rows to solarize."""
         chosen = sample_events(share.total, self.probability, generator)[share.rows]
         return {"rows": chosen.nonzero()[:, 0]}
 
-    def apply(self, images: Tensor, drawn: Drawn) -> Tensor:
+    def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the images, some solarized."""
-        rows = drawn["rows"]
+        rows = params["rows"]
         if len(rows):
             images.index_copy_(0, rows, solarize(images.index_select(0, rows), self.threshold))
         return images

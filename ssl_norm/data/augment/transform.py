@@ -1,10 +1,11 @@
-"""What a view is made of."""
+"""Parts of a random view: the protocol of a transform and its random draws."""
 
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Generator, Tensor
 
-Drawn = dict[str, Any]
+Params = dict[str, Any]
 
 
 class Share(NamedTuple):
@@ -12,9 +13,9 @@ class Share(NamedTuple):
 
     Attributes:
         total: images over all ranks.
-        rows: which of them are this rank's.
+        rows: the rows of this rank among them.
         height: of the images before any crop, in pixels.
-        width: likewise.
+        width: of the images before any crop, in pixels.
     """
 
     total: int
@@ -23,17 +24,27 @@ class Share(NamedTuple):
     width: int
 
 
-class Stage(Protocol):
-    """One operation of a view: its parameters are drawn apart from the pixels."""
+class Transform(Protocol):
+    """One operation of a view: its parameters are drawn on the CPU, apart from the pixels."""
 
-    def draw(self, share: Share, generator: Generator) -> Drawn:
-        """Return CPU parameters of this rank's images.
+    def draw(self, share: Share, generator: Generator) -> Params:
+        """Return the parameters of this rank's images, tensors on the CPU.
 
-        Always draws for the global batch, so that the generator moves alike on every rank and W
-        ranks see what one process sees.
+        Always draws for the global batch, so that the generator has the same state on every rank
+        and W ranks see what one process sees.
         """
         ...
 
-    def apply(self, images: Tensor, drawn: Drawn) -> Tensor:
-        """Return the changed images, (N, 3, H, W) in [0, 1]; may overwrite what it was given."""
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """Return the changed images, (N, 3, S, S) in [0, 1]; may overwrite its input."""
         ...
+
+
+def sample_events(n: int, probability: float, generator: Generator) -> Tensor:
+    """Return (n,) booleans, each true with the given probability; 0 is never and 1 always."""
+    return torch.rand(n, generator=generator) < probability
+
+
+def sample_uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
+    """Return (n,) numbers drawn uniformly from [low, high]."""
+    return torch.rand(n, generator=generator) * (high - low) + low

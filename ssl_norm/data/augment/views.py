@@ -1,15 +1,46 @@
 """Random views of every image of a batch, one or several."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor
 
-from ssl_norm.data.augment.normalise import unit_pixels
-from ssl_norm.data.augment.parameters import ViewParameters
-from ssl_norm.data.augment.transfer import to_device
-from ssl_norm.data.augment.transform import Share
-from ssl_norm.data.augment.view import View
+from ssl_norm.data.augment.blur import GaussianBlur
+from ssl_norm.data.augment.colour import FusedColour
+from ssl_norm.data.augment.exact_colour import ExactColour
+from ssl_norm.data.augment.extra import extra_transform
+from ssl_norm.data.augment.geometry import CropResizeFlip
+from ssl_norm.data.augment.normalise import normalise_, unit_pixels, view_grid
+from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation
+from ssl_norm.data.augment.solarize import Solarize
+from ssl_norm.data.augment.transform import Params, Share, Transform
+
+ALIGNMENT = 8  # bytes of the widest element
+
+
+def transforms_of(
+    view: ViewParameters, image_size: int, *, exact_colour: bool = False, key: str = "view"
+) -> Iterator[Transform]:
+    """Yield the transforms of a view: crop and flip, colour, blur, solarization, further ones.
+
+    Transforms that cannot change anything are left out.
+
+    Args:
+        view: parameters.
+        image_size: side of the view in pixels.
+        exact_colour: colour changes step by step, see
+            :class:`~ssl_norm.data.augment.colour.FusedColour`.
+        key: of the view, for messages.
+    """
+    yield CropResizeFlip(image_size, view.crop_area, view.crop_ratio, view.flip)
+    if view.jitter or view.grey:
+        yield ExactColour(view) if exact_colour else FusedColour(view)
+    if view.blur:
+        yield GaussianBlur(probability=view.blur, sigma=view.blur_sigma)
+    if view.solarize:
+        yield Solarize(probability=view.solarize, threshold=view.solarize_threshold)
+    for index, entry in enumerate(view.extra):
+        yield extra_transform(entry, image_size, f"{key}.extra[{index}]")
 
 
 class Views:
@@ -51,8 +82,9 @@ class Views:
         self.mean = mean
         self.std = std
         self.dtype = dtype
+        check_normalisation(mean, std)
         self.views = [
-            View(view, image_size, mean, std, exact_colour=exact_colour, key=f"augment.{name}")
+            list(transforms_of(view, image_size, exact_colour=exact_colour, key=f"augment.{name}"))
             for name, view in parameters.items()
         ]
 
@@ -80,10 +112,97 @@ class Views:
         n, _, height, width = images.shape
         share = Share(n * world_size, slice(rank * n, (rank + 1) * n), height, width)
         with torch.autocast(images.device.type, enabled=False):
-            drawn = [view.draw(share, generator) for view in self.views]
-            moved = iter(to_device([stage for stages in drawn for stage in stages], images.device))
+            drawn = [
+                transform.draw(share, generator)
+                for transforms in self.views
+                for transform in transforms
+            ]
+            params = iter(to_device(drawn, images.device))
             pixels = unit_pixels(images)
-            return tuple(
-                view.apply(pixels, [next(moved) for _ in stages], self.dtype)
-                for view, stages in zip(self.views, drawn, strict=True)
-            )
+            return tuple(self._view(transforms, pixels, params) for transforms in self.views)
+
+    def _view(
+        self, transforms: Sequence[Transform], images: Tensor, params: Iterator[Params]
+    ) -> Tensor:
+        for transform in transforms:
+            images = transform.apply(images, next(params))
+        normalised = normalise_(images, self.mean, self.std)
+        return normalised.to(self.dtype, memory_format=torch.channels_last)
+
+
+class TwoViews(Views):
+    """Makes two views of a batch; see :class:`Views`.
+
+    Args:
+        view1: parameters of the first view.
+        view2: parameters of the second view.
+        image_size: side S of a view in pixels.
+        mean: of each colour, in [0, 1].
+        std: of each colour, above 0.
+        exact_colour: colour changes step by step.
+        dtype: of the views.
+
+    Example:
+        >>> flipped = ViewParameters(flip=0.5)
+        >>> views = TwoViews(ViewParameters(), flipped, 8, (0.5,) * 3, (0.5,) * 3)
+        >>> images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+        >>> view1, view2 = views(images, Generator().manual_seed(0))
+        >>> view2.shape
+        torch.Size([4, 3, 8, 8])
+    """
+
+    def __init__(
+        self,
+        view1: ViewParameters,
+        view2: ViewParameters,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        exact_colour: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        parameters = {"view1": view1, "view2": view2}
+        super().__init__(parameters, image_size, mean, std, exact_colour=exact_colour, dtype=dtype)
+
+    def __call__(
+        self, images: Tensor, generator: Generator, rank: int = 0, world_size: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Return two views (N, 3, S, S), channels last, normalised; see :meth:`Views.__call__`."""
+        view1, view2 = super().__call__(images, generator, rank, world_size)
+        return view1, view2
+
+    def grid(self, view1: Tensor, view2: Tensor, rows: int = 8, columns: int = 4) -> Tensor:
+        """Return pairs of views as one uint8 picture, see :func:`view_grid`."""
+        return view_grid(view1, view2, self.mean, self.std, rows, columns)
+
+
+def to_device(parameters: list[Params], device: torch.device) -> list[Params]:
+    """Return the parameters with their tensors on the device; whatever is no tensor stays."""
+    if device.type == "cpu":
+        return parameters
+    tensors = [
+        value for drawn in parameters for value in drawn.values() if isinstance(value, Tensor)
+    ]
+    moved = iter(move_together(tensors, device))
+    return [
+        {key: next(moved) if isinstance(value, Tensor) else value for key, value in drawn.items()}
+        for drawn in parameters
+    ]
+
+
+def move_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Return copies of CPU tensors on the device, which share one buffer.
+
+    The buffer is pinned where the device is a GPU, so that the host does not wait for the copy.
+    """
+    raw = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors]
+    padded = [torch.nn.functional.pad(part, (0, -len(part) % ALIGNMENT)) for part in raw]
+    packed = torch.cat(padded)
+    if device.type == "cuda":
+        packed = packed.pin_memory()
+    pieces = torch.split(packed.to(device, non_blocking=True), [len(part) for part in padded])
+    return [
+        piece[: len(part)].view(tensor.dtype).view(tensor.shape)
+        for piece, part, tensor in zip(pieces, raw, tensors, strict=True)
+    ]

@@ -35,7 +35,7 @@ def test_constant_stays_and_a_narrow_kernel_does_nothing():
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
 def test_only_the_chosen_are_touched(probability):
-    stage = GaussianBlur(16, probability, (0.5, 2.0))
+    stage = GaussianBlur(probability=probability, sigma=(0.5, 2.0))
     images = torch.rand(40, 3, 16, 16)
     drawn = stage.draw(Share(40, slice(0, 40), 16, 16), Generator().manual_seed(0))
     found = stage.apply(images.clone(), drawn)
@@ -44,5 +44,5 @@ def test_only_the_chosen_are_touched(probability):
     assert {0.0: 0, 0.5: 20, 1.0: 40}[probability] == pytest.approx(len(changed), abs=9)
     rows = drawn["rows"]
     torch.testing.assert_close(
-        found[rows], gaussian_blur(images[rows], drawn["sigmas"], stage.kernel_size)
+        found[rows], gaussian_blur(images[rows], drawn["sigmas"], blur_kernel_size(16))
     )

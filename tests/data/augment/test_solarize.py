@@ -18,7 +18,7 @@ def test_equals_torchvision_and_kornia(threshold):
 
 
 def test_only_the_chosen_are_touched():
-    stage = Solarize(0.3, 0.5)
+    stage = Solarize(probability=0.3, threshold=0.5)
     images = torch.rand(50, 3, 8, 8)
     drawn = stage.draw(Share(50, slice(0, 50), 8, 8), Generator().manual_seed(0))
     found = stage.apply(images.clone(), drawn)

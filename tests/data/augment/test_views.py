@@ -5,6 +5,7 @@ import torch
 from torch import Generator
 
 from ssl_norm.data.augment import TwoViews, ViewParameters
+from ssl_norm.data.augment.views import move_together, to_device
 from ssl_norm.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -138,7 +139,7 @@ def test_wrong_images(images, message):
 
 
 def test_messages_name_the_key():
-    with pytest.raises(UserError, match=r"augment\.view2\.extra\[0\]: unknown kornia operation"):
+    with pytest.raises(UserError, match=r"augment\.view2\.extra\[0\]: unknown augmentation"):
         make(view2=replace(FULL, extra=("RandomRotaton",)))
     with pytest.raises(UserError, match=r"augment\.std"):
         TwoViews(FULL, FULL, 16, MEAN, (0.0, 1.0, 1.0))
@@ -154,3 +155,26 @@ def test_grid_shows_what_the_learner_sees():
     assert torch.equal(picture[:, 2:18, 18:34], images[0])
     assert torch.equal(picture[:, 20:36, 36:52], images[3])
     assert (picture[:, 38:, 36:] == 255).all()
+
+
+def test_every_dtype_and_shape_survives():
+    tensors = [
+        torch.rand(3, 2, 5),
+        torch.tensor([True, False, True]),
+        torch.tensor([], dtype=torch.int64),
+        torch.arange(7).flip(0),
+        torch.rand(4, 2, dtype=torch.float64).T,
+        torch.tensor(2.5),
+    ]
+    moved = move_together(tensors, torch.device("cpu"))
+    for before, after in zip(tensors, moved, strict=True):
+        assert after.dtype == before.dtype
+        assert torch.equal(after, before)
+
+
+def test_what_is_no_tensor_stays():
+    parameters = [{"rows": torch.arange(2), "seed": 3}, {}]
+    moved = to_device(parameters, torch.device("meta"))
+    assert moved[0]["seed"] == 3
+    assert moved[0]["rows"].device.type == "meta"
+    assert moved[1] == {}

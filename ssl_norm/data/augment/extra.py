@@ -1,0 +1,144 @@
+"""Further operations of a view by name: our own, another package's or kornia's."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ssl_norm.data.augment.parameters import operation_name
+from ssl_norm.data.augment.registry import AUGMENTATIONS
+from ssl_norm.data.augment.transform import Params, Share, Transform
+from ssl_norm.errors import UserError
+from ssl_norm.names import unknown_name
+from ssl_norm.registry import is_reference
+from ssl_norm.signature import check_options
+
+NOT_PER_IMAGE = ("forward_input_shape", "order")
+
+
+def extra_transform(entry: str | Mapping[str, Any], size: int, key: str = "extra") -> Transform:
+    """Return the transform that an entry of `augment.<view>.extra` names.
+
+    Args:
+        entry: a name of `AUGMENTATIONS`, `module:class` or a two-dimensional kornia augmentation;
+            or a mapping of `name` and options.
+        size: side of the view in pixels, which the operation must keep.
+        key: of the entry, for messages.
+
+    Raises:
+        UserError: there is no such operation or option, or the operation fails on a view.
+    """
+    name = operation_name(entry, key)
+    options = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
+    transform: Transform
+    if name in AUGMENTATIONS or is_reference(name):
+        try:
+            declared = AUGMENTATIONS.load(name)
+            transform = declared(**check_options(declared, options, name))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{key}: {_first_line(error)}") from error
+    else:
+        transform = KorniaTransform(_kornia_operation(name, options, key), size)
+    _try_out(transform, name, size, key)
+    return transform
+
+
+def _try_out(transform: Transform, name: str, size: int, key: str) -> None:
+    """Apply the transform to two black images, so that a failure shows before the first step."""
+    images = torch.zeros(2, 3, size, size)
+    try:
+        params = transform.draw(Share(2, slice(0, 2), size, size), Generator())
+        result = transform.apply(images.clone(), params)
+    except Exception as error:
+        raise UserError(f"{key}: {name} fails: {_first_line(error)}") from error
+    if not isinstance(result, Tensor) or result.shape != images.shape:
+        raise UserError(f"{key}: {name} changes the size of a view; use one that keeps it")
+
+
+class KorniaTransform:
+    """Transform by a kornia augmentation, with its parameters drawn from our generator.
+
+    Parameters are drawn for the global batch and shared out. Numbers that an operation draws while
+    it is applied follow the generator, but depend on the number of ranks.
+
+    Args:
+        operation: of kornia.
+        size: side of the view in pixels.
+    """
+
+    def __init__(self, operation: Any, size: int) -> None:
+        self.operation = operation
+        self.size = size
+
+    def draw(self, share: Share, generator: Generator) -> Params:
+        """Return kornia's own parameters, left on the CPU, and a seed for what it draws later."""
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        shape = torch.Size((share.total, 3, self.size, self.size))
+        with _seeded(seed, torch.device("cpu")):
+            parameters = self.operation.forward_parameters(shape)
+        local = {
+            key: value[share.rows]
+            if key not in NOT_PER_IMAGE and len(value) == share.total
+            else value
+            for key, value in parameters.items()
+        }
+        images = len(range(share.total)[share.rows])
+        local["forward_input_shape"] = torch.tensor((images, *shape[1:]))
+        return {"parameters": local, "seed": seed + share.rows.start}
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """Return the changed images."""
+        with _seeded(params["seed"], images.device):
+            changed: Tensor = self.operation(images, params=params["parameters"])
+        return changed
+
+
+def _kornia_operation(name: str, options: Mapping[str, Any], key: str) -> Any:
+    """Return kornia's augmentation of a name, every image with its own parameters."""
+    known = kornia_operations()
+    if name not in known:
+        message = unknown_name("augmentation", name, (*AUGMENTATIONS, *known))
+        raise UserError(f"{key}: {message}")
+    accepted = [
+        option for option in inspect.signature(known[name]).parameters if option != "same_on_batch"
+    ]
+    for option in options:
+        if option not in accepted:
+            raise UserError(f"{key}: {unknown_name(f'option of {name}', option, accepted)}")
+    try:
+        return known[name](**options, same_on_batch=False)
+    except Exception as error:
+        raise UserError(f"{key}: {name} with {dict(options)}: {_first_line(error)}") from error
+
+
+def kornia_operations() -> dict[str, type]:
+    """Return kornia's random augmentations of two-dimensional images by name."""
+    from kornia import augmentation  # takes a second to import
+
+    base = augmentation.AugmentationBase2D
+    return {
+        name: value
+        for name, value in vars(augmentation).items()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and "same_on_batch" in inspect.signature(value).parameters
+        and not name.endswith("Base2D")
+    }
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators of the CPU and the device inside the block."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,188 @@
+"""Random resized crop and horizontal flip, and the linear maps of rows and columns behind them."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from ssl_norm.data.augment.transform import Params, Share, sample_events
+
+TRIES = 10
+
+
+def sample_boxes(
+    n: int,
+    height: int,
+    width: int,
+    area: Sequence[float],
+    ratio: Sequence[float],
+    generator: Generator,
+) -> Tensor:
+    """Return n random boxes with torchvision's distribution.
+
+    A box has an area share uniform in `area`, a ratio of width to height log-uniform in `ratio`,
+    whole pixels, and a uniform place. The first of ten tries that fits the image counts; if none
+    does, the largest central box whose ratio is nearest to the image's.
+
+    Args:
+        n: number of boxes.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        area: (low, high) in (0, 1].
+        ratio: (low, high), above 0.
+        generator: of the CPU.
+
+    Returns:
+        (n, 4) float32 whole numbers: top, left, height, width.
+
+    Source: Szegedy et al., arXiv 1409.4842, section 6; the ten tries are torchvision's
+    `RandomResizedCrop`.
+    """
+    draws = torch.rand(n, 2 * TRIES + 2, generator=generator)
+    areas = height * width * (area[0] + (area[1] - area[0]) * draws[:, :TRIES])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    ratios = (low + (high - low) * draws[:, TRIES : 2 * TRIES]).exp()
+    widths = (areas * ratios).sqrt().round()
+    heights = (areas / ratios).sqrt().round()
+    fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
+    first = fits.byte().argmax(1, keepdim=True)  # of equal values, the first
+    sizes = torch.cat((heights.gather(1, first), widths.gather(1, first)), 1)
+    room = torch.tensor([float(height), float(width)]) - sizes
+    # The product can round up to room + 1.
+    corners = (draws[:, 2 * TRIES :] * (room + 1)).floor().minimum(room)
+    boxes = torch.cat((corners, sizes), 1)
+    return torch.where(fits.any(1, keepdim=True), boxes, central_box(height, width, ratio))
+
+
+def central_box(height: int, width: int, ratio: Sequence[float]) -> Tensor:
+    """Return (4,) top, left, height, width of the largest central box with a ratio in the range."""
+    if width / height < ratio[0]:
+        box_height, box_width = round(width / ratio[0]), width
+    elif width / height > ratio[1]:
+        box_height, box_width = height, round(height * ratio[1])
+    else:
+        box_height, box_width = height, width
+    top, left = (height - box_height) // 2, (width - box_width) // 2
+    return torch.tensor([top, left, box_height, box_width], dtype=torch.float32)
+
+
+class CropResizeFlip:
+    """Transform by :func:`sample_boxes` and :func:`crop_resize`.
+
+    Args:
+        size: side of the view in pixels.
+        area: see :func:`sample_boxes`.
+        ratio: see :func:`sample_boxes`.
+        flip: probability of a horizontal flip.
+    """
+
+    def __init__(
+        self, size: int, area: Sequence[float], ratio: Sequence[float], flip: float
+    ) -> None:
+        self.size = size
+        self.area = area
+        self.ratio = ratio
+        self.flip = flip
+
+    def draw(self, share: Share, generator: Generator) -> Params:
+        """Return a box and a flip for every image of the share."""
+        boxes = sample_boxes(
+            share.total, share.height, share.width, self.area, self.ratio, generator
+        )
+        flips = sample_events(share.total, self.flip, generator)
+        return {"boxes": boxes[share.rows], "flips": flips[share.rows]}
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """Return the boxes, resized and flipped."""
+        return crop_resize(images, params["boxes"], params["flips"], self.size)
+
+
+def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
+    """Return a box of each image as a square, bilinear and antialiased, flipped where asked.
+
+    Equals torchvision's `resized_crop(..., antialias=True)` on float images and Pillow's bilinear
+    resize up to rounding: a pixel of the result is the mean of the box's pixels under a triangle
+    whose half width is one pixel of the box or of the result, whichever is wider, and nothing
+    outside the box is seen. kornia's RandomResizedCrop does not antialias; the two agree where no
+    box is larger than the result. BYOL's own crop is bicubic.
+
+    Where the images are not larger than the result, no box can shrink, and a sampling grid gives
+    the same values in half the time of the general form, which is a matrix product per axis.
+
+    Args:
+        images: (N, 3, H, W) float, contiguous.
+        boxes: (N, 4) whole pixels inside the image: top, left, height, width; floating point.
+        flips: (N,) boolean, left to right.
+        size: side S of the result.
+
+    Returns:
+        (N, 3, S, S).
+    """
+    top, left, height, width = boxes[:, :, None].unbind(1)
+    fractions = (torch.arange(size, device=images.device, dtype=images.dtype) + 0.5) / size
+    y = top + fractions * height
+    x = left + torch.where(flips[:, None], 1 - fractions, fractions) * width
+    if max(images.shape[2:]) <= size:
+        y = y.clamp(top + 0.5, top + height - 0.5)
+        x = x.clamp(left + 0.5, left + width - 0.5)
+        return sample_bilinear(images, y, x)
+    rows = triangle_weights(y, top, height, images.shape[2])
+    columns = triangle_weights(x, left, width, images.shape[3])
+    return apply_separable(images, rows, columns)
+
+
+def sample_bilinear(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Return the images' values at the crossings of rows y and columns x.
+
+    Args:
+        images: (N, 3, H, W).
+        y: (N, S) in pixels from the upper edge, so that 0.5 is the centre of the first row.
+        x: (N, S) in pixels from the left edge.
+
+    Returns:
+        (N, 3, S, S).
+    """
+    height, width = images.shape[2:]
+    shape = (*y.shape, x.shape[1])
+    across = (x * (2 / width) - 1)[:, None, :].expand(shape)
+    down = (y * (2 / height) - 1)[:, :, None].expand(shape)
+    grid = torch.stack((across, down), 3)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def triangle_weights(centres: Tensor, start: Tensor, length: Tensor, extent: int) -> Tensor:
+    """Return the weight of every pixel of an axis in every pixel of the result.
+
+    Args:
+        centres: (N, S) where the result's pixels lie, in pixels from the edge.
+        start: (N, 1) first pixel of the box.
+        length: (N, 1) pixels of the box.
+        extent: pixels I of the whole axis.
+
+    Returns:
+        (N, S, I), non-negative; every row sums to 1.
+    """
+    half_width = (length / centres.shape[1]).clamp(min=1.0)[:, :, None]
+    pixels = torch.arange(extent, device=centres.device, dtype=centres.dtype) + 0.5
+    inside = (pixels > start) & (pixels < start + length)
+    weights = (pixels - centres[:, :, None]).abs_().div_(half_width).neg_().add_(1).clamp_(min=0)
+    weights *= inside[:, None, :]
+    return weights.div_(weights.sum(2, keepdim=True))
+
+
+def apply_separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return `rows @ image @ columns.T` for every colour of every image.
+
+    Args:
+        images: (N, C, H, W), contiguous.
+        rows: (N, H', H), one matrix per image.
+        columns: (N, W', W), one matrix per image.
+
+    Returns:
+        (N, C, H', W').
+    """
+    n, channels, height, width = images.shape
+    narrowed = torch.bmm(images.reshape(n, channels * height, width), columns.transpose(1, 2))
+    return torch.matmul(rows[:, None], narrowed.view(n, channels, height, columns.shape[1]))
