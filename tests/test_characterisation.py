@@ -77,7 +77,7 @@ def assert_same(found, golden, exact: bool, where: str = ""):
     """Compare nested values; keys may be added, none may go.
 
     Numbers are equal to the bit; on another machine within 20 %: AVX2 instead of AVX-512 and two
-    threads moved a gradient's norm by 7 %, most others by less than 0.1 %.
+    threads moved a gradient's norm by 7 %.
     """
     if isinstance(golden, dict):
         for key in golden.keys() - DIFFERENT:
