@@ -1,1 +1,1 @@
-"""Whether a network at rest has collapsed, and where: from weights and images to numbers and a verdict."""
+"""Diagnosis of a trained network: has it collapsed, and at which layer?"""

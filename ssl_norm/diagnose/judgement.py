@@ -1,4 +1,4 @@
-"""One word on features, projections and layers of a network at rest, each with its evidence."""
+"""Verdicts, with evidence, for a checkpoint's features, projections and layers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,36 +8,36 @@ from ssl_norm.monitors.layers import LayerRow
 from ssl_norm.monitors.verdict import Thresholds, Verdict, has_few_dimensions, zone
 
 # Features follow a ReLU and a mean, so that all of them are positive and their cosines are high
-# without any collapse: they are judged by what is left around the common direction.
+# without any collapse: they are judged by their spread around the common direction.
 # Measured on CIFAR-10, 200 to 400 images: random networks have a feature std of 0.096 and 0.15
 # (torchvision's ResNet-18, initial running statistics, 3x3 and 7x7 stem), 0.17 (MobileNetV2, the
 # same), 0.42 to 0.94 (batch statistics or layer norms; ViT, ConvNeXt); trained ones 0.21 (layer
 # norms) to 0.69; collapsed projections 0.008.
-FEATURES_COMPLETE_STD = 0.02  # below: complete collapse; a mean cosine of about 0.9996
-FEATURES_SPREAD_STD = 0.05  # above: no complete collapse; a mean cosine of about 0.9975
+_COMPLETE_STD = 0.02  # below: complete collapse; a mean cosine of about 0.9996
+_SPREAD_STD = 0.05  # above: no complete collapse; a mean cosine of about 0.9975
 # Effective ranks of the same features, of their raw vectors: 18.6 of 399 (random ResNet-18, initial
 # running statistics) and 10.5 of 128 (trained without norms, 0.25 feature std) are the lowest;
 # others 24 to 290. Those of directions, which are judged, are rather higher (186 against 151 of 399
 # for a random ResNet-18 with a 7x7 stem).
-FEW_DIMENSIONS = 5.0  # below: dimensional collapse, where ten times as many could be
+_FEW_DIMENSIONS = 5.0  # below: dimensional collapse, where ten times as many could be
 # Two views of one image are closer than those of different images by this share of the way to 1:
 # random networks 0.05 (MobileNetV2) to 0.42, trained ones 0.2 to 0.6.
-TELLS_IMAGES_APART = 0.01
+_CLOSER_VIEWS = 0.01
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and the measurements behind it, in one sentence."""
+    """A verdict, and its evidence in one sentence."""
 
     verdict: Verdict
     evidence: str
 
 
 def judge_features(values: Mapping[str, float]) -> Judgement:
-    """Return whether the features of an encoder have collapsed; healthy is no claim that they are useful.
+    """Return the verdict on the features of an encoder; `healthy` does not mean useful.
 
     Args:
-        values: of :func:`ssl_norm.diagnose.measure.measure`.
+        values: of :func:`ssl_norm.diagnose.diagnosis.measure`.
 
     Returns:
         `complete` where all features have one direction; `dimensional` where wide features vary
@@ -49,92 +49,80 @@ def judge_features(values: Mapping[str, float]) -> Judgement:
     closer = (values["positive_cosine"] - values["negative_cosine"]) / apart if apart else 0.0
     spread = f"feature std {std:.4f}"
     ranks = f"effective rank {rank:.1f} of at most {width:.0f}"
-    if std < FEATURES_COMPLETE_STD:
+    if std < _COMPLETE_STD:
         return Judgement(
-            "complete", f"{spread}, below {FEATURES_COMPLETE_STD:g}: one direction for all images"
+            "complete", f"{spread}, below {_COMPLETE_STD:g}: one direction for all images"
         )
-    if has_few_dimensions(values, FEW_DIMENSIONS):
-        return Judgement("dimensional", f"{ranks}, below {FEW_DIMENSIONS:g}; {spread}")
-    if std < FEATURES_SPREAD_STD:
-        zones = (
-            f"between collapsed ({FEATURES_COMPLETE_STD:g}) and spread ({FEATURES_SPREAD_STD:g})"
-        )
-        return Judgement("uncertain", f"{spread}, {zones}; {ranks}")
-    if closer < TELLS_IMAGES_APART:
+    if has_few_dimensions(values, _FEW_DIMENSIONS):
+        return Judgement("dimensional", f"{ranks}, below {_FEW_DIMENSIONS:g}; {spread}")
+    if std < _SPREAD_STD:
+        between = f"between collapsed ({_COMPLETE_STD:g}) and spread ({_SPREAD_STD:g})"
+        return Judgement("uncertain", f"{spread}, {between}; {ranks}")
+    if closer < _CLOSER_VIEWS:
         return Judgement(
             "uncertain",
-            f"two views of one image (cosine {values['positive_cosine']:.4f}) are no more alike than "
-            f"different images ({values['negative_cosine']:.4f})",
+            f"two views of one image (cosine {values['positive_cosine']:.4f}) are no more alike "
+            f"than different images ({values['negative_cosine']:.4f})",
         )
     return Judgement("healthy", f"{spread}, {ranks}")
 
 
-def judge_projections(
-    values: Mapping[str, float], thresholds: Thresholds | None = None
-) -> Judgement:
-    """Return whether projections have collapsed, in the zones that pretraining uses."""
-    thresholds = thresholds or Thresholds()
-    return Judgement(zone(values, thresholds), zone_sentence(values, thresholds))
+def judge_projections(values: Mapping[str, float]) -> Judgement:
+    """Return the verdict on projections, in the zones of pretraining."""
+    return Judgement(zone(values, Thresholds()), zone_sentence(values, Thresholds()))
 
 
-def collapse_begins_at(
-    rows: Sequence[LayerRow], thresholds: Thresholds | None = None
-) -> str | None:
-    """Return the first layer from which on all outputs have one direction; None where the last has not.
+def collapse_begins_at(rows: Sequence[LayerRow]) -> str | None:
+    """Return the first layer after which all outputs have one direction; None without one.
 
     Args:
-        rows: in the order of the data, up to the last output that is looked at.
-        thresholds: of the heads; the encoder's stages are judged as features.
+        rows: in the order of the data. The encoder's stages are judged as features.
     """
     begin = None
     for row in reversed(rows):
-        if not _has_collapsed(row, thresholds or Thresholds()):
+        is_stage = row.layer.startswith("encoder")
+        collapsed = row.feature_std < _COMPLETE_STD if is_stage else _is_complete(row)
+        if not collapsed:
             break
         begin = row.layer
     return begin
 
 
-def _has_collapsed(row: LayerRow, thresholds: Thresholds) -> bool:
-    if row.layer.startswith("encoder"):
-        return row.feature_std < FEATURES_COMPLETE_STD
-    return zone(row._asdict(), thresholds) == "complete"
+def _is_complete(row: LayerRow) -> bool:
+    """Whether the layer of a head has collapsed completely."""
+    return zone(row._asdict(), Thresholds()) == "complete"
 
 
-def zones(
-    parts: Sequence[str], thresholds: Thresholds | None = None
-) -> dict[str, dict[str, float]]:
-    """Return the thresholds that judge `projections` and `features`, as far as they are among the parts."""
+def zones(parts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the thresholds that judge each of some parts, `projections` or `features`."""
     of_features = {
-        "complete_std": FEATURES_COMPLETE_STD,
-        "spread_std": FEATURES_SPREAD_STD,
-        "dimensional_rank": FEW_DIMENSIONS,
-        "closer_views": TELLS_IMAGES_APART,
+        "complete_std": _COMPLETE_STD,
+        "spread_std": _SPREAD_STD,
+        "dimensional_rank": _FEW_DIMENSIONS,
+        "closer_views": _CLOSER_VIEWS,
     }
-    found = {"projections": asdict(thresholds or Thresholds()), "features": of_features}
+    found = {"projections": asdict(Thresholds()), "features": of_features}
     return {part: found[part] for part in parts}
 
 
-def zones_sentence(parts: Sequence[str], thresholds: Thresholds | None = None) -> str:
-    """Return the same in one line."""
-    t = thresholds or Thresholds()
-    said = {
-        "projections": f"projections: complete above negative cosine {t.complete_cosine:g} or below "
-        f"feature std {t.complete_std:g}, spread below {t.healthy_cosine:g} and above "
+def zones_sentence(parts: Sequence[str]) -> str:
+    """Return the thresholds that judge each of some parts, in one line."""
+    t = Thresholds()
+    sentences = {
+        "projections": f"projections: complete above negative cosine {t.complete_cosine:g} or "
+        f"below feature std {t.complete_std:g}, spread below {t.healthy_cosine:g} and above "
         f"{t.healthy_std:g}, then dimensional below effective rank {t.dimensional_rank:g}",
-        "features": f"features: complete below feature std {FEATURES_COMPLETE_STD:g}, dimensional below effective "
-        f"rank {FEW_DIMENSIONS:g}, spread above feature std {FEATURES_SPREAD_STD:g}, healthy where two "
-        f"views of an image are at least {TELLS_IMAGES_APART:.0%} closer than different images",
+        "features": f"features: complete below feature std {_COMPLETE_STD:g}, dimensional below "
+        f"effective rank {_FEW_DIMENSIONS:g}, spread above feature std {_SPREAD_STD:g}, healthy "
+        f"where two views of an image are at least {_CLOSER_VIEWS:.0%} closer than different "
+        "images",
     }
-    return "; ".join(said[part] for part in parts)
+    return "; ".join(sentences[part] for part in parts)
 
 
-def summary_sentence(
-    features: Judgement, projections: Judgement | None, begins_at: str | None
-) -> str:
-    """Return what was found of all parts in one sentence."""
-    found = [f"features: {features.verdict} ({features.evidence})"]
-    if projections is not None:
-        found.insert(0, f"projections: {projections.verdict} ({projections.evidence})")
+def summary_sentence(judgements: Mapping[str, Judgement], begins_at: str | None) -> str:
+    """Return the verdicts on all parts in one sentence."""
+    found = [f"{part}: {one.verdict} ({one.evidence})" for part, one in judgements.items()]
     if begins_at is not None:
         found.append(f"the collapse begins at layer {begins_at}")
     return "; ".join(found)

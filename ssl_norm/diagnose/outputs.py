@@ -1,4 +1,4 @@
-"""What a frozen network makes of augmented views of many images, layer by layer."""
+"""Outputs of a frozen network, and of its layers, for augmented views of many images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from ssl_norm.evaluate.features import evaluation_mode
 from ssl_norm.monitors.attach.layer_outputs import LayerOutputs
 from ssl_norm.monitors.layers import layers_of
 
-MakeViews = Callable[[Tensor, torch.Generator], Sequence[Tensor]]
+_MakeViews = Callable[[Tensor, torch.Generator], Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
 class Network:
-    """An encoder, and the heads that are known of it."""
+    """An encoder and its known heads."""
 
     encoder: nn.Module
     projector: nn.Module | None = None
@@ -53,7 +53,7 @@ class Outputs:
 def collect_outputs(
     network: Network,
     images: ImageSet,
-    make_views: MakeViews,
+    make_views: _MakeViews,
     *,
     samples: int,
     views: int,
@@ -62,7 +62,7 @@ def collect_outputs(
     device: torch.device,
     description: str,
 ) -> Outputs:
-    """Return what a network in evaluation mode makes of random images; its weights and mode stay.
+    """Return the outputs of a network in evaluation mode; its weights and mode stay.
 
     Args:
         network: on the device.
@@ -86,13 +86,12 @@ def collect_outputs(
     projections: list[list[Tensor]] = [[] for _ in range(views)]
     layers = layers_of(network.encoder, network.projector, network.predictor)
     seen = [LayerOutputs(layers), LayerOutputs(layers)]
-    batches = _batches(index, batch_size)
     parts = [part for part in vars(network).values() if part is not None]
     try:
         with evaluation_mode(nn.ModuleList(parts)):
-            for batch in track(
-                batches, description, total=len(index), step=batch_size, enabled=True
-            ):
+            batches = _batches(index, batch_size)
+            total = len(index)
+            for batch in track(batches, description, total=total, step=batch_size, enabled=True):
                 pixels = images.take(batch).permute(0, 3, 1, 2).to(device)
                 for number, view in enumerate(_many_views(make_views, pixels, generator, views)):
                     for hooks, kept in enumerate(seen):
@@ -107,23 +106,20 @@ def collect_outputs(
     finally:
         for kept in seen:
             kept.remove()
+    first, second = (kept.kept for kept in seen)
     return Outputs(
-        _finite(torch.stack([torch.cat(view) for view in features]), "features", network),
-        None
-        if network.projector is None
-        else _finite(
-            torch.stack([torch.cat(view) for view in projections]), "projections", network
-        ),
+        _finite(features, "features", network),
+        None if network.projector is None else _finite(projections, "projections", network),
         {
-            name: (torch.cat(seen[0].kept[name]).cpu(), torch.cat(seen[1].kept[name]).cpu())
+            name: (torch.cat(first[name]).cpu(), torch.cat(second[name]).cpu())
             for name in layers
-            if seen[0].kept[name]
+            if first[name]
         },
     )
 
 
 def _batches(index: Tensor, batch_size: int) -> list[Tensor]:
-    """Return the index in pieces of at least two."""
+    """Return the index in batches of at least two."""
     pieces = list(torch.split(index, batch_size))
     if len(pieces) > 1 and len(pieces[-1]) == 1:
         pieces[-2:] = [torch.cat(pieces[-2:])]
@@ -131,16 +127,18 @@ def _batches(index: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def _many_views(
-    make_views: MakeViews, pixels: Tensor, generator: torch.Generator, count: int
+    make_views: _MakeViews, pixels: Tensor, generator: torch.Generator, count: int
 ) -> list[Tensor]:
-    """Return `count` views, made as many at a time as `make_views` makes."""
+    """Return `count` views, by as many calls of `make_views` as that takes."""
     views: list[Tensor] = []
     while len(views) < count:
         views.extend(make_views(pixels, generator))
     return views[:count]
 
 
-def _finite(outputs: Tensor, name: str, network: Network) -> Tensor:
+def _finite(batches: list[list[Tensor]], name: str, network: Network) -> Tensor:
+    """Return the outputs of all batches of each view as (q, N, D), or raise UserError."""
+    outputs = torch.stack([torch.cat(view) for view in batches])
     if outputs.isfinite().all():
         return outputs
     tensor = _first_not_finite(network)
@@ -150,12 +148,13 @@ def _finite(outputs: Tensor, name: str, network: Network) -> Tensor:
         else "its tensors are finite, so that a layer overflows"
     )
     raise UserError(
-        f"the checkpoint's weights give {name} that are not finite: {reason}; use an earlier checkpoint"
+        f"the checkpoint's weights give {name} that are not finite: {reason}; "
+        "use an earlier checkpoint"
     )
 
 
 def _first_not_finite(network: Network) -> str | None:
-    """Return the name of the first parameter or buffer with NaN or infinity, in the order of the data."""
+    """Return the name of the first tensor with NaN or infinity, in the order of the data."""
     for part, module in vars(network).items():
         tensors = {} if module is None else module.state_dict()
         for name, tensor in tensors.items():

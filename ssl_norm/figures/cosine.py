@@ -11,31 +11,38 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MetricRow = Mapping[str, float | int | str]
-# The negative cosine lies below the positive one, dashed, so that both show where they meet at 1.
-LINES = (
+_Run = tuple[str, Sequence[Mapping[str, float | int | str]]]  # title and rows of metrics.csv
+# The positive cosine is dashed over the negative one, so that both show where they meet at 1.
+_LINES = (
     ("negative_cosine", VERMILION, "-"),
     ("positive_cosine", BLUE, (0, (4, 2))),
     ("feature_std", GREY, (0, (1, 1.5))),
 )
-COLUMNS = 4
-SHADE = 0.12  # opacity
-LETTER = 0.08  # inches of a letter of a verdict
+_COLUMNS = 4
+_SHADE = 0.12  # opacity
+_LETTER = 0.08  # inches of a letter of a verdict
 
 
-def cosine_figure(
-    runs: Sequence[tuple[str, Sequence[MetricRow]]], collapsed_at: Sequence[float | None] = ()
-) -> "Figure":
-    """Draw positive cosine, negative cosine and feature std over steps, a panel a run, verdicts as shades.
+class _VerdictSpan(NamedTuple):
+    """Consecutive steps with one verdict."""
 
-    At complete collapse both cosines are 1 and the feature std is 0. Each change of verdict is a vertical line; steps
-    of a verdict other than healthy are shaded, and named above the panel where they have room for the word.
+    verdict: str
+    start: float
+    end: float
+
+
+def cosine_figure(runs: Sequence[_Run], collapsed_at: Sequence[float | None] = ()) -> "Figure":
+    """Draw both cosines and the feature std over steps, one panel per run, with shaded verdicts.
+
+    At complete collapse both cosines are 1 and the feature std is 0. Each change of verdict is a
+    vertical line; steps of a verdict other than healthy are shaded, and named above the panel where
+    there is room for the name.
 
     Args:
-        runs: title and rows of metrics.csv of each run; of a row step, positive_cosine, negative_cosine and
-            feature_std are drawn (NaN: a gap), and verdict where it has one.
-        collapsed_at: of each run the step at which the collapse that it ends in began (summary.json), from which its
-            last verdict is shaded; None: where its rows have it. Empty: None for all.
+        runs: title and rows of metrics.csv of each run. Rows have step, positive_cosine,
+            negative_cosine and feature_std (NaN: a gap), and may have a verdict.
+        collapsed_at: for each run the step at which its final collapse began (summary.json), from
+            which its last verdict is shaded; None: where its rows have it. Empty: None for all.
 
     Raises:
         ValueError: no runs, a run without rows, or steps for another number of runs.
@@ -45,69 +52,51 @@ def cosine_figure(
     for title, rows in runs:
         if not rows:
             raise ValueError(f"runs: {title!r} has no rows; wait until it has logged a step")
-    if collapsed_at and len(collapsed_at) != len(runs):
+    began = list(collapsed_at) or [None] * len(runs)
+    if len(began) != len(runs):
         raise ValueError(
-            f"collapsed_at: a step of each of {len(runs)} runs expected, got {len(collapsed_at)}"
+            f"collapsed_at: a step of each of {len(runs)} runs expected, got {len(began)}"
         )
-    spans = [
-        verdict_spans(rows, began)
-        for (_, rows), began in zip(runs, collapsed_at or [None] * len(runs), strict=True)
-    ]
-    columns = min(COLUMNS, len(runs))
+    spans = [_verdict_spans(run, step) for run, step in zip(runs, began, strict=True)]
+    columns = min(_COLUMNS, len(runs))
     lines = ceil(len(runs) / columns)
     width, height = (7.0, 3.6) if len(runs) == 1 else (0.8 + 3.1 * columns, 0.8 + 2.6 * lines)
     with drawing(width, height) as figure:
         grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
         panels = list(grid.flat)
-        for axes, (title, rows), found in zip(panels, runs, spans, strict=False):
-            draw_run(axes, title, rows, found, 0.85 * width / columns)
+        for axes, run, found in zip(panels, runs, spans, strict=False):
+            _draw_run(axes, run, found, 0.85 * width / columns)
         for axes in panels[len(runs) :]:
             axes.set_visible(False)
         for axes in grid[:, 0]:
             axes.set_ylabel("cosine, feature std")
-        panels[0].set_ylim(lowest(runs), 1.04)
-        add_legend(figure, panels[0], spans)
+        panels[0].set_ylim(_lowest(runs), 1.04)
+        _add_legend(figure, panels[0], spans)
     return figure
 
 
-def add_legend(figure: "Figure", axes: "Axes", spans: Sequence[Sequence["VerdictSpan"]]) -> None:
+def _add_legend(figure: "Figure", axes: "Axes", spans: Sequence[Sequence[_VerdictSpan]]) -> None:
     """Name the three lines, and the shades of the verdicts that the runs have."""
     from matplotlib.patches import Patch
 
     negative, positive, deviation = axes.get_legend_handles_labels()[0]
-    verdicts = dict.fromkeys(span.verdict for of_run in spans for span in of_run)
     shades = [
-        Patch(color=VERDICT_COLOURS.get(verdict, GREY), alpha=SHADE, linewidth=0, label=verdict)
-        for verdict in verdicts
+        Patch(color=VERDICT_COLOURS.get(verdict, GREY), alpha=_SHADE, linewidth=0, label=verdict)
+        for verdict in dict.fromkeys(span.verdict for of_run in spans for span in of_run)
         if verdict != "healthy"
     ]
-    figure.legend(
-        handles=[positive, negative, deviation, *shades],
-        loc="outside lower center",
-        ncols=3 + len(shades),
-    )
+    handles = [positive, negative, deviation, *shades]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
-def draw_run(
-    axes: "Axes",
-    title: str,
-    rows: Sequence[MetricRow],
-    spans: Sequence["VerdictSpan"],
-    width: float,
-) -> None:
+def _draw_run(axes: "Axes", run: _Run, spans: Sequence[_VerdictSpan], width: float) -> None:
     """Draw one run on axes of about `width` inches."""
+    title, rows = run
     steps = [float(row["step"]) for row in rows]
-    for name, colour, style in LINES:
-        values = [float(row[name]) for row in rows]
-        marker = "o" if len(steps) == 1 else ""
-        axes.plot(
-            steps,
-            values,
-            color=colour,
-            linestyle=style,
-            marker=marker,
-            label=name.replace("_", " "),
-        )
+    marker = "o" if len(steps) == 1 else ""
+    for name, colour, style in _LINES:
+        values, label = [float(row[name]) for row in rows], name.replace("_", " ")
+        axes.plot(steps, values, color=colour, linestyle=style, marker=marker, label=label)
     axes.grid()
     axes.set_xlabel("step")
     axes.set_title(title, pad=18)
@@ -117,54 +106,41 @@ def draw_run(
     axes.set_xlim(steps[0], steps[-1])
     inches = width / (steps[-1] - steps[0])
     for span in spans:
-        has_room = (span.end - span.start) * inches >= LETTER * len(span.verdict)
-        draw_verdict(axes, span, has_room)
+        has_room = (span.end - span.start) * inches >= _LETTER * len(span.verdict)
+        _draw_verdict(axes, span, has_room)
 
 
-class VerdictSpan(NamedTuple):
-    """Steps in a row that have one verdict."""
+def _verdict_spans(run: _Run, collapsed_at: float | None = None) -> list[_VerdictSpan]:
+    """Return the spans of one verdict, each up to the start of the next; not of rows without one.
 
-    verdict: str
-    start: float
-    end: float
-
-
-def verdict_spans(
-    rows: Sequence[MetricRow], collapsed_at: float | None = None
-) -> list[VerdictSpan]:
-    """Return the stretches of one verdict, each up to where the next begins; rows without one belong to none.
-
-    A verdict is sure only some steps after the first that it is dated to: the last one begins at `collapsed_at`.
+    A collapse is recognised some steps after its first step: the last span begins at
+    `collapsed_at`.
 
     Example:
-        >>> words = ("healthy", "healthy", "complete", "complete")
-        >>> rows = [{"step": 10 * i, "verdict": word} for i, word in enumerate(words)]
-        >>> [tuple(span) for span in verdict_spans(rows)]
+        >>> verdicts = ("healthy", "healthy", "complete", "complete")
+        >>> rows = [{"step": 10 * i, "verdict": verdict} for i, verdict in enumerate(verdicts)]
+        >>> [tuple(span) for span in _verdict_spans(("a run", rows))]
         [('healthy', 0.0, 20.0), ('complete', 20.0, 30.0)]
     """
+    _, rows = run
     starts = [
         (verdict, float(next(group)["step"]))
         for verdict, group in groupby(rows, key=lambda row: str(row.get("verdict", "")))
     ]
     if collapsed_at is not None:
         began = max(collapsed_at, float(rows[0]["step"]))
-        starts = [
-            *((word, start) for word, start in starts[:-1] if start < began),
-            (starts[-1][0], began),
-        ]
+        earlier = [(verdict, start) for verdict, start in starts[:-1] if start < began]
+        starts = [*earlier, (starts[-1][0], began)]
     ends = [start for _, start in starts[1:]] + [float(rows[-1]["step"])]
-    return [
-        VerdictSpan(verdict, start, end)
-        for (verdict, start), end in zip(starts, ends, strict=True)
-        if verdict
-    ]
+    spans = zip(starts, ends, strict=True)
+    return [_VerdictSpan(verdict, start, end) for (verdict, start), end in spans if verdict]
 
 
-def draw_verdict(axes: "Axes", span: VerdictSpan, has_room: bool) -> None:
-    """Shade a stretch of a verdict, and name it above the panel where there is room."""
+def _draw_verdict(axes: "Axes", span: _VerdictSpan, has_room: bool) -> None:
+    """Shade the span of a verdict, and name it above the panel where there is room."""
     colour = VERDICT_COLOURS.get(span.verdict, GREY)
     if span.verdict != "healthy":
-        axes.axvspan(span.start, span.end, color=colour, alpha=SHADE, linewidth=0)
+        axes.axvspan(span.start, span.end, color=colour, alpha=_SHADE, linewidth=0)
     axes.axvline(span.start, color=colour, linewidth=1)
     if has_room:
         axes.annotate(
@@ -180,7 +156,7 @@ def draw_verdict(axes: "Axes", span: VerdictSpan, has_room: bool) -> None:
         )
 
 
-def lowest(runs: Sequence[tuple[str, Sequence[MetricRow]]]) -> float:
+def _lowest(runs: Sequence[_Run]) -> float:
     """Return the lower end of the axis: -0.1, or less where a run's cosines are."""
-    values = [float(row[name]) for _, rows in runs for row in rows for name, _, _ in LINES]
+    values = [float(row[name]) for _, rows in runs for row in rows for name, _, _ in _LINES]
     return min([-0.1, *(value - 0.05 for value in values if isfinite(value))])

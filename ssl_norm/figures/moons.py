@@ -1,4 +1,4 @@
-"""Decision boundaries over two moons, and how much predictions hang on the batch."""
+"""Decision boundaries over two moons, and the dependence of predictions on the batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-Array = NDArray[np.floating]
-CLASSES = ((BLUE, "o"), (VERMILION, "^"))  # colour and marker of either class
-PALE = "#7a7a7a"  # unlabelled points
-TINT = 0.22  # opacity of the side of a class
-LOWEST_TOP = 0.05  # of the scale of deviations, so that noise of rounding is not stretched over it
+_Array = NDArray[np.floating]
+_CLASSES = ((BLUE, "o"), (VERMILION, "^"))  # colour and marker of either class
+_PALE = "#7a7a7a"  # unlabelled points
+_TINT = 0.22  # opacity of the side of a class
+_LOWEST_TOP = 0.05  # of the scale of deviations, so that rounding errors stay pale
 
 
 @dataclass(frozen=True)
 class PlaneMap:
-    """What one model says of every point of a grid.
+    """Predictions of one model on a grid of points.
 
     Attributes:
         name: title of its column.
@@ -32,13 +32,13 @@ class PlaneMap:
     """
 
     name: str
-    probability: Array
-    deviation: Array
+    probability: _Array
+    deviation: _Array
 
 
 @dataclass(frozen=True)
 class Points:
-    """The points that stand in every panel.
+    """The points drawn in every panel.
 
     Attributes:
         labelled: (N, 2).
@@ -46,25 +46,25 @@ class Points:
         unlabelled: (U, 2).
     """
 
-    labelled: Array
+    labelled: _Array
     labels: NDArray[np.integer]
-    unlabelled: Array
+    unlabelled: _Array
 
 
 def moons_figure(
-    x: Array, y: Array, maps: Sequence[PlaneMap], points: Points, caption: str = ""
+    x: _Array, y: _Array, maps: Sequence[PlaneMap], points: Points, caption: str = ""
 ) -> "Figure":
-    """Draw boundaries above and deviations below, a column for each model.
+    """Draw boundaries above and deviations below, one column per model.
 
-    Above, the plane is tinted by the predicted class, and the boundary, where both are equally probable, is
-    a thick line. Below, the standard deviation has one colour scale for all models, from 0.
+    Above, the plane is tinted by the predicted class; the boundary, where both classes are equally
+    probable, is a thick line. Below, deviations have one colour scale for all models, from 0.
 
     Args:
         x: (columns,), ascending coordinates of the grid.
         y: (rows,), ascending.
         maps: of each model.
         points: in all panels.
-        caption: stands below.
+        caption: text below the panels.
 
     Raises:
         ValueError: no maps, or one whose shape is not (rows, columns).
@@ -77,35 +77,35 @@ def moons_figure(
             raise ValueError(f"maps: {(len(y), len(x))} twice expected, {plane.name!r} has {found}")
     with drawing(0.8 + 4.0 * len(maps), 6.4) as figure:
         grid = figure.subplots(2, len(maps), sharex=True, sharey=True, squeeze=False)
-        top = max(LOWEST_TOP, *(float(plane.deviation.max()) for plane in maps))
+        top = max(_LOWEST_TOP, *(float(plane.deviation.max()) for plane in maps))
         for (upper, lower), plane in zip(grid.T, maps, strict=True):
-            draw_sides(upper, x, y, plane.probability)
-            mesh = draw_deviation(lower, x, y, plane.deviation, top)
+            _draw_sides(upper, x, y, plane.probability)
+            mesh = _draw_deviation(lower, x, y, plane.deviation, top)
             upper.set_title(plane.name)
             for axes in (upper, lower):
-                draw_points(axes, points)
+                _draw_points(axes, points)
                 axes.contour(x, y, plane.probability, levels=[0.5], colors="black", linewidths=2.6)
                 axes.set(aspect="equal", xticks=[], yticks=[])
         grid[0, 0].set_ylabel("predicted class")
         grid[1, 0].set_ylabel("uncertainty")
         figure.colorbar(mesh, ax=grid[1], pad=0.02, label="std over re-drawn batches")
-        add_legend(figure, grid[0, 0])
+        _add_legend(figure, grid[0, 0])
         if caption:
             figure.supxlabel(caption, fontsize=9)
     return figure
 
 
-def draw_sides(axes: "Axes", x: Array, y: Array, probability: Array) -> None:
+def _draw_sides(axes: "Axes", x: _Array, y: _Array, probability: _Array) -> None:
     """Tint the plane by the predicted class."""
-    colours = [colour for colour, _ in CLASSES]
+    colours = [colour for colour, _ in _CLASSES]
     sides = np.array([-np.inf, 0.5, np.inf])
-    axes.contourf(x, y, probability, levels=sides, colors=colours, alpha=TINT)
+    axes.contourf(x, y, probability, levels=sides, colors=colours, alpha=_TINT)
 
 
-def draw_deviation(
-    axes: "Axes", x: Array, y: Array, deviation: Array, top: float
+def _draw_deviation(
+    axes: "Axes", x: _Array, y: _Array, deviation: _Array, top: float
 ) -> "ScalarMappable":
-    """Draw the deviation as a heat map from 0 to `top`, whose darkest green still shows what lies on it."""
+    """Draw the deviation as a heat map from 0 to `top`, pale enough for points and lines on it."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -115,26 +115,19 @@ def draw_deviation(
     )
 
 
-def draw_points(axes: "Axes", points: Points) -> None:
-    """Draw unlabelled points small and pale, labelled ones large, each class with its own colour and marker."""
+def _draw_points(axes: "Axes", points: Points) -> None:
+    """Draw unlabelled points small and pale, labelled ones large, by class in colour and marker."""
     x, y = points.unlabelled.T
-    axes.scatter(x, y, s=5, color=PALE, alpha=0.55, linewidths=0, label="no label", rasterized=True)
-    for label, (colour, marker) in enumerate(CLASSES):
+    axes.scatter(
+        x, y, s=5, color=_PALE, alpha=0.55, linewidths=0, label="no label", rasterized=True
+    )
+    for label, (colour, marker) in enumerate(_CLASSES):
         x, y = points.labelled[points.labels == label].T
-        axes.scatter(
-            x,
-            y,
-            s=90,
-            color=colour,
-            marker=marker,
-            edgecolors="white",
-            linewidths=1.4,
-            zorder=4,
-            label=f"label {label}",
-        )
+        style = {"s": 90, "edgecolors": "white", "linewidths": 1.4, "zorder": 4}
+        axes.scatter(x, y, color=colour, marker=marker, label=f"label {label}", **style)
 
 
-def add_legend(figure: "Figure", axes: "Axes") -> None:
+def _add_legend(figure: "Figure", axes: "Axes") -> None:
     """Name points and boundary above the panels."""
     from matplotlib.lines import Line2D
 

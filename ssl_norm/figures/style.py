@@ -1,14 +1,19 @@
-"""What all figures share: an empty white figure, fonts, colours that survive print and colour blindness."""
+"""Style of all figures: white background, fonts, and colours safe for print and colour blindness."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
@@ -33,7 +38,7 @@ VERDICT_COLOURS = MappingProxyType(
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator["Figure"]:
-    """Make an empty figure, drawn on with this package's fonts and colours whatever the user's defaults.
+    """Make an empty figure with this package's fonts and colours, whatever the user's defaults.
 
     Args:
         width: in inches.
@@ -46,8 +51,40 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
     defaults: dict[Any, Any] = {
         key: rcParamsDefault[key] for key in rcParamsDefault if key not in keep
     }
-    with rc_context({**defaults, **STYLE}):
+    with rc_context({**defaults, **_STYLE}):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         for axes in figure.axes:  # ticks are made later, when the figure is rendered
             axes.tick_params(color="#444444", labelcolor="black", labelsize=9)
+
+
+def write_number(
+    axes: "Axes", cells: "ScalarMappable", place: tuple[float, float], value: float, text: str
+) -> None:
+    """Write a value into its cell of a heat map: black on bright, white on dark."""
+    brightness = np.dot(cells.to_rgba(np.array([[value]]))[0, 0, :3], (0.299, 0.587, 0.114))
+    colour = "black" if brightness > 0.5 else "white"
+    axes.text(*place, text, ha="center", va="center", fontsize=8, color=colour)
+
+
+def pixels(figure: "Figure", dpi: float = 110) -> NDArray[np.uint8]:
+    """Return a figure as RGB pixels, rendered by matplotlib's Agg.
+
+    Args:
+        figure: any figure; its resolution is set to `dpi`.
+        dpi: pixels per inch.
+
+    Returns:
+        (height, width, 3), uint8.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> pixels(Figure(figsize=(2, 1)), dpi=50).shape
+        (50, 100, 3)
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(dpi)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

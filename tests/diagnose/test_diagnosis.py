@@ -6,8 +6,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from ssl_norm.diagnose.diagnosis import diagnose_outputs, diagnosis_record
-from ssl_norm.diagnose.measure import measure, measure_raw
+from ssl_norm.diagnose.diagnosis import (
+    diagnose_outputs,
+    diagnosis_record,
+    measure,
+    measure_raw,
+)
 from ssl_norm.diagnose.outputs import Outputs
 from ssl_norm.diagnose.picture import cosines, draw_diagnosis
 from ssl_norm.diagnose.tables import layer_table, monitor_table, notes, verdict_lines

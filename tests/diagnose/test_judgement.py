@@ -98,10 +98,16 @@ def test_where_the_collapse_begins():
 
 def test_the_sentence():
     sentence = summary_sentence(
-        Judgement("healthy", "feature std 0.6"), Judgement("complete", "cosine 1"), "projector.2"
+        {
+            "projections": Judgement("complete", "cosine 1"),
+            "features": Judgement("healthy", "feature std 0.6"),
+        },
+        "projector.2",
     )
     assert sentence == (
         "projections: complete (cosine 1); features: healthy (feature std 0.6); "
         "the collapse begins at layer projector.2"
     )
-    assert summary_sentence(Judgement("healthy", "x"), None, None) == "features: healthy (x)"
+    assert (
+        summary_sentence({"features": Judgement("healthy", "x")}, None) == "features: healthy (x)"
+    )

@@ -5,7 +5,7 @@ from math import isnan
 import pytest
 import torch
 
-from ssl_norm.diagnose.measure import measure
+from ssl_norm.diagnose.diagnosis import measure
 from ssl_norm.monitors import MONITORS, CollapseMonitor, monitor
 from ssl_norm.monitors.__main__ import monitor_table
 from ssl_norm.monitors.declare import load_monitor
