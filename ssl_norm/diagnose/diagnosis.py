@@ -75,7 +75,7 @@ def diagnose_outputs(outputs: Outputs, step: int) -> Diagnosis:
     judges = {"projections": judge_projections, "features": judge_features}
     judgements = {name: judges[name](values) for name, values in parts.items()}
     layers = [
-        LayerRow(step, name, *layer_values(*views).tolist(), gradient_norm=nan)
+        LayerRow._make([step, name, *layer_values(*views).tolist(), nan])
         for name, views in outputs.layers.items()
     ]
     judged = [row for row in layers if not row.layer.startswith("predictor")]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +123,7 @@ def _draw_points(axes: "Axes", points: Points) -> None:
     )
     for label, (colour, marker) in enumerate(_CLASSES):
         x, y = points.labelled[points.labels == label].T
-        style = {"s": 90, "edgecolors": "white", "linewidths": 1.4, "zorder": 4}
+        style: dict[str, Any] = {"s": 90, "edgecolors": "white", "linewidths": 1.4, "zorder": 4}
         axes.scatter(x, y, color=colour, marker=marker, label=f"label {label}", **style)
 
 
