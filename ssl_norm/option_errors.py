@@ -7,21 +7,17 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 
 Bounds = tuple[float | None, str, float | None, str]
-OUT_OF_RANGE = {
-    "greater_than",
-    "greater_than_equal",
-    "less_than",
-    "less_than_equal",
-    "finite_number",
-}
 NUMBERS = {int: "an integer", float: "a number"}
 
 
 def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """Return one line for the first error: the key, the value found and the values expected.
+
+    The message of a `UserError` is complete; that of another ValueError follows its key.
 
     Args:
         error: of the validation.
@@ -34,14 +30,14 @@ def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     owner, field = find_field(model, keys)
     key = prefix + ".".join(_named_keys(model, first["loc"]))
     found, kind = first["input"], first["type"]
-    if kind == "missing":
+    if kind == "missing" and isinstance(first["loc"][-1], str):
         return f"{key}=... is needed"
     if kind == "extra_forbidden":
         where = key.rpartition(".")[0]
         return unknown_name(f"key of {where}" if where else "key", keys[-1], owner.model_fields)
-    if kind in {"value_error", "assertion_error"}:
-        message = str(first["ctx"]["error"])
-        return f"{key}: {message}" if key and not message.startswith(key) else message
+    if kind == "value_error":
+        cause = first["ctx"]["error"]
+        return str(cause) if isinstance(cause, UserError) or not key else f"{key}: {cause}"
     if field is None:
         return f"{key}: {first['msg']}"
     if (isinstance(found, Mapping | Sequence) and not isinstance(found, str)) or found is None:
@@ -92,8 +88,8 @@ def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return " or ".join(dict.fromkeys(expected(part, metadata) for part in parts))
     if origin is Literal:
         return " | ".join(_yaml(choice) for choice in arguments)
-    if origin is list:
-        return f"a list expected, in brackets, each item {expected(arguments[0])}"
+    if origin is list or arguments[1:] == (Ellipsis,):
+        return f"a list in brackets, [...], each item {expected(arguments[0])},"
     if origin is tuple:
         return f"{len(arguments)} numbers in brackets, each {expected(arguments[0])}"
     if annotation in NUMBERS:
@@ -123,10 +119,14 @@ def _range(bounds: Bounds) -> str:
     if low is None and high is None:
         return ""
     if high is None:
-        return f" {'of at least' if opening == '[' else 'above'} {low:g}"
+        return f" {'of at least' if opening == '[' else 'above'} {_shown(low)}"
     if low is None:
-        return f" {'of at most' if closing == ']' else 'below'} {high:g}"
-    return f" in {opening}{low:g}, {high:g}{closing}"
+        return f" {'of at most' if closing == ']' else 'below'} {_shown(high)}"
+    return f" in {opening}{_shown(low)}, {_shown(high)}{closing}"
+
+
+def _shown(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def choices_of(annotation: Any) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 
 class Settings(BaseModel):
@@ -62,3 +62,17 @@ def option(
     )
     extra: dict[str, Any] = {"resume": resume} | ({"unit": unit} if unit else {})
     return Field(**kind, description=text, json_schema_extra=extra, **limits)
+
+
+QUICK = {"quick": True}  # context of a validation that imports nothing heavy
+SAVED = {"saved": True}  # context of a validation of settings that a run was made with
+
+
+def is_quick(info: ValidationInfo) -> bool:
+    """Return whether only names, types and ranges are validated, without importing torch."""
+    return bool(info.context and info.context.get("quick"))
+
+
+def is_saved(info: ValidationInfo) -> bool:
+    """Return whether the settings are those of an earlier run, whose files may have moved since."""
+    return bool(info.context and info.context.get("saved"))

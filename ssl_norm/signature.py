@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ssl_norm.names import unknown_name
+from ssl_norm.registry import Registry
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -173,3 +174,9 @@ def options_model(declared: Callable[..., Any]) -> "type[BaseModel]":
     name = getattr(declared, "__name__", "Options")
     model: type[BaseModel] = create_model(name, __base__=Settings, **fields)
     return model
+
+
+def declared_options(registry: Registry, name: str) -> Mapping[str, Option]:
+    """Return the options of a registered name or `module:object`; read from source where possible."""
+    target = registry.get(name, name)
+    return read_options(target) if isinstance(target, str) else options_of(target)

@@ -3,4 +3,4 @@
 from ssl_norm.cli import main
 
 if __name__ == "__main__":
-    main("diagnose", "ssl_norm.commands.diagnose:diagnose")
+    main("diagnose")

@@ -3,4 +3,4 @@
 from ssl_norm.cli import main
 
 if __name__ == "__main__":
-    main("finetune", "ssl_norm.commands.finetune:finetune")
+    main("finetune")

@@ -3,4 +3,4 @@
 from ssl_norm.cli import main
 
 if __name__ == "__main__":
-    main("linear_eval", "ssl_norm.commands.linear_eval:linear_eval")
+    main("linear_eval")

@@ -3,4 +3,4 @@
 from ssl_norm.cli import main
 
 if __name__ == "__main__":
-    main("population_stats", "ssl_norm.commands.population_stats:population_stats")
+    main("population_stats")

@@ -3,4 +3,4 @@
 from ssl_norm.cli import main
 
 if __name__ == "__main__":
-    main("pretrain", "ssl_norm.commands.pretrain:pretrain")
+    main("pretrain")

@@ -3,4 +3,4 @@
 from ssl_norm.cli import main
 
 if __name__ == "__main__":
-    main("report", "ssl_norm.commands.report:report")
+    main("report")

@@ -3,4 +3,4 @@
 from ssl_norm.cli import main
 
 if __name__ == "__main__":
-    main("toy", "ssl_norm.commands.toy:toy")
+    main("toy")

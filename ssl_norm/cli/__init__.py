@@ -1,4 +1,4 @@
-"""The command line of all tools; imports nothing heavy, so that help and errors answer at once."""
+"""Command line of all tools; imports nothing heavy, so that help and errors answer at once."""
 
 from ssl_norm.cli.entry import main
 

@@ -1,63 +1,134 @@
-"""What can be said of an argument by itself, before Hydra composes the configuration."""
+"""Checks of single arguments before Hydra composes the settings."""
 
+import os
 import re
+from collections.abc import Iterator, Sequence
 
-from ssl_norm.cli.groups import groups_of, keys_of, studies
+from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
+from ssl_norm.option_errors import model_of
+from ssl_norm.registry import is_reference
+from ssl_norm.settings.compose import groups_of
+from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.study import study_tools
 
-HYDRA_FLAGS = (
-    "-m",
-    "--multirun",
-    "-c",
-    "--cfg",
-    "--resolve",
-    "-p",
-    "--package",
-    "-i",
-    "--info",
-    "--hydra-help",
+FLAGS = ("-m", "--multirun", "--resolve", "--hydra-help")
+FLAGS_WITH_VALUE = (
+    *("-c", "--cfg", "-p", "--package", "-i", "--info"),
+    *("-cd", "--config-dir", "-cp", "--config-path", "-cn", "--config-name"),
+)
+SWEEP_FLAGS = {"-m", "--multirun"}
+LITERAL_KEYS = (
+    "data.root",
+    "data.cache_dir",
+    "encoder.pretrained_path",
+    "checkpoint",
+    "run_dir",
+    "output",
+    "runs",
+    "title",
 )
 
 
-def complaint_about(argument: str, tool: str) -> str | None:
-    """Return what is wrong with an argument of a tool, in one line; None where nothing is."""
-    flag = argument.partition("=")[0]
-    if argument.startswith("-"):
-        if flag in HYDRA_FLAGS:
-            return None
-        return f"unknown flag '{flag}'; settings are given as key=value, for example {flag.lstrip('-')}=..."
-    if argument.startswith(("=", "~")):
-        return f"cannot read '{argument}': expected key=value"
-    key, equals, value = argument.lstrip("+").partition("=")
-    if not equals:
-        return None
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return Hydra's flags with their values, and the settings.
+
+    Raises:
+        UserError: a flag is unknown.
+
+    Example:
+        >>> split_flags(["seed=0,1", "-m", "study=deep_bn", "--cfg", "job"])
+        (['-m', '--cfg', 'job'], ['seed=0,1', 'study=deep_bn'])
+    """
+    flags, settings = [], []
+    remaining = iter(arguments)
+    for argument in remaining:
+        flag, equals, _ = argument.partition("=")
+        if not argument.startswith("-"):
+            settings.append(argument)
+        elif flag in FLAGS:
+            flags.append(argument)
+        elif flag in FLAGS_WITH_VALUE:
+            flags += [argument] if equals else [argument, *_value_of(flag, remaining)]
+        else:
+            raise UserError(
+                f"unknown flag '{flag}'; settings are given as key=value, "
+                f"for example {flag.lstrip('-')}=..."
+            )
+    return flags, settings
+
+
+def _value_of(flag: str, remaining: Iterator[str]) -> list[str]:
+    value = next(remaining, None)
+    if value is None:
+        raise UserError(f"{flag} needs a value")
+    return [value]
+
+
+def check_setting(argument: str, tool: str, *, own_files: bool = False) -> None:
+    """Raise UserError unless an argument can be a setting of a tool.
+
+    Args:
+        argument: as typed.
+        tool: that was started.
+        own_files: whether the user added a folder of YAML files, whose options are not known here.
+    """
+    if argument.startswith(("=", "~")) or "=" not in argument:
+        raise UserError(f"cannot read '{argument}': expected key=value")
+    key, _, value = argument.lstrip("+").partition("=")
     root = re.split(r"[.@/:]", key)[0].strip()
-    if root not in {*keys_of(tool), *groups_of(tool), "hydra"}:
-        return unknown_name("key", root, dict.fromkeys([*keys_of(tool), *groups_of(tool)]))
-    if key in groups_of(tool):
-        return _complaint_about_option(key, value, tool)
-    below = keys_of(tool).get(key, ())
-    if below and not value.startswith("{"):
-        return f"{key}: holds the keys {', '.join(below)}; set them as {key}.{below[0]}=..."
-    return None
+    fields, groups = MODELS[tool].model_fields, groups_of(tool)
+    if root not in {*fields, *groups, "hydra"}:
+        raise UserError(unknown_name("key", root, dict.fromkeys([*fields, *groups])))
+    if key in groups:
+        if not own_files:
+            _check_choice(key, value, tool)
+        return
+    below = model_of(fields[key].annotation) if key in fields else None
+    is_norm_or_empty = below is None or not below.model_fields
+    if not is_norm_or_empty and not value.startswith("{") and key != "method":
+        names = list(below.model_fields) if below else []
+        raise UserError(
+            f"{key}: holds the keys {', '.join(names)}; set them as {key}.{names[0]}=..."
+        )
 
 
-def unknown_option(group: str, option: str, options: tuple[str, ...]) -> str:
-    """Return the line for an option that a group does not have."""
+def _check_choice(group: str, value: str, tool: str) -> None:
+    """Raise UserError unless the options, separated by commas in a sweep, are those of a group."""
+    if re.search(r"[($]", value):  # a function or an interpolation: Hydra's to read
+        return
+    options = groups_of(tool)[group]
+    for option in (typed.strip(" '\"") for typed in value.split(",")):
+        if option in options or option == "null" or (is_reference(option) and group != "study"):
+            continue
+        if group == "study" and option in study_tools():
+            other = study_tools()[option]
+            raise UserError(
+                f"study={option} is for another tool: python tools/{other}.py -m study={option}"
+            )
+        raise UserError(unknown_choice(group, option, options))
+
+
+def unknown_choice(group: str, option: str, options: Sequence[str]) -> str:
+    """Return the message for an option that a group does not have."""
     message = unknown_name(group, option, options)
     return message + ("; any other encoder: encoder.name=..." if group == "encoder" else "")
 
 
-def _complaint_about_option(group: str, value: str, tool: str) -> str | None:
-    """Return which of the options, separated by commas in a sweep, the group does not have."""
-    if re.search(r"[($]", value):  # a function or an interpolation: Hydra's to read
-        return None
-    options = groups_of(tool)[group]
-    typed = [option.strip(" '\"") for option in value.split(",")]
-    unknown = [option for option in typed if option not in options]
-    if group == "study" and unknown and unknown[0] in studies():
-        other = studies()[unknown[0]]
-        return (
-            f"study={unknown[0]} is of another tool: python tools/{other}.py -m study={unknown[0]}"
-        )
-    return unknown_option(group, unknown[0], options) if unknown else None
+def literal(argument: str) -> str:
+    """Quote a path or a title, so that `~`, spaces, brackets and commas arrive as typed.
+
+    Example:
+        >>> literal("data.root=/photos/Rome (2024)")
+        "data.root='/photos/Rome (2024)'"
+    """
+    key, equals, value = argument.partition("=")
+    is_list = key == "runs" and value.startswith("[")
+    is_literal = not is_list and (key in LITERAL_KEYS or value.startswith("~/"))
+    if not equals or not is_literal or not value or value[0] in "'\"" or value == "null":
+        return argument
+    expanded = os.path.expanduser(value)
+    if re.fullmatch(r"[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*)+", expanded):
+        return f"{key}={expanded}"  # plain text for Hydra
+    escaped = expanded.replace("'", "\\'")
+    return f"{key}='{escaped}'"

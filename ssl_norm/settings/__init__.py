@@ -1,0 +1,1 @@
+"""Typed settings of all tools: one declaration per setting, everything else derived from it."""

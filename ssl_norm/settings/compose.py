@@ -1,0 +1,164 @@
+"""Composition of settings from configs/ and the command line by Hydra."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_norm.data.registry import DATA
+from ssl_norm.errors import UserError
+from ssl_norm.learners import METHODS
+from ssl_norm.options import Settings
+from ssl_norm.registry import is_reference
+from ssl_norm.settings.folder import CONFIG_FOLDER
+from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.study import Study, read_study, study_tools
+
+OWN_KEYS = ("views", "recipes")  # of files in configs/method and configs/data, for this module
+REGISTRIES = {"method": METHODS, "data": DATA}
+
+
+class _RegisteredFirst(SearchPathPlugin):
+    """Give registered configs precedence over files, whose own keys are no settings."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.prepend("schema", "structured://")
+
+
+@cache
+def groups_of(tool: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the config groups of a tool and their options.
+
+    They are the named entries of `defaults` in `configs/<tool>.yaml`; `optional` ones follow from
+    other choices, and arms from the study.
+    """
+    defaults = OmegaConf.load(CONFIG_FOLDER / f"{tool}.yaml").defaults
+    names = [str(name) for entry in defaults if isinstance(entry, DictConfig) for name in entry]
+    groups = {name: _options(name) for name in names if not name.startswith("optional ")}
+    groups.pop("arm", None)
+    if "study" in groups:
+        groups["study"] = tuple(name for name, owner in study_tools().items() if owner == tool)
+    return groups
+
+
+def _options(group: str) -> tuple[str, ...]:
+    if group == "augment":
+        return tuple(name for name, _ in _all_views())
+    files = (path.stem for path in sorted((CONFIG_FOLDER / group).glob("*.yaml")))
+    return tuple(dict.fromkeys([*files, *REGISTRIES.get(group, ())]))
+
+
+@cache
+def _file(group: str, name: str) -> Mapping[str, Any]:
+    """Return the contents of a file of configs/; of one that does not exist, its name alone."""
+    path = CONFIG_FOLDER / group / f"{name}.yaml"
+    if path.is_file():
+        found: Any = OmegaConf.to_container(OmegaConf.load(path))
+        return found or {}
+    return {"method": {"name": name}} if group == "method" else {"name": name}
+
+
+def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the name and the settings of the views of each method and size of image.
+
+    `<method>` is for photographs, `<method>_small` for images up to 64 px; a data set with views
+    has its own for all methods, `<method>_<data>`.
+    """
+    data = {name: _file("data", name).get("views") for name in DATA}
+    for method in dict.fromkeys([*METHODS, *methods]):
+        views = _file("method", method).get("views", {})
+        yield method, views.get("full", {})
+        yield f"{method}_small", views.get("small", views.get("full", {}))
+        yield from ((f"{method}_{name}", own) for name, own in data.items() if own)
+
+
+def register(tool: str, overrides: Sequence[str] = ()) -> None:
+    """Register with Hydra what the files of configs/ do not hold as they are.
+
+    Args:
+        tool: that is run.
+        overrides: of the command line; they name learners, sources and studies of other packages.
+    """
+    Plugins.instance().register(_RegisteredFirst)
+    store = ConfigStore.instance().store
+    store(tool, defaults_of(MODELS[tool]), group="schema")
+    chosen = dict(override.partition("=")[::2] for override in overrides)
+    foreign = {
+        group: [name for name in chosen.get(group, "").split(",") if is_reference(name)]
+        for group in REGISTRIES
+    }
+    for group, registry in REGISTRIES.items():
+        for name in (*registry, *foreign[group]):
+            own = {k: v for k, v in _file(group, name).items() if k not in OWN_KEYS}
+            store(name, own, group=group, package="_global_" if group == "method" else None)
+    for name, views in _all_views(foreign["method"]):
+        store(name, dict(views), group="augment")
+    for method in METHODS:
+        for data, recipe in _file("method", method).get("recipes", {}).items():
+            store(f"{method}_{data}", recipe, group="recipe", package="_global_")
+    for name in chosen.get("study", "").strip("'\"").split(","):
+        if study_tools().get(name) == tool:
+            store(name, read_study(name).settings, group="study", package="_global_")
+
+
+def defaults_of(model: type[Settings]) -> dict[str, Any]:
+    """Return the nested default values of settings as plain containers; required ones are left out."""
+    values: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            values[name] = default
+    required = [name for name, field in model.model_fields.items() if field.is_required()]
+    return model.model_construct(**values).model_dump(mode="json", exclude=set(required))
+
+
+def register_arms(study: Study) -> None:
+    """Register the arms of a study as options of the group `arm`."""
+    store = ConfigStore.instance()
+    store.repo.pop("arm", None)
+    for arm, lines in study.arms.items():
+        store.store(arm, _node_of(study, arm, lines), group="arm", package="_global_")
+
+
+def _node_of(study: Study, arm: str, lines: Sequence[str]) -> dict[str, Any]:
+    """Return an arm as a config: groups override the defaults list, other settings are values."""
+    try:
+        settings = OverridesParser.create().parse_overrides(list(lines))
+    except OverrideParseException as error:
+        raise UserError(
+            f"study {study.name}, arm {arm}: cannot read '{error.override}': expected key=value"
+        ) from error
+    values = OmegaConf.create({"arm": arm})
+    groups = []
+    for setting in settings:
+        if setting.key_or_group in groups_of(study.tool):
+            groups.append({f"override /{setting.key_or_group}": setting.value()})
+        else:
+            OmegaConf.update(values, setting.key_or_group, setting.value(), force_add=True)
+    return {"defaults": ["_self_", *groups], **OmegaConf.to_container(values)}  # type: ignore[dict-item]
+
+
+def composed_values(tool: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the nested values of a command with some overrides; required settings may be missing."""
+    register(tool, overrides)
+    folder = str(Path(CONFIG_FOLDER))
+    with initialize_config_dir(folder, version_base="1.3"):
+        composed = compose(tool, [forced(override, tool) for override in overrides])
+    values: Any = OmegaConf.to_container(composed, resolve=True)
+    return dict(values)
+
+
+def forced(override: str, tool: str) -> str:
+    """Return an override that sets a key whether or not the composition has it yet."""
+    key = override.partition("=")[0]
+    is_group = key.split("@")[0] in {*groups_of(tool), "arm"}
+    return override if is_group or key.startswith(("hydra", "+", "~")) else f"++{override}"

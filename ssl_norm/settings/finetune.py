@@ -1,0 +1,306 @@
+"""Settings of tools/finetune.py."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Interval
+from pydantic import ValidationInfo, model_validator
+
+from ssl_norm.data.corruption.spec import parse_corruption
+from ssl_norm.errors import UserError
+from ssl_norm.norms import NormSpec
+from ssl_norm.options import Settings, is_quick, is_saved, option
+from ssl_norm.settings.head_checks import check_chunks
+from ssl_norm.settings.launch import require_one_process
+from ssl_norm.settings.norm_choice import NormChoice
+from ssl_norm.settings.pretrain import RunSettings
+from ssl_norm.settings.sections import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Colour,
+    DataSettings,
+    EncoderOverride,
+    OptimizerSettings,
+    PathText,
+    Scales,
+    ViewSettings,
+)
+
+Images = Annotated[int, Interval(ge=2, le=10**9)]
+Share = Annotated[float, Interval(gt=0, le=1)]
+Statistics = Literal["population", "exact", "batch"]
+WEAK_VIEW = ViewSettings(crop_area=(0.35, 1.0), jitter=0.0, grey=0.0, blur=0.0)
+
+
+class FinetuneAugment(Settings):
+    """The random view to train on, and the normalization of pixels that follows it."""
+
+    view: ViewSettings = option(WEAK_VIEW, "the view")
+    mean: Colour | None = option(None, "null: as in the checkpoint, else ImageNet's")
+    std: Scales | None = option(None, "null: as in the checkpoint, else ImageNet's")
+    exact_colour: bool = option(
+        False, "jitter step by step with hue in HSV, as published; slower than one matrix per image"
+    )
+
+    @property
+    def normalization(self) -> tuple[Colour, Scales]:
+        """Mean and std of the pixels: those given, else ImageNet's."""
+        return self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
+
+
+class FinetuneNorm(Settings):
+    """The encoder's norm: a name (`gn+ws`) or a mapping (`{name: gn, groups: 16}`)."""
+
+    encoder: NormChoice | None = option(None, "null: as in the checkpoint, else bn")
+    freeze_last: float = option(
+        0.0, "share of the steps, at the end, with frozen batch statistics", ge=0, le=1
+    )
+
+
+class FinetuneOptimizer(OptimizerSettings):
+    """Optimizer and schedule; the effective rate is `lr * batch_size / 256`."""
+
+    warmup_steps: int = option(
+        0, "linear warm-up of the learning rate", unit="steps", ge=0, le=10**9
+    )
+
+
+class UbnSettings(Settings):
+    """Statistics of norm.encoder=ubn (Kocyigit et al., CVPR Workshops 2020)."""
+
+    ratio: float = option(
+        4.0, "unlabelled images per labelled one in the joint batch", gt=0, le=10**6
+    )
+    gradient: bool = option(
+        True, "gradient through the statistics of one joint pass; false: constants, cheaper"
+    )
+
+
+class GroupingSettings(Settings):
+    """Class-correlated batches, as of workers that each hold a few classes."""
+
+    chunk: int | None = option(
+        None, "images of a chunk; null: batches are drawn at random", ge=1, le=10**6
+    )
+    classes: int = option(1, "classes in a chunk", ge=1, le=10**6)
+    shuffle: bool = option(False, "spread the images of all chunks over the batch again")
+
+    @model_validator(mode="after")
+    def _check_chunk(self) -> Self:
+        if self.chunk is None and (self.classes != 1 or self.shuffle):
+            raise UserError(
+                "grouping.classes and grouping.shuffle concern chunks of a batch; "
+                "add grouping.chunk=..., the images of a chunk"
+            )
+        if self.chunk is not None and self.chunk % self.classes:
+            raise UserError(
+                f"grouping.classes={self.classes} does not divide grouping.chunk={self.chunk}; "
+                "use a divisor"
+            )
+        return self
+
+
+class ScoringSettings(Settings):
+    """Scores of the test images; one row of evaluations.csv for each kind."""
+
+    every: int = option(
+        0, "interval of scores; 0: at the end only", unit="steps", resume=True, ge=0, le=10**9
+    )
+    statistics: tuple[Statistics, ...] = option(
+        ("population", "exact", "batch"),
+        "statistics with which batch norms normalize test images, each a row",
+    )
+    limit: int | None = option(None, "test images, a seeded subset; null: all", ge=1, le=10**9)
+    batch_size: int = option(
+        256, "images of an evaluation batch, which share batch statistics", ge=2, le=10**6
+    )
+    samples: tuple[Images, ...] = option(
+        (10_000,), "images of exact statistics, each a row at the end; during training the first"
+    )
+    batch_sizes: tuple[Images, ...] = option(
+        (256,), "batches of exact statistics, each a row at the end; during training the first"
+    )
+    train: bool = option(False, "score training images as well, in training mode on training views")
+    corruptions: list[Any] = option(
+        list, "corruptions of the test images, e.g. [{name: contrast, severity: 5}]"
+    )
+    adapt_samples: tuple[Images, ...] = option(
+        (10, 100, 1000), "corrupted training images on which statistics are re-estimated"
+    )
+    uncertainty: int = option(
+        0,
+        "draws of batch statistics; above 0: whether their std tells wrong from right (AUROC)",
+        ge=0,
+        le=10**5,
+    )
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> Self:
+        for corruption in self.corruptions:
+            if parse_corruption(corruption) is None:
+                raise UserError(
+                    "evaluation.corruptions: clean test images are always scored; leave it out"
+                )
+        for key in ("statistics", "samples", "batch_sizes", "adapt_samples"):
+            if not getattr(self, key):
+                raise UserError(f"evaluation.{key} is empty; give at least one value")
+        if self.train and set(self.statistics) == {"exact"}:
+            raise UserError(
+                "evaluation.train=true scores training views under population and batch "
+                "statistics, and evaluation.statistics=[exact] names neither; add one"
+            )
+        if self.uncertainty == 1:
+            raise UserError("evaluation.uncertainty=1: a spread needs at least 2 draws")
+        return self
+
+
+class FinetuneSettings(RunSettings):
+    """Settings of tools/finetune.py."""
+
+    checkpoint: PathText | None = option(
+        None, "encoder weights to start from, a run folder or a file; null: random initialization"
+    )
+    data: DataSettings = option(DataSettings, "the images")
+    augment: FinetuneAugment = option(FinetuneAugment, "the view")
+    encoder: EncoderOverride = option(EncoderOverride, "the network to train")
+    norm: FinetuneNorm = option(FinetuneNorm, "the norm")
+    optimizer: FinetuneOptimizer = option(FinetuneOptimizer, "the optimizer")
+    ubn: UbnSettings = option(UbnSettings, "statistics of ubn")
+    grouping: GroupingSettings = option(GroupingSettings, "class-correlated batches")
+    evaluation: ScoringSettings = option(ScoringSettings, "scores of test images", resume=True)
+    domains: list[Any] = option(
+        list,
+        "equal chunks of each batch, e.g. [clean, {name: gaussian_noise, severity: 5}]",
+    )
+    labels: int | float = option(
+        1.0, "labelled images, seeded and balanced; a fraction up to 1.0: of each class"
+    )
+    labels_per_class: int | None = option(
+        None, "labelled images of each class, instead of labels", ge=1, le=10**9
+    )
+    loggers: tuple[str, ...] = option(
+        ("tensorboard",), "loggers of rows and figures, in addition to CSV files", resume=True
+    )
+    steps: int = option(1000, "steps of the whole run", unit="steps", ge=1, le=10**9)
+    batch_size: int = option(64, "labelled images per step", unit="images", ge=1, le=10**6)
+    checkpoint_every: int = option(
+        200, "interval of the writes of last.pt", unit="steps", resume=True, ge=1, le=10**9
+    )
+    log_every: int = option(
+        20, "interval of the rows of metrics.csv", unit="steps", resume=True, ge=1, le=10**9
+    )
+
+    @model_validator(mode="after")
+    def _check_start(self, info: ValidationInfo) -> Self:
+        if is_saved(info):
+            return self
+        require_one_process("finetune")
+        if self.checkpoint is None:
+            return self
+        path = Path(self.checkpoint).expanduser()
+        if not path.exists():
+            raise UserError(f"checkpoint={path}: there is no such file or run folder")
+        if path.is_dir() and not (path / "last.pt").is_file():
+            raise UserError(f"checkpoint={path}: a folder without last.pt; name a run or a file")
+        return self
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        labels = self.labels
+        valid = labels >= 2 if isinstance(labels, int) else 0 < labels <= 1
+        if not valid:
+            hint = "; all images: labels=1.0" if labels == 1 else ""
+            raise UserError(
+                f"labels={labels}: a number of images, of at least 2, or a fraction in (0, 1] "
+                f"such as 0.1 expected{hint}"
+            )
+        if self.labels_per_class is not None and labels != 1.0:
+            raise UserError(
+                f"labels={labels} and labels_per_class={self.labels_per_class} both set the number "
+                "of labelled images; give one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_batches(self) -> Self:
+        warmup, chunk = self.optimizer.warmup_steps, self.grouping.chunk
+        if warmup > self.steps:
+            raise UserError(
+                f"optimizer.warmup_steps={warmup} is longer than the run of steps={self.steps}; "
+                "shorten it"
+            )
+        if chunk is not None and self.batch_size % chunk:
+            raise UserError(
+                f"grouping.chunk={chunk} does not divide batch_size={self.batch_size}; "
+                "use a divisor"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_domains(self) -> Self:
+        parsed = [parse_corruption(domain) for domain in self.domains]
+        count = len(parsed)
+        if len(set(parsed)) < count:
+            raise UserError(f"domains={self.domains}: one domain is named twice; leave it out")
+        if count == 1:
+            raise UserError(
+                f"domains={self.domains}: a mixture has at least two domains, such as "
+                "domains=[clean,contrast]"
+            )
+        if count and self.batch_size % count:
+            raise UserError(
+                f"batch_size={self.batch_size} is not {count} equal chunks, one for each domain; "
+                f"use a multiple of {count}"
+            )
+        for key in ("samples", "batch_sizes"):
+            fewest = min(getattr(self.evaluation, key))
+            if fewest < count:
+                raise UserError(
+                    f"evaluation.{key}={fewest}: fewer images than the {count} domains; "
+                    f"use at least {count}"
+                )
+        if isinstance(self.labels, int) and self.labels < count:
+            raise UserError(
+                f"labels={self.labels}: fewer images than the {count} domains; use at least {count}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_norm(self, info: ValidationInfo) -> Self:
+        """Check the encoder's norm against the batch, the unlabelled images and the domains."""
+        if is_quick(info):
+            return self
+        norm = self.norm.encoder
+        if norm is not None:
+            check_chunks("norm.encoder", norm, self.batch_size, 1)
+            self._check_policies(norm)
+        draws, norm = self.evaluation.uncertainty, norm or NormSpec("bn")
+        if draws and not norm.batch_statistics:
+            raise UserError(
+                f"evaluation.uncertainty={draws}: norm.encoder={norm} has no batch statistics to "
+                "draw; use a batch norm"
+            )
+        if draws and self.norm.freeze_last:
+            raise UserError(
+                f"evaluation.uncertainty={draws} with norm.freeze_last={self.norm.freeze_last}: "
+                "frozen statistics cannot be drawn; leave one of them out"
+            )
+        return self
+
+    def _check_policies(self, norm: NormSpec) -> None:
+        if norm.name == "ubn" and norm.options.get("batch_size") is not None:
+            raise UserError(
+                f"norm.encoder={norm}: a joint batch has no ghost batches; leave batch_size out"
+            )
+        if norm.name == "domain" and not self.domains:
+            raise UserError(
+                f"norm.encoder={norm} has statistics for each domain, and domains=[] names none; "
+                "add domains=[clean,contrast:5], or use norm.encoder=bn"
+            )
+        wanted = norm.option("domains")
+        if wanted is not None and self.domains and wanted != len(self.domains):
+            raise UserError(
+                f"norm.encoder={norm} has statistics for {wanted} domains, and "
+                f"domains={self.domains} are {len(self.domains)}; "
+                f"use domains: {len(self.domains)}"
+            )

@@ -1,0 +1,86 @@
+"""Settings of a learner, from the signature of its class."""
+
+import inspect
+from functools import cache
+from typing import Any
+
+from pydantic import Field, ValidationError, ValidationInfo, create_model
+
+from ssl_norm.errors import UserError
+from ssl_norm.learners import METHODS
+from ssl_norm.option_errors import line_of
+from ssl_norm.options import Settings, is_quick, option
+from ssl_norm.settings.norm_choice import NormChoice
+from ssl_norm.signature import options_of
+
+# From norm.view_statistics, the projector and the seed.
+NOT_SETTINGS = ("view_statistics", "embedding_dim", "generator")
+
+
+class HeadSettings(Settings):
+    """An MLP head: `layers - 1` times (Linear, norm, ReLU), then a Linear for the output."""
+
+    layers: int = option(2, "Linear layers; 0: no head", ge=0, le=100)
+    hidden_dim: int = option(512, "width of the hidden layers", unit="channels", ge=2, le=10**6)
+    output_dim: int = option(128, "width of the embedding", unit="channels", ge=2, le=10**6)
+    norm_output: bool | NormChoice = option(
+        False, "norm after the output layer: true (SimCLR): that of the head; or another norm"
+    )
+
+
+class MethodSettings(Settings):
+    """Settings of every learner; each learner adds its own heads and options."""
+
+    name: str = option(..., "learner, chosen by method=<name>")
+    projector: HeadSettings = option(HeadSettings, "head of the embeddings")
+
+
+def heads_of(learner: Any) -> tuple[str, ...]:
+    """Return the names of the heads of a learner's class: parameters after the encoder."""
+    parameters = list(inspect.signature(learner).parameters.values())
+    positional = (p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in positional if p.default is inspect.Parameter.empty)[1:]
+
+
+@cache
+def method_model(name: str) -> type[MethodSettings]:
+    """Return the settings of a learner; this imports its class.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    learner = METHODS.load(name)
+    fields: dict[str, Any] = {"name": (str, option(name, "learner, chosen by method=<name>"))}
+    for head in heads_of(learner):
+        text = "head of the embeddings" if head == "projector" else f"the head `{head}`"
+        fields[head] = (HeadSettings, option(HeadSettings, text))
+    for found in options_of(learner).values():
+        if found.name not in NOT_SETTINGS:
+            fields[found.name] = (found.annotation, Field(found.default, description=found.text))
+    model = create_model(f"{learner.__name__}Settings", __base__=MethodSettings, **fields)
+    model.__doc__ = inspect.getdoc(learner)
+    return model
+
+
+def parse_method(values: Any, info: ValidationInfo) -> Any:
+    """Return the typed settings of the learner that `name` names.
+
+    In a validation with the context `quick` only the name is checked, and no class is imported.
+
+    Raises:
+        ValueError: there is no name, or it is unknown.
+    """
+    if isinstance(values, str):
+        values = {"name": values}
+    if not isinstance(values, dict):
+        return values
+    if "name" not in values:
+        raise ValueError(f"choose a learner: method={' | '.join(METHODS)}")
+    METHODS.check(values["name"], "method")
+    if is_quick(info):
+        return MethodSettings.model_construct(**values)
+    model = method_model(values["name"])
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(line_of(error, model, "method.")) from error

@@ -1,0 +1,320 @@
+"""Settings of tools/pretrain.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_validator
+
+from ssl_norm.errors import UserError
+from ssl_norm.monitors.verdict import Thresholds
+from ssl_norm.norms import NormSpec
+from ssl_norm.options import Settings, is_quick, is_saved, option
+from ssl_norm.settings.head_checks import check_chunks, check_head, norms_of_head
+from ssl_norm.settings.launch import processes_of, resumes_sweep
+from ssl_norm.settings.method import HeadSettings, MethodSettings, parse_method
+from ssl_norm.settings.norm_choice import NormChoice
+from ssl_norm.settings.sections import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Colour,
+    DataSettings,
+    Device,
+    EncoderSettings,
+    OptimizerSettings,
+    PathText,
+    Precision,
+    Scales,
+    Seed,
+    ViewSettings,
+)
+
+
+class AugmentSettings(Settings):
+    """The two views, and the normalization of pixels that follows both."""
+
+    view1: ViewSettings = option(ViewSettings, "first view")
+    view2: ViewSettings = option(ViewSettings, "second view")
+    mean: Colour = option(IMAGENET_MEAN, "of each colour in [0, 1], subtracted from pixels")
+    std: Scales = option(IMAGENET_STD, "of each colour, by which pixels are divided")
+    exact_colour: bool = option(
+        False, "jitter step by step with hue in HSV, as published; slower than one matrix per image"
+    )
+
+
+class NormSettings(Settings):
+    """A norm for each part: a name (`gn+ws`) or a mapping (`{name: gn, groups: 16}`)."""
+
+    encoder: NormChoice = option(NormSpec("bn"), "norm of the encoder")
+    projector: NormChoice = option(NormSpec("bn"), "norm of the projector's hidden layers")
+    predictor: NormChoice = option(NormSpec("bn"), "norm of the predictor's hidden layers")
+    view_statistics: Literal["separate", "joint"] = option(
+        "separate", "joint: both views share batch statistics"
+    )
+    freeze_last_epochs: int = option(
+        0, "epochs at the end with frozen batch statistics", unit="epochs", ge=0, le=10**6
+    )
+
+
+class PretrainOptimizer(OptimizerSettings):
+    """Optimizer and schedule; the effective rate is `lr * batch_size * accumulate / 256`."""
+
+    warmup_epochs: float = option(
+        0.5, "linear warm-up of the learning rate", unit="epochs", ge=0, le=10**6
+    )
+    schedule_epochs: int | None = option(
+        None, "length of the schedules, ema_schedule included; null: epochs", ge=1, le=10**6
+    )
+
+
+class MonitorSettings(Settings):
+    """Collapse monitors, the verdict and its consequences; thresholds: results/verdict.md."""
+
+    log_every: int = option(10, "interval of the rows of metrics.csv", unit="steps", ge=1, le=10**9)
+    spectral_every: int = option(
+        20, "interval of the measurements of rank and spectrum", unit="steps", ge=1, le=10**9
+    )
+    buffer_size: int = option(
+        1024, "latest embeddings whose spectrum is measured", unit="rows", ge=2, le=10**6
+    )
+    layers_every: int = option(
+        50,
+        "interval of the measurements of every layer, in addition to steps 1, 2, 4, 8, ...; 0: never",
+        unit="steps",
+        ge=0,
+        le=10**9,
+    )
+    on_collapse: Literal["warn", "stop", "rollback", "ignore"] = option(
+        "warn", "action at collapse; rollback: stop with the last healthy checkpoint as last.pt"
+    )
+    patience: int = option(
+        20,
+        "consecutive steps in another zone that change the verdict",
+        unit="steps",
+        ge=1,
+        le=10**9,
+    )
+    complete_cosine: float = option(
+        0.99, "complete collapse: negative cosine above this ...", ge=-1, lt=1
+    )
+    complete_std: float = option(0.05, "... or feature std below this", ge=0, lt=1)
+    healthy_cosine: float = option(0.9, "healthy: negative cosine below this ...", ge=-1, lt=1)
+    healthy_std: float = option(0.25, "... and feature std above this", ge=0, lt=1)
+    dimensional_rank: float = option(
+        5.0,
+        "dimensional collapse: effective rank below this, if ten times as much is possible",
+        ge=0,
+        le=10**6,
+    )
+    embeddings: int = option(
+        0, "images in TensorBoard's embedding projector, at the end", unit="images", ge=0, le=10**6
+    )
+
+    @model_validator(mode="after")
+    def _check_thresholds(self) -> Self:
+        """Check that healthy embeddings spread at least as far as collapsed ones."""
+        for name, other, word in (("cosine", "above", "lower"), ("std", "below", "raise")):
+            healthy, complete = getattr(self, f"healthy_{name}"), getattr(self, f"complete_{name}")
+            if (healthy > complete) if name == "cosine" else (healthy < complete):
+                contrary = "raise" if word == "lower" else "lower"
+                raise UserError(
+                    f"monitor.healthy_{name}={healthy:g} is {other} "
+                    f"monitor.complete_{name}={complete:g}, and embeddings would be healthy and "
+                    f"collapsed at the same time; {word} the first or {contrary} the second"
+                )
+        return self
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Borders of the zones of the verdict."""
+        return Thresholds(
+            complete_cosine=self.complete_cosine,
+            complete_std=self.complete_std,
+            healthy_cosine=self.healthy_cosine,
+            healthy_std=self.healthy_std,
+            dimensional_rank=self.dimensional_rank,
+        )
+
+
+class RunSettings(Settings):
+    """Settings of both training tools."""
+
+    study: str | None = option(None, "name of a file in configs/study/")
+    arm: str | None = option(None, "arm of the study; with -m and without arm=..., all of them")
+    seed: Seed = option(0, "seed of weights, order, views and subsets")
+    device: Device = option("auto", "auto | cpu | cuda | cuda:1 | mps", resume=True)
+    precision: Precision = option("auto", "auto: bfloat16 on GPUs that have it")
+    channels_last: bool = option(True, "memory format NHWC, in which convolutions are faster")
+    run_dir: PathText | None = option(None, "run folder", resume=True)
+    resume: bool = option(
+        False, "continue the run in run_dir, with its settings unless others are given", resume=True
+    )
+
+    @model_validator(mode="after")
+    def _check_place(self, info: ValidationInfo) -> Self:
+        if is_saved(info):
+            return self
+        if self.resume and self.run_dir is None and not resumes_sweep():
+            raise UserError(
+                "resume=true needs run_dir=..., the folder of the run to continue; "
+                "a sweep (-m) needs hydra.sweep.dir=..., its folder"
+            )
+        return self
+
+
+class PretrainSettings(RunSettings):
+    """Settings of tools/pretrain.py."""
+
+    method: Annotated[SerializeAsAny[MethodSettings], BeforeValidator(parse_method)] = option(
+        ..., "the learner"
+    )
+    data: DataSettings = option(DataSettings, "the images")
+    augment: AugmentSettings = option(AugmentSettings, "the two views")
+    encoder: EncoderSettings = option(EncoderSettings, "the network to train")
+    norm: NormSettings = option(NormSettings, "the norms")
+    optimizer: PretrainOptimizer = option(PretrainOptimizer, "the optimizer")
+    monitor: MonitorSettings = option(MonitorSettings, "collapse monitors", resume=True)
+    loggers: tuple[str, ...] = option(
+        ("tensorboard",), "loggers of rows and figures, in addition to CSV files", resume=True
+    )
+    train: bool = option(True, "false: measure and evaluate the network at its initialization")
+    epochs: int = option(20, "passes over the training images", unit="epochs", ge=1, le=10**6)
+    batch_size: int = option(128, "images per step over all ranks", unit="images", ge=1, le=10**6)
+    accumulate: int = option(1, "batches per optimizer step", unit="batches", ge=1, le=10**6)
+    checkpoint_every: int = option(
+        1, "interval of the writes of last.pt", unit="epochs", resume=True, ge=1, le=10**6
+    )
+    keep_every: int | None = option(
+        None,
+        "interval of checkpoints kept as step_*.pt",
+        unit="epochs",
+        resume=True,
+        ge=1,
+        le=10**6,
+    )
+    linear_probe: bool = option(True, "end with linear top-1, if the data has labels", resume=True)
+    probe_labels: float = option(
+        1.0,
+        "fraction of the training labels of the probe, seeded, per class",
+        resume=True,
+        gt=0,
+        le=1,
+    )
+
+    @property
+    def heads(self) -> dict[str, HeadSettings]:
+        """The heads of the learner by name."""
+        return {name: head for name, head in self.method if isinstance(head, HeadSettings)}
+
+    @property
+    def norms(self) -> dict[str, NormSpec]:
+        """Every norm under its key: those of the three parts, and of the outputs of heads."""
+        specs = {f"norm.{p}": getattr(self.norm, p) for p in ("encoder", "projector", "predictor")}
+        for part, head in self.heads.items():
+            if not isinstance(head.norm_output, bool):
+                specs[f"method.{part}.norm_output"] = head.norm_output
+        return specs
+
+    @model_validator(mode="after")
+    def _check_lengths(self, info: ValidationInfo) -> Self:
+        if is_saved(info):
+            return self
+        length = self.optimizer.schedule_epochs
+        if length is not None and length < self.epochs:
+            raise UserError(
+                f"optimizer.schedule_epochs={length} is shorter than the run of "
+                f"epochs={self.epochs}; leave it out"
+            )
+        for key, value in (
+            ("optimizer.warmup_epochs", self.optimizer.warmup_epochs),
+            ("norm.freeze_last_epochs", self.norm.freeze_last_epochs),
+        ):
+            if value > self.epochs:
+                raise UserError(
+                    f"{key}={value} is longer than the run of epochs={self.epochs}; shorten it"
+                )
+        every, keep = self.checkpoint_every, self.keep_every
+        if keep is not None and keep % every:
+            raise UserError(
+                f"keep_every={keep} is not a multiple of checkpoint_every={every}: checkpoints can "
+                f"only be kept when they are written; use keep_every={-(-keep // every) * every}"
+            )
+        path = self.encoder.pretrained_path
+        if path is not None and not self.resume and not Path(path).expanduser().is_file():
+            raise UserError(
+                f"encoder.pretrained_path={path}: there is no such file; name a file of weights, "
+                "such as a run's last.pt"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts(self, info: ValidationInfo) -> Self:
+        """Check the learner, its heads and the norms against each other and the batch."""
+        if is_quick(info) or is_saved(info):
+            return self
+        processes = processes_of(self.device, self.batch_size)
+        self._check_heads()
+        self._check_batch(processes)
+        for key, norm, fewest in self._chunked_norms():
+            views = 2 if self.norm.view_statistics == "joint" else 1
+            check_chunks(key, norm, self.batch_size // processes * views, fewest)
+        self._check_queue()
+        return self
+
+    def _check_heads(self) -> None:
+        heads = self.heads
+        for part, head in heads.items():
+            check_head(part, head, getattr(self.norm, part, NormSpec("none")))
+        if "predictor" not in heads:
+            if self.norm.predictor.name != "none":
+                raise UserError(
+                    f"norm.predictor={self.norm.predictor}: {self.method.name} has no predictor; "
+                    "set it to none"
+                )
+            return
+        predicted, projected = heads["predictor"].output_dim, heads["projector"].output_dim
+        if predicted != projected:
+            raise UserError(
+                f"method.predictor.output_dim={predicted} differs from "
+                f"method.projector.output_dim={projected}, which it predicts; set both to the same"
+            )
+
+    def _check_batch(self, processes: int) -> None:
+        if self.batch_size // processes >= 2:
+            return
+        mixing = [f"{key}={norm}" for key, norm in self.norms.items() if norm.batch_statistics]
+        reason = (
+            f"{mixing[0]} has no batch statistics on one image"
+            if mixing
+            else "negatives need a second image"
+        )
+        raise UserError(
+            f"batch_size={self.batch_size} on {processes} process(es): {reason}; "
+            f"use at least {2 * processes}"
+        )
+
+    def _chunked_norms(self) -> Iterator[tuple[str, NormSpec, int]]:
+        """Yield key, norm and the fewest samples of a chunk."""
+        yield "norm.encoder", self.norm.encoder, 1
+        for part, head in self.heads.items():
+            for key, norm, _ in norms_of_head(part, head, getattr(self.norm, part)):
+                yield key, norm, 2
+
+    def _check_queue(self) -> None:
+        """Check a queue against the batch, and its networks against shared statistics."""
+        queue_size: int | None = getattr(self.method, "queue_size", None)
+        if queue_size is None:
+            return
+        symmetric: bool = getattr(self.method, "symmetric", False)
+        if self.norm.view_statistics == "joint" and not symmetric:
+            raise UserError(
+                "norm.view_statistics=joint: each of MoCo's networks sees one view; "
+                "add method.symmetric=true"
+            )
+        enqueued = self.batch_size * (2 if symmetric else 1)
+        if queue_size % enqueued:
+            nearest = max(1, round(queue_size / enqueued)) * enqueued
+            raise UserError(
+                f"method.queue_size={queue_size} is not a multiple of the {enqueued} keys of a "
+                f"batch; the nearest is {nearest}"
+            )

@@ -1,0 +1,206 @@
+"""Sections of settings that several tools share."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Interval
+from pydantic import AfterValidator, ConfigDict, model_validator
+
+from ssl_norm.data.registry import DATA
+from ssl_norm.errors import UserError
+from ssl_norm.models.catalogue import find_encoder
+from ssl_norm.names import unknown_name
+from ssl_norm.options import Settings, option
+from ssl_norm.settings.norm_choice import NormChoice
+from ssl_norm.signature import declared_options
+
+Probability = Annotated[float, Interval(ge=0, le=1)]
+Positive = Annotated[float, Interval(gt=0, le=1e6)]
+Colour = tuple[Probability, Probability, Probability]
+Scale = Annotated[float, Interval(gt=0, le=1)]
+Scales = tuple[Scale, Scale, Scale]
+Decay = Annotated[float, Interval(ge=0, lt=1)]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+DEVICE = r"auto|cpu|mps|cuda(:(0|[1-9]\d*))?"
+LARGEST_SEED = 2**63 - 1  # that torch and numpy both take
+
+
+def _check_path(path: str) -> str:
+    if not path.strip():
+        raise ValueError("is empty; name a file or folder, or leave it out")
+    return path
+
+
+def _check_device(device: str) -> str:
+    if not re.fullmatch(DEVICE, device):
+        raise ValueError(f"'{device}' is no device; expected auto, cpu, cuda, cuda:<number> or mps")
+    return device
+
+
+def _check_encoder(name: str) -> str:
+    find_encoder(name)
+    return name
+
+
+def _check_source(name: str) -> str:
+    DATA.check(name, "data.name")
+    return name
+
+
+PathText = Annotated[str, AfterValidator(_check_path)]
+Device = Annotated[str, AfterValidator(_check_device)]
+EncoderName = Annotated[str, AfterValidator(_check_encoder)]
+SourceName = Annotated[str, AfterValidator(_check_source)]
+Precision = Literal["auto", "float32", "bfloat16"]
+Seed = Annotated[int, Interval(ge=0, le=LARGEST_SEED)]
+
+
+class DataSettings(Settings):
+    """Source of the images, and where they are kept.
+
+    A source of another package may take further keys.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    name: SourceName = option("digits", "source of the images: a name, or module:function")
+    root: PathText | None = option(None, "folder that holds the files", resume=True)
+    download: bool = option(True, "cifar10, stl10: download missing files", resume=True)
+    image_size: int | None = option(
+        None,
+        "side of a view; null: digits 16, cifar10 32, stl10 and folder 96",
+        unit="pixels",
+        ge=8,
+        le=8192,
+    )
+    cache_size: int | None = option(
+        None,
+        "side of a cached image; null: image_size up to 64, else 8/7 of it",
+        unit="pixels",
+        ge=8,
+        le=8192,
+    )
+    cache_dir: PathText | None = option(
+        None, "folder of decoded images; null: ~/.cache/ssl_norm", resume=True
+    )
+    resident: Literal["auto"] | bool = option(
+        "auto", "keep all pixels in memory; auto: where they fit", resume=True
+    )
+    on_corrupt: Literal["stop", "skip"] = option("stop", "action for a file that cannot be decoded")
+    workers: int = option(
+        2, "processes that decode files and load batches", resume=True, ge=0, le=1024
+    )
+    limit: int | None = option(
+        None,
+        "size of a seeded subset to train on; the linear probe still uses all labels",
+        unit="images",
+        ge=2,
+        le=10**10,
+    )
+    test_fraction: float = option(
+        0.2, "share held out for evaluation if the source has no test split", gt=0, lt=1
+    )
+
+    @model_validator(mode="after")
+    def _check_own_keys(self) -> Self:
+        """Refuse keys that neither all sources nor this one have."""
+        own = declared_options(DATA, self.name)
+        for key in self.model_extra or ():
+            if key not in own:
+                known = dict.fromkeys([*type(self).model_fields, *own])
+                raise UserError(unknown_name("key of data", key, known))
+        return self
+
+    @property
+    def view_size(self) -> int:
+        """Side of a view in pixels: `image_size`, or the default of the source."""
+        return self.image_size or declared_options(DATA, self.name)["image_size"].default
+
+
+class ViewSettings(Settings):
+    """One random view; probabilities in [0, 1], strengths as in torchvision's ColorJitter."""
+
+    crop_area: tuple[Scale, Scale] = option(
+        (0.08, 1.0), "smallest and largest share of the image's area in a crop"
+    )
+    crop_ratio: tuple[Positive, Positive] = option(
+        (0.75, 4 / 3), "smallest and largest width / height of a crop"
+    )
+    flip: Probability = option(0.5, "probability of a horizontal flip")
+    jitter: Probability = option(0.8, "probability of the four colour changes below")
+    brightness: float = option(0.4, "largest relative change", ge=0, le=100)
+    contrast: float = option(0.4, "largest relative change", ge=0, le=100)
+    saturation: float = option(0.2, "largest relative change", ge=0, le=100)
+    hue: float = option(0.1, "largest shift; 0.5 is half the colour circle", ge=0, le=0.5)
+    grey: Probability = option(0.2, "probability of grey")
+    blur: Probability = option(0.5, "probability of a Gaussian blur")
+    blur_sigma: tuple[Positive, Positive] = option(
+        (0.1, 2.0), "smallest and largest standard deviation", unit="pixels"
+    )
+    solarize: Probability = option(0.0, "probability that bright pixels are inverted")
+    solarize_threshold: Probability = option(0.5, "brightness from which pixels are inverted")
+    extra: list[Any] = option(
+        list, "further operations of kornia, e.g. [{name: RandomRotation, degrees: 10}]"
+    )
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        for name in ("crop_area", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(
+                    f"{name}: [low, high] with low <= high expected, got [{low}, {high}]"
+                )
+        for index, operation in enumerate(self.extra):
+            name = operation.get("name") if isinstance(operation, dict) else operation
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"extra[{index}]: a kornia operation expected, such as "
+                    f"{{name: RandomRotation, degrees: 10}}, got {operation!r}"
+                )
+        return self
+
+
+class EncoderSettings(Settings):
+    """The network whose features are learned; its classifier is removed."""
+
+    name: EncoderName = option("tiny", "tiny, any timm model, torchvision/<model>, module:function")
+    small_images: bool | None = option(
+        None, "3x3 stem without max-pool; null: true for images up to 64 px"
+    )
+    pretrained_path: PathText | None = option(None, "file of encoder weights to start from")
+
+
+class OptimizerSettings(Settings):
+    """Optimizer and learning rate schedule of both training tools."""
+
+    name: Literal["sgd", "lars", "adamw"] = option("sgd", "optimizer")
+    lr: float = option(
+        0.4,
+        "learning rate at 256 images a step; the effective one grows with the batch",
+        gt=0,
+        le=1e30,
+    )
+    momentum: Decay = option(0.9, "momentum of sgd and lars")
+    weight_decay: float = option(1e-4, "L2 factor; decoupled with adamw", ge=0, le=1e3)
+    schedule: Literal["cosine", "constant"] = option("cosine", "shape of the learning rate")
+    exclude_norm_and_bias: bool = option(
+        False, "exclude them from weight decay and from the LARS adaptation"
+    )
+    lars_eta: float = option(1e-3, "trust coefficient of lars", gt=0, le=10)
+    betas: tuple[Decay, Decay] = option((0.9, 0.999), "decay rates of adamw's two moments")
+
+
+class EncoderOverride(Settings):
+    """Encoder keys that override those of a checkpoint; null: as in the checkpoint."""
+
+    name: EncoderName | None = option(None, "encoder; required if the file holds weights only")
+    small_images: bool | None = option(None, "3x3 stem without max-pool")
+
+
+class NormOverride(Settings):
+    """The encoder's norm; null: as in the checkpoint, else the architecture's own."""
+
+    encoder: NormChoice | None = option(
+        None, "norm of the encoder; null: as in the checkpoint, else the architecture's own"
+    )

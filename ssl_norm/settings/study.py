@@ -1,0 +1,78 @@
+"""Studies: tables of runs, each row an arm with several settings, in one YAML file for one command."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import MinLen
+from omegaconf import OmegaConf
+from pydantic import ConfigDict, ValidationError
+
+from ssl_norm.errors import UserError
+from ssl_norm.names import unknown_name
+from ssl_norm.option_errors import line_of
+from ssl_norm.options import Settings, option
+from ssl_norm.settings.folder import CONFIG_FOLDER
+from ssl_norm.typed_settings import as_typed
+
+USUAL_TOOL = "pretrain"
+
+
+class Study(Settings):
+    """A file of configs/study/; all other keys are settings that its runs share.
+
+    Arms become options of a config group `arm`, so that every sweeper and launcher of Hydra takes
+    them.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
+
+    name: str = option(..., "name of the file")
+    arms: dict[str, list[str]] = option(
+        dict, "settings of each arm, `arm: [key=value, ...]`; groups such as method=... as well"
+    )
+    seeds: list[int] = option(list, "seeds of the whole study; empty: the default seed")
+    grid: dict[str, Annotated[list[Any], MinLen(1)]] = option(
+        dict, "values by key, `key: [value, ...]`; every arm runs at every value"
+    )
+    tool: Literal["pretrain", "finetune"] = option(USUAL_TOOL, "tool that runs it")
+    figures: list[dict[str, Any]] = option(list, "figures that tools/report.py draws of the runs")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that all runs share, with Hydra's `defaults` list."""
+        return {**(self.model_extra or {}), "study": self.name}
+
+    @property
+    def typed_grid(self) -> dict[str, list[str]]:
+        """The values of the grid as they would be typed."""
+        return {key: [as_typed(value) for value in values] for key, values in self.grid.items()}
+
+
+@cache
+def read_study(name: str) -> Study:
+    """Return a study from its file.
+
+    Raises:
+        UserError: there is no such study, or one of its keys has another form.
+    """
+    path = CONFIG_FOLDER / "study" / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(unknown_name("study", name, study_tools()))
+    table: Any = OmegaConf.to_container(OmegaConf.load(path))
+    table["arms"] = {str(arm): lines for arm, lines in (table.get("arms") or {}).items()}
+    try:
+        return Study.model_validate({**table, "name": name})
+    except ValidationError as error:
+        raise UserError(f"study {name}: {line_of(error, Study)}") from error
+
+
+@cache
+def study_tools() -> Mapping[str, str]:
+    """Return the name of every file of configs/study/ and the tool that runs it."""
+    tools = {}
+    for path in sorted((CONFIG_FOLDER / "study").glob("*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        named = (line.partition(":")[2].strip() for line in lines if line.startswith("tool:"))
+        tools[path.stem] = next(named, USUAL_TOOL)
+    return tools

@@ -1,0 +1,235 @@
+"""Settings of the tools that read checkpoints and runs, and of tools/toy.py."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import ValidationInfo, model_validator
+
+from ssl_norm.errors import UserError
+from ssl_norm.norms import NormSpec
+from ssl_norm.options import Settings, is_quick, option
+from ssl_norm.settings.finetune import UbnSettings
+from ssl_norm.settings.head_checks import check_groups, check_vectors
+from ssl_norm.settings.launch import require_one_process
+from ssl_norm.settings.norm_choice import NormChoice
+from ssl_norm.settings.sections import (
+    Colour,
+    Device,
+    EncoderOverride,
+    NormOverride,
+    PathText,
+    Scales,
+    Seed,
+    SourceName,
+)
+
+PICTURES = (".png", ".pdf", ".svg")
+
+
+class KnnSettings(Settings):
+    """Weighted k-nearest neighbours (Wu et al., arXiv 1805.01978)."""
+
+    k: int = option(200, "neighbours that vote", ge=1, le=10**6)
+    temperature: float = option(0.1, "temperature of the weights of votes", gt=0, le=100)
+
+
+class SgdProbeSettings(Settings):
+    """The papers' linear protocol: SGD on frozen features with cosine decay."""
+
+    lr: float = option(0.1, "initial learning rate", gt=0, le=10**4)
+    epochs: int = option(100, "passes over the features", unit="epochs", ge=1, le=10**6)
+    batch_size: int = option(256, "features per step", ge=1, le=10**6)
+    momentum: float = option(0.9, "momentum of SGD", ge=0, lt=1)
+    weight_decay: float = option(0.0, "L2 factor", ge=0, le=1e3)
+
+
+class DataOverride(Settings):
+    """Data keys that override those of a checkpoint; null: as in the checkpoint."""
+
+    name: SourceName | None = option(None, "source of the images: a name, or module:function")
+    root: PathText | None = option(None, "folder that holds the files")
+    download: bool | None = option(None, "cifar10, stl10: download missing files")
+    image_size: int | None = option(None, "side of an image", unit="pixels", ge=8, le=8192)
+    cache_size: int | None = option(None, "side of a cached image", unit="pixels", ge=8, le=8192)
+    cache_dir: PathText | None = option(None, "folder of decoded images")
+    on_corrupt: Literal["stop", "skip"] | None = option(
+        None, "action for a file that cannot be decoded"
+    )
+    workers: int | None = option(None, "processes that decode files", ge=0, le=1024)
+    test_fraction: float | None = option(
+        None, "share held out for evaluation if the source has no test split", gt=0, lt=1
+    )
+
+
+class PixelOverride(Settings):
+    """Normalization of pixels; null: as in the checkpoint, else ImageNet's."""
+
+    mean: Colour | None = option(
+        None, "of each colour in [0, 1]; null: as in the checkpoint, else ImageNet's"
+    )
+    std: Scales | None = option(None, "of each colour; null: as in the checkpoint, else ImageNet's")
+
+
+class CheckpointSettings(Settings):
+    """Settings of all tools that read a checkpoint; null: as in the checkpoint."""
+
+    checkpoint: PathText = option(..., "a file of weights, or a run folder (its last.pt)")
+    data: DataOverride = option(DataOverride, "the images")
+    encoder: EncoderOverride = option(EncoderOverride, "the network")
+    norm: NormOverride = option(NormOverride, "the norm")
+    augment: PixelOverride = option(PixelOverride, "the normalization of pixels")
+    batch_size: int = option(256, "images per forward pass", unit="images", ge=1, le=10**6)
+    seed: Seed = option(0, "seed of subsets, views and random initialization")
+    device: Device = option("auto", "auto | cpu | cuda | cuda:1 | mps")
+
+    @model_validator(mode="after")
+    def _check_processes(self) -> Self:
+        require_one_process("this tool")
+        return self
+
+
+class ProbeSettings(CheckpointSettings):
+    """Settings of all tools that score a checkpoint on labelled images."""
+
+    protocol: Literal["logistic", "sgd"] = option("logistic", "linear classifier")
+    labels: float = option(1.0, "fraction of the training labels, seeded, per class", gt=0, le=1)
+    knn: KnnSettings = option(KnnSettings, "k-nearest neighbours")
+    sgd: SgdProbeSettings = option(SgdProbeSettings, "protocol=sgd")
+
+
+class LinearEvalSettings(ProbeSettings):
+    """Settings of tools/linear_eval.py."""
+
+    network: Literal["online", "target"] = option(
+        "online", "online, or the only one | target: the EMA network or momentum encoder"
+    )
+    kept: bool = option(
+        False, "probe every checkpoint kept by keep_every, for the accuracy over the steps"
+    )
+    random_init: bool = option(True, "evaluate the same encoder at random initialization as well")
+    output: PathText | None = option(
+        None,
+        "null: linear_eval[_steps][_target].json beside the checkpoint, by kept and network",
+    )
+
+
+class PopulationStatsSettings(ProbeSettings):
+    """Settings of tools/population_stats.py."""
+
+    views: Literal["train", "plain"] | None = option(
+        None, "train: augmented as in training; null: train, for a file of weights plain"
+    )
+    samples: int = option(
+        10_000,
+        "images of the statistics, in whole batches; plain: each once",
+        unit="images",
+        ge=2,
+        le=10**9,
+    )
+    batch_size: int = option(256, "images per forward pass", unit="images", ge=2, le=10**6)
+    corruption: str | dict[str, object] | None = option(
+        None, "corruption of all images, for classifiers: {name: contrast, severity: 3}"
+    )
+    output: PathText | None = option(None, "null: <name>_exact.pt beside the checkpoint")
+
+
+class DiagnoseSettings(CheckpointSettings):
+    """Settings of tools/diagnose.py."""
+
+    samples: int = option(2000, "largest number of images", unit="images", ge=2, le=10**7)
+    views: int = option(
+        2, "augmented views of each; the positive cosine is of two, LiDAR of all", ge=2, le=1000
+    )
+    batch_size: int = option(256, "images per forward pass", unit="images", ge=2, le=10**6)
+    random_init: bool = option(True, "measure the same network at random initialization as well")
+    output: PathText | None = option(
+        None, "null: diagnosis.json beside a run's last.pt, else <file>_diagnosis.json"
+    )
+
+
+class ReportSettings(Settings):
+    """Settings of tools/report.py."""
+
+    runs: str | list[str] = option(
+        ..., "folder, glob, or [several]; every run folder in and below them is read"
+    )
+    output: PathText | None = option(
+        None, "folder; null: report/ in the searched folder, of several in the current folder"
+    )
+    title: str | None = option(None, "null: the study, else the name of the searched folder")
+    group_by: str | list[str] | None = option(
+        None,
+        "key or [keys]; null: the arm of a study, else the keys that differ, but seed and paths",
+    )
+
+    @model_validator(mode="after")
+    def _check_texts(self) -> Self:
+        for key, kind in (("runs", "a folder"), ("group_by", "a key, such as norm.projector")):
+            value = getattr(self, key)
+            texts = value if isinstance(value, list) else [value]
+            if value is not None and not (texts and all(text.strip() for text in texts)):
+                raise UserError(f"{key}={value}: {kind} expected, or several in [ ]")
+        return self
+
+
+class ToySettings(Settings):
+    """Settings of tools/toy.py."""
+
+    labels_per_class: int = option(
+        4, "labelled points of each moon; together they are the batch of every step", ge=1, le=10**6
+    )
+    unlabelled: int = option(
+        500, "points without a label, on which accuracy is measured", ge=2, le=10**7
+    )
+    noise: float = option(
+        0.1, "standard deviation of the points around their moons of radius 1", ge=0, le=100
+    )
+    ubn: UbnSettings = option(UbnSettings, "statistics of ubn")
+    control: NormChoice = option(
+        NormSpec("none"), "a norm without batch statistics, in the table with bn and ubn"
+    )
+    hidden_dim: int = option(64, "width of the hidden layers", unit="channels", ge=1, le=10**5)
+    layers: int = option(
+        3, "Linear layers; all but the last are followed by the norm and a ReLU", ge=2, le=100
+    )
+    steps: int = option(100, "steps of training, each on all labelled points", ge=1, le=10**7)
+    lr: float = option(0.01, "learning rate of Adam", gt=0, le=1e3)
+    draws: int = option(
+        50,
+        "draws of batch statistics, for the standard deviation of the predictions",
+        ge=2,
+        le=10**6,
+    )
+    seed: int = option(
+        0, "seed of the picture: points, initial weights and joint batches", ge=0, le=2**31
+    )
+    seeds: int = option(10, "number of seeds in the table, from `seed` on", ge=1, le=10**5)
+    output: PathText = option("toy.png", "picture: .png, .pdf or .svg")
+
+    @property
+    def unlabelled_per_step(self) -> int:
+        """Unlabelled points in the joint batch of a step."""
+        return round(self.ubn.ratio * 2 * self.labels_per_class)
+
+    @model_validator(mode="after")
+    def _check_points(self, info: ValidationInfo) -> Self:
+        joint, labelled = self.unlabelled_per_step, 2 * self.labels_per_class
+        if joint < 1 or joint > self.unlabelled:
+            raise UserError(
+                f"ubn.ratio={self.ubn.ratio:g} of {labelled} labelled points makes {joint} "
+                f"unlabelled ones a step, of unlabelled={self.unlabelled}; use a ratio from "
+                f"{1 / labelled:.3g} to {self.unlabelled / labelled:.3g}"
+            )
+        if Path(self.output).suffix.lower() not in PICTURES:
+            raise UserError(
+                f"output={self.output}: a file name that ends in {', '.join(PICTURES)} expected"
+            )
+        if not is_quick(info):
+            check_vectors("control", self.control)
+            check_groups("control", self.control, "hidden_dim", self.hidden_dim)
+            if self.control.batch_statistics:
+                raise UserError(
+                    f"control={self.control} has batch statistics, as bn and ubn have; "
+                    "use a norm without them, such as none, ln or gn"
+                )
+        return self
