@@ -121,6 +121,7 @@ def _range(bounds: Bounds) -> str:
     if high is None:
         return f" {'of at least' if opening == '[' else 'above'} {_shown(low)}"
     if low is None:
+        assert high is not None
         return f" {'of at most' if closing == ']' else 'below'} {_shown(high)}"
     return f" in {opening}{_shown(low)}, {_shown(high)}{closing}"
 

@@ -1,9 +1,12 @@
 """Base class of all settings, and the declaration of one setting."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+T = TypeVar("T")
 
 
 class Settings(BaseModel):
@@ -76,3 +79,10 @@ def is_quick(info: ValidationInfo) -> bool:
 def is_saved(info: ValidationInfo) -> bool:
     """Return whether the settings are those of an earlier run, whose files may have moved since."""
     return bool(info.context and info.context.get("saved"))
+
+
+def replace(settings: T, **changes: Any) -> T:
+    """Return a copy of settings, or of a dataclass, with other values."""
+    if isinstance(settings, BaseModel):
+        return settings.model_copy(update=changes)
+    return dataclasses.replace(settings, **changes)  # type: ignore[type-var]

@@ -22,13 +22,13 @@ from ssl_norm.cli.arguments import (
 )
 from ssl_norm.cli.arms import choose_arms
 from ssl_norm.cli.help import help_text
+from ssl_norm.cli.resume import continued
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
 from ssl_norm.settings.compose import forced, groups_of, register
 from ssl_norm.settings.folder import CONFIG_FOLDER
 from ssl_norm.settings.models import validate
-from ssl_norm.settings.resume import continued
 
 TRAINING_TOOLS = ("pretrain", "finetune")
 INTERRUPTED = 130

@@ -25,7 +25,7 @@ def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
 
 def evaluation_input(config: FinetuneConfig, pixels: Tensor) -> Tensor:
     """Return what the classifier of a run sees of pixels (B, H, W, 3) uint8 in evaluation."""
-    return evaluation_view(pixels, config.data.view_size, *config.augment.normalisation)
+    return evaluation_view(pixels, config.data.view_size, *config.augment.normalization)
 
 
 def training_domains(config: FinetuneConfig) -> list[Corruption | None]:

@@ -1,7 +1,6 @@
 """The classifier of a fine-tuning in tools/population_stats.py: its statistics adapted to images of the user's."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from ssl_norm.evaluate.classifier import score
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.subject import Subject
 from ssl_norm.names import unknown_name
+from ssl_norm.options import replace
 from ssl_norm.train.population import MakeViews
 from ssl_norm.train.restore import restore_classifier, restore_finetune_config
 

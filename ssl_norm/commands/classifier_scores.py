@@ -111,7 +111,7 @@ class _Scores:
 
     @property
     def statistics(self) -> list[str]:
-        asked = self.config.evaluation.statistics
+        asked: list[str] = list(self.config.evaluation.statistics)
         return asked if keeps_statistics(self.scorer.model) else ["population"]
 
     def of_test_images(self, final: bool) -> list[Row]:

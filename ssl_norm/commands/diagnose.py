@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ssl_norm.commands.checkpoint_inputs import (
     saved_config,
     untrained_encoder,
 )
-from ssl_norm.config import AugmentConfig, ByolConfig, DiagnoseConfig, PretrainConfig
+from ssl_norm.config import AugmentConfig, DiagnoseConfig, PretrainConfig
 from ssl_norm.data.cache.progress import say
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.diagnose.diagnosis import RANDOM_INIT, Diagnosis, diagnose_outputs, diagnosis_record
@@ -32,6 +32,8 @@ from ssl_norm.models.checkpoint_prefixes import state_dicts
 from ssl_norm.models.foreign_projector import find_projector
 from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
+from ssl_norm.options import replace
+from ssl_norm.settings.method import method_model
 from ssl_norm.train.builder import initial_encoder, load_images, make_learner, make_views, naming
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
@@ -153,7 +155,9 @@ def held_by_weights(subject: Subject, checkpoint: Path, contents: Mapping[str, A
     return Held(
         network=Network(encoder, head),
         random_init=Network(untrained_encoder(subject), fresh(head)),
-        run=PretrainConfig(method=ByolConfig(), data=subject.data, augment=AugmentConfig(**pixels)),
+        run=PretrainConfig(
+            method=method_model("byol")(), data=subject.data, augment=AugmentConfig(**pixels)
+        ),
         match=str(report),
         unmatched=(*report.missing, *report.shape_mismatch),
         projector=said,

@@ -1,7 +1,6 @@
 """From a configuration of tools/finetune.py to its training."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -111,8 +110,8 @@ def make_views(config: FinetuneConfig) -> Views:
     """Return the augmentation that `config.augment` describes."""
     augment = config.augment
     return Views(
-        {"view": ViewParameters(**asdict(augment.view))},
+        {"view": ViewParameters(**augment.view.model_dump())},
         config.data.view_size,
-        *augment.normalisation,
+        *augment.normalization,
         exact_colour=augment.exact_colour,
     )

@@ -1,6 +1,5 @@
 """What a fine-tuning begins with: a checkpoint's encoder, or a random one, and the settings that follow from it."""
 
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -25,6 +24,8 @@ from ssl_norm.data.cache.progress import say
 from ssl_norm.evaluate.subject import Subject, find_subject
 from ssl_norm.models.encoders import SMALL_IMAGE_SIDE
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
+from ssl_norm.norms import NormSpec, parse_norm
+from ssl_norm.options import replace
 from ssl_norm.train.builder import make_encoder
 
 REPLACED_MATCH = 0.5  # of an encoder whose norms are others than the checkpoint's
@@ -42,7 +43,7 @@ def find_start(config: FinetuneConfig) -> tuple[FinetuneConfig, nn.Module]:
     saved = saved_config(read_checkpoint(path), path)
     subject = find_subject(subject_of(config), saved)
     encoder = untrained_encoder(subject)
-    is_replaced = saved is not None and subject.norm != saved["norm"]["encoder"]
+    is_replaced = saved is not None and subject.norm != parse_norm(saved["norm"]["encoder"])
     least = REPLACED_MATCH if is_replaced else FOREIGN_MATCH if saved is None else 1.0
     say(f"{path}: {load_encoder_weights(encoder, path, min_match=least)}")
     return settled(config, subject), encoder
@@ -50,13 +51,13 @@ def find_start(config: FinetuneConfig) -> tuple[FinetuneConfig, nn.Module]:
 
 def from_scratch(config: FinetuneConfig) -> tuple[FinetuneConfig, nn.Module]:
     """Return what :func:`find_start` does, without a checkpoint."""
-    name, norm = config.encoder.name or EncoderConfig().name, config.norm.encoder or "bn"
-    encoder = EncoderConfig(name, config.encoder.small_images)
+    name, norm = config.encoder.name or EncoderConfig().name, config.norm.encoder or NormSpec("bn")
+    encoder = EncoderConfig(name=name, small_images=config.encoder.small_images)
     network, _ = make_encoder(encoder, norm, config.data.view_size, config.seed)
-    mean, std = config.augment.normalisation
+    mean, std = config.augment.normalization
     return replace(
         config,
-        encoder=EncoderOverride(name, config.encoder.small_images),
+        encoder=EncoderOverride(name=name, small_images=config.encoder.small_images),
         norm=replace(config.norm, encoder=norm),
         augment=replace(config.augment, mean=mean, std=std),
     ), network
@@ -68,11 +69,14 @@ def subject_of(config: FinetuneConfig) -> SubjectConfig:
     return SubjectConfig(
         checkpoint=str(config.checkpoint),
         data=DataOverride(
-            data.name, data.root, image_size=data.image_size, cache_size=data.cache_size
+            name=data.name,
+            root=data.root,
+            image_size=data.image_size,
+            cache_size=data.cache_size,
         ),
         encoder=config.encoder,
-        norm=NormOverride(config.norm.encoder),
-        augment=PixelOverride(config.augment.mean, config.augment.std),
+        norm=NormOverride(encoder=config.norm.encoder),
+        augment=PixelOverride(mean=config.augment.mean, std=config.augment.std),
         seed=config.seed,
     )
 
@@ -91,7 +95,7 @@ def settled(config: FinetuneConfig, subject: Subject) -> FinetuneConfig:
     return replace(
         config,
         data=data,
-        encoder=EncoderOverride(subject.encoder.name, stem),
+        encoder=EncoderOverride(name=subject.encoder.name, small_images=stem),
         norm=replace(config.norm, encoder=subject.norm),
         augment=replace(config.augment, **pixels),
     )

@@ -1,7 +1,6 @@
 """tools/population_stats.py: from a checkpoint to one with exact statistics, and to what they change."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from ssl_norm.norms.batch.evaluation_statistics import (
 )
 from ssl_norm.norms.batch.population_report import PopulationReport
 from ssl_norm.norms.batch.precise_bn import recomputable
+from ssl_norm.options import replace
 from ssl_norm.train.builder import load_images, make_views, naming
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.device import pick_device

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from ssl_norm.cli.arms import Study, read_study
-from ssl_norm.cli.groups import studies
 from ssl_norm.report.checkpoint_curves import course_figures
 from ssl_norm.report.figure_spec import figure_specs
 from ssl_norm.report.figures import Drawing, all_figures
@@ -15,12 +13,13 @@ from ssl_norm.report.read import RunRecord
 from ssl_norm.report.settings import SUBJECT, norm_text, settings_of
 from ssl_norm.report.study_figures import study_figures
 from ssl_norm.report.table import unique
+from ssl_norm.settings.study import Study, read_study, study_tools
 
 
 def studies_of(runs: Sequence[RunRecord]) -> list[Study]:
     """Return the studies that runs are of, as far as their files are here."""
     names = unique(study_name(run) for run in runs)
-    return [read_study(name) for name in names if name in studies()]
+    return [read_study(name) for name in names if name in study_tools()]
 
 
 def study_name(run: RunRecord) -> str:
@@ -36,7 +35,7 @@ def in_study_order(runs: Sequence[RunRecord], found: Sequence[Study]) -> list[Ru
         study, settings = by_name.get(study_name(run)), settings_of(run)
         if study is None:
             return [0]
-        choices = {"arm": tuple(study.arms), **study.grid}
+        choices = {"arm": tuple(study.arms), **study.typed_grid}
         values = {key: [as_setting(key, value) for value in choices[key]] for key in choices}
         return [
             typed.index(settings[key]) if settings.get(key) in typed else 0

@@ -1,6 +1,5 @@
 """An evaluation as linear_eval.json and as a table."""
 
-from dataclasses import asdict
 from typing import Any
 
 from rich.markup import escape
@@ -53,7 +52,7 @@ def probe_settings(config: LinearEvalConfig, subject: Subject, labels: int) -> d
         "protocol": config.protocol,
         "labels": labels,
         "label_fraction": config.labels,
-        "sgd": asdict(config.sgd) if config.protocol == "sgd" else None,
+        "sgd": config.sgd.model_dump() if config.protocol == "sgd" else None,
         "knn": {"k": min(config.knn.k, labels), "temperature": config.knn.temperature},
         "encoder": subject.encoder.name,
         "norm": None if subject.norm is None else str(parse_norm(subject.norm)),

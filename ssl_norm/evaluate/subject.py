@@ -1,7 +1,7 @@
 """What an evaluation is about: the word of the checkpoint, overridden by that of the user."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ssl_norm.config import (
@@ -15,6 +15,7 @@ from ssl_norm.config import (
 )
 from ssl_norm.data.augment import check_normalisation
 from ssl_norm.errors import UserError
+from ssl_norm.options import replace
 
 T = TypeVar("T")
 
@@ -93,14 +94,14 @@ def _choose_data(given: DataOverride, saved: DataConfig | None) -> DataConfig:
 
 def _restore(kind: type[T], saved: Mapping[str, Any]) -> T:
     """Return a dataclass from a saved mapping; what one of them does not know is left out."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    names = kind.model_fields  # type: ignore[attr-defined]
     return kind(**{name: value for name, value in saved.items() if name in names})
 
 
 def _overlay(base: T, override: object) -> T:
     """Return `base` with every value of `override` that is not None."""
     given = {name: value for name, value in vars(override).items() if value is not None}
-    return replace(base, **given)  # type: ignore[type-var]
+    return replace(base, **given)
 
 
 def run_of_subject(run: PretrainConfig, subject: Subject) -> PretrainConfig:

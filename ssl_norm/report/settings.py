@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ssl_norm.config import may_change_on_resume
 from ssl_norm.norms import parse_norm
 from ssl_norm.report.read import RunRecord
+from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.resume import may_change_on_resume
 
 Settings = Mapping[str, str]
 PLACE_IN_STUDY = ("study", "arm")
@@ -77,7 +78,8 @@ def is_compared(key: str) -> bool:
     """
     if key.partition(".")[0] == "evaluation":
         return key != "evaluation.every"
-    return key != "seed" and not may_change_on_resume(key)
+    tools = (MODELS["pretrain"], MODELS["finetune"])
+    return key != "seed" and not any(may_change_on_resume(tool, key) for tool in tools)
 
 
 def differing_keys(runs: Iterable[Settings]) -> list[str]:

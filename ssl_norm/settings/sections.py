@@ -152,8 +152,8 @@ class ViewSettings(Settings):
                     f"{name}: [low, high] with low <= high expected, got [{low}, {high}]"
                 )
         for index, operation in enumerate(self.extra):
-            name = operation.get("name") if isinstance(operation, dict) else operation
-            if not isinstance(name, str):
+            chosen = operation.get("name") if isinstance(operation, dict) else operation
+            if not isinstance(chosen, str):
                 raise ValueError(
                     f"extra[{index}]: a kornia operation expected, such as "
                     f"{{name: RandomRotation, degrees: 10}}, got {operation!r}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,7 @@ from ssl_norm.learners.learner import Learner, needs_embedding_dim
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.models.load import load_encoder_weights
-from ssl_norm.monitors import CollapseMonitor, Thresholds
+from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.monitors.layers import LayerMonitor, layers_of
 from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.norms.swap.replace import Replacement, replace_norms
@@ -36,7 +35,7 @@ PICTURED_IMAGES = 32
 
 def load_images(data: DataConfig, seed: int) -> Splits:
     """Return the images that a configuration names; where they are kept is up to `Batches`."""
-    settings = asdict(data) | {"image_size": data.view_size}
+    settings = data.model_dump() | {"image_size": data.view_size}
     settings.pop("resident")
     return load_splits(seed=seed, progress=rank() == 0, **settings)
 
@@ -88,14 +87,13 @@ def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:
     width: int = encoder.num_features  # type: ignore[assignment]
     heads: list[nn.Module] = []
     options: dict[str, Any] = {"view_statistics": config.norm.view_statistics}
-    for field in fields(method):
-        value = getattr(method, field.name)
+    for name, value in method:
         if isinstance(value, HeadConfig):
-            with naming(f"method.{field.name}, norm.{field.name}"):
-                heads.append(make_head(width, value, getattr(config.norm, field.name)))
+            with naming(f"method.{name}, norm.{name}"):
+                heads.append(make_head(width, value, getattr(config.norm, name, "none")))
             width = value.output_dim
-        elif field.name != "name":
-            options[field.name] = value
+        elif name != "name":
+            options[name] = value
     learner_class = METHODS.load(method.name)
     if needs_embedding_dim(learner_class):
         options["embedding_dim"] = width
@@ -133,7 +131,7 @@ def make_head(in_features: int, head: HeadConfig, norm: Any) -> nn.Module:
 def make_views(config: PretrainConfig) -> TwoViews:
     """Return the augmentation that `config.augment` describes."""
     augment = config.augment
-    view1, view2 = (ViewParameters(**asdict(view)) for view in (augment.view1, augment.view2))
+    view1, view2 = (ViewParameters(**view.model_dump()) for view in (augment.view1, augment.view2))
     return TwoViews(
         view1,
         view2,
@@ -219,13 +217,11 @@ def make_training(
 
 def make_monitor(config: PretrainConfig, learner: Learner) -> CollapseMonitor:
     """Return the monitor that a configuration describes, with hooks on the layers of a learner's online network."""
-    options = asdict(config.monitor)
-    names = {field.name for field in fields(Thresholds)}
     every = config.monitor.layers_every
     heads = {part: getattr(learner, part, None) for part in ("projector", "predictor")}
     joint = config.norm.view_statistics == "joint"
     return CollapseMonitor(
-        Thresholds(**{name: value for name, value in options.items() if name in names}),
+        config.monitor.thresholds,
         config.monitor.patience,
         spectral_every=config.monitor.spectral_every,
         buffer_size=config.monitor.buffer_size,

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from textwrap import shorten
 from typing import Any, cast
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from ssl_norm.config import EncoderConfig, FinetuneConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.classifier import Classifier
-from ssl_norm.saved_settings import with_schema
+from ssl_norm.settings.resume import restore
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
 
 
@@ -25,9 +23,8 @@ def restore_config(saved: Mapping[str, Any]) -> PretrainConfig:
         UserError: it has keys or values that this version does not know.
     """
     try:
-        known = {key: value for key, value in saved.items() if key != "monitor"}
-        return cast(PretrainConfig, OmegaConf.to_object(with_schema(known, "pretrain")))
-    except (KeyError, OmegaConfBaseException) as error:
+        return cast(PretrainConfig, restore("pretrain", saved))
+    except (KeyError, UserError) as error:
         raise _of_another_version(error) from error
 
 
@@ -38,8 +35,8 @@ def restore_finetune_config(saved: Mapping[str, Any]) -> FinetuneConfig:
         UserError: it has keys or values that this version does not know.
     """
     try:
-        return cast(FinetuneConfig, OmegaConf.to_object(with_schema(saved, "finetune")))
-    except OmegaConfBaseException as error:
+        return cast(FinetuneConfig, restore("finetune", saved))
+    except UserError as error:
         raise _of_another_version(error) from error
 
 

@@ -5,21 +5,18 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from ssl_norm.config import (
-    MAY_CHANGE_ON_RESUME,
     FinetuneConfig,
     PretrainConfig,
-    may_change_on_resume,
 )
 from ssl_norm.data.cache.progress import say
 from ssl_norm.distributed import world_size
@@ -27,6 +24,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.text import finite_or_none
+from ssl_norm.settings.resume import differences, may_change_on_resume
 from ssl_norm.train.checkpoint import load_checkpoint
 
 RunConfig = PretrainConfig | FinetuneConfig
@@ -63,7 +61,9 @@ def default_run_dir(config: RunConfig) -> Path:
         hydra = HydraConfig.get()
         number = f"{hydra.job.num:03d}_{what}_seed{config.seed}"
         return Path(hydra.sweep.dir) / file_name(
-            arm_run_name(config, hydra.overrides.task) if config.arm else number
+            arm_run_name(config, [task.lstrip("+") for task in hydra.overrides.task])
+            if config.arm
+            else number
         )
     if config.arm:
         what = f"{config.study}_{config.arm}"
@@ -80,7 +80,7 @@ def arm_run_name(config: RunConfig, typed: Sequence[str]) -> str:
     differing = [
         setting
         for setting, key in keys.items()
-        if key not in ("study", "arm", "seed") and not may_change_on_resume(key)
+        if key not in ("study", "arm", "seed") and not may_change_on_resume(type(config), key)
     ]
     return "_".join([str(config.arm), *differing, f"seed{config.seed}"])
 
@@ -120,7 +120,7 @@ def open_run_folder(config: RunConfig) -> tuple[Path, Mapping[str, Any] | None]:
 
 def check_same_settings(folder: Path, checkpoint: Mapping[str, Any], config: RunConfig) -> None:
     """Raise UserError, which says how to go on, where a run is to be resumed with other settings than it had."""
-    changed = differences(checkpoint["config"], plain_config(config))
+    changed = differences(type(config), checkpoint["config"], plain_config(config))
     told = [f"{one.key} was {one.old}, is {one.new}" for one in changed]
     same_processes = checkpoint["processes"] == world_size()
     if not same_processes and has_statistics_per_process(config):
@@ -153,34 +153,9 @@ def has_statistics_per_process(config: RunConfig) -> bool:
 
 def plain_config(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as nested plain containers."""
-    plain = OmegaConf.to_container(OmegaConf.create(asdict(config)))
-    assert isinstance(plain, dict)
+    plain = config.model_dump(mode="json")
     plain["data"]["image_size"] = config.data.view_size
-    return {str(key): value for key, value in plain.items()}
-
-
-class Difference(NamedTuple):
-    """A setting that a run was made with, and another value that it is given now; None where it has none."""
-
-    key: str
-    old: Any
-    new: Any
-
-
-def differences(
-    saved: Mapping[str, Any], given: Mapping[str, Any], prefix: str = ""
-) -> list[Difference]:
-    """Return every key that has another value but may not change when a run is resumed."""
-    changed = []
-    for key in [*saved, *(key for key in given if key not in saved)]:
-        name, old, new = f"{prefix}{key}", saved.get(key), given.get(key)
-        if name in MAY_CHANGE_ON_RESUME or old == new:
-            continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changed += differences(old, new, f"{name}.")
-        else:
-            changed.append(Difference(name, old, new))
-    return changed
+    return plain
 
 
 def write_text(path: Path, text: str) -> None:
