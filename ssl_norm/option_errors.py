@@ -116,13 +116,12 @@ def bounds_of(metadata: Sequence[Any]) -> Bounds:
 
 def _range(bounds: Bounds) -> str:
     low, opening, high, closing = bounds
-    if low is None and high is None:
-        return ""
-    if high is None:
+    if high is None and low is not None:
         return f" {'of at least' if opening == '[' else 'above'} {_shown(low)}"
-    if low is None:
-        assert high is not None
+    if low is None and high is not None:
         return f" {'of at most' if closing == ']' else 'below'} {_shown(high)}"
+    if low is None or high is None:
+        return ""
     return f" in {opening}{_shown(low)}, {_shown(high)}{closing}"
 
 
