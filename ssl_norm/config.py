@@ -29,3 +29,13 @@ __all__ = [
     "NormConfig", "NormOverride", "OptimizerBase", "PixelOverride", "PopulationStatsConfig", "PretrainConfig",
     "ReportConfig", "ScoringConfig", "SgdProbeConfig", "SubjectConfig", "ToyConfig", "UbnConfig",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> type:
+    """Return the settings of a learner by their earlier name."""
+    from ssl_norm.settings.method import method_model
+
+    methods = {"ByolConfig": "byol", "SimclrConfig": "simclr", "MocoV2Config": "moco_v2"}
+    if name not in methods:
+        raise AttributeError(name)
+    return method_model(methods[name])

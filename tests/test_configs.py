@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-
 from ssl_norm.cli.checks import check
-from ssl_norm.cli.entry import register_schemas, typed_config
 from ssl_norm.cli.groups import CONFIG_FOLDER, groups_of
+
+from ssl_norm.cli.entry import register_schemas, typed_config
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))
 

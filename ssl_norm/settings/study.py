@@ -13,7 +13,7 @@ from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, option
 from ssl_norm.settings.folder import CONFIG_FOLDER
-from ssl_norm.typed_settings import as_typed
+from ssl_norm.text import as_typed
 
 USUAL_TOOL = "pretrain"
 

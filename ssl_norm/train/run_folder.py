@@ -23,8 +23,8 @@ from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
 from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
-from ssl_norm.text import finite_or_none
 from ssl_norm.settings.resume import differences, may_change_on_resume
+from ssl_norm.text import finite_or_none
 from ssl_norm.train.checkpoint import load_checkpoint
 
 RunConfig = PretrainConfig | FinetuneConfig
