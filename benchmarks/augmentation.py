@@ -18,12 +18,10 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from kornia import augmentation as kornia
-from omegaconf import OmegaConf
 from torch import Generator, Tensor, nn
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
@@ -34,27 +32,23 @@ from ssl_norm.data.augment.blur import blur_kernel_size
 from ssl_norm.data.augment.colour import FusedColour
 from ssl_norm.data.augment.exact_colour import ExactColour
 from ssl_norm.data.augment.transform import Share
+from ssl_norm.settings.compose import compose_settings, groups_of
 from ssl_norm.train.environment import describe_environment
 
-PRESETS = Path(__file__).parents[1] / "configs" / "augment"
 BATCH = {32: 128, 96: 64, 224: 32}
 PER_IMAGE = 4  # torchvision gets a fourth of the batch
 Make = Callable[[Tensor], object]
 
 
 def load_preset(name: str) -> AugmentConfig:
-    """Return the augmentation that configs/augment/<name>.yaml describes."""
-    merged = OmegaConf.merge(
-        OmegaConf.structured(AugmentConfig), OmegaConf.load(PRESETS / f"{name}.yaml")
-    )
-    preset = OmegaConf.to_object(merged)
-    assert isinstance(preset, AugmentConfig)
+    """Return the augmentation of `augment=<name>`."""
+    preset: AugmentConfig = compose_settings("pretrain", f"augment={name}").augment
     return preset
 
 
 def ours(preset: AugmentConfig, size: int, exact_colour: bool) -> Make:
     """Return the package's own augmentation."""
-    view1, view2 = (ViewParameters(**asdict(view)) for view in (preset.view1, preset.view2))
+    view1, view2 = (ViewParameters(**view.model_dump()) for view in (preset.view1, preset.view2))
     views = TwoViews(view1, view2, size, preset.mean, preset.std, exact_colour=exact_colour)
     generator = Generator().manual_seed(0)
     return lambda images: views(images, generator)
@@ -172,7 +166,7 @@ def colour_difference(folder: Path, name: str) -> dict[str, object]:
     images = (
         torch.stack([resize(decode_image(str(path), ImageReadMode.RGB)) for path in picked]) / 255
     )
-    view = ViewParameters(**asdict(load_preset(name).view1) | {"jitter": 1.0, "grey": 0.0})
+    view = ViewParameters(**load_preset(name).view1.model_dump() | {"jitter": 1.0, "grey": 0.0})
     share = Share(len(images), slice(0, len(images)), 32, 32)
     fused, exact = (
         stage.apply(images.clone(), stage.draw(share, Generator().manual_seed(0)))
@@ -197,7 +191,7 @@ def markdown(rows: list[dict[str, object]]) -> Iterator[str]:
 
 def parse_options() -> argparse.Namespace:
     """Return the options of the command line."""
-    names = sorted(path.stem for path in PRESETS.glob("*.yaml") if "_digits" not in path.stem)
+    names = [name for name in groups_of("pretrain")["augment"] if "_digits" not in name]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -21,13 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ssl_norm.cli.entry import register_schemas
-from ssl_norm.cli.groups import CONFIG_FOLDER
 from ssl_norm.config import PretrainConfig
+from ssl_norm.settings.compose import compose_settings
 from ssl_norm.train.builder import initial_encoder, load_images, make_learner, make_training
 from ssl_norm.train.device import autocast, pick_device
 from ssl_norm.train.environment import describe_environment
@@ -44,23 +41,17 @@ Steps = Callable[[int], None]
 
 def configuration(root: str, overrides: tuple[str, ...], device: str) -> PretrainConfig:
     """Return what tools/pretrain.py would get for BYOL on a folder of CIFAR-10 files."""
-    register_schemas()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        composed = compose(
-            "pretrain",
-            [
-                "data=folder",
-                f"data.root='{root}'",
-                "data.image_size=32",
-                "augment=byol_small",
-                f"device={device}",
-                "optimizer.lr=0.05",
-                "epochs=1000",
-                *overrides,
-            ],
-        )
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, PretrainConfig)
+    config: PretrainConfig = compose_settings(
+        "pretrain",
+        "data=folder",
+        f"data.root='{root}'",
+        "data.image_size=32",
+        "augment=byol_small",
+        f"device={device}",
+        "optimizer.lr=0.05",
+        "epochs=1000",
+        *overrides,
+    )
     return config
 
 

@@ -1,5 +1,6 @@
 """Earlier names of the settings; to be removed."""
 
+from ssl_norm.settings.finetune import FinetuneNorm as FinetuneNormConfig
 from ssl_norm.settings.finetune import FinetuneSettings as FinetuneConfig
 from ssl_norm.settings.finetune import ScoringSettings as ScoringConfig
 from ssl_norm.settings.finetune import UbnSettings as UbnConfig
@@ -7,11 +8,13 @@ from ssl_norm.settings.method import HeadSettings as HeadConfig
 from ssl_norm.settings.pretrain import AugmentSettings as AugmentConfig
 from ssl_norm.settings.pretrain import MonitorSettings as MonitorConfig
 from ssl_norm.settings.pretrain import NormSettings as NormConfig
+from ssl_norm.settings.pretrain import PretrainOptimizer as OptimizerConfig
 from ssl_norm.settings.pretrain import PretrainSettings as PretrainConfig
 from ssl_norm.settings.sections import DataSettings as DataConfig
 from ssl_norm.settings.sections import EncoderOverride, NormOverride
 from ssl_norm.settings.sections import EncoderSettings as EncoderConfig
 from ssl_norm.settings.sections import OptimizerSettings as OptimizerBase
+from ssl_norm.settings.sections import ViewSettings as ViewConfig
 from ssl_norm.settings.tools import CheckpointSettings as SubjectConfig
 from ssl_norm.settings.tools import DataOverride, PixelOverride
 from ssl_norm.settings.tools import DiagnoseSettings as DiagnoseConfig
@@ -24,10 +27,33 @@ from ssl_norm.settings.tools import SgdProbeSettings as SgdProbeConfig
 from ssl_norm.settings.tools import ToySettings as ToyConfig
 
 __all__ = [
-    "AugmentConfig", "DataConfig", "DataOverride", "DiagnoseConfig", "EncoderConfig", "EncoderOverride",
-    "EvaluationConfig", "FinetuneConfig", "HeadConfig", "KnnConfig", "LinearEvalConfig", "MonitorConfig",
-    "NormConfig", "NormOverride", "OptimizerBase", "PixelOverride", "PopulationStatsConfig", "PretrainConfig",
-    "ReportConfig", "ScoringConfig", "SgdProbeConfig", "SubjectConfig", "ToyConfig", "UbnConfig",
+    "AugmentConfig",
+    "DataConfig",
+    "DataOverride",
+    "DiagnoseConfig",
+    "EncoderConfig",
+    "EncoderOverride",
+    "EvaluationConfig",
+    "FinetuneConfig",
+    "FinetuneNormConfig",
+    "HeadConfig",
+    "KnnConfig",
+    "LinearEvalConfig",
+    "MonitorConfig",
+    "NormConfig",
+    "NormOverride",
+    "OptimizerBase",
+    "OptimizerConfig",
+    "PixelOverride",
+    "PopulationStatsConfig",
+    "PretrainConfig",
+    "ReportConfig",
+    "ScoringConfig",
+    "SgdProbeConfig",
+    "SubjectConfig",
+    "ToyConfig",
+    "UbnConfig",
+    "ViewConfig",
 ]  # fmt: skip
 
 

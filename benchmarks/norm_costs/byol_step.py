@@ -37,7 +37,7 @@ def training_step(
 ) -> Callable[[Views], None]:
     """Return what trains BYOL, its heads with bn, for one step on two ready views (N, 3, H, W)."""
     torch.manual_seed(0)
-    config = PretrainConfig(ByolConfig(), DataConfig(image_size=SIDE), encoder=encoder)
+    config = PretrainConfig(method=ByolConfig(), data=DataConfig(image_size=SIDE), encoder=encoder)
     network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=SIDE)
     replace_norms(network, norm)
     learner = make_learner(config, network).to(memory_format=memory_format).train()

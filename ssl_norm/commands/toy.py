@@ -11,7 +11,6 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from ssl_norm.cli.toy_checks import unlabelled_per_step
 from ssl_norm.commands.checkpoint_inputs import find_output
 from ssl_norm.commands.toy_models import (
     Recipe,
@@ -56,7 +55,7 @@ def toy(config: ToyConfig) -> None:
         moons_of(config, config.seed),
         output,
         draws=config.draws,
-        unlabelled=unlabelled_per_step(config),
+        unlabelled=config.unlabelled_per_step,
         seed=config.seed,
         caption=f"seed {config.seed}; {verdict}",
     )
@@ -75,7 +74,7 @@ def train_all(config: ToyConfig) -> tuple[dict[str, nn.Module], Scores]:
         layers=config.layers,
         steps=config.steps,
         lr=config.lr,
-        unlabelled=unlabelled_per_step(config),
+        unlabelled=config.unlabelled_per_step,
         gradient=config.ubn.gradient,
     )
     models: dict[str, nn.Module] = {}

@@ -20,7 +20,7 @@ from ssl_norm.learners import METHODS
 from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
 from ssl_norm.settings.folder import CONFIG_FOLDER
-from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.settings.study import Study, read_study, study_tools
 
 OWN_KEYS = ("views", "recipes")  # of files in configs/method and configs/data, for this module
@@ -150,11 +150,23 @@ def _node_of(study: Study, arm: str, lines: Sequence[str]) -> dict[str, Any]:
 def composed_values(tool: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Return the nested values of a command with some overrides; required settings may be missing."""
     register(tool, overrides)
+    chosen = dict(override.partition("=")[::2] for override in overrides)
+    if chosen.get("study") and read_study(chosen["study"]).arms:
+        register_arms(read_study(chosen["study"]))
     folder = str(Path(CONFIG_FOLDER))
     with initialize_config_dir(folder, version_base="1.3"):
         composed = compose(tool, [forced(override, tool) for override in overrides])
     values: Any = OmegaConf.to_container(composed, resolve=True)
     return dict(values)
+
+
+def compose_settings(tool: str, *overrides: str) -> Any:
+    """Return the checked settings of a command.
+
+    Raises:
+        UserError: a setting is unknown, has a wrong value, or does not fit another one.
+    """
+    return validate(tool, composed_values(tool, overrides))
 
 
 def forced(override: str, tool: str) -> str:

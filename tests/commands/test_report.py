@@ -6,16 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
-from ssl_norm.cli.arms import Study
-from ssl_norm.cli.checks import check
-from ssl_norm.cli.entry import literal
+from ssl_norm.cli.arguments import literal
 from ssl_norm.commands import report_studies
 from ssl_norm.commands.report import report
 from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
 from ssl_norm.report.read import find_runs, read_runs
+from ssl_norm.settings.models import validate
+from ssl_norm.settings.study import Study
 from tests.report.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
 from tests.report.run_folders import config_of, write_run, write_study
 from tests.report.test_checkpoint_curves import add_probes
@@ -98,12 +97,11 @@ def test_arms_stand_in_the_order_of_their_study(tmp_path):
 def few_labels(figures, arms=("ubn", "bn")):
     return Study(
         name="few_labels",
-        settings=OmegaConf.create({}),
-        arms=dict.fromkeys(arms, ()),
-        seeds=(0, 1, 2),
-        grid={"labels_per_class": ("4", "10", "40")},
+        arms={arm: [] for arm in arms},
+        seeds=[0, 1, 2],
+        grid={"labels_per_class": [4, 10, 40]},
         tool="finetune",
-        figures=tuple(figures),
+        figures=list(figures),
     )
 
 
@@ -112,7 +110,7 @@ def finetuned(tmp_path, monkeypatch):
     """Return the folder of a study of tools/finetune.py, and what gives the study its figures."""
 
     def draw(*figures):
-        monkeypatch.setattr(report_studies, "studies", lambda: {"few_labels": "finetune"})
+        monkeypatch.setattr(report_studies, "study_tools", lambda: {"few_labels": "finetune"})
         monkeypatch.setattr(report_studies, "read_study", lambda name: few_labels(figures))
 
     return write_few_labels(tmp_path / "study"), draw
@@ -203,8 +201,8 @@ def test_wrong_input_is_one_line(study, tmp_path, settings, message):
 
 @pytest.mark.parametrize("wrong", [{"runs": 3}, {"runs": []}, {"runs": "x", "group_by": [1]}])
 def test_values_of_another_kind(wrong):
-    with pytest.raises(UserError, match=r"expected, or several in \[ \]"):
-        check(ReportConfig(**wrong))
+    with pytest.raises(UserError, match=r"expected"):
+        validate("report", wrong)
 
 
 def test_paths_reach_us_as_they_were_typed():

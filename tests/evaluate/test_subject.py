@@ -1,13 +1,8 @@
 from dataclasses import asdict, fields
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
-from ssl_norm.cli.groups import CONFIG_FOLDER
 from ssl_norm.config import (
-    SCHEMAS,
     ByolConfig,
     DataConfig,
     DataOverride,
@@ -18,12 +13,14 @@ from ssl_norm.config import (
 )
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.subject import find_subject
+from ssl_norm.norms import parse_norm
+from ssl_norm.settings.compose import compose_settings
 
-SAVED = asdict(
+SAVED = dump(
     PretrainConfig(
         method=ByolConfig(),
         data=DataConfig(name="folder", root="/old", image_size=96, limit=500, test_fraction=0.3),
-        encoder=EncoderConfig("resnet18", small_images=True, pretrained_path="/weights.pt"),
+        encoder=EncoderConfig(name="resnet18", small_images=True, pretrained_path="/weights.pt"),
         norm=NormConfig(encoder={"name": "gn", "groups": 8}),
         seed=5,
     )
@@ -32,20 +29,14 @@ SAVED = asdict(
 
 def typed(*overrides):
     """Compose the real configuration of the tool, as the command line does."""
-    for name, schema in SCHEMAS.items():
-        group, _, option = name.rpartition("/")
-        ConfigStore.instance().store(option, schema, group=group or None)
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return OmegaConf.to_object(
-            compose("linear_eval", overrides=["checkpoint=last.pt", *overrides])
-        )
+    return compose_settings("linear_eval", "checkpoint=last.pt", *overrides)
 
 
 def test_the_checkpoint_says_everything():
     subject = find_subject(typed(), SAVED)
     assert subject.encoder.name == "resnet18"
     assert subject.encoder.small_images is True
-    assert subject.norm == {"name": "gn", "groups": 8}
+    assert subject.norm == parse_norm({"name": "gn", "groups": 8})
     assert subject.data == DataConfig(name="folder", root="/old", image_size=96, test_fraction=0.3)
     assert subject.mean == tuple(SAVED["augment"]["mean"])
     assert subject.trained_size == 96

@@ -1,9 +1,9 @@
 import pytest
 
-from ssl_norm.cli.arms import read_study
-from ssl_norm.cli.groups import studies
 from ssl_norm.errors import UserError
 from ssl_norm.report.figure_spec import FigureSpec, Published, figure_specs
+from ssl_norm.settings.study import read_study
+from ssl_norm.settings.study import study_tools as studies
 
 ENTRY = {"name": "f", "x": "labels_per_class", "y": "top1"}
 
