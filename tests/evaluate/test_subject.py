@@ -16,15 +16,13 @@ from ssl_norm.evaluate.subject import find_subject
 from ssl_norm.norms import parse_norm
 from ssl_norm.settings.compose import compose_settings
 
-SAVED = dump(
-    PretrainConfig(
-        method=ByolConfig(),
-        data=DataConfig(name="folder", root="/old", image_size=96, limit=500, test_fraction=0.3),
-        encoder=EncoderConfig(name="resnet18", small_images=True, pretrained_path="/weights.pt"),
-        norm=NormConfig(encoder={"name": "gn", "groups": 8}),
-        seed=5,
-    )
-)
+SAVED = PretrainConfig(
+    method=ByolConfig(),
+    data=DataConfig(name="folder", root="/old", image_size=96, limit=500, test_fraction=0.3),
+    encoder=EncoderConfig(name="resnet18", small_images=True, pretrained_path="/weights.pt"),
+    norm=NormConfig(encoder={"name": "gn", "groups": 8}),
+    seed=5,
+).model_dump(mode="json")
 
 
 def typed(*overrides):
