@@ -9,8 +9,8 @@ Four contestants make both views of the same uint8 images in one process, in alt
     kornia         whole batches, its AugmentationSequential on the same device
     torchvision    transforms.v2, image by image on the CPU, as each worker of a DataLoader does
 
-Images come at 32 px for views of 32, else at 8/7 of the view, as the cache keeps them. With
---images, the mean absolute difference between the two forms of colour jitter is measured on files.
+Images have 32 px for views of 32 px, otherwise 8/7 of the view, as in the cache. --images measures
+the mean absolute difference between the two forms of colour jitter on image files.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from ssl_norm.settings.compose import compose_settings, groups_of
 from ssl_norm.train.environment import describe_environment
 
 BATCH = {32: 128, 96: 64, 224: 32}
-PER_IMAGE = 4  # torchvision gets a fourth of the batch
+PER_IMAGE = 4  # torchvision gets a quarter of the batch
 Make = Callable[[Tensor], object]
 
 
@@ -55,7 +55,7 @@ def ours(preset: AugmentConfig, size: int, exact_colour: bool) -> Make:
 
 
 def kornias(preset: AugmentConfig, size: int, device: torch.device) -> Make:
-    """Return the same with kornia's operations."""
+    """Return the augmentation with kornia's operations."""
 
     def sequence(view: ViewConfig) -> nn.Module:
         kernel, threshold = blur_kernel_size(size), view.solarize_threshold
@@ -84,7 +84,7 @@ def kornias(preset: AugmentConfig, size: int, device: torch.device) -> Make:
 
 
 def torchvisions(preset: AugmentConfig, size: int) -> Make:
-    """Return the same with torchvision's transforms, image by image."""
+    """Return the augmentation with torchvision's transforms, image by image."""
 
     def sequence(view: ViewConfig) -> v2.Transform:
         kernel = blur_kernel_size(size)
@@ -115,7 +115,7 @@ def torchvisions(preset: AugmentConfig, size: int) -> Make:
 
 
 def views_per_second(make: Make, images: Tensor, least_seconds: float) -> float:
-    """Return the rate of one round, which lasts at least so long."""
+    """Return the rate of one round of at least `least_seconds`."""
     calls, start = 0, time.perf_counter()
     while True:
         make(images)
@@ -159,7 +159,7 @@ def compare(
 
 
 def colour_difference(folder: Path, name: str) -> dict[str, object]:
-    """Return how far the fused colour jitter lies from the exact one, at 32 px."""
+    """Return the difference between fused and exact colour jitter, at 32 px."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in {".jpg", ".jpeg", ".png"})
     picked = files[:: max(1, len(files) // 1024)][:1024]
     resize = v2.Resize((32, 32), antialias=True)
@@ -213,19 +213,22 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU"
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        help="number of torch threads on the CPU",
     )
     parser.add_argument(
-        "--rounds", type=int, default=7, help="alternating rounds, of which medians are taken"
+        "--rounds", type=int, default=7, help="alternating rounds; medians are reported"
     )
     parser.add_argument(
         "--seconds", type=float, default=0.5, help="least duration of one contestant's turn"
     )
-    parser.add_argument(
-        "--images", type=Path, help="folder of images to measure the colour difference on"
-    )
+    parser.add_argument("--images", type=Path, help="folder of images for the colour difference")
     parser.add_argument("--output", type=Path, help="file to write: .json, or .md for a table")
-    parser.add_argument("--quick", action="store_true", help="two presets, one round: does it run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="two presets, one round, to test the script"
+    )
     options = parser.parse_args()
     if options.quick:
         options.presets, options.rounds, options.seconds = ["byol", "byol_small"], 1, 0.0
@@ -233,7 +236,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, and write what --output names."""
+    """Measure, print, and write the file of --output."""
     options = parse_options()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

@@ -1,8 +1,8 @@
-"""Save a page of TensorBoard as a browser shows it; so the picture in the README was made.
+"""Screenshot of a TensorBoard page, as in the README.
 
     python benchmarks/dashboard_screenshot.py RUNS_FOLDER --output results/dashboard.png
 
-RUNS_FOLDER is a run folder, or a folder of several, which are laid over each other. Needs Chromium.
+RUNS_FOLDER is a run folder, or a folder of several, whose curves are overlaid. Needs Chromium.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 PAGES = ("custom_scalars", "images", "histograms", "text", "hparams", "timeseries", "projector")
-START_SECONDS = 60  # that TensorBoard may take to read the event files
+START_SECONDS = 60  # limit for reading the event files
 SWITCHES = (
     "--headless",
     "--no-sandbox",
@@ -31,15 +31,15 @@ SWITCHES = (
 
 
 def main() -> None:
-    """Serve the runs on this machine only, and save what the browser draws."""
+    """Serve the runs on this machine only, and save the browser's rendering."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="run folder, or a folder of run folders")
     parser.add_argument("--output", type=Path, default=Path("dashboard.png"))
     parser.add_argument("--page", choices=PAGES, default=PAGES[0])
-    parser.add_argument("--chromium", default="chromium", help="the browser's name or path")
+    parser.add_argument("--chromium", default="chromium", help="name or path of the browser")
     parser.add_argument("--width", type=int, default=1600, help="pixels")
     parser.add_argument("--height", type=int, default=1080, help="pixels")
-    parser.add_argument("--seconds", type=float, default=15, help="that the page may take to draw")
+    parser.add_argument("--seconds", type=float, default=15, help="time limit for rendering")
     options = parser.parse_args()
     browser = shutil.which(options.chromium)
     if browser is None:
@@ -48,7 +48,7 @@ def main() -> None:
         )
     if not any(options.folder.rglob("events.out.tfevents.*")):
         sys.exit(
-            f"{options.folder} holds no TensorBoard files; name a run folder, or one of several"
+            f"{options.folder} has no TensorBoard files; name a run folder, or a folder of several"
         )
     page = f"{serve(options.folder)}#{options.page}"
     screenshot(browser, page, options.output, (options.width, options.height), options.seconds)
@@ -56,9 +56,9 @@ def main() -> None:
 
 
 def serve(folder: Path) -> str:
-    """Start TensorBoard on a free port of this machine, wait until it has read the runs, and return its address."""
+    """Start TensorBoard on a free local port and return its address once the runs are read."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tensorboard's own imports warn of deprecations
+        warnings.simplefilter("ignore")  # deprecations in TensorBoard's imports
         from tensorboard.program import TensorBoard
     server = TensorBoard()
     server.configure(
@@ -76,7 +76,7 @@ def serve(folder: Path) -> str:
 def screenshot(
     browser: str, page: str, output: Path, size: tuple[int, int], seconds: float
 ) -> None:
-    """Save a page as PNG, with a browser that keeps nothing."""
+    """Save a page as PNG, with a temporary browser profile."""
     with tempfile.TemporaryDirectory() as profile:
         command = [
             browser,
@@ -89,7 +89,7 @@ def screenshot(
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode or not output.exists():
-        sys.exit(f"{browser} made no picture: {done.stderr.strip()[-500:]}")
+        sys.exit(f"{browser} wrote no picture: {done.stderr.strip()[-500:]}")
 
 
 if __name__ == "__main__":

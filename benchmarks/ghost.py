@@ -1,10 +1,11 @@
-"""What ghost batches cost by their size, beside the loop over chunks that a user would write.
+"""Cost of ghost batches by size, compared with a loop over chunks.
 
     python benchmarks/ghost.py > ghost.md
 
-Forward and backward on the shapes of ResNet-18 at 32 px, in alternating rounds of one process: torch's BatchNorm2d on
-the whole batch, `{name: bn, batch_size: n}` of this package, and torch's batch norm called on each chunk of n samples
-(which moves its running statistics with every chunk; this package does so once a batch).
+Forward and backward on the shapes of ResNet-18 at 32 px, in alternating rounds of one process:
+torch's BatchNorm2d on the whole batch, `{name: bn, batch_size: n}` of this package, and torch's
+batch norm called on each chunk of n samples. The loop updates the running statistics with every
+chunk, this package once per batch.
 """
 
 import argparse
@@ -24,7 +25,7 @@ SIZES = (2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class ChunkLoop(nn.Module):
-    """Torch's batch norm on one chunk after the other."""
+    """Torch's batch norm, applied to one chunk after the other."""
 
     def __init__(self, num_features: int, batch_size: int) -> None:
         super().__init__()
@@ -37,17 +38,17 @@ class ChunkLoop(nn.Module):
 
 
 def ghost(size: int) -> Build:
-    """Return what builds this package's batch norm with ghost batches."""
+    """Return a constructor of this package's batch norm with ghost batches."""
     return lambda channels: make_norm({"name": "bn", "batch_size": size}, channels)
 
 
 def loop(size: int) -> Build:
-    """Return what builds the loop."""
+    """Return a constructor of the loop over chunks."""
     return lambda channels: ChunkLoop(channels, size)
 
 
 def main() -> None:
-    """Measure, and print a table for each memory format."""
+    """Print a table of costs for each memory format."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,16 +1,16 @@
-"""What CollapseMonitor costs, as a share of a step of BYOL with ResNet-18 at 32 px.
+"""Cost of CollapseMonitor, as a share of a step of BYOL with ResNet-18 at 32 px.
 
     python benchmarks/monitor_cost.py > monitor_cost.md
 
-In each round of one process come, in turning order, a step without any monitoring and one with each part of it:
+Each round has, in rotating order, one step without monitoring and one step with each part of it:
 
-    every step     cosines, feature std and buffer, with the hooks on the layers in place
-    spectrum       the same and the spectral monitors of a full buffer of 1,024 embeddings
-    layers         the same as `every step` and all layers of encoder and heads
+    every step     cosines, feature std and buffer, with hooks attached to the layers
+    spectrum       the same, plus the spectral monitors of a full buffer of 1,024 embeddings
+    layers         the same as `every step`, plus all layers of encoder and heads
 
-and a call of `collect`. The share counts the time spent inside the monitor and its hooks, on a GPU waiting for the
-device before and after, by medians over the rounds and the default intervals. The difference of whole steps, next to
-it, has the noise of whole steps, but leaves nothing out.
+A call of `collect` is timed as well. The share is the time inside the monitor and its hooks, from
+medians over the rounds at the default intervals; on a GPU the clock synchronizes before and after.
+The difference of whole steps includes all effects, but also the noise of whole steps.
 """
 
 import argparse
@@ -34,12 +34,12 @@ from ssl_norm.train.environment import describe_environment
 WITHOUT, CHEAP, SPECTRUM, LAYERS = "without", "every step", "spectrum", "layers"
 KINDS = (WITHOUT, CHEAP, SPECTRUM, LAYERS)
 NEVER = 10**9
-ORDINARY = 3  # a step that only intervals of 1 measure; powers of two are early steps of layers
+ORDINARY = 3  # measured only at intervals of 1; powers of two are early steps of layers
 HIDDEN, WIDTH = 4096, 256
 
 
 class Clock:
-    """Adds up the seconds that its blocks take, a GPU's work included."""
+    """Total seconds of its `with` blocks, including the work of the GPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -56,7 +56,7 @@ class Clock:
 
 
 class Training:
-    """BYOL on two batches of noise, step by step, with any part of the monitoring."""
+    """BYOL training steps on two batches of noise, with any part of the monitoring."""
 
     def __init__(self, batch_size: int, device: torch.device, config: MonitorConfig) -> None:
         self._device = device
@@ -76,7 +76,7 @@ class Training:
         }
 
     def step(self, kind: str) -> tuple[float, float]:
-        """Take one step; return its seconds, and those of them that the monitor took."""
+        """Take one step; return its seconds and the monitor's share of them."""
         whole, inside = Clock(self._device), Clock(self._device)
         monitor = self._monitors.get(kind)
         hooks = None
@@ -100,7 +100,7 @@ class Training:
         return whole.seconds, inside.seconds
 
     def collect(self, steps: int) -> float:
-        """Return the seconds of bringing the cheap measurements of so many steps to the host."""
+        """Return the seconds for copying the cheap measurements of `steps` steps to the host."""
         clock, monitor = Clock(self._device), self._monitors[CHEAP]
         monitor.collect()
         rows = self._noise(2, WIDTH)
@@ -111,7 +111,7 @@ class Training:
         return clock.seconds
 
     def _monitor(self, config: MonitorConfig, every: int) -> CollapseMonitor:
-        """Return a monitor whose buffer is full."""
+        """Return a monitor with a full buffer."""
         monitor = CollapseMonitor(
             spectral_every=every, buffer_size=config.buffer_size, loss_at_collapse=0.0
         )
@@ -126,7 +126,7 @@ class Training:
 
 @contextmanager
 def timed_hooks(clock: Clock) -> Iterator[None]:
-    """Count what the hooks on layers do."""
+    """Time the hooks on layers."""
     keep: Callable[..., None] = LayerOutputs.keep
 
     def timed(*arguments: object) -> None:
@@ -143,7 +143,7 @@ def timed_hooks(clock: Clock) -> Iterator[None]:
 def measure(
     training: Training, rounds: int, log_every: int
 ) -> tuple[dict[str, list[tuple[float, float]]], float]:
-    """Return seconds (whole, inside) of every round by kind, and of `collect`; two rounds before are not counted."""
+    """Return seconds (whole, inside) by kind and round, and of `collect`, after two warm-up rounds."""
     taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
     collects = []
     for index in range(-2, rounds):
@@ -183,18 +183,18 @@ def table(
 
 
 def differences(taken: dict[str, list[tuple[float, float]]], kind: str) -> str:
-    """Return median and quartiles of the difference of a kind of step to the bare one of its round."""
+    """Return median and quartiles of a step's difference from the bare step of its round."""
     pairs = zip(taken[kind], taken[WITHOUT], strict=True)
     low, middle, high = quantiles([1e3 * (a - b) for (a, _), (b, _) in pairs], n=4)
     return f"{middle:.1f} ({low:.1f} to {high:.1f})"
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Print a table of costs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=20, help="of four steps each, at least 2")
+    parser.add_argument("--rounds", type=int, default=20, help="rounds of four steps, at least 2")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int, help="default: 64 on a CPU, 256 on a GPU")
     options = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Pretrain BYOL with every norm in the heads and in the encoder, and tabulate what came of it.
+"""Study of every norm in BYOL's heads and encoder: runs and table.
 
     python benchmarks/norm_zoo.py run --data data/cifar10 --folder runs/norm_zoo
     python benchmarks/norm_zoo.py table --folder runs/norm_zoo --figure results/norm_zoo.png
 
-A run whose linear_eval.json is there is not repeated, so that a study that was cut off can go on.
+A run that has its linear_eval.json is skipped, so an interrupted study can be continued.
 """
 
 import argparse
@@ -32,7 +32,7 @@ TOOLS = Path(__file__).parents[1] / "tools"
 
 @dataclass(frozen=True)
 class Run:
-    """One row of the study: a norm in one part of the network, bn in the others."""
+    """Run with a norm in one part of the network and bn in the others."""
 
     part: str
     norm: str
@@ -40,19 +40,19 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder of the run."""
+        """Name of the run folder."""
         return f"{self.part}_{self.norm}_{self.seed}"
 
     @property
     def overrides(self) -> list[str]:
-        """What the command line says of the norms."""
+        """Arguments of the command line that set the norms and the seed."""
         parts = ("projector", "predictor") if self.part == "heads" else ("encoder",)
         spec = SPECS.get(self.norm, self.norm)
         return [f"norm.{part}={spec}" for part in parts] + [f"seed={self.seed}"]
 
 
 def all_runs() -> list[Run]:
-    """Return the runs, the repeated ones first; bn in the encoder is bn in the heads."""
+    """Return the runs, those with several seeds first; bn in the encoder equals bn in the heads."""
     repeated = [Run("heads", norm, seed) for seed in SEEDS for norm in REPEATED]
     heads = [Run("heads", norm, 0) for norm in HEADS if norm not in REPEATED]
     encoder = [Run("encoder", norm, 0) for norm in ENCODER if norm != "bn"]
@@ -60,7 +60,7 @@ def all_runs() -> list[Run]:
 
 
 def execute(run: Run, data: str, root: Path, threads: int) -> None:
-    """Pretrain and evaluate one run in processes of their own, with their words in a log."""
+    """Pretrain and evaluate one run in subprocesses, with their output in a log."""
     folder = root / run.name
     if (folder / "linear_eval.json").exists():
         return
@@ -79,14 +79,14 @@ def execute(run: Run, data: str, root: Path, threads: int) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return what a run and its evaluation recorded."""
+    """Return the summary of a run and of its evaluation."""
     summary = json.loads((folder / "summary.json").read_text())
     evaluation = json.loads((folder / "linear_eval.json").read_text())
     return {**summary, **{key: evaluation[key] for key in ("top1", "top1_random_init", "rank_me")}}
 
 
 def spread(values: list[float], digits: int) -> str:
-    """Return the mean and, of several, the standard deviation."""
+    """Return the mean and, for several values, the standard deviation."""
     text = f"{mean(values):.{digits}f}"
     return text if len(values) == 1 else f"{text} +- {stdev(values):.{digits}f}"
 
@@ -101,7 +101,7 @@ def groups(root: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 def print_table(root: Path) -> None:
-    """Print the table, and which runs it lacks."""
+    """Print the table and the missing runs."""
     environments = [OmegaConf.load(path).environment for path in sorted(root.glob("*/config.yaml"))]
     for name in ("commit", "torch", "python", "hardware"):
         print(f"{name}: {', '.join(sorted({str(e[name]) for e in environments}))}")
@@ -124,7 +124,7 @@ def print_table(root: Path) -> None:
 
 
 def draw(root: Path, path: Path) -> None:
-    """Draw linear accuracy and negative cosine of every norm, a panel for each part."""
+    """Draw linear accuracy and negative cosine of every norm, one panel per part."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     found = groups(root)
     for axes, part in zip(figure.subplots(1, 2), ("heads", "encoder"), strict=True):
@@ -142,21 +142,21 @@ def draw(root: Path, path: Path) -> None:
         axes.set(title=f"norm of the {part}, bn in the {other}", xlabel="linear top-1")
         axes.set_yticks(range(len(ranked)), ranked)
         axes.grid(axis="x", alpha=0.3)
-    figure.suptitle("a point a seed; red: collapsed; grey: the same encoder untrained")
+    figure.suptitle("one point per seed; red: collapsed; grey: the same encoder untrained")
     figure.savefig(path, dpi=150)
 
 
 def main() -> None:
-    """Run the study or show it."""
+    """Run the study or print its table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("action", choices=("run", "table"))
     parser.add_argument("--folder", type=Path, default=Path("runs/norm_zoo"))
     parser.add_argument("--data", help="folder with train/<class> and test/<class>")
-    parser.add_argument("--parallel", type=int, default=2, help="runs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each")
-    parser.add_argument("--only", default="", help="runs whose name contains this")
+    parser.add_argument("--parallel", type=int, default=2, help="number of parallel runs")
+    parser.add_argument("--threads", type=int, default=1, help="threads per run")
+    parser.add_argument("--only", default="", help="only runs whose name contains this text")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     if options.action == "run":

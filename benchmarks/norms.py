@@ -1,20 +1,20 @@
-"""What each norm costs beside torch's BatchNorm2d: time, memory, and a whole training step.
+"""Cost of each norm relative to torch's BatchNorm2d: time, memory, and a training step.
 
     python benchmarks/norms.py --json norms.json > norms.md
 
 Sections, in alternating rounds of one process, medians and quartiles over the rounds:
 
-    layers   forward and backward on the shapes of ResNet-18 at 32 px, contiguous and channels_last
+    layers   forward and backward on the shapes of ResNet-18 at 32 px, in both memory formats
     memory   bytes kept for backward on the same shapes
     step     a step of BYOL with each norm in the encoder, against bn
-    gpu      forward and backward on the shapes of ResNet-50 at 224 px, float32 and bfloat16, against
-             cuDNN; left out without a CUDA GPU
+    gpu      forward and backward on the shapes of ResNet-50 at 224 px, float32 and bfloat16,
+             against cuDNN; skipped without a CUDA GPU
 
-Times on a CPU depend on the allocator: by default glibc gives large blocks back to the system and
-the next one pays for every page again. So layers and step run in two processes: as is, and with
-MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised (glibc only).
+Times on a CPU depend on the allocator: by default glibc returns large blocks to the system, and
+the next block pays for every page again. So layers and step run in two processes: with the
+defaults, and with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised (glibc only).
 
-All of it takes some eight minutes on two idle CPU cores, of which step has six.
+All sections take about eight minutes on two idle CPU cores, six of them for step.
 """
 
 import argparse
@@ -57,18 +57,22 @@ def parse_options() -> argparse.Namespace:
     add("--norms", nargs="+", choices=names, default=names, metavar="NORM", help=", ".join(names))
     add("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     add("--allocators", nargs="+", choices=list(ALLOCATORS), default=list(ALLOCATORS))
-    add("--rounds", type=int, default=11, help="of layers and gpu")
+    add("--rounds", type=int, default=11, help="rounds of layers and gpu")
     add("--batch-size", type=int, default=128, help="of layers and memory")
     add("--step-rounds", type=int, default=3)
     add("--step-batch-size", type=int, default=32)
     add("--encoder", default="resnet18", help="of step: tiny, any timm model, torchvision/<model>")
-    add("--imagenet-stem", action="store_true", help="leave it the stem for large images")
-    add("--contiguous", action="store_true", help="step without channels_last, the tools' default")
+    add("--imagenet-stem", action="store_true", help="use the stem for large images")
+    add(
+        "--contiguous",
+        action="store_true",
+        help="contiguous memory in step (the tools' default is channels_last)",
+    )
     add("--gpu-batch-size", type=int, default=64)
-    add("--threads", type=int, help="of torch on the CPU")
-    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a machine that is busy")
-    add("--quick", action="store_true", help="one round of small batches: does it run?")
-    add("--json", type=Path, help="file to write all figures to")
+    add("--threads", type=int, help="number of torch threads on the CPU")
+    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a busy machine")
+    add("--quick", action="store_true", help="one round of small batches, to test the script")
+    add("--json", type=Path, help="JSON file for all figures")
     add("--one-process", nargs=2, metavar=("ALLOCATOR", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.quick:
@@ -79,7 +83,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def run_process(allocator: str, sections: list[str], folder: Path) -> dict[str, Any]:
-    """Return the figures of a process of its own with an allocator; end with it if it fails."""
+    """Return the figures measured in a subprocess with an allocator; exit if it fails."""
     file = folder / f"{allocator}.json"
     settings = {name for variables in ALLOCATORS.values() for name in variables}
     inherited = {name: value for name, value in os.environ.items() if name not in settings}
@@ -97,7 +101,7 @@ def run_process(allocator: str, sections: list[str], folder: Path) -> dict[str, 
 
 
 def main() -> None:
-    """Measure, print tables, and write what --json names."""
+    """Measure, print tables, and write the file of --json."""
     options = parse_options()
     if options.one_process:
         from norm_costs.measure import measure

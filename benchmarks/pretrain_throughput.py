@@ -1,4 +1,4 @@
-"""Images per second of BYOL on CIFAR-10 files: a bare loop, ssl_norm's own path, and lightly's example.
+"""Images per second of BYOL on CIFAR-10 files: a bare loop, ssl_norm and lightly's example.
 
     pip install -e ".[bench]" && python benchmarks/pretrain_throughput.py --root data/cifar10
 
@@ -6,7 +6,7 @@ The same network, loss, optimizer and EMA in one process, in alternating rounds:
 
     bare           tensors already in memory; no files, augmentation, monitors or logs
     bare_nhwc      the same with channels_last
-    ssl_norm       the path of tools/pretrain.py: files, augmentation, monitors, metrics.csv, TensorBoard
+    ssl_norm       tools/pretrain.py with files, augmentation, monitors, metrics.csv, TensorBoard
     lightly        lightly's BYOL example: its transform, a two-worker DataLoader on the same files
 """
 
@@ -40,7 +40,7 @@ Steps = Callable[[int], None]
 
 
 def configuration(root: str, overrides: tuple[str, ...], device: str) -> PretrainConfig:
-    """Return what tools/pretrain.py would get for BYOL on a folder of CIFAR-10 files."""
+    """Return the settings of tools/pretrain.py for BYOL on a folder of CIFAR-10 files."""
     config: PretrainConfig = compose_settings(
         "pretrain",
         "data=folder",
@@ -159,7 +159,7 @@ def lightly_example(config: PretrainConfig, device: torch.device, root: str) -> 
 
 
 def ssl_norm_path(config: PretrainConfig, device: torch.device, folder: Path) -> Steps:
-    """Return tools/pretrain.py's own loop, with its files, augmentation, monitors and records."""
+    """Return the loop of tools/pretrain.py, with its files, augmentation, monitors and records."""
     splits = load_images(config.data, config.seed)
     run = make_training(config, initial_encoder(config)[0], splits.pretrain, device, None)
     line = ProgressLine(0, run.steps, visible=False)
@@ -178,7 +178,7 @@ def ssl_norm_path(config: PretrainConfig, device: torch.device, folder: Path) ->
 def measure(
     contestants: dict[str, Steps], rounds: int, steps: int, images: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Return images per second of every round, contestants alternating; one round before is not counted."""
+    """Return images per second of every round, with alternating contestants, after one warm-up."""
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for index in range(rounds + 1):
         for name, run in contestants.items():
@@ -203,7 +203,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=8, help="steps per round")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch-size", type=int, help="instead of each network's own")
+    parser.add_argument(
+        "--batch-size", type=int, help="batch size for all networks, instead of their defaults"
+    )
     parser.add_argument("--without-lightly", action="store_true")
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()

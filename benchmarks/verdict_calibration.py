@@ -1,12 +1,13 @@
-"""Count false alarms and misses of the verdict on runs whose fate is known, for many thresholds.
+"""False alarms and misses of the verdict on runs with known outcome, for many thresholds.
 
-    python benchmarks/verdict_calibration.py runs/zoo runs/digits multirun/... --figure results/verdict.png
+    python benchmarks/verdict_calibration.py runs/zoo runs/digits --figure results/verdict.png
 
-What is known of a run comes from its configuration, not from any monitor: BYOL with no norm, LN, GN, RMS or FRN in
-both heads collapses; with norms that mix the samples of a batch in both heads, and under SimCLR and MoCo v2, it does
-not; a projector with a hidden layer of 4 units or fewer leaves at most as many dimensions. All other runs are listed
-with their verdicts and not counted. The rows of metrics.csv are judged anew, as a run with these thresholds would
-have judged them.
+The outcome of a run follows from its configuration, not from a monitor. BYOL with no norm, LN, GN,
+RMS or FRN in both heads collapses. With norms that mix the samples of a batch in both heads it does
+not, and neither do SimCLR and MoCo v2. A projector with a hidden layer of 4 units or fewer leaves
+at most that number of dimensions. All other runs are listed with their verdicts and not counted.
+Each set of thresholds is applied to the rows of metrics.csv, as a run with these thresholds would
+apply it.
 """
 
 import argparse
@@ -28,7 +29,7 @@ NARROW = 4
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, its fate, and what it measured."""
+    """Name, outcome, width of the projection and rows of a run folder."""
 
     name: str
     known: str
@@ -37,7 +38,7 @@ class Run:
 
 
 def fate(config: Any) -> str:
-    """Return how a run ends by construction: healthy, dimensional, complete, or open."""
+    """Return the outcome of a run by construction: healthy, dimensional, complete, or open."""
     if config.method.projector.hidden_dim <= NARROW:
         return "dimensional"
     if config.method.name != "byol":
@@ -53,7 +54,7 @@ def fate(config: Any) -> str:
 
 
 def find_runs(folders: Iterable[Path]) -> Iterator[Run]:
-    """Yield the runs in and below folders that have rows."""
+    """Yield the runs that have rows, in folders and their sub-folders."""
     for path in sorted({path for folder in folders for path in folder.rglob("metrics.csv")}):
         rows = read_metrics(path)
         if len(rows) > 1 and (path.parent / "config.yaml").exists():
@@ -63,7 +64,7 @@ def find_runs(folders: Iterable[Path]) -> Iterator[Run]:
 
 
 def judged(run: Run, thresholds: Thresholds, patience: int) -> list[tuple[int, Verdict]]:
-    """Return every change of the verdict with the step at which it was made."""
+    """Return every change of the verdict with its step."""
     state, changes, before = VerdictState(), [], 0
     for row in run.rows:
         step = int(row["step"])
@@ -80,7 +81,7 @@ def judged(run: Run, thresholds: Thresholds, patience: int) -> list[tuple[int, V
 
 @dataclass(frozen=True)
 class Count:
-    """What thresholds make of runs of known fate; alarms are steps at which collapses were called."""
+    """Errors of a set of thresholds; `alarms` are the steps at which collapses were reported."""
 
     false_alarms: tuple[str, ...]
     misses: tuple[str, ...]
@@ -88,7 +89,7 @@ class Count:
 
 
 def count(runs: Sequence[Run], called: Verdict, thresholds: Thresholds, patience: int) -> Count:
-    """Count one kind of collapse: called in healthy runs, or never called in runs that have it."""
+    """Count one kind of collapse: reported in healthy runs, or missed in runs that have it."""
     false, missed, alarms = [], [], []
     for run in runs:
         steps = [step for step, verdict in judged(run, thresholds, patience) if verdict == called]
@@ -115,10 +116,10 @@ def line(label: str, found: Count, healthy: int, collapsed: int) -> str:
 
 
 def print_tables(runs: Sequence[Run]) -> None:
-    """Print counts for the defaults and around them, and the runs of open fate."""
+    """Print counts for the defaults and nearby thresholds, and the runs with unknown outcome."""
     given, patience = Thresholds(), 20
     known = [run.known for run in runs]
-    print("runs by fate:", {fate: known.count(fate) for fate in sorted(set(known))})
+    print("runs by outcome:", {fate: known.count(fate) for fate in sorted(set(known))})
     header = "| thresholds | false alarms | misses | median alarm step | latest |\n|" + "---|" * 5
     healthy = known.count("healthy")
     variants: dict[str, list[tuple[str, Thresholds, int]]] = {
@@ -153,7 +154,7 @@ def print_tables(runs: Sequence[Run]) -> None:
                 ]
                 wrong = names
         print("\nwrong under the defaults:", ", ".join(wrong) or "none")
-    print("\n### open fate\n")
+    print("\n### unknown outcome\n")
     for run in runs:
         if run.known == "open":
             changes = ", ".join(
@@ -163,7 +164,7 @@ def print_tables(runs: Sequence[Run]) -> None:
 
 
 def draw(runs: Sequence[Run], path: Path) -> None:
-    """Draw every row of every run by cosine and spread, coloured by fate, with the zones."""
+    """Draw every row of every run by cosine and spread, coloured by outcome, with the zones."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -192,7 +193,7 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 
 
 def main() -> None:
-    """Print the tables, and draw the figure where asked."""
+    """Print the tables and draw the figure of --figure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Commands whose output is read in part only, as by `| head`."""
+"""Exit code of commands whose output pipe closes early, as with `| head`."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 
 def unless_pipe_closes(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """Return the exit code of a command; 0, without a traceback, where the reader of its output has had enough."""
+    """Return the exit code of a command, or 0 if the reader closed the pipe of its output."""
     try:
         code = command(arguments)
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Everything the package needs to know of other processes; one process needs no process group."""
+"""Ranks, broadcasts and gathers; a single process needs no process group."""
 
 import os
 from collections.abc import Callable
@@ -15,26 +15,26 @@ T = TypeVar("T")
 
 
 def is_distributed() -> bool:
-    """Whether a process group with more than one rank exists."""
+    """Return True if a process group has more than one rank."""
     return world_size() > 1
 
 
 def rank() -> int:
-    """Return this process's rank, 0 where there is only one."""
+    """Return the rank of this process; 0 without a process group."""
     return distributed.get_rank() if is_distributed() else 0
 
 
 def world_size() -> int:
-    """Return the number of processes, 1 where there is only one."""
+    """Return the number of processes; 1 without a process group."""
     exists = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if exists else 1
 
 
 def from_first_rank(work: Callable[[], T]) -> T:
-    """Return on every rank what `work` returns on rank 0: plain values and CPU tensors.
+    """Call `work` on rank zero and return its result on every rank: plain values, CPU tensors.
 
     Raises:
-        UserError: on every rank, what `work` raised.
+        UserError: on every rank, the error that `work` raised.
     """
     if not is_distributed():
         return work()
@@ -56,8 +56,8 @@ def local_rank_zero_first(work: Callable[[], T]) -> T:
     """Return `work()`, called by local rank zero of each machine, then by the other ranks.
 
     For work whose result stays on disk. Collective over all ranks. The others wait for up to a day,
-    on a separate gloo group, because NCCL gives up after ten minutes, too few to decode a large
-    folder.
+    on a separate gloo group, because NCCL times out after ten minutes, too few to decode a
+    large folder.
 
     Raises:
         UserError: on every rank, the first error that a local rank zero raised.
@@ -85,7 +85,7 @@ def local_rank_zero_first(work: Callable[[], T]) -> T:
 
 @torch.no_grad()
 def tensor_from_first_rank(tensor: Tensor) -> Tensor:
-    """Overwrite a tensor of any device with rank 0's values, in place, and return it."""
+    """Overwrite a tensor on any device with rank zero's values, in place, and return it."""
     if is_distributed():
         distributed.broadcast(tensor, src=0)
     return tensor
@@ -102,24 +102,24 @@ class _GatherBatch(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
-        # A copy: the engine may hand the same buffer to other consumers.
+        # A copy, because autograd may pass the same buffer to other consumers.
         total = grad.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total.chunk(world_size())[rank()]
 
 
 def gather_batch(local: Tensor) -> Tensor:
-    """Return the rows of all ranks, in rank order; the input itself where there is one process.
+    """Return the rows of all ranks, in rank order; with one process, the input itself.
 
     Every rank then computes the same loss L of the global batch. The backward pass sums the ranks'
-    gradients, world_size * dL/dz, and hands each rank its own rows. DistributedDataParallel then
-    averages the weights' gradients, which takes the factor out again: every weight's gradient
-    equals that of one process on the whole batch.
+    gradients to world_size * dL/dz and returns to each rank its rows. DistributedDataParallel then
+    averages the weights' gradients, which removes the factor: every weight's gradient equals that
+    of one process on the whole batch.
 
     Args:
         local: (N, ...) rows of this rank; N must be the same on every rank.
 
     Returns:
-        (world_size * N, ...), with gradients where `local` has them.
+        (world_size * N, ...), with gradients if `local` has them.
     """
     return _GatherBatch.apply(local) if is_distributed() else local

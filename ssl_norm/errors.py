@@ -1,8 +1,8 @@
-"""What can end a run on purpose, and the exit code that each ending has."""
+"""Exceptions that end a run, with exit codes."""
 
 
 class UserError(ValueError):
-    """The user's input is wrong: one line saying what was found, what is known and how to mend it."""
+    """Wrong input of the user; the message is one line: found, expected, repair."""
 
     exit_code = 2
 
@@ -11,7 +11,7 @@ class CollapseStop(Exception):
     """The representation collapsed while `monitor.on_collapse` was `stop` or `rollback`.
 
     Attributes:
-        rolled_back_to: step of the healthy checkpoint that took the place of the collapsed one; None without one.
+        rolled_back_to: step of the healthy checkpoint that replaced the collapsed one, or None.
     """
 
     exit_code = 3

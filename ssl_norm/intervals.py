@@ -1,4 +1,4 @@
-"""Which numbers a setting may take; standard library only."""
+"""Intervals of numbers for settings; standard library only."""
 
 import math
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from numbers import Integral, Real
 
 @dataclass(frozen=True)
 class Interval:
-    """Numbers between two bounds; NaN, infinities and booleans are in none.
+    """Numbers between two bounds; no interval contains NaN, infinities or booleans.
 
     Attributes:
         low: the lower bound.
         high: the upper bound.
-        ends: whether low and high belong to it: `[]`, `[)`, `(]` or `()`.
-        whole: whether only integers belong to it.
+        ends: closed or open ends: `[]`, `[)`, `(]` or `()`.
+        whole: restriction to integers.
 
     Example:
         >>> 1.0 in Interval(0, 1, "[)")

@@ -1,4 +1,4 @@
-"""What torchrun tells each process in its environment; needs no torch."""
+"""Environment variables of torchrun, read without torch."""
 
 import os
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ COUNT, INDEX, PORT = (
 
 @dataclass(frozen=True)
 class Launch:
-    """The place of this process among those that were started together.
+    """Rank of this process and number of processes.
 
     Attributes:
         world_size: number of processes, on all machines.
-        rank: of this process, in [0, world_size).
-        local_rank: of this process among those of its machine.
+        rank: rank of this process, in [0, world_size).
+        local_rank: rank of this process on its machine.
         local_world_size: number of processes on its machine.
     """
 
@@ -31,10 +31,10 @@ class Launch:
 
 
 def read_launch() -> Launch:
-    """Return what the environment says; without it this process is the only one.
+    """Return the launch that the environment describes; by default, a single process.
 
     Raises:
-        UserError: a variable is not the number it should be, or some are missing.
+        UserError: a variable is missing or is not a valid number.
     """
     world_size = _number("WORLD_SIZE", 1, COUNT)
     rank = _number("RANK", 0, INDEX)
@@ -57,7 +57,7 @@ def read_launch() -> Launch:
 
 
 def is_first_process() -> bool:
-    """Whether this process speaks for all; where the environment makes no sense, each does."""
+    """Return True on rank zero; with an invalid environment, on every rank."""
     try:
         return read_launch().rank == 0
     except UserError:

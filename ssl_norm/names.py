@@ -1,14 +1,14 @@
-"""Error text for a name that is not known."""
+"""Error message for an unknown name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
-    """Return one line naming what was found, what is known and the nearest match.
+    """Return one line with the name found, the known names and the nearest match.
 
     Args:
-        kind: what the name stands for, for example `norm`.
+        kind: kind of object, for example `norm`.
         found: the name as given.
         known: every valid name; at most 20 are listed.
 

@@ -1,4 +1,4 @@
-"""Checks of one value of the user's, named by its key; null is no value and always passes."""
+"""Checks of a single setting; null always passes."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from ssl_norm.names import unknown_name
 
 
 def check_name(key: str, value: object, names: Iterable[str]) -> None:
-    """Raise UserError unless the value is one of the known names; true and false are names."""
+    """Raise UserError unless the value is a known name; true and false count as names."""
     name = str(value).lower() if isinstance(value, bool) else value
     if value is not None and name not in (names := list(names)):
         raise UserError(unknown_name(key, name, names))
@@ -21,6 +21,6 @@ def check_number(key: str, value: object, interval: Interval) -> None:
 
 
 def check_path(key: str, value: str | None, kind: str) -> None:
-    """Raise UserError where a path is empty; `kind` says what it should name."""
+    """Raise UserError if a path is empty; `kind` describes its target."""
     if value is not None and not value.strip():
         raise UserError(f"{key} is empty; name the {kind}, or leave it out")

@@ -1,4 +1,4 @@
-"""A reader such as `head`, which closes the pipe before the command has written all."""
+"""Commands whose reader, such as `head`, closes the pipe early."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ sys.exit(unless_pipe_closes(command, ["x" * 100]))
 """
 
 
-def test_a_closed_pipe_is_no_error():
+def test_closed_pipe_exits_zero():
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run(
@@ -27,6 +27,6 @@ def test_a_closed_pipe_is_no_error():
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_else_the_command_says_how_it_ended():
+def test_open_pipe_keeps_the_exit_code():
     ended = subprocess.run([sys.executable, "-c", SCRIPT], stdout=subprocess.DEVNULL)
     assert ended.returncode == 7

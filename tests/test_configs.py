@@ -1,4 +1,4 @@
-"""Every file in configs/ composes, passes the checks, and says what it is for."""
+"""Files of configs/: composition, checks, head comments."""
 
 from pathlib import Path
 
@@ -21,19 +21,19 @@ def test_head_comment(file: Path):
 
 
 @pytest.mark.parametrize("group", ["method", "data", "encoder", "augment", "study"])
-def test_every_option_of_a_group_can_run(group):
+def test_every_option_of_a_group_pretrains(group):
     for option in groups_of("pretrain")[group]:
         compose_settings("pretrain", f"{group}={option}")
 
 
 @pytest.mark.parametrize("group", ["data", "encoder", "study"])
-def test_every_option_of_a_group_can_be_fine_tuned_with(group):
+def test_every_option_of_a_group_fine_tunes(group):
     for option in groups_of("finetune")[group]:
         compose_settings("finetune", f"{group}={option}")
 
 
 @pytest.mark.parametrize("method", ["byol", "simclr", "moco_v2"])
-def test_small_images_get_the_small_augmentation_of_the_method(method):
+def test_small_images_get_the_small_augmentation(method):
     small = compose_settings("pretrain", f"method={method}", "data=cifar10").augment
     assert (
         small == compose_settings("pretrain", f"method={method}", f"augment={method}_small").augment
@@ -42,14 +42,14 @@ def test_small_images_get_the_small_augmentation_of_the_method(method):
     assert large == compose_settings("pretrain", f"method={method}", f"augment={method}").augment
 
 
-def test_the_command_line_wins_over_a_study():
+def test_command_line_overrides_study():
     config = compose_settings("pretrain", "study=cifar10_heads", "augment=simclr_small", "epochs=1")
     assert config.epochs == 1
     assert config.augment == compose_settings("pretrain", "augment=simclr_small").augment
 
 
 @pytest.mark.parametrize("tool", ["linear_eval", "population_stats"])
-def test_evaluation_takes_every_data_file(tool):
+def test_evaluation_composes_with_every_data_file(tool):
     for file in sorted((CONFIG_FOLDER / "data").glob("*.yaml")):
         config = compose_settings(tool, f"data={file.stem}", "checkpoint=x")
         assert config.data.name == file.stem

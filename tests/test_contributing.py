@@ -1,4 +1,4 @@
-"""The worked example of CONTRIBUTING.md, executed, and the tests of all norms on it."""
+"""Worked example of CONTRIBUTING.md under the tests of all norms."""
 
 import os
 import re

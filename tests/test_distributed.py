@@ -1,7 +1,7 @@
-"""Two gloo processes, each with its own half of the batch, against one process.
+"""Two gloo processes with half a batch each, compared with one process.
 
-A plain batch norm has statistics per rank, so that it differs from one process by design, unless
-that has ghost batches. Only running statistics then differ.
+A plain batch norm has statistics per rank, so it differs from one process by design, unless the one
+process uses ghost batches. Then only the running statistics differ.
 """
 
 import pytest
@@ -35,7 +35,7 @@ def test_learner_on_two_ranks_equals_one_process(ranks, case):
             )
 
 
-def test_rows_come_in_rank_order(ranks):
+def test_gathered_rows_are_in_rank_order(ranks):
     expected = torch.tensor([[0.0, 2.0], [1.0, 3.0], [10.0, 12.0], [11.0, 13.0]])
     for index, results in enumerate(ranks):
         assert torch.equal(results["gather"]["rows"], expected)
@@ -49,7 +49,7 @@ def test_gradients_of_all_ranks_are_summed(ranks):
         assert results["gather"]["upstream unchanged"]
 
 
-def test_ranks_freeze_at_the_statistics_of_the_first(ranks):
+def test_ranks_freeze_at_the_statistics_of_rank_zero(ranks):
     for results in ranks:
         assert len(results["freeze"]) > 0
         assert all((buffer == 5).all() for buffer in results["freeze"].values())
@@ -60,7 +60,7 @@ def watched_alone():
     return train_and_watch()
 
 
-def test_a_watched_foreign_loop_on_two_ranks_equals_one_process(ranks, watched_alone):
+def test_monitored_loop_on_two_ranks_equals_one_process(ranks, watched_alone):
     one = watched_alone
     assert one["verdict"] != "uncertain"
     for several in (results["foreign loop"] for results in ranks):
@@ -73,7 +73,7 @@ def test_a_watched_foreign_loop_on_two_ranks_equals_one_process(ranks, watched_a
             )
 
 
-def test_layers_of_a_foreign_loop_are_each_ranks_own_with_common_gradients(ranks, watched_alone):
+def test_layer_rows_are_per_rank_with_common_gradients(ranks, watched_alone):
     one = [LayerRow(*row) for row in watched_alone["layers"]]
     assert {row.step for row in one} == {1, 2, STEPS}
     assert {"encoder.layer4", "projector.2", "predictor.0"} <= {row.layer for row in one}
@@ -85,7 +85,7 @@ def test_layers_of_a_foreign_loop_are_each_ranks_own_with_common_gradients(ranks
             assert 1 <= found.rank_me <= BATCH / 2 + 1e-4
 
 
-def test_one_process_needs_no_group():
+def test_one_process_without_a_group():
     x = torch.randn(3, 2)
     assert gather_batch(x) is x
     assert (is_distributed(), rank(), world_size()) == (False, 0, 1)

@@ -16,19 +16,19 @@ def test_ends(ends, inside):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, "1", None, [1], 1j])
-def test_no_number_is_in_none(value):
+def test_non_numbers_are_in_no_interval(value):
     assert value not in Interval(0)
     assert value not in Interval(0, 2**70, "[]")
 
 
-def test_whole_numbers_of_any_kind_and_size():
+def test_integers_of_any_type_and_size():
     assert 2.0 not in Interval(1, whole=True)
     assert np.int64(2) in Interval(1, whole=True)
     assert np.float32(2) in Interval(1)
     assert 10**400 in Interval(1, whole=True)
 
 
-def test_reads_as_a_phrase():
+def test_text():
     assert str(Interval(0, 1, "(]")) == "a number in (0, 1]"
     assert str(Interval(0, ends="()")) == "a number above 0"
     assert str(Interval(8, whole=True)) == "an integer of at least 8"

@@ -9,7 +9,7 @@ from ssl_norm.distributed import local_rank_zero_first
 from ssl_norm.errors import UserError
 
 
-def test_one_process_just_works():
+def test_one_process():
     assert local_rank_zero_first(lambda: 5) == 5
 
 
@@ -38,5 +38,5 @@ def run_rank(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
-def test_the_others_wait_for_the_first_and_fail_with_it(tmp_path):
+def test_other_ranks_wait_and_share_the_error(tmp_path):
     torch.multiprocessing.spawn(run_rank, (str(tmp_path),), nprocs=2)

@@ -22,7 +22,7 @@ CODE = re.compile(r"^```.*?^```|^(?:    |\||!\[).*?$", re.DOTALL | re.MULTILINE)
 NOT_COMMENT = re.compile(r"^[^#\n]*$|^[^#\n]*(?=#)", re.MULTILINE)
 
 # Allowed numbers of idioms and of long lines per folder. They may only shrink; the aim is none.
-BASELINE = {".": (2, 68), "benchmarks": (27, 20), "ssl_norm": (361, 283), "tests": (27, 14)}
+BASELINE = {".": (2, 68), "ssl_norm": (361, 283), "tests": (24, 14)}
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:

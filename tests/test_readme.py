@@ -1,4 +1,4 @@
-"""What the README promises runs as it stands there."""
+"""Commands, examples, paths and links of the README and docs."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = ("README.md", "docs/collapse.md", "docs/batch_statistics.md")
 
 
-def test_both_set_up_lines_are_there():
+def test_set_up_commands():
     assert "    pip install -e . && python tools/pretrain.py\n" in README
     assert '    pip install -e ".[dev]" && pytest\n' in README
 
@@ -23,14 +23,14 @@ def test_python_example(capsys):
     assert "'positive_cosine'" in printed
 
 
-def test_example_of_a_training_loop(capsys):
+def test_training_loop_example(capsys):
     page = (ROOT / "docs" / "collapse.md").read_text()
     example, _ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(compile(example, "collapse.md", "exec"), {})
     assert capsys.readouterr().out.startswith("healthy - negative cosine")
 
 
-def test_example_of_a_layer_map(tmp_path, monkeypatch):
+def test_layer_map_example(tmp_path, monkeypatch):
     page = (ROOT / "docs" / "collapse.md").read_text()
     _, example = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def test_example_of_a_layer_map(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_file_and_folder_named_is_there(page):
+def test_named_paths_exist(page):
     text = (ROOT / page).read_text()
     named = re.findall(r"(?:tools|benchmarks|results|ssl_norm|docs)/[\w./]*", text)
     for name in named:
@@ -49,6 +49,6 @@ def test_every_file_and_folder_named_is_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page):
+def test_links_resolve(page):
     for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         assert link.startswith("https://") or (ROOT / page).parent.joinpath(link).exists(), link

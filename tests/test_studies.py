@@ -1,4 +1,4 @@
-"""The studies of configs/study/: every arm composes; a sweep over arms as a user meets it."""
+"""Studies of configs/study/: composition of every arm, and sweeps over arms."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def arms_of(study):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_every_arm_can_run_and_differs_from_every_other(study):
+def test_arms_pass_the_checks_and_differ(study):
     seen = []
     for config in arms_of(study):
         assert config.study == study
@@ -39,7 +39,7 @@ def test_every_arm_can_run_and_differs_from_every_other(study):
 
 
 @pytest.mark.parametrize("study", ["byol_collapse", "byol_collapse_gpu"])
-def test_the_seven_rows_of_the_finding(study):
+def test_seven_rows_of_the_finding(study):
     rows = {config.arm: config for config in arms_of(study)}
     assert rows.keys() == ROWS
     parts = ("encoder", "projector", "predictor")
@@ -61,7 +61,7 @@ def pretrain(monkeypatch, capsys, *arguments):
 
 
 def sweep(folder, *arguments):
-    """Return the arguments of a small sweep into a folder, which goes on with what is there."""
+    """Return the arguments of a small sweep into a folder, with resume=true."""
     return [
         "-m", "study=byol_collapse", *SMALL, "linear_probe=false", "resume=true",
         f"hydra.sweep.dir={folder}", *arguments,
@@ -73,7 +73,7 @@ def run_folder(folder, arm, seed):
     return found
 
 
-def test_a_sweep_goes_on_after_a_run_that_fails(monkeypatch, capsys, tmp_path):
+def test_sweep_continues_after_a_failed_run(monkeypatch, capsys, tmp_path):
     arguments = sweep(tmp_path, "arm=none", "seed=7", "batch_size=512,16")
     code, printed = pretrain(monkeypatch, capsys, *arguments)
     assert code == 2
@@ -85,7 +85,7 @@ def test_a_sweep_goes_on_after_a_run_that_fails(monkeypatch, capsys, tmp_path):
     assert "_batch_size-16_" in summary.parent.name
 
 
-def test_a_sweep_that_was_cut_off_goes_on(monkeypatch, capsys, tmp_path):
+def test_interrupted_sweep_resumes(monkeypatch, capsys, tmp_path):
     assert pretrain(monkeypatch, capsys, *sweep(tmp_path, "arm=ln", "seed=7,8"))[0] == 0
     (done,), (cut_off,) = tmp_path.glob("ln_*_seed7"), tmp_path.glob("ln_*_seed8")
     summary = json.loads((cut_off / "summary.json").read_text())
@@ -101,7 +101,7 @@ def test_a_sweep_that_was_cut_off_goes_on(monkeypatch, capsys, tmp_path):
     assert (done / "last.pt").stat().st_mtime_ns == written
 
 
-def test_the_random_arm_is_measured_and_not_trained(monkeypatch, capsys, tmp_path):
+def test_random_arm_is_not_trained(monkeypatch, capsys, tmp_path):
     code, printed = pretrain(
         monkeypatch, capsys, "study=byol_collapse", "arm=random", *SMALL, "probe_labels=0.1",
         f"run_dir={tmp_path}", "optimizer.warmup_epochs=0",
@@ -116,7 +116,7 @@ def test_the_random_arm_is_measured_and_not_trained(monkeypatch, capsys, tmp_pat
     assert 0 < summary["negative_cosine"] < summary["positive_cosine"] < 1
 
 
-def test_a_sweep_without_a_folder_has_nothing_to_go_on_with(monkeypatch, capsys, tmp_path):
+def test_sweep_resume_needs_a_folder(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, printed = pretrain(
         monkeypatch,
@@ -132,7 +132,7 @@ def test_a_sweep_without_a_folder_has_nothing_to_go_on_with(monkeypatch, capsys,
     assert "a sweep (-m) needs hydra.sweep.dir=..., its folder" in printed
 
 
-def test_a_study_of_fine_tuning_sweeps_its_grid_and_goes_on(monkeypatch, capsys, tmp_path):
+def test_fine_tuning_study_sweeps_its_grid_and_resumes(monkeypatch, capsys, tmp_path):
     arguments = [
         "finetune.py", "-m", "study=ubn_few_labels", "arm=bn,ubn", "seed=7", "labels_per_class=2,4", "data=digits",
         "data.cache_size=null", "data.limit=200", "encoder.name=tiny16", "steps=2", "batch_size=8", "device=cpu",

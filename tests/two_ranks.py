@@ -1,4 +1,4 @@
-"""What two gloo processes and a single one compute for tests/test_distributed.py."""
+"""Computations of two gloo processes and a single one for tests/test_distributed.py."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def run_rank(index: int, folder: Path) -> None:
 
 
 def gather() -> dict[str, torch.Tensor]:
-    """Gather two rows a rank; each rank then has a loss of its own."""
+    """Gather two rows per rank; each rank then has a separate loss."""
     local = torch.arange(4.0).view(2, 2).T + 10 * rank()  # not contiguous
     local.requires_grad_()
     rows = gather_batch(local)
@@ -66,7 +66,7 @@ def freeze() -> dict[str, torch.Tensor]:
 
 
 def train(name: str) -> dict[str, torch.Tensor]:
-    """Train a learner on this rank's share of a few batches; return all that it saw.
+    """Train a learner on this rank's share of a few batches; return losses, gradients and states.
 
     The one process has the two ranks' batch statistics in two ghost batches.
     """
@@ -82,7 +82,9 @@ def train(name: str) -> dict[str, torch.Tensor]:
     for step in range(STEPS):
         batch = (view.chunk(world_size())[rank()] for view in views(step, GLOBAL_BATCH))
         optimizer.zero_grad()
-        torch.manual_seed(10 * rank() + step)  # as in training: rank 0's is the one process's
+        torch.manual_seed(
+            10 * rank() + step
+        )  # as in training; rank zero uses the seed of one process
         output = model(*batch)
         output.loss.backward()
         learner.after_backward(output)

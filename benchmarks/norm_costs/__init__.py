@@ -1,1 +1,1 @@
-"""What norms cost: the sections of benchmarks/norms.py."""
+"""Sections of benchmarks/norms.py: costs of norms."""

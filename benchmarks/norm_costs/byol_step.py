@@ -21,10 +21,10 @@ Views = Sequence[torch.Tensor]
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step takes with one norm.
+    """Cost of a training step with one norm.
 
     Attributes:
-        seconds: median.
+        seconds: median over the rounds.
         ratio: to bn in the same round.
     """
 
@@ -35,13 +35,13 @@ class StepCost:
 def training_step(
     norm: str, encoder: EncoderConfig, memory_format: torch.memory_format
 ) -> Callable[[Views], None]:
-    """Return what trains BYOL, its heads with bn, for one step on two ready views (N, 3, H, W)."""
+    """Return one training step of BYOL, with bn in its heads, on two ready views (N, 3, H, W)."""
     torch.manual_seed(0)
     config = PretrainConfig(method=ByolConfig(), data=DataConfig(image_size=SIDE), encoder=encoder)
     network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=SIDE)
     replace_norms(network, norm)
     learner = make_learner(config, network).to(memory_format=memory_format).train()
-    optimizer = optimizer_of(config.optimizer, learner)  # of rate 0: the weights stay sane
+    optimizer = optimizer_of(config.optimizer, learner)  # rate 0, so the weights stay finite
 
     def step(views: Views) -> None:
         output = learner(*views)
@@ -63,9 +63,9 @@ def measure_steps(
     clock: Clock,
     title: str,
 ) -> dict[str, StepCost]:
-    """Return the cost of a step with each norm in the encoder, by name; bn is always among them.
+    """Return the cost of a step with each norm in the encoder, by name; bn is always included.
 
-    Nobody's first step counts: a step on a few images comes before, of bn one on all.
+    First steps are not counted: each norm takes one step on a few images before, bn one on all.
     """
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     few, many = (

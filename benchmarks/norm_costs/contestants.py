@@ -1,4 +1,4 @@
-"""What is measured: torch's BatchNorm2d, a plain RBN, and the norms of the registry, by name."""
+"""Measured layers: torch's BatchNorm2d, a plain RBN, and the norms of the registry."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -17,10 +17,11 @@ Build = Callable[[int], nn.Module]
 
 
 def contestants(norms: Iterable[str]) -> dict[str, Build]:
-    """Return constructors, each from a number of channels, by name.
+    """Return constructors by name; each takes a number of channels.
 
-    Beside the norms: the reference; the plain RBN; and batch norm through the rule core, which a
-    batch norm of one process leaves to torch's kernel and a synchronized one does not.
+    In addition to the norms: the reference, the plain RBN, and batch norm through the rule core. A
+    batch norm of one process uses torch's kernel instead of the rule core; a synchronized one does
+    not.
     """
     fixed: dict[str, Build] = {
         REFERENCE: nn.BatchNorm2d,
@@ -31,7 +32,7 @@ def contestants(norms: Iterable[str]) -> dict[str, Build]:
 
 
 def rule_norms(builds: Mapping[str, Build]) -> list[str]:
-    """Return the names of those whose output comes from the rule core: for them the targets are meant."""
+    """Return the names of the norms that use the rule core; the targets apply to these."""
     x = torch.randn(2, 64, 2, 2, requires_grad=True)
     outputs = {name: build(64)(x) for name, build in builds.items()}
     return [name for name, y in outputs.items() if y.grad_fn.name() == "_AffineMapBackward"]

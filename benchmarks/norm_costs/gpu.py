@@ -1,4 +1,4 @@
-"""The same on a CUDA GPU, against cuDNN's batch norm, with the bandwidth that is reached."""
+"""Costs of layers on a CUDA GPU, relative to cuDNN's batch norm, and bandwidth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ COPY_BYTES = 2**30
 
 @dataclass(frozen=True)
 class GpuCost:
-    """What layers take for one dtype and memory format.
+    """Costs of layers for one dtype and memory format.
 
     Attributes:
         layers: by name.
-        bandwidth_share: by name, over all shapes: the bytes that a norm with statistics has to move,
-            over its time, as a share of what a copy on the device moves.
+        bandwidth_share: by name, over all shapes: the bandwidth of a norm with statistics (bytes it
+            has to move, over its time), as a share of the bandwidth of a copy on the device.
     """
 
     layers: dict[str, LayerCost]

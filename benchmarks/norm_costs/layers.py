@@ -1,4 +1,4 @@
-"""Seconds of forward and backward of single layers, beside those of a reference."""
+"""Seconds of forward and backward of single layers, with ratios to a reference."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ TOTAL = "sum"
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What a layer takes, per shape and, under `sum`, over all shapes.
+    """Cost of a layer, per shape and, under `sum`, over all shapes.
 
     Attributes:
         milliseconds: medians of forward and backward.
         ratio: to the reference in the same round.
-        speed_up: over the plain RBN in the same round, over all shapes; None where it is not measured.
+        speed_up: over the plain RBN in the same round, over all shapes; None if not measured.
     """
 
     milliseconds: dict[str, float]
@@ -33,8 +33,8 @@ class LayerCost:
 def forward_backward(build: Build, x: Tensor, dy: Tensor) -> Call:
     """Return a call that passes x through a new layer and back.
 
-    The gradient of x is handed out, not accumulated: in a network, the layer before takes it as it is,
-    whereas the `.grad` of a leaf may be a copy.
+    The gradient of x is returned, not accumulated. In a network the layer before receives it
+    without a copy, whereas the `.grad` of a leaf may be a copy.
     """
     layer = build(x.shape[1]).to(x.device).train()
     wanted = [x, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]
@@ -56,15 +56,15 @@ def measure_layers(
     """Return the cost of every layer, by name.
 
     Args:
-        builds: constructors by name, the reference among them.
-        shapes: of one sample, (C, H, W).
-        batch_size: samples N.
-        memory_format: of the inputs and of the gradients that come back.
+        builds: constructors by name, including the reference.
+        shapes: shapes (C, H, W) of one sample.
+        batch_size: number of samples N.
+        memory_format: of the inputs and of the output gradients.
         dtype: of both; parameters stay float32.
         device: of both.
-        rounds: how many are counted.
-        clock: measures a call.
-        title: what the line of progress says.
+        rounds: number of counted rounds.
+        clock: returns the seconds of a call.
+        title: text of the progress line.
     """
     calls: dict[str, dict[str, Call]] = {}
     for shape in shapes:
@@ -85,7 +85,7 @@ def measure_layers(
 
 
 def _cost(seconds: Mapping[str, Mapping[str, np.ndarray]], name: str) -> LayerCost:
-    """Return what one contestant's rounds come to."""
+    """Return the cost of one contestant from its rounds."""
     own, plain = seconds[name], seconds.get(PLAIN_RBN)
     return LayerCost(
         {case: round(1000 * float(np.median(taken)), 3) for case, taken in own.items()},

@@ -1,4 +1,4 @@
-"""All chosen sections in one process."""
+"""Measurement of all chosen sections in one process."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ def measure(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
 
     Args:
         options: of benchmarks/norms.py.
-        allocator: what the lines of progress say of this process.
+        allocator: name of the allocator, for the progress lines.
     """
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -50,7 +50,7 @@ def measure(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
             builds, batch_size=options.gpu_batch_size, rounds=options.rounds
         )
     elif "gpu" in options.sections:
-        print("gpu: left out, torch finds no CUDA GPU", file=sys.stderr)
+        print("gpu: skipped, torch finds no CUDA GPU", file=sys.stderr)
     plain: dict[str, Any] = json.loads(json.dumps(results, default=asdict))
     return plain
 
@@ -74,7 +74,7 @@ def _layers(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
 
 
 def _step(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
-    """Return the costs of a step, and on what."""
+    """Return the setting and the costs of a step."""
     stem = "with its ImageNet stem" if options.imagenet_stem else "with a stem for small images"
     layout = "contiguous" if options.contiguous else "channels_last"
     costs = measure_steps(

@@ -12,13 +12,13 @@ from .layers import TOTAL, shape_name
 
 @dataclass(frozen=True)
 class MemoryCost:
-    """What a layer keeps, per shape and, under `sum`, over all shapes.
+    """Memory that a layer keeps, per shape and, under `sum`, over all shapes.
 
     Attributes:
-        kept: bytes, the input's included.
+        kept: bytes, including the input's.
         ratio: to the reference.
-        maps: how many tensors of the size of the input it keeps, the input included.
-        tables: bytes of all smaller ones, as a share of the input's.
+        maps: number of kept tensors with the size of the input, including the input.
+        tables: bytes of all smaller tensors, as a share of the input's.
     """
 
     kept: dict[str, int]
@@ -30,7 +30,7 @@ class MemoryCost:
 def saved_storages(layer: nn.Module, x: Tensor) -> list[int]:
     """Return the bytes of each storage that a forward pass saves for backward, each counted once.
 
-    Parameters and buffers count where they are saved; the output counts only where the layer saves it.
+    Parameters and buffers count if they are saved; the output counts only if the layer saves it.
     """
     storages: dict[int, torch.UntypedStorage] = {}
 
@@ -47,7 +47,7 @@ def saved_storages(layer: nn.Module, x: Tensor) -> list[int]:
 def measure_memory(
     builds: Mapping[str, Build], shapes: tuple[tuple[int, ...], ...], batch_size: int
 ) -> dict[str, MemoryCost]:
-    """Return what every layer keeps, by name, for float32 inputs (N, C, H, W) on the CPU."""
+    """Return the memory cost of each layer by name, for float32 inputs (N, C, H, W) on the CPU."""
     kept: dict[str, dict[str, list[int]]] = {name: {} for name in builds}
     inputs = {}
     for shape in shapes:

@@ -1,4 +1,4 @@
-"""Representative batch normalization written down line by line, to be measured against."""
+"""Plain transcription of representative batch normalization, as a baseline."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class PlainRepresentativeBatchNorm2d(nn.Module):
-    """RBN as its equations read, one torch operation after the other around torch's own batch norm.
+    """RBN as in its equations, with plain torch operations around torch's batch norm.
 
         centred = x + center_weight K(x)
         s = batch_norm(centred)
@@ -18,8 +18,8 @@ class PlainRepresentativeBatchNorm2d(nn.Module):
     Shape:
         (N, C, H, W) to the same.
 
-    Source: Gao et al., "Representative Batch Normalization with Feature Calibration", CVPR 2021. The
-    published code adds into its input; this one does not.
+    Source: Gao et al., "Representative Batch Normalization with Feature Calibration", CVPR 2021.
+    The published code adds into its input; this one does not.
     """
 
     def __init__(self, num_features: int) -> None:

@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""Markdown tables of the results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def report(environment: Mapping[str, str], runs: Mapping[str, Results]) -> Itera
     yield f"\n    python {environment['command']}"
     for allocator, results in runs.items():
         yield from sections(results, LABELS[allocator])
-    yield "\n## Targets, for the norms that are rules on instance moments\n"
+    yield "\n## Targets for the rule norms (rules on instance moments)\n"
     found = [
         verdict
         for allocator, results in runs.items()
@@ -41,7 +41,7 @@ def sections(results: Results, allocator: str) -> Iterator[str]:
         yield from layer_table(costs)
     if "memory" in results:
         yield "\n## Bytes kept for backward\n"
-        yield f"N = {results['batch_size']}, float32; ratios to BatchNorm2d's bytes, the input included.\n"
+        yield f"N = {results['batch_size']}, float32; ratios to BatchNorm2d's bytes, including the input.\n"
         yield from memory_table(results["memory"])
     if "step" in results:
         yield f"\n## A step of BYOL with each norm in the encoder, {allocator}\n"
@@ -59,7 +59,7 @@ def sections(results: Results, allocator: str) -> Iterator[str]:
 def layer_table(
     costs: Mapping[str, Any], extra: tuple[str, Mapping[str, str]] | None = None
 ) -> Iterator[str]:
-    """Yield a row per contestant: ratios per shape and over all; `extra` is a further column."""
+    """Yield a row per contestant: ratios per shape and over all; `extra` is an additional column."""
     cases = list(next(iter(costs.values()))["ratio"])
     with_plain = any(cost["speed_up"] for cost in costs.values())
     header = ["norm", *cases, *(["times plain rbn's speed"] if with_plain else [])]

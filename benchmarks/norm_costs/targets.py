@@ -1,4 +1,4 @@
-"""What a norm may cost, and whether it does."""
+"""Targets for the cost of norms, and their verdicts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Results = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One target: what is asked, what was found, and whether that is enough."""
+    """Target with its limit, the measured value and the verdict."""
 
     asked: str
     found: str
@@ -22,11 +22,11 @@ class Verdict:
 
 
 def verdicts(results: Results, where: str) -> Iterator[Verdict]:
-    """Yield a verdict for each target that the results of one process speak of.
+    """Yield a verdict for each target that the results of one process cover.
 
     Args:
         results: as `measure` of benchmarks/norms.py returns them.
-        where: goes before each target, as the allocator's name.
+        where: prefix of each target, for example the allocator's name.
     """
     rules = results["rules"]
     for memory_format, costs in results.get("layers", {}).items():
@@ -49,7 +49,7 @@ def verdicts(results: Results, where: str) -> Iterator[Verdict]:
 
 
 def _worst(what: str, ratios: Mapping[str, float], allowed: float) -> Iterator[Verdict]:
-    """Yield whether every rule norm keeps within a ratio."""
+    """Yield a verdict on the ratios of all rule norms."""
     if not ratios:
         return
     name = max(ratios, key=lambda norm: ratios[norm])

@@ -1,4 +1,4 @@
-"""Timing by alternating rounds, and what a list of rounds comes to."""
+"""Timing in alternating rounds, and quartiles over rounds."""
 
 import random
 import sys
@@ -27,21 +27,21 @@ def spread(values: "list[float] | np.ndarray") -> Spread:
 
 
 def wall_clock(call: Call) -> float:
-    """Return how many seconds a call takes."""
+    """Return the seconds of a call."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
 
 
 def cpu_clock(call: Call) -> float:
-    """Return how many seconds of all its threads together a call takes."""
+    """Return the CPU seconds of a call, summed over its threads."""
     started = time.process_time()
     call()
     return time.process_time() - started
 
 
 def cuda_clock(call: Call, repeats: int = 10) -> float:
-    """Return how many seconds of the GPU a call takes, launches included: the mean of a few in a row."""
+    """Return the GPU seconds of a call, including launches: the mean of `repeats` calls."""
     started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     started.record()
@@ -61,15 +61,15 @@ def alternate(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the seconds of every call in every round.
 
-    A round visits every case and there calls every contestant once, in a new random order, so
-    that what slows the machine down for a while meets all of them.
+    A round calls, for every case, every contestant once in a new random order, so that a
+    temporary slowdown of the machine affects all of them.
 
     Args:
-        calls: by case, then by contestant.
-        rounds: how many are counted.
-        clock: measures a call.
-        title: what the line of progress says.
-        warm_up: rounds before, which are not counted.
+        calls: functions by case, then by contestant.
+        rounds: number of counted rounds.
+        clock: returns the seconds of a call.
+        title: text of the progress line.
+        warm_up: number of rounds before these that are not counted.
 
     Returns:
         By contestant, then by case, an array (rounds,).

@@ -13,5 +13,5 @@ def test_a_missing_browser_is_one_line(monkeypatch, tmp_path):
 
 def test_a_folder_without_runs_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["x", str(tmp_path), "--chromium", "ls"])
-    with pytest.raises(SystemExit, match="holds no TensorBoard files"):
+    with pytest.raises(SystemExit, match="has no TensorBoard files"):
         main()

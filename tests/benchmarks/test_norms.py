@@ -104,7 +104,7 @@ def test_the_command_measures_and_prints(tmp_path):
     for heading in ("contiguous", "channels_last", "Bytes kept", "A step of BYOL", "Targets"):
         assert heading in done.stdout
     if not torch.cuda.is_available():
-        assert "gpu: left out, torch finds no CUDA GPU" in done.stderr
+        assert "gpu: skipped, torch finds no CUDA GPU" in done.stderr
     figures = json.loads(file.read_text())["runs"]["default"]
     assert set(figures["step"]["costs"]) == {"bn", "rbn"}
     assert figures["layers"]["channels_last"]["rbn"]["milliseconds"]["sum"] > 0
