@@ -14,12 +14,13 @@ from ssl_norm.data.corruption.dataset import corrupted
 from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.evaluate.classifier import score
-from ssl_norm.norms.batch.domain_pooling import domain_layers, pooled_over_domains
 from ssl_norm.norms.batch.evaluation_statistics import (
     batch_statistics_at_evaluation,
+    domain_layers,
+    kept_statistics,
+    pooled_over_domains,
     population_statistics_at_evaluation,
 )
-from ssl_norm.norms.batch.kept_statistics import kept_statistics
 from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm, domain_labels
 from ssl_norm.train.population import MakeViews, recompute_over_images
 from ssl_norm.train.run_folder import Row

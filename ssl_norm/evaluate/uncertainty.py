@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.evaluate.features import evaluation_mode
-from ssl_norm.norms.batch.evaluation_statistics import population_statistics_at_evaluation
-from ssl_norm.norms.batch.kept_statistics import kept_statistics
+from ssl_norm.norms.batch.evaluation_statistics import (
+    kept_statistics,
+    population_statistics_at_evaluation,
+)
 from ssl_norm.norms.batch.precise_bn import recompute_statistics
 
 

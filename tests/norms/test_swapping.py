@@ -19,7 +19,7 @@ from ssl_norm.norms.batch.freezing import (
 )
 from ssl_norm.norms.core import RuleNorm
 from ssl_norm.norms.layers.batch_norm import BatchNorm
-from ssl_norm.norms.swap.around_norm import unwrapped
+from ssl_norm.norms.swap.adapters import unwrapped
 from ssl_norm.norms.swap.find import is_norm, named_norms
 from ssl_norm.norms.swap.replace import replace_norms
 

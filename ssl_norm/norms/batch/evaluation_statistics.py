@@ -1,32 +1,56 @@
-"""Which statistics normalize in evaluation, whatever the `evaluation` of the norms says."""
+"""Statistics of evaluation, changed for the length of a `with` block."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.batch.freezing import FrozenStatistics
+from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm
 from ssl_norm.norms.layers.whitening import WhiteningNorm
 
 
 @contextmanager
-def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
-    """Let batch norms normalize with the statistics of the batch in evaluation mode, too.
+def kept_statistics(model: nn.Module) -> Iterator[None]:
+    """Restore the values of all buffers of a model on exit.
 
-    All else is in evaluation mode still, and no statistics move. The features of a sample then
+    Args:
+        model: its running statistics may be overwritten inside, not replaced by other tensors.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> with kept_statistics(norm):
+        ...     y = norm(1 + torch.randn(8, 2))
+        >>> norm.running_mean.tolist()
+        [0.0, 0.0]
+    """
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, values in before:
+                buffer.copy_(values)
+
+
+@contextmanager
+def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
+    """Let batch norms normalize with the statistics of the batch in evaluation mode.
+
+    Everything else stays in evaluation mode, and no statistics move. The features of a sample then
     depend on the others of its batch: batches should be random samples, not sorted by class, and
     not small.
 
     Args:
-        model: as before afterwards. Frozen layers keep to their statistics. Do not move it to
+        model: restored on exit. Frozen layers keep their statistics. Do not move the model to
             another device inside: the statistics of torch's layers are set aside.
 
     Source: Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, section 4.
 
     Example:
-        >>> import torch
         >>> model = nn.BatchNorm1d(2).eval()
         >>> with batch_statistics_at_evaluation(model):
         ...     y = model(5 + torch.randn(8, 2))
@@ -46,15 +70,14 @@ def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def population_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
-    """Let batch norms normalize with their running statistics in evaluation mode, also those of `evaluation: batch`.
+    """Let all batch norms, those of `evaluation: batch` included, use their running statistics.
 
-    Layers of torch that keep no statistics have none to go by, and stay as they are.
+    Layers of torch that keep no statistics stay as they are.
 
     Args:
-        model: as before afterwards.
+        model: restored on exit.
 
     Example:
-        >>> import torch
         >>> from ssl_norm.norms import make_norm
         >>> model = make_norm({"name": "bn", "evaluation": "batch"}, 2).eval()
         >>> x = 5 + torch.randn(8, 2)
@@ -90,3 +113,65 @@ def _without_statistics(layer: _BatchNorm) -> Iterator[None]:
         yield
     finally:
         layer._buffers.update(buffers)
+
+
+@contextmanager
+def pooled_over_domains(model: nn.Module) -> Iterator[None]:
+    """Evaluate every domain with the statistics of the mixture of all domains.
+
+    Each domain gets the result of :func:`pool_domains`. The statistics were collected while every
+    domain was normalized by its own, in this layer and in those before it. So these are the rows
+    "domain for training, shared for population" of the source, which shows that training and
+    evaluation must have the same policy.
+
+    Args:
+        model: holds the `domain` layers; restored on exit. Layers with `shared_statistics` have
+            those of the mixture already.
+
+    Raises:
+        ValueError: no `domain` layer has statistics of each domain.
+
+    Source: Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, table 5, rows 3 and 5.
+
+    Example:
+        >>> model = nn.Sequential(DomainBatchNorm(1, domains=2))
+        >>> model[0].running_mean[1] = 2
+        >>> with pooled_over_domains(model):
+        ...     print(model[0].running_mean.tolist(), model[0].running_var.tolist())
+        [[1.0], [1.0]] [[2.0], [2.0]]
+    """
+    layers = domain_layers(model)
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no domain norm with statistics to pool")
+    with kept_statistics(model):
+        for layer in layers:
+            mean, variance = pool_domains(layer.running_mean, layer.running_var)
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(variance)
+        yield
+
+
+def domain_layers(model: nn.Module) -> list[DomainBatchNorm]:
+    """Return the layers of a model that have statistics of each domain."""
+    domain = (layer for layer in model.modules() if isinstance(layer, DomainBatchNorm))
+    return [layer for layer in domain if not layer.shared_statistics]
+
+
+def pool_domains(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and variance of a mixture of D domains in equal parts.
+
+        mean = mean_d(mean_d),  variance = mean_d(variance_d + mean_d^2) - mean^2
+
+    computed in float64 as mean_d(variance_d + (mean_d - mean)^2), which is exact for large means.
+
+    Args:
+        mean: (D, C).
+        variance: (D, C).
+
+    Returns:
+        (C,) each, in float64; in float32 on devices without it.
+    """
+    dtype = torch.float32 if mean.device.type == "mps" else torch.float64
+    mean, variance = mean.to(dtype), variance.to(dtype)
+    pooled = mean.mean(0)
+    return pooled, (variance + (mean - pooled).square()).mean(0)

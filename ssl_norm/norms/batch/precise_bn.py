@@ -1,7 +1,7 @@
-"""Exact population statistics: those of all data, under the weights as they are now.
+"""PreciseBN: population statistics of all data under the present weights.
 
-A moving average mixes the statistics of many older networks and forgets all but the last batches;
-evaluation wants the statistics of the network at hand over the training data.
+A moving average mixes the statistics of older networks and forgets all but the last batches;
+evaluation needs the statistics of the present network over the training data.
 """
 
 import sys
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_norm.norms.batch.batch_statistics import BatchMoments
+from ssl_norm.norms.batch.evaluation_statistics import kept_statistics
 from ssl_norm.norms.batch.freezing import FrozenStatistics
 from ssl_norm.norms.batch.pooled_moments import PooledMoments, pool_over_ranks
 from ssl_norm.norms.batch.population_report import (
@@ -35,37 +36,36 @@ def recompute_statistics(
     batches: Iterable[Any],
     forward: Callable[[Any], object] | None = None,
 ) -> PopulationReport:
-    """Replace the running statistics of every batch norm by those of all that passes through it.
+    """Replace the running statistics of every batch norm by those of the values that pass it.
 
-    The mean, and the unbiased variance, of all values of all batches: weighted by their numbers, so
-    that batches may differ in size, and pooled, so that the spread of the batch means counts:
+    These are the mean and the unbiased variance of all values of all batches: weighted by their
+    numbers, so that batches may differ in size, and with the spread of the batch means:
 
         variance = N / (N - 1) * (mean_i(variance_i + mean_i^2) - mean_i(mean_i)^2), N values
 
-    Batch norms normalize with the statistics of each batch, as in training (`brn` without its correction
-    towards statistics that are about to be replaced); all else is in evaluation mode (no dropout). So
-    batches should be as large as those of training, or larger: a hundred samples are enough for each, a
-    thousand to ten thousand for all. A layer that is called
-    several times in a forward pass is pooled over all calls. Ghost batches, domains and
-    calibrations are those of the layer's own rule. Compiled models run uncompiled
-    meanwhile: compiled code passes over hooks.
+    Batch norms normalize with the statistics of each batch, as in training (`brn` without its
+    correction towards the old statistics); everything else is in evaluation mode (no dropout). So
+    batches should be at least as large as those of training: a hundred samples are enough for each,
+    a thousand to ten thousand for all. A layer that is called several times in a forward pass is
+    pooled over all calls. Ghost batches, domains and calibrations follow the rule of the layer.
+    Compiled models run uncompiled, since compiled code skips hooks.
 
-    Under several ranks, each passes its own share of the data, and all get the statistics of the
-    whole: a collective call. Memory is that of one forward pass; computed in float64.
+    With several ranks this is a collective call: each passes its share of the data, and all get the
+    statistics of the whole. Memory is that of one forward pass; computed in float64.
 
     Args:
-        model: its running statistics are overwritten, unless an error is raised: then all is as
-            before. Modes, weights and update rates are in any case. Frozen layers stay as they are.
-        batches: what `forward` takes; of images, augmented as in training.
+        model: its running statistics are overwritten, unless an error is raised. Modes, weights,
+            update rates and frozen layers do not change.
+        batches: the inputs of `forward`; images are augmented as in training.
         forward: passes one batch through the model, for example `lambda batch: model(batch[0])`
-            where batches hold labels, too; None: the model itself.
+            where batches hold labels; None: the model itself.
 
     Returns:
-        How far each layer moved, and which did not and why.
+        The shift of each layer, and the layers that did not change, with reasons.
 
     Raises:
-        ValueError: there is no batch norm to recompute (the text says which norms there are), no
-            batch, no batch norm that was called, or a statistic that is not finite.
+        ValueError: there is no batch norm to recompute (the text names the norms found), no batch,
+            no batch norm that was called, or a statistic that is not finite.
 
     Source: PreciseBN of Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, section 3.
 
@@ -99,13 +99,13 @@ def recompute_statistics(
 
 
 def recomputable(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Return what :func:`recompute_statistics` would recompute, and what not.
+    """Return the layers that :func:`recompute_statistics` would recompute, and those it would not.
 
     Returns:
-        The batch norms by name; other layers with statistics by name, each with its class, or why.
+        The batch norms by name; the other layers with statistics by name, with class or reason.
 
     Raises:
-        ValueError: there is nothing to recompute; the text says which norms there are.
+        ValueError: there is nothing to recompute; the text names the norms found.
     """
     layers: dict[str, nn.Module] = {}
     others: dict[str, str] = {}
@@ -152,13 +152,13 @@ def _is_joint(layer: nn.Module) -> bool:
 def _gathering(
     model: nn.Module, layers: Mapping[str, nn.Module], moments: Mapping[str, PooledMoments]
 ) -> Iterator[None]:
-    """Let all that passes through the layers add to their moments; then everything is as before."""
+    """Collect the moments of the layers' inputs; restore modes and buffers on exit."""
     with ExitStack() as stack:
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_only_training(model, set(layers.values())))
         for name, layer in layers.items():
-            stack.enter_context(_unchanged_buffers(layer))
+            stack.enter_context(kept_statistics(layer))
             if isinstance(layer, BatchRenorm):
                 layer.num_batches_tracked.zero_()  # during its warm-up it is batch norm
             stack.enter_context(_observed(layer, moments[name]))
@@ -169,7 +169,7 @@ def _gathering(
 def _only_training(model: nn.Module, layers: set[nn.Module]) -> Iterator[None]:
     """Put some layers into training mode and all others into evaluation mode.
 
-    The mode is read where it is kept: that of a frozen layer reads False whatever was asked for.
+    The mode is read from the instance: the property of a frozen layer is always False.
     """
     modes = [(part, vars(part).get("training", part.training)) for part in model.modules()]
     try:
@@ -182,19 +182,8 @@ def _only_training(model: nn.Module, layers: set[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def _unchanged_buffers(layer: nn.Module) -> Iterator[None]:
-    """Give the buffers of a layer the values that they had."""
-    before = [(buffer, buffer.clone()) for buffer in layer.buffers(recurse=False)]
-    try:
-        yield
-    finally:
-        for buffer, values in before:
-            buffer.copy_(values)
-
-
-@contextmanager
 def _observed(layer: nn.Module, moments: PooledMoments) -> Iterator[None]:
-    """Add what a layer takes for the statistics of its batches to the moments."""
+    """Add the batch statistics that a layer uses to the moments."""
     if isinstance(layer, INPUT_STATISTICS):
 
         def add_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -226,7 +215,7 @@ def _by_domain(batch: BatchMoments, moments: PooledMoments) -> Iterator[Tensor]:
 def _domains_without_samples(
     moments: Mapping[str, PooledMoments], called: Iterable[str]
 ) -> dict[str, str]:
-    """Return a line for each domain that keeps its statistics, though others of the layer got new ones."""
+    """Return a line for each domain without samples in a layer whose other domains had some."""
     return {
         f"{name}, domain {domain}": "no samples"
         for name in called

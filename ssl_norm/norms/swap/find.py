@@ -1,31 +1,39 @@
-"""Finding the norm layers of any model."""
+"""Norm layers of any model: where they are, which norm each is, and which options it has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.core import Norm
 from ssl_norm.norms.layers.whitening import WhiteningNorm
-from ssl_norm.norms.swap.around_norm import AroundNorm, unwrapped
-from ssl_norm.norms.swap.channels_last import ChannelsLast
+from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast, unwrapped
 
 BATCH_NORMS = (_BatchNorm, BatchStatisticsNorm, WhiteningNorm)
 TIMM_NONLINEAR = ("timm.layers.evo_norm", "timm.layers.filter_response_norm")  # modules
 NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, Norm)
+USUAL_OPTIONS: Mapping[str, object] = {
+    "eps": 1e-5,
+    "update_rate": 0.1,
+    "batch_size": None,
+    "sync": False,
+    "evaluation": "population",
+    "population": "ema",
+}  # of a batch norm
 
 
 def is_norm(module: nn.Module) -> bool:
     """Whether a module is a norm, in layers around it or not.
 
-    Known by class: torch's, ours, and subclasses. Known by what they hold: batch norms of any other
-    class (torchvision's FrozenBatchNorm2d), by their running statistics, and norms over the last
-    axes or over channels (timm's RmsNorm), by their `normalized_shape`. Known by where they come
-    from: timm's evonorms and filter response norms.
+    Known by class: torch's norms, ours, and subclasses. Known by contents: any other batch norm
+    (torchvision's FrozenBatchNorm2d) by its running statistics, and norms over the last axes or over
+    channels (timm's RmsNorm) by their `normalized_shape`. Known by module: timm's evonorms and
+    filter response norms.
     """
     norm = unwrapped(module)
     return (
@@ -72,9 +80,43 @@ def unknown_norms(model: nn.Module) -> list[str]:
     ]
 
 
+def layers_before_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return (name, layer) of every convolution and linear layer that a norm follows.
+
+    A norm follows such a layer if it is the next layer with weights in the order in which the model
+    registers them, and has as many channels as the layer puts out. A linear layer must be in the same
+    module as the norm (MLP heads, LeViT): between the last layer of a transformer's block and the
+    next norm there is a residual sum, in which scales do not cancel.
+    """
+    norms = dict(named_norms(model))
+    found: list[tuple[str, nn.Module]] = []
+    before: tuple[str, nn.Module] | None = None
+    for name, module in model.named_modules():
+        if name in norms:
+            if before is not None and _precedes(*before, name, module):
+                found.append(before)
+            before = None
+        elif module._parameters:
+            before = (name, module)
+    return found
+
+
+def _precedes(name: str, layer: nn.Module, norm_name: str, norm: nn.Module) -> bool:
+    """Whether the norm may follow a layer of this kind, size and place."""
+    if isinstance(layer, nn.Linear):
+        same_module = name.rpartition(".")[0] == norm_name.rpartition(".")[0]
+        return same_module and layer.out_features == num_features(norm)
+    return isinstance(layer, _ConvNd) and layer.out_channels == num_features(norm)
+
+
 def keeps_batch_statistics(norm: nn.Module) -> bool:
     """Whether a norm has population statistics of whole batches (an instance norm's are others)."""
     return "running_mean" in norm._buffers and not isinstance(norm, _InstanceNorm)
+
+
+def affine_of(norm: nn.Module) -> set[str]:
+    """Return which of weight and bias a norm has, as parameters or constants."""
+    return {name for name in ("weight", "bias") if isinstance(getattr(norm, name, None), Tensor)}
 
 
 def num_features(layer: nn.Module) -> int:
@@ -119,3 +161,18 @@ def takes_channels_last(layer: nn.Module) -> bool:
     except RuntimeError:
         return True
     return False
+
+
+def usual_options_of(layer: nn.Module) -> dict[str, Any]:
+    """Return those of `USUAL_OPTIONS` that a norm layer has; torch's under our names.
+
+    torch's BatchNorm without momentum has `update_rate` None and `population` cumulative.
+    """
+    norm = unwrapped(layer)
+    options = {name: getattr(norm, name) for name in USUAL_OPTIONS if hasattr(norm, name)}
+    if isinstance(norm, _BatchNorm):
+        options["update_rate"] = norm.momentum
+        options["population"] = "ema" if norm.momentum is not None else "cumulative"
+        options["sync"] = isinstance(norm, nn.SyncBatchNorm)
+        options["evaluation"] = "population" if norm.track_running_stats else "batch"
+    return options

@@ -6,8 +6,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.instancenorm import _InstanceNorm
 
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.batch.freezing import FrozenStatistics
 from ssl_norm.norms.factory import make_norm
 from ssl_norm.norms.layers.standardized_layers import StandardizedWeights
 from ssl_norm.norms.layers.weight_standardization import (
@@ -17,46 +21,59 @@ from ssl_norm.norms.layers.weight_standardization import (
     standardize_weights,
 )
 from ssl_norm.norms.spec import NormLike, NormSpec, parse_norm
-from ssl_norm.norms.swap.around_norm import unwrapped
-from ssl_norm.norms.swap.before_norms import layers_before_norms
-from ssl_norm.norms.swap.build_replacement import successor
-from ssl_norm.norms.swap.find import named_norms, num_features, unknown_norms
-from ssl_norm.norms.swap.identify import changed_options, is_already, set_options
+from ssl_norm.norms.swap.adapters import call_norms, check_sample_axis, unwrapped
+from ssl_norm.norms.swap.find import (
+    USUAL_OPTIONS,
+    affine_of,
+    layers_before_norms,
+    named_norms,
+    num_features,
+    unknown_norms,
+    usual_options_of,
+)
 from ssl_norm.norms.swap.report import LayerChange, Replacement
-from ssl_norm.norms.swap.torch_transformers import check_sample_axis, run_norms
-from ssl_norm.norms.swap.transfer_state import Inheritance
+from ssl_norm.norms.swap.transfer_state import Transfer, new_layer
 
 __all__ = ["Replacement", "replace_norms"]
 
+TORCH_KINDS: Mapping[str, type[nn.Module]] = {
+    "bn": _BatchNorm,
+    "in": _InstanceNorm,
+    "ln": nn.LayerNorm,
+    "gn": nn.GroupNorm,
+    "rms": nn.RMSNorm,
+}
+SETTABLE_ON_TORCHS = ("eps", "update_rate", "affine")
+SETTABLE = (*USUAL_OPTIONS, "affine")
+
 
 def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) -> Replacement:
-    """Put a norm in place of every norm of a model, in place, and say what could not be carried over.
+    """Replace every norm of a model in place and report the state that could not be transferred.
 
-    Layers that are that norm already stay and only take on the options of the spec, so that their
-    values and the model's state_dict keys survive: torch's under `bn` (with no other options than
-    eps, update_rate and affine), `gn`, `ln`, `in` and `rms`, and ours. Others get a new layer with
-    their device, dtype and mode, and all parameters, statistics and options that have a place in it
-    (:func:`successor`). So batch norms, representative, ghost, frozen, synchronized and domain ones
-    can be swapped and swapped back with the same state_dict and the same outputs in evaluation.
+    Layers that are that norm already stay and only take on the options of the spec: torch's under
+    `bn` (with eps, update_rate and affine as the only options), `gn`, `ln`, `in` and `rms`, and ours.
+    Others get a new layer with their device, dtype and mode, and all parameters, statistics and
+    options that have a place in it (:func:`~ssl_norm.norms.swap.transfer_state.new_layer`). So one
+    batch norm can be swapped for another (representative, ghost, frozen, synchronized, domain) and
+    back with the same state_dict and the same outputs in evaluation.
 
-    A layer that ends in dropout and an activation (timm's BatchNormAct2d) keeps them. So do models
-    all activations of their own, also behind frn and evonorm, which have a nonlinearity themselves:
-    published networks have no other there. Where channels are last, as in ViT, the new norm's space
-    are all positions of a sample, but `ln` and `rms` normalize each token, as torch's do.
+    A layer that ends in dropout and an activation (timm's BatchNormAct2d) keeps them, and a model
+    keeps its activations, even after frn and evonorm, which contain a nonlinearity: published
+    networks have no other there. Where channels are last, as in ViT, the space of the new norm is all
+    positions of a sample, but `ln` and `rms` normalize each token, as torch's do.
 
-    `+ws` standardizes the weights of every convolution and linear layer that a norm follows, as
-    :func:`layers_before_norms` decides; a spec without it undoes that.
+    `+ws` standardizes the weights of every convolution and linear layer that a norm follows
+    (:func:`~ssl_norm.norms.swap.find.layers_before_norms`); a spec without it undoes that.
 
     Args:
         model: changed in place, unless an error is raised.
-        spec: as for :func:`ssl_norm.norms.make_norm`; `none` removes norms for good. A class or function
-            of `num_features` puts a norm of your own in place; to be found again for the next swap
-            it has to be a subclass of RuleNorm or of one of torch's norms.
+        spec: as for :func:`ssl_norm.norms.make_norm`; `none` removes norms for good. A norm of your
+            own must be a subclass of RuleNorm or of one of torch's norms to be found by the next swap.
         dry_run: change nothing; `print(replace_norms(model, spec, dry_run=True).table())`.
 
     Raises:
-        ValueError: there is nothing to replace or to standardize, or a layer cannot be replaced
-            (groups do not divide its channels, ...), which is then named.
+        ValueError: there is nothing to replace or to standardize, or the layer that is named cannot
+            be replaced (groups do not divide its channels, ...).
         TypeError: the norm has no such option.
 
     Example:
@@ -89,10 +106,10 @@ def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) ->
 
 
 def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Module]]:
-    """Return the layers whose weights have to become standardized, or plain.
+    """Return the layers whose weights must become standardized, or plain.
 
     Raises:
-        ValueError: weights shall be standardized, but none are before a norm, or one cannot be.
+        ValueError: no layer before a norm could be standardized, or one of them could not.
     """
     layers = layers_before_norms(model)
     if not spec.weight_standardization:
@@ -109,10 +126,10 @@ def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mod
 
 
 class _Step(NamedTuple):
-    """What is to be done with one norm layer: a new one in its place, or options for it."""
+    """Plan for one norm layer: a new layer, or new options."""
 
-    successor: nn.Module | None
-    inheritance: Inheritance
+    new: nn.Module | None
+    transfer: Transfer
     options: Mapping[str, Any]
 
 
@@ -130,42 +147,42 @@ def _check_model(model: nn.Module, spec: NormSpec, norms: list[tuple[str, nn.Mod
 def _steps(
     model: nn.Module, spec: NormSpec, norms: list[tuple[str, nn.Module]]
 ) -> dict[nn.Module, _Step]:
-    """Return what is to be done with each norm layer; one step for a layer with two names."""
+    """Return the plan for each norm layer; one step for a layer with two names."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
     steps: dict[nn.Module, _Step] = {}
     for name, layer in norms:
         with _naming(name):
             if layer not in steps:
                 steps[layer] = _step(layer, spec, like)
-                check_sample_axis(_parent(model, name), steps[layer].successor or layer)
+                check_sample_axis(_parent(model, name), steps[layer].new or layer)
     return steps
 
 
 def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> _Step:
-    if not is_already(layer, spec):
-        return _Step(*successor(layer, spec, like), options={})
+    if not _is_already(layer, spec):
+        return _Step(*new_layer(layer, spec, like), options={})
     make_norm(spec, num_features(layer))  # refuses options that exclude each other
-    return _Step(None, Inheritance((), (), ()), changed_options(layer, spec))
+    return _Step(None, Transfer(), _changed_options(layer, spec))
 
 
 def _change(name: str, layer: nn.Module, step: _Step) -> LayerChange:
-    """Return a step in words."""
+    """Return a step in the form of the report."""
     return LayerChange(
         name=name,
         old=type(unwrapped(layer)).__name__,
         channels=num_features(layer),
-        replaced=step.successor is not None,
+        replaced=step.new is not None,
         options=tuple(f"{option}={value}" for option, value in step.options.items()),
-        **step.inheritance._asdict(),
+        **step.transfer._asdict(),
     )
 
 
 def _take(step: _Step, model: nn.Module, name: str, layer: nn.Module) -> None:
-    if step.successor is None:
-        set_options(layer, step.options)
+    if step.new is None:
+        _set_options(layer, step.options)
     else:
-        model.set_submodule(name, step.successor)
-        run_norms(_parent(model, name))
+        model.set_submodule(name, step.new)
+        call_norms(_parent(model, name))
 
 
 def _parent(model: nn.Module, name: str) -> nn.Module:
@@ -174,8 +191,65 @@ def _parent(model: nn.Module, name: str) -> nn.Module:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Prefix a ValueError with the layer that it is about."""
+    """Prefix a ValueError with the name of the layer."""
     try:
         yield
     except ValueError as error:
         raise ValueError(f"layer '{name}': {error}") from error
+
+
+def _is_already(layer: nn.Module, spec: NormSpec) -> bool:
+    """Whether a layer is the norm that the spec names, so that it can stay and take on options."""
+    norm = unwrapped(layer)
+    if spec.constructor is not None or not _is_kind(norm, spec):
+        return False
+    if spec.options.get("affine") and not affine_of(norm):
+        return False
+    if isinstance(norm, FrozenStatistics) and spec.options.get("evaluation") == "batch":
+        return False
+    settable = SETTABLE if isinstance(norm, BatchStatisticsNorm) else SETTABLE_ON_TORCHS
+    return all(
+        option in settable or _structure(norm, option) == value
+        for option, value in spec.options.items()
+    )
+
+
+def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
+    """Whether a layer is the norm that the spec names, in our class or torch's."""
+    if isinstance(norm, nn.GroupNorm):
+        return spec.name == ("ln" if norm.num_groups == 1 else "gn")
+    if isinstance(norm, nn.SyncBatchNorm):
+        return False
+    kind = norm.thawed_class if isinstance(norm, FrozenStatistics) else type(norm)
+    return kind is spec.cls or isinstance(norm, TORCH_KINDS.get(spec.name, ()))
+
+
+def _structure(norm: nn.Module, option: str) -> object:
+    """Return the value of an option that no layer can change."""
+    attribute = "num_groups" if isinstance(norm, nn.GroupNorm) and option == "groups" else option
+    return getattr(norm, attribute, None)
+
+
+def _changed_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
+    """Return the options that change where a layer stays, with their new values.
+
+    `batch_size` and `sync` are part of the meaning of a name, so they become those of the spec, given
+    or default. Other options stay where the spec does not name them.
+    """
+    present = usual_options_of(layer) | {"affine": bool(affine_of(unwrapped(layer)))}
+    samples = {name: spec.option(name) for name in ("batch_size", "sync")}
+    wanted = {**samples, **spec.options}
+    return {o: value for o, value in wanted.items() if o in present and present[o] != value}
+
+
+def _set_options(layer: nn.Module, options: Mapping[str, Any]) -> None:
+    """Give options to a layer that stays."""
+    norm = unwrapped(layer)
+    for option, value in options.items():
+        if option == "affine":
+            for name in norm._parameters.keys() & {"weight", "bias"}:
+                norm.register_parameter(name, None)
+        elif option == "update_rate" and isinstance(norm, _BatchNorm):
+            norm.momentum = value
+        else:
+            setattr(norm, option, value)

@@ -1,18 +1,17 @@
-"""What becomes of the norms of a model, in words."""
+"""Report of a norm replacement."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ssl_norm.norms.spec import NormSpec
+from ssl_norm.norms.swap.transfer_state import STATISTICS
 from ssl_norm.text import text_table
-
-STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
 class LayerChange:
-    """What becomes of one norm layer.
+    """Change of one norm layer.
 
     Attributes:
         name: of the layer in its model.
@@ -21,8 +20,8 @@ class LayerChange:
         replaced: whether a new layer takes its place; else it stays, and `options` change.
         options: the options that change on a layer that stays, as `name=value`.
         carried: names of the parameters and statistics that pass to the new layer.
-        dropped: what has no place in the new layer.
-        initial: names of what only the new layer has, at their initial values.
+        dropped: names that have no place in the new layer.
+        initial: names that only the new layer has, at their initial values.
     """
 
     name: str
@@ -37,15 +36,15 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class Replacement:
-    """What :func:`ssl_norm.norms.swap.replace.replace_norms` did to a model, or would do.
+    """Result or, with `dry_run`, plan of :func:`ssl_norm.norms.swap.replace.replace_norms`.
 
     Attributes:
-        norm: the norm that was asked for.
+        norm: the requested norm.
         changes: one for each norm layer, in the model's order.
         standardized: names of the layers whose weights become standardized.
         plain: names of the layers whose weights are no longer standardized.
-        weighted: how many convolutions and linear layers the model has.
-        left: names of layers that are called a norm, but of a kind that is not known.
+        weighted: number of convolutions and linear layers of the model.
+        left: names of layers of an unknown kind that are called a norm.
         dry_run: whether nothing was changed.
     """
 
@@ -69,7 +68,7 @@ class Replacement:
 
     @property
     def kinds(self) -> Mapping[str, int]:
-        """How many layers of each class were found."""
+        """Number of layers of each class that were found."""
         return dict(Counter(change.old for change in self.changes))
 
     def __str__(self) -> str:
@@ -103,23 +102,24 @@ class Replacement:
                 change.name,
                 f"{change.old}({change.channels})",
                 str(self.norm) if change.replaced else ", ".join(("kept", *change.options)),
-                *(_words(names) or "-" for names in (change.carried, change.dropped)),
-                _words(change.initial) or "-",
+                *(
+                    _listed(names) or "-"
+                    for names in (change.carried, change.dropped, change.initial)
+                ),
             )
             for change in self.changes
         ]
         return f"{text_table([header, *rows])}\n\n{self}"
 
 
-def _words(names: tuple[str, ...]) -> str:
+def _listed(names: tuple[str, ...]) -> str:
     """Return names in a row, those of running statistics as one."""
-    words = ["running statistics" if name in STATISTICS[:3] else name for name in names]
-    if "running statistics" in words:
-        words = [word for word in words if word != "num_batches_tracked"]
-    return ", ".join(dict.fromkeys(words))
+    if set(names) & set(STATISTICS[:3]):
+        names = tuple("running statistics" if name in STATISTICS else name for name in names)
+    return ", ".join(dict.fromkeys(names))
 
 
 def _by_kind(found: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
-    """Return a phrase for each kind of layer and what it lost or gained, with their number."""
-    counts = Counter((_words(names), kind) for kind, names in found if names)
-    return [f"{words} of {count} {kind}" for (words, kind), count in counts.items()]
+    """Return a phrase for each kind of layer and the names it lost or gained, with their number."""
+    counts = Counter((_listed(names), kind) for kind, names in found if names)
+    return [f"{listed} of {count} {kind}" for (listed, kind), count in counts.items()]

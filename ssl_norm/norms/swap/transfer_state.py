@@ -1,38 +1,159 @@
-"""The parameters and statistics that one norm takes over from another."""
+"""New norm layers in the place of old ones, with the state and options of the old ones."""
 
-from typing import NamedTuple
+from copy import copy
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.norms.swap.find import is_nonlinear, keeps_batch_statistics
+from ssl_norm.norms.batch.freezing import FROZEN_PARAMETERS, FrozenStatistics, freeze_statistics
+from ssl_norm.norms.factory import make_norm
+from ssl_norm.norms.spec import NormSpec
+from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast, NormAct, unwrapped
+from ssl_norm.norms.swap.find import (
+    BATCH_NORMS,
+    USUAL_OPTIONS,
+    affine_of,
+    is_nonlinear,
+    keeps_batch_statistics,
+    num_features,
+    takes_channels_last,
+    usual_options_of,
+)
 
-AFFINE = ("weight", "bias")
 STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
-ACTIVATION = ("drop", "act")  # what timm's norms end in; it moves whole
+ACTIVATION = ("drop", "act")  # last parts of timm's norms, which move whole
+PER_TOKEN: dict[str, type[nn.LayerNorm] | type[nn.RMSNorm]] = {
+    "ln": nn.LayerNorm,
+    "rms": nn.RMSNorm,
+}
+BATCH_POLICIES = ("update_rate", "evaluation", "population")  # a new batch norm takes these over
 
 
-class Inheritance(NamedTuple):
-    """What became of a norm's parameters, statistics and options.
+class Transfer(NamedTuple):
+    """Names of the parameters, statistics and options that a new norm takes over.
 
     Attributes:
-        carried: names of what the new norm has from the old one.
+        carried: what the new norm has from the old one.
         dropped: what has no place in the new one.
-        initial: names of what the old one did not have.
+        initial: what the old one did not have.
     """
 
-    carried: tuple[str, ...]
-    dropped: tuple[str, ...]
-    initial: tuple[str, ...]
+    carried: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    initial: tuple[str, ...] = ()
 
 
-def carry_over(old: nn.Module, new: nn.Module) -> Inheritance:
+def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module, Transfer]:
+    """Return a new norm with the channels, mode, values, axis order and activation of a layer.
+
+    Options that the spec does not name come from the layer: eps and `affine` from any and, where both
+    keep statistics of batches, update rate, evaluation and population. Statistics that
+    :func:`ssl_norm.norms.batch.freezing.freeze_statistics` froze stay frozen where possible.
+
+    Args:
+        layer: the norm layer to replace; not altered.
+        spec: the norm to build.
+        like: gives device and dtype where the layer holds no tensor.
+
+    Returns:
+        The new layer, and the names of what it took over.
+    """
+    old, channels_last = unwrapped(layer), takes_channels_last(layer)
+    new = _new_norm(old, spec, channels_last)
+    like = next((t for t in old.state_dict().values() if t.is_floating_point()), like)
+    new.to(device=like.device, dtype=like.dtype)
+    transfer = transfer_state(old, new)
+    if spec.constructor is None:
+        _inherit_options(old, new, spec)
+    dropped = (*transfer.dropped, *_dropped_options(old, new, spec), *_freeze_as(old, new))
+    if channels_last and spec.name != "none" and not isinstance(new, tuple(PER_TOKEN.values())):
+        new = ChannelsLast(new)
+    new = _with_activation(new, layer)
+    new.train(old.__dict__["training"])  # what was last asked for, also of a frozen layer
+    return new, transfer._replace(dropped=dropped)
+
+
+def _new_norm(old: nn.Module, spec: NormSpec, channels_last: bool) -> nn.Module:
+    """Return the norm of the spec; where channels are last, ln and rms are torch's, per token."""
+    if spec.constructor is not None or spec.name == "none":
+        return make_norm(spec, num_features(old))
+    options = dict(spec.options)
+    if "affine" in spec.all_options and not affine_of(old):
+        options.setdefault("affine", False)
+    if channels_last and spec.name in PER_TOKEN:
+        return PER_TOKEN[spec.name](
+            num_features(old),
+            eps=options.get("eps", getattr(old, "eps", USUAL_OPTIONS["eps"])),
+            elementwise_affine=options.get("affine", True),
+        )
+    return make_norm(NormSpec(spec.name, options), num_features(old))
+
+
+def _inherit_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> None:
+    """Give the new norm eps and, between batch norms, their policies, unless the spec names them."""
+    policies = keeps_batch_statistics(old) and keeps_batch_statistics(new)
+    options = usual_options_of(old)
+    for name in ("eps", *BATCH_POLICIES) if policies else ("eps",):
+        value = options.get(name)
+        if name not in spec.options and value is not None and hasattr(new, name):
+            setattr(new, name, value)
+
+
+def _dropped_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> list[str]:
+    """Return the unusual options of a batch norm that the new norm lacks and the spec omits."""
+    if not keeps_batch_statistics(old):
+        return []
+    present = usual_options_of(new)
+    return [
+        f"{name}={value}"
+        for name, value in usual_options_of(old).items()
+        if value not in (None, USUAL_OPTIONS[name])
+        and name not in spec.options
+        and present.get(name) != value
+    ]
+
+
+def _freeze_as(old: nn.Module, new: nn.Module) -> list[str]:
+    """Freeze what was frozen; return what could not be."""
+    names = [name for name in old.__dict__.get(FROZEN_PARAMETERS, []) if name in new._parameters]
+    if names:
+        new.__dict__[FROZEN_PARAMETERS] = names
+    if not isinstance(old, FrozenStatistics):
+        return []
+    if isinstance(new, BATCH_NORMS) and getattr(new, "evaluation", None) != "batch":
+        freeze_statistics(new)
+        return []
+    return [] if keeps_batch_statistics(new) and not isinstance(new, BATCH_NORMS) else ["frozen"]
+
+
+def _with_activation(norm: nn.Module, layer: nn.Module) -> nn.Module:
+    """Return the norm followed by the dropout and activation at the end of a layer, if any."""
+    parts = {name: _part(layer, name) for name in ("drop", "act")}
+    if all(isinstance(part, nn.Identity) for part in parts.values()):
+        return norm
+    if isinstance(norm, nn.Identity) and hasattr(parts["act"], "inplace"):
+        # Without a norm before it, it would overwrite the input, which a shortcut may still need.
+        parts["act"] = copy(parts["act"])
+        setattr(parts["act"], "inplace", False)  # noqa: B010 - no attribute of Module
+    return NormAct(norm, parts["drop"], parts["act"])
+
+
+def _part(layer: nn.Module, name: str) -> nn.Module:
+    """Return the dropout or activation of a layer or of the norm inside it; the identity for none."""
+    part: Any = getattr(layer, name, None)
+    if isinstance(part, nn.Module):
+        return part
+    return _part(layer.norm, name) if isinstance(layer, AroundNorm) else nn.Identity()
+
+
+def transfer_state(old: nn.Module, new: nn.Module) -> Transfer:
     """Give a new norm the values of an old one that have the same name and fit.
 
-    Statistics pass between norms of batch statistics only. Between a variance for each channel and
-    the covariances of a whitening norm they pass as the diagonal. A norm with a table for each
-    domain gets the same values for all, and gives those of domain 0, with which it evaluates.
-    Parameters are the same objects afterwards, so that an optimizer that holds them goes on.
+    Statistics pass between batch norms only. Variances of channels pass as the diagonal of the
+    covariances of a whitening norm, and the reverse. Converting to a domain norm copies the values to
+    every domain; converting from one keeps domain 0, with which it evaluates. Parameters stay the
+    same objects, so that an optimizer that holds them goes on.
 
     Args:
         old: the norm that is replaced; not altered.
@@ -47,15 +168,19 @@ def carry_over(old: nn.Module, new: nn.Module) -> Inheritance:
     }
     for name, value in fitting.items():
         _set_value(new, name, value)
-    return Inheritance(
+    return Transfer(
         tuple(fitting),
-        (*_dropped(given, fitting), *_dropped_parts(old), *_dropped_nonlinearity(old, new)),
+        (
+            *_dropped(given, fitting),
+            *_dropped_parts(old),
+            *["nonlinearity"] * (is_nonlinear(old) and not is_nonlinear(new)),
+        ),
         tuple(name for name in wanted if name not in fitting),
     )
 
 
 def _own_state(norm: nn.Module) -> dict[str, Tensor]:
-    """Return what a norm saves, by name, without its activation's."""
+    """Return the state of a norm by name, without that of its activation."""
     state = norm.state_dict(keep_vars=True)
     return {k: v for k, v in state.items() if k.partition(".")[0] not in ACTIVATION}
 
@@ -63,7 +188,7 @@ def _own_state(norm: nn.Module) -> dict[str, Tensor]:
 def _values(
     old: nn.Module, new: nn.Module, given: dict[str, Tensor], wanted: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return what can be carried: variances as covariances and the reverse, where one is wanted."""
+    """Return the values that can pass, with variances as covariances and the reverse."""
     if not (keeps_batch_statistics(old) and keeps_batch_statistics(new)):
         return {name: value for name, value in given.items() if name not in STATISTICS}
     values = dict(given)
@@ -96,7 +221,7 @@ def _fit(name: str, value: Tensor, target: Tensor) -> Tensor | None:
 
 
 def _set_value(norm: nn.Module, name: str, value: Tensor) -> None:
-    """Put a value in place: a parameter as it is, anything else as a copy."""
+    """Set a parameter to the object that is given, anything else to a copy."""
     path, _, own_name = name.rpartition(".")
     module = norm.get_submodule(path)
     target = getattr(module, own_name)
@@ -109,7 +234,7 @@ def _set_value(norm: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _dropped(given: dict[str, Tensor], carried: dict[str, Tensor]) -> list[str]:
-    """Return the names of what the new norm does not have, or has a part of."""
+    """Return the names of values that the new norm lacks, or has a part of."""
     dropped = []
     for name, value in given.items():
         if name == "running_var" and "running_covariance" in carried:
@@ -124,14 +249,10 @@ def _dropped(given: dict[str, Tensor], carried: dict[str, Tensor]) -> list[str]:
 
 
 def _dropped_parts(norm: nn.Module) -> list[str]:
-    """Return what a norm has beside state and does not hand on: layers inside it, and hooks."""
+    """Return the names of layers inside a norm, and `hooks`; neither passes to the new norm."""
     parts = [
         name
         for name, part in norm.named_children()
         if name not in ACTIVATION and not isinstance(part, nn.Identity)
     ]
     return [*parts, *["hooks"] * bool(norm._forward_hooks or norm._forward_pre_hooks)]
-
-
-def _dropped_nonlinearity(old: nn.Module, new: nn.Module) -> list[str]:
-    return ["nonlinearity"] * (is_nonlinear(old) and not is_nonlinear(new))

@@ -2,7 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.norms.batch.domain_pooling import domain_layers, pool_domains, pooled_over_domains
+from ssl_norm.norms.batch.evaluation_statistics import (
+    domain_layers,
+    pool_domains,
+    pooled_over_domains,
+)
 from ssl_norm.norms.batch.precise_bn import recompute_statistics
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm, domain_labels

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.norms.batch.kept_statistics import kept_statistics
+from ssl_norm.norms.batch.evaluation_statistics import kept_statistics
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 
 

@@ -3,9 +3,7 @@ import torch
 from torch import nn
 
 from ssl_norm.norms import make_norm
-from ssl_norm.norms.swap.around_norm import unwrapped
-from ssl_norm.norms.swap.channels_last import ChannelsLast
-from ssl_norm.norms.swap.norm_act import NormAct
+from ssl_norm.norms.swap.adapters import ChannelsLast, NormAct, unwrapped
 
 
 def wrapped():
