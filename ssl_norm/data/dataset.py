@@ -13,17 +13,16 @@ from ssl_norm.data.batches.take import gather
 class ImageSet:
     """Decoded images, all of one size, channels last in memory.
 
-    A subset shares `pixels` with the set that it comes from, so that subsets of a memory-mapped
-    file cost nothing.
+    A subset shares `pixels` with its set, so that subsets of a memory-mapped file cost nothing.
 
     Attributes:
         pixels: (M, H, W, 3) uint8, M >= N; in memory, or mapped read-only from a file (then writing
             to it crashes).
-        labels: (N,) int64, an index into `classes`; None where there are no labels.
+        labels: (N,) int64, an index into `classes`; None without labels.
         classes: names of the classes.
         skipped: paths of the files that did not decode.
         rows: (N,) int64, the rows of `pixels` that belong to the set, in order; None: all of them.
-        mapped: whether `pixels` lies in a file rather than in memory.
+        mapped: whether `pixels` are in a file rather than in memory.
     """
 
     pixels: Tensor
@@ -61,13 +60,13 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Splits:
-    """What one source of images offers.
+    """Images of a source.
 
     Attributes:
-        pretrain: images to learn from; labels are not looked at.
-        train: labelled images for fitting a probe; None where there are no labels.
-        test: labelled images for scoring it, disjoint from `train` and `pretrain`; None where there
-            are no labels.
+        pretrain: images to learn from; their labels are not used.
+        train: labelled images for fitting a probe; None without labels.
+        test: labelled images for scoring it, disjoint from `train` and `pretrain`; None without
+            labels.
     """
 
     pretrain: ImageSet

@@ -22,9 +22,9 @@ def sample_boxes(
 ) -> Tensor:
     """Return n random boxes with torchvision's distribution.
 
-    A box has an area share uniform in `area`, a ratio of width to height log-uniform in `ratio`,
-    whole pixels, and a uniform place. The first of ten tries that fits the image counts; if none
-    does, the largest central box whose ratio is nearest to the image's.
+    A box has a share of the area uniform in `area`, a ratio of width to height log-uniform in
+    `ratio`, whole pixels and a uniform place. The first of ten tries that fits the image counts; if
+    none does, the largest central box with the ratio nearest to the image's.
 
     Args:
         n: number of boxes.
@@ -156,7 +156,7 @@ def triangle_weights(centres: Tensor, start: Tensor, length: Tensor, extent: int
     """Return the weight of every pixel of an axis in every pixel of the result.
 
     Args:
-        centres: (N, S) where the result's pixels lie, in pixels from the edge.
+        centres: (N, S) centres of the result's pixels, in pixels from the edge.
         start: (N, 1) first pixel of the box.
         length: (N, 1) pixels of the box.
         extent: pixels I of the whole axis.

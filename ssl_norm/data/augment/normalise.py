@@ -42,15 +42,15 @@ def view_grid(
     rows: int = 8,
     columns: int = 4,
 ) -> Tensor:
-    """Return the first pairs of views as one picture, the two of a pair side by side.
+    """Return the first pairs of views as one picture of what the learner sees.
 
     Args:
-        view1: (N, 3, S, S) normalised.
-        view2: (N, 3, S, S) normalised.
-        mean: that was subtracted.
-        std: that was divided by.
-        rows: pairs below each other, at most.
-        columns: pairs beside each other, at most.
+        view1: (N, 3, S, S) normalised, on the left of each pair.
+        view2: (N, 3, S, S) normalised, on the right.
+        mean: of the normalisation.
+        std: of the normalisation.
+        rows: largest number of rows of pairs.
+        columns: largest number of pairs in a row.
 
     Returns:
         (3, height, width) uint8 on the CPU, white between the pairs; no more rows than N fills.

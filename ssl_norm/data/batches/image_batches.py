@@ -1,4 +1,4 @@
-"""Batches of images in an order that depends on nothing but seed and step."""
+"""Batches of images in an order that depends only on seed and step."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -19,19 +19,18 @@ class Batches:
 
     Each epoch is a new permutation, of which the last incomplete batch is dropped. Rank r of W gets
     rows [r B/W, (r+1) B/W) of each batch of B, so that W ranks together see what one process sees.
-    Where pixels are kept changes nothing of what is yielded.
+    The batches do not depend on the place of the pixels.
 
-    Pixels that are not on the device are gathered by threads, a few batches ahead. Threads rather
-    than the worker processes of torch's DataLoader: the work is a memory copy that runs without the
-    GIL, and processes would copy once more, through /dev/shm, which is 64 MB small in a default
-    container.
+    Pixels that are not on the device are gathered by threads, a few batches ahead: the work is a
+    memory copy that runs without the GIL. The worker processes of torch's DataLoader would copy
+    once more, through /dev/shm, which has 64 MB in a default container.
 
     Args:
         images: N images.
         batch_size: images of a batch over all ranks, in [1, N].
         seed: of the order.
         device: of the batches.
-        resident: `auto`, True or False: whether to keep all pixels in memory, see `place_pixels`.
+        resident: `auto`, True or False, see `place_pixels`.
         workers: threads that gather ahead; 0: none.
         rank: of this process, in [0, `world_size`).
         world_size: number of processes that share each batch.
@@ -98,7 +97,7 @@ class Batches:
             yield gather(self._placed.pixels, part)
 
     def _gather_ahead(self, rows: Iterator[Tensor]) -> Iterator[Tensor]:
-        """Yield the pixels at `rows` while threads gather what follows, pinned for a GPU."""
+        """Yield the pixels at `rows` while threads gather the next ones, pinned for a GPU."""
         pixels = self._placed.pixels
         pending: deque[Future[Tensor]] = deque()
         with ThreadPoolExecutor(self._workers) as threads:

@@ -1,4 +1,4 @@
-"""Which images of a set are labelled, where labels are few."""
+"""Balanced subsets of labelled images."""
 
 from collections.abc import Sequence
 
@@ -21,14 +21,14 @@ def label_subset(
 ) -> Tensor:
     """Return the indices of a seeded, balanced choice of labelled images, in ascending order.
 
-    Each class is put into an order of its own by the seed and gives its first images, so that under
-    one seed a smaller choice is part of a larger one; `count=40` of ten classes with enough images
-    is the choice of `per_class=4`.
+    The seed orders each class, and a choice takes the first images of each, so that under one seed
+    a smaller choice is part of a larger one; `count=40` of ten classes with enough images is the
+    choice of `per_class=4`.
 
     Args:
         labels: (N,) int64, an index into `classes`, on the CPU.
-        count: images over all classes, K to N for K classes: as even as the sizes of the classes
-            allow; the seed says which classes give one more.
+        count: images over all classes, K to N for K classes, as even as the sizes of the classes
+            allow; the seed chooses the classes that give one more.
         per_class: images of each class, at least 1.
         fraction: share of each class in (0, 1], to the nearest image.
         seed: of the choice.
@@ -39,7 +39,7 @@ def label_subset(
 
     Raises:
         UserError: fewer than two classes, a class without images, more images than there are, or
-            so few that a class is left without any.
+            so few that a class has none.
         ValueError: not exactly one of `count`, `per_class` and `fraction` is given.
     """
     if [count, per_class, fraction].count(None) != 2:
@@ -59,7 +59,7 @@ def label_subset(
 
 
 def _class_sizes(labels: Tensor, classes: Sequence[str]) -> Tensor:
-    """Return how many images each class has, (K,) int64, none of them 0."""
+    """Return the number of images of each class, (K,) int64, none of them 0."""
     if len(classes) < 2:
         raise UserError(f"{len(classes)} class with labels; a classifier needs at least two")
     sizes = labels.bincount(minlength=len(classes))
@@ -74,7 +74,7 @@ def _class_sizes(labels: Tensor, classes: Sequence[str]) -> Tensor:
 
 
 def _ranks(labels: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the place of each image in its class's order, (N,) int64 from 0."""
+    """Return the rank of each image in the order of its class, (N,) int64 from 0."""
     order = torch.randperm(len(labels), generator=generator)
     by_class = order[labels[order].argsort(stable=True)]
     firsts = sizes.cumsum(0) - sizes
@@ -106,7 +106,7 @@ def _check_per_class(per_class: int, sizes: Tensor, classes: Sequence[str]) -> N
 
 
 def _fraction_sizes(fraction: float, sizes: Tensor, classes: Sequence[str]) -> Tensor:
-    """Return how many images a fraction of each class is, (K,) int64, none of them 0."""
+    """Return the number of images in a fraction of each class, (K,) int64, none of them 0."""
     if not 0 < fraction <= 1:
         raise UserError(f"labels must be a fraction in (0, 1], got {fraction:g}")
     kept = []

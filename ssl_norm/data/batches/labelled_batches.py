@@ -1,4 +1,4 @@
-"""Batches of labelled images, with unlabelled ones beside them where they are wanted."""
+"""Batches of labelled images, perhaps with unlabelled ones."""
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
@@ -7,16 +7,20 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from ssl_norm.data.batches.labelled_sampler import grouped_order, uniform_order
 from ssl_norm.data.batches.pixels import Placed, place_pixels
-from ssl_norm.data.batches.sampler import mixed_seed, seeded_generator
+from ssl_norm.data.batches.sampler import (
+    grouped_order,
+    mixed_seed,
+    seeded_generator,
+    uniform_order,
+)
 from ssl_norm.data.batches.take import gather
 from ssl_norm.data.corruption.dataset import corrupt_chunks
 from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 
-_UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # tell apart what one seed decides
+_UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # tell apart the draws of one seed
 
 
 class LabelledBatch(NamedTuple):
@@ -25,7 +29,7 @@ class LabelledBatch(NamedTuple):
     Attributes:
         images: (B, 3, H, W) uint8, channels last in memory.
         labels: (B,) int64.
-        unlabelled: (U, 3, H, W) uint8, channels last in memory; None where none are wanted.
+        unlabelled: (U, 3, H, W) uint8, channels last in memory; None without any.
     """
 
     images: Tensor
@@ -34,29 +38,28 @@ class LabelledBatch(NamedTuple):
 
 
 class LabelledBatches:
-    """Batches without an end, in an order that depends on nothing but seed and step.
+    """Endless batches of labelled images, in an order that depends only on seed and step.
 
     Images come in passes, each a new permutation; a batch may run across passes, so that a set may
-    be smaller than a batch. Unlabelled images come in passes of their own, whatever the grouping.
+    be smaller than a batch. Unlabelled images come in separate passes, whatever the grouping.
 
     Args:
         labelled: N images with labels.
-        unlabelled: M images, whose labels are not looked at; None: there are none.
+        unlabelled: M images, whose labels are not used; None: there are none.
         batch_size: B, labelled images of a batch.
         unlabelled_size: U, unlabelled images of a batch; 0: none.
         seed: of the order and of the noise of corruptions.
         device: of the batches.
-        chunk: images of a class-correlated chunk, see :func:`grouped_order`; None: every image is
-            drawn alike.
+        chunk: images of a class-correlated chunk, see :func:`grouped_order`; None: uniform order.
         classes_per_chunk: classes in a chunk.
         shuffle: spread the images of all chunks over the batch.
-        domains: D corruptions, None for clean images: the batch is D equal chunks in this order,
-            each corrupted by its own, the unlabelled images alike. Empty: all images are clean.
-        resident: `auto`, True or False: whether to keep all pixels in memory, see `place_pixels`.
+        domains: D corruptions, None for clean images: the labelled and the unlabelled batch are
+            each D equal chunks in this order, corrupted by their own. Empty: all images are clean.
+        resident: `auto`, True or False, see `place_pixels`.
 
     Raises:
-        UserError: there are no labels, no unlabelled images where some are wanted, or the sizes do
-            not divide as they must.
+        UserError: there are no labels, no unlabelled images where some are wanted, or sizes that
+            do not divide as they must.
     """
 
     def __init__(
@@ -144,16 +147,12 @@ def _some(unlabelled: ImageSet | None) -> ImageSet:
 
 
 def _check_sizes(batch_size: int, unlabelled_size: int, domains: int) -> None:
+    of_unlabelled = f"{unlabelled_size} unlabelled images of a batch"
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: an integer of at least 1 expected")
     if unlabelled_size < 0:
-        raise UserError(
-            f"{unlabelled_size} unlabelled images of a batch: expected 0 or more; raise ubn.ratio"
-        )
-    for found, size in (
-        (f"batch_size={batch_size}", batch_size),
-        (f"{unlabelled_size} unlabelled images of a batch", unlabelled_size),
-    ):
+        raise UserError(f"{of_unlabelled}: expected 0 or more; raise ubn.ratio")
+    for found, size in ((f"batch_size={batch_size}", batch_size), (of_unlabelled, unlabelled_size)):
         if domains and size % domains:
             raise UserError(f"{found}: a multiple of the {domains} domains expected")
 
@@ -168,10 +167,10 @@ def _check_grouping(
         return
     if chunk < 1 or batch_size % chunk:
         raise UserError(f"batch_size={batch_size}: a multiple of grouping.chunk={chunk} expected")
-    there = len(labels.bincount().nonzero())
-    if not 1 <= classes <= there:
+    most = len(labels.bincount().nonzero())
+    if not 1 <= classes <= most:
         raise UserError(
-            f"grouping.classes={classes}: expected 1 to {there}, the number of classes with labels"
+            f"grouping.classes={classes}: expected 1 to {most}, the number of classes with labels"
         )
     if chunk % classes:
         raise UserError(

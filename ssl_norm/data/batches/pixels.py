@@ -1,4 +1,4 @@
-"""Where the pixels of a set are kept: on a GPU, in host memory, or in a mapped file."""
+"""Places of the pixels of a set: a GPU, host memory, or a mapped file."""
 
 import os
 from pathlib import Path
@@ -15,12 +15,12 @@ _CHUNK = 4096  # images copied at once, so that a set on a GPU needs no second c
 
 
 class Placed(NamedTuple):
-    """Pixels, and which of them belong to a set of N images.
+    """Pixels of a set of N images.
 
     Attributes:
         pixels: (M, H, W, 3) uint8, on a GPU or on the CPU.
-        rows: (N,) int64, on the same device.
-        mapped: whether `pixels` lies in a file rather than in memory.
+        rows: (N,) int64 on the same device, the rows of `pixels` that belong to the set.
+        mapped: whether `pixels` are in a file rather than in memory.
     """
 
     pixels: Tensor
@@ -29,19 +29,19 @@ class Placed(NamedTuple):
 
 
 def fits(needed: int, free: int) -> bool:
-    """Whether `needed` bytes fit into half of the `free` ones; the work needs the other half."""
+    """Return whether bytes fit into half of the free ones, which leaves half for the work."""
     return needed <= free // 2
 
 
 def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -> Placed:
-    """Return the pixels of a set at the place that its batches will be drawn from.
+    """Return the pixels of a set in the place that its batches are drawn from.
 
     Args:
         images: N images.
-        device: where batches are wanted.
-        resident: `auto`: on a GPU if they fit into half of its free memory, else in host memory
-            likewise, else where they are. True: on the GPU if they fit, else in host memory in any
-            case. False: where they are.
+        device: of the batches.
+        resident: `auto`: on a GPU if they fit into half of its free memory, which leaves half for
+            the work, else in host memory by the same rule, else where they are. True: on the GPU if
+            they fit, else in host memory in any case. False: where they are.
 
     Raises:
         UserError: `resident` is none of these.
@@ -62,11 +62,10 @@ def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -
 
 
 def free_host_bytes(processes: int = 1) -> int:
-    """Return the host memory that each of `processes` on this machine may take, in bytes.
+    """Return the free host memory for each of `processes` on this machine, in bytes.
 
-    The smaller of what the kernel calls available and what a container's limit (cgroup v2) leaves.
-    Where the kernel does not say (Linux does), half of the physical memory; where nothing is known,
-    4 GiB.
+    The smaller of the memory that Linux reports as available and the rest of a container's limit
+    (cgroup v2). On other systems, half of the physical memory, or 4 GiB where that is not known.
     """
     return min(_available_bytes(), _container_bytes()) // processes
 

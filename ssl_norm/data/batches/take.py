@@ -1,4 +1,4 @@
-"""Rows of a large uint8 tensor, fast."""
+"""Fast selection of rows of a large uint8 tensor."""
 
 import numpy as np
 import torch

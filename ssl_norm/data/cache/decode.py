@@ -1,4 +1,4 @@
-"""One image file to square RGB pixels; needs no torch, so that decoding processes start fast."""
+"""Decoder of image files to square RGB pixels; needs no torch, so that processes start fast."""
 
 import io
 import warnings
@@ -23,14 +23,14 @@ def decode(data: bytes, side: int) -> NDArray[np.uint8]:
     In this order: the camera's orientation (EXIF) is applied; 16-bit grey values are divided by
     257, so that 65535 is white; transparency is composited over white; palette, grey, CMYK and
     other colours become RGB without applying a colour profile; the largest centred square is cut
-    out and resized with Pillow's antialiased bicubic filter. So the shorter side is what becomes
-    `side` pixels, and an image of `side` x `side` keeps its exact values. A JPEG of at least 4 x
-    `side` is first reduced in its own frequencies, to no less than 2 x `side`, which is several
-    times faster. Of several frames or pages the first is taken.
+    out and resized with Pillow's antialiased bicubic filter. So the shorter side becomes `side`
+    pixels, and an image of `side` x `side` keeps its exact values. A JPEG of at least 4 x `side` is
+    first reduced in its frequencies, to no less than 2 x `side`, which is several times faster. Of
+    several frames or pages the first is taken.
 
     Args:
         data: a whole file.
-        side: in pixels.
+        side: of the result, in pixels.
 
     Returns:
         (side, side, 3) uint8.
@@ -53,7 +53,7 @@ def decode(data: bytes, side: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _strict_and_silent() -> Iterator[None]:
-    """Refuse truncated files; keep quiet about size and metadata, which do not spoil pixels."""
+    """Refuse truncated files; silence warnings of size and metadata, which spare the pixels."""
     lenient = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:

@@ -1,4 +1,4 @@
-"""A function over many jobs, in worker processes that end with their parent; needs no torch."""
+"""Parallel `map` in worker processes that end with their parent; needs no torch."""
 
 import os
 import signal
@@ -17,11 +17,11 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @contextmanager
 def worker_map(workers: int) -> Iterator[Map]:
-    """Provide an order-keeping `map` that runs in `workers` new processes; 0: in this one.
+    """Provide a `map` that keeps the order and runs in `workers` new processes; 0: in this one.
 
     Leaving the block drops the jobs that have not begun. The processes are spawned rather than
-    forked, because the parent has threads; so a script that reaches this needs the usual `if
-    __name__ == "__main__":`.
+    forked, because the parent has threads; so a script needs the usual `if __name__ ==
+    "__main__":`.
 
     Raises:
         UserError: a worker process died.

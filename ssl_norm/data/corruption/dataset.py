@@ -1,4 +1,4 @@
-"""Images of several domains, and a whole set of images, corrupted."""
+"""Corrupted batches and sets of images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,20 +17,21 @@ _CHUNK = 256  # images that share a generator
 def corrupt_chunks(
     images: Tensor, corruptions: Sequence[Corruption | None], generator: Generator
 ) -> Tensor:
-    """Return a batch whose equal chunks, in order, are corrupted one by one of these.
+    """Return a batch of equal chunks, each corrupted by its own corruption.
 
     Args:
         images: (N, 3, H, W) uint8; not altered.
-        corruptions: of each chunk; None leaves it clean. Empty: all images are clean.
-        generator: on the CPU, of the noise.
+        corruptions: of the chunks in their order; None leaves a chunk clean. Empty: all images stay
+            clean.
+        generator: of the noise, on the CPU.
 
     Raises:
         UserError: the batch has no equal chunks.
     """
     if corruptions and len(images) % len(corruptions):
         raise UserError(
-            f"a batch of {len(images)} images is not {len(corruptions)} equal chunks, one for each of the "
-            "domains; use more images"
+            f"a batch of {len(images)} images is not {len(corruptions)} equal chunks, one for each "
+            "of the domains; use more images"
         )
     if not any(corruptions):
         return images
@@ -42,14 +43,14 @@ def corrupt_chunks(
 
 
 def corrupted(images: ImageSet, corruption: Corruption | None, seed: int) -> ImageSet:
-    """Return a set with every image corrupted once, at the size it is stored in; kept in memory.
+    """Return a set with every image corrupted once, at its stored size; kept in memory.
 
     Noise is drawn for chunks of 256 images, from the seed and the number of the chunk: an image's
-    noise depends on its place in the set, and of later images only on those of its own chunk.
+    noise depends on its place in the set, and on later images only within its chunk.
 
     Args:
         images: N images.
-        corruption: what to do; None returns the set as it is.
+        corruption: None returns the set as it is.
         seed: of the noise.
 
     Returns:

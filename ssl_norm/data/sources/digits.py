@@ -79,10 +79,8 @@ def draw(scans: Array, size: int, random: np.random.Generator) -> npt.NDArray[np
         np.clip(grey + uniform(-TINT / 2, TINT / 2, 3), 0, 1)[:, None, None]
         for grey in (dark, light)
     )
-    pixels: npt.NDArray[np.uint8] = ((ground + (stroke - ground) * ink) * 255 + 0.5).astype(
-        np.uint8
-    )
-    return pixels
+    pixels = (ground + (stroke - ground) * ink) * 255 + 0.5
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def paste(
@@ -103,9 +101,8 @@ def paste(
     """
     count, side = scans.shape[:2]
     row = side + 2
-    flat = np.pad(scans, ((0, 0), (1, 1), (1, 1))).reshape(
-        -1
-    )  # a rim of 0: outside there is no ink
+    # a rim of 0, because outside of a scan there is no ink
+    flat = np.pad(scans, ((0, 0), (1, 1), (1, 1))).reshape(-1)
     middles = np.arange(size, dtype=np.float32) + 0.5
     right = middles[None, None, :] - centre_x[:, None, None]
     down = middles[None, :, None] - centre_y[:, None, None]

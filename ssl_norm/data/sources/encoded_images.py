@@ -40,9 +40,9 @@ def decoded_splits(
         image_size: side of the views in pixels.
         cache_size: side of the decoded images in pixels; None: `image_size` up to 64, else 8/7 of
             it.
-        cache_dir: see `cached_pixels`.
-        on_corrupt: see `cached_pixels`.
-        workers: see `cached_pixels`.
+        cache_dir: as `on_corrupt` and `workers`, see `cached_pixels`.
+        on_corrupt: see there.
+        workers: see there.
         test_fraction: share of the test part where the layout has none, in (0, 1).
         seed: of that split.
         progress: whether to show bars and messages on stderr.

@@ -1,4 +1,4 @@
-"""What the sub-folders of a folder of images mean; needs no torch."""
+"""Splits and labels from the names of sub-folders; needs no torch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from ssl_norm.errors import UserError
 
 @dataclass(frozen=True)
 class Layout:
-    """The images of a folder and what their places say.
+    """Images with their split and label.
 
     Attributes:
         paths: the images that are used.
-        is_test: whether each lies in the test folder; None where there is no such folder.
-        labels: the class of each, an index into `classes`; None where there are no labels.
+        is_test: whether each is in the test folder; None without such a folder.
+        labels: the class of each, an index into `classes`; None without labels.
         classes: names of the class folders, sorted.
-        notes: sentences for the user on what was left out.
+        notes: sentences for the user on images and labels that are left out.
     """
 
     paths: tuple[str, ...]
@@ -26,17 +26,17 @@ class Layout:
 
 
 def read_layout(paths: Sequence[str]) -> Layout:
-    """Return what the places of images in a folder say of splits and labels.
+    """Return splits and labels of images from the folders in their paths.
 
-    Splits: if `train` and one of `test` and `val` are there (in any case of letters), or `train`
-    alone holds all images, these are the splits and anything beside them is left out. If both
-    `test` and `val` are there, `test` is used, unless only `val` has class folders.
+    Splits: if there are folders `train` and one of `test` and `val` (in any case of letters), or
+    `train` alone holds all images, these are the splits and images outside of them are left out.
+    Of `test` and `val`, `test` is used, unless only `val` has class folders.
 
-    Labels: the first level of folders, under the splits where there are any, if all images lie in
-    them and there are at least two; otherwise there are no labels.
+    Labels: the first level of folders, below the splits where there are any, if all images are in
+    such folders and there are at least two; otherwise there are no labels.
 
     Args:
-        paths: of images, relative to the folder, with `/` between parts.
+        paths: of images, relative to the folder or archive, with `/` between parts.
 
     Raises:
         UserError: the class folders of the splits differ.
@@ -47,25 +47,24 @@ def read_layout(paths: Sequence[str]) -> Layout:
     """
     splits = _split_folders(paths)
     if splits is None:
-        return _with_labels(tuple(paths), None, [_class_folder(path, 0) for path in paths], ())
+        return _with_labels(tuple(paths), None, [_folder(path, 0) for path in paths], ())
     train, test = splits
-    parts = [part for part in (train, test) if part is not None]
-    used = [path for path in paths if _top(path) in parts]
+    used = [path for path in paths if _folder(path, 0) in (train, test or train)]
     notes = []
     if len(used) < len(paths):
-        named = " and ".join(f"{part}/" for part in parts)
+        named = f"{train}/ and {test}/" if test else f"{train}/"
         notes.append(f"{len(paths) - len(used):,} images outside of {named} are left out")
-    classes = [_class_folder(path, 1) for path in used]
+    classes = [_folder(path, 1) for path in used]
     is_test = None
     if test is not None:
-        is_test = tuple(_top(path) == test for path in used)
+        is_test = tuple(_folder(path, 0) == test for path in used)
         _require_same_classes(train, test, classes, is_test)
     return _with_labels(tuple(used), is_test, classes, notes)
 
 
 def _split_folders(paths: Sequence[str]) -> tuple[str, str | None] | None:
     """Return the names of the training and test folders, None for one that is missing."""
-    tops = {_top(path) for path in paths}
+    tops = {_folder(path, 0) for path in paths}
     by_name = {top.lower(): top for top in tops if top is not None}
     train = by_name.get("train")
     tests = [by_name[name] for name in ("test", "val") if name in by_name]
@@ -73,16 +72,12 @@ def _split_folders(paths: Sequence[str]) -> tuple[str, str | None] | None:
         return None
     if not tests:
         return train, None
-    labelled = {_top(path) for path in paths if _class_folder(path, 1) is not None}
+    labelled = {_folder(path, 0) for path in paths if _folder(path, 1) is not None}
     return train, next((test for test in tests if test in labelled), tests[0])
 
 
-def _top(path: str) -> str | None:
-    """Return the folder that a path begins with; None where the image lies in the root."""
-    return _class_folder(path, 0)
-
-
-def _class_folder(path: str, level: int) -> str | None:
+def _folder(path: str, level: int) -> str | None:
+    """Return a folder of a path, counted from the root; None where the path has fewer."""
     folders = path.split("/")[:-1]
     return folders[level] if len(folders) > level else None
 
@@ -90,14 +85,13 @@ def _class_folder(path: str, level: int) -> str | None:
 def _require_same_classes(
     train: str, test: str, classes: Sequence[str | None], is_test: Sequence[bool]
 ) -> None:
-    names: tuple[set[str], set[str]] = (set(), set())
-    for name, in_test in zip(classes, is_test, strict=True):
-        if name is not None:
-            names[in_test].add(name)
-    differing = sorted(names[0] ^ names[1])
+    pairs = {pair for pair in zip(classes, is_test, strict=True) if pair[0] is not None}
+    differing = sorted(
+        (name or "", where) for name, where in pairs if (name, not where) not in pairs
+    )
     if differing:
-        first = differing[0]
-        here, there = (train, test) if first in names[0] else (test, train)
+        first, in_test = differing[0]
+        here, there = (test, train) if in_test else (train, test)
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         raise UserError(
             f"{here}/{first} has no counterpart in {there}/{more}; "
@@ -111,13 +105,13 @@ def _with_labels(
     folders: Sequence[str | None],
     notes: Iterable[str],
 ) -> Layout:
-    classes = tuple(sorted({folder for folder in folders if folder is not None}))
-    outside = sum(folder is None for folder in folders)
-    if len(classes) < 2:
-        return Layout(paths, is_test, notes=(*notes, "no labels (there are no two class folders)"))
-    if outside:
-        note = f"no labels ({outside:,} images lie beside the class folders, not in them)"
+    classes = sorted({folder for folder in folders if folder is not None})
+    outside = folders.count(None)
+    if len(classes) < 2 or outside:
+        note = "no labels (there are no two class folders)"
+        if len(classes) >= 2:
+            note = f"no labels ({outside:,} images are outside of the class folders)"
         return Layout(paths, is_test, notes=(*notes, note))
     index = {name: label for label, name in enumerate(classes)}
     labels = tuple(index[folder] for folder in folders if folder is not None)
-    return Layout(paths, is_test, labels, classes, tuple(notes))
+    return Layout(paths, is_test, labels, tuple(classes), tuple(notes))

@@ -43,7 +43,7 @@ def existing_folder(root: str | None) -> Path:
 
 
 def find_images(folder: Path) -> Listing:
-    """Return all images under a folder, at any depth, by their suffix in lower or upper case.
+    """Return all images at any depth of a folder, by their suffix in any case of letters.
 
     Links to files and folders are followed, but never back into a folder that holds them. Entries
     whose name begins with a dot are ignored.

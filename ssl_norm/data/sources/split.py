@@ -1,14 +1,14 @@
-"""Seeded choices among images."""
+"""Seeded choices of images."""
 
 import torch
 from torch import Tensor
 
 
 def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the indices of a training and a test part that share every class's images alike.
+    """Return the indices of a training and a test part, each with its share of every class.
 
-    Each class gives `round(test_fraction * n)` of its n images to the test part, but at least one
-    and at most n - 1; a class of a single image stays in the training part.
+    Of n images of a class, `round(test_fraction * n)` are for the test part, but at least one and
+    at most n - 1; a single image is for the training part.
 
     Args:
         labels: (N,) int64.

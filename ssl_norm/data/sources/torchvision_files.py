@@ -1,4 +1,4 @@
-"""Opening a torchvision data set, or saying in one line why that failed."""
+"""Data sets of torchvision, with errors of one line."""
 
 import os
 import tarfile
@@ -20,12 +20,12 @@ def open_dataset(
     Args:
         make: takes the folder that holds `folder`, and whether to download missing files.
         name: of the data set.
-        folder: that the data set's archive unpacks to; `root` may also name this folder itself.
-        root: where the files are, or are to be stored; `~` is expanded.
-        download: whether the network may be tried.
+        folder: name of the folder with the files; `root` may also name this folder itself.
+        root: folder that holds, or will hold, `folder`; `~` is expanded.
+        download: whether to download missing files.
 
     Raises:
-        UserError: files are missing or broken, and cannot be fetched.
+        UserError: files are missing or broken, and cannot be downloaded.
     """
     if not root:
         raise UserError(f"{name} needs data.root=<folder that holds {folder}>")

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from ssl_norm.data.batches.labelled_sampler import Passes, grouped_order, uniform_order
+from ssl_norm.data.batches.sampler import Passes, grouped_order, uniform_order
 
 LABELS = torch.tensor([7] * 9 + [0] * 5 + [2] * 12 + [3] * 1)
 GROUPED = {"batch_size": 24, "chunk": 6, "classes_per_chunk": 1, "shuffle": False, "seed": 4}
