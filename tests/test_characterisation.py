@@ -1,4 +1,4 @@
-"""Runs, results and messages of commit b966361, remade by the tools of today."""
+"""Regression tests of runs, results and messages against commit b966361."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ EXIT_CODES = {"collapsed": 3}
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """Change to an empty folder with the run folders in it; pictures are made but not drawn."""
+    """Change to an empty folder with the run folders in it; figures are created but not rendered."""
     from matplotlib.figure import Figure
 
     monkeypatch.chdir(tmp_path)
@@ -56,7 +56,7 @@ def draw_photos():
 
 
 def is_same_machine() -> bool:
-    """Whether torch and CPU are those that the golden numbers were computed with."""
+    """Return True with the torch and CPU of the golden numbers."""
     import torch
 
     written = yaml.safe_load((GOLDEN / "runs/byol/config.yaml").read_text())["environment"]
@@ -74,7 +74,7 @@ def content(path: Path):
 
 
 def assert_same(found, golden, exact: bool, where: str = ""):
-    """Compare nested values; keys may be added, none may go.
+    """Compare nested values; new keys are allowed, missing keys are not.
 
     Numbers are equal to the bit; on another machine within 20 %: AVX2 instead of AVX-512 and two
     threads moved a gradient's norm by 7 %.
@@ -107,7 +107,7 @@ def assert_same_run(folder: Path, golden: Path):
 
 
 @pytest.mark.parametrize("name", ["byol", "moco_v2", "simclr", "collapsed", "folder", "finetune"])
-def test_a_run_gives_the_numbers_it_gave(workplace, monkeypatch, name):
+def test_run_reproduces_golden_numbers(workplace, monkeypatch, name):
     draw_photos()
     config = yaml.safe_load((GOLDEN / "runs" / name / "config.yaml").read_text())
     script, *settings = shlex.split(config["environment"]["command"])
@@ -117,7 +117,7 @@ def test_a_run_gives_the_numbers_it_gave(workplace, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", ["byol", "moco_v2", "finetune"])
-def test_a_run_that_was_killed_goes_on_to_the_same_numbers(workplace, monkeypatch, name):
+def test_resumed_run_reproduces_golden_numbers(workplace, monkeypatch, name):
     tool = "finetune" if name == "finetune" else "pretrain"
     assert run(monkeypatch, tool, f"run_dir=half/{name}", "resume=true") == 0
     assert_same_run(Path("half", name), GOLDEN / "runs" / name)
@@ -126,7 +126,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(workplace, monkeypatc
 @pytest.mark.parametrize(
     "name", ["linear_eval", "linear_eval_target", "linear_eval_steps", "diagnosis", "exact"]
 )
-def test_tools_read_a_checkpoint_and_find_what_they_found(workplace, monkeypatch, name):
+def test_tools_reproduce_golden_results_of_checkpoints(workplace, monkeypatch, name):
     golden = GOLDEN / "out" / f"{name}.json"
     script, *settings = shlex.split(content(golden)["environment"]["command"])
     Path("out").mkdir()
@@ -134,7 +134,7 @@ def test_tools_read_a_checkpoint_and_find_what_they_found(workplace, monkeypatch
     assert_golden(Path("out", golden.name), golden)
 
 
-def test_a_report_of_run_folders_has_the_tables_it_had(workplace, monkeypatch):
+def test_report_reproduces_golden_tables(workplace, monkeypatch):
     assert run(monkeypatch, "report", "runs=runs", "output=report") == 0
     for name in ("runs.csv", "table.csv"):
         assert_golden(Path("report", name), GOLDEN / "out" / "report" / name)
@@ -150,7 +150,7 @@ def errors():
 
 
 @pytest.mark.parametrize("case", list(errors()))
-def test_a_wrong_command_is_one_line_that_names_key_and_repair(monkeypatch, capsys, case):
+def test_wrong_command_is_one_line_with_key_and_repair(monkeypatch, capsys, case):
     for name, value in case.get("environment", {}).items():
         monkeypatch.setenv(name, value)
     code = run(monkeypatch, case["tool"], *case["arguments"])
@@ -161,7 +161,7 @@ def test_a_wrong_command_is_one_line_that_names_key_and_repair(monkeypatch, caps
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_help_shows_every_key_with_its_default(monkeypatch, capsys, tool):
+def test_help_lists_every_key_and_default(monkeypatch, capsys, tool):
     assert run(monkeypatch, tool, "--help") == 0
     shown = capsys.readouterr().out.partition("\nKeys")[2]
     pairs = re.findall(r"^ +([\w.]+=(?:\[.*?\]|\S+))  +\S", shown, re.MULTILINE)

@@ -21,7 +21,7 @@ MODULE = "mean_only_batch_norm"
 
 @pytest.fixture
 def example(monkeypatch, tmp_path):
-    """The module of the example, in a package whose entry point adds the norm."""
+    """Return the module of the example, in a package whose entry point adds the norm."""
     (tmp_path / f"{MODULE}.py").write_text(CODE + TEST)
     installed = tmp_path / f"{MODULE}-1.0.dist-info"
     installed.mkdir()
@@ -33,11 +33,11 @@ def example(monkeypatch, tmp_path):
     del sys.modules[MODULE]
 
 
-def test_example_is_thirteen_lines_long():
+def test_length_of_the_example():
     assert len(CODE.splitlines()) <= 13
 
 
-def test_line_of_the_registry_names_the_class():
+def test_registry_line_names_the_class():
     assert f'NORM = {{"mean_only": "ssl_norm.norms.layers.{MODULE}:MeanOnlyBatchNorm"}}\n' == LINE
 
 
@@ -55,7 +55,7 @@ def test_example_passes_all_tests_of_norms(example):
     assert int(re.search(r"(\d+) passed", run.stdout)[1]) > 90
 
 
-def test_example_has_policies_and_a_place_in_models(example):
+def test_example_with_policies_and_in_models(example):
     x = torch.randn(6, 4, 3, 3)
     name = f"{MODULE}:MeanOnlyBatchNorm"
     layer = make_norm({"name": name, "batch_size": 3}, 4)

@@ -22,7 +22,7 @@ CODE = re.compile(r"^```.*?^```|^(?:    |\||!\[).*?$", re.DOTALL | re.MULTILINE)
 NOT_COMMENT = re.compile(r"^[^#\n]*$|^[^#\n]*(?=#)", re.MULTILINE)
 
 # Allowed numbers of idioms and of long lines per folder. They may only shrink; the aim is none.
-BASELINE = {".": (2, 68), "ssl_norm": (361, 283), "tests": (24, 14)}
+BASELINE = {".": (2, 61), "ssl_norm": (293, 224), "tests": (21, 14)}
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
@@ -65,7 +65,8 @@ def tracked() -> dict[str, list[Path]]:
     command = ["git", "-C", str(ROOT), "ls-files", "*.py", "*.md", "*.yaml"]
     folders: dict[str, list[Path]] = {}
     for name in subprocess.run(command, capture_output=True, text=True).stdout.split():
-        folders.setdefault(name.split("/")[0] if "/" in name else ".", []).append(ROOT / name)
+        if not name.startswith("tests/fixtures/"):
+            folders.setdefault(name.split("/")[0] if "/" in name else ".", []).append(ROOT / name)
     return folders
 
 

@@ -19,7 +19,7 @@ ROWS = {"contrastive", "byol", "projection_bn", "prediction_bn", "none", "ln", "
 
 
 def arms_of(study):
-    """Yield the settings of each arm, without the checkpoint of another study, which has not run here."""
+    """Yield the settings of each arm, without checkpoints of other studies."""
     tool = read_study(study).tool
     for arm in read_study(study).arms:
         values = composed_values(tool, [f"study={study}", f"arm={arm}"])
