@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_norm.data.registry import DATA
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
+from ssl_norm.option_errors import find_field, model_of
 from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
 from ssl_norm.settings.folder import CONFIG_FOLDER
@@ -167,6 +168,31 @@ def compose_settings(tool: str, *overrides: str) -> Any:
         UserError: a setting is unknown, has a wrong value, or does not fit another one.
     """
     return validate(tool, composed_values(tool, overrides))
+
+
+def with_values(
+    tool: str, values: Mapping[str, Any], changes: Mapping[str, Any], prefix: str = ""
+) -> dict[str, Any]:
+    """Return nested values with changes; a mapping for a section changes the keys it names.
+
+    Args:
+        tool: whose settings they are.
+        values: nested, as composed.
+        changes: by key or dotted key; nested where a key is a section.
+        prefix: keys that lead to `values`, with a trailing dot.
+    """
+    merged = dict(values)
+    for dotted, change in changes.items():
+        key, _, below = dotted.partition(".")
+        field = find_field(MODELS[tool], f"{prefix}{key}".split("."))[1]
+        is_section = field is not None and model_of(field.annotation) is not None
+        nested = {below: change} if below else change
+        if (below or is_section) and isinstance(nested, Mapping):
+            before = merged.get(key) if isinstance(merged.get(key), Mapping) else {}
+            merged[key] = with_values(tool, before or {}, nested, f"{prefix}{key}.")
+        else:
+            merged[key] = change
+    return merged
 
 
 def forced(override: str, tool: str) -> str:

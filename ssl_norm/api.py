@@ -1,0 +1,124 @@
+"""Tools as Python functions: settings as keywords, a result object in return.
+
+    import ssl_norm
+
+    run = ssl_norm.pretrain(method="simclr", epochs=5, norm={"encoder": "gn+ws"})
+    found = ssl_norm.linear_eval(checkpoint=run.folder)
+
+Keywords are the settings of the command line: `data="folder"` chooses a file of configs/,
+`data={"name": "folder", "root": "photos"}` gives values, `**{"data.root": "photos"}` one value.
+A norm may be a name, a mapping, or a class; a learner, source or encoder `module:object` or the
+object itself.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssl_norm.registry import load_object
+
+
+def pretrain(**settings: Any) -> Any:
+    """Pretrain an encoder and return its run folder and summary.
+
+    Args:
+        **settings: of tools/pretrain.py.
+
+    Raises:
+        UserError: a setting is wrong, or does not fit the data or the machine.
+        CollapseStop: the representation collapsed, and `monitor.on_collapse` is `stop` or
+            `rollback`.
+        NonFiniteLoss: the loss became NaN or infinite.
+    """
+    return _run("pretrain", settings)
+
+
+def finetune(**settings: Any) -> Any:
+    """Train a classifier and return its run folder and summary.
+
+    Args:
+        **settings: of tools/finetune.py.
+
+    Raises:
+        UserError: a setting is wrong, or does not fit the data, the checkpoint or the machine.
+        NonFiniteLoss: the loss became NaN or infinite.
+    """
+    return _run("finetune", settings)
+
+
+def linear_eval(**settings: Any) -> Any:
+    """Evaluate the frozen encoder of a checkpoint and return the record of linear_eval.json.
+
+    Args:
+        **settings: of tools/linear_eval.py.
+
+    Raises:
+        UserError: a setting is wrong, or does not fit the checkpoint or the data.
+    """
+    return _run("linear_eval", settings)
+
+
+def diagnose(**settings: Any) -> Any:
+    """Measure a checkpoint and return its verdict and the record of diagnosis.json.
+
+    Args:
+        **settings: of tools/diagnose.py.
+
+    Raises:
+        UserError: a setting is wrong, or does not fit the checkpoint or the data.
+    """
+    return _run("diagnose", settings)
+
+
+def population_stats(**settings: Any) -> Any:
+    """Recompute batch statistics exactly (PreciseBN) and return the record and the new checkpoint.
+
+    Args:
+        **settings: of tools/population_stats.py.
+
+    Raises:
+        UserError: a setting is wrong, or does not fit the checkpoint or the data.
+    """
+    return _run("population_stats", settings)
+
+
+def report(**settings: Any) -> Any:
+    """Write tables and figures over many runs and return their folder.
+
+    Args:
+        **settings: of tools/report.py.
+
+    Raises:
+        UserError: a setting is wrong, or no run is found.
+    """
+    return _run("report", settings)
+
+
+def settings_of(tool: str, settings: Mapping[str, Any]) -> Any:
+    """Return the checked settings of a tool from keywords.
+
+    Raises:
+        UserError: a setting is unknown, has a wrong value, or does not fit another one.
+    """
+    from ssl_norm.settings.compose import composed_values, groups_of, with_values
+    from ssl_norm.settings.models import validate
+
+    plain = {key: _plain(value) for key, value in settings.items()}
+    groups = {key: plain.pop(key) for key in groups_of(tool) if isinstance(plain.get(key), str)}
+    values = composed_values(tool, [f"{key}={value}" for key, value in groups.items()])
+    return validate(tool, with_values(tool, values, plain))
+
+
+def _run(tool: str, settings: Mapping[str, Any]) -> Any:
+    return load_object(f"ssl_norm.commands.{tool}:{tool}")(settings_of(tool, settings))
+
+
+def _plain(value: Any) -> Any:
+    """Return paths as text, and classes and functions as `module:object`."""
+    if isinstance(value, Path):
+        return str(value)
+    if callable(value):
+        return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

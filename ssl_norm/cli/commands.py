@@ -1,0 +1,61 @@
+"""Console command `ssl-norm`: all tools under one name."""
+
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ssl_norm.errors import UserError
+from ssl_norm.names import unknown_name
+from ssl_norm.registry import load_object
+from ssl_norm.text import text_table
+
+TOOLS: Mapping[str, str] = MappingProxyType(
+    {
+        "pretrain": "pretrain an encoder without labels, watch for collapse",
+        "finetune": "train a classifier with few or all labels",
+        "linear-eval": "linear probe and k nearest neighbours of a checkpoint",
+        "diagnose": "find out whether a checkpoint has collapsed, and at which layer",
+        "population-stats": "recompute batch statistics exactly (PreciseBN)",
+        "report": "tables and figures over many runs",
+        "toy": "two moons with few labels, bn against ubn",
+    }
+)
+LISTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "norms": ("ssl_norm.norms.__main__:main", "list all norms, or show one in an encoder"),
+        "monitors": ("ssl_norm.monitors.__main__:main", "list all collapse monitors"),
+        "env": ("ssl_norm.cli.environment:main", "versions, devices and folders, for bug reports"),
+    }
+)
+
+
+def main() -> None:
+    """Run the command that the first argument names; end the process with its exit code."""
+    name, arguments = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
+    if name in ("-h", "--help"):
+        print(usage())
+        sys.exit(0)
+    if name in ("-V", "--version"):
+        from ssl_norm import __version__
+
+        print(__version__)
+        sys.exit(0)
+    command = name.replace("_", "-")
+    if command in LISTS:
+        sys.exit(load_object(LISTS[command][0])(arguments))
+    if command not in TOOLS:
+        print(f"error: {unknown_name('command', name, [*TOOLS, *LISTS])}", file=sys.stderr)
+        sys.exit(UserError.exit_code)
+    from ssl_norm.cli.entry import main as run_tool
+
+    sys.argv[1:] = arguments
+    run_tool(command.replace("-", "_"))
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    rows = [*TOOLS.items(), *((name, text) for name, (_, text) in LISTS.items())]
+    table = text_table([(f"  {name}", text) for name, text in rows])
+    return (
+        f"ssl-norm COMMAND [key=value ...]\n\n{table}\n\n`ssl-norm COMMAND --help` lists all keys."
+    )

@@ -1,0 +1,33 @@
+"""Command `ssl-norm env`: what a bug report should name."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from ssl_norm.text import text_table
+
+PACKAGES = ("torch", "torchvision", "timm", "kornia", "hydra-core", "pydantic", "numpy")
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Print versions, devices and folders; return the exit code."""
+    import torch
+
+    import ssl_norm
+    from ssl_norm.data.cache.cached_pixels import default_cache_dir
+    from ssl_norm.settings.folder import CONFIG_FOLDER
+    from ssl_norm.train.environment import describe_environment
+
+    cpu = describe_environment(torch.device("cpu"))
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    rows = [
+        ("ssl_norm", f"{ssl_norm.__version__}, commit {cpu['commit']}"),
+        *((package, version(package)) for package in PACKAGES),
+        ("python", cpu["python"]),
+        ("CPU", cpu["hardware"]),
+        ("GPUs", ", ".join(gpus) or "none"),
+        ("configs", str(CONFIG_FOLDER)),
+        ("cache", str(Path(default_cache_dir()))),
+    ]
+    print(text_table(rows))
+    return 0
