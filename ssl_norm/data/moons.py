@@ -1,4 +1,4 @@
-"""Two moons: points in the plane that lie along two interleaved half circles, few of them labelled."""
+"""Two moons: points along two interleaved half circles, few of them labelled."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Moons(NamedTuple):
 
 
 def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int) -> Moons:
-    """Return scikit-learn's two moons, with so many random points of each as the labelled ones.
+    """Return scikit-learn's two moons with random points of each as the labelled ones.
 
     Args:
         labels_per_class: labelled points of each moon, at least 1.

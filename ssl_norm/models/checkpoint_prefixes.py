@@ -1,4 +1,4 @@
-"""Where in a checkpoint an encoder's weights may stand, and under which names."""
+"""Prefixes and names of an encoder's weights in checkpoints of several libraries."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -8,9 +8,8 @@ from torch import Tensor
 
 Weights = Mapping[str, Tensor]
 
-OTHER_NAMES = (
-    ("shortcut", "downsample"),
-)  # lightly's own residual blocks, timm's and torchvision's
+# Names in lightly's residual blocks, and in timm's and torchvision's.
+OTHER_NAMES = (("shortcut", "downsample"),)
 
 
 class Candidate(NamedTuple):
@@ -18,9 +17,9 @@ class Candidate(NamedTuple):
 
     Attributes:
         nesting: keys that lead to them in the file, each followed by `: `.
-        prefix: what stands before the encoder's names.
-        weights: all weights of that nesting; where they were renamed, under the encoder's names.
-        notes: how names were read, where it was not as they are.
+        prefix: of the encoder's names.
+        weights: all weights of that nesting, renamed to the encoder's names where need be.
+        notes: the renaming, in words.
     """
 
     nesting: str
@@ -36,8 +35,8 @@ class Candidate(NamedTuple):
 def candidates(contents: Mapping[str, Any], wanted: Weights) -> Iterator[Candidate]:
     """Yield every place of a checkpoint where names end as the encoder's do.
 
-    Names are compared as they are, with the numbers of a `nn.Sequential(*encoder.children())` read as
-    the encoder's children in their order (lightly), and with other libraries' words for the same part.
+    Names are compared unchanged, with the numbers of a `nn.Sequential(*encoder.children())` read as
+    the encoder's children in their order (lightly), and with other libraries' names of a part.
 
     Args:
         contents: of the file.
@@ -62,7 +61,7 @@ def state_dicts(contents: Mapping[str, Any], nesting: str = "") -> Iterator[tupl
 
 
 def _prefixes(weights: Weights, wanted: Weights) -> list[str]:
-    """Return what stands before the encoder's names in the names of `weights`."""
+    """Return the prefixes of the encoder's names among the names of `weights`."""
     counts: Counter[str] = Counter()
     for key in weights:
         parts = key.split(".")
@@ -73,7 +72,7 @@ def _prefixes(weights: Weights, wanted: Weights) -> list[str]:
 
 
 def _wordings(weights: Weights) -> Iterator[tuple[Weights, tuple[str, ...]]]:
-    """Yield the weights as they are, and under other libraries' names where they have such parts."""
+    """Yield the weights unchanged, and renamed where another library's names occur."""
     yield weights, ()
     for theirs, ours in OTHER_NAMES:
         renamed = {key.replace(f".{theirs}.", f".{ours}."): value for key, value in weights.items()}
@@ -82,10 +81,10 @@ def _wordings(weights: Weights) -> Iterator[tuple[Weights, tuple[str, ...]]]:
 
 
 def _children_by_number(weights: Weights, wanted: Weights) -> Iterator[tuple[str, Weights]]:
-    """Yield prefixes that numbers follow, with the numbers replaced by the encoder's children in order.
+    """Yield prefixes before numbers, and the weights with children's names for the numbers.
 
-    A module without weights, such as an activation, has a number but none in the file; so the k-th
-    number that is there is taken for the k-th child that has weights.
+    A module without weights, such as an activation, leaves out its number in the file; so the k-th
+    number found is taken for the k-th child that has weights.
     """
     children = list(dict.fromkeys(name.partition(".")[0] for name in wanted))
     numbers: dict[str, set[str]] = {}

@@ -12,8 +12,8 @@ class Classifier(nn.Module):
     Args:
         encoder: images (N, 3, H, W) to features (N, num_features), a whole number that it holds.
         classes: K, at least 2.
-        seed: of the linear layer, whose initialisation depends on nothing else, so that encoders with different norms
-            begin with the same one.
+        seed: of the linear layer. Its initialisation depends on nothing else, so that encoders with
+            different norms start with the same one.
 
     Example:
         >>> encoder = nn.Flatten()

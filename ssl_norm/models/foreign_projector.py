@@ -1,4 +1,4 @@
-"""The projector that stands beside an encoder in a checkpoint, rebuilt where it is a plain MLP."""
+"""Projectors in checkpoints of other libraries, rebuilt where they are plain MLPs."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ PROJECTOR_NAMES = (
 
 
 class FoundHead(NamedTuple):
-    """What became of a projector in a file.
+    """A projector in a file.
 
     Attributes:
-        name: what its keys begin with; None where the file has none under a known name.
+        name: prefix of its keys; None where the file has no projector under a known name.
         head: the projector with its weights; None where it is no plain MLP.
     """
 
@@ -32,16 +32,16 @@ class FoundHead(NamedTuple):
 def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
     """Return the projector that belongs to the encoder at a prefix.
 
-    It stands beside the encoder under one of `PROJECTOR_NAMES`, or in the place of its classifier
-    (`fc`, MoCo v2).
+    It has one of `PROJECTOR_NAMES` in the parent of the encoder, or the place of the encoder's
+    classifier (`fc`, MoCo v2).
 
     Args:
         weights: names and tensors of a whole file, or of one dict of it.
-        prefix: what the encoder's names begin with, for example `backbone.`.
+        prefix: of the encoder's names, for example `backbone.`.
         width: of the encoder's features.
     """
-    beside = "".join(f"{part}." for part in prefix.split(".")[:-2])
-    places = [f"{beside}{name}." for name in PROJECTOR_NAMES] + [f"{prefix}fc."]
+    parent = "".join(f"{part}." for part in prefix.split(".")[:-2])
+    places = [f"{parent}{name}." for name in PROJECTOR_NAMES] + [f"{prefix}fc."]
     for place in dict.fromkeys(places):
         tensors = {
             key.removeprefix(place): value
@@ -56,13 +56,13 @@ def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
 
 
 def plain_mlp(tensors: Weights, width: int) -> nn.Sequential | None:
-    """Return an MLP from the names of its nn.Sequential, in evaluation mode; None where it is another thing.
+    """Return an MLP from the names of its nn.Sequential, in evaluation mode; None if it is no MLP.
 
-    A matrix is a Linear layer, running statistics are a batch norm, and a single number that is left
-    out between two layers stands for a ReLU: a file does not tell activations apart.
+    A matrix is a Linear layer, running statistics are a batch norm, and a single number left out
+    between two layers is a ReLU, because a file does not tell activations apart.
 
     Args:
-        tensors: `0.weight`, `0.bias`, `1.running_mean`, ... or `weight` and `bias` of a single layer.
+        tensors: `0.weight`, `0.bias`, `1.running_mean`, ... or `weight` and `bias` of a layer.
         width: of the input.
     """
     if set(tensors) <= {"weight", "bias"}:
@@ -79,7 +79,7 @@ def plain_mlp(tensors: Weights, width: int) -> nn.Sequential | None:
 
 
 def _layers(parts: dict[int, dict[str, Tensor]]) -> Iterator[nn.Module]:
-    """Yield the layers by number; of what is no part of a plain MLP, the identity."""
+    """Yield the layers by number; the identity for any part that is not of a plain MLP."""
     for number in range(max(parts) + 1):
         part = parts.get(number)
         if part is None:
@@ -94,7 +94,7 @@ def _layers(parts: dict[int, dict[str, Tensor]]) -> Iterator[nn.Module]:
 
 
 def _fits(mlp: nn.Sequential, state: Weights, width: int) -> bool:
-    """Load the weights, and return whether they are all there and the widths follow one another."""
+    """Load the weights; return whether all are there and the widths of the layers fit."""
     for layer in mlp:
         if isinstance(layer, nn.Identity):
             return False
@@ -111,7 +111,7 @@ def _fits(mlp: nn.Sequential, state: Weights, width: int) -> bool:
 
 
 def _inside_container(tensors: Weights) -> Weights:
-    """Return the tensors without a word that all names begin with (`layers.0.weight`, `net.0.weight`)."""
+    """Return the tensors without a name that all begin with, such as `layers` or `net`."""
     first = {name.partition(".")[0] for name in tensors}
     word = next(iter(first))
     if len(first) > 1 or word.isdecimal() or word in tensors:

@@ -1,4 +1,4 @@
-"""Encoder weights from any checkpoint, however it is nested and whatever its keys begin with."""
+"""Encoder weights from any checkpoint, whatever its nesting and the prefix of its keys."""
 
 import pickle
 import re
@@ -19,18 +19,20 @@ from ssl_norm.norms.batch.batch_norm_checkpoints import not_in_batch_norm, sprea
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of an encoder's tensors (weights and statistics; step counters are not counted).
+    """Names of an encoder's weights and statistics, by what a file has of them.
+
+    Step counters of batch norms do not count.
 
     Attributes:
-        source: where in the file they were found, for example `learner: encoder.*`.
+        source: their place in the file, for example `learner: encoder.*`.
         matched: names of the tensors that were loaded.
         missing: names that the file does not have.
-        unexpected: names beside them that the encoder does not have.
+        unexpected: names in that place that the encoder does not have.
         shape_mismatch: names whose shape differs; they keep their values.
-        kept: names of what a batch norm's checkpoint does not have of the encoder's norms, such as
-            the calibration weights of rbn; they keep their values and do not count.
+        kept: names that a checkpoint of batch norms lacks of the encoder's norms, such as the
+            calibration weights of rbn; they keep their values and do not count.
         nesting: the part of `source` that leads to their dict, for example `learner: `.
-        prefix: what stands before their names there, for example `encoder.`.
+        prefix: of their names there, for example `encoder.`.
     """
 
     source: str
@@ -45,12 +47,14 @@ class LoadReport:
     @property
     def match(self) -> float:
         """Share of the encoder's tensors that were loaded, in [0, 1]."""
-        wanted = len(self.matched) + len(self.missing) + len(self.shape_mismatch)
-        return len(self.matched) / wanted if wanted else 0.0
+        return len(self.matched) / self._wanted if self._wanted else 0.0
+
+    @property
+    def _wanted(self) -> int:
+        return len(self.matched) + len(self.missing) + len(self.shape_mismatch)
 
     def __str__(self) -> str:
-        wanted = len(self.matched) + len(self.missing) + len(self.shape_mismatch)
-        parts = [f"{len(self.matched)} of {wanted} tensors match ({self.source})"]
+        parts = [f"{len(self.matched)} of {self._wanted} tensors match ({self.source})"]
         for label, names in (
             ("missing", self.missing),
             ("of other shape", self.shape_mismatch),
@@ -66,22 +70,22 @@ class LoadReport:
 def load_encoder_weights(
     encoder: nn.Module, path: str | Path, *, min_match: float = 0.9, of_target: bool = False
 ) -> LoadReport:
-    """Load what a checkpoint holds of an encoder, and return what matched.
+    """Load an encoder's weights from a checkpoint, and return a report.
 
     Takes runs of this package, plain state dicts, state dicts nested in other dicts (`state_dict`,
     `model`, `teacher`, ...), keys with any prefix (`module.encoder_q.`, `backbone.`, ...) and
-    numbered children (`backbone.0.`, lightly): of all such places the one that matches most tensors
-    is taken, of equals the shortest. Files are read without running code that they may contain.
+    numbered children (`backbone.0.`, lightly). The place that matches most tensors is taken; ties
+    go to the shortest. Files are read without running any code in them.
 
     Args:
         encoder: its matching tensors are overwritten, unless an error is raised.
         path: a file of torch.save, or a `.safetensors` file.
         min_match: smallest share of the encoder's tensors that must match, in [0, 1].
-        of_target: look only where names say that the slowly moving network is meant (`target`,
-            `momentum`, `teacher`, `encoder_k`, ...).
+        of_target: consider only names of a target network (`target`, `momentum`, `teacher`,
+            `encoder_k`, ...).
 
     Raises:
-        UserError: the file is not there or not readable, or too few tensors match.
+        UserError: the file is missing or not readable, or too few tensors match.
     """
     wanted = {
         name: value
@@ -97,8 +101,8 @@ def load_encoder_weights(
     if not reports:
         if of_target:
             raise UserError(
-                f"{path} holds no target network of {type(encoder).__name__}: no name says target, momentum, "
-                "teacher, ema or key; take the online network"
+                f"{path} holds no target network of {type(encoder).__name__}: no name says target, "
+                "momentum, teacher, ema or key; take the online network"
             )
         raise UserError(f"{path} holds no weights of {type(encoder).__name__}: no name matches")
     best = max(
@@ -128,11 +132,10 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals(
-            [Namespace]
-        ):  # the arguments of DINO's and timm's scripts
+        # scripts of DINO and timm save their arguments
+        with torch.serialization.safe_globals([Namespace]):
             contents = torch.load(path, map_location="cpu", weights_only=True)
-    except KeyError as error:  # what torch's reader says of text
+    except KeyError as error:  # torch's error for a text file
         raise UserError(
             f"{path} is not a readable checkpoint: no file of torch.save or safetensors"
         ) from error
@@ -140,8 +143,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
         holds = f"holds {foreign[1]}" if foreign else "is no checkpoint of tensors alone"
         raise UserError(
-            f"{path} {holds}, and nothing but tensors, numbers and text is read for safety; save its "
-            "state_dict with torch.save"
+            f"{path} {holds}, and nothing but tensors, numbers and text is read for safety; "
+            "save its state_dict with torch.save"
         ) from error
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""The words by which names tell the slowly moving network of a learner from the one that is trained."""
+"""Names that tell a learner's target network from its online network."""
 
 import re
 
@@ -7,14 +7,10 @@ TARGET_WORDS = frozenset({"momentum", "target", "teacher", "ema", "lagging", "ke
 
 
 def names_target(path: str) -> bool:
-    """Whether a dotted name, or the keys that lead to it, say that it is of the slowly moving network.
+    """Return whether a dotted name, with the keys that lead to it, names a target network.
 
     Example:
-        >>> (
-        ...     names_target("module.encoder_k."),
-        ...     names_target("teacher: backbone."),
-        ...     names_target("encoder."),
-        ... )
-        (True, True, False)
+        >>> [names_target(name) for name in ("module.encoder_k.", "teacher: backbone.", "encoder.")]
+        [True, True, False]
     """
     return not TARGET_WORDS.isdisjoint(re.split(r"[._: ]+", path))

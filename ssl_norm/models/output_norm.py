@@ -1,4 +1,4 @@
-"""Which norm follows the output layer of a head; needs no torch."""
+"""The norm after the output layer of a head; needs no torch."""
 
 from ssl_norm.norms import NormLike, NormSpec, parse_norm
 
@@ -8,7 +8,7 @@ def output_norm(norm: NormSpec, norm_output: bool | NormLike) -> NormSpec:
 
     Args:
         norm: of the hidden layers.
-        norm_output: True: the same; False: none; else a norm of its own.
+        norm_output: True: the same; False: none; else another norm.
 
     Raises:
         ValueError, TypeError: as :func:`ssl_norm.norms.parse_norm`.

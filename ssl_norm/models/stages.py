@@ -1,4 +1,4 @@
-"""The parts of a network that are worth looking at one by one."""
+"""Stages of an encoder and layers of its heads."""
 
 from collections.abc import Iterator
 from math import ceil
@@ -6,7 +6,7 @@ from math import ceil
 from torch import nn
 
 NEARLY_ALL = 0.85  # of the parameters: then a child is the network, and its own children are stages
-MOST_STAGES = 8  # of one container; longer ones, such as a ViT's blocks, are thinned out
+MOST_STAGES = 8  # of one container; of longer ones, such as a ViT's blocks, some are left out
 THINNED_STAGES = 6
 
 
@@ -15,11 +15,11 @@ def layers_of(
 ) -> dict[str, nn.Module]:
     """Return the stages of an encoder and the layers of its heads by name, in the order of the data.
 
-    Stages are the children that have parameters: `encoder.conv1`, `encoder.layer1`, ... A child that
-    holds nearly all parameters stands for the network, and its children are the stages:
-    `encoder.blocks.1`, ..., of long containers every second or further one and always the last.
-    `encoder` itself is its output. Of heads, every layer with parameters or statistics, and every
-    norm, is one: `projector.0`, `projector.1`, ...
+    Stages are the children that have parameters: `encoder.conv1`, `encoder.layer1`, ... A child
+    with nearly all parameters counts as the network, and its children are the stages:
+    `encoder.blocks.1`, ..., of long containers every second or third one and always the last.
+    `encoder` is its output. Layers of heads are those with parameters or statistics, and every
+    norm: `projector.0`, `projector.1`, ...
 
     Args:
         encoder: any network.
@@ -58,7 +58,7 @@ def _stages(module: nn.Module, path: str, whole: int) -> Iterator[tuple[str, nn.
 
 
 def _head_layers(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers of a head that change what they get by weights or statistics."""
+    """Yield the layers of a head that have weights or statistics, and its norms."""
     owns = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
     if owns or isinstance(module, nn.Linear) or "norm" in type(module).__name__.lower():
         yield path, module

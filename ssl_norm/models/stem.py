@@ -1,4 +1,4 @@
-"""A stem for small images: 3x3, stride 1 and no max-pool, in place of one made for 224 px."""
+"""Stem for small images: 3x3, stride 1 and no max-pool, in place of one for 224 px."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ STEM_CONVOLUTIONS = 3  # a deep stem has three; a max-pool further down is no pa
 
 
 def has_strided_stem(model: nn.Module) -> bool:
-    """Whether the model begins with a strided convolution; one that cuts patches is no stem."""
+    """Return whether the model begins with a strided convolution that does not cut patches."""
     found = _first_convolution(model)
     if found is None:
         return False
@@ -19,12 +19,12 @@ def has_strided_stem(model: nn.Module) -> bool:
 
 
 def shrink_stem(model: nn.Module) -> None:
-    """Make the first convolution at most 3x3, of stride 1, and take away the max-pool after it.
+    """Make the first convolution at most 3x3, of stride 1, and remove the max-pool after it.
 
     Done in place. A convolution larger than 3x3 gets new weights (He et al.'s normal initialisation
-    over the fan-out, as ResNets have); a 3x3 one keeps its own. The max-pool, with the padding
-    before it, is looked for among the first three convolutions, beside the first or above it; a
-    ResNet's `maxpool` goes whatever it consists of.
+    over the fan-out, as ResNets have); a 3x3 one keeps its weights. The max-pool, with the padding
+    before it, is sought among the modules that follow, up to the third convolution; a ResNet's
+    `maxpool` is removed whatever it consists of.
 
     Raises:
         ValueError: the model has no strided first convolution.
@@ -58,7 +58,7 @@ def _shrink(convolution: nn.Conv2d) -> None:
 
 
 def _pooling_after(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
-    """Return parent and name of the stem's max-pool and of the padding that serves it."""
+    """Return parent and name of the stem's max-pool and of the padding before it."""
     convolutions = 1
     padding: list[tuple[nn.Module, str]] = []
     for parent, child, module in _followers(model, name):
@@ -75,7 +75,7 @@ def _pooling_after(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
 
 
 def _followers(model: nn.Module, name: str) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """Yield what comes after a module: its later siblings, then its parent's, up to the model."""
+    """Yield the modules after a module: its later siblings, then its parent's, up to the model."""
     path = name.split(".")
     while path:
         child = path.pop()

@@ -58,7 +58,7 @@ def solo_learn(weights):
 
 
 def lightly_sequential(weights):
-    """Return what a LightningModule with nn.Sequential(*encoder.children()) as its backbone saves."""
+    """Return weights as a LightningModule saves nn.Sequential(*encoder.children()), its backbone."""
     children = {name: str(i) for i, (name, _) in enumerate(TinyResNet(4).named_children())}
     numbered = {
         ".".join([children[head], rest]): value

@@ -135,7 +135,7 @@ def apply_colour_map(images: Tensor, maps: Tensor) -> Tensor:
 
 
 class FusedColour:
-    """Stage that makes all colour changes of an image one 3 x 4 matrix.
+    """Transform that makes all colour changes of an image one 3 x 4 matrix.
 
     It differs from step by step in two ways: hue is a rotation about the grey axis, and values are
     clamped to [0, 1] once instead of after every step. Mean absolute difference from the exact form

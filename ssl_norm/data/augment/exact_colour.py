@@ -11,7 +11,7 @@ from ssl_norm.data.augment.transform import Params, Share
 
 
 class ExactColour:
-    """Stage that takes each step by itself, with hue in HSV; several times the work.
+    """Transform by :func:`jitter_exactly`, which takes several times the work of one map.
 
     Args:
         view: strengths and probabilities.
@@ -21,7 +21,7 @@ class ExactColour:
         self.view = view
 
     def draw(self, share: Share, generator: Generator) -> Params:
-        """Return what :func:`jitter_exactly` takes, the rows of step k as `hue_rows<k>`."""
+        """Return the arguments of :func:`jitter_exactly`, the rows of step k as `hue_rows<k>`."""
         factors = draw_factors(self.view, share, generator)
         steps = colour_steps(factors)
         turns = factors.values[:, HUE]

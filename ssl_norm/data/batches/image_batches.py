@@ -69,7 +69,7 @@ class Batches:
 
     @property
     def is_resident(self) -> bool:
-        """Whether the pixels are kept in the device's own memory."""
+        """True where the pixels are in the memory of the device."""
         return self._placed.pixels.device.type == self._device.type and not self._placed.mapped
 
     def iterate(self, start: int, stop: int) -> Iterator[Tensor]:
