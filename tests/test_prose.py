@@ -22,7 +22,7 @@ CODE = re.compile(r"^```.*?^```|^(?:    |\||!\[).*?$", re.DOTALL | re.MULTILINE)
 NOT_COMMENT = re.compile(r"^[^#\n]*$|^[^#\n]*(?=#)", re.MULTILINE)
 
 # Allowed numbers of idioms and of long lines per folder. They may only shrink; the aim is none.
-BASELINE = {".": (2, 61), "ssl_norm": (293, 224), "tests": (21, 14)}
+BASELINE = {".": (2, 61), "ssl_norm": (223, 213), "tests": (20, 14)}
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
