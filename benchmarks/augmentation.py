@@ -26,7 +26,7 @@ from torch import Generator, Tensor, nn
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
-from ssl_norm.config import AugmentConfig, ViewConfig
+from ssl_norm.config import AugmentConfig
 from ssl_norm.data.augment import TwoViews, ViewParameters
 from ssl_norm.data.augment.blur import blur_kernel_size
 from ssl_norm.data.augment.colour import FusedColour
@@ -48,8 +48,8 @@ def load_preset(name: str) -> AugmentConfig:
 
 def ours(preset: AugmentConfig, size: int, exact_colour: bool) -> Make:
     """Return the package's own augmentation."""
-    view1, view2 = (ViewParameters(**view.model_dump()) for view in (preset.view1, preset.view2))
-    views = TwoViews(view1, view2, size, preset.mean, preset.std, exact_colour=exact_colour)
+    options = {"exact_colour": exact_colour}
+    views = TwoViews(preset.view1, preset.view2, size, preset.mean, preset.std, **options)
     generator = Generator().manual_seed(0)
     return lambda images: views(images, generator)
 
@@ -57,7 +57,7 @@ def ours(preset: AugmentConfig, size: int, exact_colour: bool) -> Make:
 def kornias(preset: AugmentConfig, size: int, device: torch.device) -> Make:
     """Return the augmentation with kornia's operations."""
 
-    def sequence(view: ViewConfig) -> nn.Module:
+    def sequence(view: ViewParameters) -> nn.Module:
         kernel, threshold = blur_kernel_size(size), view.solarize_threshold
         jitter = (view.brightness, view.contrast, view.saturation, view.hue)
         operations = [
@@ -86,7 +86,7 @@ def kornias(preset: AugmentConfig, size: int, device: torch.device) -> Make:
 def torchvisions(preset: AugmentConfig, size: int) -> Make:
     """Return the augmentation with torchvision's transforms, image by image."""
 
-    def sequence(view: ViewConfig) -> v2.Transform:
+    def sequence(view: ViewParameters) -> v2.Transform:
         kernel = blur_kernel_size(size)
         jitter = v2.ColorJitter(view.brightness, view.contrast, view.saturation, view.hue)
         blur = v2.GaussianBlur(kernel, list(view.blur_sigma))
@@ -166,7 +166,7 @@ def colour_difference(folder: Path, name: str) -> dict[str, object]:
     images = (
         torch.stack([resize(decode_image(str(path), ImageReadMode.RGB)) for path in picked]) / 255
     )
-    view = ViewParameters(**load_preset(name).view1.model_dump() | {"jitter": 1.0, "grey": 0.0})
+    view = load_preset(name).view1.model_copy(update={"jitter": 1.0, "grey": 0.0})
     share = Share(len(images), slice(0, len(images)), 32, 32)
     fused, exact = (
         stage.apply(images.clone(), stage.draw(share, Generator().manual_seed(0)))

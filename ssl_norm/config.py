@@ -1,5 +1,6 @@
 """Earlier names of the settings; to be removed."""
 
+from ssl_norm.data.augment.parameters import ViewParameters as ViewConfig
 from ssl_norm.settings.finetune import FinetuneNorm as FinetuneNormConfig
 from ssl_norm.settings.finetune import FinetuneSettings as FinetuneConfig
 from ssl_norm.settings.finetune import ScoringSettings as ScoringConfig
@@ -14,7 +15,6 @@ from ssl_norm.settings.sections import DataSettings as DataConfig
 from ssl_norm.settings.sections import EncoderOverride, NormOverride
 from ssl_norm.settings.sections import EncoderSettings as EncoderConfig
 from ssl_norm.settings.sections import OptimizerSettings as OptimizerBase
-from ssl_norm.settings.sections import ViewSettings as ViewConfig
 from ssl_norm.settings.tools import CheckpointSettings as SubjectConfig
 from ssl_norm.settings.tools import DataOverride, PixelOverride
 from ssl_norm.settings.tools import DiagnoseSettings as DiagnoseConfig

@@ -10,7 +10,6 @@ from torch import nn
 from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.finetune_images import check_unlabelled
 from ssl_norm.config import FinetuneConfig
-from ssl_norm.data.augment import ViewParameters
 from ssl_norm.data.augment.views import Views
 from ssl_norm.data.batches.labelled_batches import LabelledBatches
 from ssl_norm.data.corruption.spec import parse_corruption
@@ -110,7 +109,7 @@ def make_views(config: FinetuneConfig) -> Views:
     """Return the augmentation that `config.augment` describes."""
     augment = config.augment
     return Views(
-        {"view": ViewParameters(**augment.view.model_dump())},
+        {"view": augment.view},
         config.data.view_size,
         *augment.normalization,
         exact_colour=augment.exact_colour,

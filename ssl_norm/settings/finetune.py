@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Interval
 from pydantic import ValidationInfo, model_validator
 
+from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.errors import UserError
 from ssl_norm.norms import NormSpec
@@ -23,19 +24,18 @@ from ssl_norm.settings.sections import (
     OptimizerSettings,
     PathText,
     Scales,
-    ViewSettings,
 )
 
 Images = Annotated[int, Interval(ge=2, le=10**9)]
 Share = Annotated[float, Interval(gt=0, le=1)]
 Statistics = Literal["population", "exact", "batch"]
-WEAK_VIEW = ViewSettings(crop_area=(0.35, 1.0), jitter=0.0, grey=0.0, blur=0.0)
+WEAK_VIEW = ViewParameters(crop_area=(0.35, 1.0), jitter=0.0, grey=0.0, blur=0.0)
 
 
 class FinetuneAugment(Settings):
     """The random view to train on, and the normalization of pixels that follows it."""
 
-    view: ViewSettings = option(WEAK_VIEW, "the view")
+    view: ViewParameters = option(WEAK_VIEW, "the view")
     mean: Colour | None = option(None, "null: as in the checkpoint, else ImageNet's")
     std: Scales | None = option(None, "null: as in the checkpoint, else ImageNet's")
     exact_colour: bool = option(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_validator
 
+from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.errors import UserError
 from ssl_norm.monitors.verdict import Thresholds
 from ssl_norm.norms import NormSpec
@@ -26,15 +27,14 @@ from ssl_norm.settings.sections import (
     Precision,
     Scales,
     Seed,
-    ViewSettings,
 )
 
 
 class AugmentSettings(Settings):
     """The two views, and the normalization of pixels that follows both."""
 
-    view1: ViewSettings = option(ViewSettings, "first view")
-    view2: ViewSettings = option(ViewSettings, "second view")
+    view1: ViewParameters = option(ViewParameters, "first view")
+    view2: ViewParameters = option(ViewParameters, "second view")
     mean: Colour = option(IMAGENET_MEAN, "of each colour in [0, 1], subtracted from pixels")
     std: Scales = option(IMAGENET_STD, "of each colour, by which pixels are divided")
     exact_colour: bool = option(

@@ -1,11 +1,12 @@
 """Sections of settings that several tools share."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from annotated_types import Interval
 from pydantic import AfterValidator, ConfigDict, model_validator
 
+from ssl_norm.data.augment.parameters import Probability, Scale
 from ssl_norm.data.registry import DATA
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import find_encoder
@@ -14,10 +15,7 @@ from ssl_norm.options import Settings, option
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.signature import declared_options
 
-Probability = Annotated[float, Interval(ge=0, le=1)]
-Positive = Annotated[float, Interval(gt=0, le=1e6)]
 Colour = tuple[Probability, Probability, Probability]
-Scale = Annotated[float, Interval(gt=0, le=1)]
 Scales = tuple[Scale, Scale, Scale]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -115,50 +113,6 @@ class DataSettings(Settings):
     def view_size(self) -> int:
         """Side of a view in pixels: `image_size`, or the default of the source."""
         return self.image_size or declared_options(DATA, self.name)["image_size"].default
-
-
-class ViewSettings(Settings):
-    """One random view; probabilities in [0, 1], strengths as in torchvision's ColorJitter."""
-
-    crop_area: tuple[Scale, Scale] = option(
-        (0.08, 1.0), "smallest and largest share of the image's area in a crop"
-    )
-    crop_ratio: tuple[Positive, Positive] = option(
-        (0.75, 4 / 3), "smallest and largest width / height of a crop"
-    )
-    flip: Probability = option(0.5, "probability of a horizontal flip")
-    jitter: Probability = option(0.8, "probability of the four colour changes below")
-    brightness: float = option(0.4, "largest relative change", ge=0, le=100)
-    contrast: float = option(0.4, "largest relative change", ge=0, le=100)
-    saturation: float = option(0.2, "largest relative change", ge=0, le=100)
-    hue: float = option(0.1, "largest shift; 0.5 is half the colour circle", ge=0, le=0.5)
-    grey: Probability = option(0.2, "probability of grey")
-    blur: Probability = option(0.5, "probability of a Gaussian blur")
-    blur_sigma: tuple[Positive, Positive] = option(
-        (0.1, 2.0), "smallest and largest standard deviation", unit="pixels"
-    )
-    solarize: Probability = option(0.0, "probability that bright pixels are inverted")
-    solarize_threshold: Probability = option(0.5, "brightness from which pixels are inverted")
-    extra: list[Any] = option(
-        list, "further operations of kornia, e.g. [{name: RandomRotation, degrees: 10}]"
-    )
-
-    @model_validator(mode="after")
-    def _check_ranges(self) -> Self:
-        for name in ("crop_area", "crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(
-                    f"{name}: [low, high] with low <= high expected, got [{low}, {high}]"
-                )
-        for index, operation in enumerate(self.extra):
-            chosen = operation.get("name") if isinstance(operation, dict) else operation
-            if not isinstance(chosen, str):
-                raise ValueError(
-                    f"extra[{index}]: a kornia operation expected, such as "
-                    f"{{name: RandomRotation, degrees: 10}}, got {operation!r}"
-                )
-        return self
 
 
 class EncoderSettings(Settings):

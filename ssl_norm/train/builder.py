@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ssl_norm.config import DataConfig, EncoderConfig, HeadConfig, OptimizerBase, PretrainConfig
-from ssl_norm.data.augment import TwoViews, ViewParameters
+from ssl_norm.data.augment import TwoViews
 from ssl_norm.data.batches.image_batches import Batches
 from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.load import load_splits
@@ -131,10 +131,9 @@ def make_head(in_features: int, head: HeadConfig, norm: Any) -> nn.Module:
 def make_views(config: PretrainConfig) -> TwoViews:
     """Return the augmentation that `config.augment` describes."""
     augment = config.augment
-    view1, view2 = (ViewParameters(**view.model_dump()) for view in (augment.view1, augment.view2))
     return TwoViews(
-        view1,
-        view2,
+        augment.view1,
+        augment.view2,
         config.data.view_size,
         augment.mean,
         augment.std,

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from ssl_norm.config import DataConfig
 from ssl_norm.data import DATA, ImageSet, Splits, load_splits
 from ssl_norm.data.cache.reader import Stamp
 from ssl_norm.data.load import SHARED
@@ -17,6 +16,7 @@ from ssl_norm.data.registry import default_image_size, find_source
 from ssl_norm.data.sources.encoded_images import decoded_splits
 from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
+from ssl_norm.settings.sections import DataSettings
 from ssl_norm.signature import options_of
 from tests.data.image_files_on_disk import noise
 
@@ -33,7 +33,7 @@ def test_sources_take_keywords_with_defaults_and_meanings(name):
 
 
 def test_defaults_agree_with_the_configuration():
-    settings = vars(DataConfig())
+    settings = DataSettings().model_dump()
     assert set(SHARED) < set(settings)
     for name in DATA:
         for key, option in options_of(find_source(name)).items():

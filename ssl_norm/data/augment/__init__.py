@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation, check_view
+from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation
 
 if TYPE_CHECKING:
     from ssl_norm.data.augment.normalise import view_grid
@@ -14,7 +14,6 @@ __all__ = [
     "ViewParameters",
     "Views",
     "check_normalisation",
-    "check_view",
     "view_grid",
 ]
 

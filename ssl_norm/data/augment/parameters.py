@@ -1,120 +1,74 @@
-"""What a random view is, and the checks of its values; needs no torch."""
+"""Parameters of a random view; needs no torch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from numbers import Real
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
+
+from annotated_types import Interval
+from pydantic import model_validator
 
 from ssl_norm.errors import UserError
+from ssl_norm.options import Settings, option
 
-PROBABILITIES = ("flip", "jitter", "grey", "blur", "solarize")
-STRENGTHS = {
-    "brightness": float("inf"),
-    "contrast": float("inf"),
-    "saturation": float("inf"),
-    "hue": 0.5,
-}
-RANGES = {"crop_area": 1.0, "crop_ratio": float("inf"), "blur_sigma": float("inf")}
+Probability = Annotated[float, Interval(ge=0, le=1)]
+Positive = Annotated[float, Interval(gt=0, le=1e6)]
+Scale = Annotated[float, Interval(gt=0, le=1)]
 
 
-@dataclass(frozen=True)
-class ViewParameters:
-    """One random view; as it stands, it is the whole image, only resized.
+class ViewParameters(Settings):
+    """One random view; probabilities in [0, 1], strengths as in torchvision's ColorJitter."""
 
-    Attributes:
-        crop_area: range of the crop's share of the image's area, in (0, 1].
-        crop_ratio: range of the crop's width over its height.
-        flip: probability of a horizontal flip.
-        jitter: probability that brightness, contrast, saturation and hue change, in random order.
-        brightness: factors are drawn from [max(0, 1 - brightness), 1 + brightness].
-        contrast: as brightness.
-        saturation: as brightness.
-        hue: shifts are drawn from [-hue, hue], in turns of the colour circle; at most 0.5.
-        grey: probability of losing all colour.
-        blur: probability of a Gaussian blur.
-        blur_sigma: range of its standard deviation in pixels of the view.
-        solarize: probability that pixels at or above the threshold are inverted.
-        solarize_threshold: in [0, 1].
-        extra: kornia operations that follow, each a name or a mapping of `name` and options.
+    crop_area: tuple[Scale, Scale] = option(
+        (0.08, 1.0), "smallest and largest share of the image's area in a crop"
+    )
+    crop_ratio: tuple[Positive, Positive] = option(
+        (0.75, 4 / 3), "smallest and largest width / height of a crop"
+    )
+    flip: Probability = option(0.5, "probability of a horizontal flip")
+    jitter: Probability = option(0.8, "probability of the four colour changes below")
+    brightness: float = option(0.4, "largest relative change", ge=0, le=100)
+    contrast: float = option(0.4, "largest relative change", ge=0, le=100)
+    saturation: float = option(0.2, "largest relative change", ge=0, le=100)
+    hue: float = option(0.1, "largest shift; 0.5 is half the colour circle", ge=0, le=0.5)
+    grey: Probability = option(0.2, "probability of grey")
+    blur: Probability = option(0.5, "probability of a Gaussian blur")
+    blur_sigma: tuple[Positive, Positive] = option(
+        (0.1, 2.0), "smallest and largest standard deviation", unit="pixels"
+    )
+    solarize: Probability = option(0.0, "probability that bright pixels are inverted")
+    solarize_threshold: Probability = option(0.5, "brightness from which pixels are inverted")
+    extra: list[Any] = option(
+        list, "further operations of kornia, e.g. [{name: RandomRotation, degrees: 10}]"
+    )
 
-    Raises:
-        UserError: a value is out of its range.
-    """
+    @classmethod
+    def plain(cls, **changes: Any) -> Self:
+        """Return the view of the whole image, only resized, but for the changes given.
 
-    crop_area: Sequence[float] = (1.0, 1.0)
-    crop_ratio: Sequence[float] = (1.0, 1.0)
-    flip: float = 0.0
-    jitter: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    grey: float = 0.0
-    blur: float = 0.0
-    blur_sigma: Sequence[float] = (0.1, 2.0)
-    solarize: float = 0.0
-    solarize_threshold: float = 0.5
-    extra: Sequence[Any] = ()
+        Example:
+            >>> ViewParameters.plain(flip=0.5).crop_area
+            (1.0, 1.0)
+        """
+        whole = {"crop_area": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}
+        nothing = dict.fromkeys(("flip", "jitter", "grey", "blur", "solarize"), 0.0)
+        strengths = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0.0)
+        return cls(**{**whole, **nothing, **strengths, **changes})
 
-    def __post_init__(self) -> None:
-        check_view(self)
-
-
-def check_view(view: Any, key: str = "view") -> None:
-    """Raise UserError, naming `key.field`, where a value of a view is out of its range.
-
-    Args:
-        view: anything with the attributes of :class:`ViewParameters`.
-        key: where the view stands, for example `augment.view1`.
-
-    Example:
-        >>> check_view(ViewParameters(flip=0.5), "augment.view1")
-    """
-    for name in (*PROBABILITIES, "solarize_threshold"):
-        check_number(f"{key}.{name}", getattr(view, name), 1.0)
-    for name, highest in STRENGTHS.items():
-        check_number(f"{key}.{name}", getattr(view, name), highest)
-    for name, highest in RANGES.items():
-        check_range(f"{key}.{name}", getattr(view, name), highest)
-    for index, entry in enumerate(view.extra):
-        operation_name(entry, f"{key}.extra[{index}]")
-
-
-def check_normalisation(mean: Sequence[float], std: Sequence[float], key: str = "augment") -> None:
-    """Raise UserError unless mean and std are three numbers each, in [0, 1] and above 0."""
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) != 3:
-            raise UserError(f"{key}.{name}: three values expected (R, G, B), got {list(values)}")
-        for value in values:
-            check_number(f"{key}.{name}", value, 1.0)
-    if not all(value > 0 for value in std):
-        raise UserError(f"{key}.std: values above 0 expected, got {list(std)}")
-
-
-def check_number(key: str, value: Any, highest: float) -> None:
-    """Raise UserError unless the value is a number in [0, highest]."""
-    if not isinstance(value, Real) or not 0 <= value <= highest:  # type: ignore[operator]
-        expected = "a number of at least 0" if highest == float("inf") else f"[0, {highest:g}]"
-        raise UserError(f"{key}: {expected} expected, got {value!r}")
-
-
-def check_range(key: str, bounds: Sequence[float], highest: float) -> None:
-    """Raise UserError unless the bounds are two numbers with 0 < low <= high <= highest."""
-    limit = "" if highest == float("inf") else f" <= {highest:g}"
-    message = f"{key}: [low, high] with 0 < low <= high{limit} expected, got {bounds}"
-    if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
-        raise UserError(message)
-    if not all(isinstance(bound, Real) for bound in bounds):
-        raise UserError(message)
-    if not 0 < bounds[0] <= bounds[1] <= highest:
-        raise UserError(message)
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        for name in ("crop_area", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(
+                    f"{name}: [low, high] with low <= high expected, got [{low}, {high}]"
+                )
+        for index, entry in enumerate(self.extra):
+            operation_name(entry, f"extra[{index}]")
+        return self
 
 
 def operation_name(entry: Any, key: str) -> str:
-    """Return the kornia class that an entry of `extra` names."""
-    name = (
-        entry if isinstance(entry, str) else dict(entry).get("name") if is_mapping(entry) else None
-    )
+    """Return the name in an entry of `extra`: text, or a mapping of `name` and options."""
+    name = entry.get("name") if isinstance(entry, Mapping) else entry
     if not isinstance(name, str):
         raise UserError(
             f"{key}: a kornia operation expected, such as "
@@ -123,6 +77,10 @@ def operation_name(entry: Any, key: str) -> str:
     return name
 
 
-def is_mapping(entry: Any) -> bool:
-    """Whether an entry has names and values; OmegaConf's mappings count."""
-    return hasattr(entry, "keys") and hasattr(entry, "__getitem__")
+def check_normalisation(mean: Sequence[float], std: Sequence[float], key: str = "augment") -> None:
+    """Raise UserError unless mean and std are three numbers each, in [0, 1] and in (0, 1]."""
+    for name, values, range_ in (("mean", mean, "[0, 1]"), ("std", std, "(0, 1]")):
+        inside = [0 <= value <= 1 and (value > 0 or name == "mean") for value in values]
+        if len(inside) != 3 or not all(inside):
+            found = list(values)
+            raise UserError(f"{key}.{name}: three values in {range_} expected, got {found}")

@@ -63,7 +63,7 @@ class Views:
         UserError: a value is out of range, or kornia has no such operation or option.
 
     Example:
-        >>> views = Views({"view": ViewParameters(flip=0.5)}, 8, (0.5,) * 3, (0.5,) * 3)
+        >>> views = Views({"view": ViewParameters.plain(flip=0.5)}, 8, (0.5,) * 3, (0.5,) * 3)
         >>> images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
         >>> [view.shape for view in views(images, Generator().manual_seed(0))]
         [torch.Size([4, 3, 8, 8])]
@@ -143,8 +143,8 @@ class TwoViews(Views):
         dtype: of the views.
 
     Example:
-        >>> flipped = ViewParameters(flip=0.5)
-        >>> views = TwoViews(ViewParameters(), flipped, 8, (0.5,) * 3, (0.5,) * 3)
+        >>> plain, flipped = ViewParameters.plain(), ViewParameters.plain(flip=0.5)
+        >>> views = TwoViews(plain, flipped, 8, (0.5,) * 3, (0.5,) * 3)
         >>> images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
         >>> view1, view2 = views(images, Generator().manual_seed(0))
         >>> view2.shape

@@ -18,8 +18,10 @@ from ssl_norm.data.augment.exact_colour import ExactColour
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.augment.transform import Share
 
-BYOL = ViewParameters(jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
-SIMCLR = ViewParameters(jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, grey=0.2)
+BYOL = ViewParameters.plain(jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+SIMCLR = ViewParameters.plain(
+    jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, grey=0.2
+)
 TORCHVISION = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
 KORNIA = (
     kornia.enhance.adjust_brightness_accumulative,
@@ -90,7 +92,7 @@ def factors_of(view, n):
 
 
 def test_fused_equals_exact_where_nothing_is_clamped_and_hue_rests():
-    view = ViewParameters(jitter=1.0, brightness=0.2, contrast=0.2, saturation=0.2, grey=0.3)
+    view = ViewParameters.plain(jitter=1.0, brightness=0.2, contrast=0.2, saturation=0.2, grey=0.3)
     images = 0.35 + 0.3 * torch.rand(32, 3, 16, 16, generator=Generator().manual_seed(5))
     fused, exact = FusedColour(view), ExactColour(view)
     found = fused.apply(images, draw(fused, 32))

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Generator
@@ -9,7 +7,7 @@ from ssl_norm.data.augment.views import move_together, to_device
 from ssl_norm.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FULL = ViewParameters(
+FULL = ViewParameters.plain(
     crop_area=(0.08, 1.0),
     crop_ratio=(3 / 4, 4 / 3),
     flip=0.5,
@@ -22,7 +20,7 @@ FULL = ViewParameters(
     blur=0.5,
     solarize=0.2,
 )
-PLAIN = ViewParameters()
+PLAIN = ViewParameters.plain()
 
 
 def make(view1=FULL, view2=FULL, size=16, **options):
@@ -56,7 +54,7 @@ def test_views_are_a_function_of_the_generator(exact_colour):
 @pytest.mark.parametrize("size", [16, 24])
 def test_ranks_see_what_one_process_sees(exact_colour, size):
     extra = ({"name": "RandomRotation", "degrees": 20},)
-    views = make(replace(FULL, extra=extra), size=size, exact_colour=exact_colour)
+    views = make(FULL.model_copy(update={"extra": extra}), size=size, exact_colour=exact_colour)
     images = batch(12)
     whole = views(images, seeded())
     for rank in range(3):
@@ -86,7 +84,7 @@ def test_layout_and_dtype(dtype):
 @pytest.mark.parametrize("name", ["crop_area", "flip", "jitter", "blur", "solarize", "grey"])
 def test_every_image_has_its_own_parameters(name):
     strengths = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
-    view = ViewParameters(**{name: getattr(FULL, name)}, **strengths)
+    view = ViewParameters.plain(**{name: getattr(FULL, name)}, **strengths)
     images = batch(1).repeat(32, 1, 1, 1)
     view1, view2 = make(view, view, size=20)(images, seeded())
     for found in (view1, view2):
@@ -140,7 +138,7 @@ def test_wrong_images(images, message):
 
 def test_messages_name_the_key():
     with pytest.raises(UserError, match=r"augment\.view2\.extra\[0\]: unknown augmentation"):
-        make(view2=replace(FULL, extra=("RandomRotaton",)))
+        make(view2=FULL.model_copy(update={"extra": ["RandomRotaton"]}))
     with pytest.raises(UserError, match=r"augment\.std"):
         TwoViews(FULL, FULL, 16, MEAN, (0.0, 1.0, 1.0))
 
