@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ssl_norm.errors import UserError
 from ssl_norm.registry import Registry
-from ssl_norm.signature import options_of
+from ssl_norm.signature import declared_options
 
 if TYPE_CHECKING:
     from ssl_norm.data.dataset import Splits
@@ -38,8 +38,15 @@ def find_source(name: str) -> Callable[..., "Splits"]:
 
 
 def default_image_size(name: str) -> int:
-    """Return the side in pixels of a source's views where the user gives none."""
-    option = options_of(find_source(name)).get("image_size")
+    """Return the side in pixels of a source's views where the user gives none.
+
+    Raises:
+        UserError: there is no such source, or its `image_size` has no default.
+    """
+    try:
+        option = declared_options(DATA, name).get("image_size")
+    except ValueError as error:
+        raise UserError(str(error)) from error
     if option is None or not isinstance(option.default, int):
         raise UserError(f"data '{name}' has no default for image_size; set data.image_size")
     return option.default

@@ -7,7 +7,7 @@ from annotated_types import Interval
 from pydantic import AfterValidator, ConfigDict, model_validator
 
 from ssl_norm.data.augment.parameters import Probability, Scale
-from ssl_norm.data.registry import DATA
+from ssl_norm.data.registry import DATA, default_image_size
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import find_encoder
 from ssl_norm.names import unknown_name
@@ -112,7 +112,7 @@ class DataSettings(Settings):
     @property
     def view_size(self) -> int:
         """Side of a view in pixels: `image_size`, or the default of the source."""
-        return self.image_size or declared_options(DATA, self.name)["image_size"].default
+        return self.image_size or default_image_size(self.name)
 
 
 class EncoderSettings(Settings):

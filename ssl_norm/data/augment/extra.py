@@ -31,17 +31,16 @@ def extra_transform(entry: str | Mapping[str, Any], size: int, key: str = "extra
     Raises:
         UserError: there is no such operation or option, or the operation fails on a view.
     """
-    name = operation_name(entry, key)
-    options = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
-    transform: Transform
-    if name in AUGMENTATIONS or is_reference(name):
-        try:
+    try:
+        name = operation_name(entry)
+        options = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
+        if name in AUGMENTATIONS or is_reference(name):
             declared = AUGMENTATIONS.load(name)
-            transform = declared(**check_options(declared, options, name))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{key}: {_first_line(error)}") from error
-    else:
-        transform = KorniaTransform(_kornia_operation(name, options, key), size)
+            transform: Transform = declared(**check_options(declared, options, name))
+        else:
+            transform = KorniaTransform(_kornia_operation(name, options), size)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key}: {_first_line(error)}") from error
     _try_out(transform, name, size, key)
     return transform
 
@@ -96,22 +95,21 @@ class KorniaTransform:
         return changed
 
 
-def _kornia_operation(name: str, options: Mapping[str, Any], key: str) -> Any:
+def _kornia_operation(name: str, options: Mapping[str, Any]) -> Any:
     """Return kornia's augmentation of a name, every image with its own parameters."""
     known = kornia_operations()
     if name not in known:
-        message = unknown_name("augmentation", name, (*AUGMENTATIONS, *known))
-        raise UserError(f"{key}: {message}")
+        raise ValueError(unknown_name("augmentation", name, (*AUGMENTATIONS, *known)))
     accepted = [
         option for option in inspect.signature(known[name]).parameters if option != "same_on_batch"
     ]
     for option in options:
         if option not in accepted:
-            raise UserError(f"{key}: {unknown_name(f'option of {name}', option, accepted)}")
+            raise ValueError(unknown_name(f"option of {name}", option, accepted))
     try:
         return known[name](**options, same_on_batch=False)
     except Exception as error:
-        raise UserError(f"{key}: {name} with {dict(options)}: {_first_line(error)}") from error
+        raise ValueError(f"{name} with {dict(options)}: {_first_line(error)}") from error
 
 
 def kornia_operations() -> dict[str, type]:

@@ -62,17 +62,24 @@ class ViewParameters(Settings):
                     f"{name}: [low, high] with low <= high expected, got [{low}, {high}]"
                 )
         for index, entry in enumerate(self.extra):
-            operation_name(entry, f"extra[{index}]")
+            try:
+                operation_name(entry)
+            except ValueError as error:
+                raise ValueError(f"extra[{index}]: {error}") from error
         return self
 
 
-def operation_name(entry: Any, key: str) -> str:
-    """Return the name in an entry of `extra`: text, or a mapping of `name` and options."""
+def operation_name(entry: Any) -> str:
+    """Return the name in an entry of `extra`: text, or a mapping of `name` and options.
+
+    Raises:
+        ValueError: the entry has no name.
+    """
     name = entry.get("name") if isinstance(entry, Mapping) else entry
     if not isinstance(name, str):
-        raise UserError(
-            f"{key}: a kornia operation expected, such as "
-            f"{{name: RandomRotation, degrees: 10}}, got {entry!r}"
+        raise ValueError(
+            "a kornia operation expected, such as {name: RandomRotation, degrees: 10}, "
+            f"got {entry!r}"
         )
     return name
 
