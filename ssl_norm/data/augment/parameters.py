@@ -62,24 +62,21 @@ class ViewParameters(Settings):
                     f"{name}: [low, high] with low <= high expected, got [{low}, {high}]"
                 )
         for index, entry in enumerate(self.extra):
-            try:
-                operation_name(entry)
-            except ValueError as error:
-                raise ValueError(f"extra[{index}]: {error}") from error
+            operation_name(entry, f"extra[{index}]: ")
         return self
 
 
-def operation_name(entry: Any) -> str:
+def operation_name(entry: Any, where: str = "") -> str:
     """Return the name in an entry of `extra`: text, or a mapping of `name` and options.
 
     Raises:
-        ValueError: the entry has no name.
+        ValueError: the entry has no name; the message begins with `where`.
     """
     name = entry.get("name") if isinstance(entry, Mapping) else entry
     if not isinstance(name, str):
         raise ValueError(
-            "a kornia operation expected, such as {name: RandomRotation, degrees: 10}, "
-            f"got {entry!r}"
+            f"{where}a kornia operation expected, such as "
+            f"{{name: RandomRotation, degrees: 10}}, got {entry!r}"
         )
     return name
 
