@@ -9,14 +9,12 @@ from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import model_of
 from ssl_norm.registry import is_reference
 from ssl_norm.settings.compose import groups_of
+from ssl_norm.settings.folder import add_folder
 from ssl_norm.settings.models import MODELS
 from ssl_norm.settings.study import study_tools
 
 FLAGS = ("-m", "--multirun", "--resolve", "--hydra-help")
-FLAGS_WITH_VALUE = (
-    *("-c", "--cfg", "-p", "--package", "-i", "--info"),
-    *("-cd", "--config-dir", "-cp", "--config-path", "-cn", "--config-name"),
-)
+FLAGS_WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-i", "--info")
 SWEEP_FLAGS = {"-m", "--multirun"}
 LITERAL_KEYS = (
     "data.root",
@@ -65,13 +63,32 @@ def _value_of(flag: str, remaining: Iterator[str]) -> list[str]:
     return [value]
 
 
-def check_setting(argument: str, tool: str, *, own_files: bool = False) -> None:
+def take_folders(arguments: Sequence[str]) -> list[str]:
+    """Add the user's folders of YAML files, and return the arguments without them.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    others = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        key, equals, value = argument.lstrip("+").partition("=")
+        if key in ("-cd", "--config-dir"):
+            add_folder(value if equals else _value_of(key, remaining)[0])
+        elif key == "hydra.searchpath":
+            for part in value.strip("[]").split(","):
+                add_folder(part.strip(" '\""))
+        else:
+            others.append(argument)
+    return others
+
+
+def check_setting(argument: str, tool: str) -> None:
     """Raise UserError unless an argument can be a setting of a tool.
 
     Args:
         argument: as typed.
         tool: that was started.
-        own_files: whether the user added a folder of YAML files, whose options are not known here.
     """
     if argument.startswith(("=", "~")) or "=" not in argument:
         raise UserError(f"cannot read '{argument}': expected key=value")
@@ -81,8 +98,7 @@ def check_setting(argument: str, tool: str, *, own_files: bool = False) -> None:
     if root not in {*fields, *groups, "hydra"}:
         raise UserError(unknown_name("key", root, dict.fromkeys([*fields, *groups])))
     if key in groups:
-        if not own_files:
-            _check_choice(key, value, tool)
+        _check_choice(key, value, tool)
         return
     below = model_of(fields[key].annotation) if key in fields else None
     is_norm_or_empty = below is None or not below.model_fields

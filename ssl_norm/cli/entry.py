@@ -4,7 +4,8 @@ import os
 import re
 import sys
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,6 +19,7 @@ from ssl_norm.cli.arguments import (
     check_setting,
     literal,
     split_flags,
+    take_folders,
     unknown_choice,
 )
 from ssl_norm.cli.arms import choose_arms
@@ -30,6 +32,7 @@ from ssl_norm.settings.compose import forced, groups_of, register
 from ssl_norm.settings.folder import CONFIG_FOLDER
 from ssl_norm.settings.models import validate
 
+T = TypeVar("T")
 TRAINING_TOOLS = ("pretrain", "finetune")
 INTERRUPTED = 130
 
@@ -43,6 +46,7 @@ def main(tool: str) -> None:
         tool: a name in `ssl_norm.settings.models.MODELS`; `ssl_norm.commands.<tool>:<tool>` runs it.
     """
     arguments = sys.argv[1:]
+    arguments = _run_or_exit(lambda: take_folders(arguments))
     if {"--help", "-h"} & set(arguments):
         chosen = dict(argument.partition("=")[::2] for argument in arguments)
         _run_or_exit(lambda: print(help_text(tool, chosen.get("method"))))
@@ -67,11 +71,8 @@ def main(tool: str) -> None:
 def _checked(arguments: list[str], tool: str) -> list[str]:
     """Return the command line for Hydra; raise UserError where an argument is wrong."""
     flags, settings = split_flags(arguments)
-    own_files = any(flag.startswith(("-cd", "--config-d")) for flag in flags) or any(
-        setting.lstrip("+").startswith("hydra.searchpath") for setting in settings
-    )
     for setting in settings:
-        check_setting(setting, tool, own_files=own_files)
+        check_setting(setting, tool)
     settings = [literal(setting.lstrip("+")) for setting in settings]
     register(tool, settings)
     if "study" in groups_of(tool):
@@ -87,10 +88,10 @@ class _RunFailed(Exception):
         self.exit_code = exit_code
 
 
-def _run_or_exit(action: Any) -> None:
+def _run_or_exit(action: Callable[[], T]) -> T:
     """Run an action; end the process with a line and an exit code where the input is wrong."""
     try:
-        action()
+        return action()
     except (ConfigCompositionException, OverrideParseException, OmegaConfBaseException) as error:
         _report(_one_line(error))
         sys.exit(UserError.exit_code)

@@ -20,7 +20,7 @@ from ssl_norm.learners import METHODS
 from ssl_norm.option_errors import find_field, model_of
 from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
-from ssl_norm.settings.folder import CONFIG_FOLDER
+from ssl_norm.settings.folder import CONFIG_FOLDER, added_folders, find_file, names_in
 from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.settings.study import Study, read_study, study_tools
 
@@ -32,6 +32,8 @@ class _RegisteredFirst(SearchPathPlugin):
     """Give registered configs precedence over files, whose own keys are no settings."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in reversed(added_folders()):
+            search_path.prepend("user", f"file://{folder}")
         search_path.prepend("schema", "structured://")
 
 
@@ -54,15 +56,14 @@ def groups_of(tool: str) -> Mapping[str, tuple[str, ...]]:
 def _options(group: str) -> tuple[str, ...]:
     if group == "augment":
         return tuple(name for name, _ in _all_views())
-    files = (path.stem for path in sorted((CONFIG_FOLDER / group).glob("*.yaml")))
-    return tuple(dict.fromkeys([*files, *REGISTRIES.get(group, ())]))
+    return tuple(dict.fromkeys([*names_in(group), *REGISTRIES.get(group, ())]))
 
 
 @cache
 def _file(group: str, name: str) -> Mapping[str, Any]:
-    """Return the contents of a file of configs/; of one that does not exist, its name alone."""
-    path = CONFIG_FOLDER / group / f"{name}.yaml"
-    if path.is_file():
+    """Return the contents of the file of an option; without a file, its name alone."""
+    path = find_file(group, name)
+    if path is not None:
         found: Any = OmegaConf.to_container(OmegaConf.load(path))
         return found or {}
     return {"method": {"name": name}} if group == "method" else {"name": name}
@@ -74,8 +75,8 @@ def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, 
     `<method>` is for photographs, `<method>_small` for images up to 64 px; a data set with views
     has its own for all methods, `<method>_<data>`.
     """
-    data = {name: _file("data", name).get("views") for name in DATA}
-    for method in dict.fromkeys([*METHODS, *methods]):
+    data = {name: _file("data", name).get("views") for name in _options("data")}
+    for method in dict.fromkeys([*_options("method"), *methods]):
         views = _file("method", method).get("views", {})
         yield method, views.get("full", {})
         yield f"{method}_small", views.get("small", views.get("full", {}))
@@ -97,13 +98,13 @@ def register(tool: str, overrides: Sequence[str] = ()) -> None:
         group: [name for name in chosen.get(group, "").split(",") if is_reference(name)]
         for group in REGISTRIES
     }
-    for group, registry in REGISTRIES.items():
-        for name in (*registry, *foreign[group]):
+    for group in REGISTRIES:
+        for name in (*_options(group), *foreign[group]):
             own = {k: v for k, v in _file(group, name).items() if k not in OWN_KEYS}
             store(name, own, group=group, package="_global_" if group == "method" else None)
     for name, views in _all_views(foreign["method"]):
         store(name, dict(views), group="augment")
-    for method in METHODS:
+    for method in _options("method"):
         for data, recipe in _file("method", method).get("recipes", {}).items():
             store(f"{method}_{data}", recipe, group="recipe", package="_global_")
     for name in chosen.get("study", "").strip("'\"").split(","):

@@ -12,7 +12,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, option
-from ssl_norm.settings.folder import CONFIG_FOLDER
+from ssl_norm.settings.folder import find_file, names_in
 from ssl_norm.text import as_typed
 
 USUAL_TOOL = "pretrain"
@@ -56,8 +56,8 @@ def read_study(name: str) -> Study:
     Raises:
         UserError: there is no such study, or one of its keys has another form.
     """
-    path = CONFIG_FOLDER / "study" / f"{name}.yaml"
-    if not path.is_file():
+    path = find_file("study", name)
+    if path is None:
         raise UserError(unknown_name("study", name, study_tools()))
     table: Any = OmegaConf.to_container(OmegaConf.load(path))
     table["arms"] = {str(arm): lines for arm, lines in (table.get("arms") or {}).items()}
@@ -69,10 +69,11 @@ def read_study(name: str) -> Study:
 
 @cache
 def study_tools() -> Mapping[str, str]:
-    """Return the name of every file of configs/study/ and the tool that runs it."""
+    """Return the name of every study and the tool that runs it."""
     tools = {}
-    for path in sorted((CONFIG_FOLDER / "study").glob("*.yaml")):
-        lines = path.read_text(encoding="utf-8").splitlines()
+    for name in names_in("study"):
+        path = find_file("study", name)
+        lines = path.read_text(encoding="utf-8").splitlines() if path else []
         named = (line.partition(":")[2].strip() for line in lines if line.startswith("tool:"))
-        tools[path.stem] = next(named, USUAL_TOOL)
+        tools[name] = next(named, USUAL_TOOL)
     return tools
