@@ -13,7 +13,8 @@ class Registry(Mapping[str, Any]):
     """Names of one kind of thing and the places of their declarations. Needs no torch.
 
     Wherever a name may be given, `module:object` of any importable module may be given instead.
-    Other packages add names with an entry point in the group `ssl_norm.<kind>s`.
+    Other packages add names with an entry point in the group `ssl_norm.<kind>s`
+    (`ssl_norm.losses` for losses).
 
     Args:
         kind: noun for messages and for the group of entry points, for example `norm`.
@@ -106,5 +107,5 @@ def load_object(reference: str, kind: str = "object") -> Any:
 @cache
 def _plugins(kind: str) -> dict[str, str]:
     """Return names and targets of the entry points of other packages."""
-    group = entry_points(group=f"ssl_norm.{kind.replace(' ', '_')}s")
-    return {point.name: point.value for point in group}
+    plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
+    return {point.name: point.value for point in entry_points(group=f"ssl_norm.{plural}")}

@@ -1,9 +1,13 @@
 """The contrastive loss of MoCo: one positive key against a queue of older ones."""
 
+from math import inf
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_norm.losses.at_collapse import cross_entropy_at_collapse
+from ssl_norm.losses.declare import loss
 from ssl_norm.losses.rows import (
     check_matching_rows,
     check_temperature,
@@ -12,6 +16,7 @@ from ssl_norm.losses.rows import (
 )
 
 
+@loss(low=0.0, high=inf, at_collapse=lambda N, _, K: cross_entropy_at_collapse(1 + K))
 def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """Return the mean cross entropy of finding each query's key among that key and the queue.
 

@@ -1,9 +1,13 @@
 """The normalised temperature-scaled cross entropy of SimCLR."""
 
+from math import inf
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_norm.losses.at_collapse import cross_entropy_at_collapse
+from ssl_norm.losses.declare import loss
 from ssl_norm.losses.rows import (
     check_matching_rows,
     check_temperature,
@@ -12,6 +16,7 @@ from ssl_norm.losses.rows import (
 )
 
 
+@loss(low=0.0, high=inf, at_collapse=lambda N, _: cross_entropy_at_collapse(2 * N - 1))
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """Return the mean cross entropy of finding each row's other view among all 2N - 1 other rows.
 

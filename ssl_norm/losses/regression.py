@@ -2,9 +2,11 @@
 
 from torch import Tensor
 
+from ssl_norm.losses.declare import loss
 from ssl_norm.losses.rows import check_matching_rows, full_precision, unit_rows
 
 
+@loss(low=0.0, high=4.0, at_collapse=lambda *rows: 0.0)
 def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the mean over rows of 2 - 2 cos(prediction_i, target_i).
 
