@@ -12,7 +12,7 @@ from ssl_norm.commands.finetune_run import make_views
 from ssl_norm.commands.population_outcome import Found
 from ssl_norm.commands.recomputed import Recomputed, plain_views
 from ssl_norm.config import FinetuneConfig, PopulationStatsConfig
-from ssl_norm.data.cache.progress import say
+from ssl_norm.console import say
 from ssl_norm.data.corruption.dataset import corrupted
 from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.data.dataset import ImageSet, Splits

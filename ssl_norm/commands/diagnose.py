@@ -19,7 +19,7 @@ from ssl_norm.commands.checkpoint_inputs import (
     untrained_encoder,
 )
 from ssl_norm.config import AugmentConfig, DiagnoseConfig, PretrainConfig
-from ssl_norm.data.cache.progress import say
+from ssl_norm.console import say
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.diagnose.diagnosis import RANDOM_INIT, Diagnosis, diagnose_outputs, diagnosis_record
 from ssl_norm.diagnose.outputs import Network, collect_outputs

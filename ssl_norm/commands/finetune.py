@@ -14,7 +14,7 @@ from ssl_norm.commands.finetune_images import choose_images
 from ssl_norm.commands.finetune_run import make_run
 from ssl_norm.commands.finetune_start import find_start
 from ssl_norm.config import FinetuneConfig
-from ssl_norm.data.cache.progress import say
+from ssl_norm.console import say
 from ssl_norm.errors import NonFiniteLoss, UserError
 from ssl_norm.figures.accuracy import accuracies
 from ssl_norm.train.builder import load_images

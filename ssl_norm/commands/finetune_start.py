@@ -20,7 +20,7 @@ from ssl_norm.config import (
     PixelOverride,
     SubjectConfig,
 )
-from ssl_norm.data.cache.progress import say
+from ssl_norm.console import say
 from ssl_norm.evaluate.subject import Subject, find_subject
 from ssl_norm.models.encoders import SMALL_IMAGE_SIDE
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint

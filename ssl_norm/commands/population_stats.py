@@ -28,7 +28,7 @@ from ssl_norm.commands.population_outcome import (
 from ssl_norm.commands.probing import evaluation_of
 from ssl_norm.commands.recomputed import Recomputed, plain_views
 from ssl_norm.config import PopulationStatsConfig, PretrainConfig
-from ssl_norm.data.cache.progress import say
+from ssl_norm.console import say
 from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import UserError

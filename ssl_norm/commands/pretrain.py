@@ -9,7 +9,7 @@ from ssl_norm.commands.dashboard import shown_settings
 from ssl_norm.commands.finish import finish
 from ssl_norm.commands.header import print_header
 from ssl_norm.config import PretrainConfig
-from ssl_norm.data.cache.progress import say
+from ssl_norm.console import say
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.distributed import from_first_rank, rank, world_size
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError

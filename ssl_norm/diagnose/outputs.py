@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ssl_norm.console import track
 from ssl_norm.data.batches.sampler import epoch_order
-from ssl_norm.data.cache.progress import track
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode

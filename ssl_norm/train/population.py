@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ssl_norm.console import say, track
 from ssl_norm.data.batches.image_batches import Batches
-from ssl_norm.data.cache.progress import say, track
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.distributed import rank, world_size
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm

@@ -18,7 +18,7 @@ from ssl_norm.config import (
     FinetuneConfig,
     PretrainConfig,
 )
-from ssl_norm.data.cache.progress import say
+from ssl_norm.console import say
 from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
 from ssl_norm.models.output_norm import output_norm

@@ -172,19 +172,26 @@ def test_code_in_a_file_is_not_run(tmp_path):
         read_checkpoint(tmp_path / "file.pt")
 
 
-@pytest.mark.parametrize("name", ["file.pt", "file.safetensors"])
-def test_file_that_is_no_checkpoint(name, tmp_path):
-    (tmp_path / name).write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(UserError, match=name):
+@pytest.mark.parametrize(
+    ("name", "contents", "message"),
+    [
+        ("file.pt", b"PK\x03\x04 cut off", "file.pt is not a readable checkpoint"),
+        ("file.safetensors", b"PK\x03\x04 cut off", "file.safetensors is not a readable"),
+        ("file.pt", b"hello world", r"file.pt is no.* checkpoint.*torch\.save"),
+        ("file.pt", b"{}", r"file.pt is no.* checkpoint.*torch\.save"),
+        ("file.pt", b"12345", r"file.pt is no.* checkpoint.*torch\.save"),
+        ("file.pt", None, "there is no checkpoint file"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_one_clear_line(name, contents, message, tmp_path):
+    if contents is not None:
+        (tmp_path / name).write_bytes(contents)
+    with pytest.raises(UserError, match=message) as caught:
         read_checkpoint(tmp_path / name)
+    assert "\n" not in str(caught.value)
 
 
-def test_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="there is no checkpoint file"):
-        read_checkpoint(tmp_path / "nothing.pt")
-
-
-def test_file_that_holds_no_dict(tmp_path):
+def test_a_file_that_holds_no_dict(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "file.pt")
     with pytest.raises(UserError, match="holds a Tensor, not a state_dict"):
         read_checkpoint(tmp_path / "file.pt")
@@ -213,10 +220,3 @@ def test_lightlys_own_resnet():
     downsample = "layer2.0.downsample.0.weight"
     expected = timm_names.state_dict()[downsample] + 1
     assert candidate.weights[f"backbone.{downsample}"].equal(expected)
-
-
-@pytest.mark.parametrize("text", ["hello world", "{}", "12345"])
-def test_text_is_no_checkpoint(text, tmp_path):
-    (tmp_path / "notes.pt").write_text(text)
-    with pytest.raises(UserError, match=r"notes.pt is no.* checkpoint.*torch\.save"):
-        read_checkpoint(tmp_path / "notes.pt")

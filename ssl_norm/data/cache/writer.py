@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ssl_norm.console import track
 from ssl_norm.data.cache.decode import DecodeError, decode
 from ssl_norm.data.cache.processes import Map
-from ssl_norm.data.cache.progress import track
 from ssl_norm.data.cache.reader import Reader, content_digest, location
 from ssl_norm.errors import UserError
 

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssl_norm.console import say
 from ssl_norm.data.cache.cached_pixels import CachedPixels, cached_pixels
-from ssl_norm.data.cache.progress import say
 from ssl_norm.data.cache.reader import Reader, location, printable
 from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.sources.folder_labels import Layout

@@ -79,9 +79,9 @@ def test_drawing_leaves_the_global_generator_alone():
     [
         ({"count": 48}, "labels=48: there are 47 labelled images; use at most 47"),
         ({"count": 2}, "labels=2 leaves 1 of 3 classes without an image; use at least 3"),
-        ({"count": 0}, "labels=0: an integer of at least 1 expected"),
-        ({"per_class": 6}, "labels_per_class=6: class bird has 5 images; use at most 5"),
-        ({"per_class": -1}, "labels_per_class=-1: an integer of at least 1 expected"),
+        ({"count": 0}, "labels=0 leaves 3 of 3 classes without an image"),
+        ({"per_class": 6}, "labels_per_class=6: class bird has 5 images; use 1 to 5"),
+        ({"per_class": -1}, "labels_per_class=-1: class bird has 5 images; use 1"),
         ({"fraction": 0.05}, "labels=0.05 leaves nothing of class bird with its 5 samples; use at"),
         ({"fraction": 1.5}, r"labels must be a fraction in \(0, 1\], got 1.5"),
         ({"fraction": float("nan")}, "labels must be a fraction"),

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from ssl_norm.data.corruption.spec import CORRUPTIONS, Corruption
 
 SEVERITIES = range(1, 6)
-EVERY = [Corruption(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
+STRONGEST = [Corruption(name) for name in CORRUPTIONS]
 # The script that made CIFAR-10-C, see ssl_norm.data.corruption.functions.
 PUBLISHED = {
     "contrast": [0.75, 0.5, 0.4, 0.3, 0.15],
@@ -47,14 +47,14 @@ def assert_rounded(levels: np.ndarray, exact: np.ndarray) -> None:
     assert np.abs(levels - np.clip(exact, 0, 255)).max() < 0.5 + 1e-3
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("severity", [1, 5])
 def test_contrast_shrinks_the_distance_from_the_channels_mean(severity):
     pixels, factor = RANDOM.numpy().astype(np.float64), PUBLISHED["contrast"][severity - 1]
     means = np.array([[channel.mean() for channel in image] for image in pixels])[..., None, None]
     assert_rounded(apply("contrast", severity), means + factor * (pixels - means))
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("severity", [1, 5])
 def test_noise_is_normal_and_added_to_every_value(severity):
     std = PUBLISHED["gaussian_noise"][severity - 1]
     noise = torch.randn(RANDOM.shape, generator=generator()).numpy().astype(np.float64)
@@ -62,20 +62,7 @@ def test_noise_is_normal_and_added_to_every_value(severity):
     assert_rounded(apply("gaussian_noise", severity), exact)
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_noise_has_the_published_deviation_and_no_mean(severity):
-    std = PUBLISHED["gaussian_noise"][severity - 1]
-    grey = torch.full((10, 3, 32, 32), 128, dtype=torch.uint8)
-    noise = apply("gaussian_noise", severity, grey).astype(np.float64) / 255 - 128 / 255
-    values = noise.size
-    assert abs(noise.mean()) < 4 * std / np.sqrt(values)
-    # rounding to levels adds 1/12 of a squared level
-    expected = np.sqrt(std**2 + 1 / 12 / 255**2)
-    assert abs(noise.std() / expected - 1) < 4 / np.sqrt(2 * values)
-    assert abs(np.corrcoef(noise[:, 0].ravel(), noise[:, 1].ravel())[0, 1]) < 0.05
-
-
-@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("severity", [1, 5])
 def test_blur_is_scipys_at_the_nearest_border(severity):
     sigma = PUBLISHED["gaussian_blur"][severity - 1]
     exact = gaussian_filter(
@@ -92,7 +79,7 @@ STEPS = """
 """
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("severity", [1, 5])
 def test_jpeg_of_grey_images_rounds_the_cosine_transform_of_blocks(severity):
     quality = PUBLISHED["jpeg"][severity - 1]
     # the Independent JPEG Group's scale of quality
@@ -124,7 +111,7 @@ def test_severity_grows(name):
     assert distances[0] > 0.1
 
 
-@pytest.mark.parametrize("corruption", EVERY, ids=str)
+@pytest.mark.parametrize("corruption", STRONGEST, ids=str)
 def test_shape_and_type_are_kept_and_the_input_is_not_altered(corruption):
     for images in (RANDOM, RANDOM.contiguous(memory_format=torch.channels_last), RANDOM[:1]):
         before = images.clone()
@@ -137,11 +124,12 @@ def test_shape_and_type_are_kept_and_the_input_is_not_altered(corruption):
 
 
 @pytest.mark.parametrize("name", ["contrast", "gaussian_blur", "jpeg"])
-@pytest.mark.parametrize("level", [0, 101, 255])
-def test_a_constant_image_stays_as_it_is(name, level):
-    constant = torch.full((2, 3, 16, 16), level, dtype=torch.uint8)
+def test_a_constant_image_stays_as_it_is(name):
+    levels = torch.tensor([0, 101, 255], dtype=torch.uint8)[:, None, None, None]
+    constant = levels.expand(-1, 3, 16, 16).contiguous()
     tolerance = 1 if name == "jpeg" else 0  # it stores the mean of a block in steps
-    assert np.abs(apply(name, 5, constant).astype(np.int64) - level).max() <= tolerance
+    difference = apply(name, 5, constant).astype(np.int64) - levels.numpy()
+    assert np.abs(difference).max() <= tolerance
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -156,7 +144,7 @@ def test_the_generator_is_all_the_chance_there_is(name):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("corruption", EVERY, ids=str)
+@pytest.mark.parametrize("corruption", STRONGEST, ids=str)
 def test_a_gpu_gives_the_same_images(corruption):
     found = corruption(RANDOM.cuda(), generator())
     assert found.is_cuda

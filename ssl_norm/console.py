@@ -1,4 +1,4 @@
-"""Progress bars and messages on stderr; needs no torch."""
+"""Progress bars and messages on stderr."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
