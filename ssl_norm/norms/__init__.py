@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ssl_norm.norms.factory import make_norm
 from ssl_norm.norms.registry import NORMS
-from ssl_norm.norms.spec import NormLike, NormSpec, parse_norm
+from ssl_norm.norms.spec import NormLike, NormSpec, make_norm, parse_norm
 
 if TYPE_CHECKING:
     from ssl_norm.norms.swap.replace import replace_norms

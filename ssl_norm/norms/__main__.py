@@ -1,8 +1,8 @@
 """Print every norm, or what a norm would change in an encoder.
 
 python -m ssl_norm.norms                                 every norm with its options and equation
-python -m ssl_norm.norms resnet18 gn+ws                  what gn+ws would do to an encoder, layer by layer
-python -m ssl_norm.norms resnet18 '{name: gn, groups: 16}'
+python -m ssl_norm.norms resnet18 gn+ws                  what gn+ws would do to an encoder, layer by
+layer python -m ssl_norm.norms resnet18 '{name: gn, groups: 16}'
 
 Encoders are named as for `encoder.name`: tiny, any timm model, torchvision/<classifier>.
 """
@@ -39,7 +39,8 @@ def replacement_table(encoder: str, norm: str) -> str:
         norm: a name (`gn+ws`) or, in YAML, a mapping (`{name: gn, groups: 16}`).
 
     Raises:
-        ValueError, TypeError: a name or an option is not known, or the encoder cannot have the norm.
+        ValueError, TypeError: a name or an option is not known, or the encoder cannot have the
+        norm.
     """
     spec = parse_norm(_from_yaml(norm))
     # Only this command looks up encoders: norms themselves know no models.

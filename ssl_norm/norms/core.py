@@ -9,7 +9,8 @@ space. So a norm is a *rule* (mean, variance) -> (scale, shift) on tables (N, C)
 does the rest in two passes over x forward and two backward, the cost of batch norm:
 
     forward   x -> mean, variance;  the rule;  x -> y
-    backward  dy, x -> d_scale = sum dy x, d_shift = sum dy;  autograd through the rule -> d_mean, d_variance;
+    backward  dy, x -> d_scale = sum dy x, d_shift = sum dy;  autograd through the rule -> d_mean,
+    d_variance;
               dy, x -> dx = scale dy + (d_mean + 2 (x - mean) d_variance) / positions
 
 The rule runs under ordinary autograd, once per call: it may use any parameters, keep statistics and
@@ -38,8 +39,8 @@ def normalize(x: Tensor, rule: Rule) -> Tensor:
     Args:
         x: (N, C) or (N, C, *spatial), floating point; not altered.
         rule: maps mean and biased variance over space, each (N, C), to scale and shift, each (N, C)
-            or broadcastable to it. All four are float32, or wider where x is. Where x is (N, C), the
-            mean is x and the variance 0.
+            or broadcastable to it. All four are float32, or wider where x is. Where x is (N, C),
+            the mean is x and the variance 0.
 
     Returns:
         Like x, in its memory format.
@@ -73,22 +74,18 @@ class Norm(nn.Module):
         eps: added to the variance, inside the root.
         affine: whether to learn weight and bias, each (C,), from 1 and 0.
 
-    Attributes:
-        equation: one line for the table of norms.
-        mixes_samples: whether training mixes the samples of a batch.
-        vectors: whether it takes (N, C) inputs, as in MLP heads.
-        nonlinear: whether it replaces a norm and the activation after it.
-        affine_parameters: which of weight and bias the norm uses; others are not created, since
-            DistributedDataParallel refuses a parameter without a gradient.
-        printed: options that the printed module shows.
+    Shape:
+        (N, C) or (N, C, *spatial) to the same.
     """
 
-    equation: ClassVar[str] = ""
-    mixes_samples: ClassVar[bool] = False
-    vectors: ClassVar[bool] = True
-    nonlinear: ClassVar[bool] = False
+    equation: ClassVar[str] = ""  # one line for the table of norms
+    mixes_samples: ClassVar[bool] = False  # whether training mixes the samples of a batch
+    vectors: ClassVar[bool] = True  # whether it takes (N, C) inputs, as in MLP heads
+    nonlinear: ClassVar[bool] = False  # whether it replaces a norm and the activation after it
+    # Those of weight and bias that the norm uses. No others are created, since
+    # DistributedDataParallel refuses a parameter without a gradient.
     affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
-    printed: ClassVar[tuple[str, ...]] = ("eps", "affine")
+    printed: ClassVar[tuple[str, ...]] = ("eps", "affine")  # options in the printed module
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
@@ -125,13 +122,7 @@ class Norm(nn.Module):
 
 
 class RuleNorm(Norm):
-    """Norm that a subclass defines by its :meth:`rule`.
-
-    Of weight and bias it has those that the subclass declares in `affine_parameters`; by default
-    none.
-
-    Shape:
-        (N, C) or (N, C, *spatial) to the same.
+    """Norm that a subclass defines by its :meth:`rule`; `affine_parameters` are none by default.
 
     Example:
         >>> class InstanceNorm(RuleNorm):
@@ -203,7 +194,8 @@ class _InstanceMoments(Function):
         zeros = mean.new_zeros(()).expand_as(mean)
         d_mean, d_variance = (zeros if d is None else d for d in (d_mean, d_variance))
         if dy is not None and scale is not None and not torch.is_grad_enabled():
-            return passes_for(x).input_gradient(dy, scale, x, mean, d_mean, d_variance)
+            full: Tensor = passes_for(x).input_gradient(dy, scale, x, mean, d_mean, d_variance)
+            return full
         values = x.to(mean.dtype)
         deviation = values - values.mean(space_axes(x), keepdim=True)
         dx = over_space(d_mean, x) + 2 * deviation * over_space(d_variance, x)
@@ -221,7 +213,8 @@ class _AffineMap(Function):
         ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, *carriers: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x, mean, scale)
-        return passes_for(x).affine_map(x, scale, shift)
+        y: Tensor = passes_for(x).affine_map(x, scale, shift)
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:

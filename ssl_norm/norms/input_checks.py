@@ -1,4 +1,4 @@
-"""What every norm asks of its input."""
+"""Checks of the input of norms."""
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ def check_channels(x: Tensor, num_features: int) -> None:
 
 
 def check_batch(x: Tensor, batch_size: int | None = None) -> None:
-    """Raise ValueError where a batch (N, C, *spatial), or its last chunk, has a single value per channel, or none."""
+    """Raise ValueError if a batch (N, C, *spatial) or its last chunk has one value per channel."""
     values = x.shape[2:].numel()
     samples = len(x) if batch_size is None or len(x) == 0 else len(x) % batch_size or batch_size
     if samples * values > 1:

@@ -1,4 +1,4 @@
-"""Checkpoints of batch norm in the norms that extend it."""
+"""Loading the checkpoints of batch norm into norms that extend it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 BATCH_NORM_KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-MARK = "running_mean"  # what every checkpoint of a batch norm has
+MARK = "running_mean"  # in every checkpoint of a batch norm
 
 
 def beyond_batch_norm(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -29,11 +29,10 @@ def beyond_batch_norm(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def not_in_batch_norm(wanted: Iterable[str], given: Iterable[str]) -> set[str]:
-    """Return the wanted names that a checkpoint lacks only because it is batch norm's.
+    """Return the wanted names that a checkpoint lacks only because it is one of batch norm.
 
-    These are all parameters of a layer beyond batch norm's own, such as the calibration weights of
-    representative batch norm, where the checkpoint has batch norm's statistics for the layer and
-    none of them. One that has some is not batch norm's, and lacks the others.
+    These are the parameters of a layer beyond weight and bias, such as the calibration weights of
+    representative batch norm, if the checkpoint has statistics for the layer and none of these.
     """
     given = set(given)
     return {
@@ -45,7 +44,7 @@ def not_in_batch_norm(wanted: Iterable[str], given: Iterable[str]) -> set[str]:
 
 
 def spread_over_domains(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> set[str]:
-    """Return the names of what a checkpoint has once and domain norms have a row of for each domain."""
+    """Return the names that a checkpoint has once and a domain norm once for each domain."""
     names = {
         prefix + own
         for prefix in beyond_batch_norm(wanted)
@@ -59,14 +58,16 @@ def spread_over_domains(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor
     }
 
 
-def keep_what_batch_norm_has_not(
-    layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any
-) -> None:
-    """Supply a layer's present values for what a checkpoint of batch norm lacks: a hook of loading.
+def fill_from_batch_norm(layer: nn.Module) -> None:
+    """Let a layer load checkpoints of batch norm with `strict=True`: it keeps what they lack.
 
-    So such a checkpoint loads with `strict=True`. A count of batches that is not there, as in very
-    old checkpoints and in torchvision's FrozenBatchNorm2d, is supplied, too.
+    A missing count of batches, as in very old checkpoints and in torchvision's FrozenBatchNorm2d, is
+    kept as well.
     """
+    layer.register_load_state_dict_pre_hook(_keep_missing)  # type: ignore[no-untyped-call]
+
+
+def _keep_missing(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     own: Mapping[str, Tensor] = {
         prefix + name: value for name, value in (*layer.named_parameters(), *layer.named_buffers())
     }

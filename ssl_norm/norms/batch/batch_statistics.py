@@ -1,4 +1,4 @@
-"""What every batch norm shares: which samples make a batch, and which statistics normalize it."""
+"""Base of all batch norms: the samples of a batch and the statistics that normalize it."""
 
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -7,7 +7,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from ssl_norm.distributed import gather_batch, is_distributed
-from ssl_norm.norms.batch.batch_norm_checkpoints import keep_what_batch_norm_has_not
+from ssl_norm.norms.batch.batch_norm_checkpoints import fill_from_batch_norm
 from ssl_norm.norms.core import RuleNorm, normalize
 from ssl_norm.norms.input_checks import check_batch, check_channels
 
@@ -24,7 +24,7 @@ class BatchMoments(NamedTuple):
     Attributes:
         mean: (K, C).
         variance: (K, C), biased.
-        values: (K, 1), how many values a channel has: samples times positions.
+        values: (K, 1), values per channel: samples times positions.
     """
 
     mean: Tensor
@@ -33,7 +33,7 @@ class BatchMoments(NamedTuple):
 
 
 def pool(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance of all values, (..., 1, C), from instance moments (..., N, C)."""
+    """Return mean and biased variance of all values, (..., 1, C), from instances (..., N, C)."""
     samples = max(1, mean.shape[-2])
     pooled = mean.sum(-2, keepdim=True) / samples
     deviations = (mean - pooled).square() + variance
@@ -41,12 +41,12 @@ def pool(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def moments_of(mean: Tensor, variance: Tensor, positions: int) -> BatchMoments:
-    """Return the moments of one batch, K = 1, from instance moments (N, C) over so many positions."""
+    """Return the moments of one batch, K = 1, from instance moments (N, C)."""
     return BatchMoments(*pool(mean, variance), mean.new_full((1, 1), len(mean) * positions))
 
 
 def moments_in_chunks(mean: Tensor, variance: Tensor, positions: int, samples: int) -> BatchMoments:
-    """Return the moments of K consecutive chunks of so many samples, of which the last may be smaller."""
+    """Return the moments of K consecutive chunks of samples, of which the last may be smaller."""
     whole = len(mean) // samples * samples
     folded = (table[:whole].view(-1, samples, table.shape[-1]) for table in (mean, variance))
     chunk_mean, chunk_variance = (table.squeeze(-2) for table in pool(*folded))
@@ -68,9 +68,9 @@ def pool_unevenly(moments: BatchMoments) -> BatchMoments:
 
 
 def pool_over_ranks(moments: BatchMoments) -> BatchMoments:
-    """Return the moments of K batches that span all ranks: one table travels forward, its gradient back.
+    """Return the moments of K batches that span all ranks, in one exchange each way.
 
-    Ranks may hold different numbers of values, also none.
+    Ranks may hold different numbers of values, or none.
     """
     table = torch.cat([*moments], dim=-1)
     tables = gather_batch(table).view(-1, *table.shape)  # (ranks, K, 2 C + 1)
@@ -80,24 +80,20 @@ def pool_over_ranks(moments: BatchMoments) -> BatchMoments:
 
 
 class BatchStatisticsNorm(RuleNorm):
-    """Base of all batch norms: buffers, affine parameters, and the policies of batch statistics.
+    """Base of all batch norms: buffers and the policies of batch statistics.
 
-    A subclass defines :meth:`rule` with :meth:`statistics` and :meth:`coefficients`; as it stands,
-    the rule is batch norm's.
+    A subclass defines :meth:`rule` with :meth:`statistics`; by default the rule is batch norm's.
 
     Args:
-        num_features: channels C.
         update_rate: weight of the new batch in the running statistics (torch's `momentum`).
         batch_size: samples that share statistics in training (ghost batches, arXiv 1705.08741):
             consecutive chunks, of which the last may be smaller; None: the whole batch. The running
             statistics move once a batch, by the average over its chunks.
-        sync: whether the batch spans all ranks (of torch.distributed, where it is initialized).
-            Exact where ranks hold different numbers of samples.
+        sync: whether the batch spans all ranks; exact if ranks hold different numbers of samples.
         evaluation: statistics in evaluation mode: `population`, the running statistics, or `batch`.
-        population: how running statistics arise: `ema`, a moving average; `cumulative`, the average
-            of all batches (torch's `momentum=None`); `exact`, a moving average that
-            `tools/pretrain.py` replaces at its end, in all batch norms of the run, and a loop of
-            your own by :func:`ssl_norm.norms.batch.precise_bn.recompute_statistics`.
+        population: running statistics: `ema`, a moving average; `cumulative`, the average of all
+            batches (torch's `momentum=None`); `exact`, a moving average that pretraining replaces
+            at its end by :func:`ssl_norm.norms.batch.precise_bn.recompute_statistics`.
         **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`.
 
     Attributes:
@@ -105,15 +101,11 @@ class BatchStatisticsNorm(RuleNorm):
         running_var: (C,), from 1; the average of unbiased variances.
         num_batches_tracked: batches that moved them.
 
-    Shape:
-        (N, C) or (N, C, *spatial) to the same.
-
     Raises:
-        ValueError: one value per channel where a batch's own statistics are used; `sync` together
-            with `batch_size`.
+        ValueError: batch statistics of one value per channel; `sync` together with `batch_size`.
     """
 
-    mixes_samples: ClassVar[bool] = True
+    mixes_samples = True
     affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
     printed: ClassVar[tuple[str, ...]] = ()
 
@@ -147,11 +139,11 @@ class BatchStatisticsNorm(RuleNorm):
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
-        self.register_load_state_dict_pre_hook(keep_what_batch_norm_has_not)  # type: ignore[no-untyped-call]
+        fill_from_batch_norm(self)
 
     @property
     def uses_batch(self) -> bool:
-        """Whether the next input is normalized by its own statistics."""
+        """Whether the next input is normalized by batch statistics."""
         return self.training or self.evaluation == "batch"
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Freezing the statistics and the affine parameters of batch norms, one apart from the other.
+"""Freezing of the statistics and of the affine parameters of batch norms.
 
 `requires_grad_(False)` freezes no statistics, and `eval()` holds only until the next `train()`.
 """
@@ -10,17 +10,15 @@ from torch import nn
 
 from ssl_norm.norms.swap.find import BATCH_NORMS, named_norms
 
-FROZEN_PARAMETERS = "frozen_parameters"  # where a layer keeps the names of what was frozen
+FROZEN_PARAMETERS = "frozen_parameters"  # attribute of a layer: the names of frozen parameters
 
 
 class FrozenStatistics:
-    """What :func:`freeze_statistics` mixes into the class of a batch norm.
+    """Mixin of the class of a batch norm with frozen statistics.
 
-    `training` reads False whatever mode is asked for, so that the layer normalizes with its
-    population statistics and never moves them. The mode last asked for is kept for thawing.
-
-    A class rather than a hook: a hook is passed over by a direct call of `forward`, and by what
-    torch.compile made before the layer was frozen.
+    `training` is always False, so that the layer normalizes with its population statistics and
+    never moves them. The mode last asked for is kept for thawing. A hook would be skipped by a
+    direct call of `forward` and by code that torch.compile made earlier.
     """
 
     thawed_class: type[nn.Module]
@@ -35,7 +33,7 @@ class FrozenStatistics:
         self.__dict__["training"] = mode
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Return how to copy and unpickle the layer: its class is found by no name."""
+        """Return the recipe of copies and pickles: pickle cannot find the class by name."""
         reduced = super().__reduce_ex__(max(protocol, 2))
         assert isinstance(reduced, tuple)
         _, (_, *arguments), *state = reduced
@@ -46,9 +44,9 @@ _FROZEN_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
 
 
 def _frozen_class(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return the subclass of a batch norm's class whose layers are frozen, made once."""
+    """Return the frozen subclass of the class of a batch norm; each is made once."""
     if kind not in _FROZEN_CLASSES:
-        # torch.fx takes a layer for a leaf by the module of its class.
+        # torch.fx does not trace into layers whose class is in torch.nn.
         content = {"thawed_class": kind, "__module__": kind.__module__}
         name = f"FrozenStatistics{kind.__name__}"
         _FROZEN_CLASSES[kind] = type(name, (FrozenStatistics, kind), content)
@@ -56,7 +54,7 @@ def _frozen_class(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 def _new_frozen(kind: type[nn.Module], *arguments: Any) -> nn.Module:
-    """Return an empty frozen layer, which copying and unpickling then fill."""
+    """Return an empty frozen layer for copying and unpickling to fill."""
     frozen = _frozen_class(kind)
     return frozen.__new__(frozen, *arguments)
 
@@ -65,7 +63,7 @@ def batch_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every batch norm of a model, each layer once.
 
     Raises:
-        ValueError: there is none; the text says which norms were found instead.
+        ValueError: there is none; the text names the norms found.
     """
     found: list[tuple[str, nn.Module]] = [
         (name, layer) for name, layer in model.named_modules() if isinstance(layer, BATCH_NORMS)
@@ -80,11 +78,11 @@ def batch_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return (name, layer) of every batch norm of a model, all of which have statistics to freeze.
+    """Return (name, layer) of every batch norm of a model, all with statistics to freeze.
 
     Raises:
-        ValueError: there is no batch norm, or one that keeps no population statistics or does not
-            normalize with them in evaluation; nothing is frozen then.
+        ValueError: there is no batch norm, or one without population statistics, or one that does
+            not evaluate with them.
     """
     layers = batch_norms(model)
     for name, layer in layers:
@@ -92,29 +90,31 @@ def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
             raise ValueError(f"layer '{name}' keeps no population statistics that could be frozen")
         if getattr(layer, "evaluation", "population") != "population":
             raise ValueError(
-                f"layer '{name}' evaluates with batch statistics; frozen ones take evaluation=population"
+                f"layer '{name}' evaluates with batch statistics; "
+                "frozen ones take evaluation=population"
             )
     return layers
 
 
 def freeze_statistics(model: nn.Module) -> tuple[str, ...]:
-    """Make every batch norm of a model normalize with its present population statistics for good.
+    """Make every batch norm of a model always normalize with its present population statistics.
 
-    A frozen layer stays in evaluation mode whatever `train()` says, in copies and in pickles, too.
-    It changes its class and nothing else: parameters, buffers, names, hooks and the keys of the
-    state_dict stay; the affine parameters go on learning. Loading a state_dict sets its statistics.
-    Layers of torch, timm and this package are frozen, and any subclass of theirs. `replace_norms`
-    keeps batch norms frozen; what else builds new layers from old ones (`convert_sync_batchnorm`)
-    builds thawed ones.
+    A frozen layer stays in evaluation mode after `train()`, in copies and in pickles. Only its
+    class
+    changes: parameters, buffers, names, hooks and state_dict keys stay, and the affine parameters
+        go
+    on learning. Loading a state_dict sets its statistics. Layers of torch, timm and this package
+    are frozen, and subclasses. `replace_norms` keeps layers frozen; `convert_sync_batchnorm` does
+    not.
 
     Args:
-        model: changed in place, unless an error is raised. Layers that are frozen stay frozen.
+        model: changed in place, unless an error is raised.
 
     Returns:
-        The names of all layers that are frozen now.
+        The names of all frozen layers.
 
     Raises:
-        ValueError: as :func:`freezable_statistics` says.
+        ValueError: see :func:`freezable_statistics`.
 
     Source: FrozenBN of Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, section 3.
 
@@ -131,7 +131,7 @@ def freeze_statistics(model: nn.Module) -> tuple[str, ...]:
 
 
 def thaw_statistics(model: nn.Module) -> tuple[str, ...]:
-    """Undo :func:`freeze_statistics`; each layer is in the mode that was last asked for.
+    """Undo :func:`freeze_statistics`; each layer returns to the mode last asked for.
 
     Returns:
         The names of the layers that were frozen.
@@ -144,37 +144,30 @@ def thaw_statistics(model: nn.Module) -> tuple[str, ...]:
     return tuple(thawed)
 
 
-def _own_parameters(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Return (name, parameter) of what a layer holds itself, without those of its activation."""
-    return list(layer.named_parameters(recurse=False))
-
-
 def freeze_affine(model: nn.Module) -> tuple[str, ...]:
-    """Stop the learning of all parameters that the batch norms of a model own.
+    """Stop the learning of all parameters that the batch norms of a model hold themselves.
 
-    These are weight and bias and, where a layer has more, those as well. They take no gradients and
-    lose the one they have, so that torch's optimizers, which hold them still, pass them over: no
-    momentum, no weight decay. Call it before DistributedDataParallel, which counts on gradients of
-    all parameters that had one when it was built. A later `requires_grad_(True)` undoes it.
+    They get no gradients and lose the present one, so that optimizers skip them: no momentum, no
+    weight decay. Call it before DistributedDataParallel, which expects gradients of all parameters
+    that had one when it was built. A later `requires_grad_(True)` undoes it.
 
     Args:
         model: changed in place.
 
     Returns:
-        The names of the batch norms that own parameters, all frozen now.
+        The names of the batch norms with parameters, all frozen now.
 
     Raises:
         ValueError: there is no batch norm, or none with parameters.
     """
-    layers = [(name, layer) for name, layer in batch_norms(model) if _own_parameters(layer)]
+    layers = [(name, layer) for name, layer in batch_norms(model) if [*layer.parameters(False)]]
     if not layers:
         raise ValueError(f"no batch norm of {type(model).__name__} has parameters to freeze")
     for _, layer in layers:
-        learning = [name for name, p in _own_parameters(layer) if p.requires_grad]
-        for name in learning:
-            parameter = layer.get_parameter(name).requires_grad_(False)
-            parameter.grad = None
-        layer.__dict__.setdefault(FROZEN_PARAMETERS, []).extend(learning)
+        for name, parameter in layer.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                parameter.requires_grad_(False).grad = None
+                layer.__dict__.setdefault(FROZEN_PARAMETERS, []).append(name)
     return tuple(name for name, _ in layers)
 
 

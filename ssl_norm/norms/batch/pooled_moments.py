@@ -1,4 +1,4 @@
-"""Mean and variance of everything that was seen, one batch after another."""
+"""Mean and variance of all values of a sequence of batches."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,15 +12,14 @@ Square = Callable[[Tensor], Tensor]
 
 
 class PooledMoments:
-    """Moments of all values of all batches, each value counted once, whatever the sizes of batches.
+    """Moments of all values of all batches, each value counted once.
 
-    Sets of values are merged by their counts, means and summed squared deviations, which loses no
-    digits to a large mean; float64, where the device has it. Memory does not grow with the batches.
+    Sets of values are merged by their counts, means and summed squared deviations, which is exact
+    for large means; float64, where the device has it. Memory does not grow with the batches.
 
     Args:
-        mean: has the shape and the device of the means, (C,), or (D, C) for D domains apart; its
-            values are not read.
-        variance: likewise, the same for variances, (G, D, D) for covariances.
+        mean: gives shape and device of the means, (C,), or (D, C) for D domains.
+        variance: gives the shape of the variances, or (G, D, D) of covariances.
         square: from deviations (K, *mean.shape) to their squares (K, *variance.shape).
 
     Attributes:
@@ -41,11 +40,11 @@ class PooledMoments:
 
     @property
     def variance(self) -> Tensor:
-        """The unbiased variance or covariance: divided by count - 1, as torch's running_var is."""
+        """Unbiased variance or covariance: divided by count - 1, like torch's running_var."""
         return self.spread / (self.count - 1)
 
     def add(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Take in K sets of values.
+        """Add K sets of values.
 
         Args:
             mean: (K, *mean.shape).
@@ -56,7 +55,7 @@ class PooledMoments:
         self._merge(mean, variance * _like(count, variance), count)
 
     def add_values(self, x: Tensor) -> None:
-        """Take in all values of x (N, C) or (N, C, *spatial)."""
+        """Add all values of x (N, C) or (N, C, *spatial)."""
         if x.ndim == 2:
             mean, variance = x, torch.zeros_like(x)
         else:
@@ -64,7 +63,7 @@ class PooledMoments:
         self.add(mean, variance, mean.new_full((len(x), 1), x.shape[2:].numel()))
 
     def _merge(self, mean: Tensor, spread: Tensor, count: Tensor) -> None:
-        """Take in K sets, first with each other."""
+        """Merge K sets with each other, then with the values so far."""
         total = count.sum(0)
         own_mean = (count * mean).sum(0) / total.clamp(min=1)
         own_spread = (spread + _like(count, spread) * self._square(mean - own_mean)).sum(0)
@@ -80,7 +79,7 @@ class PooledMoments:
         return torch.cat([part.flatten() for part in (self.mean, self.spread, self.count)])
 
     def become_merger_of(self, rows: Tensor) -> None:
-        """Take in what W others have :meth:`packed`, (W, ...), in place of what was before."""
+        """Replace the moments by the merger of the :meth:`packed` rows (W, ...) of W ranks."""
         parts = (self.mean, self.spread, self.count)
         tables = torch.split(rows.to(self.mean), [part.numel() for part in parts], dim=1)
         mean, spread, count = (

@@ -1,4 +1,4 @@
-"""How far moving averages were from the exact statistics."""
+"""Report of the shift between moving averages and exact statistics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class StatisticsShift:
-    """What a batch norm's former statistics made of the data: a channel should have mean 0, deviation 1.
+    """Moments of the channels that were normalized with the old statistics of a batch norm.
 
     Attributes:
-        mean: (C,) float64, (new mean - old mean) / sqrt(old variance + eps): the mean of a channel
-            that was normalized with the old statistics. 0: they were exact.
-        deviation: (C,) float64, sqrt((new variance + eps) / (old variance + eps)): the deviation of
-            such a channel. 1: they were exact.
-        count: values per channel that the new statistics are of: samples times positions.
+        mean: (C,) float64, (new mean - old mean) / sqrt(old variance + eps); 0 if they were exact.
+        deviation: (C,) float64, sqrt((new variance + eps) / (old variance + eps)); 1 if they were
+            exact.
+        count: values per channel of the new statistics: samples times positions.
     """
 
     mean: Tensor
@@ -24,12 +23,12 @@ class StatisticsShift:
 
     @property
     def typical_mean(self) -> float:
-        """Root mean square over channels of the shift of the mean, in deviations; at least 0."""
+        """Root mean square over channels of the shift of the mean, in deviations."""
         return float(self.mean.square().mean().sqrt())
 
     @property
     def largest_mean(self) -> float:
-        """The largest shift of a channel's mean, in deviations; at least 0."""
+        """Largest shift of the mean of a channel, in deviations."""
         return float(self.mean.abs().max())
 
     @property
@@ -39,7 +38,7 @@ class StatisticsShift:
 
     @property
     def deviation_range(self) -> tuple[float, float]:
-        """The smallest and the largest ratio of deviations of all channels."""
+        """Smallest and largest ratio of deviations of all channels."""
         return float(self.deviation.min()), float(self.deviation.max())
 
 
@@ -60,14 +59,13 @@ def statistics_shift(
 
 @dataclass(frozen=True)
 class PopulationReport:
-    """What became of every layer with running statistics.
+    """Outcome of a recomputation for every layer with running statistics.
 
     Attributes:
-        shifts: of the layers that were recomputed, by name.
-        not_called: names of the batch norms that no input reached; they are as they were.
-        not_recomputed: names of all other layers with statistics of their own, which are as they
-            were, and why.
-        batches: how many batches this process passed through the model.
+        shifts: by name, for the layers that were recomputed.
+        not_called: names of the batch norms that no input reached; they did not change.
+        not_recomputed: reasons by name, for other layers with statistics; they did not change.
+        batches: batches that this process passed through the model.
     """
 
     shifts: Mapping[str, StatisticsShift]

@@ -1,4 +1,4 @@
-"""The four passes in plain torch: on a CPU, a tile of samples at a time, to stay in the cache."""
+"""The four passes in plain torch; on a CPU a tile of samples at a time, to stay in the cache."""
 
 from collections.abc import Iterator
 
@@ -15,8 +15,8 @@ TILE_ELEMENTS = 2**19
 def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance over space of (N, C, *spatial), each (N, C).
 
-    The variance is that of the deviations from the mean, so that a large mean does not drown it; the
-    elementwise squared error has their squares in one operation.
+    The variance is the mean squared deviation, so that a large mean does not drown it; the
+    elementwise squared error gives the squares in one operation.
     """
     axis = _space_axis(x)
     values = _rows(x, axis)
@@ -46,9 +46,9 @@ def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 def affine_map_gradients(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sums over space of dy * x and of dy, each (N, C).
 
-    The first is summed about the instance mean, so that a large mean does not drown it. On a CPU, rows
-    that lie together are the channels of one sample to torch's batch norm, whose backward has both sums
-    in one pass.
+    The first is summed about the instance mean, so that a large mean does not drown it. On a CPU,
+    the backward of torch's batch norm computes both sums in one pass over contiguous rows, which it
+    takes for the channels of one sample.
     """
     axis = _space_axis(x)
     if axis == 2 and x.device.type == "cpu":
@@ -109,13 +109,13 @@ def _multiply_add(x: Tensor, slope: Tensor, offset: Tensor, axis: int, out: Tens
 
 
 def _space_axis(x: Tensor) -> int:
-    """Return where space goes in the rows of x: 1, in (N, S, C), where its channels lie last in memory; else 2."""
+    """Return the axis of space in the rows of x: 1, in (N, S, C), if channels-last; else 2."""
     channels_last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
     return 1 if channels_last else 2
 
 
 def _rows(x: Tensor, axis: int) -> Tensor:
-    """Return (N, C, *spatial) as (N, C, S) or, for axis 1, (N, S, C); contiguous, where possible a view."""
+    """Return (N, C, *spatial) as contiguous (N, C, S) or, for axis 1, (N, S, C)."""
     rows = x.flatten(2) if axis == 2 else x.movedim(1, -1).flatten(1, -2)
     return rows.contiguous()
 
@@ -126,18 +126,18 @@ def _table(table: Tensor, axis: int) -> Tensor:
 
 
 def _empty_like(x: Tensor, axis: int) -> Tensor:
-    """Return new memory of the shape of x, not a view, whose rows are one."""
+    """Return new memory of the shape of x in which :func:`_rows` is a view."""
     if axis == 2:
         return torch.empty_like(x, memory_format=torch.contiguous_format)
     return x.new_empty_strided(x.shape, x.stride())
 
 
 def _tiles(dtype: torch.dtype, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield a buffer and the same few samples of every tensor; on an accelerator, all samples at once."""
+    """Yield a buffer and some samples of every tensor; on an accelerator all samples at once."""
     largest = max(rows, key=Tensor.numel)
     samples = max(1, TILE_ELEMENTS // largest[0].numel())
     tiles = ceil_divide(len(largest), samples) if largest.device.type == "cpu" else 1
-    # Tensor.chunk cuts all of them alike, and is several times as quick as torch.split.
+    # Tensor.chunk is several times faster than torch.split.
     chunks = [tensor.chunk(tiles) for tensor in rows]
     buffer = torch.empty_like(largest.chunk(tiles)[0], dtype=dtype)
     for tile in zip(*chunks, strict=True):

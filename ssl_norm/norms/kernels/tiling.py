@@ -1,11 +1,12 @@
-"""How the GPU kernels divide an input among programs: pure arithmetic, without Triton.
+"""Division of an input among the programs of a GPU kernel.
 
-A tile is some rows, each one channel of one sample, by some positions; about as many elements whatever the shape. Where
-memory is contiguous the rows are consecutive and the positions of a row neighbours; where the channels lie last the
-rows are channels of one sample, and they are neighbours. A program of an elementwise pass has one tile; a program of a
-reduction has all tiles of its rows or, where the rows are too few to fill the GPU, those in a span of positions.
+A tile is some rows, each one channel of one sample, by some positions; its number of elements
+hardly depends on the shape. In contiguous memory, rows are consecutive and the positions of a row
+are neighbours; in channels-last memory, the rows are channels of one sample and neighbours. A
+program of an elementwise pass has one tile. A program of a reduction has all tiles of its rows or,
+where the rows are too few to fill the GPU, those in a span of positions.
 
-Nothing is tuned by measuring: one shape always runs in the same way, on every process, and costs no trials.
+Nothing is autotuned: a shape runs in the same way on every process, and costs no trials.
 """
 
 import functools
@@ -14,18 +15,14 @@ from typing import NamedTuple
 import torch
 
 TILE_ELEMENTS = 4096  # 16 for each thread of 8 warps
-CONTIGUOUS_POSITIONS = (
-    1024  # every thread reads 16 bytes in a row; longer rows of a tile only waste their ends
-)
+CONTIGUOUS_POSITIONS = 1024  # every thread reads 16 bytes; longer rows waste their ends
 CHANNELS_LAST_BYTES = 128  # a cache line of channels at each position
 FEWEST_TILES = 4  # of a span: shorter ones cost more to merge than they gain
-MOST_ELEMENTS_INT32 = (
-    2**30
-)  # half of what 32 bits reach, since tiles go beyond the end of the tensor
+MOST_ELEMENTS_INT32 = 2**30  # half of the range, since tiles go beyond the end of the tensor
 
 
 class Tiling(NamedTuple):
-    """How a kernel runs over (N, C, *spatial).
+    """Plan of a kernel over (N, C, *spatial).
 
     Attributes:
         instances: N C.
@@ -49,12 +46,12 @@ class Tiling(NamedTuple):
 
     @property
     def spans(self) -> int:
-        """Into how many spans the positions are cut."""
+        """Number of spans of positions."""
         return ceil_divide(self.positions, self.span)
 
     @property
     def programs(self) -> int:
-        """The size of the grid: every block of rows times every span."""
+        """Size of the grid: blocks of rows times spans."""
         if self.channels_last:
             samples = self.instances // self.channels
             return samples * ceil_divide(self.channels, self.tile_rows) * self.spans
@@ -63,14 +60,14 @@ class Tiling(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def tiling(shape: torch.Size, itemsize: int, channels_last: bool, wanted_programs: int) -> Tiling:
-    """Return how to run over an input.
+    """Return the plan for an input.
 
     Args:
         shape: (N, C, *spatial), without zeros.
         itemsize: bytes of a number.
-        channels_last: whether the channels lie last in memory; otherwise it is contiguous.
-        wanted_programs: how many programs a reduction needs to fill the GPU; 0 for an elementwise
-            pass, with a program for each tile.
+        channels_last: whether the input is channels-last; otherwise it is contiguous.
+        wanted_programs: programs that fill the GPU in a reduction; 0 for an elementwise pass, which
+            has a program for each tile.
     """
     instances, channels, positions = shape[0] * shape[1], shape[1], shape[2:].numel()
     tile_rows, tile_positions = _tile_shape(instances, channels, positions, itemsize, channels_last)
@@ -90,14 +87,14 @@ def ceil_divide(number: int, divisor: int) -> int:
 
 
 def power_of_2(number: int) -> int:
-    """Return the least power of 2 that is no less than a number of at least 1."""
+    """Return the least power of 2 that is at least `number` >= 1."""
     return 1 << (number - 1).bit_length()
 
 
 def _tile_shape(
     instances: int, channels: int, positions: int, itemsize: int, channels_last: bool
 ) -> tuple[int, int]:
-    """Return rows and positions of a tile: first as many neighbours as serve, then what is left of its elements."""
+    """Return rows and positions of a tile: useful neighbours first, then other elements."""
     if not channels_last:
         tile_positions = min(power_of_2(positions), CONTIGUOUS_POSITIONS)
         return min(power_of_2(instances), TILE_ELEMENTS // tile_positions), tile_positions

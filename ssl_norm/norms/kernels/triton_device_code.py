@@ -1,29 +1,26 @@
-"""The kernels that :mod:`ssl_norm.norms.kernels.triton_kernels` launches: what one program does.
+"""Device code of the kernels that :mod:`ssl_norm.norms.kernels.triton_kernels` launches.
 
-The last arguments of a kernel are the fields of :class:`ssl_norm.norms.kernels.tiling.Tiling`, in their order.
-Numbers are worked on in the dtype of the tables. A table (N, C) that may be expanded comes with its strides.
+The last arguments of a kernel are the fields of :class:`ssl_norm.norms.kernels.tiling.Tiling` in
+order. Computation is in the dtype of the tables. A table (N, C) that may be expanded comes with its
+strides.
 """
 
 # mypy: disable-error-code="untyped-decorator"
 
+from typing import TypeAlias
+
 import triton
 import triton.language as tl
+
+T: TypeAlias = tl.tensor
 
 
 @triton.jit
 def moments_kernel(
-    x: tl.tensor,
-    mean: tl.tensor,
-    variance: tl.tensor,
-    instances: tl.tensor,
-    channels: tl.tensor,
-    positions: tl.tensor,
-    span: tl.tensor,
-    CHANNELS_LAST: tl.constexpr,
-    ROWS: tl.constexpr,
-    POSITIONS: tl.constexpr,
-    WIDE: tl.constexpr,
-) -> None:
+    x: T, mean: T, variance: T,
+    instances: T, channels: T, positions: T, span: T,
+    CHANNELS_LAST: tl.constexpr, ROWS: tl.constexpr, POSITIONS: tl.constexpr, WIDE: tl.constexpr,
+) -> None:  # fmt: skip
     """Write mean and biased variance of each row in each span: tables (spans, N, C).
 
     Every lane of the tile follows its own mean and sum of squared deviations (Welford 1962), and
@@ -55,17 +52,11 @@ def moments_kernel(
 
 @triton.jit
 def merge_kernel(
-    means: tl.tensor,
-    variances: tl.tensor,
-    mean: tl.tensor,
-    variance: tl.tensor,
-    instances: tl.tensor,
-    positions: tl.tensor,
-    span: tl.tensor,
-    SPANS: tl.constexpr,
-    ROWS: tl.constexpr,
-) -> None:
-    """Write the moments of all positions from those of each span, (spans, N, C); `SPANS` is a power of 2."""
+    means: T, variances: T, mean: T, variance: T,
+    instances: T, positions: T, span: T,
+    SPANS: tl.constexpr, ROWS: tl.constexpr,
+) -> None:  # fmt: skip
+    """Write the moments of all positions from those of spans (spans, N, C); `SPANS` is 2^k."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     part = tl.arange(0, SPANS)
     dtype: tl.constexpr = mean.dtype.element_ty
@@ -81,23 +72,10 @@ def merge_kernel(
 
 @triton.jit
 def affine_kernel(
-    x: tl.tensor,
-    y: tl.tensor,
-    scale: tl.tensor,
-    scale_n: tl.tensor,
-    scale_c: tl.tensor,
-    shift: tl.tensor,
-    shift_n: tl.tensor,
-    shift_c: tl.tensor,
-    instances: tl.tensor,
-    channels: tl.tensor,
-    positions: tl.tensor,
-    span: tl.tensor,
-    CHANNELS_LAST: tl.constexpr,
-    ROWS: tl.constexpr,
-    POSITIONS: tl.constexpr,
-    WIDE: tl.constexpr,
-) -> None:
+    x: T, y: T, scale: T, scale_n: T, scale_c: T, shift: T, shift_n: T, shift_c: T,
+    instances: T, channels: T, positions: T, span: T,
+    CHANNELS_LAST: tl.constexpr, ROWS: tl.constexpr, POSITIONS: tl.constexpr, WIDE: tl.constexpr,
+) -> None:  # fmt: skip
     """Write y = scale * x + shift."""
     block, _, first, last = _share(positions, span, WIDE)
     sample, channel, starts, exists = _rows(
@@ -114,20 +92,10 @@ def affine_kernel(
 
 @triton.jit
 def affine_gradients_kernel(
-    dy: tl.tensor,
-    x: tl.tensor,
-    mean: tl.tensor,
-    d_scale: tl.tensor,
-    d_shift: tl.tensor,
-    instances: tl.tensor,
-    channels: tl.tensor,
-    positions: tl.tensor,
-    span: tl.tensor,
-    CHANNELS_LAST: tl.constexpr,
-    ROWS: tl.constexpr,
-    POSITIONS: tl.constexpr,
-    WIDE: tl.constexpr,
-) -> None:
+    dy: T, x: T, mean: T, d_scale: T, d_shift: T,
+    instances: T, channels: T, positions: T, span: T,
+    CHANNELS_LAST: tl.constexpr, ROWS: tl.constexpr, POSITIONS: tl.constexpr, WIDE: tl.constexpr,
+) -> None:  # fmt: skip
     """Write the sums of dy * x and of dy over each span: tables (spans, N, C).
 
     The first is summed about the mean, so that a large one does not drown it.
@@ -157,30 +125,11 @@ def affine_gradients_kernel(
 
 @triton.jit
 def input_gradient_kernel(
-    dy: tl.tensor,
-    x: tl.tensor,
-    dx: tl.tensor,
-    scale: tl.tensor,
-    scale_n: tl.tensor,
-    scale_c: tl.tensor,
-    mean: tl.tensor,
-    mean_n: tl.tensor,
-    mean_c: tl.tensor,
-    d_mean: tl.tensor,
-    d_mean_n: tl.tensor,
-    d_mean_c: tl.tensor,
-    d_variance: tl.tensor,
-    d_variance_n: tl.tensor,
-    d_variance_c: tl.tensor,
-    instances: tl.tensor,
-    channels: tl.tensor,
-    positions: tl.tensor,
-    span: tl.tensor,
-    CHANNELS_LAST: tl.constexpr,
-    ROWS: tl.constexpr,
-    POSITIONS: tl.constexpr,
-    WIDE: tl.constexpr,
-) -> None:
+    dy: T, x: T, dx: T, scale: T, scale_n: T, scale_c: T, mean: T, mean_n: T, mean_c: T, d_mean: T,
+    d_mean_n: T, d_mean_c: T, d_variance: T, d_variance_n: T, d_variance_c: T,
+    instances: T, channels: T, positions: T, span: T,
+    CHANNELS_LAST: tl.constexpr, ROWS: tl.constexpr, POSITIONS: tl.constexpr, WIDE: tl.constexpr,
+) -> None:  # fmt: skip
     """Write dx = scale * dy + (d_mean + 2 (x - mean) d_variance) / positions."""
     block, _, first, last = _share(positions, span, WIDE)
     sample, channel, starts, exists = _rows(
@@ -200,7 +149,7 @@ def input_gradient_kernel(
 
 
 @triton.jit
-def _share(positions: tl.tensor, span: tl.tensor, WIDE: tl.constexpr) -> tl.tensor:
+def _share(positions: T, span: T, WIDE: tl.constexpr) -> T:
     """Return the program's block of rows, its span, and the first and last + 1 position of it."""
     program = tl.program_id(0)
     if WIDE:
@@ -213,13 +162,10 @@ def _share(positions: tl.tensor, span: tl.tensor, WIDE: tl.constexpr) -> tl.tens
 
 @triton.jit
 def _rows(
-    block: tl.tensor,
-    instances: tl.tensor,
-    channels: tl.tensor,
-    positions: tl.tensor,
-    CHANNELS_LAST: tl.constexpr,
-    ROWS: tl.constexpr,
-) -> tl.tensor:
+    block: T,
+    instances: T, channels: T, positions: T,
+    CHANNELS_LAST: tl.constexpr, ROWS: tl.constexpr,
+) -> T:  # fmt: skip
     """Return sample, channel and start in memory of each row of a block, and whether it exists."""
     if CHANNELS_LAST:
         blocks = tl.cdiv(channels, ROWS)
@@ -237,32 +183,23 @@ def _rows(
 
 
 @triton.jit
-def _offsets(
-    starts: tl.tensor, position: tl.tensor, channels: tl.tensor, CHANNELS_LAST: tl.constexpr
-) -> tl.tensor:
-    """Return where the elements of a tile (ROWS, POSITIONS) lie in memory."""
+def _offsets(starts: T, position: T, channels: T, CHANNELS_LAST: tl.constexpr) -> T:
+    """Return the offsets of the elements of a tile (ROWS, POSITIONS)."""
     step = channels if CHANNELS_LAST else 1
     return starts[:, None] + (position * step)[None, :]
 
 
 @triton.jit
 def _table(
-    table: tl.tensor,
-    stride_n: tl.tensor,
-    stride_c: tl.tensor,
-    sample: tl.tensor,
-    channel: tl.tensor,
-    exists: tl.tensor,
-) -> tl.tensor:
+    table: T, stride_n: T, stride_c: T, sample: T, channel: T, exists: T,
+) -> T:  # fmt: skip
     """Return the entries of a table (N, C) for the rows, (ROWS, 1)."""
     entries = tl.load(table + sample * stride_n + channel * stride_c, mask=exists, other=0)
     return entries[:, None]
 
 
 @triton.jit
-def _merged(
-    means: tl.tensor, squares: tl.tensor, counts: tl.tensor, AXIS: tl.constexpr
-) -> tl.tensor:
+def _merged(means: T, squares: T, counts: T, AXIS: tl.constexpr) -> T:
     """Return mean and biased variance of groups: their means, sums of squared deviations and sizes.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing

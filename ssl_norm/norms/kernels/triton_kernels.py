@@ -1,7 +1,7 @@
-"""The four passes on a GPU: as :mod:`ssl_norm.norms.kernels.tiled`, by Triton.
+"""The four passes of :mod:`ssl_norm.norms.kernels.tiled` as Triton kernels.
 
-Contiguous inputs and those with their channels last in memory are taken as they are, others copied; a gradient is
-copied where its order of memory is not that of x. Sums are in float32, or wider where the input is.
+Inputs that are neither contiguous nor channels-last are copied, and so is a gradient whose order in
+memory differs from that of x. Sums are in float32, or wider where the input is.
 """
 
 import functools
@@ -22,7 +22,7 @@ from ssl_norm.norms.kernels.triton_device_code import (
 )
 
 WARPS = 8
-PROGRAMS_PER_MULTIPROCESSOR = 2  # with a tile each in flight, enough to wait for memory
+PROGRAMS_PER_MULTIPROCESSOR = 2  # each with a tile in flight hide the latency of memory
 
 
 def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,14 +80,14 @@ def _merge(means: Tensor, variances: Tensor, plan: Tiling) -> tuple[Tensor, Tens
 
 
 def _launch(kernel: Any, programs: int, first: Tensor, *arguments: Tensor | int) -> None:
-    """Run a kernel on the device of its first argument; Triton's own choice is the current one."""
+    """Run a kernel on the device of its first argument; Triton would take the current one."""
     with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
-        # enable_fp_fusion is what Triton does unasked, but not in every version.
+        # enable_fp_fusion is the default of most versions of Triton, not of all.
         kernel[(programs,)](first, *arguments, num_warps=WARPS, enable_fp_fusion=True)
 
 
 def _dense(x: Tensor) -> tuple[Tensor, bool]:
-    """Return x, or a contiguous copy, and whether its channels lie last in memory."""
+    """Return x, or a contiguous copy, and whether it is channels-last."""
     if x.is_contiguous():
         return x, False
     if x.movedim(1, -1).is_contiguous():
@@ -96,7 +96,7 @@ def _dense(x: Tensor) -> tuple[Tensor, bool]:
 
 
 def _ordered(dy: Tensor, channels_last: bool) -> Tensor:
-    """Return a gradient (N, C, *spatial) with its numbers in the same order as in x."""
+    """Return a gradient (N, C, *spatial) in the memory order of x."""
     return dy.movedim(1, -1).contiguous() if channels_last else dy.contiguous()
 
 
@@ -110,7 +110,7 @@ def _strided(*tables: Tensor) -> list[Tensor | int]:
 
 @functools.cache
 def _programs_to_fill(device: torch.device) -> int:
-    """Return how many programs keep a device busy; 1 for the CPU of Triton's interpreter."""
+    """Return the number of programs that fill a device; 1 for the CPU of Triton's interpreter."""
     if device.type == "cpu":
         return 1
     multiprocessors: int = torch.cuda.get_device_properties(device).multi_processor_count

@@ -1,6 +1,6 @@
-"""A scale and an offset per channel that begin where the first batch is normalized."""
+"""ActNorm: scale and offset per channel, initialized from the first batch."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,41 +14,35 @@ from ssl_norm.norms.kernels.tables import over_space, table_dtype
 
 
 class ActNorm(Norm):
-    """Scale and shift each channel; data decide where both parameters begin, and nothing else.
+    """Scale and shift each channel by parameters that the first training batch initializes.
 
     y = weight x + bias, with weight = 1 / sqrt(V + eps) and bias = -E / sqrt(V + eps) at first, E
-    and V the mean and the biased variance of a channel over the first training batch. So the first
-    output has mean 0 and variance 1; from then on both are ordinary parameters, the samples of a
-    batch do not mix, and training and evaluation are the same. Where several processes train, E and
-    V are those of all their samples, so the first batch is to reach all of them.
+    and V the mean and the biased variance of a channel over the first training batch of all ranks.
+    So the first output has mean 0 and variance 1; from then on both are ordinary parameters,
+    samples do not mix, and training and evaluation are the same.
 
-    Before the first training batch it is the identity, in evaluation mode, too. Where weight and
-    bias have other values by then, as of a batch norm whose place this takes, the first batch is
-    normalized as by batch norm with them. The state_dict holds whether there was a first batch.
+    Before the first training batch it is the identity. If weight and bias have other values by
+    then, those of a replaced batch norm, the first batch is normalized as by batch norm with them.
     Copies that follow a network begin with its values (:class:`ssl_norm.learners.ema.EmaTarget`).
 
     Args:
-        num_features: channels C.
         eps: added to the variance, inside the root.
 
     Attributes:
-        initialized: whether there was a training batch, a boolean tensor.
-
-    Shape:
-        (N, C) or (N, C, *spatial) to the same.
+        initialized: whether there was a training batch, a boolean tensor; in the state_dict.
 
     Raises:
         ValueError: the first training batch has one value per channel.
 
-    Source: data-dependent initialisation of Salimans & Kingma, arXiv 1602.07868, section 3, as a
-    layer of its own: Kingma & Dhariwal, arXiv 1807.03039, section 3.1 (which adds eps outside the
-    root, and the offset before the scale).
+    Source: Kingma & Dhariwal, arXiv 1807.03039, section 3.1 (which adds eps outside the root, and
+    the
+    offset before the scale), after Salimans & Kingma, arXiv 1602.07868, section 3.
     """
 
-    equation: ClassVar[str] = (
+    equation = (
         "y = gamma x + beta; at first bn's of the first training batch, from then on parameters"
     )
-    printed: ClassVar[tuple[str, ...]] = ("eps",)
+    printed = ("eps",)
 
     weight: nn.Parameter
     bias: nn.Parameter
@@ -60,7 +54,7 @@ class ActNorm(Norm):
         self._known_initialized = False  # so that only the first steps ask a GPU
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return weight x + bias; in training, first let the first batch set both."""
+        """Return weight x + bias; the first training batch sets both."""
         check_channels(x, self.num_features)
         if self.training and not self.is_initialized():
             self.initialize(x)
@@ -68,7 +62,7 @@ class ActNorm(Norm):
         return torch.addcmul(bias, weight, x)
 
     def is_initialized(self) -> bool:
-        """Whether weight and bias began from data, here or in the checkpoint that was loaded."""
+        """Whether data initialized weight and bias, here or in the loaded checkpoint."""
         if not self._known_initialized:
             self._known_initialized = bool(self.initialized)
         return self._known_initialized

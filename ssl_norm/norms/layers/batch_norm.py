@@ -1,6 +1,6 @@
 """Batch normalization for inputs of any rank."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,16 +14,14 @@ class BatchNorm(BatchStatisticsNorm):
 
     y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance of a
     channel over (N, *spatial) in training, and the running statistics in evaluation. The running
-    variance averages the unbiased variance, as torch does. Statistics are float32 or wider; the
-    input is not altered. Whole batches of one process pass through torch's own kernel, ghost and
-    synchronized ones through :mod:`ssl_norm.norms.core`. Options: :class:`BatchStatisticsNorm`.
+    variance averages the unbiased variance, as torch does. Statistics are float32 or wider. Whole
+    batches of one process are computed by torch's kernel, ghost and synchronized ones by
+    :mod:`ssl_norm.norms.core`. Options: :class:`BatchStatisticsNorm`.
 
     Source: Ioffe & Szegedy, arXiv 1502.03167, algorithms 1 and 2.
     """
 
-    equation: ClassVar[str] = (
-        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over batch and space, per channel"
-    )
+    equation = "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over batch and space, per channel"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized input; in training, move the running statistics."""
@@ -53,14 +51,13 @@ class GhostBatchNorm(BatchNorm):
     """:class:`BatchNorm` over chunks of 32 consecutive samples.
 
     Args:
-        num_features: channels C.
         batch_size: samples of a chunk, of which the last may be smaller; None: the whole batch.
         **options: the others of :class:`BatchStatisticsNorm`.
 
     Source: Hoffer et al., arXiv 1705.08741.
     """
 
-    equation: ClassVar[str] = "bn over chunks of batch_size consecutive samples, 32 by default"
+    equation = "bn over chunks of batch_size consecutive samples, 32 by default"
 
     def __init__(self, num_features: int, *, batch_size: BatchSize = 32, **options: Any) -> None:
         super().__init__(num_features, batch_size=batch_size, **options)

@@ -1,6 +1,6 @@
 """Batch renormalization: batch norm, corrected towards the running statistics."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
@@ -10,7 +10,7 @@ from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 
 
 class BatchRenorm(BatchStatisticsNorm):
-    """Normalize by the batch, then shift and stretch towards what evaluation would give.
+    """Normalize by the batch, then shift and stretch towards the output of evaluation.
 
         y = weight ((x - E) / s r + d) + bias,  s = sqrt(V + eps)
         r = s / S clipped to [1 / r_limit, r_limit];  d = (E - M) / S clipped to [-d_limit, d_limit]
@@ -18,14 +18,11 @@ class BatchRenorm(BatchStatisticsNorm):
     E and V are those of the batch, M and S the running mean and deviation before this batch moves
     them; r and d are constants of the gradient. Within the limits the output is that of evaluation.
     The limits are 1 and 0 during the warm-up, where this is batch norm, and then rise linearly to
-    `r_max` and `d_max`. Training that is shorter than the warm-up is batch norm's throughout.
-    Steps are batches seen, `num_batches_tracked`; ghost batches have r and d of their own.
-
-    On (N, C) inputs, as in MLP heads, the same holds, with statistics over the samples. Where r and
-    d are within their limits, samples of a batch see each other only through the gradient.
+    `r_max` and `d_max`. Training that is shorter than the warm-up is plain batch norm. Steps are
+    batches seen, `num_batches_tracked`; each ghost batch has its r and d. Where r and d are within
+    their limits, samples of a batch see each other only through the gradient.
 
     Args:
-        num_features: channels C.
         r_max: largest stretch, at least 1; 1 leaves r out.
         d_max: largest shift, in running deviations, at least 0; 0 leaves d out.
         warmup_steps: batches before the limits begin to rise.
@@ -37,16 +34,10 @@ class BatchRenorm(BatchStatisticsNorm):
     differs: the running variance is averaged, as batch norm's is, where the paper averages s.
     """
 
-    equation: ClassVar[str] = (
+    equation = (
         "y = gamma (r (x - E) / sqrt(V + eps) + d) + beta; r, d: clipped, towards evaluation's y"
     )
-    printed: ClassVar[tuple[str, ...]] = (
-        "r_max",
-        "d_max",
-        "warmup_steps",
-        "r_ramp_steps",
-        "d_ramp_steps",
-    )
+    printed = ("r_max", "d_max", "warmup_steps", "r_ramp_steps", "d_ramp_steps")
 
     def __init__(
         self,
@@ -67,7 +58,7 @@ class BatchRenorm(BatchStatisticsNorm):
         self.d_ramp_steps = d_ramp_steps
 
     def limits(self) -> tuple[Tensor, Tensor]:
-        """Return the limits of r and d, scalars, for the next batch; no synchronization with a GPU."""
+        """Return the limits of r and d for the next batch, scalars on the device."""
         steps = (self.num_batches_tracked - self.warmup_steps).double()
         r_limit = 1 + (self.r_max - 1) * (steps / self.r_ramp_steps).clamp(0, 1)
         d_limit = self.d_max * (steps / self.d_ramp_steps).clamp(0, 1)

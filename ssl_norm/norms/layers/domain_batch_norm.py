@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from annotated_types import Ge
@@ -15,11 +15,11 @@ from ssl_norm.norms.input_checks import check_channels
 
 
 class SampleDomains(NamedTuple):
-    """The domains that were given for the samples of a batch.
+    """Domains that were given for the samples of a batch.
 
     Attributes:
         labels: (N,) integers; or a scalar, the domain of every sample.
-        sizes: how many samples each domain has; None for a scalar.
+        sizes: samples of each domain; None for a scalar.
     """
 
     labels: Tensor
@@ -27,44 +27,38 @@ class SampleDomains(NamedTuple):
 
 
 class DomainBatchNorm(BatchStatisticsNorm):
-    """Batch norm of the samples of each domain on their own.
+    """Batch norm of each domain separately.
 
-    y = weight (x - E_d) / sqrt(V_d + eps) + bias for a sample of domain d, with E_d and V_d over the
-    samples of d and space. Each domain has its population statistics, and a batch without samples
-    of a domain leaves that domain's alone. The domains of samples are those of
-    :func:`domain_labels`; without it a training batch is `domains` equal chunks in order, such as
-    two views in one batch, and evaluation takes domain 0 for all, as timm's SplitBatchNorm2d does.
+    y = weight (x - E_d) / sqrt(V_d + eps) + bias for a sample of domain d, with E_d and V_d over
+    the samples of d and space. A batch without samples of a domain leaves its population statistics
+    alone. :func:`domain_labels` gives the domains of samples; without it a training batch is
+    `domains` equal chunks in order, such as two views in one batch, and evaluation takes domain 0
+    for all, like timm's SplitBatchNorm2d. Checkpoints of batch norm load into every domain.
 
-    Statistics for training and for evaluation have the same policy, since normalizing by a domain
-    and evaluating with all of them, or the other way round, ruins the network (arXiv 2105.07576,
-    table 5). The keys of the state_dict are BatchNorm's; its checkpoints load into every domain.
-
-    On (N, C) inputs, as in MLP heads, the same holds, with statistics over a domain's samples.
+    Training and evaluation have the same policy, since normalizing by a domain and evaluating with
+    all of them, or the reverse, ruins the network (arXiv 2105.07576, table 5).
 
     Args:
-        num_features: channels C.
         domains: number of domains D.
-        affine_per_domain: whether each domain has a weight and a bias of its own, (D, C).
-        shared_statistics: whether all domains have the same statistics, those of batch norm, which
-            leaves `affine_per_domain` to tell them apart.
+        affine_per_domain: whether each domain has its own weight and bias, (D, C).
+        shared_statistics: whether all domains have the same statistics, those of batch norm, and
+            differ in `affine_per_domain` only.
         **options: those of :class:`BatchStatisticsNorm`; ghost batches are formed in each domain.
 
     Attributes:
-        running_mean: (D, C), or (C,) if shared; running_var alike.
+        running_mean: (D, C), or (C,) if shared; so is running_var.
         num_batches_tracked: (D,), or a scalar if shared: batches with samples of the domain.
 
     Raises:
-        ValueError: `affine_per_domain` without `affine`; a training batch without labels that is not
-            `domains` equal chunks; one value per channel of a domain.
+        ValueError: `affine_per_domain` without `affine`; a training batch without labels that is
+            not `domains` equal chunks; one value per channel of a domain.
 
-    Source: Chang et al., arXiv 1906.03950, where each domain has its own affine
-    parameters; Wu & Johnson, arXiv 2105.07576, table 5, for the sharing.
+    Source: Chang et al., arXiv 1906.03950, with affine parameters for each domain; Wu & Johnson,
+    arXiv 2105.07576, table 5, for the sharing.
     """
 
-    equation: ClassVar[str] = (
-        "bn of the samples of each domain: equal chunks of a batch, or by label"
-    )
-    printed: ClassVar[tuple[str, ...]] = ("domains", "affine_per_domain", "shared_statistics")
+    equation = "bn of the samples of each domain: equal chunks of a batch, or by label"
+    printed = ("domains", "affine_per_domain", "shared_statistics")
 
     def __init__(
         self,
@@ -89,10 +83,11 @@ class DomainBatchNorm(BatchStatisticsNorm):
             self.running_mean = torch.zeros(domains, num_features)
             self.running_var = torch.ones(domains, num_features)
             self.num_batches_tracked = torch.zeros(domains, dtype=torch.long)
-        self.register_load_state_dict_pre_hook(_spread_over_domains)  # type: ignore[no-untyped-call]
+        hook: Any = self.register_load_state_dict_pre_hook
+        hook(_spread_over_domains)
 
     def check_input(self, x: Tensor) -> None:
-        """Raise ValueError unless x is (N, C, *spatial), of known domains, each with enough values."""
+        """Raise ValueError unless x is (N, C, *spatial) and each domain has enough values."""
         check_channels(x, self.num_features)
         sizes = self._domain_sizes(len(x))
         if self.shared_statistics:
@@ -106,7 +101,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
                 )
 
     def _domain_sizes(self, samples: int) -> tuple[int, ...]:
-        """Return how many samples each domain of a batch has, those that have some."""
+        """Return the numbers of samples of the domains in a batch."""
         if self.given is not None and self.given.sizes is not None:
             if sum(self.given.sizes) != samples:
                 raise ValueError(
@@ -123,7 +118,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
         return (samples // self.domains,) * self.domains if samples else ()
 
     def sample_domains(self, mean: Tensor) -> Tensor:
-        """Return the domain of each sample, (N,), of which (N, C) tables are given."""
+        """Return the domain of each sample, (N,)."""
         samples = len(mean)
         if self.given is not None:
             return self.given.labels.to(mean.device).expand(samples)
@@ -153,7 +148,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
         return group_mean[groups], group_variance[groups]
 
     def _group_statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mean and variance of each group of samples, (K, C), and the group of each sample, (N,)."""
+        """Return mean and variance of groups of samples, (K, C), and the group of samples, (N,)."""
         domains = self.sample_domains(mean)
         if not self.uses_batch:
             return self.running_mean.to(mean.dtype), self.running_var.to(mean.dtype), domains
@@ -166,7 +161,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
         return moments.mean, moments.variance, groups
 
     def _groups(self, domains: Tensor) -> tuple[Tensor, int]:
-        """Return which samples share statistics: a number for each, (N,), by domains; how many."""
+        """Return the group of each sample, (N,), and the number of groups."""
         if self.batch_size is None:
             return domains, self.domains
         members = domains == torch.arange(self.domains, device=domains.device)[:, None]  # (D, N)
@@ -219,7 +214,7 @@ def pool_groups(
 def _spread_over_domains(
     layer: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any
 ) -> None:
-    """Give every domain what a checkpoint of a batch norm has for all."""
+    """Give every domain the values of a checkpoint of batch norm."""
     for name, own in layer.state_dict(keep_vars=True).items():
         loaded = state_dict.get(prefix + name)
         if loaded is not None and own.ndim and loaded.shape == own.shape[1:]:
@@ -228,13 +223,10 @@ def _spread_over_domains(
 
 @contextmanager
 def domain_labels(model: nn.Module, labels: Tensor | Sequence[int] | int) -> Iterator[None]:
-    """Say which domain each sample of the batches inside belongs to, in training and evaluation.
-
-    Every `domain` layer of the model takes these labels in place of its default; on exit, also by
-    an error, it has again what it had before.
+    """Give the domains of the samples to every `domain` layer, in training and evaluation.
 
     Args:
-        model: holds the `domain` layers.
+        model: holds the `domain` layers; restored on exit.
         labels: (N,) integers from 0, for batches of N samples; or one integer for all samples.
 
     Raises:
@@ -251,7 +243,8 @@ def domain_labels(model: nn.Module, labels: Tensor | Sequence[int] | int) -> Ite
     given = torch.as_tensor(labels)
     if given.ndim > 1 or given.is_floating_point() or given.dtype == torch.bool:
         raise ValueError(
-            f"labels must be integers of shape (N,), got {given.dtype} of shape {tuple(given.shape)}"
+            "labels must be integers of shape (N,), "
+            f"got {given.dtype} of shape {tuple(given.shape)}"
         )
     domains = min(layer.domains for layer in layers)
     if given.numel() and not 0 <= int(given.min()) <= int(given.max()) < domains:

@@ -1,6 +1,6 @@
-"""EvoNorm: norms with a nonlinearity of their own, both found by search."""
+"""EvoNorm: norms with a nonlinearity, found by architecture search."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +18,12 @@ class EvoNormS0(RuleNorm):
 
     y = weight x sigmoid(v x) / sqrt(V + eps) + bias, with V the biased variance over the C / groups
     channels of a group and all positions of a sample; nothing is centred. The gate is a
-    nonlinearity (v = 1 is SiLU, 0 half the input): the norm stands in the place of a norm and its
-    activation. Training and evaluation are the same.
-
-    On (N, C) inputs, as in MLP heads, V is the variance over the channels of a group of a sample.
+    nonlinearity (v = 1 is SiLU, 0 half the input): the norm replaces a norm and its activation.
 
     Args:
-        num_features: channels C.
         groups: number of groups; must divide C. None: the largest divisor of C up to 32.
         **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`; `affine=False` leaves v,
             from 1.
-
-    Shape:
-        (N, C) or (N, C, *spatial) to the same.
 
     Raises:
         ValueError: `groups` does not divide C, or a group holds a single value.
@@ -39,12 +32,12 @@ class EvoNormS0(RuleNorm):
     loads, takes 2d inputs alone and float32 statistics of float64 inputs.
     """
 
-    equation: ClassVar[str] = (
+    equation = (
         "y = gamma x sigmoid(v x) / sqrt(V + eps) + beta; V over a group and space, per sample"
     )
-    nonlinear: ClassVar[bool] = True
-    affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
-    printed: ClassVar[tuple[str, ...]] = ("groups", "eps", "affine")
+    nonlinear = True
+    affine_parameters = ("weight", "bias")
+    printed = ("groups", "eps", "affine")
 
     def __init__(self, num_features: int, *, groups: Groups = None, **options: Any) -> None:
         super().__init__(num_features, **options)
@@ -71,18 +64,17 @@ class EvoNormS0(RuleNorm):
 
 
 class EvoNormB0(BatchStatisticsNorm):
-    """Divide by the batch's deviation, or by the instance's plus v times the value, if that is more.
+    """Divide by the deviation of the batch or, if larger, of the instance plus v times the value.
 
     y = weight x / max(sqrt(V + eps), v x + sqrt(I + eps)) + bias, with V and I the biased variances
     of a channel over the batch and over the positions of one sample; nothing is centred. The
     maximum is a nonlinearity: the norm stands in the place of a norm and its activation. Evaluation
     takes the population variance for V.
 
-    On (N, C) inputs, as in MLP heads, I is 0 and y = weight x / max(sqrt(V + eps), v x + sqrt(eps)):
-    batch norm without centring, with values above sqrt(V) / v held at 1 / v.
+    On (N, C) inputs, as in MLP heads, I is 0 and y = weight x / max(sqrt(V + eps), v x +
+    sqrt(eps)): batch norm without centring, with values above sqrt(V) / v held at 1 / v.
 
     Args:
-        num_features: channels C.
         eps: added to both variances, inside the roots; timm's value, the paper's is 1e-5.
         **options: the others of :class:`BatchStatisticsNorm`; `affine=False` leaves v, from 1.
 
@@ -90,10 +82,10 @@ class EvoNormB0(BatchStatisticsNorm):
     loads except for the mean and the count, which timm does not keep, takes 2d inputs alone.
     """
 
-    equation: ClassVar[str] = (
+    equation = (
         "y = gamma x / max(sqrt(V + eps), v x + sqrt(I + eps)) + beta; V of the batch, I over space"
     )
-    nonlinear: ClassVar[bool] = True
+    nonlinear = True
 
     def __init__(self, num_features: int, *, eps: Eps = 1e-3, **options: Any) -> None:
         super().__init__(num_features, eps=eps, **options)

@@ -1,6 +1,6 @@
 """Filter response normalization with its thresholded linear unit."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,34 +13,29 @@ class FilterResponseNorm(RuleNorm):
     """Divide each channel of a sample by its root mean square over space, then cut off below.
 
     y = max(weight x / sqrt(mean(x^2) + eps) + bias, threshold), with the mean over the positions of
-    a channel of a sample; nothing is centred. Training and evaluation are the same.
+    a channel of a sample; nothing is centred. The maximum is the thresholded linear unit of the
+    paper, a nonlinearity that starts as ReLU and replaces it; a ReLU after it undoes thresholds
+    below 0.
 
-    The maximum is the paper's thresholded linear unit, a nonlinearity of the norm's own: it starts
-    as ReLU and stands in the place of one; a ReLU after it undoes thresholds below 0.
-
-    On (N, C) inputs, as in MLP heads, the mean square is x^2, so that little more than the sign of
-    x is left, weight x / sqrt(x^2 + eps) + bias, and hardly a gradient where |x| is far above
-    sqrt(eps) = 0.001. The paper learns eps for such maps of one position; here it is fixed, so
-    raise it to about the mean square of the inputs there.
+    On (N, C) inputs, as in MLP heads, the mean square is x^2: y = weight x / sqrt(x^2 + eps) + bias
+    is little more than the sign of x, with hardly a gradient where |x| is far above sqrt(eps) =
+    0.001. The paper learns eps for maps of one position; here it is fixed, so raise it to about the
+    mean square of the inputs there.
 
     Args:
-        num_features: channels C.
         eps: added to the mean square, inside the root.
         threshold: whether to cut off at a learned threshold, (C,), from 0; False leaves the norm
             alone.
         **options: affine, see :class:`ssl_norm.norms.core.Norm`.
 
-    Shape:
-        (N, C) or (N, C, *spatial) to the same.
-
     Source: Singh & Krishnan, arXiv 1911.09737.
     """
 
-    equation: ClassVar[str] = (
+    equation = (
         "y = max(gamma x / sqrt(Q + eps) + beta, tau); Q: mean of x^2 over space, tau learned"
     )
-    nonlinear: ClassVar[bool] = True
-    affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    nonlinear = True
+    affine_parameters = ("weight", "bias")
 
     def __init__(
         self, num_features: int, *, eps: Eps = 1e-6, threshold: bool = True, **options: Any

@@ -1,6 +1,4 @@
-"""Norms of one sample at a time: over groups of channels, or over all of them."""
-
-from typing import ClassVar
+"""Group and layer normalization."""
 
 from torch import Tensor, nn
 
@@ -11,7 +9,7 @@ from ssl_norm.norms.layers.groups import Groups, check_groups, default_groups
 
 
 def group_moments(mean: Tensor, variance: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance of each channel's group, (N, C), from instance moments (N, C)."""
+    """Return mean and biased variance of the group of each channel, all tables (N, C)."""
     in_groups = (table.reshape(len(table), groups, -1, 1) for table in (mean, variance))
     pooled = (table.flatten(1) for table in pool(*in_groups))  # (N, G)
     channels = mean.shape[1] // groups
@@ -23,10 +21,10 @@ class GroupNorm(nn.GroupNorm):
     """Normalize each group of channels of a sample over the group and space.
 
     y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance over
-    the C / groups channels of a group and all positions. Training and evaluation are the same.
-    Computed by torch's own kernel, but for inputs on a CPU that are not contiguous, as in
-    channels_last: there torch takes V as mean(x^2) - E^2, which is wrong by a tenth of a deviation
-    where E is 100 deviations and worse beyond, and :mod:`ssl_norm.norms.core` serves instead.
+    the C / groups channels of a group and all positions. Computed by torch's kernel, except for
+    inputs on a CPU that are not contiguous (channels_last): there torch takes V as mean(x^2) - E^2,
+    which is wrong by a tenth of a deviation if E is 100 deviations, so :mod:`ssl_norm.norms.core`
+    computes it.
 
     Args:
         num_features: channels C. (torch's own GroupNorm takes the groups first.)
@@ -45,12 +43,10 @@ class GroupNorm(nn.GroupNorm):
     Source: Wu & He, arXiv 1803.08494, equations 1, 2 and 7.
     """
 
-    equation: ClassVar[str] = (
-        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over a group and space, per sample"
-    )
-    mixes_samples: ClassVar[bool] = False
-    vectors: ClassVar[bool] = True
-    nonlinear: ClassVar[bool] = False
+    equation = "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over a group and space, per sample"
+    mixes_samples = False
+    vectors = True
+    nonlinear = False
 
     def __init__(
         self,
@@ -90,7 +86,6 @@ class LayerNorm(GroupNorm):
     span space as well, unlike in transformers, where each token has its own.
 
     Args:
-        num_features: channels C.
         eps: added to the variance, inside the root.
         affine: whether to learn weight and bias, each (C,), from 1 and 0.
 
@@ -98,9 +93,7 @@ class LayerNorm(GroupNorm):
     section 3.1.
     """
 
-    equation: ClassVar[str] = (
-        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over channels and space, per sample"
-    )
+    equation = "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over channels and space, per sample"
 
     def __init__(self, num_features: int, *, eps: Eps = 1e-5, affine: bool = True) -> None:
         super().__init__(num_features, groups=1, eps=eps, affine=affine)

@@ -1,6 +1,4 @@
-"""Instance normalization: each channel of each sample on its own."""
-
-from typing import ClassVar
+"""Instance normalization."""
 
 from torch import Tensor
 
@@ -12,11 +10,8 @@ class InstanceNorm(RuleNorm):
     """Normalize each channel of a sample over space.
 
     y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance over
-    the positions of a channel of a sample. Training and evaluation are the same, and no statistics
-    are kept. It is group norm with C groups.
-
-    On (N, C) inputs, as in MLP heads, every statistic is that of a single value, so that the output
-    would be `bias` whatever the input was: an error here.
+    the positions of a channel of a sample: group norm with C groups. (N, C) inputs, as in MLP
+    heads, have one value per channel, which would become `bias`; they are an error.
 
     Shape:
         (N, C, *spatial), of more than one position, to the same.
@@ -28,11 +23,9 @@ class InstanceNorm(RuleNorm):
     `affine` by default, any spatial rank.
     """
 
-    equation: ClassVar[str] = (
-        "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over space, per sample and channel"
-    )
-    vectors: ClassVar[bool] = False
-    affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    equation = "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over space, per sample and channel"
+    vectors = False
+    affine_parameters = ("weight", "bias")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized input."""

@@ -1,7 +1,5 @@
 """The norm `none`."""
 
-from typing import ClassVar
-
 from torch import nn
 
 
@@ -12,10 +10,10 @@ class NoNorm(nn.Identity):
         num_features: channels C, of any number.
     """
 
-    equation: ClassVar[str] = "y = x"
-    mixes_samples: ClassVar[bool] = False
-    vectors: ClassVar[bool] = True
-    nonlinear: ClassVar[bool] = False
+    equation = "y = x"
+    mixes_samples = False
+    vectors = True
+    nonlinear = False
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

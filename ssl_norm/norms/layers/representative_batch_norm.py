@@ -1,7 +1,7 @@
 """Representative batch normalization: batch norm calibrated by each instance's own mean."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,25 +20,24 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
 
     K is the mean over space of each instance and channel; E and V are the mean and the biased
     variance of `centred`, and so are the running statistics. The three calibration weights, each
-    (C,), start as published from 0, 0 and 1, so that the output is sigmoid(1) = 0.731 times batch
-    norm's. The state_dict has BatchNorm's keys and the calibration weights; batch norm's checkpoints
-    load, strictly, too, and leave the calibration weights as they are.
+    (C,), start as published from 0, 0 and 1, so that the output is sigmoid(1) = 0.731 times that of
+    batch norm. Checkpoints of batch norm load (strictly) and leave the calibration weights alone.
 
     On (N, C) inputs, as in MLP heads, K(x) is x itself: centring multiplies x by
     1 + center_weight, which the normalization cancels (up to its sign and eps), and
     y = weight * s * sigmoid(scale_weight * s + scale_bias) + bias remains.
 
     Args:
-        num_features: channels C.
-        identity_init: divide by sigmoid(1), so that the norm starts as batch norm exactly, also
-            with a batch norm's weight and bias loaded.
-        **options: those of :class:`BatchStatisticsNorm`; `affine=False` leaves the calibration weights.
+        identity_init: divide by sigmoid(1), so that the norm starts as batch norm exactly.
+        **options: those of :class:`BatchStatisticsNorm`; `affine=False` leaves the calibration
+            weights.
 
     Source: Gao et al., "Representative Batch Normalization with Feature Calibration", CVPR 2021.
-    What differs: the published code adds into its input, takes 2d inputs only and no `identity_init`.
+    What differs: the published code adds into its input, takes 2d inputs only and no
+    `identity_init`.
     """
 
-    equation: ClassVar[str] = (
+    equation = (
         "s = bn(x + w_m K(x)); y = gamma s sigmoid(w_v K(s) + w_b) + beta; K: mean over space"
     )
 

@@ -1,6 +1,6 @@
 """Switchable normalization: a learned mixture of instance, layer and batch statistics."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,17 @@ class SwitchableNorm(BatchStatisticsNorm):
     `variance_logits`, each (3,) in this order, learned from equal shares. All variances are biased.
     The options concern the part of batch norm, which takes population statistics in evaluation.
 
-    On (N, C) inputs, as in MLP heads, the instance statistics are x itself and 0: what p gives to
-    them shrinks the output and what q gives to them grows it, and layer and batch norm are mixed.
+    On (N, C) inputs, as in MLP heads, the instance statistics are x and 0: their share of p shrinks
+    the output and their share of q grows it.
 
     Args:
-        num_features: channels C.
         **options: those of :class:`BatchStatisticsNorm`; `affine=False` leaves the logits.
 
     Source: Luo et al., arXiv 1806.10779. What differs: the authors' code takes
     the unbiased variance of each instance.
     """
 
-    equation: ClassVar[str] = (
+    equation = (
         "y = gamma (x - E) / sqrt(V + eps) + beta; E, V: learned mixtures of those of in, ln, bn"
     )
 

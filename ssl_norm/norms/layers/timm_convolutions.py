@@ -5,7 +5,7 @@ from typing import Any
 from timm.layers.conv2d_same import Conv2dSame, conv2d_same
 from torch import Tensor, nn
 
-from ssl_norm.norms.layers.standardized_layers import StandardizedWeights, standardized_weight
+from ssl_norm.norms.layers.weight_standardization import StandardizedWeights, standardized_weight
 
 
 class StandardizedConv2dSame(StandardizedWeights, Conv2dSame):

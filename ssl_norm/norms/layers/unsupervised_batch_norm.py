@@ -1,8 +1,8 @@
-"""Unsupervised batch normalization: labelled samples, normalized by the statistics of many more."""
+"""Unsupervised batch normalization: labelled samples normalized with unlabelled ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from ssl_norm.norms.input_checks import check_channels
 
 
 class JointStatistics:
-    """What one layer saw of a joint batch: a mean and a variance for each time it was called."""
+    """Means and variances of a joint batch in one layer, one pair for each call of the layer."""
 
     def __init__(self) -> None:
         self.recorded: list[tuple[Tensor, Tensor]] = []
@@ -29,33 +29,25 @@ class JointStatistics:
 class UnsupervisedBatchNorm(BatchStatisticsNorm):
     """Batch norm that, inside :func:`joint_statistics`, normalizes by those of a joint batch.
 
-    y = weight (x - E) / sqrt(V + eps) + bias. Within the context, E and V are constants: those of
-    the labelled and unlabelled samples together. Outside of it this is batch norm.
-
-    On (N, C) inputs, as in MLP heads, the same holds, with statistics over the samples.
-
-    Args:
-        num_features: channels C.
-        **options: those of :class:`BatchStatisticsNorm`.
+    y = weight (x - E) / sqrt(V + eps) + bias. Inside, E and V are constants: those of the labelled
+    and unlabelled samples together. Outside this is batch norm.
 
     Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020. Not Unified
     Batch Normalization (arXiv 2311.15993), which has the same short name, nor UBNA (arXiv
-    2011.08502), which adapts statistics at test time. What the sources leave open, and what
-    tools/finetune.py does:
+    2011.08502), which adapts statistics at test time. Choices that the sources leave open:
 
-    - The gradient through the statistics. Their two passes suggest constants, as in this context.
-      Constants let weights grow while the loss stays (Ioffe & Szegedy, arXiv 1502.03167, section 2)
-      and failed at rates that batch norm stands, so the tool passes the joint batch at once and
-      takes the loss of its labelled rows: the gradient flows (`ubn.gradient=true`).
-    - The ratio of unlabelled to labelled samples: `ubn.ratio=4`, large enough that the unlabelled
-      ones set the statistics, at five times the cost of a forward pass.
-    - The momentum: batch norm's own 0.1, moved once a step by the joint statistics.
+    - The gradient through the statistics. Their two passes suggest constants, as here. Constants
+      let weights grow while the loss stays (Ioffe & Szegedy, arXiv 1502.03167, section 2) and
+      failed at learning rates at which batch norm trains. So tools/finetune.py passes the joint
+      batch at once and takes the loss of its labelled rows: the gradient flows
+      (`ubn.gradient=true`).
+    - The ratio of unlabelled to labelled samples: `ubn.ratio=4`, so that the unlabelled ones set
+      the statistics, at five times the cost of a forward pass.
+    - The momentum: batch norm's 0.1, moved once a step by the joint statistics.
     - Evaluation: population statistics, which are those of the joint batches.
     """
 
-    equation: ClassVar[str] = (
-        "bn; E, V: constants of the labelled and unlabelled samples, where these are given"
-    )
+    equation = "bn; E, V: constants of the labelled and unlabelled samples, where these are given"
 
     joint: JointStatistics | None = None
 
@@ -88,17 +80,16 @@ def joint_statistics(model: nn.Module, *joint_batch: Any) -> Iterator[None]:
 
     On entry `model(*joint_batch)` runs once without gradients: every `ubn` layer in training mode
     records its statistics and moves its population statistics. Inside, these layers normalize by
-    what they recorded and move nothing; on exit, also by an error, they are batch norms again. A
-    layer that is called more than once per pass has statistics for each call, in order; one that
-    the joint pass did not reach stays a batch norm. Other norms of the model see both passes.
+    the recorded statistics and move nothing; on exit they are batch norms again. A layer that is
+    called several times per pass has statistics for each call, in order; one that the joint pass
+    did not reach stays a batch norm. Other norms of the model see both passes.
 
     Args:
         model: holds the `ubn` layers; in training mode, else they use population statistics.
-        *joint_batch: what the model takes, with labelled and unlabelled samples together.
+        *joint_batch: inputs of the model, with labelled and unlabelled samples together.
 
     Raises:
-        ValueError: there is no `ubn` layer, or one with ghost batches, whose statistics belong to
-            no other batch.
+        ValueError: there is no `ubn` layer, or one with ghost batches.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), UnsupervisedBatchNorm(4))

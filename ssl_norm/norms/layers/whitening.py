@@ -1,4 +1,4 @@
-"""Whitening norms: batch norms that also remove the correlations inside groups of channels."""
+"""Whitening norms: batch norms that also decorrelate the channels of a group."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
@@ -26,7 +26,7 @@ def whiten(
 
         y = weight * (W(covariance) (x - mean)) + bias, for each group of C / groups channels
 
-    Statistics and products are float32, or float64 for float64 inputs, under autocast, too.
+    Statistics and products are float32, or float64 for float64 inputs, even under autocast.
 
     Args:
         x: (N, C) or (N, C, *spatial); every position is an observation. Not altered.
@@ -61,35 +61,30 @@ def whiten(
 
 
 class WhiteningNorm(Norm):
-    """Module form of :func:`whiten`; a subclass says how the matrix follows from the covariance.
+    """Module form of :func:`whiten`; a subclass defines the matrix from the covariance.
 
     Training whitens with the moments of the batch over (N, *spatial) and moves the running mean
-    (C,) and the running covariance (G, D, D), the unbiased one, as batch norm's running variance
-    is; evaluation whitens with the matrix of the running covariance. The papers average the
-    whitening matrices instead. That average is too large, since the inverse root is convex, and
-    bounded by eps alone where a batch has hardly more observations than a group has channels;
-    averaged covariances are those of the pooled batches. One channel a group makes it batch norm.
+    (C,) and the unbiased running covariance (G, D, D); evaluation whitens with the matrix of the
+    running covariance. The papers average the whitening matrices instead. That average is too
+    large, since the inverse root is convex, and bounded by eps alone if a batch has hardly more
+    observations than a group has channels. With one channel per group this is batch norm.
 
     A batch with fewer observations than channels of a group has a covariance without full rank: eps
-    bounds the matrix, the output keeps the batch's own rank, and directions that the batch does not
-    fill get their scale from eps at evaluation until other batches have filled them.
+    bounds the matrix, the output has the rank of the batch, and at evaluation eps scales directions
+    that no batch has filled.
 
     Args:
-        num_features: channels C.
         groups: number of groups of successive channels; must divide C. None: the fewest that hold
             at most `most_channels` channels; for a prime C above that it is C groups.
         update_rate: weight of the new batch in the running statistics, in (0, 1].
         **options: eps, added to the diagonal of the covariance, and affine, see
             :class:`ssl_norm.norms.core.Norm`.
 
-    Shape:
-        (N, C) or (N, C, *spatial) to the same.
-
     Raises:
         ValueError: `groups` does not divide C; in training, one value per channel.
     """
 
-    mixes_samples: ClassVar[bool] = True
+    mixes_samples = True
     printed: ClassVar[tuple[str, ...]] = ("groups", "eps", "update_rate", "affine")
     most_channels: ClassVar[int]
 
@@ -145,7 +140,7 @@ class WhiteningNorm(Norm):
         self.num_batches_tracked.add_(1)
 
     def outer_products(self, deviations: Tensor) -> Tensor:
-        """Return d d^T (K, G, D, D) of the channels of each group, for K rows of deviations d (K, C)."""
+        """Return d d^T (K, G, D, D) within each group, for K rows of deviations d (K, C)."""
         grouped = deviations.view(len(deviations), self.groups, -1)
         return grouped[..., :, None] * grouped[..., None, :]
 
@@ -154,22 +149,21 @@ class DecorrelatedBatchNorm(WhiteningNorm):
     """ZCA whitening inside groups of channels: :class:`WhiteningNorm` with the exact inverse root.
 
     y = weight (covariance + eps I)^(-1/2) (x - mean) + bias. Of all matrices that whiten, the
-    symmetric root changes x least, and a rotation of the channels of a group rotates y alike. Wide
-    groups are noisy at the batch sizes in use, and their eigenvectors slow.
+    symmetric root changes x least, and rotating the channels of a group rotates y. Wide groups are
+    noisy at usual batch sizes, and their eigenvectors slow.
 
-    On (N, C) inputs this whitens the output of a head: with `groups=1, affine=False` the whitening
-    of W-MSE (arXiv 2007.06346) with the symmetric root in place of a Cholesky factor. Take batches
-    of at least twice C then.
+    With `groups=1, affine=False` on the (N, C) output of a head this is the whitening of W-MSE
+    (arXiv 2007.06346) with the symmetric root for a Cholesky factor; take batches of at least 2 C.
 
     Groups hold at most 16 channels by default, the width of the paper's residual networks.
 
     Source: Huang et al., "Decorrelated Batch Normalization", arXiv 1804.08450, algorithm 1.
     """
 
-    equation: ClassVar[str] = (
+    equation = (
         "y = gamma (S + eps I)^(-1/2) (x - E) + beta; E, S: mean, covariance of a group's channels"
     )
-    most_channels: ClassVar[int] = 16
+    most_channels = 16
 
     def whitening_matrix(self, covariance: Tensor) -> Tensor:
         """Return the inverse square roots."""
@@ -177,26 +171,22 @@ class DecorrelatedBatchNorm(WhiteningNorm):
 
 
 class IterativeNorm(WhiteningNorm):
-    """Whitening by a few of Newton's iterations: :class:`WhiteningNorm` with products of matrices.
+    """Whitening by a few Newton iterations: :class:`WhiteningNorm` with products of matrices.
 
-    Like :class:`DecorrelatedBatchNorm`, which it approaches with more iterations. Five whiten the
-    directions of large variance and stretch those of small variance by at most 1.5^5 = 7.6, which
-    spares their noise and lets groups be wider: they hold at most 64 channels by default, as the
-    authors advise.
+    It approaches :class:`DecorrelatedBatchNorm` with more iterations. Five whiten the directions of
+    large variance and stretch those of small variance by at most 1.5^5 = 7.6, which amplifies noise
+    less and allows wider groups: at most 64 channels by default, as the authors advise.
 
     Args:
-        num_features: channels C.
         iterations: Newton's iterations; 5 as published.
         **options: those of :class:`WhiteningNorm`.
 
     Source: Huang et al., "Iterative Normalization", arXiv 1904.03441, algorithm 1.
     """
 
-    equation: ClassVar[str] = (
-        "as zca, the root by Newton's iterations: P' = (3 P - P^3 S / tr S) / 2 from P = I"
-    )
-    most_channels: ClassVar[int] = 64
-    printed: ClassVar[tuple[str, ...]] = (*WhiteningNorm.printed, "iterations")
+    equation = "as zca, the root by Newton's iterations: P' = (3 P - P^3 S / tr S) / 2 from P = I"
+    most_channels = 64
+    printed = (*WhiteningNorm.printed, "iterations")
 
     def __init__(
         self, num_features: int, *, iterations: Annotated[int, Ge(1)] = 5, **options: Any

@@ -1,4 +1,4 @@
-"""Inverse square roots of covariance matrices: the two ways to a whitening matrix."""
+"""Inverse square roots of covariance matrices."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ def inverse_square_root(covariance: Tensor, eps: float) -> Tensor:
 
         (f(l_i) - f(l_j)) / (l_i - l_j) = -1 / (s_i s_j (s_i + s_j)),  s = sqrt(l + eps),
 
-    which stay finite where eigenvalues are equal; autograd through `torch.linalg.eigh` divides by
-    their difference. Eigenvalues that rounding made negative count as 0. A matrix with a value that
-    is not finite has a root of NaN, as batch norm would have it, where `eigh` raises an error.
+    which stay finite for equal eigenvalues; autograd through `torch.linalg.eigh` divides by their
+    difference. Negative eigenvalues from rounding count as 0. The root of a matrix with values that
+    are not finite is NaN, where `eigh` raises an error.
 
     Args:
         covariance: (G, D, D), symmetric, positive semidefinite.
@@ -30,8 +30,7 @@ def inverse_square_root(covariance: Tensor, eps: float) -> Tensor:
     Raises:
         RuntimeError: on a second derivative, which is not defined here.
 
-    Source: Huang et al., arXiv 1804.08450, algorithm 1; its backward pass (algorithm 2) divides by
-    differences of eigenvalues.
+    Source: Huang et al., arXiv 1804.08450, algorithm 1.
     """
     root: Tensor = _InverseSquareRoot.apply(covariance, eps)
     return root
@@ -63,11 +62,10 @@ def newton_inverse_square_root(covariance: Tensor, eps: float, iterations: int) 
         S = (covariance + eps I) / trace;  P_0 = I;  P_k+1 = (3 P_k - P_k^3 S) / 2
         W = P_T / sqrt(trace),  where trace is that of covariance + eps I
 
-    The trace puts the eigenvalues of S into (0, 1], where the iteration converges; the small ones,
-    those below about (4/9)^T, are stretched by at most 1.5^T and not yet whitened after T steps.
-    Computed in the coupled form, R_k = S P_k beside P_k, which has the same values and does not
-    amplify rounding errors (Higham, Functions of Matrices, 2008, chapter 6). Only products of
-    matrices: no eigenvectors, and derivatives of any order.
+    The trace puts the eigenvalues of S into (0, 1], where the iteration converges; those below
+    about (4/9)^T are stretched by at most 1.5^T and not yet whitened after T steps. Computed in the
+    coupled form with R_k = S P_k, which does not amplify rounding errors (Higham, Functions of
+    Matrices, 2008, chapter 6). There are derivatives of any order.
 
     Args:
         covariance: (G, D, D), symmetric, positive semidefinite.

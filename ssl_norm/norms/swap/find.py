@@ -31,8 +31,8 @@ def is_norm(module: nn.Module) -> bool:
     """Whether a module is a norm, in layers around it or not.
 
     Known by class: torch's norms, ours, and subclasses. Known by contents: any other batch norm
-    (torchvision's FrozenBatchNorm2d) by its running statistics, and norms over the last axes or over
-    channels (timm's RmsNorm) by their `normalized_shape`. Known by module: timm's evonorms and
+    (torchvision's FrozenBatchNorm2d) by its running statistics, and norms over the last axes or
+    over channels (timm's RmsNorm) by their `normalized_shape`. Known by module: timm's evonorms and
     filter response norms.
     """
     norm = unwrapped(module)
@@ -84,9 +84,9 @@ def layers_before_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every convolution and linear layer that a norm follows.
 
     A norm follows such a layer if it is the next layer with weights in the order in which the model
-    registers them, and has as many channels as the layer puts out. A linear layer must be in the same
-    module as the norm (MLP heads, LeViT): between the last layer of a transformer's block and the
-    next norm there is a residual sum, in which scales do not cancel.
+    registers them, and has as many channels as the layer puts out. A linear layer must be in the
+    same module as the norm (MLP heads, LeViT): between the last layer of a transformer's block and
+    the next norm there is a residual sum, in which scales do not cancel.
     """
     norms = dict(named_norms(model))
     found: list[tuple[str, nn.Module]] = []
@@ -123,8 +123,8 @@ def num_features(layer: nn.Module) -> int:
     """Return the channels of a norm layer.
 
     Raises:
-        ValueError: a norm over two axes, of which either may be the channels, or a lazy one that has
-            seen no input.
+        ValueError: a norm over two axes, of which either may be the channels, or a lazy one that
+            has seen no input.
     """
     norm: Any = unwrapped(layer)
     if isinstance(norm, nn.GroupNorm):
@@ -132,7 +132,8 @@ def num_features(layer: nn.Module) -> int:
     shape = getattr(norm, "normalized_shape", None)
     if shape is not None and len(shape) == 2:
         raise ValueError(
-            f"a {type(norm).__name__} over {tuple(shape)} does not say which of its axes are channels"
+            f"a {type(norm).__name__} over {tuple(shape)} does not say which of its axes "
+            "are channels"
         )
     channels = shape[0] if shape is not None else getattr(norm, "num_features", None)
     if channels is None:

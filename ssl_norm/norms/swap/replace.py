@@ -12,15 +12,14 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.batch.freezing import FrozenStatistics
-from ssl_norm.norms.factory import make_norm
-from ssl_norm.norms.layers.standardized_layers import StandardizedWeights
 from ssl_norm.norms.layers.weight_standardization import (
+    StandardizedWeights,
     check_standardizable,
     is_standardized,
     plain_weights,
     standardize_weights,
 )
-from ssl_norm.norms.spec import NormLike, NormSpec, parse_norm
+from ssl_norm.norms.spec import NormLike, NormSpec, make_norm, parse_norm
 from ssl_norm.norms.swap.adapters import call_norms, check_sample_axis, unwrapped
 from ssl_norm.norms.swap.find import (
     USUAL_OPTIONS,
@@ -51,16 +50,16 @@ def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) ->
     """Replace every norm of a model in place and report the state that could not be transferred.
 
     Layers that are that norm already stay and only take on the options of the spec: torch's under
-    `bn` (with eps, update_rate and affine as the only options), `gn`, `ln`, `in` and `rms`, and ours.
-    Others get a new layer with their device, dtype and mode, and all parameters, statistics and
-    options that have a place in it (:func:`~ssl_norm.norms.swap.transfer_state.new_layer`). So one
-    batch norm can be swapped for another (representative, ghost, frozen, synchronized, domain) and
-    back with the same state_dict and the same outputs in evaluation.
+    `bn` (with eps, update_rate and affine as the only options), `gn`, `ln`, `in` and `rms`, and
+    ours. Others get a new layer with their device, dtype and mode, and all parameters, statistics
+    and options that have a place in it (:func:`~ssl_norm.norms.swap.transfer_state.new_layer`). So
+    one batch norm can be swapped for another (representative, ghost, frozen, synchronized, domain)
+    and back with the same state_dict and the same outputs in evaluation.
 
     A layer that ends in dropout and an activation (timm's BatchNormAct2d) keeps them, and a model
     keeps its activations, even after frn and evonorm, which contain a nonlinearity: published
-    networks have no other there. Where channels are last, as in ViT, the space of the new norm is all
-    positions of a sample, but `ln` and `rms` normalize each token, as torch's do.
+    networks have no other there. Where channels are last, as in ViT, the space of the new norm is
+    all positions of a sample, but `ln` and `rms` normalize each token, as torch's do.
 
     `+ws` standardizes the weights of every convolution and linear layer that a norm follows
     (:func:`~ssl_norm.norms.swap.find.layers_before_norms`); a spec without it undoes that.
@@ -68,7 +67,8 @@ def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) ->
     Args:
         model: changed in place, unless an error is raised.
         spec: as for :func:`ssl_norm.norms.make_norm`; `none` removes norms for good. A norm of your
-            own must be a subclass of RuleNorm or of one of torch's norms to be found by the next swap.
+            own must be a subclass of RuleNorm or of one of torch's norms to be found by the next
+            swap.
         dry_run: change nothing; `print(replace_norms(model, spec, dry_run=True).table())`.
 
     Raises:
@@ -233,8 +233,8 @@ def _structure(norm: nn.Module, option: str) -> object:
 def _changed_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
     """Return the options that change where a layer stays, with their new values.
 
-    `batch_size` and `sync` are part of the meaning of a name, so they become those of the spec, given
-    or default. Other options stay where the spec does not name them.
+    `batch_size` and `sync` are part of the meaning of a name, so they become those of the spec,
+    given or default. Other options stay where the spec does not name them.
     """
     present = usual_options_of(layer) | {"affine": bool(affine_of(unwrapped(layer)))}
     samples = {name: spec.option(name) for name in ("batch_size", "sync")}

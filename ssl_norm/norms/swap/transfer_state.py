@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.norms.batch.freezing import FROZEN_PARAMETERS, FrozenStatistics, freeze_statistics
-from ssl_norm.norms.factory import make_norm
-from ssl_norm.norms.spec import NormSpec
+from ssl_norm.norms.spec import NormSpec, make_norm
 from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast, NormAct, unwrapped
 from ssl_norm.norms.swap.find import (
     BATCH_NORMS,
@@ -47,8 +46,8 @@ class Transfer(NamedTuple):
 def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module, Transfer]:
     """Return a new norm with the channels, mode, values, axis order and activation of a layer.
 
-    Options that the spec does not name come from the layer: eps and `affine` from any and, where both
-    keep statistics of batches, update rate, evaluation and population. Statistics that
+    Options that the spec does not name come from the layer: eps and `affine` from any and, where
+    both keep statistics of batches, update rate, evaluation and population. Statistics that
     :func:`ssl_norm.norms.batch.freezing.freeze_statistics` froze stay frozen where possible.
 
     Args:
@@ -91,7 +90,7 @@ def _new_norm(old: nn.Module, spec: NormSpec, channels_last: bool) -> nn.Module:
 
 
 def _inherit_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> None:
-    """Give the new norm eps and, between batch norms, their policies, unless the spec names them."""
+    """Give a new norm the eps and policies that its spec does not name; policies of batch norms."""
     policies = keeps_batch_statistics(old) and keeps_batch_statistics(new)
     options = usual_options_of(old)
     for name in ("eps", *BATCH_POLICIES) if policies else ("eps",):
@@ -140,7 +139,7 @@ def _with_activation(norm: nn.Module, layer: nn.Module) -> nn.Module:
 
 
 def _part(layer: nn.Module, name: str) -> nn.Module:
-    """Return the dropout or activation of a layer or of the norm inside it; the identity for none."""
+    """Return the dropout or activation of a layer, or of the norm inside it, or the identity."""
     part: Any = getattr(layer, name, None)
     if isinstance(part, nn.Module):
         return part
@@ -151,9 +150,9 @@ def transfer_state(old: nn.Module, new: nn.Module) -> Transfer:
     """Give a new norm the values of an old one that have the same name and fit.
 
     Statistics pass between batch norms only. Variances of channels pass as the diagonal of the
-    covariances of a whitening norm, and the reverse. Converting to a domain norm copies the values to
-    every domain; converting from one keeps domain 0, with which it evaluates. Parameters stay the
-    same objects, so that an optimizer that holds them goes on.
+    covariances of a whitening norm, and the reverse. Converting to a domain norm copies the values
+    to every domain; converting from one keeps domain 0, with which it evaluates. Parameters stay
+    the same objects, so that an optimizer that holds them goes on.
 
     Args:
         old: the norm that is replaced; not altered.

@@ -6,8 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ssl_norm.norms.layers.standardized_layers import standardized_weight
-from ssl_norm.norms.layers.weight_standardization import plain_weights, standardize_weights
+from ssl_norm.norms.layers.weight_standardization import (
+    plain_weights,
+    standardize_weights,
+    standardized_weight,
+)
 from tests.reference import norms as reference
 
 LAYERS = [

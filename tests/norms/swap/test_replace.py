@@ -10,7 +10,7 @@ from torch import nn
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.group_norm import GroupNorm, LayerNorm
 from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchNorm
-from ssl_norm.norms.layers.standardized_layers import StandardizedConv2d, StandardizedLinear
+from ssl_norm.norms.layers.weight_standardization import StandardizedConv2d, StandardizedLinear
 from ssl_norm.norms.swap.adapters import ChannelsLast, unwrapped
 from ssl_norm.norms.swap.find import named_norms
 from ssl_norm.norms.swap.replace import replace_norms
