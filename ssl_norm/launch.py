@@ -4,13 +4,6 @@ import os
 from dataclasses import dataclass
 
 from ssl_norm.errors import UserError
-from ssl_norm.intervals import Interval
-
-COUNT, INDEX, PORT = (
-    Interval(1, whole=True),
-    Interval(0, whole=True),
-    Interval(1, 65535, "[]", True),
-)
 
 
 @dataclass(frozen=True)
@@ -36,24 +29,24 @@ def read_launch() -> Launch:
     Raises:
         UserError: a variable is missing or is not a valid number.
     """
-    world_size = _number("WORLD_SIZE", 1, COUNT)
-    rank = _number("RANK", 0, INDEX)
-    local_rank = _number("LOCAL_RANK", 0, INDEX)
+    world_size = _number("WORLD_SIZE", 1, lowest=1)
+    rank = _number("RANK", 0)
+    local_rank = _number("LOCAL_RANK", 0)
     needed = ("RANK", "MASTER_ADDR", "MASTER_PORT") if world_size > 1 else ()
     missing = [name for name in needed if not os.environ.get(name)]
     if missing:
         raise UserError(
-            f"the environment has WORLD_SIZE={world_size} without {', '.join(missing)}: torchrun sets them all; "
-            "start with torchrun, or unset WORLD_SIZE to run one process"
+            f"the environment has WORLD_SIZE={world_size} without {', '.join(missing)}: "
+            "torchrun sets them all; start with torchrun, or unset WORLD_SIZE to run one process"
         )
     if rank >= world_size:
         raise UserError(
-            f"the environment has RANK={rank} with WORLD_SIZE={world_size}: a rank below it expected; "
-            "start with torchrun, which sets both, or unset RANK"
+            f"the environment has RANK={rank} with WORLD_SIZE={world_size}: a rank below it "
+            "expected; start with torchrun, which sets both, or unset RANK"
         )
     if world_size > 1:
-        _number("MASTER_PORT", 0, PORT)
-    return Launch(world_size, rank, local_rank, _number("LOCAL_WORLD_SIZE", 1, COUNT))
+        _number("MASTER_PORT", 0, lowest=1, highest=65535)
+    return Launch(world_size, rank, local_rank, _number("LOCAL_WORLD_SIZE", 1, lowest=1))
 
 
 def is_first_process() -> bool:
@@ -64,14 +57,13 @@ def is_first_process() -> bool:
         return True
 
 
-def _number(name: str, default: int, interval: Interval) -> int:
+def _number(name: str, default: int, *, lowest: int = 0, highest: int = 10**6) -> int:
     text = os.environ.get(name)
     if text is None:
         return default
-    number = int(text) if text.isdecimal() else None
-    if number not in interval:
+    if not text.isdecimal() or not lowest <= int(text) <= highest:
         raise UserError(
-            f"the environment has {name}='{text}': {interval} expected; "
-            f"torchrun sets it, for one process unset it"
+            f"the environment has {name}='{text}': an integer in [{lowest}, {highest}] expected; "
+            "torchrun sets it, for one process unset it"
         )
-    return number  # type: ignore[return-value]
+    return int(text)

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
+from ssl_norm.text import as_typed
 
 Bounds = tuple[float | None, str, float | None, str]
 NUMBERS = {int: "an integer", float: "a number"}
@@ -28,9 +29,11 @@ def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     first = min(errors, key=lambda item: item["type"] == "missing")
     keys = [key for key in first["loc"] if isinstance(key, str)]
     owner, field = find_field(model, keys)
-    key = prefix + ".".join(_named_keys(model, first["loc"]))
-    found, kind = first["input"], first["type"]
-    if kind == "missing" and isinstance(first["loc"][-1], str):
+    found, kind, location = first["input"], first["type"], first["loc"]
+    if kind == "missing" and isinstance(location[-1], int):  # an item of a list that is too short
+        location = location[:-1]
+    key = prefix + "".join(_parts_of_key(model, location)).removeprefix(".")
+    if kind == "missing" and location == first["loc"]:
         return f"{key}=... is needed"
     if kind == "extra_forbidden":
         where = key.rpartition(".")[0]
@@ -40,13 +43,24 @@ def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
         return str(cause) if isinstance(cause, UserError) or not key else f"{key}: {cause}"
     if field is None:
         return f"{key}: {first['msg']}"
-    if (isinstance(found, Mapping | Sequence) and not isinstance(found, str)) or found is None:
-        got = "null" if found is None else str(found)
-        return f"{key}: {expectation(field)} expected, got {got}"
-    if choices := list(choices_of(field.annotation)):
-        shown = str(found).lower() if isinstance(found, bool) else found
-        return unknown_name(key, shown, map(str, choices))
-    return f"{key}={found}: {expectation(field)} expected"
+    annotation = field.annotation
+    phrase = expected(annotation, field.metadata)
+    if isinstance(location[-1], int):
+        annotation = _item_of(annotation, location[-1])
+        phrase = expected(annotation)
+    if found is None or isinstance(found, Mapping | list | tuple):
+        return f"{key}: {phrase} expected, got {as_typed(found)}"
+    if choices := list(choices_of(annotation)):
+        return unknown_name(key, as_typed(found), choices)
+    return f"{key}={as_typed(found)}: {phrase} expected"
+
+
+def _item_of(annotation: Any, index: int) -> Any:
+    """Return the annotation of an item of a list or tuple, also of an optional one."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (list, tuple):
+        return arguments[min(index, len(arguments) - 1) if Ellipsis not in arguments else 0]
+    return next((_item_of(part, index) for part in arguments if part is not type(None)), annotation)
 
 
 def find_field(
@@ -73,13 +87,8 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
     return next((m for part in get_args(annotation) if (m := model_of(part))), None)
 
 
-def expectation(field: FieldInfo) -> str:
-    """Return a phrase for the values of a field: `an integer of at least 1`, `true or false`."""
-    return expected(field.annotation, field.metadata)
-
-
 def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
-    """Return a phrase for the values of an annotation with its metadata."""
+    """Return a phrase for the values of an annotation: `an integer in [1, 100]`, `true or false`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return expected(arguments[0], [*arguments[1:], *metadata])
@@ -87,9 +96,11 @@ def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         parts = [part for part in arguments if part is not type(None)]
         return " or ".join(dict.fromkeys(expected(part, metadata) for part in parts))
     if origin is Literal:
-        return " | ".join(_yaml(choice) for choice in arguments)
+        return " | ".join(map(as_typed, arguments))
     if origin is list or arguments[1:] == (Ellipsis,):
         return f"a list in brackets, [...], each item {expected(arguments[0])},"
+    if origin is dict:
+        return f"a mapping, {{key: ...}}, each value {expected(arguments[1])},"
     if origin is tuple:
         return f"{len(arguments)} numbers in brackets, each {expected(arguments[0])}"
     if annotation in NUMBERS:
@@ -126,13 +137,13 @@ def _range(bounds: Bounds) -> str:
 
 
 def _shown(number: float) -> str:
-    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def choices_of(annotation: Any) -> Iterator[Any]:
     """Yield the choices of all `Literal` in an annotation, as they are typed in YAML."""
     if get_origin(annotation) is Literal:
-        yield from map(_yaml, get_args(annotation))
+        yield from map(as_typed, get_args(annotation))
         return
     for part in get_args(annotation):
         if part is bool:
@@ -140,24 +151,13 @@ def choices_of(annotation: Any) -> Iterator[Any]:
         yield from choices_of(part)
 
 
-def _yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _named_keys(model: type[BaseModel], location: Sequence[Any]) -> Iterator[str]:
-    """Yield the keys of a location without pydantic's names of branches of a union."""
+def _parts_of_key(model: type[BaseModel], location: Sequence[str | int]) -> Iterator[str]:
+    """Yield `.key` and `[index]` of a location, without pydantic's names of branches of a union."""
     owner: type[BaseModel] | None = model
-    for key in location:
-        if not isinstance(key, str):
-            continue
-        if (
-            owner is not None
-            and key not in owner.model_fields
-            and owner.model_config.get("extra") != "forbid"
-        ):
-            continue
-        yield key
-        field = owner.model_fields.get(key) if owner is not None else None
-        owner = model_of(field.annotation) if field is not None else None
-        if owner is None:
-            return
+    for part in location:
+        if isinstance(part, int):
+            yield f"[{part}]"
+        elif owner is not None:
+            yield f".{part}"
+            field = owner.model_fields.get(part)
+            owner = model_of(field.annotation) if field is not None else None

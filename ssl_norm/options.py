@@ -1,7 +1,7 @@
 """Base class of all settings, and the declaration of one setting."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
@@ -54,15 +54,18 @@ def option(
     """Declare a setting.
 
     Args:
-        default: its value where the user gives none; a function makes a new one each time.
+        default: its value where the user gives none; a class of settings or a function makes
+            a new one each time.
         text: its meaning, for `--help`, the reference page and the JSON schema.
         unit: of its number, for example `steps`.
         resume: whether a run may go on with another value, since no weight depends on it.
         **limits: `ge`, `gt`, `le`, `lt`: the ends of its range.
     """
-    kind: dict[str, Any] = (
-        {"default_factory": default} if isinstance(default, Callable) else {"default": default}  # type: ignore[arg-type]
-    )
+    kind: dict[str, Any] = {"default": default}
+    if isinstance(default, type) and issubclass(default, Settings):
+        kind = {"default_factory": default.model_construct}  # valid, so that nothing is imported
+    elif callable(default):
+        kind = {"default_factory": default}
     extra: dict[str, Any] = {"resume": resume} | ({"unit": unit} if unit else {})
     return Field(**kind, description=text, json_schema_extra=extra, **limits)
 

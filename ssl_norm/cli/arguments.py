@@ -97,6 +97,8 @@ def check_setting(argument: str, tool: str) -> None:
     fields, groups = MODELS[tool].model_fields, groups_of(tool)
     if root not in {*fields, *groups, "hydra"}:
         raise UserError(unknown_name("key", root, dict.fromkeys([*fields, *groups])))
+    if key == "method.name" and "method" in groups:
+        raise UserError(f"{argument}: heads and options follow the learner; use method={value}")
     if key in groups:
         _check_choice(key, value, tool)
         return
@@ -115,7 +117,7 @@ def _check_choice(group: str, value: str, tool: str) -> None:
         return
     options = groups_of(tool)[group]
     for option in (typed.strip(" '\"") for typed in value.split(",")):
-        if option in options or option == "null" or (is_reference(option) and group != "study"):
+        if option in options or (is_reference(option) and group != "study"):
             continue
         if group == "study" and option in study_tools():
             other = study_tools()[option]

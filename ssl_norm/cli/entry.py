@@ -130,6 +130,9 @@ def _run_task(config: DictConfig, tool: str) -> int:
             values = continued(values, tool, typed_settings())
         settings = validate(tool, values)
         load_object(f"ssl_norm.commands.{tool}:{tool}")(settings)
+    except OmegaConfBaseException as error:
+        _report(f"{_name_in_sweep()}{_one_line(error)}")
+        return UserError.exit_code
     except (UserError, CollapseStop, NonFiniteLoss) as error:
         _report(f"{_name_in_sweep()}{error}")
         return error.exit_code

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import torch
-from annotated_types import Ge
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from ssl_norm.distributed import world_size
@@ -50,7 +50,7 @@ class MoCoV2(Learner):
         *,
         embedding_dim: int,
         temperature: Temperature = 0.2,
-        queue_size: Annotated[int, Ge(1)] = 4096,
+        queue_size: Annotated[int, Interval(ge=1, le=10**9)] = 4096,
         symmetric: bool = False,
         shuffle_keys: bool = True,
         ema_decay: Decay = 0.99,

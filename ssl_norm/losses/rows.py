@@ -4,11 +4,11 @@ from functools import reduce
 from typing import Annotated
 
 import torch
-from annotated_types import Gt
+from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional as F
 
-Temperature = Annotated[float, Gt(0)]
+Temperature = Annotated[float, Interval(gt=0, le=1e6)]
 
 
 def full_precision(z: Tensor) -> torch.autocast:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Interval
 from torch import nn
 
 from ssl_norm.models.output_norm import output_norm
@@ -13,9 +13,9 @@ from ssl_norm.norms.layers.weight_standardization import standardize_weights
 def mlp_head(
     in_features: int,
     *,
-    layers: Annotated[int, Ge(0)] = 2,
-    hidden_dim: Annotated[int, Ge(1)] = 512,
-    output_dim: Annotated[int, Ge(1)] = 128,
+    layers: Annotated[int, Interval(ge=0, le=100)] = 2,
+    hidden_dim: Annotated[int, Interval(ge=1, le=10**6)] = 512,
+    output_dim: Annotated[int, Interval(ge=1, le=10**6)] = 128,
     norm: NormLike,
     norm_output: bool | NormLike = False,
 ) -> nn.Sequential:

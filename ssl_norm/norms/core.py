@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import torch
-from annotated_types import Gt
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.autograd import Function
 
@@ -30,7 +30,7 @@ from ssl_norm.norms.kernels.dispatch import passes_for
 from ssl_norm.norms.kernels.tables import over_space, space_axes, table_dtype
 
 Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-Eps = Annotated[float, Gt(0)]  # 0 divides by 0 where a channel is constant
+Eps = Annotated[float, Interval(gt=0, le=1e3)]  # 0 divides by 0 where a channel is constant
 
 
 def normalize(x: Tensor, rule: Rule) -> Tensor:

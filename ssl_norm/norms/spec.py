@@ -8,6 +8,7 @@ from ssl_norm.names import unknown_name
 from ssl_norm.norms.registry import NORMS
 from ssl_norm.registry import is_reference
 from ssl_norm.signature import check_options, options_of
+from ssl_norm.text import as_typed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,11 +121,11 @@ def parse_norm(spec: NormLike) -> NormSpec:
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping):
-        raise TypeError(f"a norm is a name or a mapping with 'name', got {spec!r}")
+        raise TypeError(f"a norm is a name or a mapping with 'name', got {as_typed(spec)}")
     options = dict(spec)
     full_name = options.pop("name", None)
     if not isinstance(full_name, str):
-        raise ValueError(f"a norm given as a mapping needs 'name', got {dict(spec)!r}")
+        raise ValueError(f"a norm given as a mapping needs 'name', got {as_typed(spec)}")
     name, plus, suffix = full_name.partition("+")
     if (name in NORMS or is_reference(name)) and suffix == "ws" * bool(plus):
         return NormSpec(name, options, weight_standardization=bool(plus))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Interval
-from pydantic import ValidationInfo, model_validator
+from pydantic import AfterValidator, ValidationInfo, model_validator
 
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.corruption.spec import parse_corruption
@@ -25,7 +25,18 @@ from ssl_norm.settings.sections import (
     PathText,
     Scales,
 )
+from ssl_norm.text import as_typed
 
+
+def _check_corruption(spec: Any) -> Any:
+    try:
+        parse_corruption(spec)
+    except UserError as error:  # so that the message names the key
+        raise ValueError(str(error)) from error
+    return spec
+
+
+Corruption = Annotated[Any, AfterValidator(_check_corruption)]
 Images = Annotated[int, Interval(ge=2, le=10**9)]
 Share = Annotated[float, Interval(gt=0, le=1)]
 Statistics = Literal["population", "exact", "batch"]
@@ -121,7 +132,7 @@ class ScoringSettings(Settings):
         (256,), "batches of exact statistics, each a row at the end; during training the first"
     )
     train: bool = option(False, "score training images as well, in training mode on training views")
-    corruptions: list[Any] = option(
+    corruptions: list[Corruption] = option(
         list, "corruptions of the test images, e.g. [{name: contrast, severity: 5}]"
     )
     adapt_samples: tuple[Images, ...] = option(
@@ -168,11 +179,11 @@ class FinetuneSettings(RunSettings):
     ubn: UbnSettings = option(UbnSettings, "statistics of ubn")
     grouping: GroupingSettings = option(GroupingSettings, "class-correlated batches")
     evaluation: ScoringSettings = option(ScoringSettings, "scores of test images", resume=True)
-    domains: list[Any] = option(
+    domains: list[Corruption] = option(
         list,
         "equal chunks of each batch, e.g. [clean, {name: gaussian_noise, severity: 5}]",
     )
-    labels: int | float = option(
+    labels: Annotated[int, Interval(ge=1, le=10**9)] | Share = option(
         1.0, "labelled images, seeded and balanced; a fraction up to 1.0: of each class"
     )
     labels_per_class: int | None = option(
@@ -207,12 +218,10 @@ class FinetuneSettings(RunSettings):
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
         labels = self.labels
-        valid = labels >= 2 if isinstance(labels, int) else 0 < labels <= 1
-        if not valid:
-            hint = "; all images: labels=1.0" if labels == 1 else ""
+        if isinstance(labels, int) and labels == 1:
             raise UserError(
-                f"labels={labels}: a number of images, of at least 2, or a fraction in (0, 1] "
-                f"such as 0.1 expected{hint}"
+                "labels=1: at least 2 images, or a fraction in (0, 1] such as 0.1 expected; "
+                "all images: labels=1.0"
             )
         if self.labels_per_class is not None and labels != 1.0:
             raise UserError(
@@ -241,10 +250,12 @@ class FinetuneSettings(RunSettings):
         parsed = [parse_corruption(domain) for domain in self.domains]
         count = len(parsed)
         if len(set(parsed)) < count:
-            raise UserError(f"domains={self.domains}: one domain is named twice; leave it out")
+            raise UserError(
+                f"domains={as_typed(self.domains)}: one domain is named twice; leave it out"
+            )
         if count == 1:
             raise UserError(
-                f"domains={self.domains}: a mixture has at least two domains, such as "
+                f"domains={as_typed(self.domains)}: a mixture has at least two domains, such as "
                 "domains=[clean,contrast]"
             )
         if count and self.batch_size % count:
@@ -301,6 +312,6 @@ class FinetuneSettings(RunSettings):
         if wanted is not None and self.domains and wanted != len(self.domains):
             raise UserError(
                 f"norm.encoder={norm} has statistics for {wanted} domains, and "
-                f"domains={self.domains} are {len(self.domains)}; "
+                f"domains={as_typed(self.domains)} are {len(self.domains)}; "
                 f"use domains: {len(self.domains)}"
             )

@@ -10,7 +10,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, is_quick, option
-from ssl_norm.settings.norm_choice import NormChoice
+from ssl_norm.settings.norm_choice import OutputNorm
 from ssl_norm.signature import options_of
 
 # From norm.view_statistics, the projector and the seed.
@@ -23,7 +23,7 @@ class HeadSettings(Settings):
     layers: int = option(2, "Linear layers; 0: no head", ge=0, le=100)
     hidden_dim: int = option(512, "width of the hidden layers", unit="channels", ge=2, le=10**6)
     output_dim: int = option(128, "width of the embedding", unit="channels", ge=2, le=10**6)
-    norm_output: bool | NormChoice = option(
+    norm_output: OutputNorm = option(
         False, "norm after the output layer: true (SimCLR): that of the head; or another norm"
     )
 

@@ -1,4 +1,4 @@
-"""Norms as values of settings."""
+"""Norms as values of settings: a name, a mapping of a name and options, or for outputs a switch."""
 
 from typing import Annotated, Any
 
@@ -16,20 +16,23 @@ def _parse(value: Any, info: ValidationInfo) -> NormSpec:
         raise ValueError(str(error)) from error
 
 
+def _parse_output(value: Any, info: ValidationInfo) -> bool | NormSpec:
+    return value if isinstance(value, bool) else _parse(value, info)
+
+
+_SCHEMAS: list[dict[str, Any]] = [
+    {"type": "string"},
+    {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+]
 NormChoice = Annotated[
     NormSpec,
     BeforeValidator(_parse),
     PlainSerializer(lambda spec: spec.setting),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {
-                    "type": "object",
-                    "properties": {"name": {"type": "string"}},
-                    "required": ["name"],
-                },
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": _SCHEMAS}),
+]
+OutputNorm = Annotated[
+    bool | NormSpec,
+    BeforeValidator(_parse_output),
+    PlainSerializer(lambda value: value if isinstance(value, bool) else value.setting),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, *_SCHEMAS]}),
 ]

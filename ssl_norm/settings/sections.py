@@ -25,7 +25,7 @@ LARGEST_SEED = 2**63 - 1  # that torch and numpy both take
 
 def _check_path(path: str) -> str:
     if not path.strip():
-        raise ValueError("is empty; name a file or folder, or leave it out")
+        raise ValueError("an empty path; name a file or folder, or leave it out")
     return path
 
 
@@ -36,12 +36,15 @@ def _check_device(device: str) -> str:
 
 
 def _check_encoder(name: str) -> str:
-    find_encoder(name)
+    try:
+        find_encoder(name)
+    except UserError as error:  # so that the message names the key
+        raise ValueError(str(error)) from error
     return name
 
 
 def _check_source(name: str) -> str:
-    DATA.check(name, "data.name")
+    DATA.check(name)
     return name
 
 

@@ -26,10 +26,10 @@ def test_limit_concerns_pretraining_alone_and_is_seeded():
     [
         ("digits", {"limit": 5753}, "data.limit=5753: expected 2 to 5,752"),
         ("digits", {"limit": 1}, "data.limit=1: expected 2 to 5,752"),
-        ("digits", {"image_size": 0}, "data.image_size=0: an integer of at least 8 expected"),
+        ("digits", {"image_size": 0}, r"data.image_size=0: an integer in \[8, "),
         ("digits", {"test_fraction": 1.0}, r"data.test_fraction=1.0: a number in \(0, 1\)"),
-        ("folder", {"cache_size": 0}, "data.cache_size=0: an integer of at least 8 expected"),
-        ("folder", {"workers": -1}, "data.workers=-1: an integer of at least 0"),
+        ("folder", {"cache_size": 0}, r"data.cache_size=0: an integer in \[8, "),
+        ("folder", {"workers": -1}, r"data.workers=-1: an integer in \[0, "),
         ("folder", {"root": ""}, "data=folder needs data.root="),
         ("folder", {"on_corrupt": "skp"}, "unknown data.on_corrupt 'skp'; .* did you mean 'skip'"),
     ],

@@ -4,25 +4,55 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from annotated_types import Interval
-from pydantic import model_validator
+from pydantic import AfterValidator
 
 from ssl_norm.errors import UserError
 from ssl_norm.options import Settings, option
+from ssl_norm.text import as_typed
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Interval(gt=0, le=1e6)]
 Scale = Annotated[float, Interval(gt=0, le=1)]
 
 
+def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"[low, high] with low <= high expected, got {as_typed(bounds)}")
+    return bounds
+
+
+def operation_name(entry: Any) -> str:
+    """Return the name in an entry of `extra`: text, or a mapping of `name` and options.
+
+    Raises:
+        ValueError: there is none.
+    """
+    name = entry.get("name") if isinstance(entry, Mapping) else entry
+    if not isinstance(name, str):
+        raise ValueError(
+            "a kornia operation expected, such as {name: RandomRotation, degrees: 10}, "
+            f"got {as_typed(entry)}"
+        )
+    return name
+
+
+def _check_operation(entry: Any) -> Any:
+    operation_name(entry)
+    return entry
+
+
+Area = Annotated[tuple[Scale, Scale], AfterValidator(_check_order)]
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_check_order)]
+Operation = Annotated[Any, AfterValidator(_check_operation)]
+
+
 class ViewParameters(Settings):
     """One random view; probabilities in [0, 1], strengths as in torchvision's ColorJitter."""
 
-    crop_area: tuple[Scale, Scale] = option(
+    crop_area: Area = option(
         (0.08, 1.0), "smallest and largest share of the image's area in a crop"
     )
-    crop_ratio: tuple[Positive, Positive] = option(
-        (0.75, 4 / 3), "smallest and largest width / height of a crop"
-    )
+    crop_ratio: Range = option((0.75, 4 / 3), "smallest and largest width / height of a crop")
     flip: Probability = option(0.5, "probability of a horizontal flip")
     jitter: Probability = option(0.8, "probability of the four colour changes below")
     brightness: float = option(0.4, "largest relative change", ge=0, le=100)
@@ -31,12 +61,10 @@ class ViewParameters(Settings):
     hue: float = option(0.1, "largest shift; 0.5 is half the colour circle", ge=0, le=0.5)
     grey: Probability = option(0.2, "probability of grey")
     blur: Probability = option(0.5, "probability of a Gaussian blur")
-    blur_sigma: tuple[Positive, Positive] = option(
-        (0.1, 2.0), "smallest and largest standard deviation", unit="pixels"
-    )
+    blur_sigma: Range = option((0.1, 2.0), "smallest and largest standard deviation", unit="pixels")
     solarize: Probability = option(0.0, "probability that bright pixels are inverted")
     solarize_threshold: Probability = option(0.5, "brightness from which pixels are inverted")
-    extra: list[Any] = option(
+    extra: list[Operation] = option(
         list, "further operations of kornia, e.g. [{name: RandomRotation, degrees: 10}]"
     )
 
@@ -52,33 +80,6 @@ class ViewParameters(Settings):
         nothing = dict.fromkeys(("flip", "jitter", "grey", "blur", "solarize"), 0.0)
         strengths = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0.0)
         return cls(**{**whole, **nothing, **strengths, **changes})
-
-    @model_validator(mode="after")
-    def _check_ranges(self) -> Self:
-        for name in ("crop_area", "crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(
-                    f"{name}: [low, high] with low <= high expected, got [{low}, {high}]"
-                )
-        for index, entry in enumerate(self.extra):
-            operation_name(entry, f"extra[{index}]: ")
-        return self
-
-
-def operation_name(entry: Any, where: str = "") -> str:
-    """Return the name in an entry of `extra`: text, or a mapping of `name` and options.
-
-    Raises:
-        ValueError: the entry has no name; the message begins with `where`.
-    """
-    name = entry.get("name") if isinstance(entry, Mapping) else entry
-    if not isinstance(name, str):
-        raise ValueError(
-            f"{where}a kornia operation expected, such as "
-            f"{{name: RandomRotation, degrees: 10}}, got {entry!r}"
-        )
-    return name
 
 
 def check_normalisation(mean: Sequence[float], std: Sequence[float], key: str = "augment") -> None:

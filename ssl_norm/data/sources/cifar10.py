@@ -4,14 +4,17 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Interval
 
 from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.sources.torchvision_files import open_dataset
 
 
 def load_cifar10(
-    *, root: str | None = None, download: bool = True, image_size: Annotated[int, Ge(8)] = 32
+    *,
+    root: str | None = None,
+    download: bool = True,
+    image_size: Annotated[int, Interval(ge=8, le=8192)] = 32,
 ) -> Splits:
     """Return CIFAR-10; pretraining uses the training images.
 

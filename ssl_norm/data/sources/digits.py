@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 
 from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.sources.split import stratified_split
@@ -22,7 +22,7 @@ TINT = 0.1  # range by which each colour of ink and background is off grey
 
 def load_digits_splits(
     *,
-    image_size: Annotated[int, Ge(8)] = 16,
+    image_size: Annotated[int, Interval(ge=8, le=8192)] = 16,
     test_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
     seed: int = 0,
 ) -> Splits:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 
 from ssl_norm.data.cache.reader import FolderReader, printable
 from ssl_norm.data.dataset import Splits
@@ -15,11 +15,11 @@ from ssl_norm.data.sources.image_files import existing_folder, find_images
 def load_folder(
     *,
     root: str | None = None,
-    image_size: Annotated[int, Ge(8)] = 96,
-    cache_size: Annotated[int, Ge(8)] | None = None,
+    image_size: Annotated[int, Interval(ge=8, le=8192)] = 96,
+    cache_size: Annotated[int, Interval(ge=8, le=8192)] | None = None,
     cache_dir: str | None = None,
     on_corrupt: Literal["stop", "skip"] = "stop",
-    workers: Annotated[int, Ge(0)] = 2,
+    workers: Annotated[int, Interval(ge=0, le=1024)] = 2,
     test_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
     seed: int = 0,
     progress: bool = False,

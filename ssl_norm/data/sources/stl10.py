@@ -4,7 +4,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Interval
 from torch import Tensor
 
 from ssl_norm.data.dataset import ImageSet, Splits
@@ -14,7 +14,10 @@ CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "
 
 
 def load_stl10(
-    *, root: str | None = None, download: bool = True, image_size: Annotated[int, Ge(8)] = 96
+    *,
+    root: str | None = None,
+    download: bool = True,
+    image_size: Annotated[int, Interval(ge=8, le=8192)] = 96,
 ) -> Splits:
     """Return STL-10.
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 from torch import Tensor
 
 from ssl_norm.distributed import gather_batch, is_distributed
@@ -11,7 +11,7 @@ from ssl_norm.norms.batch.batch_norm_checkpoints import fill_from_batch_norm
 from ssl_norm.norms.core import RuleNorm, normalize
 from ssl_norm.norms.input_checks import check_batch, check_channels
 
-BatchSize = Annotated[int, Ge(1)] | None
+BatchSize = Annotated[int, Interval(ge=1, le=10**6)] | None
 UpdateRate = Annotated[float, Interval(gt=0, le=1)]  # 0 moves nothing, 1 keeps the last batch
 Evaluation = Literal["population", "batch"]
 Population = Literal["ema", "cumulative", "exact"]

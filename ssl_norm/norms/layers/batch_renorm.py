@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge
+from annotated_types import Interval
 from torch import Tensor
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
@@ -43,11 +43,11 @@ class BatchRenorm(BatchStatisticsNorm):
         self,
         num_features: int,
         *,
-        r_max: Annotated[float, Ge(1)] = 3.0,
-        d_max: Annotated[float, Ge(0)] = 5.0,
-        warmup_steps: Annotated[int, Ge(0)] = 5000,
-        r_ramp_steps: Annotated[int, Ge(1)] = 35000,
-        d_ramp_steps: Annotated[int, Ge(1)] = 20000,
+        r_max: Annotated[float, Interval(ge=1, le=1e6)] = 3.0,
+        d_max: Annotated[float, Interval(ge=0, le=1e6)] = 5.0,
+        warmup_steps: Annotated[int, Interval(ge=0, le=10**9)] = 5000,
+        r_ramp_steps: Annotated[int, Interval(ge=1, le=10**9)] = 35000,
+        d_ramp_steps: Annotated[int, Interval(ge=1, le=10**9)] = 20000,
         **options: Any,
     ) -> None:
         super().__init__(num_features, **options)

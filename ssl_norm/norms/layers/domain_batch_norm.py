@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple
 
 import torch
-from annotated_types import Ge
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from ssl_norm.distributed import is_distributed
@@ -64,7 +64,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
         self,
         num_features: int,
         *,
-        domains: Annotated[int, Ge(1)] = 2,
+        domains: Annotated[int, Interval(ge=1, le=10**6)] = 2,
         affine_per_domain: bool = False,
         shared_statistics: bool = False,
         **options: Any,

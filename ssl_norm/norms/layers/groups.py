@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Interval
 
-Groups = Annotated[int, Ge(1)] | None
+Groups = Annotated[int, Interval(ge=1, le=10**6)] | None
 
 MOST_GROUPS = 32  # of a norm that is not told how many; the paper's number
 

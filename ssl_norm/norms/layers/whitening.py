@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import torch
-from annotated_types import Ge
+from annotated_types import Interval
 from torch import Tensor
 
 from ssl_norm.norms.batch.batch_statistics import BatchMoments, UpdateRate
@@ -189,7 +189,11 @@ class IterativeNorm(WhiteningNorm):
     printed = (*WhiteningNorm.printed, "iterations")
 
     def __init__(
-        self, num_features: int, *, iterations: Annotated[int, Ge(1)] = 5, **options: Any
+        self,
+        num_features: int,
+        *,
+        iterations: Annotated[int, Interval(ge=1, le=1000)] = 5,
+        **options: Any,
     ) -> None:
         super().__init__(num_features, **options)
         self.iterations = iterations
