@@ -1,6 +1,6 @@
 """Values, settings, tables and statistics as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -20,8 +20,10 @@ def as_typed(value: Any) -> str:
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted key.
+def flatten(
+    settings: Mapping[str, Any], prefix: str = "", *, whole: Callable[[str], bool] | None = None
+) -> dict[str, Any]:
+    """Return nested settings by dotted key; mappings at keys that `whole` accepts are one value.
 
     Example:
         >>> flatten({"norm": {"encoder": "bn", "sync": True}, "betas": [0.9, 0.99]})
@@ -30,7 +32,10 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        if isinstance(value, Mapping) and not (whole and whole(name)):
+            flat |= flatten(value, f"{name}.", whole=whole)
+        else:
+            flat[name] = value
     return flat
 
 
@@ -64,6 +69,13 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun: `1 run`, `2 runs`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def finite(value: object) -> float | None:
+    """Return a finite number as it is, and None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return None
+    return value
 
 
 class Statistic(NamedTuple):

@@ -23,7 +23,7 @@ from ssl_norm.commands.toy_picture import draw_classifiers
 from ssl_norm.config import ToyConfig
 from ssl_norm.data.moons import Moons, two_moons
 from ssl_norm.norms import NormLike, parse_norm
-from ssl_norm.report.caveats import counted
+from ssl_norm.text import counted
 
 DRAWN = ("bn", "ubn")
 COLUMNS = {

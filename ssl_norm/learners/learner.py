@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,12 @@ class Learner(nn.Module):
     parameter without default for each head (projector, predictor), then options by name. Their
     ranges or choices are their annotations, their meaning is in `Args:`. A required option
     `embedding_dim` is the width of the last head's output.
+
+    Attributes:
+        scalars: names of the further scalars in its :class:`LearnerOutput`.
     """
 
+    scalars: ClassVar[tuple[str, ...]] = ()
     encoder: nn.Module
 
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:

@@ -43,6 +43,8 @@ class MoCoV2(Learner):
     Source: MoCo, arXiv 1911.05722, algorithm 1 and section 3.3; MoCo v2, arXiv 2003.04297.
     """
 
+    scalars = ("contrastive_accuracy",)
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -20,6 +20,8 @@ class SimCLR(Learner):
     Source: arXiv 2002.05709, algorithm 1.
     """
 
+    scalars = ("contrastive_accuracy",)
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -1,17 +1,24 @@
-"""What a reader must know before comparing: what was left out, and what differs beyond the groups."""
+"""Caveats and provenance: what limits a comparison of the runs, and where their numbers come from."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ssl_norm.report.grouping import Group
-from ssl_norm.report.measures import finite, measures_of, probe_of, value_of
-from ssl_norm.report.read import BROKEN, UNFINISHED, RunRecord
-from ssl_norm.report.run_files import FINETUNE
-from ssl_norm.report.settings import ABSENT, differing_keys, is_compared, settings_of
+from ssl_norm.report.columns import columns_of, probe_of
+from ssl_norm.report.frame import ABSENT, Group, all_runs, differing_keys, is_compared
+from ssl_norm.report.read import BROKEN, FINETUNE, UNFINISHED, RunRecord
+from ssl_norm.report.table import unique
+from ssl_norm.text import counted, finite
 
 UNCOMPARED_BUT_NAMED = ("data.root", "device", "monitor.")  # may change numbers, never the groups
-ENVIRONMENT = ("commit", "ssl_norm", "torch", "python", "hardware")
 WITHOUT_EFFECT = ("log_every", "monitor.log_every", "monitor.embeddings", "monitor.layers_every")
+ENVIRONMENT = {
+    "commit": "commit",
+    "ssl_norm": "ssl_norm",
+    "torch": "torch",
+    "python": "Python",
+    "hardware": "hardware",
+}
+Text = Callable[[RunRecord], str]
 
 
 def left_out(runs: Sequence[RunRecord], repeats: Sequence[RunRecord]) -> list[str]:
@@ -28,20 +35,20 @@ def left_out(runs: Sequence[RunRecord], repeats: Sequence[RunRecord]) -> list[st
 
 def to_mind(keys: Sequence[str], groups: Sequence[Group]) -> list[str]:
     """Return a line for everything that makes the runs in the tables less than comparable."""
-    runs = [run for group in groups for run in group.runs]
+    runs = all_runs(groups)
     return [
-        *uneven_seeds(groups),
-        *(line for run in runs for line in ended_early(run)),
-        *(line for group in groups for line in differences_within(keys, group)),
-        *different_environments(runs),
-        *different_evaluations(runs),
-        *not_measured(groups),
+        *_uneven_seeds(groups),
+        *(line for run in runs for line in _ended_early(run)),
+        *(line for group in groups for line in _differences_within(keys, group)),
+        *_different_environments(runs),
+        *_different_evaluations(runs),
+        *_not_measured(runs),
     ]
 
 
-def uneven_seeds(groups: Sequence[Group]) -> list[str]:
-    """Return a line on the groups that lack seeds which others have."""
-    all_seeds = sorted({seed for group in groups for seed in group.seeds}, key=natural)
+def _uneven_seeds(groups: Sequence[Group]) -> list[str]:
+    """Return a line on the groups that lack seeds of others."""
+    all_seeds = sorted({seed for group in groups for seed in group.seeds}, key=_natural)
     lacking: dict[str, list[str]] = {}
     for group in groups:
         if not set(all_seeds) <= set(group.seeds):
@@ -52,7 +59,11 @@ def uneven_seeds(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-def ended_early(run: RunRecord) -> list[str]:
+def _natural(seed: str) -> tuple[int, str]:
+    return (int(seed), "") if seed.isdecimal() else (-1, seed)
+
+
+def _ended_early(run: RunRecord) -> list[str]:
     """Return a line where a run ended before its last epoch or step."""
     step, steps = finite(run.summary.get("steps")), finite(run.config.get("steps"))
     if run.tool == FINETUNE and step is not None and steps is not None and step < steps:
@@ -62,40 +73,36 @@ def ended_early(run: RunRecord) -> list[str]:
     untrained = run.config.get("train") is False
     if untrained or epoch is None or epochs is None or epoch >= epochs - 1e-3:
         return []
-    collapsed = run.summary.get("verdict") == "complete"
-    reason = "stopped at collapse" if collapsed else "stopped"
+    reason = "stopped" + " at collapse" * (run.summary.get("verdict") == "complete")
     return [f"{run.name} {reason} after {epoch:.1f} of {epochs:g} epochs"]
 
 
-def differences_within(keys: Sequence[str], group: Group) -> list[str]:
-    """Return a line for each setting that differs between the runs of a group and is none of the keys."""
-    settings = [settings_of(run) for run in group.runs]
+def _differences_within(keys: Sequence[str], group: Group) -> list[str]:
+    """Return a line for each setting besides the keys that differs between the runs of a group."""
     return [
-        f"{group.label}: its runs differ in {key}: {shared_values(group.runs, setting(key))}"
-        for key in differing_keys(settings)
+        f"{group.label}: its runs differ in {key}: {_shared_values(group.runs, _setting(key))}"
+        for key in differing_keys(run.texts for run in group.runs)
         if is_compared(key) and key not in keys
     ]
 
 
-def setting(key: str) -> Callable[[RunRecord], str]:
-    """Return the function from a run to one of its settings."""
-    return lambda run: settings_of(run).get(key, ABSENT)
+def _setting(key: str) -> Text:
+    return lambda run: run.texts.get(key, ABSENT)
 
 
-def environment(name: str) -> Callable[[RunRecord], str]:
-    """Return the function from a run to one part of its environment."""
+def _environment(name: str) -> Text:
     return lambda run: run.environment.get(name, "unknown")
 
 
-def different_environments(runs: Sequence[RunRecord]) -> list[str]:
-    """Return a line for everything beyond the settings of learning that is not the same in all runs."""
+def _different_environments(runs: Sequence[RunRecord]) -> list[str]:
+    """Return a line for each part of the environment, path or device that differs."""
     lines = []
     for name in ENVIRONMENT:
-        lines += difference(f"{name} differs", runs, environment(name))
-    for key in differing_keys([settings_of(run) for run in runs]):
+        lines += _difference(f"{name} differs", runs, _environment(name))
+    for key in differing_keys(run.texts for run in runs):
         if key.startswith(UNCOMPARED_BUT_NAMED) and key not in WITHOUT_EFFECT:
-            lines += difference(f"{key} differs", runs, setting(key))
-    changed = [run.name for run in runs if run.environment.get("commit", "").endswith("-dirty")]
+            lines += _difference(f"{key} differs", runs, _setting(key))
+    changed = [run for run in runs if run.environment.get("commit", "").endswith("-dirty")]
     if changed:
         lines.append(
             f"made with files that differ from their commit (-dirty): {named_runs(changed)}"
@@ -103,26 +110,24 @@ def different_environments(runs: Sequence[RunRecord]) -> list[str]:
     return lines
 
 
-def different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
-    """Return lines on accuracies that were measured in different ways, or on another checkpoint than the last."""
+def _different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
+    """Return lines on accuracies measured in different ways, or on a checkpoint before the last."""
     probed = [run for run in runs if probe_of(run)]
-    lines = difference("linear top-1 was measured in different ways", probed, probe_of)
+    lines = _difference("linear top-1 was measured in different ways", probed, probe_of)
     for run in runs:
         step, steps = run.evaluation.get("step"), run.summary.get("steps")
         if step is not None and steps is not None and step != steps:
             lines.append(
                 f"{run.name}: linear_eval.json is of step {step}, the run ended at {steps}"
             )
-    lines += difference(
-        "exact statistics were taken in different ways",
-        [run for run in runs if run.population],
-        recomputation_of,
+    recomputed = [run for run in runs if run.population]
+    return lines + _difference(
+        "exact statistics were taken in different ways", recomputed, _recomputation
     )
-    return lines
 
 
-def recomputation_of(run: RunRecord) -> str:
-    """Return in words what the statistics of a run's population_stats.json are of."""
+def _recomputation(run: RunRecord) -> str:
+    """Return the images, views and batches of the statistics in population_stats.json."""
     found = run.population
     of = f" ({found['corruption']})" if found.get("corruption") else ""
     return (
@@ -131,53 +136,64 @@ def recomputation_of(run: RunRecord) -> str:
     )
 
 
-def not_measured(groups: Sequence[Group]) -> list[str]:
+def _not_measured(runs: Sequence[RunRecord]) -> list[str]:
     """Return lines on values that no run has, and on those that only some have."""
-    runs = [run for group in groups for run in group.runs]
-    there, nowhere = measures_of(runs)
+    there, nowhere = columns_of(runs)
     lines = []
     if nowhere:
-        lines.append(f"in no run: {', '.join(measure.heading for measure in nowhere)}")
-    for measure in there:
-        without = [
-            run.name for run in runs if measure.is_of(run) and value_of(measure, run) is None
-        ]
+        lines.append(f"in no run: {', '.join(column.heading for column in nowhere)}")
+    for column in there:
+        without = [run for run in runs if column.is_of(run) and column.of(run) is None]
         if without:
             lines.append(
-                f"no {measure.heading} in {counted(len(without), 'run')}: {named_runs(without)}"
+                f"no {column.heading} in {counted(len(without), 'run')}: {named_runs(without)}"
             )
     return lines
 
 
-def difference(
-    what: str, runs: Sequence[RunRecord], value: Callable[[RunRecord], str]
-) -> list[str]:
+def _difference(what: str, runs: Sequence[RunRecord], value: Text) -> list[str]:
     """Return one line where a value is not the same for all runs, none otherwise."""
-    if len({value(run) for run in runs}) < 2:
-        return []
-    return [f"{what}: {shared_values(runs, value)}"]
+    same = len({value(run) for run in runs}) < 2
+    return [] if same else [f"{what}: {_shared_values(runs, value)}"]
 
 
-def shared_values(runs: Sequence[RunRecord], value: Callable[[RunRecord], str]) -> str:
+def _shared_values(runs: Sequence[RunRecord], value: Text) -> str:
     """Return each value with its runs: the most common one counted, the others' runs named."""
     counts = Counter(value(run) for run in runs)
     (usual, usual_count), *others = counts.most_common()
     parts = [f"{usual} in {counted(usual_count, 'run')}"]
     for other, _ in others:
-        parts.append(f"{other} in {named_runs([run.name for run in runs if value(run) == other])}")
+        parts.append(f"{other} in {named_runs(run for run in runs if value(run) == other)}")
     return "; ".join(parts)
 
 
-def named_runs(names: Iterable[str]) -> str:
+def named_runs(runs: Iterable[RunRecord]) -> str:
     """Return the names of runs in one line."""
-    return ", ".join(names)
+    return ", ".join(run.name for run in runs)
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def provenance(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Return code, versions, hardware and dates of all runs; several values with their counts."""
+    lines = {}
+    for part, heading in ENVIRONMENT.items():
+        counts = Counter(map(_environment(part), runs))
+        lines[heading] = "; ".join(
+            value if len(counts) == 1 else f"{value} ({counted(count, 'run')})"
+            for value, count in counts.most_common()
+        )
+    days = [date for run in runs if run.dates for date in run.dates]
+    if days:
+        lines["files written"] = f"{min(days):%Y-%m-%d %H:%M} to {max(days):%Y-%m-%d %H:%M}"
+    return lines
 
 
-def natural(seed: str) -> tuple[int, str]:
-    """Return a key that sorts seeds as numbers."""
-    return (int(seed), "") if seed.isdecimal() else (-1, seed)
+def commands(runs: Sequence[RunRecord]) -> list[str]:
+    """Return the commands that made the runs and their evaluations; a sweep is one command."""
+    environments: list[object] = [run.environment for run in runs]
+    environments += [run.evaluation.get("environment") for run in runs]
+    environments += [run.population.get("environment") for run in runs]
+    return unique(
+        f"python {environment['command']}"
+        for environment in environments
+        if isinstance(environment, Mapping) and environment.get("command")
+    )

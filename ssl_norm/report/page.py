@@ -1,46 +1,18 @@
-"""The report as one HTML page that needs nothing beside it, on a screen and on paper."""
+"""Report as one HTML page without further files, for screen and paper, and as Markdown."""
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
+from ssl_norm.report.figures.parts import WIDTH, FigureFile
 from ssl_norm.report.table import Table
 
+DOTS_PER_INCH = 200
 COMMANDS_ON_TOP = 3  # more of them stand at the end
-STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, "Helvetica Neue", Arial, sans-serif; color: #111; background: #fff;
-  max-width: 76rem; margin: 2rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .3rem; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; border-bottom: 1px solid #999; padding-bottom: .2rem; }
-p.lead { margin: 0 0 1rem; color: #333; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; font-size: .87rem; margin: 0; }
-dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
-section.mind { border: 1px solid #D55E00; border-left-width: .4rem; padding: .1rem 1rem .4rem; margin: 1.2rem 0; }
-section.mind h2 { border: 0; margin: .5rem 0 .2rem; font-size: 1rem; }
-ul { margin: .2rem 0 .6rem; padding-left: 1.2rem; font-size: .87rem; } li { overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; width: 100%; }
-th { text-align: left; vertical-align: bottom; border-bottom: 2px solid #444; font-weight: 600; }
-th, td { padding: .25rem .45rem; } td { vertical-align: top; border-bottom: 1px solid #ddd; }
-td.number, th.number { text-align: right; }
-.collapsed { color: #A84300; font-weight: 600; }
-figure { margin: 1.4rem 0; max-width: 60rem; break-inside: avoid; } img { height: auto; display: block; }
-figcaption { font-size: .85rem; color: #333; margin-top: .3rem; }
-ul.commands { list-style: none; padding: .4rem .7rem; background: #f5f5f5; }
-ul.commands li { padding-left: 2em; text-indent: -2em; }
-code { font: .75rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
-p.note { font-size: .85rem; color: #333; }
-@page { size: A4; margin: 15mm 14mm; }
-@media print {
-  body { font-size: 9.5pt; margin: 0; padding: 0; max-width: none; }
-  h2, h3 { break-after: avoid; } tr, li, section.mind { break-inside: avoid; } thead { display: table-header-group; }
-  .wide { overflow: visible; } table { font-size: 7pt; } th, td { padding: .15rem .25rem; }
-  ul.commands { background: none; border: 1px solid #bbb; } code { font-size: 7.5pt; }
-  img { max-height: 225mm; object-fit: contain; object-position: left; }
-}
-"""
+STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -50,7 +22,7 @@ class Picture:
     Attributes:
         name: of the file, without the ending.
         png: its bytes.
-        caption: what it shows.
+        caption: its content.
         share: of the page's width, in (0, 1], so that letters are of one size in all figures.
         table: its numbers, below it; None where other tables have them.
     """
@@ -60,6 +32,14 @@ class Picture:
     caption: str
     share: float = 1.0
     table: Table | None = None
+
+    @classmethod
+    def of(cls, file: FigureFile) -> "Picture":
+        """Return a figure as a PNG."""
+        png = io.BytesIO()
+        file.figure.savefig(png, format="png", dpi=DOTS_PER_INCH)
+        share = min(1.0, file.figure.get_size_inches()[0] / WIDTH)
+        return cls(file.name, png.getvalue(), file.caption, share, file.table)
 
 
 @dataclass(frozen=True)
@@ -100,24 +80,24 @@ def html_page(report: Report) -> str:
     parts = [
         f"<h1>{escape(report.title)}</h1>",
         f'<p class="lead">{escape(report.lead)}</p>',
-        definitions(on_top),
-        "" if many else command_list(report.commands),
-        notices(report),
+        _definitions(on_top),
+        "" if many else _command_list(report.commands),
+        _notices(report),
         "<h2>Groups</h2>",
-        table(report.groups),
+        _table(report.groups),
         '<p class="note">Numbers: mean &plusmn; sample standard deviation (n runs) of the last values of each run; '
         "a group of one run has no deviation. Accuracies are fractions.</p>",
         "<h2>Figures</h2>" if report.pictures else "",
-        *(picture(shown) for shown in report.pictures),
+        *(_picture(shown) for shown in report.pictures),
         "<h2>Every run</h2>",
-        table(report.runs),
-        evidence(report.evidence),
-        f"<h2>Commands</h2>{command_list(report.commands)}" if many else "",
+        _table(report.runs),
+        _evidence(report.evidence),
+        f"<h2>Commands</h2>{_command_list(report.commands)}" if many else "",
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(report.title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body>\n</html>\n"
     )
@@ -142,19 +122,19 @@ def markdown_page(report: Report) -> str:
     return text + (f"\n## Commands\n\n{commands}" if many else "")
 
 
-def definitions(values: Mapping[str, str]) -> str:
+def _definitions(values: Mapping[str, str]) -> str:
     """Return pairs of heading and value."""
     pairs = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in values.items())
     return f"<dl>{''.join(pairs)}</dl>"
 
 
-def command_list(lines: Sequence[str]) -> str:
+def _command_list(lines: Sequence[str]) -> str:
     """Return commands as they are to be typed; nothing where none is known."""
     items = "".join(f"<li><code>{escape(line)}</code></li>" for line in lines)
     return f'<ul class="commands">{items}</ul>' if items else ""
 
 
-def notices(report: Report) -> str:
+def _notices(report: Report) -> str:
     """Return the box of what was left out and what to mind; nothing where all is well."""
     lists = [
         f"<h2>{heading}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
@@ -167,50 +147,50 @@ def notices(report: Report) -> str:
     return f'<section class="mind">{"".join(lists)}</section>' if lists else ""
 
 
-def table(content: Table) -> str:
+def _table(content: Table) -> str:
     """Return a table; columns of numbers are set to the right."""
     columns = list(zip(*content.rows, strict=True))
-    right = [all(is_number(cell) for cell in column) for column in columns]
+    right = [all(_is_number(cell) for cell in column) for column in columns]
 
     def line(kind: str, texts: Sequence[str]) -> str:
-        cells = (cell(kind, text, number) for text, number in zip(texts, right, strict=True))
+        cells = (_cell(kind, text, number) for text, number in zip(texts, right, strict=True))
         return f"<tr>{''.join(cells)}</tr>"
 
     body = "".join(line("td", row) for row in content.rows)
     return f'<div class="wide"><table><thead>{line("th", content.headings)}</thead><tbody>{body}</tbody></table></div>'
 
 
-def cell(kind: str, text: str, number: bool) -> str:
+def _cell(kind: str, text: str, number: bool) -> str:
     """Return one cell."""
     classes = ["number"] * number + ["collapsed"] * text.startswith(("complete", "dimensional"))
     attribute = f' class="{" ".join(classes)}"' if classes else ""
-    return f"<{kind}{attribute}>{breakable(text)}</{kind}>"
+    return f"<{kind}{attribute}>{_breakable(text)}</{kind}>"
 
 
-def breakable(text: str) -> str:
+def _breakable(text: str) -> str:
     """Return text that breaks between a mean and its deviation, not within that, and between the options of a norm."""
-    if is_number(text):
+    if _is_number(text):
         return escape(text).replace("+- ", "&plusmn;&nbsp;")
     return escape(text).replace("(", "(<wbr>").replace(",", ",<wbr>").replace("_", "_<wbr>")
 
 
-def is_number(text: str) -> bool:
+def _is_number(text: str) -> bool:
     """Whether a cell holds a number, perhaps with deviation and count, or the dash of a missing one."""
     first = text.split(" ", 1)[0]
     return first == "-" or first.lstrip("-").replace(".", "", 1).isdigit()
 
 
-def picture(shown: Picture) -> str:
+def _picture(shown: Picture) -> str:
     """Return a figure with its caption and numbers, the picture inside the page."""
     data = base64.b64encode(shown.png).decode()
     caption = escape(shown.caption)
     return (
         f'<figure><img style="width: {shown.share:.0%}" alt="{caption}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>{table(shown.table) if shown.table else ''}"
+        f"<figcaption>{caption}</figcaption></figure>{_table(shown.table) if shown.table else ''}"
     )
 
 
-def evidence(sentences: Sequence[tuple[str, str]]) -> str:
+def _evidence(sentences: Sequence[tuple[str, str]]) -> str:
     """Return the evidence of the verdicts, where runs recorded it."""
     if not sentences:
         return ""

@@ -1,51 +1,48 @@
-"""One run folder as a record: what it says, and whether it is finished, unfinished or broken."""
+"""Records of run folders: settings, results, and whether a run is finished."""
 
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from math import nan
 from pathlib import Path
 from typing import Any
 
-from ssl_norm.report.run_files import (
-    FINETUNE,
-    UnreadableRun,
-    read_config,
-    read_course,
-    read_evaluations,
-    read_json,
-    read_layers,
-    read_metrics,
-    read_spectra,
-    read_verdicts,
-    tool_of,
-)
+import yaml  # type: ignore[import-untyped]  # PyYAML, which omegaconf brings
+
+from ssl_norm.norms import parse_norm
+from ssl_norm.text import as_typed, flatten
+from ssl_norm.train.run_folder import TEXT_COLUMNS, UnreadableRun, read_metrics
 
 MARKS = ("config.yaml", "summary.json", "metrics.csv")  # any of them makes a folder a run folder
 FINISHED, UNFINISHED, BROKEN = "finished", "unfinished", "broken"
+PRETRAIN, FINETUNE = "pretrain", "finetune"
+NORMS = ("norm.encoder", "norm.projector", "norm.predictor")
+PLACE_IN_STUDY = ("study", "arm")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunRecord:
-    """What one run folder holds; parts that it lacks are empty.
+    """Content of one run folder; parts that it lacks are empty.
 
     Attributes:
         folder: the run folder.
-        name: how the run is called in the report, unique in it.
+        name: of the run in the report, unique in it.
         state: `finished` (it wrote its summary), `unfinished` (running or interrupted) or `broken`.
         reason: why it is unfinished or broken, in one line; empty for finished runs.
-        config: config.yaml less its `environment`.
+        config: config.yaml without its `environment`.
         environment: commit, versions, hardware and command of the run.
         summary: summary.json.
         evaluation: linear_eval.json.
-        course: linear_eval_steps.json, the probes of kept checkpoints under `steps`.
+        probes: linear_eval_steps.json, the probes of kept checkpoints under `steps`.
         population: population_stats.json.
         metrics: the numbers of metrics.csv by column, NaN where a cell is empty.
         verdicts: (step, verdict) of each row of metrics.csv.
         spectra: (step, eigenvalues in descending order) of each row of spectra.csv.
         layers: the rows of layers.csv.
-        evaluations: the rows of evaluations.csv, numbers as numbers.
+        evaluations: the rows of evaluations.csv.
         dates: when its first and its last file were written; None where unknown.
     """
 
@@ -57,13 +54,13 @@ class RunRecord:
     environment: Mapping[str, str] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
-    course: Mapping[str, Any] = field(default_factory=dict)
+    probes: Mapping[str, Any] = field(default_factory=dict)
     population: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    metrics: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     verdicts: Sequence[tuple[int, str]] = ()
     spectra: Sequence[tuple[int, Sequence[float]]] = ()
-    layers: Sequence[Mapping[str, str]] = ()
-    evaluations: Sequence[Mapping[str, str | float]] = ()
+    layers: Sequence[Mapping[str, Any]] = ()
+    evaluations: Sequence[Mapping[str, Any]] = ()
     dates: tuple[datetime, datetime] | None = None
 
     @property
@@ -75,11 +72,44 @@ class RunRecord:
     @property
     def tool(self) -> str | None:
         """The tool that made the run, `pretrain` or `finetune`; None where the run is broken."""
-        return tool_of(self.config)
+        return _tool_of(self.config)
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings by dotted key, a norm as its text; `study` and `arm` only where the run has them."""
+        flat = flatten(self.config, whole=_is_norm)
+        settings = {key: norm_text(v) if _is_norm(key) else v for key, v in flat.items()}
+        for key in PLACE_IN_STUDY:
+            settings[key] = self.summary.get(key) or settings.get(key)
+        return {k: v for k, v in settings.items() if v or k not in PLACE_IN_STUDY}
+
+    @cached_property
+    def texts(self) -> Mapping[str, str]:
+        """The settings as a user would type them."""
+        return {key: as_typed(value) for key, value in self.settings.items()}
+
+    @property
+    def study(self) -> str:
+        """The study of the run; empty where it is of none."""
+        return self.texts.get("study", "")
+
+
+def _is_norm(key: str) -> bool:
+    return key in NORMS or key.rpartition(".")[2] == "norm_output"
+
+
+def norm_text(value: Any) -> str:
+    """Return a norm as its specification prints it; as typed where this version does not know it."""
+    if isinstance(value, bool) or value is None:
+        return as_typed(value)
+    try:
+        return str(parse_norm(value))
+    except (ValueError, TypeError):
+        return as_typed(value)
 
 
 def find_runs(roots: Sequence[Path]) -> list[Path]:
-    """Return the run folders among some folders and below them, each once, in the order of their names.
+    """Return the run folders among some folders and below them, each once, in the order of names.
 
     Hidden folders are not searched; links are followed.
     """
@@ -102,7 +132,7 @@ def _folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
-    """Return a record of each folder, called by its path below the folder that holds them all."""
+    """Return a record of each folder, named by its path below the folder that holds them all."""
     if len(folders) == 1:
         return [read_run(folders[0], folders[0].resolve().name)]
     absolute = [folder.resolve() for folder in folders]
@@ -112,40 +142,112 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
 
 
 def read_run(folder: Path, name: str) -> RunRecord:
-    """Return the record of one run folder; whatever is wrong with it stands in `state` and `reason`."""
+    """Return the record of one run folder; `state` and `reason` tell what is wrong with it."""
     try:
-        config = read_config(folder / "config.yaml")
-        environment = config.pop("environment")
-        metrics = read_metrics(folder / "metrics.csv")
-        summary = read_json(folder / "summary.json")
-        state, reason = progress(folder, config, summary, metrics)
-        return RunRecord(
-            folder=folder,
-            name=name,
-            state=state,
-            reason=reason,
-            config=config,
-            environment={key: str(value) for key, value in environment.items()},
-            summary=summary,
-            evaluation=read_json(folder / "linear_eval.json"),
-            course=read_course(folder / "linear_eval_steps.json"),
-            population=read_json(folder / "population_stats.json"),
-            metrics=metrics,
-            verdicts=read_verdicts(folder / "metrics.csv"),
-            spectra=read_spectra(folder / "spectra.csv"),
-            layers=read_layers(folder / "layers.csv"),
-            evaluations=read_evaluations(folder / "evaluations.csv"),
-            dates=dates_of(folder),
-        )
+        return RunRecord(folder, name, **_content(folder))
     except UnreadableRun as error:
         return RunRecord(folder, name, BROKEN, str(error))
 
 
-def progress(
+def _content(folder: Path) -> dict[str, Any]:
+    config = _read_config(folder / "config.yaml")
+    environment = config.pop("environment")
+    rows = read_metrics(folder / "metrics.csv")
+    numbers = [name for name in (rows[0] if rows else ()) if name not in TEXT_COLUMNS]
+    metrics = {name: [row[name] for row in rows] for name in numbers}
+    summary = _read_json(folder / "summary.json")
+    state, reason = _progress(folder, config, summary, metrics)
+    times = [
+        datetime.fromtimestamp((folder / mark).stat().st_mtime)
+        for mark in MARKS
+        if (folder / mark).is_file()
+    ]
+    return {
+        "state": state,
+        "reason": reason,
+        "config": config,
+        "environment": {key: str(value) for key, value in environment.items()},
+        "summary": summary,
+        "evaluation": _read_json(folder / "linear_eval.json"),
+        "probes": _read_probes(folder / "linear_eval_steps.json"),
+        "population": _read_json(folder / "population_stats.json"),
+        "metrics": metrics,
+        "verdicts": [(row["step"], row.get("verdict", "")) for row in rows],
+        "spectra": [
+            (int(step), values)
+            for step, *values in (row.values() for row in read_metrics(folder / "spectra.csv"))
+        ],
+        "layers": _read_layers(folder / "layers.csv"),
+        "evaluations": read_metrics(folder / "evaluations.csv"),
+        "dates": (min(times), max(times)),
+    }
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    content = _parsed(path, yaml.safe_load)
+    if content is None and not path.exists():
+        raise UnreadableRun("there is no config.yaml")
+    if not isinstance(content, dict) or _tool_of(content) is None:
+        raise UnreadableRun(
+            "config.yaml names no method and no labels; "
+            "it is not of tools/pretrain.py or tools/finetune.py"
+        )
+    if not isinstance(content.setdefault("environment", {}), dict):
+        raise UnreadableRun("config.yaml: environment holds no keys")
+    return content
+
+
+def _tool_of(config: Mapping[str, Any]) -> str | None:
+    """Return the tool that wrote a config.yaml, by the keys that only it has; None for another file."""
+    if isinstance(config.get("method"), Mapping):
+        return PRETRAIN
+    return FINETUNE if {"labels", "evaluation"} <= config.keys() else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, an empty one where there is no file."""
+    content = _parsed(path, json.loads)
+    if content is None and not path.exists():
+        return {}
+    if not isinstance(content, dict):
+        raise UnreadableRun(f"{path.name} holds no object")
+    return content
+
+
+def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
+    """Return the content of a file; None where there is no file."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        lines = (getattr(error, "strerror", None) or str(error)).splitlines()
+        why = lines[0] if lines else type(error).__name__
+        raise UnreadableRun(f"{path.name} cannot be read: {why}") from error
+
+
+def _read_probes(path: Path) -> dict[str, Any]:
+    content = _read_json(path)
+    rows = content.get("steps", [])
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and type(row.get("step")) is int for row in rows
+    ):
+        raise UnreadableRun(f"{path.name}: steps is no list of rows with a step")
+    return content
+
+
+def _read_layers(path: Path) -> Sequence[Mapping[str, Any]]:
+    rows = read_metrics(path)
+    if any("layer" not in row for row in rows):
+        raise UnreadableRun(f"{path.name}: a row has no layer")
+    return rows
+
+
+def _progress(
     folder: Path,
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
-    metrics: Mapping[str, Sequence[float]],
+    metrics: Mapping[str, Sequence[Any]],
 ) -> tuple[str, str]:
     """Return the state of a readable run and, where it is not finished, how far it came."""
     steps = metrics.get("step", ())
@@ -156,20 +258,13 @@ def progress(
             return FINISHED, ""
     if not steps:
         return UNFINISHED, "running or interrupted: no row in metrics.csv, no summary.json"
-    if tool_of(config) == FINETUNE:
-        far = f"step {steps[-1]:.0f} of {config.get('steps', '?')}"
+    if _tool_of(config) == FINETUNE:
+        far = f"step {steps[-1]} of {config.get('steps', '?')}"
     else:
         epochs = f"{metrics.get('epoch', [nan])[-1]:.1f} of {config.get('epochs', '?')} epochs"
-        far = f"step {steps[-1]:.0f}, {epochs}"
+        far = f"step {steps[-1]}, {epochs}"
     written = datetime.fromtimestamp((folder / "metrics.csv").stat().st_mtime)
     without = "a summary.json of an earlier step" if summary else "no summary.json"
     return UNFINISHED, (
         f"running or interrupted: {far}, last row of {written:%Y-%m-%d %H:%M}, {without}"
     )
-
-
-def dates_of(folder: Path) -> tuple[datetime, datetime]:
-    """Return when the first and the last file that the report reads was written."""
-    files = [folder / mark for mark in MARKS if (folder / mark).is_file()]
-    times = [datetime.fromtimestamp(file.stat().st_mtime) for file in files]
-    return min(times), max(times)

@@ -161,6 +161,9 @@ class ReportSettings(Settings):
         None,
         "key or [keys]; null: the arm of a study, else the keys that differ, but seed and paths",
     )
+    figures: list[str] | None = option(
+        None, "names of figures or module:function, [several]; null: all; studies add their own"
+    )
 
     @model_validator(mode="after")
     def _check_texts(self) -> Self:

@@ -2,22 +2,20 @@ import csv
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ssl_norm.cli.arguments import literal
-from ssl_norm.commands import report_studies
 from ssl_norm.commands.report import report
-from ssl_norm.config import ReportConfig
 from ssl_norm.errors import UserError
-from ssl_norm.report.read import find_runs, read_runs
+from ssl_norm.report import studies
+from ssl_norm.report.studies import in_study_order
 from ssl_norm.settings.models import validate
 from ssl_norm.settings.study import Study
+from ssl_norm.settings.tools import ReportSettings
 from tests.report.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
-from tests.report.run_folders import config_of, write_run, write_study
-from tests.report.test_checkpoint_curves import add_probes
+from tests.report.run_folders import add_probes, config_of, runs_in, write_run, write_study
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
 
@@ -29,7 +27,7 @@ def study(tmp_path):
 
 def test_a_study_becomes_a_page_tables_and_figures(study, capsys):
     (write_run(study / "broken") / "summary.json").write_text("{")
-    report(ReportConfig(runs=str(study)))
+    report(ReportSettings(runs=str(study)))
     output = study / "report"
     figures = ("cosines", "accuracy", "spectra", "layers_1", "layers_2")
     names = {"report.html", "table.md", "table.csv", "runs.csv", *(f"{n}.png" for n in figures)}
@@ -50,15 +48,15 @@ def test_a_study_becomes_a_page_tables_and_figures(study, capsys):
 
 def test_a_second_report_reads_the_runs_again_and_not_the_first(tmp_path):
     write_run(tmp_path / "a", top1=None)
-    report(ReportConfig(runs=str(tmp_path)))
+    report(ReportSettings(runs=str(tmp_path)))
     first = (tmp_path / "report" / "table.csv").read_text()
-    report(ReportConfig(runs=str(tmp_path)))
+    report(ReportSettings(runs=str(tmp_path)))
     assert (tmp_path / "report" / "table.csv").read_text() == first
 
 
 def test_probes_of_kept_checkpoints_are_drawn(study):
-    add_probes(find_runs([study])[0], top1=0.3)
-    report(ReportConfig(runs=str(study)))
+    add_probes(runs_in(study)[0].folder, top1=0.3)
+    report(ReportSettings(runs=str(study)))
     drawn = {file.stem for file in (study / "report").glob("*.png")}
     assert {"probes_over_steps", "accuracy_course"} <= drawn
 
@@ -67,7 +65,7 @@ def test_globs_and_several_folders(study, tmp_path):
     output = tmp_path / "out" / "here"
     given = [f"{study}/*none*", str(write_run(tmp_path / "alone", config_of(heads="ln")))]
     report(
-        ReportConfig(runs=given, output=str(output), title="my title", group_by="norm.projector")
+        ReportSettings(runs=given, output=str(output), title="my title", group_by="norm.projector")
     )
     text = (output / "table.md").read_text()
     assert text.startswith("# my title\n")
@@ -78,7 +76,7 @@ def test_arms_of_a_study_name_its_rows(tmp_path):
     for arm, heads in (("no norm", "none"), ("batch norm", "bn")):
         summary = {"study": "byol_collapse", "arm": arm, "evidence": f"evidence of {arm}"}
         write_run(tmp_path / arm, config_of(heads=heads), summary=summary)
-    report(ReportConfig(runs=str(tmp_path)))
+    report(ReportSettings(runs=str(tmp_path)))
     text = (tmp_path / "report" / "table.md").read_text()
     assert text.startswith("# byol_collapse\n")
     assert "| arm | seeds |" in text
@@ -89,7 +87,7 @@ def test_arms_stand_in_the_order_of_their_study(tmp_path):
     for folder, arm, heads in (("a", "ln", "ln"), ("b", "none", "none"), ("c", "byol", "bn")):
         summary = {"study": "byol_collapse", "arm": arm}
         write_run(tmp_path / folder, config_of(heads=heads), summary=summary)
-    report(ReportConfig(runs=str(tmp_path)))
+    report(ReportSettings(runs=str(tmp_path)))
     with (tmp_path / "report" / "table.csv").open() as file:
         assert [row["arm"] for row in csv.DictReader(file)] == ["byol", "none", "ln"]
 
@@ -110,8 +108,8 @@ def finetuned(tmp_path, monkeypatch):
     """Return the folder of a study of tools/finetune.py, and what gives the study its figures."""
 
     def draw(*figures):
-        monkeypatch.setattr(report_studies, "study_tools", lambda: {"few_labels": "finetune"})
-        monkeypatch.setattr(report_studies, "read_study", lambda name: few_labels(figures))
+        monkeypatch.setattr(studies, "study_tools", lambda: {"few_labels": "finetune"})
+        monkeypatch.setattr(studies, "read_study", lambda name: few_labels(figures))
 
     return write_few_labels(tmp_path / "study"), draw
 
@@ -123,7 +121,7 @@ def test_a_study_of_finetuning_draws_its_figures_with_their_numbers(finetuned, c
         {"name": "by_nothing", "x": "labels_per_clas", "y": "top1"},
     )
     write_finetune(root / "running", finetune_config(seed=7), summary=False)
-    report(ReportConfig(runs=str(root)))
+    report(ReportSettings(runs=str(root)))
     output = root / "report"
     names = {"report.html", "table.md", "table.csv", "runs.csv", "by_labels.png", "by_labels.csv"}
     assert {file.name for file in output.iterdir()} == names
@@ -152,26 +150,25 @@ def test_norms_of_a_grid_stand_in_the_order_of_their_study(tmp_path):
     for size in sorted(sizes):
         config = finetune_config({"name": "bn", "batch_size": size}, study="few_labels")
         write_finetune(tmp_path / str(size), config)
-    runs = read_runs(find_runs([tmp_path]))
-    study = few_labels([], arms=())
-    grid = {"norm.encoder": tuple(f"{{name: bn, batch_size: {size}}}" for size in sizes)}
-    ordered = report_studies.in_study_order(runs, [replace(study, grid=grid)])
+    runs = runs_in(tmp_path)
+    grid = {"norm.encoder": [{"name": "bn", "batch_size": size} for size in sizes]}
+    ordered = in_study_order(runs, [Study(name="few_labels", grid=grid)])
     assert [run.name for run in ordered] == ["16", "2", "8"]
 
 
 def test_a_wrong_figure_is_one_line_before_anything_is_written(finetuned):
     root, draw = finetuned
     draw({"name": "f", "x": "labels_per_class"})
-    message = "configs/study/few_labels.yaml, figure f: it has no y; a figure needs name, x and y"
+    message = "configs/study/few_labels.yaml, figure f: y=... is needed"
     with pytest.raises(UserError, match=message):
-        report(ReportConfig(runs=str(root)))
+        report(ReportSettings(runs=str(root)))
     assert not (root / "report").exists()
 
 
 def test_finetuning_without_a_study_has_figures_of_its_own(tmp_path):
     write_few_labels(tmp_path / "runs", study=None)
     write_run(tmp_path / "runs" / "pretrained", top1=None)
-    report(ReportConfig(runs=str(tmp_path / "runs")))
+    report(ReportSettings(runs=str(tmp_path / "runs")))
     names = {file.stem for file in (tmp_path / "runs" / "report").glob("*.png")}
     assert names == {"accuracy_by_statistics", "accuracy_over_steps", "cosines", "accuracy"}
 
@@ -195,7 +192,9 @@ def test_wrong_input_is_one_line(study, tmp_path, settings, message):
     (tmp_path / "file").touch()
     write_run(tmp_path / "running", summary=False)
     with pytest.raises(UserError, match=message) as raised:
-        report(ReportConfig(**{key: text.format(root=tmp_path) for key, text in settings.items()}))
+        report(
+            ReportSettings(**{key: text.format(root=tmp_path) for key, text in settings.items()})
+        )
     assert "\n" not in str(raised.value)
 
 

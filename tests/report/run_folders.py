@@ -5,6 +5,9 @@ import math
 
 from omegaconf import OmegaConf
 
+from ssl_norm.report.frame import group_keys, group_runs
+from ssl_norm.report.read import find_runs, read_runs
+
 ENVIRONMENT = {
     "ssl_norm": "0.1.0",
     "commit": "0123456789ab",
@@ -143,3 +146,23 @@ def write_study(root, seeds=(0, 1, 2)):
             add_layers(folder)
             job += 1
     return root
+
+
+def runs_in(root):
+    return read_runs(find_runs([root]))
+
+
+def groups_in(root):
+    runs = runs_in(root)
+    return group_runs(runs, group_keys(runs, None))
+
+
+def columns_of(table):
+    """Return the cells of a table by heading."""
+    return {name: list(cells) for name, *cells in zip(table.headings, *table.rows, strict=True)}
+
+
+def add_probes(folder, top1, labels=1000, steps=(0, 45, 100)):
+    rows = [{"step": step, "top1": top1 + step / 1000, "knn_top1": top1 - 0.1} for step in steps]
+    content = {"steps": rows, "protocol": "logistic", "labels": labels, "test_images": 200}
+    (folder / "linear_eval_steps.json").write_text(json.dumps(content))

@@ -1,14 +1,13 @@
 import json
 
-from ssl_norm.report.caveats import left_out, to_mind
-from ssl_norm.report.grouping import group_keys, group_runs
-from ssl_norm.report.read import find_runs, read_runs
+from ssl_norm.report.caveats import commands, left_out, provenance, to_mind
+from ssl_norm.report.frame import group_keys, group_runs
 from tests.report.finetune_folders import finetune_config, write_few_labels, write_finetune
-from tests.report.run_folders import config_of, curves, write_run, write_study
+from tests.report.run_folders import config_of, curves, runs_in, write_run, write_study
 
 
 def remarks(root, keys=None):
-    runs = read_runs(find_runs([root]))
+    runs = runs_in(root)
     keys = group_keys(runs, keys)
     return to_mind(keys, group_runs(runs, keys))
 
@@ -21,7 +20,7 @@ def test_broken_unfinished_and_repeated_runs_are_named(tmp_path):
     write_run(tmp_path / "a", summary=False)
     (write_run(tmp_path / "b") / "summary.json").write_text("{")
     write_run(tmp_path / "c")
-    a, b, c = read_runs(find_runs([tmp_path]))
+    a, b, c = runs_in(tmp_path)
     lines = left_out([a, b, c], [c])
     assert lines[0].startswith("b is broken: summary.json cannot be read")
     assert lines[1].startswith("a is running or interrupted: step 100")
@@ -110,3 +109,18 @@ def test_exact_statistics_of_different_images(tmp_path):
         "exact statistics were taken in different ways: 100 images, train views, batches of 250 in 1 run; "
         "1000 images, train views, batches of 250 in 1"
     ) in remarks(tmp_path)
+
+
+def test_values_with_their_runs_and_commands_once(tmp_path):
+    write_study(tmp_path)
+    write_run(tmp_path / "x", config_of(heads="ln"), environment={"commit": "ff", "command": "a b"})
+    runs = runs_in(tmp_path)
+    found = provenance(runs)
+    assert found["commit"] == "0123456789ab (6 runs); ff (1 run)"
+    assert found["hardware"] == "AMD EPYC, 2 threads"
+    assert " to " in found["files written"]
+    assert commands(runs) == [
+        "python tools/pretrain.py -m norm.projector=bn,none seed=0,1",
+        "python a b",
+        "python tools/linear_eval.py checkpoint=x",
+    ]

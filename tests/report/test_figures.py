@@ -1,16 +1,31 @@
 import pytest
 
-from ssl_norm.report.figures import all_figures, cosine_figures
-from ssl_norm.report.grouping import group_keys, group_runs
-from ssl_norm.report.layer_figures import layer_figures
-from ssl_norm.report.panels import PANELS
-from ssl_norm.report.read import find_runs, read_runs
-from tests.report.run_folders import config_of, curves, write_run, write_study
+from ssl_norm.report.figures import FIGURES
+from ssl_norm.report.figures.parts import PANELS
+from ssl_norm.report.studies import all_figures
+from tests.report.finetune_folders import (
+    evaluation_rows,
+    finetune_config,
+    write_few_labels,
+    write_finetune,
+)
+from tests.report.run_folders import (
+    add_probes,
+    config_of,
+    curves,
+    groups_in,
+    runs_in,
+    write_run,
+    write_study,
+)
 
 
-def groups_in(root):
-    runs = read_runs(find_runs([root]))
-    return group_runs(runs, group_keys(runs, None))
+def draw(name, groups):
+    return list(FIGURES.load(name)(groups))
+
+
+def names_in(root):
+    return [file.name for file in all_figures(groups_in(root), [])[0]]
 
 
 @pytest.fixture(scope="module")
@@ -18,17 +33,26 @@ def groups(tmp_path_factory):
     return groups_in(write_study(tmp_path_factory.mktemp("study")))
 
 
-def test_what_the_runs_have_values_for_is_drawn(groups):
-    figures = list(all_figures(groups))
-    assert [drawing.name for drawing in figures] == ["cosines", "accuracy", "spectra"]
+def test_pretraining_runs_have_the_figures_of_their_values(groups):
+    figures, remarks = all_figures(groups, [])
+    names = ["cosines", "accuracy", "spectra", "layers_1", "layers_2"]
+    assert ([file.name for file in figures], remarks) == (names, [])
     assert "n = 3" in figures[0].caption
     assert "6 of 6 runs" in figures[1].caption
     assert "6 runs in 2 groups" in figures[2].caption
+    assert "One run of 3: 000_byol_bn-bn-bn_seed0, seed 0" in figures[3].caption
 
 
-def test_a_panel_a_group_with_its_runs_mean_band_and_steps_of_collapse(groups):
-    (drawing,) = cosine_figures(groups)
-    healthy, collapsed = drawing.figure.axes
+def test_a_figure_of_another_package_is_drawn_by_its_reference(groups):
+    (file,), _ = all_figures(groups, [], ["ssl_norm.report.figures.spectra:spectra"])
+    assert file.name == "spectra"
+    with pytest.raises(ValueError, match=r"unknown figure 'spectrum'.*did you mean 'spectra'"):
+        all_figures(groups, [], ["spectrum"])
+
+
+def test_cosines_have_a_panel_a_group_with_runs_mean_band_and_steps_of_collapse(groups):
+    (file,) = draw("cosines", groups)
+    healthy, collapsed = file.figure.axes
     assert healthy.get_title(loc="left") == "heads bn/bn (n = 3)"
     assert len(healthy.collections) == 2  # a band a cosine
     assert len(healthy.lines) == 2 * (3 + 1 + 1)  # runs, mean, entry of the legend
@@ -41,17 +65,65 @@ def test_a_panel_a_group_with_its_runs_mean_band_and_steps_of_collapse(groups):
 def test_many_groups_take_several_figures(tmp_path):
     for index in range(PANELS + 1):
         write_run(tmp_path / str(index), config_of(optimizer__lr=0.1 + index))
-    names = [drawing.name for drawing in cosine_figures(groups_in(tmp_path))]
-    assert names == ["cosines_1", "cosines_2"]
+    assert [file.name for file in draw("cosines", groups_in(tmp_path))] == [
+        "cosines_1",
+        "cosines_2",
+    ]
 
 
-def test_runs_with_little_in_them(tmp_path):
+def test_runs_with_few_values_have_few_figures(tmp_path):
     rows = [{**row, "negative_cosine": float("nan")} for row in curves()]
-    write_run(tmp_path / "a", rows=rows, top1=None)
-    assert [drawing.name for drawing in all_figures(groups_in(tmp_path))] == ["cosines"]
+    folder = write_run(tmp_path / "a", rows=rows, top1=None)
+    assert names_in(tmp_path) == ["cosines"]
+    add_probes(folder, top1=0.3)
+    assert names_in(tmp_path) == ["cosines", "probes_over_steps"]
 
 
-def test_the_layers_of_one_run_a_group(groups):
-    drawings = list(layer_figures(groups))
-    assert [drawing.name for drawing in drawings] == ["layers_1", "layers_2"]
-    assert "One run of 3: 000_byol_bn-bn-bn_seed0, seed 0" in drawings[0].caption
+def test_probes_of_kept_checkpoints_over_the_steps_and_against_the_cosine(tmp_path):
+    for place, run in enumerate(runs_in(write_study(tmp_path))):
+        add_probes(run.folder, top1=0.3 + 0.1 * place)
+    groups = groups_in(tmp_path)
+    (over_steps,), (course,) = draw("probes_over_steps", groups), draw("accuracy_course", groups)
+    assert (over_steps.name, course.name) == ("probes_over_steps", "accuracy_course")
+    panel = over_steps.figure.axes[0]
+    assert panel.lines[0].get_xdata().tolist() == [0, 45, 100]
+    assert panel.lines[3].get_ydata().tolist() == pytest.approx([0.4, 0.445, 0.5])  # the mean
+    lines = [line for line in course.figure.axes[0].lines if line.get_linestyle() == "-"]
+    assert len(lines) == 6
+    logged = {row["step"]: row["negative_cosine"] for row in curves(seed=0)}
+    assert list(lines[0].get_xdata()) == pytest.approx([logged[40], logged[100]])  # none at step 0
+    assert list(lines[0].get_ydata()) == pytest.approx([0.345, 0.4])
+    assert "6 runs" in course.caption
+    assert "Probe: logistic, 1000 labels, 200 test images." in over_steps.caption
+
+
+def test_only_probed_runs_count_and_different_probes_are_named(tmp_path):
+    first, _, third = runs_in(write_study(tmp_path))[:3]
+    add_probes(first.folder, top1=0.3)
+    add_probes(third.folder, top1=0.4, labels=100)
+    groups = groups_in(tmp_path)
+    (over_steps,), (course,) = draw("probes_over_steps", groups), draw("accuracy_course", groups)
+    assert over_steps.figure.axes[0].get_title(loc="left") == "heads bn/bn (n = 2)"
+    probes = "Probes differ: logistic, 100 labels, 200 test images; logistic, 1000 labels"
+    assert probes in over_steps.caption
+    assert probes in course.caption
+
+
+def test_finetuning_has_accuracy_by_statistics_and_over_the_steps(tmp_path):
+    (dots, over_steps), _ = all_figures(groups_in(write_few_labels(tmp_path, study=None)), [])
+    assert (dots.name, over_steps.name) == ("accuracy_by_statistics", "accuracy_over_steps")
+    assert "18 runs in 6 groups" in dots.caption
+    means = [bars[0].get_xdata().tolist() for bars in dots.figure.axes[0].containers]
+    assert [values[0] for values in means] == pytest.approx([0.4, 0.45, 0.3])  # bn, 10 labels
+    panels = [axes for axes in over_steps.figure.axes if axes.get_visible()]
+    assert len(panels) == 6
+    assert panels[0].lines[3].get_ydata().tolist() == pytest.approx([0.2, 0.4])
+
+
+def test_finetuning_with_one_score_has_no_curves_and_without_any_no_figure(tmp_path):
+    write_finetune(tmp_path / "a", rows=evaluation_rows(0.5, steps=(100,)))
+    assert names_in(tmp_path) == ["accuracy_by_statistics"]
+    nothing = dict.fromkeys(("top1", "top1_exact", "top1_batch"))
+    write_finetune(tmp_path / "a", finetune_config(), rows=[], summary=nothing)
+    (tmp_path / "a" / "evaluations.csv").unlink()
+    assert names_in(tmp_path) == []

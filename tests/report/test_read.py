@@ -112,7 +112,7 @@ BREAKAGES = {
     },
     "spectra.csv": {
         "step,1\nx,1\n": "spectra.csv: 'x' in column step is no number",
-        "step,1\n,1\n": "spectra.csv: a row has no step",
+        "step,1\n,1\n": "spectra.csv: '' in column step is no number",
     },
     "evaluations.csv": {
         "step,statistics,top1\n1,exact,x\n": "evaluations.csv: 'x' in column top1 is no number",
@@ -121,7 +121,7 @@ BREAKAGES = {
     "population_stats.json": {"[]": "population_stats.json holds no object"},
     "layers.csv": {
         "step,layer\n1\n": "layers.csv: a row does not fit the columns",
-        "step,rank_me\n1,2\n": "layers.csv: a row has no layer or no step",
+        "step,rank_me\n1,2\n": "layers.csv: a row has no layer",
         "step,layer,rank_me\n1,a,x\n": "layers.csv: 'x' in column rank_me is no number",
     },
 }

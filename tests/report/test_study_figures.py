@@ -1,19 +1,19 @@
 import pytest
 
-from ssl_norm.report.figure_spec import figure_spec
-from ssl_norm.report.read import find_runs, read_runs
-from ssl_norm.report.study_figures import study_figures
+from ssl_norm.report.figures.study import study_figures
+from ssl_norm.report.figures.study_data import figure_specs
 from tests.report.finetune_folders import DEVIATION, TOP1, write_few_labels, write_finetune
+from tests.report.run_folders import runs_in
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    return read_runs(find_runs([write_few_labels(tmp_path_factory.mktemp("study"))]))
+    return runs_in(write_few_labels(tmp_path_factory.mktemp("study")))
 
 
 def drawn(runs, **entry):
     entry = {"name": "f", "x": "labels_per_class", "y": "top1", "lines": ["arm"], **entry}
-    (found,), lines = study_figures([figure_spec("here", entry)], runs)
+    (found,), lines = study_figures(figure_specs("s", [entry]), runs)
     found.figure.draw_without_rendering()
     return found, lines
 
@@ -92,14 +92,14 @@ def test_what_stands_at_0_is_drawn_across_a_logarithmic_axis(runs):
 
 def test_single_runs_have_no_band(tmp_path):
     write_finetune(tmp_path / "a")
-    found, _ = drawn(read_runs(find_runs([tmp_path])), lines=[])
+    found, _ = drawn(runs_in(tmp_path), lines=[])
     (axes,) = found.figure.axes
     assert (len(axes.collections), len(axes.lines)) == (0, 1)
     assert found.caption.endswith("1 run, n = 1 a point.")
 
 
 def test_a_figure_without_numbers_is_a_remark(runs):
-    spec = figure_spec("here", {"name": "f", "x": "nothing", "y": "top1"})
-    drawings, lines = study_figures([spec], runs)
+    specs = figure_specs("s", [{"name": "f", "x": "nothing", "y": "top1"}])
+    drawings, lines = study_figures(specs, runs)
     assert drawings == []
     assert lines[0].startswith("figure f is not drawn: unknown quantity 'nothing'")

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from ssl_norm.report.grouping import group_keys, group_runs
-from ssl_norm.report.read import find_runs, read_runs
+from ssl_norm.report.frame import group_keys, group_runs
 from ssl_norm.report.table import (
     Table,
     group_numbers,
@@ -15,11 +14,11 @@ from ssl_norm.report.table import (
     short_table,
 )
 from tests.report.finetune_folders import write_few_labels, write_finetune
-from tests.report.run_folders import config_of, curves, write_run, write_study
+from tests.report.run_folders import columns_of, config_of, curves, runs_in, write_run, write_study
 
 
 def grouped(root):
-    runs = read_runs(find_runs([root]))
+    runs = runs_in(root)
     keys = group_keys(runs, None)
     return keys, group_runs(runs, keys)
 
@@ -29,12 +28,8 @@ def study(tmp_path_factory):
     return grouped(write_study(tmp_path_factory.mktemp("study")))
 
 
-def columns(table):
-    return {name: list(cells) for name, *cells in zip(table.headings, *table.rows, strict=True)}
-
-
 def test_groups(study):
-    found = columns(group_table(*study))
+    found = columns_of(group_table(*study))
     assert found["projector"] == ["bn", "none"]
     assert found["seeds"] == ["0, 1, 2"] * 2
     assert found["verdict"] == ["healthy 3/3", "complete 3/3"]
@@ -57,15 +52,15 @@ def test_numbers_for_programs_are_those_of_the_table(study):
 
 def test_every_run_and_every_number(study):
     keys, groups = study
-    found = columns(run_table(groups))
+    found = columns_of(run_table(groups))
     assert found["group"] == ["heads bn/bn"] * 3 + ["heads none/none"] * 3
     assert found["linear top-1"][0] == "0.900"
     assert found["collapsed at step"] == ["-"] * 3 + ["41"] * 3
-    numbers = columns(run_numbers(keys, groups))
+    numbers = columns_of(run_numbers(keys, groups))
     assert numbers["loss"] == ["1.0"] * 6
     assert numbers["steps"] == ["100"] * 6
     assert numbers["collapsed_at_step"] == [""] * 3 + ["41"] * 3
-    assert columns(short_table(groups))["verdict"] == ["healthy 3/3", "complete 3/3"]
+    assert columns_of(short_table(groups))["verdict"] == ["healthy 3/3", "complete 3/3"]
 
 
 def test_missing_values_are_dashes_and_counted(tmp_path):
@@ -77,46 +72,39 @@ def test_missing_values_are_dashes_and_counted(tmp_path):
         {"linear_top1": None},
         top1=None,
     )
-    (cells,) = zip(*columns(group_table(*grouped(tmp_path))).values(), strict=True)
-    found = dict(zip(columns(group_table(*grouped(tmp_path))), cells, strict=True))
+    (cells,) = zip(*columns_of(group_table(*grouped(tmp_path))).values(), strict=True)
+    found = dict(zip(columns_of(group_table(*grouped(tmp_path))), cells, strict=True))
     assert found["runs"] == "byol bn/bn"
     assert found["verdict"] == "healthy 1/2, complete 1/2"
     assert found["collapsed at step"] == "-, 41"
     assert found["RankMe"] == "7.0 (1 of 2)"
     assert found["linear top-1"] == "0.900 (1 of 2)"
     assert found["positive cosine"] == "1.0000 (1 of 2)"
-    assert columns(run_table(grouped(tmp_path)[1]))["positive cosine"] == ["-", "1.0000"]
+    assert columns_of(run_table(grouped(tmp_path)[1]))["positive cosine"] == ["-", "1.0000"]
 
 
-def test_markdown_keeps_its_columns():
+def test_markdown_keeps_its_columns_of():
     text = Table(["a|b", "c"], [["1\n2", "3"]]).markdown()
     assert text == "| a\\|b | c |\n| --- | --- |\n| 1 2 | 3 |\n"
 
 
 def test_finetuning_has_its_accuracies_in_the_order_of_comparison_and_no_verdicts(tmp_path):
-    found = columns(group_table(*grouped(write_few_labels(tmp_path))))
+    found = columns_of(group_table(*grouped(write_few_labels(tmp_path))))
     assert list(found) == [
         "arm", "labels a class", "seeds", "labels", "top-1, population", "top-1, exact", "top-1, batch",
         "training top-1",
     ]  # fmt: skip
-    runs = columns(run_table(grouped(tmp_path)[1]))
+    runs = columns_of(run_table(grouped(tmp_path)[1]))
     assert "verdict" not in runs
     assert runs["labels"][0] == "100"
-    assert "verdict" not in columns(run_numbers(*grouped(tmp_path)))
-    assert "top-1, exact" in columns(short_table(grouped(tmp_path)[1]))
-
-
-def test_a_grid_is_grouped_by(tmp_path):
-    runs = read_runs(find_runs([write_few_labels(tmp_path)]))
-    keys = group_keys(runs, None, ["labels_per_class", "optimizer.lr"])
-    assert keys == ["arm", "labels_per_class"]
-    assert group_runs(runs, keys)[0].label == "bn, 10 labels a class"
+    assert "verdict" not in columns_of(run_numbers(*grouped(tmp_path)))
+    assert "top-1, exact" in columns_of(short_table(grouped(tmp_path)[1]))
 
 
 def test_both_kinds_of_runs_beside_each_other(tmp_path):
     write_run(tmp_path / "a", top1=None)
     write_finetune(tmp_path / "b")
-    found = columns(group_table(*grouped(tmp_path)))
+    found = columns_of(group_table(*grouped(tmp_path)))
     assert found["verdict"] == ["healthy 1/1", "- 1/1"]
     assert found["linear top-1"] == ["0.500 (1)", "-"]
     assert found["top-1, population"] == ["-", "0.500 (1)"]
@@ -127,8 +115,8 @@ def test_accuracies_under_each_kind_of_statistics(tmp_path):
     kinds = {"population": (0.5, 0.4), "exact": (0.6, 0.5), "batch": (0.7, 0.6)}
     content = {"evaluations": {name: {"top1": a, "knn_top1": b} for name, (a, b) in kinds.items()}}
     (folder / "population_stats.json").write_text(json.dumps(content))
-    numbers = columns(group_numbers(*grouped(tmp_path)))
+    numbers = columns_of(group_numbers(*grouped(tmp_path)))
     assert numbers["linear_top1_population"] == ["0.5"]
     assert numbers["linear_top1_exact"] == ["0.6"]
     assert numbers["knn_top1_batch"] == ["0.6"]
-    assert columns(group_table(*grouped(tmp_path)))["kNN top-1, population"] == ["0.400 (1)"]
+    assert columns_of(group_table(*grouped(tmp_path)))["kNN top-1, population"] == ["0.400 (1)"]

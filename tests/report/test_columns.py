@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_norm.report.measures import collapse_steps, measured
+from ssl_norm.report.columns import collapse_steps, measured
 from ssl_norm.report.read import RunRecord
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from ssl_norm.report.curves import Curve, band
+from ssl_norm.report.figures.parts import Curve, band
 
 
 def test_nothing_is_interpolated():

@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from ssl_norm.report.figure_spec import figure_spec
-from ssl_norm.report.figure_table import figure_numbers, figure_table
-from ssl_norm.report.read import find_runs, read_runs
-from ssl_norm.report.series import content_of
+from ssl_norm.errors import UserError
+from ssl_norm.report.figures.study import figure_numbers, figure_table
+from ssl_norm.report.figures.study_data import FigureSpec, Published, content_of, figure_specs
+from ssl_norm.settings.study import read_study, study_tools
 from tests.report.finetune_folders import (
     DEVIATION,
     LABELS,
@@ -15,16 +15,100 @@ from tests.report.finetune_folders import (
     write_few_labels,
     write_finetune,
 )
-from tests.report.run_folders import config_of, write_run
+from tests.report.run_folders import columns_of, config_of, runs_in, write_run
+
+ENTRY = {"name": "f", "x": "labels_per_class", "y": "top1"}
+
+
+def test_every_key_of_an_entry():
+    (spec,) = figure_specs(
+        "s",
+        [
+            {
+                **ENTRY,
+                "y": ["top1", "top1_exact"],
+                "lines": "arm",
+                "where": {"split": "test", "statistics": ["exact", "batch"]},
+                "log_x": True,
+                "title": "t",
+                "x_label": "labels",
+                "y_label": "accuracy",
+                "labels": {"bn": "BatchNorm"},
+                "published": {"label": "Paper", "lines": {"bn": [[2, 0.5], [4, 1]]}},
+            }
+        ],
+    )
+    assert spec == FigureSpec(
+        name="f",
+        x="labels_per_class",
+        y=["top1", "top1_exact"],
+        lines=["arm"],
+        where=[{"split": ["test"], "statistics": ["exact", "batch"]}],
+        log_x=True,
+        title="t",
+        x_label="labels",
+        y_label="accuracy",
+        labels={"bn": "BatchNorm"},
+        published=Published(label="Paper", lines={"bn": [(2, 0.5), (4, 1)]}),
+    )
+    assert spec.names == ("labels_per_class", "arm", "split", "statistics", "top1", "top1_exact")
+    assert spec.label_of(["bn", "exact"]) == "BatchNorm, exact"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logx": True}, "unknown key 'logx'.*did you mean 'log_x'"),
+        ({"y": None}, "y: a name expected, or several in"),
+        ({"y": []}, r"y: .* expected, got \[\]"),
+        ({"x": 3}, "x=3: text expected"),
+        ({"name": "a/b"}, "name: letters, digits, _ and - expected"),
+        ({"name": "table"}, "name: letters, digits, _ and - expected"),
+        ({"lines": {"a": 1}}, "lines: a name expected, or several in"),
+        ({"where": "split"}, "where: a mapping expected"),
+        (
+            {"where": [{"split": "test"}, "train"]},
+            "where: a mapping expected, .* or a list of several, got .*'train'",
+        ),
+        ({"where": []}, "where: a mapping expected"),
+        ({"labels": []}, "labels: a mapping expected"),
+        ({"log_x": "yes"}, "log_x=yes: true or false expected"),
+        ({"published": {"lines": {}}}, "published: {label: source"),
+        ({"published": {"label": "p", "lines": {"bn": [[1]]}}}, "a point is two numbers"),
+        ({"published": {"label": "p", "lines": {"bn": 3}}}, "a point is two numbers"),
+    ],
+)
+def test_a_wrong_entry_is_one_line_that_names_its_file(change, message):
+    with pytest.raises(UserError, match=message) as raised:
+        figure_specs("few_labels", [{**ENTRY, **change}])
+    assert str(raised.value).startswith("configs/study/few_labels.yaml, figure ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["name", "x", "y"])
+def test_what_a_figure_needs(key):
+    entry = {name: value for name, value in ENTRY.items() if name != key}
+    with pytest.raises(UserError, match=rf"{key}=\.\.\. is needed"):
+        figure_specs("s", [entry])
+
+
+def test_two_figures_of_one_name():
+    with pytest.raises(UserError, match="figure f: there are two figures of this name"):
+        figure_specs("s", [ENTRY, ENTRY])
+
+
+@pytest.mark.parametrize("study", study_tools())
+def test_the_figures_of_every_study_are_well_formed(study):
+    figure_specs(study, read_study(study).figures)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    return read_runs(find_runs([write_few_labels(tmp_path_factory.mktemp("study"))]))
+    return runs_in(write_few_labels(tmp_path_factory.mktemp("study")))
 
 
 def spec_of(**entry):
-    return figure_spec("here", {"name": "f", "x": "labels_per_class", "y": "top1", **entry})
+    return figure_specs("s", [{**ENTRY, **entry}])[0]
 
 
 def content(runs, **entry):
@@ -33,22 +117,18 @@ def content(runs, **entry):
     return found
 
 
-def columns(table):
-    return {name: list(cells) for name, *cells in zip(table.headings, *table.rows, strict=True)}
-
-
 @pytest.mark.parametrize("lines", [["arm"], ["norm.encoder"], ["norm.encoder.name"]])
 def test_a_line_an_arm_with_means_and_deviations_over_seeds(runs, lines):
     found = content(runs, lines=lines)
     assert [line.label for line in found.series] == ["bn", "ubn"]
     assert (found.places, found.numeric, found.runs) == (list(LABELS), True, 18)
-    numbers = columns(figure_numbers(found))
+    numbers = columns_of(figure_numbers(found))
     assert numbers["line"] == ["bn"] * 3 + ["ubn"] * 3
     assert [float(x) for x in numbers["mean"]] == pytest.approx([*TOP1["bn"], *TOP1["ubn"]])
     deviations = [*DEVIATION["bn"], *DEVIATION["ubn"]]
     assert [float(x) for x in numbers["sd"]] == pytest.approx(deviations)
     assert numbers["n"] == ["3"] * 6
-    table = columns(figure_table(found))
+    table = columns_of(figure_table(found))
     assert table["labels_per_class"] == ["4", "10", "40"]
     assert table["ubn"] == ["0.400 +- 0.020 (3)", "0.450 +- 0.020 (3)", "0.520 +- 0.010 (3)"]
 
@@ -78,17 +158,17 @@ def test_lines_that_differ_in_what_they_are_restricted_to(runs):
 
 def test_rows_of_evaluations_at_the_last_step_and_first_choice_of_samples(runs):
     exact = content(runs, lines=["arm"], where={"split": "test", "statistics": "exact"})
-    table = columns(figure_table(exact))
+    table = columns_of(figure_table(exact))
     assert table["bn"] == ["0.350 +- 0.010 (3)", "0.450 +- 0.020 (3)", "0.550 +- 0.030 (3)"]
     fewer = {"statistics": "exact", "samples": 100}
-    table = columns(figure_table(content(runs, lines=["arm"], where=fewer)))
+    table = columns_of(figure_table(content(runs, lines=["arm"], where=fewer)))
     assert table["bn"][0] == "0.330 +- 0.010 (3)"
 
 
 def test_a_column_over_which_rows_are_drawn(runs):
     where = {"arm": "bn", "labels_per_class": 4, "statistics": ["population", "exact"]}
     found = content(runs, x="step", lines=["statistics"], where=where)
-    table = columns(figure_table(found))
+    table = columns_of(figure_table(found))
     assert table["step"] == ["50", "100"]
     assert table["population"] == ["0.150 +- 0.005 (3)", "0.300 +- 0.010 (3)"]
     assert table["exact"] == ["0.200 +- 0.005 (3)", "0.350 +- 0.010 (3)"]
@@ -117,16 +197,16 @@ def test_runs_without_an_option_of_their_norm_are_left_out_with_a_line(tmp_path)
     for size in (2, 8, None):
         norm = {"name": "bn", "batch_size": size} if size else "bn"
         write_finetune(tmp_path / f"bn{size}", finetune_config(norm), top1=0.5 + 0.01 * (size or 0))
-    runs = read_runs(find_runs([tmp_path]))
+    runs = runs_in(tmp_path)
     found, lines = content_of(spec_of(x="norm.encoder.batch_size"), runs)
     assert lines == ["figure f: no norm.encoder.batch_size in 1 run: bnNone"]
-    assert columns(figure_table(found))["top1"] == ["0.520 (1)", "0.580 (1)"]
+    assert columns_of(figure_table(found))["top1"] == ["0.520 (1)", "0.580 (1)"]
 
 
 def test_missing_values_and_rows_leave_a_run_out_with_a_line(tmp_path):
     write_finetune(tmp_path / "a", summary={"top1": math.nan})
     write_finetune(tmp_path / "b", finetune_config(seed=1), rows=[])
-    runs = read_runs(find_runs([tmp_path]))
+    runs = runs_in(tmp_path)
     found, lines = content_of(spec_of(), runs)
     assert lines == ["figure f: no top1 in 1 run: a"]
     assert found.runs == 1
@@ -146,7 +226,7 @@ def test_runs_of_one_seed_at_one_point_are_named(runs):
 def test_names_that_stand_for_several_things_take_their_file(tmp_path):
     rows = [{**row, "batch_size": 32} for row in evaluation_rows(0.5)]
     write_finetune(tmp_path / "a", rows=rows)
-    runs = read_runs(find_runs([tmp_path]))
+    runs = runs_in(tmp_path)
     where = {"statistics": "batch"}
     assert content(runs, x="batch_size", where=where).places == [32]
     assert content(runs, x="config.batch_size", where=where).places == [64]
@@ -163,7 +243,7 @@ def test_an_x_that_is_an_outcome_has_means_of_both(tmp_path):
             summary={"negative_cosine": cosine, "linear_top1": top1},
             top1=None,
         )
-    runs = read_runs(find_runs([tmp_path]))
+    runs = runs_in(tmp_path)
     found = content(runs, x="negative_cosine", y="linear_top1", lines=["method.name"])
     assert found.measured_x
     table = figure_table(found)
@@ -172,10 +252,10 @@ def test_an_x_that_is_an_outcome_has_means_of_both(tmp_path):
 
 def test_published_numbers_stand_beside_and_add_their_x(runs):
     published = {"label": "Paper", "lines": {"bn": [[4, 0.35], [100, 0.6]]}}
-    table = columns(figure_table(content(runs, lines=["arm"], published=published)))
+    table = columns_of(figure_table(content(runs, lines=["arm"], published=published)))
     assert table["labels_per_class"] == ["4", "10", "40", "100"]
     assert table["Paper: bn"] == ["0.350", "-", "-", "0.600"]
     assert table["bn"][-1] == "-"
-    numbers = columns(figure_numbers(content(runs, lines=["arm"], published=published)))
+    numbers = columns_of(figure_numbers(content(runs, lines=["arm"], published=published)))
     assert numbers["line"][-1] == "Paper: bn"
     assert numbers["n"][-1] == ""

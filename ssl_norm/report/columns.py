@@ -1,0 +1,192 @@
+"""Columns of the tables: values of a run that reports show, and where its files hold them."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from ssl_norm.learners import METHODS
+from ssl_norm.report.read import FINETUNE, PRETRAIN, RunRecord
+from ssl_norm.text import finite
+
+LATE_ROWS = 5
+# Kinds of statistics, in the order in which they are compared, as population_stats.json names them.
+STATISTICS = ("population", "exact", "batch")
+
+
+class Column(NamedTuple):
+    """One value of a run.
+
+    Attributes:
+        name: in table.csv.
+        heading: in the other tables.
+        decimals: shown.
+        read: its value in a record; anything but a finite number is missing.
+        tool: whose runs have it.
+        optional: whether runs may be without it, so that none lacks it.
+        of_learners: whether only runs of learners have it that declare it among their scalars.
+    """
+
+    name: str
+    heading: str
+    decimals: int
+    read: Callable[[RunRecord], object]
+    tool: str = PRETRAIN
+    optional: bool = False
+    of_learners: bool = False
+
+    def is_of(self, run: RunRecord) -> bool:
+        """Return whether a run is of a kind that has this value."""
+        logged = not self.of_learners or self.name in _scalars(run.summary.get("method"))
+        return run.tool in (self.tool, None) and logged
+
+    def of(self, run: RunRecord) -> float | None:
+        """Return the value in a run, None where it is missing or the run is of another kind."""
+        return finite(self.read(run)) if self.is_of(run) else None
+
+
+@cache
+def columns() -> Mapping[str, Column]:
+    """Return all columns by name, in the order of the tables; monitors as they are declared."""
+    from ssl_norm.monitors.declare import monitors_in_runs
+
+    declared = {name: monitor.declaration for name, monitor in monitors_in_runs().items()}
+    found = [
+        *(
+            Column(name, facts.label, facts.decimals, _summary(name))
+            for name, facts in declared.items()
+            if facts.label
+        ),
+        _late_mean("contrastive_accuracy", "contrastive accuracy"),
+        *(
+            Column(f"{probe}{end}", f"{heading}{words}", 3, _probe(f"{key}{end}", f"{probe}{end}"))
+            for probe, heading, key in _PROBES
+            for end, words in (("", ""), ("_random_init", ", random init"))
+        ),
+        *(
+            Column(f"{probe}_{kind}", f"{heading}, {kind}", 3, _under(kind, key), optional=True)
+            for probe, heading, key in _PROBES
+            for kind in STATISTICS
+        ),
+        _of_finetuning("labels", "labels", decimals=0),
+        _of_finetuning("top1", "top-1, population", optional=False),
+        _of_finetuning("top1_exact", "top-1, exact"),
+        _of_finetuning("top1_exact_labelled", "top-1, exact, labelled"),
+        _of_finetuning("top1_batch", "top-1, batch"),
+        _of_finetuning("train_top1", "training top-1"),
+        _of_finetuning("auroc", "AUROC of std"),
+        _of_finetuning("auroc_entropy", "AUROC of entropy"),
+        _of_finetuning("auroc_max_probability", "AUROC of max. probability"),
+    ]
+    return {column.name: column for column in found}
+
+
+# Name, heading, and key in linear_eval.json and population_stats.json.
+_PROBES = (("linear_top1", "linear top-1", "top1"), ("knn_top1", "kNN top-1", "knn_top1"))
+
+
+def _summary(name: str) -> Callable[[RunRecord], object]:
+    return lambda run: run.summary.get(name)
+
+
+def _late_mean(name: str, heading: str) -> Column:
+    """Return the mean of the last `LATE_ROWS` rows; one row covers one batch, too few to compare."""
+
+    def read(run: RunRecord) -> object:
+        late = [value for value in run.metrics.get(name, ()) if math.isfinite(value)][-LATE_ROWS:]
+        return fmean(late) if late else None
+
+    return Column(name, f"{heading}, last {LATE_ROWS} rows", 3, read, of_learners=True)
+
+
+@cache
+def _scalars(method: str | None) -> tuple[str, ...]:
+    """Return the scalars that a learner declares; none where its package is not installed."""
+    try:
+        return tuple(METHODS.load(str(method)).scalars)
+    except ValueError:
+        return ()
+
+
+def _probe(key: str, in_summary: str) -> Callable[[RunRecord], object]:
+    """Return a reader of linear_eval.json; without it, of the probe that ends a run."""
+    return lambda run: run.evaluation.get(key, run.summary.get(in_summary))
+
+
+def _under(statistics: str, key: str) -> Callable[[RunRecord], object]:
+    """Return a reader of an accuracy of population_stats.json under one kind of statistics."""
+
+    def read(run: RunRecord) -> object:
+        evaluations = run.population.get("evaluations")
+        found = evaluations.get(statistics) if isinstance(evaluations, Mapping) else None
+        return found.get(key) if isinstance(found, Mapping) else None
+
+    return read
+
+
+def _of_finetuning(name: str, heading: str, *, decimals: int = 3, optional: bool = True) -> Column:
+    return Column(name, heading, decimals, _summary(name), FINETUNE, optional)
+
+
+def measured(run: RunRecord, name: str) -> float | None:
+    """Return a value of a run by the name of its column, None where it is missing."""
+    return columns()[name].of(run)
+
+
+def columns_of(runs: Sequence[RunRecord]) -> tuple[list[Column], list[Column]]:
+    """Return the columns that any run has, and those that all runs of their kind lack."""
+    there = [c for c in columns().values() if any(c.of(run) is not None for run in runs)]
+    lacking = [
+        column
+        for column in columns().values()
+        if column not in there and not column.optional and any(map(column.is_of, runs))
+    ]
+    return there, lacking
+
+
+def have_verdicts(runs: Sequence[RunRecord]) -> bool:
+    """Return whether any of the runs has a verdict; without one its columns would be empty."""
+    return any("verdict" in run.summary for run in runs)
+
+
+def verdict_counts(runs: Sequence[RunRecord]) -> str:
+    """Return the number of runs of each verdict, as `complete 2/3, healthy 1/3`."""
+    counts = Counter(str(run.summary.get("verdict", "-")) for run in runs)
+    return ", ".join(f"{verdict} {count}/{len(runs)}" for verdict, count in counts.most_common())
+
+
+def collapse_steps(runs: Sequence[RunRecord]) -> str:
+    """Return the steps of collapse of each run; one dash where no run collapsed.
+
+    A run that ends collapsed has the step at which this began; one that left a complete collapse
+    the first and last row of metrics.csv in it, as `30 to 2390`; one that never collapsed a dash.
+    """
+    steps = [_collapse_steps(run) for run in runs]
+    return ", ".join(steps) if set(steps) != {"-"} else "-"
+
+
+def _collapse_steps(run: RunRecord) -> str:
+    step = run.summary.get("collapsed_at_step")
+    if step is not None:
+        return str(step)
+    within = [step for step, verdict in run.verdicts if verdict == "complete"]
+    return f"{within[0]} to {within[-1]}" if within else "-"
+
+
+def probe_of(run: RunRecord) -> str:
+    """Return how the linear top-1 of a run was measured; empty where it was not."""
+    if measured(run, "linear_top1") is None:
+        return ""
+    if "top1" not in run.evaluation:
+        return "the probe that ends a run (summary.json)"
+    return f"linear_eval.json: {probe_words(run.evaluation)}"
+
+
+def probe_words(record: Mapping[str, Any]) -> str:
+    """Return protocol, labels and test images of a probe."""
+    return (
+        f"{record.get('protocol', '?')}, {record.get('labels', '?')} labels, "
+        f"{record.get('test_images', '?')} test images"
+    )

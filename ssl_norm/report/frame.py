@@ -1,0 +1,299 @@
+"""Runs by their settings: keys that tell them apart, groups over seeds, and values by name."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import yaml  # type: ignore[import-untyped]  # PyYAML, which omegaconf brings
+
+from ssl_norm.errors import UserError
+from ssl_norm.names import unknown_name
+from ssl_norm.report.columns import columns
+from ssl_norm.report.read import FINETUNE, NORMS, PLACE_IN_STUDY, PRETRAIN, RunRecord
+from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.resume import may_change_on_resume
+from ssl_norm.text import as_typed, finite
+
+Texts = Mapping[str, str]
+Value = str | float
+ABSENT = "-"  # the value of a key that a run does not have
+HEADS = ("norm.projector", "norm.predictor")
+SUBJECT = ("method.name", *HEADS, "norm.encoder")
+ORDER = (
+    *SUBJECT, "labels", "norm.", "encoder.", "data.", "optimizer.", "batch_size", "epochs",
+    "method.",
+)  # fmt: skip
+CONFIG, SUMMARY, EVALUATIONS = SOURCES = ("config", "summary", "evaluations")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs with the same values at the keys that the report groups by.
+
+    Attributes:
+        values: at those keys.
+        label: name of the group in figures, from the values.
+        runs: in the order of their seeds.
+    """
+
+    values: tuple[str, ...]
+    label: str
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def seeds(self) -> list[str]:
+        """The seeds of the runs as text, `-` for a run without one."""
+        return ["-" if run.seed is None else str(run.seed) for run in self.runs]
+
+
+def all_runs(groups: Iterable[Group]) -> list[RunRecord]:
+    """Return the runs of all groups."""
+    return [run for group in groups for run in group.runs]
+
+
+def is_compared(key: str) -> bool:
+    """Return whether a key can change results of a run, or its place in a study.
+
+    Seed, paths and other keys that may change on resume cannot; how a classifier is scored can.
+    """
+    if key.partition(".")[0] == "evaluation":
+        return key != "evaluation.every"
+    tools = (MODELS[PRETRAIN], MODELS[FINETUNE])
+    return key != "seed" and not any(may_change_on_resume(tool, key) for tool in tools)
+
+
+def differing_keys(runs: Iterable[Texts]) -> list[str]:
+    """Return the keys that have several values, the subject of this project first.
+
+    A key that some runs lack (another method's, or one newer than the run) differs only where those
+    that have it differ.
+    """
+    values: dict[str, set[str]] = {}
+    for settings in runs:
+        for key, value in settings.items():
+            values.setdefault(key, set()).add(value)
+    return sorted((key for key, found in values.items() if len(found) > 1), key=_importance)
+
+
+def _importance(key: str) -> tuple[int, str]:
+    places = (place for place, start in enumerate(ORDER) if key.startswith(start))
+    return next(places, len(ORDER)), key
+
+
+def telling_keys(runs: Sequence[Texts]) -> list[str]:
+    """Return the keys that tell the runs apart, and no more than needed.
+
+    Where all runs have an arm of a study, these are the arm and keys that separate runs of one arm
+    and seed. Otherwise method and norms where they differ, then those of the other differing keys
+    that separate runs which the keys before them do not.
+    """
+    differing = differing_keys(runs)
+    of_study = bool(runs) and all("arm" in settings for settings in runs)
+    told = [key for key in PLACE_IN_STUDY if of_study and (key == "arm" or key in differing)]
+    fixed = ["seed"] if of_study else []
+    for key in differing:
+        if not is_compared(key) or key in PLACE_IN_STUDY:
+            continue
+        separates = len(_classes(runs, [*told, *fixed, key])) > len(_classes(runs, [*told, *fixed]))
+        if separates or (key in SUBJECT and not of_study):
+            told.append(key)
+    return told
+
+
+def _classes(runs: Sequence[Texts], keys: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
+    """Return the indices of the runs that have the same values at some keys, by those values."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for index, settings in enumerate(runs):
+        found.setdefault(tuple(settings.get(key, ABSENT) for key in keys), []).append(index)
+    return found
+
+
+def group_keys(
+    runs: Sequence[RunRecord], given: Sequence[str] | None, grid: Iterable[str] = ()
+) -> list[str]:
+    """Return the keys to group by: the given ones, else those that tell the runs apart.
+
+    Args:
+        runs: to be grouped.
+        given: by the user.
+        grid: keys that the study of the runs varies besides its arms.
+
+    Raises:
+        UserError: no run has a given key.
+    """
+    settings = [run.texts for run in runs]
+    if given is None:
+        differing = differing_keys(settings)
+        varied = [key for key in grid if key in differing]
+        return list(dict.fromkeys([*telling_keys(settings), *varied]))
+    known = sorted({key for found in settings for key in found})
+    for key in given:
+        if key not in known:
+            raise UserError(unknown_name("key in group_by", key, known))
+    return list(given)
+
+
+def group_runs(runs: Sequence[RunRecord], keys: Sequence[str]) -> list[Group]:
+    """Return the groups of runs that agree at some keys, in the order of their first runs."""
+    groups = []
+    for values, indices in _classes([run.texts for run in runs], keys).items():
+        members = sorted((runs[index] for index in indices), key=lambda run: run.seed or 0)
+        label = label_of(keys, values) or _usual_label(members[0])
+        groups.append(Group(values, label, tuple(members)))
+    return groups
+
+
+def label_of(keys: Sequence[str], values: Sequence[str]) -> str:
+    """Return a name for the values of a group; the norms of both heads as `projector/predictor`.
+
+    Example:
+        >>> label_of(["method.name", "norm.projector", "norm.predictor"], ["byol", "ln", "none"])
+        'byol, heads ln/none'
+        >>> label_of(["norm.projector", "optimizer.lr"], ["ln", "0.4"])
+        'projector ln, lr 0.4'
+    """
+    settings = {key: value.replace(",", ", ") for key, value in zip(keys, values, strict=True)}
+    last_parts = Counter(key.rpartition(".")[2] for key in keys)
+    parts = []
+    for key, value in settings.items():
+        last = key.rpartition(".")[2]
+        if key in ("study", "arm", "method.name"):
+            parts.append(value)
+        elif key == "labels_per_class":
+            parts.append(f"{value} labels a class")
+        elif settings.keys() >= set(HEADS) and key in HEADS:
+            parts += [f"heads {'/'.join(settings[head] for head in HEADS)}"] * (key == HEADS[0])
+        else:
+            parts.append(f"{last if last_parts[last] == 1 else key} {value}")
+    return ", ".join(parts)
+
+
+def _usual_label(run: RunRecord) -> str:
+    """Return the norm of a run, or method and norms of its heads, where no key tells it apart."""
+    if run.tool == FINETUNE:
+        return run.texts.get("norm.encoder", "?")
+    heads = "/".join(run.texts.get(head, "?") for head in HEADS)
+    return f"{run.texts.get('method.name', '?')} {heads}"
+
+
+def without_repeats(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:
+    """Return the newest run of each settings and seed, and the older repeats."""
+    newest: dict[tuple[tuple[str, str], ...], RunRecord] = {}
+    for run in sorted(runs, key=lambda run: run.dates[1].timestamp() if run.dates else 0.0):
+        compared = {key: value for key, value in run.texts.items() if is_compared(key)}
+        newest[tuple(sorted({**compared, "seed": str(run.seed)}.items()))] = run
+    kept = set(newest.values())
+    return [run for run in runs if run in kept], [run for run in runs if run not in kept]
+
+
+class Quantity(NamedTuple):
+    """Place of a value: `config`, `summary` or `evaluations`, and its name there."""
+
+    source: str
+    name: str
+
+
+class Values:
+    """All values of a run by name.
+
+    | name | value |
+    |---|---|
+    | `labels_per_class`, `optimizer.lr`, `arm` | settings; `norm.encoder` is the text of a norm, |
+    | | `norm.encoder.name`, `norm.encoder.batch_size` its name and options |
+    | `top1`, `linear_top1_exact`, `loss` | numbers of the tables and of summary.json |
+    | `step`, `split`, `domain`, `statistics` | columns of evaluations.csv, a value a row |
+
+    A name that several of them have takes the file in front: `config.batch_size`,
+    `summary.labels`, `evaluations.batch_size`.
+    """
+
+    def __init__(self, run: RunRecord) -> None:
+        self.run = run
+        norms = {key: run.config.get("norm", {}).get(key.partition(".")[2]) for key in NORMS}
+        options = {
+            f"{key}.{name}": value
+            for key, norm in norms.items()
+            if key in run.settings
+            for name, value in norm_options(norm).items()
+        }
+        absent = dict.fromkeys(key for key in PLACE_IN_STUDY if key in run.config)
+        config = {**absent, **run.settings, **options}
+        shown = {c.name: value for c in columns().values() if (value := c.of(run)) is not None}
+        outcomes = {**run.summary, **shown}
+        self._found: dict[str, Mapping[str, Value | None]] = {
+            CONFIG: {key: _number_or_text(value) for key, value in config.items()},
+            SUMMARY: {
+                name: value
+                for name, value in outcomes.items()
+                if isinstance(value, str) or finite(value) is not None
+            },
+            EVALUATIONS: dict.fromkeys(run.evaluations[0] if run.evaluations else ()),
+        }
+
+    def names(self, source: str) -> Iterable[str]:
+        """Return the names of a source."""
+        return self._found[source].keys()
+
+    def of(self, quantity: Quantity, row: Mapping[str, Any] | None = None) -> Value | None:
+        """Return a value of the run, or of a row of its evaluations.csv; None where it is missing."""
+        if quantity.source == EVALUATIONS:
+            found = (row or {}).get(quantity.name)
+            return found if isinstance(found, str) else finite(found)
+        return self._found[quantity.source].get(quantity.name)
+
+
+def _number_or_text(value: Any) -> Value | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if value is None or is_number else as_typed(value)
+
+
+def norm_options(norm: Any) -> dict[str, Any]:
+    """Return the name and the given options of a norm, from a mapping or from the text of one.
+
+    Example:
+        >>> norm_options("{name: bn, batch_size: 4}"), norm_options("gn+ws")
+        ({'name': 'bn', 'batch_size': 4}, {'name': 'gn+ws'})
+    """
+    if isinstance(norm, str) and norm.startswith("{"):
+        with suppress(yaml.YAMLError):
+            norm = yaml.safe_load(norm)
+    if isinstance(norm, Mapping):
+        return {str(name): value for name, value in norm.items()}
+    return {"name": as_typed(norm)}
+
+
+def find_quantity(
+    name: str, values: Sequence[Values], *, of_rows: bool, y: bool
+) -> Quantity | None:
+    """Return the place of a quantity; None where no run has it.
+
+    Args:
+        name: as in the figure of a study.
+        values: of the runs.
+        of_rows: whether columns of evaluations.csv come first, as in a figure of its rows; else
+            last.
+        y: whether outcomes come before settings.
+    """
+    source, dot, rest = name.partition(".")
+    if dot and source in SOURCES:
+        return Quantity(source, rest) if _has(values, source, rest) else None
+    order = [SUMMARY, CONFIG] if y else [CONFIG, SUMMARY]
+    order = [EVALUATIONS, *order] if of_rows else [*order, EVALUATIONS]
+    return next((Quantity(s, name) for s in order if _has(values, s, name)), None)
+
+
+def is_column_only(name: str, values: Sequence[Values]) -> bool:
+    """Return whether a name can only be a column of evaluations.csv."""
+    found = find_quantity(name, values, of_rows=False, y=False)
+    return name.startswith(f"{EVALUATIONS}.") or (found is not None and found.source == EVALUATIONS)
+
+
+def known_names(values: Sequence[Values]) -> list[str]:
+    """Return every name that any of the runs has a value for."""
+    return sorted({name for each in values for source in SOURCES for name in each.names(source)})
+
+
+def _has(values: Sequence[Values], source: str, name: str) -> bool:
+    return any(name in each.names(source) for each in values)

@@ -1,0 +1,75 @@
+"""Studies of runs: the order of their rows, and the figures of a report."""
+
+from collections.abc import Iterable, Sequence
+
+from ssl_norm.errors import UserError
+from ssl_norm.report.figures import FIGURES
+from ssl_norm.report.figures.parts import FigureFile
+from ssl_norm.report.figures.study import study_figures
+from ssl_norm.report.figures.study_data import figure_specs
+from ssl_norm.report.frame import SUBJECT, Group, all_runs, norm_options
+from ssl_norm.report.read import FINETUNE, RunRecord, norm_text
+from ssl_norm.report.table import unique
+from ssl_norm.settings.study import Study, read_study, study_tools
+
+
+def studies_of(runs: Sequence[RunRecord]) -> list[Study]:
+    """Return the studies of runs, as far as their files are here."""
+    return [read_study(name) for name in unique(run.study for run in runs) if name in study_tools()]
+
+
+def in_study_order(runs: Sequence[RunRecord], studies: Iterable[Study]) -> list[RunRecord]:
+    """Return the runs of studies in the order of arms and grid; others stay where they are."""
+    places = {
+        study.name: {
+            key: [norm_text(norm_options(v)) if key in SUBJECT else v for v in values]
+            for key, values in {"arm": list(study.arms), **study.typed_grid}.items()
+        }
+        for study in studies
+    }
+
+    def place(run: RunRecord) -> list[int]:
+        return [
+            values.index(run.texts[key]) if run.texts.get(key) in values else 0
+            for key, values in places.get(run.study, {}).items()
+        ]
+
+    return sorted(runs, key=place)
+
+
+def all_figures(
+    groups: Sequence[Group], studies: Sequence[Study], names: Iterable[str] = FIGURES
+) -> tuple[list[FigureFile], list[str]]:
+    """Return every figure, those of the studies first, and caveats on data missing in them.
+
+    Args:
+        groups: of the runs.
+        studies: of the runs.
+        names: of figures in `FIGURES`, or `module:function`.
+
+    Raises:
+        UserError: an entry of a study's figures has another form, or a name is unknown.
+    """
+    files: list[FigureFile] = []
+    remarks: list[str] = []
+    for study in studies:
+        runs = [run for run in all_runs(groups) if run.study == study.name]
+        drawn, lines = study_figures(figure_specs(study.name, study.figures), runs)
+        taken = {file.name for file in files}
+        if any(file.name in taken for file in drawn):
+            drawn = [file._replace(name=f"{study.name}_{file.name}") for file in drawn]
+        files += drawn
+        remarks += lines
+    with_figures = {study.name for study in studies if study.figures}
+    others = [
+        group
+        for group in groups
+        if group.runs[0].tool != FINETUNE or group.runs[0].study not in with_figures
+    ]
+    for name in names:
+        try:
+            draw = FIGURES.load(name)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        files += draw(others)
+    return files, remarks
