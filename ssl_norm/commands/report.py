@@ -29,8 +29,11 @@ from ssl_norm.text import counted
 from ssl_norm.train.run_folder import write_text
 
 
-def report(settings: ReportSettings) -> None:
+def report(settings: ReportSettings) -> Path:
     """Read all runs below some folders, write their report, and print its table and caveats.
+
+    Returns:
+        The folder of the report.
 
     Raises:
         UserError: there is no such folder, no finished run in it, or the report cannot be written.
@@ -68,6 +71,7 @@ def report(settings: ReportSettings) -> None:
     numbers |= {"table.csv": group_numbers(keys, groups), "runs.csv": run_numbers(keys, groups)}
     _write(output, content, numbers)
     _print(content, short_table(groups), output)
+    return output
 
 
 def _as_list(value: object) -> list[str]:

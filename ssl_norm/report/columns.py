@@ -8,6 +8,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from ssl_norm.learners import METHODS
+from ssl_norm.monitors import MONITORS
+from ssl_norm.monitors.declare import monitors_in_runs
 from ssl_norm.report.read import FINETUNE, PRETRAIN, RunRecord
 from ssl_norm.text import finite
 
@@ -47,11 +49,13 @@ class Column(NamedTuple):
         return finite(self.read(run)) if self.is_of(run) else None
 
 
-@cache
 def columns() -> Mapping[str, Column]:
     """Return all columns by name, in the order of the tables; monitors as they are declared."""
-    from ssl_norm.monitors.declare import monitors_in_runs
+    return _columns(tuple(MONITORS))
 
+
+@cache
+def _columns(monitors: tuple[str, ...]) -> Mapping[str, Column]:
     declared = {name: monitor.declaration for name, monitor in monitors_in_runs().items()}
     found = [
         *(

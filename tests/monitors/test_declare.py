@@ -9,7 +9,7 @@ from ssl_norm.diagnose.diagnosis import measure
 from ssl_norm.monitors import MONITORS, CollapseMonitor, monitor
 from ssl_norm.monitors.__main__ import monitor_table
 from ssl_norm.monitors.declare import load_monitor
-from ssl_norm.report import measures
+from ssl_norm.report.columns import columns
 from ssl_norm.train.tensorboard_layout import OTHER_MONITORS, layout
 
 FACTS = {
@@ -87,9 +87,8 @@ def test_it_is_shown_everywhere(added):
 
 
 def test_a_report_has_its_label(added):
-    headings = {measure.name: measure.heading for measure in measures.of_monitors()}
-    assert headings["mean_length"] == "mean length"
-    assert "gap" not in headings
+    assert columns()["mean_length"].heading == "mean length"
+    assert "gap" not in columns()
 
 
 def test_wrong_declarations_are_named():
