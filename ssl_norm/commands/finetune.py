@@ -5,8 +5,6 @@ from typing import Any
 
 import torch
 
-from ssl_norm.commands.classifier_inputs import corrupting, even_size, training_domains
-from ssl_norm.commands.classifier_scores import TrainingImages, score_classifier
 from ssl_norm.commands.dashboard import shown_settings
 from ssl_norm.commands.finetune_finish import finish
 from ssl_norm.commands.finetune_header import print_header
@@ -16,6 +14,8 @@ from ssl_norm.commands.finetune_start import find_start
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.console import say
 from ssl_norm.errors import NonFiniteLoss, UserError
+from ssl_norm.evaluate.classifier.inputs import corrupting, even_size, training_domains
+from ssl_norm.evaluate.classifier.scores import TrainingImages, score_classifier
 from ssl_norm.figures.accuracy import accuracies
 from ssl_norm.train.builder import load_images
 from ssl_norm.train.checkpoint import save_checkpoint

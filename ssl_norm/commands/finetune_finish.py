@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from ssl_norm.commands.classifier_inputs import keeps_statistics, training_domains
-from ssl_norm.commands.classifier_rows import domain_name
-from ssl_norm.commands.classifier_scores import TrainingImages
-from ssl_norm.commands.classifier_uncertainty import uncertainty_summary
 from ssl_norm.commands.dashboard import shown_settings
 from ssl_norm.commands.run_end import print_end, run_summary
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.evaluate.accuracy import majority_frequency
+from ssl_norm.evaluate.classifier.inputs import keeps_statistics, training_domains
+from ssl_norm.evaluate.classifier.rows import domain_name
+from ssl_norm.evaluate.classifier.scores import TrainingImages
+from ssl_norm.evaluate.classifier.uncertainty import uncertainty_summary
 from ssl_norm.figures.accuracy import accuracies, accuracy_figure
 from ssl_norm.train.run_folder import Row, norm_specs, read_metrics, write_json
 from ssl_norm.train.supervised import SupervisedTraining

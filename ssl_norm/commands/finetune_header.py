@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from ssl_norm.commands.classifier_inputs import keeps_statistics
-from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.finetune_run import unlabelled_per_step
 from ssl_norm.commands.header import course_lines
 from ssl_norm.config import FinetuneConfig, ScoringConfig, UbnConfig
 from ssl_norm.data.dataset import ImageSet
+from ssl_norm.evaluate.classifier.inputs import keeps_statistics
+from ssl_norm.evaluate.classifier.scores import TrainingImages
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.loop import count_parameters
 from ssl_norm.train.run_folder import norm_names

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.batches.labelled import label_subset
 from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.classifier.scores import TrainingImages
 
 
 def choose_images(config: FinetuneConfig, splits: Splits) -> tuple[TrainingImages, ImageSet]:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.commands.finetune_images import check_unlabelled
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.augment.views import Views
 from ssl_norm.data.batches.labelled_batches import LabelledBatches
 from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.data.dataset import ImageSet
+from ssl_norm.evaluate.classifier.scores import TrainingImages
 from ssl_norm.models.classifier import Classifier
 from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.train.builder import naming, optimizer_of

@@ -14,7 +14,7 @@ from ssl_norm.commands.run_end import print_end, run_summary
 from ssl_norm.config import PretrainConfig
 from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
-from ssl_norm.evaluate.protocol import evaluate_encoder
+from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
 from ssl_norm.figures import cosine_figure
 from ssl_norm.train.builder import initial_encoder
 from ssl_norm.train.loop import Training
@@ -60,16 +60,12 @@ def linear_probe(
     """
     if splits.train is None or splits.test is None:
         return {}
+    mean, std = config.augment.mean, config.augment.std
     evaluate = partial(
         evaluate_encoder,
-        train=splits.train,
-        test=splits.test,
-        image_size=config.data.view_size,
-        mean=config.augment.mean,
-        std=config.augment.std,
+        images=ProbeImages(splits.train, splits.test, config.data.view_size, mean, std),
+        probe=Probe(labels=config.probe_labels, seed=config.seed),
         device=device,
-        labels=config.probe_labels,
-        seed=config.seed,
         progress=True,
     )
     trained, random_init = evaluate(encoder), evaluate(initial_encoder(config)[0])

@@ -1,49 +1,131 @@
-"""tools/linear_eval.py: from a checkpoint to linear_eval.json and a table, or from all that a run kept."""
+"""Linear evaluation of a checkpoint, or of all checkpoints that a run kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
-from ssl_norm.commands.checkpoint_inputs import find_checkpoint, find_output, untrained_encoder
-from ssl_norm.commands.kept_checkpoints import evaluate_kept
-from ssl_norm.commands.probing import evaluation_of, load_labelled, load_probed
-from ssl_norm.config import LinearEvalConfig
-from ssl_norm.evaluate.record import evaluation_record, evaluation_table, record_name
+from ssl_norm.config import EvaluationConfig, LinearEvalConfig
+from ssl_norm.console import say
+from ssl_norm.evaluate.checkpoint import Checkpoint
+from ssl_norm.evaluate.kept import kept_checkpoints, kept_encoders, step_records, steps_table
+from ssl_norm.evaluate.protocol import Probe, ProbeImages, ProbeResult, evaluate_encoder
+from ssl_norm.evaluate.record import (
+    evaluation_record,
+    evaluation_table,
+    find_output,
+    probe_settings,
+    record_name,
+)
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.run_folder import write_json
 
 
-def linear_eval(config: LinearEvalConfig) -> None:
-    """Evaluate the encoder of a checkpoint, or of every kept one of a run, write JSON and print a table.
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of a linear evaluation.
+
+    Attributes:
+        record: content of the JSON file.
+        path: of the JSON file.
+    """
+
+    record: dict[str, Any]
+    path: Path
+
+
+def linear_eval(config: LinearEvalConfig) -> Evaluation:
+    """Evaluate a checkpoint, or every kept one of a run; write JSON and print a table.
 
     Raises:
         UserError: the checkpoint, the data or the settings do not allow it.
     """
     device = pick_device(config.device)
-    if config.kept:
-        evaluate_kept(config, device)
-    else:
-        evaluate_one(config, device)
+    return _evaluate_kept(config, device) if config.kept else _evaluate_one(config, device)
 
 
-def evaluate_one(config: LinearEvalConfig, device: torch.device) -> None:
-    """Evaluate the encoder of one checkpoint, write linear_eval.json and print a table."""
-    checkpoint = find_checkpoint(config.checkpoint)
-    output = find_output(config.output, checkpoint, record_name("linear_eval", config.network))
-    probed = load_probed(config, checkpoint)
-    train, test = load_labelled(probed.subject)
-    evaluate = evaluation_of(config, probed.subject, train, test, device)
-    trained = evaluate(probed.encoder)
-    random_init = evaluate(untrained_encoder(probed.subject)) if config.random_init else None
-    record = evaluation_record(config, probed.subject, trained, random_init)
-    record |= {
-        "test_images": len(test),
-        "checkpoint": str(checkpoint),
+def _evaluate_one(config: LinearEvalConfig, device: torch.device) -> Evaluation:
+    checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
+    name = record_name("linear_eval", config.network)
+    output = find_output(config.output, checkpoint.path, name)
+    encoder, match = checkpoint.encoder(of_target=config.network == "target")
+    say(f"{checkpoint.path}: {match}")
+    images = checkpoint.labelled_images(checkpoint.images())
+    evaluate = evaluation_of(config, images, device)
+    trained = evaluate(encoder)
+    random_init = evaluate(checkpoint.untrained_encoder()) if config.random_init else None
+    record = evaluation_record(probe_of(config), checkpoint, trained, random_init) | {
+        "test_images": len(images.test),
+        "checkpoint": str(checkpoint.path),
         "network": config.network,
-        "step": probed.step,
-        "match": probed.match,
+        "step": checkpoint.step,
+        "match": str(match),
         "environment": describe_environment(device),
     }
     write_json(output, record)
-    Console().print(evaluation_table(trained, random_init))
+    _print(evaluation_table(trained, random_init), output)
+    return Evaluation(record, output)
+
+
+def _evaluate_kept(config: LinearEvalConfig, device: torch.device) -> Evaluation:
+    """Evaluate every kept checkpoint; `*.partial.json` has the steps so far until all are done."""
+    folder = Path(config.checkpoint).expanduser()
+    paths = kept_checkpoints(folder)
+    first = Checkpoint.read(paths[0], config.model_dump())
+    name = record_name("linear_eval_steps", config.network)
+    output = find_output(config.output, first.path, name)
+    unfinished = output.with_suffix(".partial.json")
+    images = first.labelled_images(first.images())
+    evaluate = evaluation_of(config, images, device)
+    environment = describe_environment(device)
+    encoders = kept_encoders(
+        first,
+        paths,
+        config.model_dump(),
+        of_target=config.network == "target",
+        random_init=config.random_init,
+    )
+    for steps, found in step_records(evaluate, encoders, unfinished):
+        record = {
+            "steps": steps,
+            "chance": found.chance,
+            **probe_settings(probe_of(config), first, found.labels),
+            "test_images": len(images.test),
+            "run": str(folder),
+            "network": config.network,
+            "environment": environment,
+        }
+        write_json(unfinished, record)
+    unfinished.replace(output)
+    _print(steps_table(steps, found.labels), output)
+    return Evaluation(record, output)
+
+
+def probe_of(config: EvaluationConfig) -> Probe:
+    """Return the classifiers that the settings describe."""
+    knn, sgd = config.knn, dict(vars(config.sgd))
+    return Probe(config.protocol, config.labels, knn.k, knn.temperature, sgd, config.seed)
+
+
+def evaluation_of(
+    config: EvaluationConfig, images: ProbeImages, device: torch.device
+) -> Callable[..., ProbeResult]:
+    """Return the evaluation that the settings describe, as a function of the encoder."""
+    return partial(
+        evaluate_encoder,
+        images=images,
+        probe=probe_of(config),
+        batch_size=config.batch_size,
+        device=device,
+        progress=True,
+    )
+
+
+def _print(table: object, output: Path) -> None:
+    Console().print(table)
     Console().print(f"written to {output}", highlight=False, soft_wrap=True, markup=False)

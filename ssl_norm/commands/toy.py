@@ -11,7 +11,6 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from ssl_norm.commands.checkpoint_inputs import find_output
 from ssl_norm.commands.toy_models import (
     Recipe,
     accuracies,
@@ -22,6 +21,7 @@ from ssl_norm.commands.toy_models import (
 from ssl_norm.commands.toy_picture import draw_classifiers
 from ssl_norm.config import ToyConfig
 from ssl_norm.data.moons import Moons, two_moons
+from ssl_norm.evaluate.record import find_output
 from ssl_norm.norms import NormLike, parse_norm
 from ssl_norm.text import counted
 

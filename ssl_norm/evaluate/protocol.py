@@ -1,13 +1,13 @@
-"""How well the features of a frozen encoder tell the classes of labelled images apart."""
+"""Linear and nearest-neighbour classification of the features of a frozen encoder."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.config import KnnConfig, SgdProbeConfig
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.accuracy import class_accuracies, majority_frequency, top_k_accuracy
@@ -24,20 +24,18 @@ PROTOCOLS = ("logistic", "sgd")
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What :func:`evaluate_encoder` found; accuracies are fractions in [0, 1].
+class ProbeResult:
+    """Accuracies of an encoder's features, as fractions in [0, 1].
 
     Attributes:
-        top1: share of test images whose class the linear classifier scores highest.
-        top5: share of those whose class is among its five highest; None where there are five
-            classes or fewer.
+        top1: of the linear classifier.
+        top5: of its five highest scores; None for five classes or fewer.
         per_class: top-1 on the test images of each class; None for a class without any.
-        knn_top1: top-1 of the weighted nearest neighbours.
+        knn_top1: of the weighted nearest neighbours.
         rank_me: effective rank of the test images' features; see :func:`ssl_norm.monitors.rank_me`.
         chance: share of the most common class among the test images.
         labels: number of labelled training images used.
-        inverse_strength: of the L2 penalty that was chosen (scikit-learn's C); None for the SGD
-            protocol.
+        inverse_strength: of the chosen L2 penalty (scikit-learn's C); None for the SGD protocol.
     """
 
     top1: float
@@ -50,125 +48,152 @@ class Evaluation:
     inverse_strength: float | None
 
 
+@dataclass(frozen=True)
+class Probe:
+    """The classifiers that are fitted on frozen features.
+
+    Attributes:
+        protocol: `logistic` (L2 strength chosen on a held-out fifth of the training labels, on
+            standardized features) or `sgd` (as in the papers).
+        labels: fraction of the training labels to use, the same share of every class.
+        k: neighbours that vote.
+        temperature: of their weights, above 0.
+        sgd: keyword arguments of :func:`~ssl_norm.evaluate.sgd_probe.fit_sgd_probe`.
+        seed: of the fraction, the held-out part and the order of SGD.
+
+    Raises:
+        UserError: the protocol is unknown.
+    """
+
+    protocol: str = "logistic"
+    labels: float = 1.0
+    k: int = 200
+    temperature: float = 0.1
+    sgd: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise UserError(unknown_name("protocol", self.protocol, PROTOCOLS))
+
+    def linear_scores(
+        self, features: Tensor, labels: Tensor, test_features: Tensor, classes: int
+    ) -> tuple[Tensor, float | None]:
+        """Return (N, K) scores of the test features and the inverse strength of the penalty."""
+        if self.protocol == "sgd":
+            probe = fit_sgd_probe(features, labels, classes, **self.sgd, seed=self.seed)
+            return probe.scores(test_features), None
+        features, test_features = standardize(features, test_features)
+        inverse_strength = choose_inverse_strength(features, labels, classes, self.seed)
+        classifier = fit_logistic(features, labels, classes, inverse_strength)
+        return classifier.scores(test_features), inverse_strength
+
+    def result(
+        self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: Sequence[str]
+    ) -> ProbeResult:
+        """Fit the classifiers and score them.
+
+        Args:
+            train: features (M, F) and labels (M,), int64.
+            test: features (N, F) and labels (N,), int64.
+            names: of the K classes.
+        """
+        features, labels = test
+        scores, inverse_strength = self.linear_scores(*train, features, len(names))
+        votes = knn_scores(*train, features, len(names), self.k, self.temperature)
+        return ProbeResult(
+            top1=top_k_accuracy(scores, labels, 1),
+            top5=top_k_accuracy(scores, labels, 5) if len(names) > 5 else None,
+            per_class=dict(zip(names, class_accuracies(scores, labels), strict=True)),
+            knn_top1=top_k_accuracy(votes, labels, 1),
+            rank_me=rank_me(features).item(),
+            chance=majority_frequency(labels),
+            labels=len(train[1]),
+            inverse_strength=inverse_strength,
+        )
+
+
+@dataclass(frozen=True)
+class ProbeImages:
+    """Labelled images as an encoder sees them.
+
+    Attributes:
+        train: for the classifiers.
+        test: to be scored.
+        image_size: side in pixels of the encoder's input.
+        mean: of each colour, in [0, 1].
+        std: of each colour, above 0.
+
+    Raises:
+        UserError: there are no labels, or fewer than two classes.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    image_size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if self.train.labels is None or self.test.labels is None:
+            raise UserError("linear evaluation needs labelled images, and these have none")
+        if self.train.labels.bincount().count_nonzero() < 2:
+            count = len(self.train)
+            raise UserError(
+                f"all {count} training images are of one class; linear evaluation needs two"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all classes; their numbers if the images have no names."""
+        labels = [part.labels for part in (self.train, self.test) if part.labels is not None]
+        count = 1 + int(torch.cat(labels).max())
+        found = self.train.classes
+        return found if len(found) >= count else tuple(map(str, range(count)))
+
+
 def evaluate_encoder(
     encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    images: ProbeImages,
+    probe: Probe,
     *,
-    image_size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    protocol: str = "logistic",
-    labels: float = 1.0,
-    knn: KnnConfig | None = None,
-    sgd: SgdProbeConfig | None = None,
     batch_size: int = 256,
     random_batches: bool = False,
-    seed: int = 0,
     device: torch.device | str = "cpu",
     progress: bool = False,
-) -> Evaluation:
-    """Return the accuracies of linear classification and nearest neighbours on the features.
+) -> ProbeResult:
+    """Return the accuracies of a probe on an encoder's features.
 
     Args:
-        encoder: see :func:`extract_features`; unchanged but for its device and memory layout.
-        train: labelled images that the classifier and the neighbours come from.
-        test: labelled images that are scored.
-        image_size: side in pixels of what the encoder sees.
-        mean: of each colour, in [0, 1].
-        std: of each colour, in [0, 1].
-        protocol: `logistic` (L2 strength chosen on a held-out fifth of the training labels, on
-            standardised features) or `sgd` (as the papers).
-        labels: fraction of the training labels to use, the same share of every class.
-        knn: neighbours and temperature; by default those of `KnnConfig`.
-        sgd: rate and length of the SGD protocol; by default those of `SgdProbeConfig`.
+        encoder: see :func:`extract_features`; only its device and memory layout change.
+        images: labelled.
+        probe: the classifiers.
         batch_size: images per forward pass.
         random_batches: see :func:`extract_features`.
-        seed: of the fraction, the held-out part and the order of SGD.
-        device: where the encoder runs, and the fits as well where it is a CUDA device.
+        device: where the encoder runs; the fits run there if it is a CUDA device.
         progress: show progress on stderr.
 
     Raises:
-        UserError: no labels, fewer than two classes, an unknown protocol, too small a fraction, or
-            features that are not finite.
+        UserError: the fraction of labels is too small, or features are not finite.
     """
-    if protocol not in PROTOCOLS:
-        raise UserError(unknown_name("protocol", protocol, PROTOCOLS))
-    knn, sgd = knn or KnnConfig(), sgd or SgdProbeConfig()
-    train_labels, test_labels, names = _labels_of(train, test)
-    chosen = label_fraction(train_labels, labels, seed)
-    train, train_labels = train.subset(chosen), train_labels[chosen]
-
+    train, test = images.train, images.test
+    assert train.labels is not None
+    train = train.subset(label_fraction(train.labels, probe.labels, probe.seed))
     extract = partial(
         extract_features,
         encoder,
-        image_size=image_size,
-        mean=mean,
-        std=std,
+        image_size=images.image_size,
+        mean=images.mean,
+        std=images.std,
         batch_size=batch_size,
         random_batches=random_batches,
         device=device,
         progress=progress,
     )
     fit_device = torch.device(device if torch.device(device).type == "cuda" else "cpu")
-    train_features, test_features = extract(train).to(fit_device), extract(test).to(fit_device)
-    train_labels, test_labels = train_labels.to(fit_device), test_labels.to(fit_device)
 
-    scores, inverse_strength = _linear_scores(
-        train_features, train_labels, test_features, len(names), protocol, sgd, seed
-    )
-    votes = knn_scores(
-        train_features, train_labels, test_features, len(names), knn.k, knn.temperature
-    )
-    return Evaluation(
-        top1=top_k_accuracy(scores, test_labels, 1),
-        top5=top_k_accuracy(scores, test_labels, 5) if len(names) > 5 else None,
-        per_class=dict(zip(names, class_accuracies(scores, test_labels), strict=True)),
-        knn_top1=top_k_accuracy(votes, test_labels, 1),
-        rank_me=rank_me(test_features).item(),
-        chance=majority_frequency(test_labels),
-        labels=len(train),
-        inverse_strength=inverse_strength,
-    )
+    def labelled_features(part: ImageSet) -> tuple[Tensor, Tensor]:
+        assert part.labels is not None
+        return extract(part).to(fit_device), part.labels.to(fit_device)
 
-
-def _labels_of(train: ImageSet, test: ImageSet) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Return both label tensors and the names of all classes."""
-    if train.labels is None or test.labels is None:
-        raise UserError("linear evaluation needs labelled images, and these have none")
-    count = 1 + int(torch.cat([train.labels, test.labels]).max())
-    names = train.classes if len(train.classes) >= count else tuple(map(str, range(count)))
-    if train.labels.bincount().count_nonzero() < 2:
-        raise UserError(
-            f"all {len(train)} training images are of one class; linear evaluation needs two"
-        )
-    return train.labels, test.labels, names
-
-
-def _linear_scores(
-    train_features: Tensor,
-    train_labels: Tensor,
-    test_features: Tensor,
-    classes: int,
-    protocol: str,
-    sgd: SgdProbeConfig,
-    seed: int,
-) -> tuple[Tensor, float | None]:
-    """Return (N, K) scores of the test features and the inverse strength of the penalty."""
-    if protocol == "sgd":
-        probe = fit_sgd_probe(
-            train_features,
-            train_labels,
-            classes,
-            lr=sgd.lr,
-            epochs=sgd.epochs,
-            batch_size=sgd.batch_size,
-            momentum=sgd.momentum,
-            weight_decay=sgd.weight_decay,
-            seed=seed,
-        )
-        return probe.scores(test_features), None
-    train_features, test_features = standardize(train_features, test_features)
-    inverse_strength = choose_inverse_strength(train_features, train_labels, classes, seed)
-    classifier = fit_logistic(train_features, train_labels, classes, inverse_strength)
-    return classifier.scores(test_features), inverse_strength
+    return probe.result(labelled_features(train), labelled_features(test), images.names)

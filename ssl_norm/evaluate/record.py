@@ -1,95 +1,104 @@
-"""An evaluation as linear_eval.json and as a table."""
+"""Linear evaluations as JSON records and tables."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from ssl_norm.config import LinearEvalConfig
-from ssl_norm.evaluate.protocol import Evaluation
-from ssl_norm.evaluate.subject import Subject
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.checkpoint import Checkpoint
+from ssl_norm.evaluate.protocol import Probe, ProbeResult
 from ssl_norm.norms import parse_norm
 
 
-def evaluation_record(
-    config: LinearEvalConfig, subject: Subject, trained: Evaluation, random_init: Evaluation | None
-) -> dict[str, Any]:
-    """Return the content of linear_eval.json as far as it follows from settings and results.
+def find_output(given: str | None, checkpoint: Path, name: str) -> Path:
+    """Return the path of a result, by default `name` beside the checkpoint; make its folder.
 
-    Accuracies are fractions in [0, 1]; null where there is none: `top5` of five classes or fewer, a
-    class without test images, the random initialisation where it was not evaluated.
+    Raises:
+        UserError: the folder cannot be made or written to.
     """
-    return {
-        "top1": trained.top1,
-        "top1_random_init": random_init and random_init.top1,
-        "top5": trained.top5,
-        "top5_random_init": random_init and random_init.top5,
-        "knn_top1": trained.knn_top1,
-        "knn_top1_random_init": random_init and random_init.knn_top1,
-        "rank_me": trained.rank_me,
-        "rank_me_random_init": random_init and random_init.rank_me,
-        "chance": trained.chance,
-        "per_class": trained.per_class,
-        "inverse_strength": trained.inverse_strength,
-        **probe_settings(config, subject, trained.labels),
-    }
+    path = checkpoint.parent if given is None else Path(given).expanduser()
+    if path.is_dir():
+        path = path / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={path}: cannot make {path.parent}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path.parent} cannot be written to; name another place with output=...")
+    return path
 
 
 def record_name(stem: str, network: str) -> str:
-    """Return the name of the JSON that a result of a network is written to."""
+    """Return the file name of a result of the online or the target network."""
     return f"{stem}_target.json" if network == "target" else f"{stem}.json"
 
 
-def step_record(step: int, found: Evaluation) -> dict[str, Any]:
-    """Return what linear_eval_steps.json has of one step."""
+def evaluation_record(
+    probe: Probe, checkpoint: Checkpoint, trained: ProbeResult, random_init: ProbeResult | None
+) -> dict[str, Any]:
+    """Return the part of linear_eval.json that follows from settings and results.
+
+    Accuracies are fractions in [0, 1]; null if there is none: `top5` of five classes or fewer, a
+    class without test images, a random initialization that was not evaluated.
+    """
+    compared = {}
+    for name in ("top1", "top5", "knn_top1", "rank_me"):
+        compared[name] = getattr(trained, name)
+        compared[f"{name}_random_init"] = random_init and getattr(random_init, name)
+    return {
+        **compared,
+        "chance": trained.chance,
+        "per_class": trained.per_class,
+        "inverse_strength": trained.inverse_strength,
+        **probe_settings(probe, checkpoint, trained.labels),
+    }
+
+
+def step_record(step: int, found: ProbeResult) -> dict[str, Any]:
+    """Return the entry of one step in linear_eval_steps.json."""
     names = ("top1", "top5", "knn_top1", "rank_me", "inverse_strength")
     return {"step": step, **{name: getattr(found, name) for name in names}}
 
 
-def probe_settings(config: LinearEvalConfig, subject: Subject, labels: int) -> dict[str, Any]:
-    """Return what was probed and how."""
+def probe_settings(probe: Probe, checkpoint: Checkpoint, labels: int) -> dict[str, Any]:
+    """Return the settings of an evaluation."""
+    norm = checkpoint.norm
     return {
-        "protocol": config.protocol,
+        "protocol": probe.protocol,
         "labels": labels,
-        "label_fraction": config.labels,
-        "sgd": config.sgd.model_dump() if config.protocol == "sgd" else None,
-        "knn": {"k": min(config.knn.k, labels), "temperature": config.knn.temperature},
-        "encoder": subject.encoder.name,
-        "norm": None if subject.norm is None else str(parse_norm(subject.norm)),
-        "data": {
-            "name": subject.data.name,
-            "root": subject.data.root,
-            "image_size": subject.data.image_size,
-        },
-        "seed": config.seed,
+        "label_fraction": probe.labels,
+        "sgd": dict(probe.sgd) if probe.protocol == "sgd" else None,
+        "knn": {"k": min(probe.k, labels), "temperature": probe.temperature},
+        "encoder": checkpoint.encoder_name,
+        "norm": None if norm is None else str(parse_norm(norm)),
+        "data": {name: checkpoint.data.get(name) for name in ("name", "root", "image_size")},
+        "seed": probe.seed,
     }
 
 
-def evaluation_table(trained: Evaluation, random_init: Evaluation | None) -> Table:
-    """Return a short table: accuracies beside random initialisation and chance, extreme classes."""
+def evaluation_table(trained: ProbeResult, random_init: ProbeResult | None) -> Table:
+    """Return a short table: accuracies, random initialization, chance, best and worst class."""
     table = Table(title=f"frozen encoder, {trained.labels:,} labels")
     table.add_column("")
     for column in ("trained", "random init", "chance"):
         table.add_column(column, justify="right")
-    rows = [
-        ("linear top-1", trained.top1, random_init and random_init.top1, trained.chance),
-        ("linear top-5", trained.top5, random_init and random_init.top5, None),
-        ("kNN top-1", trained.knn_top1, random_init and random_init.knn_top1, trained.chance),
-    ]
-    ranked = sorted(
-        ((name, value) for name, value in trained.per_class.items() if value is not None),
-        key=lambda entry: entry[1],
-    )
-    for place, (name, value) in (("best", ranked[-1]), ("worst", ranked[0])):
-        rows.append(
-            (
-                f"{place} class: {escape(name)}",
-                value,
-                random_init and random_init.per_class[name],
-                None,
-            )
-        )
-    for label, *values in rows:
+
+    def add_row(label: str, *values: float | None) -> None:
         if values[0] is not None:
             table.add_row(label, *("" if value is None else f"{value:.4f}" for value in values))
+
+    def at_random(name: str) -> float | None:
+        return None if random_init is None else getattr(random_init, name)
+
+    add_row("linear top-1", trained.top1, at_random("top1"), trained.chance)
+    add_row("linear top-5", trained.top5, at_random("top5"), None)
+    add_row("kNN top-1", trained.knn_top1, at_random("knn_top1"), trained.chance)
+    present = {name: value for name, value in trained.per_class.items() if value is not None}
+    ranked = sorted(present, key=present.__getitem__)
+    for place, name in (("best", ranked[-1]), ("worst", ranked[0])):
+        random = None if random_init is None else random_init.per_class[name]
+        add_row(f"{place} class: {escape(name)}", present[name], random, None)
     return table

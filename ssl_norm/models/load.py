@@ -68,7 +68,12 @@ class LoadReport:
 
 
 def load_encoder_weights(
-    encoder: nn.Module, path: str | Path, *, min_match: float = 0.9, of_target: bool = False
+    encoder: nn.Module,
+    path: str | Path,
+    *,
+    min_match: float = 0.9,
+    of_target: bool = False,
+    contents: Mapping[str, Any] | None = None,
 ) -> LoadReport:
     """Load an encoder's weights from a checkpoint, and return a report.
 
@@ -83,6 +88,7 @@ def load_encoder_weights(
         min_match: smallest share of the encoder's tensors that must match, in [0, 1].
         of_target: consider only names of a target network (`target`, `momentum`, `teacher`,
             `encoder_k`, ...).
+        contents: of the file, if it was read before.
 
     Raises:
         UserError: the file is missing or not readable, or too few tensors match.
@@ -94,7 +100,7 @@ def load_encoder_weights(
     }
     found = [
         candidate
-        for candidate in candidates(read_checkpoint(path), wanted)
+        for candidate in candidates(contents or read_checkpoint(path), wanted)
         if not of_target or names_target(candidate.nesting + candidate.prefix)
     ]
     reports = [_compare(wanted, candidate) for candidate in found]

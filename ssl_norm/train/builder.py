@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from ssl_norm.config import DataConfig, EncoderConfig, HeadConfig, OptimizerBase, PretrainConfig
+from ssl_norm.config import DataConfig, HeadConfig, OptimizerBase, PretrainConfig
 from ssl_norm.data.augment import TwoViews
 from ssl_norm.data.batches.image_batches import Batches
 from ssl_norm.data.dataset import ImageSet, Splits
@@ -41,12 +41,13 @@ def load_images(data: DataConfig, seed: int) -> Splits:
 
 
 def make_encoder(
-    encoder: EncoderConfig, norm: Any, view_size: int, seed: int
+    name: str, small_images: bool | None, norm: Any, view_size: int, seed: int
 ) -> tuple[nn.Module, Replacement | None]:
     """Return the encoder at the random initialisation of the seed, and what became of its norms.
 
     Args:
-        encoder: name and stem; weights of `pretrained_path` are not loaded.
+        name: of the encoder.
+        small_images: whether it has the stem for small images; None: chosen by the size of a view.
         norm: of the encoder; None: the architecture's own are left alone.
         view_size: side in pixels of the images that it is trained on.
         seed: of the initialisation.
@@ -55,7 +56,7 @@ def make_encoder(
         UserError: the norm does not fit the encoder, or the size of its feature maps.
     """
     torch.manual_seed(seed)
-    network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=view_size)
+    network = build_encoder(name, small_images=small_images, image_size=view_size)
     if norm is None:
         return network, None
     with naming("norm.encoder"):
@@ -74,7 +75,8 @@ def _try_out(network: nn.Module, view_size: int) -> None:
 
 def initial_encoder(config: PretrainConfig) -> tuple[nn.Module, Replacement | None]:
     """Return the encoder that a run begins with, before `pretrained_path`."""
-    return make_encoder(config.encoder, config.norm.encoder, config.data.view_size, config.seed)
+    encoder, size = config.encoder, config.data.view_size
+    return make_encoder(encoder.name, encoder.small_images, config.norm.encoder, size, config.seed)
 
 
 def make_learner(config: PretrainConfig, encoder: nn.Module) -> Learner:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from ssl_norm.config import EncoderConfig, FinetuneConfig, PretrainConfig
+from ssl_norm.config import FinetuneConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.classifier import Classifier
@@ -61,9 +61,9 @@ def restore_classifier(contents: Mapping[str, Any]) -> Classifier:
         UserError: the configuration is of another version, or the weights are not those of this classifier.
     """
     config = restore_finetune_config(contents["config"])
-    given = {name: value for name, value in vars(config.encoder).items() if value is not None}
+    name, small_images = config.encoder.name or "tiny", config.encoder.small_images
     size, seed = config.data.view_size, config.seed
-    encoder, _ = make_encoder(EncoderConfig(**given), config.norm.encoder, size, seed)
+    encoder, _ = make_encoder(name, small_images, config.norm.encoder, size, seed)
     classifier = Classifier(encoder, len(contents["classes"]), seed=seed)
     _load(classifier, contents["learner"], "classifier")
     return classifier

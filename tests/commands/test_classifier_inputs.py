@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from ssl_norm.commands.classifier_inputs import corrupting, even_size
 from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.classifier.inputs import corrupting, even_size
 
 CONTRAST = Corruption("contrast", 5)
 

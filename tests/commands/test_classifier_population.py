@@ -5,7 +5,6 @@ import pytest
 import torch
 from PIL import Image
 
-from ssl_norm.commands.classifier_population import with_labels_of
 from ssl_norm.commands.population_stats import population_stats
 from ssl_norm.config import (
     ByolConfig,
@@ -19,6 +18,7 @@ from ssl_norm.config import (
 from ssl_norm.data.corruption.dataset import corrupted
 from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.classifier.population import with_labels_of
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.models.classifier import Classifier
 from ssl_norm.norms.batch.precise_bn import recompute_statistics
@@ -60,16 +60,23 @@ def trained(folders):
 
 def make_classifier(folders, norm="bn", **norms):
     data = DataConfig(
-        "folder", str(folders / "own"), image_size=16, cache_dir=str(folders / "cache"), workers=0
+        name="folder",
+        root=str(folders / "own"),
+        image_size=16,
+        cache_dir=str(folders / "cache"),
+        workers=0,
     )
     config = FinetuneConfig(
         data=data,
-        encoder=EncoderOverride("tiny16"),
+        encoder=EncoderOverride(name="tiny16"),
         norm=FinetuneNormConfig(encoder=norm, **norms),
+        augment={
+            "view": {"crop_area": (0.8, 1.0), "jitter": 0.0, "grey": 0.0, "blur": 0.0},
+            "mean": PIXELS[0],
+            "std": PIXELS[1],
+        },
     )
-    config.augment.view.crop_area = (0.8, 1.0)
-    config.augment.mean, config.augment.std = PIXELS
-    encoder, _ = make_encoder(config.encoder, norm, 16, 0)
+    encoder, _ = make_encoder("tiny16", None, norm, 16, 0)
     model = Classifier(encoder, 3, seed=0)
     images = coloured_images(60, 16, 3, seed=0)
     optimizer = torch.optim.Adam(model.parameters(), 0.003)
@@ -95,12 +102,8 @@ def written(tmp_path, contents):
 
 
 def recompute(checkpoint, **settings):
-    config = PopulationStatsConfig(
-        checkpoint=str(checkpoint), samples=60, batch_size=30, device="cpu"
-    )
-    for name, value in settings.items():
-        setattr(config, name, value)
-    population_stats(config)
+    given = {"samples": 60, "batch_size": 30, "device": "cpu"} | settings
+    population_stats(PopulationStatsConfig(checkpoint=str(checkpoint), **given))
     return json.loads((checkpoint / "population_stats.json").read_text())
 
 
@@ -197,7 +200,7 @@ def test_wrong_input(run, tmp_path, folders, trained):
     ):
         recompute(run, data=override)
     with pytest.raises(UserError, match="a classifier is scored with its own; leave them out"):
-        recompute(run, encoder=EncoderOverride("tiny"))
+        recompute(run, encoder=EncoderOverride(name="tiny"))
     with pytest.raises(UserError, match=r"corruption 'contast'; .*did you mean 'contrast'"):
         recompute(run, corruption="contast")
     save_checkpoint(run / "last.pt", trained | {"classes": ["a", "b"]})

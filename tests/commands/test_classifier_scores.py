@@ -5,14 +5,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_norm.commands.classifier_inputs import limited
-from ssl_norm.commands.classifier_rows import EVALUATION_COLUMNS
-from ssl_norm.commands.classifier_scores import TrainingImages, score_classifier
 from ssl_norm.config import DataConfig, FinetuneConfig, ScoringConfig
 from ssl_norm.data.corruption.dataset import corrupted
 from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.data.sources.digits import load_digits_splits
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.classifier.inputs import limited
+from ssl_norm.evaluate.classifier.rows import EVALUATION_COLUMNS
+from ssl_norm.evaluate.classifier.scores import TrainingImages, score_classifier
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.norms.batch.freezing import freeze_statistics
@@ -50,11 +50,14 @@ def plain_views(pixels, generator):
 
 
 def configure(domains=(), **scoring):
-    config = FinetuneConfig(data=DataConfig("digits", image_size=16), domains=list(domains))
-    config.augment.mean, config.augment.std = PIXELS
     defaults = {"samples": [80], "batch_sizes": [40], "batch_size": 50, "adapt_samples": [10]}
-    config.evaluation = ScoringConfig(**(defaults | scoring))
-    return config
+    return FinetuneConfig(
+        data=DataConfig(name="digits", image_size=16),
+        domains=list(domains),
+        batch_size=12,
+        augment={"mean": PIXELS[0], "std": PIXELS[1]},
+        evaluation=ScoringConfig(**(defaults | scoring)),
+    )
 
 
 def rows_of(config, model, images, final=True):

@@ -1,5 +1,4 @@
 import json
-from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -40,7 +39,7 @@ def photos(tmp_path_factory):
 @pytest.fixture
 def data(photos, tmp_path):
     return DataOverride(
-        "folder", str(photos), image_size=16, cache_dir=str(tmp_path / "cache"), workers=0
+        name="folder", root=str(photos), image_size=16, cache_dir=str(tmp_path / "cache"), workers=0
     )
 
 
@@ -51,14 +50,14 @@ def collapsed_run(data, tmp_path):
     config = PretrainConfig(
         method=ByolConfig(projector=head, predictor=head),
         data=DataConfig(**{name: value for name, value in vars(data).items() if value is not None}),
-        encoder=EncoderConfig("tiny16"),
+        encoder=EncoderConfig(name="tiny16"),
     )
     learner = make_learner(config, initial_encoder(config)[0])
     nn.init.zeros_(learner.projector[3].weight)
     nn.init.ones_(learner.projector[3].bias)
     folder = tmp_path / "run"
     folder.mkdir()
-    saved = asdict(config)
+    saved = config.model_dump(mode="json")
     saved["monitor"] = {"a_key_of_an_earlier_version": 1}
     contents = {"config": saved, "step": 7, "learner": learner.state_dict()}
     save_checkpoint(folder / "last.pt", contents)
@@ -66,9 +65,7 @@ def collapsed_run(data, tmp_path):
 
 
 def run(checkpoint, **settings):
-    config = DiagnoseConfig(checkpoint=str(checkpoint), batch_size=16, device="cpu")
-    for name, value in settings.items():
-        setattr(config, name, value)
+    config = DiagnoseConfig(checkpoint=str(checkpoint), batch_size=16, device="cpu", **settings)
     diagnose(config)
 
 
@@ -123,7 +120,7 @@ def test_weights_that_are_not_finite(collapsed_run):
 def test_files_that_differ_in_their_ending_do_not_overwrite_each_other(data, tmp_path):
     for name in ("solo.pt", "solo.pth"):
         solo_learn(tmp_path / name)
-        run(tmp_path / name, data=data, encoder=EncoderOverride("tiny16"), random_init=False)
+        run(tmp_path / name, data=data, encoder=EncoderOverride(name="tiny16"), random_init=False)
     written = {path.name for path in tmp_path.glob("*_diagnosis.*")}
     assert written == {
         f"solo.{end}_diagnosis.{kind}" for end in ("pt", "pth") for kind in ("json", "png")
@@ -141,7 +138,7 @@ def solo_learn(path):
 
 def test_foreign_weights_with_a_projector(data, tmp_path, capsys):
     solo_learn(tmp_path / "solo.ckpt")
-    run(tmp_path / "solo.ckpt", data=data, encoder=EncoderOverride("tiny16"), views=3)
+    run(tmp_path / "solo.ckpt", data=data, encoder=EncoderOverride(name="tiny16"), views=3)
     found = json.loads((tmp_path / "solo.ckpt_diagnosis.json").read_text())
     assert found["projector"] == "projections of projector, taken to be Linear, batch norm and ReLU"
     assert found["match"].startswith("50 of 50 tensors match (state_dict: backbone.*)")
@@ -161,7 +158,7 @@ def test_foreign_weights_without_a_projector_and_with_another_stem(data, tmp_pat
     torch.save(encoder.state_dict(), tmp_path / "plain.pt")
     settings = {
         "data": data,
-        "encoder": EncoderOverride("torchvision/resnet18"),
+        "encoder": EncoderOverride(name="torchvision/resnet18"),
         "random_init": False,
     }
     run(tmp_path / "plain.pt", **settings)
@@ -176,7 +173,7 @@ def test_foreign_weights_without_a_projector_and_with_another_stem(data, tmp_pat
 def test_weights_that_do_not_fit(data, tmp_path):
     solo_learn(tmp_path / "solo.ckpt")
     with pytest.raises(UserError, match=r"does not fit TinyResNet: \d+ of 50 tensors match"):
-        run(tmp_path / "solo.ckpt", data=data, encoder=EncoderOverride("tiny64"))
+        run(tmp_path / "solo.ckpt", data=data, encoder=EncoderOverride(name="tiny64"))
 
 
 def test_what_the_user_left_out(collapsed_run, data, tmp_path):
@@ -184,18 +181,21 @@ def test_what_the_user_left_out(collapsed_run, data, tmp_path):
     with pytest.raises(UserError, match="does not say which encoder"):
         run(tmp_path / "solo.ckpt", data=data)
     with pytest.raises(UserError, match="does not say which data"):
-        run(tmp_path / "solo.ckpt", encoder=EncoderOverride("tiny16"))
+        run(tmp_path / "solo.ckpt", encoder=EncoderOverride(name="tiny16"))
     with pytest.raises(UserError, match="no such file or run folder"):
         run(tmp_path / "nowhere.pt")
 
 
 def test_the_encoder_of_a_classifier(data, tmp_path):
     settings = {name: value for name, value in vars(data).items() if value is not None}
-    config = FinetuneConfig(data=DataConfig(**settings), encoder=EncoderOverride("tiny16"))
-    config = replace(config, norm=FinetuneNormConfig(encoder="bn"))
+    config = FinetuneConfig(
+        data=DataConfig(**settings),
+        encoder=EncoderOverride(name="tiny16"),
+        norm=FinetuneNormConfig(encoder="bn"),
+    )
     torch.manual_seed(0)
     classifier = Classifier(build_encoder("tiny16", small_images=None, image_size=16), 3, seed=0)
-    saved = asdict(config) | {"augment": {}}
+    saved = config.model_dump(mode="json") | {"augment": {}}
     contents = {"config": saved, "step": 7, "learner": classifier.state_dict(), "classes": ["a"]}
     save_checkpoint(tmp_path / "last.pt", contents)
     diagnose(DiagnoseConfig(checkpoint=str(tmp_path / "last.pt"), data=data, samples=40))

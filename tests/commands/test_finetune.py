@@ -9,7 +9,6 @@ import torch
 
 from ssl_norm.cli import entry
 from ssl_norm.commands import finetune as command
-from ssl_norm.config import EncoderConfig
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.train.builder import make_encoder
 
@@ -115,7 +114,7 @@ def test_a_run_begins_with_the_encoder_of_another_and_what_it_says(finetune, tmp
     assert encoder
     assert all(torch.allclose(before[name].float(), after[name].float()) for name in encoder)
     assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
-    network, _ = make_encoder(EncoderConfig("tiny16"), "bn", 16, 0)
+    network, _ = make_encoder("tiny16", None, "bn", 16, 0)
     assert load_encoder_weights(network, second / "last.pt", min_match=1.0).prefix == "encoder."
 
     replaced = tmp_path / "replaced"

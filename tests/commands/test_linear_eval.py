@@ -1,12 +1,10 @@
 import json
 import shutil
-from dataclasses import asdict, replace
 
 import pytest
 import torch
 from PIL import Image
 
-from ssl_norm.commands.checkpoint_inputs import untrained_encoder
 from ssl_norm.commands.linear_eval import linear_eval
 from ssl_norm.config import (
     ByolConfig,
@@ -20,8 +18,7 @@ from ssl_norm.config import (
     PretrainConfig,
 )
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.protocol import evaluate_encoder
-from ssl_norm.evaluate.subject import Subject
+from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.train.checkpoint import save_checkpoint
 from tests.evaluate.problems import coloured_images
@@ -52,38 +49,47 @@ def encoder():
 def run(tmp_path, photos, encoder):
     """Return a run folder with the last.pt that pretraining leaves."""
     data = DataConfig(
-        "folder", str(photos), image_size=16, cache_dir=str(tmp_path / "cache"), workers=0
+        name="folder", root=str(photos), image_size=16, cache_dir=str(tmp_path / "cache"), workers=0
     )
     config = PretrainConfig(
-        method=ByolConfig(), data=data, encoder=EncoderConfig("tiny16"), norm=NormConfig("bn")
+        method=ByolConfig(),
+        data=data,
+        encoder=EncoderConfig(name="tiny16"),
+        norm=NormConfig(encoder="bn"),
     )
     weights = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     weights["projector.0.weight"] = torch.zeros(4, 64)
     folder = tmp_path / "run"
     folder.mkdir()
-    save_checkpoint(folder / "last.pt", {"config": asdict(config), "step": 7, "learner": weights})
+    save_checkpoint(
+        folder / "last.pt",
+        {"config": config.model_dump(mode="json"), "step": 7, "learner": weights},
+    )
     return folder
 
 
 def evaluate(checkpoint, **settings):
-    config = LinearEvalConfig(checkpoint=str(checkpoint), knn=KnnConfig(k=5), device="cpu")
-    for name, value in settings.items():
-        setattr(config, name, value)
-    linear_eval(config)
+    config = LinearEvalConfig(
+        checkpoint=str(checkpoint), knn=KnnConfig(k=5), device="cpu", **settings
+    )
+    return linear_eval(config)
 
 
 def test_a_run_folder_gets_its_linear_eval_json(run, encoder, capsys):
-    evaluate(run)
+    result = evaluate(run)
     found = json.loads((run / "linear_eval.json").read_text())
+    assert (result.path, result.record) == (run / "linear_eval.json", found)
     train, test = coloured_images(36, 16, 6, seed=0), coloured_images(18, 16, 6, seed=1)
     expected = evaluate_encoder(
         encoder,
-        train.subset(train.labels.argsort(stable=True)),  # the order of the files
-        test.subset(test.labels.argsort(stable=True)),
-        image_size=16,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        knn=KnnConfig(k=5),
+        ProbeImages(
+            train.subset(train.labels.argsort(stable=True)),  # the order of the files
+            test.subset(test.labels.argsort(stable=True)),
+            image_size=16,
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+        ),
+        Probe(k=5),
     )
     assert found["chance"] == expected.chance == 1 / 6
     assert found["top1"] == expected.top1
@@ -103,22 +109,15 @@ def test_a_run_folder_gets_its_linear_eval_json(run, encoder, capsys):
 
 
 def test_same_seed_same_result(run):
-    evaluate(run, output=str(run / "a.json"), labels=0.5)
+    evaluate(run, output=str(run / "a.json"), labels=0.5, random_init=False)
     torch.rand(1)
-    evaluate(run / "last.pt", output=str(run / "b.json"), labels=0.5)
+    evaluate(run / "last.pt", output=str(run / "b.json"), labels=0.5, random_init=False)
     first, second = (json.loads((run / name).read_text()) for name in ("a.json", "b.json"))
     assert first.pop("environment") == second.pop("environment")
     assert first == second
     assert first["labels"] == 18
+    assert first["top1_random_init"] is None
     assert not (run / "linear_eval.json").exists()
-
-
-def test_the_random_encoder_is_the_one_that_the_run_began_with(run, encoder):
-    evaluate(run, random_init=False)
-    assert json.loads((run / "linear_eval.json").read_text())["top1_random_init"] is None
-    subject = replace(subject_of("tiny16", 16, 16), norm="bn", seed=1)
-    began_with = untrained_encoder(subject).state_dict()
-    assert all(began_with[name].equal(value) for name, value in encoder.state_dict().items())
 
 
 def test_foreign_weights(tmp_path, photos, encoder, capsys):
@@ -127,8 +126,10 @@ def test_foreign_weights(tmp_path, photos, encoder, capsys):
     torch.save(
         {"state_dict": {prefix + name: value for name, value in encoder.state_dict().items()}}, path
     )
-    data = DataOverride("folder", str(photos), image_size=16, cache_dir=str(tmp_path), workers=0)
-    evaluate(path, data=data, encoder=EncoderOverride("tiny16"), output=str(tmp_path / "out"))
+    data = DataOverride(
+        name="folder", root=str(photos), image_size=16, cache_dir=str(tmp_path), workers=0
+    )
+    evaluate(path, data=data, encoder=EncoderOverride(name="tiny16"), output=str(tmp_path / "out"))
     found = json.loads((tmp_path / "out").read_text())
     assert found["norm"] is None
     assert found["step"] is None
@@ -137,7 +138,7 @@ def test_foreign_weights(tmp_path, photos, encoder, capsys):
 
 def test_weights_of_another_encoder_are_refused(run):
     with pytest.raises(UserError, match=r"does not fit TinyResNet: .* of 50 tensors match"):
-        evaluate(run, encoder=EncoderOverride("tiny"))
+        evaluate(run, encoder=EncoderOverride(name="tiny"))
     assert not (run / "linear_eval.json").exists()
 
 
@@ -184,8 +185,10 @@ def test_a_kept_last_step_is_evaluated_once_and_a_run_that_goes_on_has_no_last(r
 def test_kept_files_of_weights_have_the_step_in_their_names(tmp_path, photos, encoder):
     for step in (40, 100):
         torch.save(encoder.state_dict(), tmp_path / f"step_{step}.pt")
-    data = DataOverride("folder", str(photos), image_size=16, workers=0)
-    evaluate(tmp_path, kept=True, data=data, encoder=EncoderOverride("tiny16"), random_init=False)
+    data = DataOverride(name="folder", root=str(photos), image_size=16, workers=0)
+    evaluate(
+        tmp_path, kept=True, data=data, encoder=EncoderOverride(name="tiny16"), random_init=False
+    )
     assert steps_in(tmp_path / "linear_eval_steps.json") == [40, 100]
 
 
@@ -257,20 +260,3 @@ def test_a_checkpoint_of_the_future(tmp_path):
     torch.save({"format": 99, "config": {}, "learner": {}}, tmp_path / "last.pt")
     with pytest.raises(UserError, match=r"has format 99; this version reads 1"):
         evaluate(tmp_path)
-
-
-def subject_of(name, trained_size, image_size):
-    data = DataConfig(image_size=image_size)
-    return Subject(EncoderConfig(name), None, trained_size, (0.5,) * 3, (0.5,) * 3, data, 0)
-
-
-def test_the_stem_is_the_one_of_training():
-    small = untrained_encoder(subject_of("torchvision/resnet18", 32, 96)).state_dict()
-    assert small["conv1.weight"].shape[-1] == 3
-
-
-def test_an_encoder_that_takes_one_size_only():
-    name = "vit_tiny_patch16_224"
-    untrained_encoder(subject_of(name, 32, 32))
-    with pytest.raises(UserError, match=r"trained on 32 px does not take 48 px; set data.image_s"):
-        untrained_encoder(subject_of(name, 32, 48))

@@ -19,6 +19,7 @@ from ssl_norm.config import (
     PretrainConfig,
 )
 from ssl_norm.errors import UserError
+from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.train.builder import initial_encoder, make_learner
 from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
@@ -45,10 +46,10 @@ def run(tmp_path, photos):
 def make_run(tmp_path, photos, method, **norms):
     """Return a run folder with the last.pt that pretraining leaves, and statistics far off."""
     data = DataConfig(
-        "folder", str(photos), image_size=16, cache_dir=str(tmp_path / "cache"), workers=0
+        name="folder", root=str(photos), image_size=16, cache_dir=str(tmp_path / "cache"), workers=0
     )
     config = PretrainConfig(
-        method=method, data=data, encoder=EncoderConfig("tiny16"), norm=NormConfig(**norms)
+        method=method, data=data, encoder=EncoderConfig(name="tiny16"), norm=NormConfig(**norms)
     )
     learner = make_learner(config, initial_encoder(config)[0])
     for name, buffer in learner.named_buffers():
@@ -62,12 +63,8 @@ def make_run(tmp_path, photos, method, **norms):
 
 
 def recompute(checkpoint, **settings):
-    config = PopulationStatsConfig(
-        checkpoint=str(checkpoint), knn=KnnConfig(k=5), samples=48, batch_size=12, device="cpu"
-    )
-    for name, value in settings.items():
-        setattr(config, name, value)
-    population_stats(config)
+    given = {"samples": 48, "batch_size": 12, "knn": KnnConfig(k=5), "device": "cpu"} | settings
+    return population_stats(PopulationStatsConfig(checkpoint=str(checkpoint), **given))
 
 
 def test_a_run_gets_a_checkpoint_with_exact_statistics(run, capsys):
@@ -96,8 +93,8 @@ def test_a_run_gets_a_checkpoint_with_exact_statistics(run, capsys):
     output = capsys.readouterr().out
     for word in ("encoder.stem_bn", "population", "exact", "batch", "written to"):
         assert word in output
-    config = PretrainConfig(encoder=EncoderConfig("tiny16"), data=DataConfig(image_size=16))
-    report = load_encoder_weights(initial_encoder(config)[0], run / "last_exact.pt")
+    encoder = build_encoder("tiny16", small_images=None, image_size=16)
+    report = load_encoder_weights(encoder, run / "last_exact.pt")
     assert report.match == 1
 
 
@@ -122,7 +119,9 @@ def test_plain_views_are_the_images_once(run):
 
 
 def test_moco(tmp_path, photos):
-    folder = make_run(tmp_path, photos, MocoV2Config(projector=HEAD, queue_size=24))
+    folder = make_run(
+        tmp_path, photos, MocoV2Config(projector=HEAD, queue_size=128), predictor="none"
+    )
     recompute(folder)
     before, after = (load_checkpoint(folder / n)["learner"] for n in ("last.pt", "last_exact.pt"))
     assert torch.equal(before["queue.keys"], after["queue.keys"])
@@ -132,8 +131,10 @@ def test_a_file_of_weights(tmp_path, run, photos, capsys):
     weights = load_checkpoint(run / "last.pt")["learner"]
     path = tmp_path / "other.pth"
     torch.save({"state_dict": {f"module.{name}": value for name, value in weights.items()}}, path)
-    data = DataOverride("folder", str(photos), image_size=16, cache_dir=str(tmp_path), workers=0)
-    settings = {"data": data, "encoder": EncoderOverride("tiny16")}
+    data = DataOverride(
+        name="folder", root=str(photos), image_size=16, cache_dir=str(tmp_path), workers=0
+    )
+    settings = {"data": data, "encoder": EncoderOverride(name="tiny16")}
     with pytest.raises(UserError, match="is no run of this package and does not tell its augment"):
         recompute(path, views="train", **settings)
     recompute(path, **settings)

@@ -8,7 +8,7 @@ from torch import nn
 
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.classifier import even_batches, score
+from ssl_norm.evaluate.classifier.accuracy import even_batches, score
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
 from tests.evaluate.problems import coloured_images, small_encoder

@@ -3,9 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ssl_norm.config import KnnConfig, SgdProbeConfig
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.protocol import evaluate_encoder
+from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
 from tests.evaluate.problems import coloured_images, small_encoder
 
 PIXELS = {"image_size": 8, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
@@ -14,7 +13,7 @@ PIXELS = {"image_size": 8, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 def evaluate(train=None, test=None, **settings):
     train = train or coloured_images(120, 8, 6, seed=0)
     test = test or coloured_images(60, 8, 6, seed=1)
-    return evaluate_encoder(small_encoder(), train, test, **PIXELS, **settings)
+    return evaluate_encoder(small_encoder(), ProbeImages(train, test, **PIXELS), Probe(**settings))
 
 
 def test_separable_classes_are_separated():
@@ -42,7 +41,7 @@ def test_labels_that_say_nothing_give_chance():
 
 
 def test_sgd_protocol():
-    found = evaluate(protocol="sgd", sgd=SgdProbeConfig(lr=1.0, epochs=60, batch_size=16))
+    found = evaluate(protocol="sgd", sgd={"lr": 1.0, "epochs": 60, "batch_size": 16})
     assert found.top1 > 0.9
     assert found.inverse_strength is None
 
@@ -53,7 +52,7 @@ def test_five_classes_have_no_top5():
 
 
 def test_everything_follows_the_seed():
-    settings = {"labels": 0.3, "knn": KnnConfig(k=5)}
+    settings = {"labels": 0.3, "k": 5}
     first = evaluate(seed=3, **settings)
     torch.rand(1)
     assert evaluate(seed=3, **settings) == first

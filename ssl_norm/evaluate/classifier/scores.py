@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ssl_norm.commands.classifier_inputs import keeps_statistics, training_domains
-from ssl_norm.commands.classifier_rows import Scorer
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.batches.sampler import epoch_order
 from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.dataset import ImageSet
+from ssl_norm.evaluate.classifier.inputs import keeps_statistics, training_domains
+from ssl_norm.evaluate.classifier.rows import Scorer
 from ssl_norm.train.builder import naming
 from ssl_norm.train.population import MakeViews
 from ssl_norm.train.run_folder import Row

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.commands.classifier_inputs import evaluation_input, keeps_statistics, limited
-from ssl_norm.commands.classifier_scores import TrainingImages
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.batches.image_batches import Batches
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.classifier.inputs import evaluation_input, keeps_statistics, limited
+from ssl_norm.evaluate.classifier.scores import TrainingImages
 from ssl_norm.evaluate.uncertainty import auroc, probabilities, uncertainty
 from ssl_norm.norms.batch.evaluation_statistics import population_statistics_at_evaluation
 from ssl_norm.train.builder import naming

@@ -8,12 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.commands.classifier_inputs import corrupting, evaluation_input, even_size, limited
 from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.corruption.dataset import corrupted
 from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.data.dataset import ImageSet
-from ssl_norm.evaluate.classifier import score
+from ssl_norm.evaluate.classifier.accuracy import score
+from ssl_norm.evaluate.classifier.inputs import corrupting, evaluation_input, even_size, limited
 from ssl_norm.norms.batch.evaluation_statistics import (
     batch_statistics_at_evaluation,
     domain_layers,

@@ -1,0 +1,318 @@
+"""A checkpoint on disk: a pretraining run, a classifier, or weights of another package."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.data.augment import ViewParameters, Views, check_normalisation
+from ssl_norm.data.dataset import Splits
+from ssl_norm.data.load import SHARED, load_splits
+from ssl_norm.data.registry import default_image_size, find_source
+from ssl_norm.distributed import rank
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.features import evaluation_mode, evaluation_view
+from ssl_norm.evaluate.protocol import ProbeImages
+from ssl_norm.learners.learner import Learner
+from ssl_norm.models.classifier import Classifier
+from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
+from ssl_norm.signature import options_of
+from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
+from ssl_norm.train.checkpoint import FORMAT
+from ssl_norm.train.population import MakeViews
+from ssl_norm.train.restore import (
+    restore_classifier,
+    restore_config,
+    restore_finetune_config,
+    restore_learner,
+)
+
+FOREIGN_MATCH = 0.9  # smallest share of an encoder's tensors in a file of another package
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The network in a file and the images to evaluate it on.
+
+    Settings are those in the file, overridden by the user's. Two checkpoints are equal if their
+    networks have the same architecture and are evaluated on the same images.
+
+    Attributes:
+        path: the file.
+        contents: everything in the file, on the CPU.
+        kind: `run` of tools/pretrain.py, `classifier` of tools/finetune.py, or `weights`.
+        encoder_name: architecture of the encoder.
+        small_images: whether its stem is the one for small images; None: chosen by `trained_size`.
+        norm: of the encoder, a name or a mapping; None: the architecture's own.
+        trained_size: side in pixels of the views that it was trained on.
+        view_size: side in pixels of the images that it is evaluated on.
+        mean: of each colour, in [0, 1].
+        std: of each colour, above 0.
+        data: source of the images and its settings, see :func:`ssl_norm.data.load.load_splits`.
+        seed: of the random initialization and, if the source has no test split, of that split.
+    """
+
+    path: Path = field(compare=False)
+    contents: Mapping[str, Any] = field(compare=False, repr=False)
+    kind: Literal["run", "classifier", "weights"] = field(compare=False)
+    encoder_name: str
+    small_images: bool | None
+    norm: Any
+    trained_size: int
+    view_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    data: Mapping[str, Any]
+    seed: int
+
+    @classmethod
+    def read(cls, given: str | Path, overrides: Mapping[str, Any]) -> "Checkpoint":
+        """Read a file, once.
+
+        Args:
+            given: a file, or a run folder with last.pt.
+            overrides: settings of a tool as nested plain containers, of which `encoder`, `norm`,
+                `augment`, `data` and `seed` count; None: as in the file.
+
+        Raises:
+            UserError: there is no such file, it is of another format, neither it nor the user
+                names the encoder or the data, or a mean or std is out of range.
+        """
+        path = find_file(given)
+        contents = read_checkpoint(path)
+        saved = _saved_settings(contents, path)
+        kind = "weights" if not saved else "classifier" if "classes" in contents else "run"
+        encoder = saved.get("encoder", {}) | _given(overrides, "encoder")
+        if "name" not in encoder:
+            raise UserError(
+                "the checkpoint does not say which encoder it holds; add encoder.name=..., "
+                "for example encoder.name=resnet50"
+            )
+        pixels = IMAGENET | saved.get("augment", {}) | _given(overrides, "augment")
+        check_normalisation(pixels["mean"], pixels["std"])
+        norm = _given(overrides, "norm").get("encoder")
+        if norm is None and saved:
+            norm = saved.get("norm", {}).get("encoder", "bn")
+        data = _choose_data(saved.get("data", {}), _given(overrides, "data"))
+        return cls(
+            path=path,
+            contents=contents,
+            kind=kind,  # type: ignore[arg-type]
+            encoder_name=encoder["name"],
+            small_images=encoder.get("small_images"),
+            norm=norm,
+            trained_size=_view_size(saved.get("data", data)),
+            view_size=_view_size(data),
+            mean=tuple(pixels["mean"]),
+            std=tuple(pixels["std"]),
+            data=data,
+            seed=saved.get("seed", overrides.get("seed", 0)),
+        )
+
+    @property
+    def step(self) -> int | None:
+        """Step of the training that wrote the file; None for weights."""
+        return None if self.kind == "weights" else int(self.contents["step"])
+
+    @property
+    def saved(self) -> Mapping[str, Any]:
+        """Settings of the training that wrote the file, as nested plain containers."""
+        return {} if self.kind == "weights" else self.contents["config"]
+
+    @property
+    def limit(self) -> int | None:
+        """Number of images that it was trained on, if they are of the same source; None: all."""
+        trained_on = self.saved.get("data", {})
+        same = all(trained_on.get(key) == self.data.get(key) for key in ("name", "root"))
+        return trained_on.get("limit") if same else None
+
+    def settings(self) -> Any:
+        """Return the typed settings of the training that wrote the file.
+
+        For a run, encoder, norm and pixels are those of the evaluation.
+
+        Raises:
+            UserError: there is a key or a value that this version does not know.
+        """
+        saved = self.saved
+        if self.kind == "classifier":
+            return restore_finetune_config(saved)
+        evaluated: dict[str, dict[str, Any]] = {
+            "encoder": {
+                "name": self.encoder_name,
+                "small_images": self.small_images,
+                "pretrained_path": None,
+            },
+            "norm": {"encoder": self.norm},
+            "augment": {"mean": self.mean, "std": self.std},
+        }
+        return restore_config(
+            {**saved, **{key: saved.get(key, {}) | value for key, value in evaluated.items()}}
+        )
+
+    def untrained_encoder(self) -> nn.Module:
+        """Return the encoder at the random initialization of the seed.
+
+        Raises:
+            UserError: it cannot be built, or does not take images of `view_size`.
+        """
+        encoder, _ = make_encoder(
+            self.encoder_name, self.small_images, self.norm, self.trained_size, self.seed
+        )
+        size = self.view_size
+        if size != self.trained_size:
+            try:
+                with evaluation_mode(encoder), torch.no_grad():
+                    encoder(torch.zeros(1, 3, size, size))
+            except (RuntimeError, ValueError, AssertionError) as error:
+                raise UserError(
+                    f"encoder '{self.encoder_name}' trained on {self.trained_size} px does not "
+                    f"take {size} px; set data.image_size={self.trained_size}"
+                ) from error
+        return encoder
+
+    def encoder(
+        self, *, min_match: float | None = None, of_target: bool = False
+    ) -> tuple[nn.Module, LoadReport]:
+        """Return the encoder with its weights, and the report of their match.
+
+        Args:
+            min_match: smallest share of its tensors that must be in the file, in [0, 1]; None: all,
+                or `FOREIGN_MATCH` for weights.
+            of_target: take the target network.
+
+        Raises:
+            UserError: the encoder cannot be built, or too few tensors match.
+        """
+        encoder = self.untrained_encoder()
+        if min_match is None:
+            min_match = FOREIGN_MATCH if self.kind == "weights" else 1.0
+        report = load_encoder_weights(
+            encoder, self.path, min_match=min_match, of_target=of_target, contents=self.contents
+        )
+        return encoder, report
+
+    def learner(self) -> Learner:
+        """Return the learner of a run with its weights: encoder, heads, target network.
+
+        Raises:
+            UserError: the settings or the weights do not fit this version.
+        """
+        return restore_learner(self.settings(), self.contents["learner"])
+
+    def untrained_learner(self) -> Learner:
+        """Return the learner of a run at its random initialization."""
+        settings = self.settings()
+        return make_learner(settings, initial_encoder(settings)[0])
+
+    def classifier(self) -> Classifier:
+        """Return the classifier with its weights.
+
+        Raises:
+            UserError: the settings or the weights do not fit this version.
+        """
+        return restore_classifier(self.contents)
+
+    def random_views(self, augment: Any = None) -> Views:
+        """Return random views at the size and with the pixels of the evaluation.
+
+        Args:
+            augment: section of typed settings; None: two views of the default augmentation.
+        """
+        if augment is None:
+            views = {"view1": ViewParameters(), "view2": ViewParameters()}
+        else:
+            views = {name: v for name, v in vars(augment).items() if name.startswith("view")}
+        exact = augment is not None and augment.exact_colour
+        return Views(views, self.view_size, self.mean, self.std, exact_colour=exact)
+
+    def plain_views(self, count: int) -> MakeViews:
+        """Return a function from uint8 images (N, 3, H, W) to `count` equal views, as evaluated."""
+
+        def views(images: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+            return (self.evaluation_view(images.permute(0, 2, 3, 1)),) * count
+
+        return views
+
+    @property
+    def evaluation_view(self) -> "partial[Tensor]":
+        """Function from uint8 pixels (B, H, W, 3) to the network's input."""
+        return partial(evaluation_view, image_size=self.view_size, mean=self.mean, std=self.std)
+
+    def images(self, limit: int | None = None) -> Splits:
+        """Load the images; `limit` is the number of pretraining images, None: all."""
+        return load_splits(
+            **{**self.data, "image_size": self.view_size},
+            limit=limit,
+            seed=self.seed,
+            progress=rank() == 0,
+        )
+
+    def labelled_images(self, splits: Splits) -> ProbeImages:
+        """Return the labelled ones of its images, as its encoder sees them.
+
+        Raises:
+            UserError: there are no labels.
+        """
+        if splits.train is None or splits.test is None:
+            raise UserError(
+                f"data={self.data['name']} has no labels here, and linear evaluation needs them: "
+                "put the images of each class in a folder of their own"
+            )
+        return ProbeImages(splits.train, splits.test, self.view_size, self.mean, self.std)
+
+
+def find_file(given: str | Path) -> Path:
+    """Return the file of `checkpoint=`: the file itself, or last.pt of a run folder.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = Path(given).expanduser()
+    if path.is_dir():
+        if not (path / "last.pt").is_file():
+            raise UserError(f"checkpoint={path}: a folder without last.pt; name a run or a file")
+        return path / "last.pt"
+    if not path.is_file():
+        raise UserError(f"checkpoint={path}: there is no such file or run folder")
+    return path
+
+
+def _saved_settings(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """Return the settings in a checkpoint of this package; {} for any other file."""
+    if not {"format", "config", "learner"} <= contents.keys():
+        return {}
+    if contents["format"] != FORMAT:
+        raise UserError(f"{path} has format {contents['format']}; this version reads {FORMAT}")
+    saved: Mapping[str, Any] = contents["config"]
+    return saved
+
+
+def _given(overrides: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Return the settings of a section that the user gave."""
+    return {k: v for k, v in overrides.get(section, {}).items() if v is not None}
+
+
+def _choose_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data to evaluate on; a new source keeps only the size of a view."""
+    if not saved and "name" not in given:
+        raise UserError(
+            "the checkpoint does not say which data to evaluate on; add data=..., "
+            "for example data=folder data.root=..."
+        )
+    if given.get("name", saved.get("name")) != saved.get("name"):
+        saved = {"image_size": saved.get("image_size")}
+    data = {**saved, **given}
+    known = {"name", *SHARED, *options_of(find_source(data["name"]))}
+    return {key: value for key, value in data.items() if key in known}
+
+
+def _view_size(data: Mapping[str, Any]) -> int:
+    """Return the side of a view in pixels: the given one, or that of the source."""
+    size: int = data.get("image_size") or default_image_size(data["name"])
+    return size

@@ -1,0 +1,124 @@
+"""Evaluation of the checkpoints that a run kept."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from torch import nn
+
+from ssl_norm.console import say
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.checkpoint import Checkpoint
+from ssl_norm.evaluate.protocol import ProbeResult
+from ssl_norm.evaluate.record import step_record
+
+KEPT = re.compile(r"step_(\d+)\.pt")
+
+
+def kept_checkpoints(folder: Path) -> list[Path]:
+    """Return the kept checkpoints of a run folder in the order of their steps, then last.pt.
+
+    Raises:
+        UserError: it is no folder, or none was kept.
+    """
+    if not folder.exists():
+        raise UserError(f"checkpoint={folder}: there is no such run folder")
+    if not folder.is_dir():
+        raise UserError(f"checkpoint={folder}: kept=true takes a run folder, with step_*.pt in it")
+    found = {path: step for path in folder.iterdir() if (step := _number(path)) is not None}
+    kept = sorted(found, key=found.__getitem__)
+    if not kept:
+        raise UserError(
+            f"checkpoint={folder}: no step_*.pt in it; tools/pretrain.py keeps them from where it "
+            "is told keep_every=EPOCHS"
+        )
+    last = folder / "last.pt"
+    return [*kept, last] if last.is_file() else kept
+
+
+def _number(path: Path) -> int | None:
+    """Return the step in the name of a kept checkpoint; None for any other file."""
+    match = KEPT.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def kept_encoders(
+    first: Checkpoint,
+    paths: Sequence[Path],
+    overrides: Mapping[str, Any],
+    *,
+    of_target: bool,
+    random_init: bool,
+) -> Iterator[tuple[int, nn.Module, str]]:
+    """Yield step, encoder and origin of each checkpoint; their matches are printed on stderr.
+
+    The step is that in the file; for weights, the number in the file's name.
+
+    Args:
+        first: the first of the checkpoints.
+        paths: all of them.
+        overrides: see :meth:`Checkpoint.read`.
+        of_target: take the target networks.
+        random_init: begin with the untrained encoder, as step 0.
+
+    Raises:
+        UserError: a checkpoint has another encoder or other data than the first one.
+    """
+    if random_init:
+        yield 0, first.untrained_encoder(), "random initialisation"
+    for path in paths:
+        checkpoint = first if path == first.path else Checkpoint.read(path, overrides)
+        encoder, match = checkpoint.encoder(of_target=of_target)
+        say(f"{path}: {match}")
+        if checkpoint != first:
+            raise UserError(
+                f"{path} is of another run than {first.path.name}: encoder, data or seed differ; "
+                "move it out of this folder"
+            )
+        step = _number(path) if checkpoint.step is None else checkpoint.step
+        if step is not None:
+            yield step, encoder, path.name
+
+
+def step_records(
+    evaluate: Callable[[nn.Module], ProbeResult],
+    encoders: Iterable[tuple[int, nn.Module, str]],
+    unfinished: Path,
+) -> Iterator[tuple[list[dict[str, Any]], ProbeResult]]:
+    """Yield the records of all steps so far, in their order, and the newest result.
+
+    A step that occurs twice is evaluated once.
+
+    Args:
+        evaluate: an encoder.
+        encoders: step, encoder and origin of each.
+        unfinished: the file of the steps so far, for the message.
+
+    Raises:
+        UserError: an encoder cannot be evaluated; the message names its origin.
+    """
+    records: dict[int, dict[str, Any]] = {}
+    for step, encoder, origin in encoders:
+        if step in records:
+            continue
+        try:
+            found = evaluate(encoder)
+        except UserError as error:
+            before = f"; the steps before it are in {unfinished}" if records else ""
+            raise UserError(f"{origin}: {error}{before}") from error
+        records[step] = step_record(step, found) | {"checkpoint": origin}
+        yield [records[number] for number in sorted(records)], found
+
+
+def steps_table(steps: Sequence[Mapping[str, Any]], labels: int) -> Table:
+    """Return a row for each step."""
+    table = Table(title=f"frozen encoder over the run, {labels:,} labels", title_justify="left")
+    for heading in ("step", "linear top-1", "kNN top-1", "RankMe"):
+        table.add_column(heading, justify="right")
+    table.add_column("encoder")
+    for row in steps:
+        accuracies = (f"{row[name]:.4f}" for name in ("top1", "knn_top1"))
+        table.add_row(f"{row['step']:,}", *accuracies, f"{row['rank_me']:.1f}", row["checkpoint"])
+    return table

@@ -1,0 +1,173 @@
+import pytest
+import torch
+
+from ssl_norm.config import (
+    DataConfig,
+    DataOverride,
+    EncoderConfig,
+    EncoderOverride,
+    NormConfig,
+    PretrainConfig,
+)
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.checkpoint import Checkpoint
+from ssl_norm.models.encoders import build_encoder
+from ssl_norm.train.checkpoint import save_checkpoint
+
+SAVED = PretrainConfig(
+    method={"name": "byol"},
+    data=DataConfig(name="folder", root="/old", image_size=96, limit=500, test_fraction=0.3),
+    encoder=EncoderConfig(name="resnet18", small_images=True),
+    norm=NormConfig(encoder={"name": "gn", "groups": 8}),
+    seed=5,
+).model_dump(mode="json")
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return a reader of a run with the settings SAVED, with overrides by section."""
+
+    def read(saved=SAVED, learner=None, step=7, **overrides):
+        path = tmp_path / "last.pt"
+        if saved is None:
+            torch.save({"weight": torch.zeros(1)}, path)
+        else:
+            save_checkpoint(path, {"config": saved, "step": step, "learner": learner or {}})
+        return Checkpoint.read(tmp_path, overrides)
+
+    return read
+
+
+def test_settings_are_those_of_the_checkpoint(read):
+    checkpoint = read()
+    assert (checkpoint.kind, checkpoint.step) == ("run", 7)
+    assert (checkpoint.encoder_name, checkpoint.small_images) == ("resnet18", True)
+    assert checkpoint.norm == {"name": "gn", "groups": 8}
+    assert checkpoint.data.items() >= {
+        "name": "folder", "root": "/old", "image_size": 96, "test_fraction": 0.3,
+    }.items()  # fmt: skip
+    assert "limit" not in checkpoint.data
+    assert checkpoint.mean == tuple(SAVED["augment"]["mean"])
+    assert checkpoint.std == tuple(SAVED["augment"]["std"])
+    assert (checkpoint.trained_size, checkpoint.view_size, checkpoint.seed) == (96, 96, 5)
+    assert checkpoint.limit == 500
+
+
+def test_null_overrides_change_nothing(read):
+    nothing = {
+        "encoder": {"name": None, "small_images": None},
+        "norm": {"encoder": None},
+        "augment": {"mean": None, "std": None},
+        "data": {"name": None, "root": None},
+        "seed": 3,
+    }
+    assert read(**nothing) == read()
+
+
+@pytest.mark.parametrize("override", [{"root": "/new"}, {"name": "folder", "root": "/new"}])
+def test_the_same_source_keeps_the_settings_that_are_not_overridden(read, override):
+    checkpoint = read(data=override)
+    assert checkpoint.data == {**read().data, "root": "/new"}
+    assert checkpoint.limit is None
+
+
+def test_another_source_keeps_only_the_size_of_a_view(read):
+    assert read(data={"name": "digits"}).data == {"name": "digits", "image_size": 96}
+
+
+def test_another_size_leaves_the_encoder_as_trained(read):
+    checkpoint = read(data={"image_size": 64})
+    assert (checkpoint.view_size, checkpoint.trained_size) == (64, 96)
+
+
+def test_encoder_norm_and_pixels_are_overridden(read):
+    checkpoint = read(
+        encoder={"name": "resnet50"}, norm={"encoder": "gn+ws"}, augment={"mean": [0.1, 0.2, 0.3]}
+    )
+    assert (checkpoint.encoder_name, checkpoint.small_images) == ("resnet50", True)
+    assert checkpoint.norm == "gn+ws"
+    assert checkpoint.mean == (0.1, 0.2, 0.3)
+    assert str(checkpoint.settings().norm.encoder) == "gn+ws"
+    assert checkpoint.settings().encoder.name == "resnet50"
+
+
+def test_foreign_weights_need_an_encoder_and_data(read):
+    with pytest.raises(UserError, match=r"does not say which encoder it holds; add encoder.name="):
+        read(None, data={"name": "digits"})
+    with pytest.raises(UserError, match="does not say which data to evaluate on; add data="):
+        read(None, encoder={"name": "resnet18"})
+
+
+def test_foreign_weights_keep_their_own_norms_and_the_pixels_of_imagenet(read):
+    checkpoint = read(None, encoder={"name": "tiny"}, data={"name": "digits"}, seed=3)
+    assert (checkpoint.kind, checkpoint.step, checkpoint.saved) == ("weights", None, {})
+    assert (checkpoint.norm, checkpoint.encoder_name, checkpoint.small_images) == (
+        None,
+        "tiny",
+        None,
+    )
+    assert checkpoint.mean == (0.485, 0.456, 0.406)
+    assert checkpoint.data == {"name": "digits", "image_size": None}
+    assert (checkpoint.trained_size, checkpoint.view_size, checkpoint.seed) == (16, 16, 3)
+
+
+def test_a_mean_of_two_colours_is_refused(read):
+    with pytest.raises(UserError, match=r"augment.mean: three values expected"):
+        read(augment={"mean": [0.5, 0.5]})
+
+
+def test_unknown_keys_of_data_are_left_out(read):
+    saved = {**SAVED, "data": {"name": "digits", "colour_space": "lab"}}
+    assert read(saved).data == {"name": "digits"}
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.pt: there is no such file or run folder"):
+        Checkpoint.read(tmp_path / "nowhere.pt", {})
+    with pytest.raises(UserError, match=r"a folder without last.pt; name a run or a file"):
+        Checkpoint.read(tmp_path, {})
+
+
+def test_a_file_of_another_format(tmp_path):
+    torch.save({"format": 99, "config": {}, "learner": {}}, tmp_path / "last.pt")
+    with pytest.raises(UserError, match=r"has format 99; this version reads 1"):
+        Checkpoint.read(tmp_path, {})
+
+
+def test_the_file_is_read_once(read, monkeypatch):
+    encoder = build_encoder("tiny16", small_images=None, image_size=16)
+    weights = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    saved = {**SAVED, "encoder": {"name": "tiny16"}, "norm": {"encoder": "bn"}}
+    checkpoint = read(saved, weights)
+    checkpoint.path.unlink()
+    assert checkpoint.encoder()[1].match == 1
+
+
+def test_the_untrained_encoder_is_the_one_that_the_run_began_with(read):
+    torch.manual_seed(5)
+    began_with = build_encoder("tiny16", small_images=None, image_size=16).state_dict()
+    checkpoint = read(encoder={"name": "tiny16"}, norm={"encoder": "bn"})
+    found = checkpoint.untrained_encoder().state_dict()
+    assert all(found[name].equal(value) for name, value in began_with.items())
+
+
+def test_the_stem_is_the_one_of_training(read):
+    data = {"name": "digits", "image_size": 32}
+    saved = {"data": data, "encoder": {"name": "torchvision/resnet18"}, "norm": {"encoder": "bn"}}
+    checkpoint = read(saved, data={"image_size": 96})
+    assert checkpoint.untrained_encoder().state_dict()["conv1.weight"].shape[-1] == 3
+
+
+def test_an_encoder_that_takes_one_size_only(read):
+    vit = {"encoder": {"name": "vit_tiny_patch16_224"}, "norm": {"encoder": "ln"}}
+    saved = {**vit, "data": {"name": "digits", "image_size": 32}}
+    read(saved).untrained_encoder()
+    with pytest.raises(UserError, match=r"trained on 32 px does not take 48 px; set data.image_s"):
+        read(saved, data={"image_size": 48}).untrained_encoder()
+
+
+def test_overrides_have_the_keys_of_what_they_override():
+    names = set(DataConfig.model_fields)
+    assert set(DataOverride.model_fields) == names - {"limit", "resident"}
+    assert set(EncoderOverride.model_fields) < set(EncoderConfig.model_fields)
+    assert all(value is None for value in DataOverride().model_dump().values())
