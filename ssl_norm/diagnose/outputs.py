@@ -27,10 +27,12 @@ class Network:
 
     def to(self, device: torch.device) -> "Network":
         """Move all parts to a device, weights channels last in memory, and return the network."""
-        for part in (self.encoder, self.projector, self.predictor):
-            if part is not None:
-                part.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        nn.ModuleList(self.parts()).to(device).to(memory_format=torch.channels_last)
         return self
+
+    def parts(self) -> list[nn.Module]:
+        """Return encoder and known heads."""
+        return [part for part in vars(self).values() if part is not None]
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,8 @@ def collect_outputs(
     projections: list[list[Tensor]] = [[] for _ in range(views)]
     layers = layers_of(network.encoder, network.projector, network.predictor)
     seen = [LayerOutputs(layers), LayerOutputs(layers)]
-    parts = [part for part in vars(network).values() if part is not None]
     try:
-        with evaluation_mode(nn.ModuleList(parts)):
+        with evaluation_mode(nn.ModuleList(network.parts())):
             batches = _batches(index, batch_size)
             total = len(index)
             for batch in track(batches, description, total=total, step=batch_size, enabled=True):

@@ -1,4 +1,4 @@
-"""Style of all figures: white background, fonts, and colours safe for print and colour blindness."""
+"""Style of all figures: white background, fonts, colours safe for print and colour blindness."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

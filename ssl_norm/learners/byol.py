@@ -1,4 +1,4 @@
-"""Bootstrap Your Own Latent: predict what a slowly moving copy makes of the other view."""
+"""BYOL: predict the projection of the other view by a slowly moving copy of the network."""
 
 from torch import Tensor, nn
 
@@ -43,11 +43,6 @@ class BYOL(Learner):
         )
         self.view_statistics = check_view_statistics(view_statistics)
 
-    def project(self, view: Tensor) -> Tensor:
-        """Return the online projections z (N, D) of one view."""
-        z: Tensor = self.projector(self.encoder(view))
-        return z
-
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
         """Return the loss and the (online, target) projections (z1, t2) and (z2, t1)."""
         views = (view1, view2)
@@ -60,7 +55,7 @@ class BYOL(Learner):
         return LearnerOutput(loss, ((z1, t2), (z2, t1)))
 
     def loss_at_collapse(self, batch_size: int) -> float:
-        """Return 0: a constant is predicted exactly."""
+        """Return 0, the minimum: a constant is predicted exactly."""
         return 0.0
 
     def after_step(self, progress: float) -> None:

@@ -1,9 +1,8 @@
-"""The slowly moving copy of a network that an online network learns from."""
+"""Slowly moving copy of a network, the target of an online network."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from types import MappingProxyType
 from typing import Annotated, Literal
 
 import torch
@@ -34,14 +33,10 @@ def cosine_decay(base: float, progress: float) -> float:
     return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2
 
 
-def constant_decay(base: float, progress: float) -> float:
-    """Return `base` at any `progress`."""
-    return base
-
-
-EMA_SCHEDULES: Mapping[str, Callable[[float, float], float]] = MappingProxyType(
-    {"cosine": cosine_decay, "constant": constant_decay}
-)
+_SCHEDULES: Mapping[EmaSchedule, Callable[[float, float], float]] = {
+    "cosine": cosine_decay,
+    "constant": lambda base, progress: base,
+}
 
 
 @torch.no_grad()
@@ -61,15 +56,16 @@ class EmaTarget(nn.Sequential):
     """A copy of some modules, applied in order and without gradients, that follows them by EMA.
 
     The copy has the mode of its learner: in training its batch norms use batch statistics, as
-    published. Norms that begin from the first batch (:class:`ssl_norm.norms.layers.act_norm.ActNorm`) begin
-    with the values of the network that is followed, where that has passed a batch before.
+    published. Norms that initialize from their first batch
+    (:class:`ssl_norm.norms.layers.act_norm.ActNorm`) take the values of the followed network, if
+    that has passed a batch before.
 
     Args:
-        modules: what is copied, for example encoder and projector.
+        modules: modules to copy, for example encoder and projector.
         decay: weight of the old value at the start of the run, in [0, 1].
-        schedule: name in `EMA_SCHEDULES` of how the decay changes over the run.
-        ema_buffers: whether buffers follow by EMA as well; then forward passes leave them alone. If
-            not, the copy's batch norms gather their own running statistics, as published.
+        schedule: of the decay over the run, `cosine` to 1 or `constant`.
+        ema_buffers: whether buffers follow by EMA as well; then forward passes do not change them.
+            If not, the copy's batch norms gather their own running statistics, as published.
 
     Raises:
         ValueError: the decay is outside [0, 1], or the schedule is unknown.
@@ -85,8 +81,8 @@ class EmaTarget(nn.Sequential):
     ) -> None:
         if not 0 <= decay <= 1:
             raise ValueError(f"ema_decay must be in [0, 1], got {decay}")
-        if schedule not in EMA_SCHEDULES:
-            raise ValueError(unknown_name("ema_schedule", schedule, EMA_SCHEDULES))
+        if schedule not in _SCHEDULES:
+            raise ValueError(unknown_name("ema_schedule", schedule, _SCHEDULES))
         followed = nn.Sequential(*modules)
         super().__init__(*(deepcopy(module) for module in followed))
         self.requires_grad_(False)
@@ -112,7 +108,7 @@ class EmaTarget(nn.Sequential):
         return input
 
     def _begin_as_followed(self) -> None:
-        """Give layers that begin from data the values of those they follow, where these have begun."""
+        """Copy the followed ActNorm layers that are initialized to the twins that are not yet."""
         for twin, layer in self._not_begun:
             if layer.is_initialized() and not twin.is_initialized():
                 twin.load_state_dict(layer.state_dict())
@@ -121,7 +117,7 @@ class EmaTarget(nn.Sequential):
     def follow(self, modules: Iterable[nn.Module], progress: float) -> None:
         """Move towards the modules that were copied; `progress` in [0, 1] is the share done."""
         online = nn.Sequential(*modules)
-        decay = EMA_SCHEDULES[self.schedule](self.decay, progress)
+        decay = _SCHEDULES[self.schedule](self.decay, progress)
         move_towards(self.parameters(), online.parameters(), decay)
         if self.ema_buffers:
             move_towards(*self._following_buffers(online), decay)

@@ -42,6 +42,12 @@ class Learner(nn.Module):
 
     scalars: ClassVar[tuple[str, ...]] = ()
     encoder: nn.Module
+    projector: nn.Module
+
+    def project(self, view: Tensor) -> Tensor:
+        """Return the online projections z (N, D) of one view."""
+        z: Tensor = self.projector(self.encoder(view))
+        return z
 
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
         """Return loss and embeddings of two views, each (N, 3, H, W), of the same images."""

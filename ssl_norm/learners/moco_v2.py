@@ -1,4 +1,4 @@
-"""MoCo v2: find an image's key, made by a slowly moving copy, among the keys of earlier batches."""
+"""MoCo v2: identify an image's key, from a slowly moving copy, among the keys in a queue."""
 
 from typing import Annotated
 
@@ -28,10 +28,9 @@ class MoCoV2(Learner):
         symmetric: whether each view is query and key (MoCo's CIFAR recipe), or the first only query
             and the second only key (as published for ImageNet).
         shuffle_keys: whether keys are computed on a permuted batch (as published), so that a key's
-            batch statistics are not those of its query. It takes norms whose statistics are of a
-            part of the batch: with several ranks any batch norm without `sync`, on one device ghost
-            batches; plain `bn` on one device has the same statistics either way. See
-            :func:`on_permuted_batch`.
+            batch statistics are not those of its query. It has an effect on statistics of a part of
+            the batch: with several ranks of any batch norm without `sync`, on one device of ghost
+            batches, but not of plain `bn`. See :func:`on_permuted_batch`.
         ema_decay: weight of the key network's old value at the start of the run.
         ema_schedule: `constant` (as published) or `cosine`.
         ema_buffers: whether the key network's buffers follow by EMA; see :class:`EmaTarget`.
@@ -76,11 +75,6 @@ class MoCoV2(Learner):
         self.temperature = temperature
         self.symmetric = symmetric
         self.shuffle_keys = shuffle_keys
-
-    def project(self, view: Tensor) -> Tensor:
-        """Return the queries (N, D) of one view."""
-        q: Tensor = self.projector(self.encoder(view))
-        return q
 
     def keys(self, view: Tensor) -> Tensor:
         """Return the keys (N, D) of one view, each at the place of its image."""

@@ -1,4 +1,4 @@
-"""A fixed number of keys of earlier batches, the oldest replaced first."""
+"""Queue of keys of earlier batches, the oldest replaced first."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ class KeyQueue(nn.Module):
     Args:
         size: number of keys, a multiple of the rows enqueued at a time.
         dim: width of a key.
-        generator: source of the random rows; torch's own if None.
 
     Source: MoCo, arXiv 1911.05722, section 3.2.
     """
@@ -22,11 +21,11 @@ class KeyQueue(nn.Module):
     keys: Tensor
     pointer: Tensor
 
-    def __init__(self, size: int, dim: int, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         if size < 1 or dim < 1:
             raise ValueError(f"a queue needs size >= 1 and dim >= 1, got {size} and {dim}")
-        (keys,) = unit_rows(torch.randn(size, dim, generator=generator))
+        (keys,) = unit_rows(torch.randn(size, dim))
         self.register_buffer("keys", keys)
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 

@@ -1,4 +1,4 @@
-"""Key shuffling: outputs computed on a permuted batch, so that other rows share their statistics."""
+"""Key shuffling: outputs of a permuted batch, so that other rows share batch statistics."""
 
 from collections.abc import Callable
 
@@ -21,13 +21,13 @@ def shared_permutation(size: int, device: torch.device | None = None) -> Tensor:
 def on_permuted_batch(
     network: Callable[[Tensor], Tensor], rows: Tensor, permutation: Tensor
 ) -> Tensor:
-    """Return the network's outputs for this rank's rows, computed amid other rows of the batch.
+    """Return the network's outputs for this rank's rows, computed on a permuted global batch.
 
     The global batch, N rows of each of W ranks in rank order, is permuted; rank r puts rows
     [r N, (r + 1) N) of the result through its network; each output goes back to the rank and place
-    of its row. What the network does row by row stays as it was. Batch statistics change where
-    they are of a part of the global batch: those of a rank, or of a ghost batch. Those of the whole
-    batch (one process or `sync`, and no ghost batches) stay the same, and so does what they leak.
+    of its row. Operations on single rows are unaffected. Statistics of a part of the global batch
+    (of a rank, or of a ghost batch) change. Those of the whole batch (one process or `sync`, and no
+    ghost batches) stay the same, and still leak which rows belong together.
 
     Args:
         network: maps (N, ...) to (N, D) and needs no gradients; each rank's own.

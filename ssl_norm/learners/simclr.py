@@ -1,4 +1,4 @@
-"""SimCLR: find the other view of an image among all views of the batch."""
+"""SimCLR: identify the other view of an image among all views of the batch."""
 
 from torch import Tensor, nn
 
@@ -35,11 +35,6 @@ class SimCLR(Learner):
         self.projector = projector
         self.temperature = temperature
         self.view_statistics = check_view_statistics(view_statistics)
-
-    def project(self, view: Tensor) -> Tensor:
-        """Return the projections z (N, D) of one view."""
-        z: Tensor = self.projector(self.encoder(view))
-        return z
 
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
         """Return the loss and the pair (z1, z2) of projections; the network is its own target."""

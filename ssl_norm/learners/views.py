@@ -1,37 +1,22 @@
-"""Whether two views share the batch statistics of the network that they pass through."""
+"""Forward passes of two views, with separate or joint batch statistics."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ssl_norm.names import unknown_name
 
-Network = Callable[[Tensor], Tensor]
-TwoViews = tuple[Tensor, Tensor]
+_Network = Callable[[Tensor], Tensor]
+_TwoViews = tuple[Tensor, Tensor]
 ViewStatistics = Literal["separate", "joint"]
 
 
-def _separate(network: Network, views: TwoViews) -> TwoViews:
-    return network(views[0]), network(views[1])
-
-
-def _joint(network: Network, views: TwoViews) -> TwoViews:
-    first, second = network(torch.cat(views)).chunk(2)
-    return first, second
-
-
-VIEW_STATISTICS: Mapping[str, Callable[[Network, TwoViews], TwoViews]] = MappingProxyType(
-    {"separate": _separate, "joint": _joint}
-)
-
-
-def per_view(network: Network, views: TwoViews, view_statistics: ViewStatistics) -> TwoViews:
+def per_view(network: _Network, views: _TwoViews, view_statistics: ViewStatistics) -> _TwoViews:
     """Return the network's output for each of two views.
 
-    Norms with batch statistics tell the two policies apart; under all others they give the same.
+    The two policies differ for norms with batch statistics only.
 
     Args:
         network: maps (N, ...) to (N, D), row by row except for batch statistics.
@@ -42,11 +27,15 @@ def per_view(network: Network, views: TwoViews, view_statistics: ViewStatistics)
     Raises:
         ValueError: the policy is unknown.
     """
-    return VIEW_STATISTICS[check_view_statistics(view_statistics)](network, views)
+    if check_view_statistics(view_statistics) == "separate":
+        return network(views[0]), network(views[1])
+    first, second = network(torch.cat(views)).chunk(2)
+    return first, second
 
 
 def check_view_statistics(view_statistics: ViewStatistics) -> ViewStatistics:
     """Return the policy; raise ValueError if it is unknown."""
-    if view_statistics not in VIEW_STATISTICS:
-        raise ValueError(unknown_name("view_statistics", view_statistics, VIEW_STATISTICS))
+    known = get_args(ViewStatistics)
+    if view_statistics not in known:
+        raise ValueError(unknown_name("view_statistics", view_statistics, known))
     return view_statistics

@@ -1,4 +1,4 @@
-"""How often a contrastive task is solved: top-1 of the positive among its candidates."""
+"""Contrastive accuracy: top-1 of the positive among its candidates."""
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def info_nce_accuracy(queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
     with full_precision(queries):
         q, k, u = unit_rows(queries, keys, queue)
         positive = (q * k).sum(dim=1)
-        return share_above(positive, (q @ u.T).amax(dim=1))
+        return _share_above(positive, (q @ u.T).amax(dim=1))
 
 
 @torch.no_grad()
@@ -51,9 +51,9 @@ def nt_xent_accuracy(z1: Tensor, z2: Tensor) -> Tensor:
         other_view = torch.arange(len(z), device=z.device).roll(len(z1))[:, None]
         positive = similarity.gather(1, other_view)
         negatives = similarity.scatter(1, other_view, -torch.inf)
-        return share_above(positive[:, 0], negatives.amax(dim=1))
+        return _share_above(positive[:, 0], negatives.amax(dim=1))
 
 
-def share_above(positive: Tensor, negative: Tensor) -> Tensor:
-    """Return the share of cosines (N,) that exceed their negative one, (N,), by more than rounding, a scalar."""
+def _share_above(positive: Tensor, negative: Tensor) -> Tensor:
+    """Return the share of positive cosines (N,) above the negative ones by more than rounding."""
     return (positive - negative > 32 * torch.finfo(positive.dtype).eps).to(positive.dtype).mean()

@@ -18,8 +18,8 @@ def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
         target: (N, D), row i to be predicted by row i of `prediction`.
 
     Returns:
-        Scalar in [0, 4]; 0 at complete collapse, which is also its minimum: a low value alone is
-        no progress.
+        Scalar in [0, 4]; 0 at complete collapse, also its minimum: a low value alone is no
+        progress.
 
     Raises:
         ValueError: the shapes differ, or are not (N >= 1, D >= 1).

@@ -1,4 +1,4 @@
-"""What all losses do with their inputs: check shapes, leave autocast, scale rows to unit length."""
+"""Preparation of the inputs of losses: checks of shapes, full precision, unit rows."""
 
 from functools import reduce
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Monitors of collapse as functions of embeddings, and CollapseMonitor, which runs them in training.
+"""Monitors of collapse: functions of embeddings, and CollapseMonitor, which calls them in runs.
 
 Every name of `MONITORS` is a function here. Importing this needs no torch; using a monitor does.
 """

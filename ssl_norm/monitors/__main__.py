@@ -1,4 +1,4 @@
-"""Print every monitor with what it takes, costs and reads at collapse: python -m ssl_norm.monitors."""
+"""Table of all monitors with inputs, cost and value at collapse: python -m ssl_norm.monitors."""
 
 import sys
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.monitors.registry import MONITORS
 from ssl_norm.text import text_table
 
-INPUTS = {"embeddings": "(N, D)", "pair": "two (N, D)", "views": "(n, q, D)"}
-PREPARES = {"both": "normalizes, centres", "nothing": "-"}  # else the word itself
-LEGEND = """\
-A function (from ssl_norm.monitors import rank_me) takes embeddings as they are, and itself first
-normalizes each row to length 1 or centres them where the table says so; z: the rows after that,
-s: their singular values. CollapseMonitor and tools/diagnose.py give every function directions, rows
-of length 1, so that their ranks leave out how lengths differ (LiDAR, in diagnose only, gets
-embeddings as they are). For the values of a run: rank_me(torch.nn.functional.normalize(embeddings)).
+_INPUTS = {"embeddings": "(N, D)", "pair": "two (N, D)", "views": "(n, q, D)"}
+_PREPARES = {"both": "normalizes, centres", "nothing": "-"}  # else as declared
+_LEGEND = """\
+A function (from ssl_norm.monitors import rank_me) takes embeddings as they are; `first` is its own
+preparation: it normalizes each row to length 1, or centres the rows. z: the prepared rows, s: their
+singular values. CollapseMonitor and tools/diagnose.py give every function directions, rows of
+length 1, so that ranks ignore differences of lengths (LiDAR, in diagnose only, gets embeddings as
+they are). For the values of a run: rank_me(torch.nn.functional.normalize(embeddings)).
 Costs: linear O(N D), quadratic O(N D^2) or O(N^2 D), spectral O(N D min(N, D))."""
 
 
 def monitor_table() -> str:
-    """Return a line per monitor: name, inputs, preparation, cost, values at the two ends, equation, source."""
+    """Return the declarations of all monitors as a table, one line per monitor."""
     ends = ("at collapse", "at an even spread")
     rows = [("monitor", "of", "first", "cost", *ends, "equation", "source")]
     for name in MONITORS:
         entry = load_monitor(name).declaration
-        given = (INPUTS[entry.inputs], PREPARES.get(entry.prepares, entry.prepares))
+        given = (_INPUTS[entry.inputs], _PREPARES.get(entry.prepares, entry.prepares))
         ends = (f"{entry.at_collapse:g}", entry.at_even)
         rows.append((name, *given, entry.cost, *ends, entry.equation, entry.source))
     return text_table(rows)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         return UserError.exit_code
     print(monitor_table())
     print()
-    print(LEGEND)
+    print(_LEGEND)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Watching a training run for collapse."""
+"""Monitor of collapse in a training run."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -19,13 +19,13 @@ from ssl_norm.monitors.spectral import Spectral, measure_spectrum, spectral_moni
 from ssl_norm.monitors.spread import std_of_directions
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
 
-STEPS_ON_DEVICE = 1000  # whose measurements wait for `collect`
-SNAPSHOTS_KEPT = 1000  # of a loop that never takes them
-LAYER_ROWS_KEPT = 100_000  # likewise
+_STEPS_ON_DEVICE = 1000  # most steps whose measurements wait for `collect`
+_SNAPSHOTS_KEPT = 1000  # the most for a loop that never takes them
+_LAYER_ROWS_KEPT = 100_000  # likewise
 
 
-class Measurement(NamedTuple):
-    """What one step's embeddings measure; the first three are 1, 1 and 0 at complete collapse."""
+class _Measurement(NamedTuple):
+    """Measurements of one step; the first three are 1, 1 and 0 at complete collapse."""
 
     positive_cosine: float
     negative_cosine: float
@@ -33,16 +33,16 @@ class Measurement(NamedTuple):
     loss: float
 
 
-class Judged(NamedTuple):
-    """What one step measured, the latest of the spectrum then, and the zone that they lie in."""
+class _Judged(NamedTuple):
+    """Measurements of one step, the latest ones of the spectrum, and their zone."""
 
     zone: Verdict
-    measured: Measurement
+    measured: _Measurement
     spectral: dict[str, float]
 
 
 class Snapshot(NamedTuple):
-    """What the recent embeddings looked like at one step.
+    """Spectrum of the recent embeddings at one step.
 
     Attributes:
         step: the step.
@@ -56,23 +56,22 @@ class Snapshot(NamedTuple):
 
 
 class CollapseMonitor:
-    """Measure the embeddings of every step, and say whether they have collapsed.
+    """Measure the embeddings of every step, and judge whether they have collapsed.
 
-    `observe` measures on the device and does not wait for it; every `spectral_every` steps it
-    measures the spectrum of the last `buffer_size` embeddings as well. Everything is of directions,
-    rows of length 1, whatever the function of the same name would be given. `collect`, called now and
-    then, brings all measurements since the last call to the host at once and moves the verdict on
-    over each step; :mod:`ssl_norm.monitors.verdict` tells how. Of a loop that never calls it, every
-    thousandth step does the same.
+    `observe` measures on the device and does not wait for it. Every `spectral_every` steps it also
+    measures the spectrum of the last `buffer_size` embeddings, by all monitors that declare
+    `in_runs`. Every monitor gets directions, rows of length 1. `collect` brings all measurements
+    since the last call to the host at once, and advances the verdict over each step; see
+    :mod:`ssl_norm.monitors.verdict`. If a loop never calls it, every thousandth step does the same.
 
     Args:
-        thresholds: where the zones of the verdict begin.
-        patience: steps in a row in another zone that change the verdict, at least 1. A randomly
-            initialized network may look collapsed for its first steps, hence the patience.
+        thresholds: borders of the zones of the verdict.
+        patience: consecutive steps in another zone that change the verdict, at least 1. A randomly
+            initialized network may look collapsed for its first steps.
         spectral_every: steps between measurements of the spectrum, at least 1.
         buffer_size: recent embeddings whose spectrum is measured; several times their width.
         loss_at_collapse: loss of a constant embedding, for the evidence; see
-            :mod:`ssl_norm.monitors.loss_floor`.
+            :func:`ssl_norm.losses.cross_entropy_at_collapse`.
         gather: gather the embeddings of all ranks first; false where they are global already.
         layers: hooks on layers, which measure at the steps that are due.
 
@@ -84,8 +83,8 @@ class CollapseMonitor:
         >>> row = monitor.collect()  # positive_cosine, negative_cosine, feature_std, rank_me, ...
         >>> monitor.verdict, monitor.collapsed_at_step
         ('complete', 1)
-        >>> monitor.evidence
-        'negative cosine 1.0000, above 0.99, and feature std 0.0000, below 0.05; collapsed for 20 steps'
+        >>> monitor.evidence.rpartition("; ")[2]
+        'collapsed for 20 steps'
     """
 
     def __init__(
@@ -114,12 +113,12 @@ class CollapseMonitor:
         self._observed = 0
         self._step = 0
         self._on_device: list[tuple[int, Tensor, Spectral | None]] = []
-        self._judged: list[Judged] = []
+        self._judged: list[_Judged] = []
         self._means: dict[str, float] = {}
         self._shown: dict[str, float] = {}
         self._spectral: dict[str, float] = {}
-        self._snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS_KEPT)
-        self._layer_rows: deque[LayerRow] = deque(maxlen=LAYER_ROWS_KEPT)
+        self._snapshots: deque[Snapshot] = deque(maxlen=_SNAPSHOTS_KEPT)
+        self._layer_rows: deque[LayerRow] = deque(maxlen=_LAYER_ROWS_KEPT)
         self.start(1)
 
     @property
@@ -129,7 +128,7 @@ class CollapseMonitor:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the latest step, as of the last `collect`, lies in the zone of the verdict."""
+        """Whether the latest step, as of the last `collect`, is in the zone of the verdict."""
         return self._state.candidate is None
 
     @property
@@ -141,14 +140,14 @@ class CollapseMonitor:
     def evidence(self) -> str:
         """The measurements behind the verdict in one sentence, as of the last `collect`.
 
-        They are means over those steps, of the ones that the last `collect` brought, that lie in the zone of the
-        verdict; the latest such step alone, where their mean lies outside; those of an earlier `collect`, where no
-        step lies inside. While it is uncertain, means over all steps.
+        They are means over the steps of the last `collect` in the zone of the verdict; over all of
+        its steps while the verdict is uncertain. Where that mean is outside the zone, they are of
+        the latest step inside; where no step is inside, of an earlier `collect`.
         """
         return evidence(self._state, self._step, self._telling(), self.thresholds, self.patience)
 
     def start(self, step: int) -> None:
-        """Get the layers ready for the forward pass of a batch.
+        """Prepare the hooks on layers for the forward pass of a batch.
 
         Needed where a step has several batches; else `observe` has done it for the next step.
         """
@@ -164,9 +163,9 @@ class CollapseMonitor:
         Call it between backward and the optimizer's step, so that layers have their gradients.
 
         Args:
-            step: number of the step, from 1, as `collapsed_at_step` is to name it.
+            step: number of the step, from 1, as `collapsed_at_step` will name it.
             pairs: (online, target) embeddings, each (N >= 2, D), row i of both from image i.
-                Cosines are means over the pairs; the rest is of the online ones.
+                Cosines are means over the pairs; the rest is of the first online ones.
             loss: scalar, for the evidence.
 
         Raises:
@@ -179,54 +178,49 @@ class CollapseMonitor:
             pairs = [(gather_batch(online), gather_batch(target)) for online, target in pairs]
         measured = torch.stack([_measure(online, target) for online, target in pairs]).mean(0)
         value = measured.new_full((), nan) if loss is None else loss.detach().to(measured)
-        self._recent.add(pairs[0][0])
-        rows = self._recent.rows()
-        due = self._observed % self.spectral_every == 0 and rows is not None
-        spectral = (
-            measure_spectrum(rows, pairs, self._monitors) if due and rows is not None else None
-        )
+        rows = self._recent.add(pairs[0][0])
+        due = self._observed % self.spectral_every == 0
+        spectral = measure_spectrum(rows, pairs, self._monitors) if due else None
         self._on_device.append((step, torch.cat([measured, value.view(1)]), spectral))
         self._observed += 1
-        if len(self._on_device) >= STEPS_ON_DEVICE:
+        if len(self._on_device) >= _STEPS_ON_DEVICE:
             self._fetch()
         if self.layers:
             self._layer_rows.extend(self.layers.measure(step))
             self.start(step + 1)
 
     def collect(self) -> dict[str, float]:
-        """Return each measurement's mean over the steps since the last call.
+        """Return the measurements since the last call; this waits for the device.
 
         Returns:
-            positive_cosine, negative_cosine, feature_std (1, 1 and 0 at complete collapse) as means
-            over the steps since the last call, and the latest value of each further monitor
-            that runs measure, of rows without NaN; NaN for one that an interrupted run did not
-            measure yet. Where no step came in between, the same as the last time; empty before
-            the first step.
+            Means of positive_cosine, negative_cosine and feature_std (1, 1 and 0 at complete
+            collapse) over the steps since the last call, and the latest value of every further
+            monitor of runs, of rows without NaN; NaN for one that an interrupted run has not
+            measured yet. Without a new step, the same as the last time; empty before the first.
         """
         self._fetch()
         if self._judged:
-            self._means = _mean(step.measured for step in self._judged)._asdict()
+            self._means = _mean(step.measured for step in self._judged)
             self._shown = self._telling()
             self._judged.clear()
         means = {name: value for name, value in self._means.items() if name != "loss"}
         known = self._monitors if self._spectral else ()
-        spectral = {name: self._spectral.get(name, nan) for name in known}
-        return means | spectral
+        return means | {name: self._spectral.get(name, nan) for name in known}
 
     def take_snapshots(self) -> list[Snapshot]:
-        """Return the snapshots that `collect` brought since they were last taken, the last 1,000 at most."""
+        """Return the snapshots of `collect` since this was last called, the last 1,000 at most."""
         taken = list(self._snapshots)
         self._snapshots.clear()
         return taken
 
     def take_layer_rows(self) -> list[LayerRow]:
-        """Return the measurements of layers since they were last taken, the last 100,000 at most."""
+        """Return the rows of layers since this was last called, the last 100,000 at most."""
         taken = list(self._layer_rows)
         self._layer_rows.clear()
         return taken
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a run needs to go on exactly, as plain values and tensors."""
+        """Return the state that a run needs to resume exactly, as plain values and tensors."""
         self._fetch()
         return {
             "verdict": list(self._state),
@@ -242,12 +236,12 @@ class CollapseMonitor:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; thresholds and intervals stay this monitor's."""
+        """Resume from the result of `state_dict`; thresholds and intervals stay this monitor's."""
         self._state = VerdictState(*state["verdict"])
         self._step, self._observed = state["step"], state["observed"]
         self._on_device = []
         self._judged = [
-            Judged(found, Measurement(*measured), spectral)
+            _Judged(found, _Measurement(*measured), spectral)
             for found, measured, spectral in state.get("judged", [])
         ]
         self._means, self._spectral = dict(state["means"]), dict(state["spectral"])
@@ -264,14 +258,14 @@ class CollapseMonitor:
         for (step, _, spectral), values in zip(pending, rows, strict=True):
             if spectral is not None:
                 self._take_in(step, spectral)
-            measured = Measurement(*values)
-            found = zone(self._known(measured, self._spectral), self.thresholds)
+            measured = _Measurement(*values)
+            found = zone(self._known(measured._asdict(), self._spectral), self.thresholds)
             self._state = advance(self._state, step, found, self.patience)
             self._step = step
-            self._judged.append(Judged(found, measured, self._spectral))
+            self._judged.append(_Judged(found, measured, self._spectral))
 
     def _take_in(self, step: int, spectral: Spectral) -> None:
-        """Bring one measurement of the spectrum to the host; one of NaN rows does not replace another."""
+        """Bring one measurement of the spectrum to the host; NaN rows do not replace others."""
         values = dict(zip(self._monitors, spectral.values.tolist(), strict=True))
         spectrum = spectral.spectrum.tolist()
         if not isnan(values["effective_rank"]) or not self._spectral:
@@ -280,17 +274,20 @@ class CollapseMonitor:
             self._spectral = values | extent
         self._snapshots.append(Snapshot(step, spectrum, spectral.deviations.tolist()))
 
-    def _known(self, measured: Measurement, spectral: dict[str, float]) -> dict[str, float]:
-        """Return what the zone goes by: of the last two effective ranks the higher, as one alone may be an accident."""
+    def _known(self, measured: dict[str, float], spectral: dict[str, float]) -> dict[str, float]:
+        """Return the values that decide the zone.
+
+        The rank is the larger of the last two, which ignores a single low one.
+        """
         latest = spectral.get("effective_rank", nan)
-        known = measured._asdict() | spectral | {"latest_effective_rank": latest}
+        known = measured | spectral | {"latest_effective_rank": latest}
         known["effective_rank"] = max(latest, spectral.get("effective_rank_before", latest))
         if self.loss_at_collapse is not None:
             known["loss_at_collapse"] = self.loss_at_collapse
         return known
 
     def _telling(self) -> dict[str, float]:
-        """Return what the evidence tells, which lies in the zone of the verdict, unless that is uncertain."""
+        """Return the values of the evidence, which are in the zone of a certain verdict."""
         inside = [step for step in self._judged if self.verdict in (step.zone, "uncertain")]
         if not inside:
             return self._shown
@@ -298,15 +295,16 @@ class CollapseMonitor:
         means = self._known(_mean(step.measured for step in inside), spectral)
         if self.verdict in (zone(means, self.thresholds), "uncertain"):
             return means
-        return self._known(latest, spectral)
+        return self._known(latest._asdict(), spectral)
 
 
-def _mean(measurements: Iterable[Measurement]) -> Measurement:
-    """Return the mean of some measurements."""
-    return Measurement(*(fmean(column) for column in zip(*measurements, strict=True)))
+def _mean(measurements: Iterable[_Measurement]) -> dict[str, float]:
+    """Return the mean of each measurement by name."""
+    columns = zip(*measurements, strict=True)
+    return dict(zip(_Measurement._fields, map(fmean, columns), strict=True))
 
 
 def _measure(online: Tensor, target: Tensor) -> Tensor:
     """Return both cosines and the feature std, (3,), on the device of the embeddings."""
     z, z_target = matching_directions(online, target)
-    return torch.stack([*cosines_of_directions(z, z_target), std_of_directions(z)])
+    return torch.stack([*cosines_of_directions(z, z_target), std_of_directions(z).mean()])

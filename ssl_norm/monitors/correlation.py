@@ -1,4 +1,4 @@
-"""How much the dimensions of embeddings repeat one another."""
+"""Correlation between the dimensions of embeddings."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,6 @@ from ssl_norm.monitors.normalized import wide_rows
 
 
 @monitor(
-    inputs="embeddings",
     prepares="centres",
     cost="quadratic",
     at_collapse=0.0,
@@ -24,18 +23,18 @@ def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
 
         sqrt( mean_{d != e} r_de^2 ),   r_de = corr_n(z[n, d], z[n, e])
 
-    Every dimension is centred and divided by its deviation; rows are not normalized. The mean square
-    is Barlow Twins' redundancy term, of one view against itself, per pair of dimensions; VICReg's
-    covariance term is the same before the division. Cost O(N D min(N, D)).
+    Every dimension is centred and divided by its deviation; rows are not normalized. The mean
+    square is Barlow Twins' redundancy term, of one view against itself, per pair of dimensions;
+    VICReg's covariance term is the same before the division. Cost O(N D min(N, D)).
 
     Args:
-        embeddings: (N, D), N >= 2; independent dimensions read about 1/sqrt(N).
+        embeddings: (N, D), N >= 2; independent dimensions have about 1/sqrt(N).
 
     Returns:
         Scalar in [0, 1], in float64 where the device has it: 1 where all dimensions vary along one
         line; 0 for uncorrelated ones, and also at complete collapse and for D = 1, because a
         dimension that does not vary correlates with none (as in Barlow Twins, whose batch norm
-        makes it 0): read it beside :func:`ssl_norm.monitors.dead_dimensions`; NaN in, NaN out.
+        makes it 0): read it with :func:`ssl_norm.monitors.dead_dimensions`; NaN in, NaN out.
 
     Raises:
         ValueError: another shape.
@@ -57,7 +56,7 @@ def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
     pairs = max(1, size * (size - 1))
     if 2 * count < size:
         # The N x N products have the same sum of squares, and need no D x D table. Where all
-        # dimensions vary it is above 2 D, so that little is lost when the diagonal, D, is taken off.
+        # dimensions vary it is above 2 D, so that subtracting the diagonal, D, loses little.
         products = standardized @ standardized.T / count
         diagonal = standardized.square().mean(0)
         left = products.square().sum() - diagonal.square().sum()

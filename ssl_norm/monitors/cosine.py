@@ -1,11 +1,11 @@
-"""Cosine similarity of matching and of foreign embeddings, in time linear in the batch."""
+"""Cosine similarity of matching and of other embeddings, in time linear in the batch."""
 
 from torch import Tensor
 
 from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.normalized import matching_directions
 
-CHART = "both cosines (1 and 1: complete collapse)"
+_CHART = "both cosines (1 and 1: complete collapse)"
 
 
 def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,7 +22,8 @@ def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Te
 
     Returns:
         Two scalars in [-1, 1], in float64 where the device has it. At complete collapse, all rows
-        equal, both are 1. A row of zeros has no direction and counts as 0, as in torch. NaN in, NaN out.
+        equal, both are 1. A row of zeros has no direction and counts as 0, as in torch. NaN in,
+        NaN out.
 
     Raises:
         ValueError: the shapes differ, or are not (N >= 2, D).
@@ -56,7 +57,7 @@ def cosines_of_directions(z: Tensor, z_target: Tensor) -> tuple[Tensor, Tensor]:
     at_even="any: 1 if views agree",
     equation="mean_i z_i . z'_i",
     source="imbue-ai/self_supervised",
-    chart=CHART,
+    chart=_CHART,
     label="positive cosine",
 )
 def positive_cosine(online: Tensor, target: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ def positive_cosine(online: Tensor, target: Tensor) -> Tensor:
     at_even="about 0",
     equation="mean_{i != j} z_i . z'_j",
     source="imbue-ai/self_supervised",
-    chart=CHART,
+    chart=_CHART,
     label="negative cosine",
 )
 def negative_cosine(online: Tensor, target: Tensor) -> Tensor:

@@ -35,13 +35,13 @@ class Declaration:
         of_spectrum: the same value from the eigenvalues of the covariance of the prepared rows.
     """
 
-    inputs: Literal["embeddings", "pair", "views"]
     prepares: Literal["normalizes", "centres", "both", "nothing"]
     cost: Literal["linear", "quadratic", "spectral"]
     at_collapse: float
     at_even: str
     equation: str
     source: str
+    inputs: Literal["embeddings", "pair", "views"] = "embeddings"
     depends_on: tuple[Literal["scale", "axes"], ...] = ()
     in_runs: bool = True
     chart: str = ""

@@ -1,4 +1,4 @@
-"""How many dimensions tell images apart, beyond what the augmentation of one image does."""
+"""Rank of the differences between images, relative to those between views of one image."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from ssl_norm.monitors.normalized import wide_rows
     in_runs=False,
 )
 def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
-    """Return the rank of the linear discriminant analysis in which every image is a class of its own.
+    """Return the rank of the linear discriminant analysis with one class per image.
 
         between = 1/(n-1) sum_i (m_i - m) (m_i - m)',   m_i = mean_j z_ij,   m = mean_i m_i
         within = 1/(n (q-1)) sum_ij (z_ij - m_i) (z_ij - m_i)' + delta I

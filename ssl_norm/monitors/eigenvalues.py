@@ -1,4 +1,4 @@
-"""The squared singular values of a matrix, through the smaller of its two Gram matrices."""
+"""Squared singular values of a matrix, from the smaller of its two Gram matrices."""
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor
 
     Of the D x D and the N x N Gram matrix the smaller is decomposed, in O(N D min(N, D)), which is
     many times faster than singular values of the rows. The price is precision: squaring halves the
-    digits, so that a singular value is right to about 1e-8 of the largest one. What is below this
-    resolution, min(N, D) times the machine's epsilon on eigenvalues, is set to 0: a matrix of rank
-    r has r eigenvalues above 0. No gradient flows.
+    digits, so that a singular value is right to about 1e-8 of the largest one. Eigenvalues below
+    this resolution, min(N, D) times the machine's epsilon, are set to 0: a matrix of rank r has r
+    eigenvalues above 0. No gradient flows.
 
     Args:
         rows: (N, D), float64 where the device has it.
@@ -26,15 +26,14 @@ def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor
     count, size = rows.shape
     gram = (rows.T @ rows if size <= count else rows @ rows.T) / count
     finite = gram.isfinite().all()
-    eigenvalues = symmetric_eigenvalues(
-        gram.where(finite, torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
-    ).flip(0)
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    eigenvalues = _symmetric_eigenvalues(gram.where(finite, identity)).flip(0)
     resolution = len(gram) * torch.finfo(gram.dtype).eps * eigenvalues[0]
     above = (eigenvalues > resolution) & (eigenvalues > floor)
     return eigenvalues.where(above, 0.0).where(finite, torch.nan)
 
 
-def symmetric_eigenvalues(matrix: Tensor) -> Tensor:
+def _symmetric_eigenvalues(matrix: Tensor) -> Tensor:
     """Return the ascending eigenvalues; by way of the host from mps, which cannot compute them."""
     host = matrix.cpu() if matrix.device.type == "mps" else matrix
     eigenvalues: Tensor = torch.linalg.eigvalsh(host)

@@ -1,4 +1,4 @@
-"""The most recent embeddings of a run, in bounded memory."""
+"""Ring buffer of the most recent embeddings of a run."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ class RecentRows:
         >>> import torch
         >>> recent = RecentRows(3)
         >>> for value in range(5):
-        ...     recent.add(torch.full((1, 2), float(value)))
-        >>> recent.rows()[:, 0].sort().values.tolist()
+        ...     rows = recent.add(torch.full((1, 2), float(value)))
+        >>> rows[:, 0].sort().values.tolist()
         [2.0, 3.0, 4.0]
     """
 
@@ -27,8 +27,11 @@ class RecentRows:
         self._ring: Tensor | None = None
         self._added = 0
 
-    def add(self, rows: Tensor) -> None:
-        """Keep rows (N, D) in place of the oldest; a change of width or dtype starts over."""
+    def add(self, rows: Tensor) -> Tensor:
+        """Replace the oldest rows by `rows` (N, D), and return all kept ones, (M <= size, D).
+
+        A change of width or dtype starts over. The oldest row may be at any place.
+        """
         rows = rows.detach()[-self.size :]
         ring = self._ring
         if ring is None or (ring.shape[1], ring.dtype) != (rows.shape[1], rows.dtype):
@@ -39,17 +42,14 @@ class RecentRows:
         ring[place : place + fitting] = rows[:fitting]
         ring[: len(rows) - fitting] = rows[fitting:]
         self._added += len(rows)
-
-    def rows(self) -> Tensor | None:
-        """Return the kept rows (M <= size, D), the oldest anywhere; None before the first."""
-        return None if self._ring is None else self._ring[: min(self._added, self.size)]
+        return ring[: min(self._added, self.size)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a run needs to go on exactly: a tensor and a number."""
+        """Return the state that a run needs to resume exactly: a tensor and a number."""
         return {"ring": None if self._ring is None else self._ring.clone(), "added": self._added}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; rows of another size are forgotten."""
+        """Resume from the result of `state_dict`; rows of another size are dropped."""
         ring = state["ring"]
         fits = ring is not None and len(ring) == self.size
         self._ring, self._added = (ring.clone(), state["added"]) if fits else (None, 0)

@@ -1,11 +1,11 @@
-"""The measurements behind a verdict, in one sentence."""
+"""Sentences of the measurements behind a verdict."""
 
 from collections.abc import Mapping
 from math import isfinite, nan
 
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, has_few_dimensions, zone
 
-LASTS: Mapping[Verdict, str] = {
+_LASTS: Mapping[Verdict, str] = {
     "complete": "collapsed",
     "dimensional": "few dimensions",
     "healthy": "healthy",
@@ -20,15 +20,16 @@ def evidence(
     thresholds: Thresholds,
     patience: int,
 ) -> str:
-    """Return the measurements behind a run's verdict, how long it lasts, and the loss of a collapse.
+    """Return the evidence of a run's verdict: measurements, duration, and the loss of a collapse.
 
     Args:
         state: the verdict.
         step: the latest step.
-        values: as for :func:`ssl_norm.monitors.verdict.zone`, and where known `loss`, `loss_at_collapse`
-            and, to be told in the place of the effective rank that counts, `latest_effective_rank`.
-        thresholds: where the zones begin.
-        patience: steps in a row that change the verdict.
+        values: as for :func:`ssl_norm.monitors.verdict.zone`, and where known `loss`,
+            `loss_at_collapse` and `latest_effective_rank`, which is shown in place of the effective
+            rank that decides.
+        thresholds: borders of the zones.
+        patience: consecutive steps that change the verdict.
 
     Example:
         >>> values = {"negative_cosine": 0.8483, "feature_std": 0.0107}
@@ -39,7 +40,7 @@ def evidence(
         return "nothing was measured yet"
     parts = [zone_sentence(values, thresholds)]
     if state.since is not None:
-        parts.append(f"{LASTS[state.verdict]} for {step - state.since + 1} steps")
+        parts.append(f"{_LASTS[state.verdict]} for {step - state.since + 1} steps")
     if state.candidate is not None:
         so_far = "1 step" if state.streak == 1 else f"{state.streak} steps"
         parts.append(f"{state.candidate} for the last {so_far}, and a verdict takes {patience}")
@@ -50,36 +51,34 @@ def evidence(
 
 
 def zone_sentence(values: Mapping[str, float], thresholds: Thresholds) -> str:
-    """Return the measurements of one moment, with the borders that put them in their zone.
+    """Return the measurements of one moment, with the borders that decide their zone.
 
     Example:
         >>> values = {"negative_cosine": 0.95, "feature_std": 0.3}
         >>> zone_sentence(values, Thresholds())
         'negative cosine 0.9500, between 0.9 and 0.99 (feature std 0.3000)'
     """
-    found = zone(values, thresholds)
+    t, found = thresholds, zone(values, thresholds)
     cosine, std = values["negative_cosine"], values["feature_std"]
     if found == "complete":
         return _spread(
             values,
-            f", above {thresholds.complete_cosine:g}" * (cosine > thresholds.complete_cosine),
-            f", below {thresholds.complete_std:g}" * (std < thresholds.complete_std),
+            f", above {t.complete_cosine:g}" * (cosine > t.complete_cosine),
+            f", below {t.complete_std:g}" * (std < t.complete_std),
         )
     ranks = _ranks(values, thresholds)
     if found == "dimensional":
         return f"{ranks}; {_spread(values)}"
-    between_cosines = f", between {thresholds.healthy_cosine:g} and {thresholds.complete_cosine:g}"
-    between_stds = f", between {thresholds.complete_std:g} and {thresholds.healthy_std:g}"
     spread = _spread(
         values,
-        between_cosines * (cosine >= thresholds.healthy_cosine),
-        between_stds * (std <= thresholds.healthy_std),
+        f", between {t.healthy_cosine:g} and {t.complete_cosine:g}" * (cosine >= t.healthy_cosine),
+        f", between {t.complete_std:g} and {t.healthy_std:g}" * (std <= t.healthy_std),
     )
     return f"{spread}; {ranks}" if ranks else spread
 
 
 def _spread(values: Mapping[str, float], cosine_border: str = "", std_border: str = "") -> str:
-    """Return both measures of spread; in brackets the one beside a border that has none of its own."""
+    """Return both spread measures; the one that did not trigger is in brackets."""
     cosine = f"negative cosine {values['negative_cosine']:.4f}{cosine_border}"
     std = f"feature std {values['feature_std']:.4f}{std_border}"
     if cosine_border and std_border:
@@ -90,7 +89,7 @@ def _spread(values: Mapping[str, float], cosine_border: str = "", std_border: st
 
 
 def _ranks(values: Mapping[str, float], thresholds: Thresholds) -> str:
-    """Return the latest effective rank where it is known, with the border where the one that counts is below."""
+    """Return the latest effective rank where known, and the border if the deciding one is below."""
     rank = values.get("latest_effective_rank", values.get("effective_rank", nan))
     if not isfinite(rank):
         return ""
@@ -100,7 +99,7 @@ def _ranks(values: Mapping[str, float], thresholds: Thresholds) -> str:
 
 
 def at_collapse(values: Mapping[str, float]) -> bool:
-    """Whether the loss is what constant embeddings give, within 5 % of it or 0.05."""
+    """Whether the loss is that of constant embeddings, within 5 % of it or 0.05."""
     loss, constant = values.get("loss"), values.get("loss_at_collapse")
     if loss is None or constant is None:
         return False

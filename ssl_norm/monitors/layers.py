@@ -1,4 +1,4 @@
-"""Where a network collapses: the monitors of every stage of an encoder and every layer of its heads."""
+"""Monitors of the stages of an encoder and the layers of its heads."""
 
 import warnings
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ __all__ = ["LayerMonitor", "LayerRow", "layer_values", "layers_of"]
 
 
 class LayerRow(NamedTuple):
-    """What a layer's output measures at a step; NaN where it cannot be measured.
+    """Measurements of a layer's output at one step; NaN where there is none.
 
     Attributes:
         step: number of the step.
@@ -41,20 +41,20 @@ class LayerRow(NamedTuple):
 
 
 class LayerMonitor:
-    """Measure the layers of a network on early and every k-th step; others cost a look at a flag.
+    """Measure the layers of a network on early and every k-th step; others only test a flag.
 
-    A collapse may be over in tens of steps, so steps 1, 2, 4, 8, ... below k are measured, too.
+    A collapse may take only tens of steps, so steps 1, 2, 4, 8, ... below k are also measured.
 
     Call `start` before the forward pass of every batch, and `measure` after the last backward pass
     of a step, before the optimizer moves and clears. Two calls of a layer are two views of the same
-    images; further ones (local crops, recomputation for checkpointing) are not looked at. Of
-    accumulated batches, the last counts; of several processes, each measures its own batch.
-    Gradients are measured as they are: with a loss scaler, unscaled first or scaled.
+    images; further ones (local crops, recomputation for checkpointing) are ignored. The last of
+    several accumulated batches counts; each process measures its own batch. Gradients of a loss
+    scaler are measured with their scale unless it was removed before.
 
     Args:
         layers: modules by name, for example of :func:`layers_of`.
         every: steps between measurements, at least 1; the early ones are below it.
-        first: the first step, which is measured, too, where no rule of :func:`is_due` asks for it.
+        first: always measure this step, in addition to those of :func:`is_due`.
         joint: whether one call sees both views, first all of view 1 and then all of view 2.
 
     Example:
@@ -88,30 +88,30 @@ class LayerMonitor:
         return step == self.first or is_due(step, self.every)
 
     def start(self, step: int) -> None:
-        """Get ready for the forward pass of a batch; forget the batch before."""
+        """Prepare for the forward pass of a batch; drop the batch before."""
         self._outputs.listening = self.due(step)
         if self._outputs.listening:
             self._outputs.clear()
 
     @torch.no_grad()
     def measure(self, step: int) -> list[LayerRow]:
-        """Return a row for each layer that was called since `start`; none on a step that is not due.
+        """Return a row for each layer called since `start`; none on a step that is not due.
 
-        Everything is computed where the tensors are, and comes to the host in one transfer.
+        Everything is computed on the device of the tensors, and brought to the host at once.
 
         Warns:
-            UserWarning: once for layers that get no row, because they were not called or their
-                output is no tensor (N, C, ...).
+            UserWarning: once per layer that was not called or whose output is no (N, C, ...).
         """
         if not self._outputs.listening:
             return []
         self._outputs.listening = False
         self._warn()
-        measured = {
-            name: self._measure(self.layers[name], *self._views(calls))
-            for name, calls in self._outputs.kept.items()
-            if calls
-        }
+        measured = {}
+        for name, calls in self._outputs.kept.items():
+            if calls:
+                values = layer_values(*self._views(calls))
+                norm = gradient_norm(self.layers[name]).to(values)
+                measured[name] = torch.cat([values, norm])
         self._outputs.clear()
         if not measured:
             return []
@@ -120,42 +120,34 @@ class LayerMonitor:
         return [LayerRow(step, name, *row) for name, row in zip(measured, table, strict=True)]
 
     def remove(self) -> None:
-        """Take the hooks off the network."""
+        """Remove the hooks from the network."""
         self._outputs.remove()
         self._outputs.clear()
 
     def _views(self, calls: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Return the outputs (N, C) of view 1 and, where there is one, of view 2."""
+        """Return the outputs (N, C) of view 1 and of view 2, or None without one."""
         if self.joint and calls[0].shape[0] % 2 == 0:
             first, second = calls[0].chunk(2)
             return first, second
         return calls[0], calls[1] if len(calls) > 1 else None
 
-    def _measure(self, layer: nn.Module, view1: Tensor, view2: Tensor | None) -> Tensor:
-        """Return the numbers of a LayerRow, (5,), on the device."""
-        values = layer_values(view1, view2)
-        return torch.cat([values, gradient_norm(layer).to(values)])
-
     def _warn(self) -> None:
-        """Name the layers that get no row, each once."""
-        without = [name for name, calls in self._outputs.kept.items() if not calls]
-        new = [name for name in without if name not in self._warned]
-        if new:
-            self._warned.update(new)
-            reasons = (
-                f"{name} (its output is a {self._outputs.unpooled[name]})"
-                if name in self._outputs.unpooled
-                else f"{name} (was not called)"
-                for name in new
-            )
-            warnings.warn(
-                f"layers without a tensor (N, C, ...) to measure: {', '.join(reasons)}",
-                stacklevel=4,
-            )
+        """Warn once of each layer that gets no row."""
+        unpooled = self._outputs.unpooled
+        without = {
+            name: f"its output is a {unpooled[name]}" if name in unpooled else "was not called"
+            for name, calls in self._outputs.kept.items()
+            if not calls and name not in self._warned
+        }
+        if without:
+            self._warned.update(without)
+            reasons = ", ".join(f"{name} ({reason})" for name, reason in without.items())
+            message = f"layers without a tensor (N, C, ...) to measure: {reasons}"
+            warnings.warn(message, stacklevel=4)
 
 
 def is_due(step: int, every: int) -> bool:
-    """Whether layers are measured at a step: at multiples of `every`, and at 1, 2, 4, 8, ... below it.
+    """Whether a step is a multiple of `every`, or 1, 2, 4, 8, ... below it.
 
     Example:
         >>> [step for step in range(1, 61) if is_due(step, every=20)]
@@ -169,9 +161,9 @@ def layer_values(view1: Tensor, view2: Tensor | None) -> Tensor:
     """Return positive cosine, negative cosine, feature std and RankMe of a layer's pooled outputs.
 
     Args:
-        view1: (N, C), which std and rank are of.
+        view1: (N, C), the input of std and rank.
         view2: (N, C) of the same images; None, or another shape: the positive cosine is NaN, and
-            the negative one is of the images of view 1.
+            the negative one compares the images of view 1.
 
     Returns:
         (4,) in float64, on the device; at complete collapse 1, 1, 0 and 1. NaN where a value is not
@@ -179,11 +171,11 @@ def layer_values(view1: Tensor, view2: Tensor | None) -> Tensor:
     """
     if view1.shape[0] < 2:
         return view1.new_full((4,), torch.nan).double()
-    paired = view2 is not None and view2.shape == view1.shape
-    positive, negative = positive_negative_cosine(view1, view2 if paired else view1)  # type: ignore[arg-type]
+    other = view2 if view2 is not None and view2.shape == view1.shape else None
+    positive, negative = positive_negative_cosine(view1, view1 if other is None else other)
     return torch.stack(
         [
-            positive if paired else torch.full_like(positive, torch.nan),
+            torch.full_like(positive, torch.nan) if other is None else positive,
             negative,
             feature_std(view1),
             rank_me(directions(view1)),

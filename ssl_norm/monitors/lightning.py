@@ -1,12 +1,11 @@
-"""The collapse monitor as a callback for any LightningModule: lightly's, solo-learn's, your own.
+"""Lightning callback that monitors collapse in any LightningModule: lightly's, solo-learn's, yours.
 
-Works with `lightning.pytorch` and `pytorch_lightning`, and needs one of them; nothing else in this
-package does.
+Needs `lightning.pytorch` or `pytorch_lightning`; nothing else in this package does.
 """
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from math import isnan
 from typing import TYPE_CHECKING, Any
@@ -18,16 +17,18 @@ from ssl_norm.monitors.attach.layer_outputs import LayerOutputs
 from ssl_norm.monitors.attach.projectors import find_layers, find_projectors, pairs_of_calls
 from ssl_norm.monitors.collapse_monitor import CollapseMonitor
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
+from ssl_norm.registry import load_object
 
-PACKAGES = ("lightning.pytorch", "pytorch_lightning")
-VERDICT_NUMBERS = {"healthy": 0, "uncertain": 1, "dimensional": 2, "complete": 3}
-ON_COLLAPSE = ("warn", "stop", "ignore")
+_PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+_VERDICT_NUMBERS = {"healthy": 0, "uncertain": 1, "dimensional": 2, "complete": 3}
+_ON_COLLAPSE = ("warn", "stop", "ignore")
+_DRAW = "ssl_norm.figures.layers:layer_pixels"
 
 
 def _callback_class() -> type:
-    """Return the base class of the Lightning that is imported, else of an installed one, else object."""
-    imported = [name for name in PACKAGES if name in sys.modules]
-    for name in (*imported, *PACKAGES):
+    """Return the `Callback` of the imported Lightning, else of an installed one, else object."""
+    imported = [name for name in _PACKAGES if name in sys.modules]
+    for name in (*imported, *_PACKAGES):
         try:
             found: type = import_module(name).Callback
         except ModuleNotFoundError:
@@ -37,42 +38,46 @@ def _callback_class() -> type:
 
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     Callback = object
 else:
     Callback = _callback_class()
 
 
 class CollapseCallback(Callback):
-    """Watch the training of a LightningModule for collapse, without a change to it.
+    """Monitor the training of a LightningModule for collapse, without a change to it.
 
-    Forward hooks on its projectors keep the embeddings of each training step; they are measured
-    before the optimizer steps, and gathered over the processes where there are several. Every
-    `log_every` steps the measurements are logged as `collapse/negative_cosine`, ..., the verdict as
-    a number `collapse/verdict` (0 healthy, 1 uncertain, 2 dimensional, 3 complete). Of accumulated
-    batches the last counts; under manual optimization what was called before the optimizer's first
-    step. A step is a batch after which the optimizer stepped, whatever the number of optimizers.
+    Forward hooks on its projectors keep the embeddings of each training step. They are gathered
+    over processes, and measured before the optimizer steps. Every `log_every` steps the
+    measurements are logged as `collapse/negative_cosine`, ..., and the verdict as a number
+    `collapse/verdict` (0 healthy, 1 uncertain, 2 dimensional, 3 complete). The last of several
+    accumulated batches counts; under manual optimization the calls before the optimizer's first
+    step. A step is a batch after which any number of optimizers stepped.
 
     Where the target sees its images in another order (MoCo's shuffled keys), the positive cosine
-    means nothing; all else holds.
+    has no meaning; all other values are right.
 
     Args:
-        online: name of the projector, as `model.head`; None: the first one of a usual name, see
+        online: name of the projector, as `model.head`; None: see
             :func:`ssl_norm.monitors.attach.projectors.find_projectors`.
-        target: name of the slowly moving projector; None: found where there is one; `none`: left out.
+        target: name of the slowly moving projector; None: likewise; `none`: left out.
         joint: whether one call of a projector sees both views, first all of view 1; else each call
-            sees one view, and of more than two calls (local crops) the first two count.
+            sees one view, and only the first two calls count (not local crops).
         log_every: steps between logged values and verdicts, a multiple of the trainer's
             `log_every_n_steps`, or the logger skips them; None: the same.
         on_collapse: `warn`, `stop` (ends training at complete collapse, and warns) or `ignore`.
-        layers: whether every encoder stage and head layer is measured, too (`layer_rows`; with a
-            TensorBoardLogger the heat map `collapse/layers`, drawn after each epoch); or the layers
+        layers: whether to measure every encoder stage and head layer (`layer_rows`; with a
+            TensorBoardLogger the picture `collapse/layers`, drawn after each epoch); or the layers
             by name.
         layers_every: steps between measurements of layers.
-        monitor: thresholds, patience and all else; None: `CollapseMonitor()`.
+        monitor: with thresholds, patience and other options; None: `CollapseMonitor()`.
+        draw: makes the picture (H, W, 3) of `layer_rows`, or `module:function`.
 
     Attributes:
-        monitor: knows verdict, evidence and `collapsed_at_step`.
-        layer_rows: what layers measured so far.
+        monitor: has verdict, evidence and `collapsed_at_step`.
+        layer_rows: measurements of layers so far.
 
     Raises:
         ImportError: Lightning is not installed.
@@ -94,14 +99,15 @@ class CollapseCallback(Callback):
         layers: bool | Mapping[str, nn.Module] = False,
         layers_every: int = 50,
         monitor: CollapseMonitor | None = None,
+        draw: "Callable[[Sequence[LayerRow]], NDArray[np.uint8]] | str" = _DRAW,
     ) -> None:
         if Callback is object:
             raise ImportError(
                 "CollapseCallback needs Lightning: pip install lightning, or pytorch-lightning"
             )
-        if on_collapse not in ON_COLLAPSE:
+        if on_collapse not in _ON_COLLAPSE:
             raise ValueError(
-                f"on_collapse must be one of {', '.join(ON_COLLAPSE)}, got {on_collapse!r}"
+                f"on_collapse must be one of {', '.join(_ON_COLLAPSE)}, got {on_collapse!r}"
             )
         for name, steps in (("log_every", log_every), ("layers_every", layers_every)):
             if steps is not None and steps < 1:
@@ -115,6 +121,7 @@ class CollapseCallback(Callback):
         self._on_collapse = on_collapse
         self._layers = layers
         self._layers_every = layers_every
+        self._draw = draw
         self._outputs: LayerOutputs | None = None
         self._loss: Tensor | None = None
         self._step = 0
@@ -124,11 +131,11 @@ class CollapseCallback(Callback):
 
     @property
     def state_key(self) -> str:
-        """Under which Lightning saves the state; two callbacks may watch two projectors."""
+        """Key of the state in a checkpoint; two callbacks may monitor two projectors."""
         return f"CollapseCallback{self._names}"
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Put hooks on the projectors."""
+        """Attach hooks to the projectors."""
         self._detach()
         names = find_projectors(pl_module, *self._names)
         heads = {role: pl_module.get_submodule(name) for role, name in names.items()}
@@ -144,7 +151,7 @@ class CollapseCallback(Callback):
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Forget the batch before, and listen."""
+        """Drop the batch before, and listen."""
         assert self._outputs is not None
         self._outputs.clear()
         self._outputs.listening = True
@@ -152,13 +159,13 @@ class CollapseCallback(Callback):
         self.monitor.start(self._step + 1)
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
-        """Take the loss as evidence; not a scaled one, whose scale only the host could undo."""
+        """Keep the loss as evidence, unless a loss scaler scaled it."""
         is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         accumulated = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
         self._loss = None if is_scaled else loss.detach().mean() * accumulated
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """Measure what the projectors put out; now and then judge and log."""
+        """Measure the outputs of the projectors; every `log_every` steps judge and log."""
         outputs = self._outputs
         if outputs is None or not outputs.listening:  # a further optimizer in the same batch
             return
@@ -181,35 +188,35 @@ class CollapseCallback(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Make sure that something was seen where the optimizer stepped."""
+        """Raise ValueError if the optimizer stepped and no embeddings were seen."""
         assert self._outputs is not None
         self._outputs.listening = False
         if self._missed:
             name = find_projectors(pl_module, *self._names)["online"]
             raise ValueError(
-                f"the projector {name} put out no embeddings before the optimizer stepped: name the "
-                "submodule that is called in training_step, as in online='NAME'"
+                f"the projector {name} put out no embeddings before the optimizer stepped: name "
+                "the submodule that is called in training_step, as in online='NAME'"
             )
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Draw the heat map of the layers anew."""
+        """Draw the layers."""
         self._draw_layers(trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Judge the last steps."""
+        """Judge the last steps, and draw the layers."""
         self._judge(trainer)
         self._draw_layers(trainer)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         self._detach()
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         self._detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that training needs to go on exactly, as plain values and tensors."""
+        """Return the state that training needs to resume exactly, as plain values and tensors."""
         return {
             "monitor": self.monitor.state_dict(),
             "step": self._step,
@@ -218,13 +225,13 @@ class CollapseCallback(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from the result of `state_dict`."""
         self.monitor.load_state_dict(state_dict["monitor"])
         self._step, self._reported = state_dict["step"], state_dict["reported"]
         self.layer_rows = [LayerRow(*row) for row in state_dict["layer_rows"]]
 
     def _judge(self, trainer: Any) -> dict[str, float]:
-        """Bring the measurements to the host, act where a collapse is new, and return what to log."""
+        """Collect the measurements, act on a new collapse, and return the values to log."""
         values = self.monitor.collect()
         self.monitor.take_snapshots()
         self.layer_rows.extend(self.monitor.take_layer_rows())
@@ -233,11 +240,11 @@ class CollapseCallback(Callback):
         self._reported = verdict
         if is_new and self._on_collapse != "ignore":
             self._act(trainer)
-        values["verdict"] = float(VERDICT_NUMBERS[verdict])
+        values["verdict"] = float(_VERDICT_NUMBERS[verdict])
         return {name: value for name, value in values.items() if not isnan(value)}
 
     def _act(self, trainer: Any) -> None:
-        """Warn of a collapse, and end the training where that is wanted."""
+        """Warn of a collapse, and end the training if `on_collapse` is `stop`."""
         monitor = self.monitor
         if self._on_collapse == "stop" and monitor.verdict == "complete":
             trainer.should_stop = True
@@ -249,7 +256,7 @@ class CollapseCallback(Callback):
             )
 
     def _draw_layers(self, trainer: Any) -> None:
-        """Write the heat map to TensorBoard, where that is a logger and there are new rows."""
+        """Write the picture of the layers to every TensorBoardLogger, if there are new rows."""
         boards = [
             logger
             for logger in trainer.loggers
@@ -257,15 +264,14 @@ class CollapseCallback(Callback):
         ]
         if not boards or len(self.layer_rows) == self._drawn or not trainer.is_global_zero:
             return
-        from ssl_norm.figures import layer_figure, pixels
-
+        draw = load_object(self._draw) if isinstance(self._draw, str) else self._draw
         self._drawn = len(self.layer_rows)
-        picture = pixels(layer_figure(self.layer_rows))
+        picture = draw(self.layer_rows)
         for board in boards:
             board.experiment.add_image("collapse/layers", picture, self._step, dataformats="HWC")
 
     def _detach(self) -> None:
-        """Take all hooks off the network."""
+        """Remove all hooks from the network."""
         if self._outputs is not None:
             self._outputs.remove()
             self._outputs = None

@@ -1,4 +1,4 @@
-"""The directions of embeddings, which all monitors of collapse look at."""
+"""L2-normalized embeddings, which the monitors of collapse measure."""
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ def directions(embeddings: Tensor, name: str = "embeddings") -> Tensor:
 
     Args:
         embeddings: (N, D) of any floating dtype, N >= 2.
-        name: what the error calls them.
+        name: of the embeddings, for the error.
 
     Returns:
-        (N, D) of length 1, however short a row was; a row of zeros stays zero.
+        (N, D), each row of length 1, however short it was; a row of zeros stays zero.
 
     Raises:
         ValueError: any other shape.
@@ -43,7 +43,7 @@ def wide_rows(embeddings: Tensor, name: str = "embeddings") -> Tensor:
     """Return (N, D) in float64, or in float32 on a device that has no float64 (mps).
 
     Raises:
-        ValueError: any other shape than (N >= 2, D); `name` is what the error calls them.
+        ValueError: any other shape than (N >= 2, D); `name` is in the message.
     """
     if embeddings.ndim != 2 or embeddings.shape[0] < 2 or embeddings.shape[1] == 0:
         raise ValueError(f"{name} must have shape (N >= 2, D), got {tuple(embeddings.shape)}")

@@ -1,4 +1,4 @@
-"""How many dimensions embeddings fill."""
+"""Effective ranks of embeddings."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,6 @@ from ssl_norm.monitors.spectrum import RANKS, covariance_spectrum, second_moment
 
 
 @monitor(
-    inputs="embeddings",
     prepares="nothing",
     cost="spectral",
     at_collapse=1.0,
@@ -20,14 +19,14 @@ from ssl_norm.monitors.spectrum import RANKS, covariance_spectrum, second_moment
     decimals=1,
 )
 def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
-    """Return the effective rank of embeddings: the exponential of the entropy of their singular values.
+    """Return RankMe, the exponential of the entropy of the singular values of embeddings.
 
         p_k = s_k / sum(s) + eps,   exp(-sum_k p_k log p_k)
 
     Neither centred nor normalized: a common direction counts as one dimension, however large, so
-    that embeddings near collapse read near 1. (:func:`effective_rank` is centred, and near D for
-    them: what is left of them may be round.) A high value is no proof of health: read it beside
-    :func:`ssl_norm.monitors.feature_std`.
+    that embeddings near collapse have about 1. (:func:`effective_rank` is centred, and may be near
+    D for them: their remaining differences may be round.) A high value is no proof of health: read
+    it with :func:`ssl_norm.monitors.feature_std`.
 
     Args:
         embeddings: (N, D), N >= 2; more rows than columns, or N bounds the value.
@@ -48,25 +47,20 @@ def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
         >>> round(rank_me(torch.eye(8)).item(), 3)
         8.0
     """
-    return rank_me_of_spectrum(second_moment_spectrum(embeddings), eps)
-
-
-def rank_me_of_spectrum(eigenvalues: Tensor, eps: float = 1e-7) -> Tensor:
-    """Return :func:`rank_me` of the eigenvalues of a second moment, which is not centred."""
-    share = singular_shares(eigenvalues) + eps
+    eigenvalues = second_moment_spectrum(embeddings)
+    share = _singular_shares(eigenvalues) + eps
     rank = (-(share * share.log()).sum()).exp()
     return rank.where(eigenvalues[0] != 0, 1.0)
 
 
-def effective_rank_of_spectrum(eigenvalues: Tensor) -> Tensor:
+def _effective_rank(eigenvalues: Tensor) -> Tensor:
     """Return :func:`effective_rank` of the eigenvalues of a covariance."""
-    share = singular_shares(eigenvalues)
+    share = _singular_shares(eigenvalues)
     rank = torch.xlogy(share, share).sum().neg().exp()
     return rank.where(eigenvalues[0] != 0, 0.0)
 
 
 @monitor(
-    inputs="embeddings",
     prepares="centres",
     cost="spectral",
     at_collapse=0.0,
@@ -76,7 +70,7 @@ def effective_rank_of_spectrum(eigenvalues: Tensor) -> Tensor:
     chart=RANKS,
     label="effective rank",
     decimals=1,
-    of_spectrum=effective_rank_of_spectrum,
+    of_spectrum=_effective_rank,
 )
 def effective_rank(embeddings: Tensor) -> Tensor:
     """Return the effective rank of centred embeddings.
@@ -84,7 +78,7 @@ def effective_rank(embeddings: Tensor) -> Tensor:
         p_k = s_k / sum(s),   exp(-sum_k p_k log p_k)
 
     with s the singular values of the embeddings less their mean; not normalized. Near-constant
-    embeddings may have a high effective rank, that of their remaining differences: read it beside
+    embeddings may have a high effective rank, that of their remaining differences: read it with
     :func:`ssl_norm.monitors.feature_std`, or use :func:`rank_me`, which is not centred.
 
     Args:
@@ -98,14 +92,13 @@ def effective_rank(embeddings: Tensor) -> Tensor:
     Raises:
         ValueError: another shape.
 
-    Source: Roy & Vetterli, "The effective rank", EUSIPCO 2007 (which leaves centring
-    to the user).
+    Source: Roy & Vetterli, "The effective rank", EUSIPCO 2007, which leaves centring to the user.
     """
-    return effective_rank_of_spectrum(covariance_spectrum(embeddings))
+    return _effective_rank(covariance_spectrum(embeddings))
 
 
-def singular_shares(eigenvalues: Tensor) -> Tensor:
-    """Return each singular value's share of their sum, from its square; of zeros: zeros."""
+def _singular_shares(eigenvalues: Tensor) -> Tensor:
+    """Return each singular value's share of their sum, from its square; zeros if all are 0."""
     singular_values = eigenvalues.sqrt()
     total = singular_values.sum()
     return singular_values / total.where(total != 0, 1.0)

@@ -9,9 +9,9 @@ from torch import Tensor
 from ssl_norm.monitors.declare import Monitor, monitors_in_runs
 from ssl_norm.monitors.normalized import directions, matching_directions
 from ssl_norm.monitors.spectrum import covariance_spectrum
-from ssl_norm.monitors.spread import std_per_dimension_of_directions
+from ssl_norm.monitors.spread import std_of_directions
 
-EVERY_STEP = ("positive_cosine", "negative_cosine", "feature_std")  # by CollapseMonitor itself
+_EVERY_STEP = ("positive_cosine", "negative_cosine", "feature_std")  # by CollapseMonitor itself
 
 
 class Spectral(NamedTuple):
@@ -30,7 +30,7 @@ class Spectral(NamedTuple):
 
 def spectral_monitors() -> dict[str, Monitor]:
     """Return the monitors that runs measure when the spectrum is due, by name."""
-    return {name: one for name, one in monitors_in_runs().items() if name not in EVERY_STEP}
+    return {name: one for name, one in monitors_in_runs().items() if name not in _EVERY_STEP}
 
 
 @torch.no_grad()
@@ -62,4 +62,4 @@ def measure_spectrum(
         else:
             value = of_rows(z)
         values.append(value.to(z))
-    return Spectral(torch.stack(values), spectrum, std_per_dimension_of_directions(z))
+    return Spectral(torch.stack(values), spectrum, std_of_directions(z))

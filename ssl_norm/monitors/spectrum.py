@@ -1,8 +1,4 @@
-"""The spectrum of embeddings, and what its shape tells about dimensional collapse.
-
-Every measure exists twice: of embeddings, and `..._of_spectrum` of the eigenvalues, so that many
-measures of the same embeddings cost one eigenvalue decomposition.
-"""
+"""Spectrum of embeddings, and monitors of dimensional collapse that follow from its shape."""
 
 from math import nan
 
@@ -13,7 +9,8 @@ from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.eigenvalues import rounding_floor, squared_singular_values
 from ssl_norm.monitors.normalized import directions, wide_rows
 
-RANKS, DECAY = "dimensions in use", "decay of the spectrum"  # charts
+RANKS = "dimensions in use"  # chart
+_DECAY = "decay of the spectrum"  # chart
 
 
 def covariance_spectrum(embeddings: Tensor) -> Tensor:
@@ -21,16 +18,16 @@ def covariance_spectrum(embeddings: Tensor) -> Tensor:
 
         C = 1/N sum_n (z_n - mean) (z_n - mean)'
 
-    Centred, not normalized. See :func:`ssl_norm.monitors.eigenvalues.squared_singular_values` for
-    precision: what is below 1e-15 min(N, D) of the largest one, or below the rounding of the mean,
-    is 0.
+    Centred, not normalized. For precision see
+    :func:`ssl_norm.monitors.eigenvalues.squared_singular_values`: values below 1e-15 min(N, D) of
+    the largest one, or below the rounding of the mean, are 0.
 
     Args:
         embeddings: (N, D), N >= 2.
 
     Returns:
-        (min(N, D),), never negative, in float64 where the device has it; the eigenvalues that are
-        left out are 0. All 0 at complete collapse, all equal at an even spread; NaN in, NaN out.
+        (min(N, D),), never negative, in float64 where the device has it. All 0 at complete
+        collapse, all equal at an even spread; NaN in, NaN out.
 
     Raises:
         ValueError: another shape.
@@ -48,8 +45,8 @@ def covariance_spectrum(embeddings: Tensor) -> Tensor:
 def second_moment_spectrum(embeddings: Tensor) -> Tensor:
     """Return the eigenvalues of 1/N sum_n z_n z_n', descending; neither centred nor normalized.
 
-    Else as :func:`covariance_spectrum`. At complete collapse the first is the squared length of the
-    mean and the others are 0: a common direction is part of this spectrum.
+    At complete collapse the first is the squared length of the mean and the others are 0: a common
+    direction is part of this spectrum.
 
     Args:
         embeddings: (N, D), N >= 2.
@@ -63,14 +60,13 @@ def second_moment_spectrum(embeddings: Tensor) -> Tensor:
     return squared_singular_values(wide_rows(embeddings))
 
 
-def participation_ratio_of_spectrum(eigenvalues: Tensor) -> Tensor:
+def _participation_ratio(eigenvalues: Tensor) -> Tensor:
     """Return :func:`participation_ratio` of a covariance's eigenvalues, descending."""
     relative = eigenvalues / _nonzero(eigenvalues[0])
     return relative.sum().square() / _nonzero(relative.square().sum())
 
 
 @monitor(
-    inputs="embeddings",
     prepares="centres",
     cost="spectral",
     at_collapse=0.0,
@@ -78,7 +74,7 @@ def participation_ratio_of_spectrum(eigenvalues: Tensor) -> Tensor:
     equation="(sum_k s_k^2)^2 / sum_k s_k^4",
     source="bioRxiv 214262",
     chart=RANKS,
-    of_spectrum=participation_ratio_of_spectrum,
+    of_spectrum=_participation_ratio,
 )
 def participation_ratio(embeddings: Tensor) -> Tensor:
     """Return the number of dimensions that share the variance.
@@ -99,16 +95,15 @@ def participation_ratio(embeddings: Tensor) -> Tensor:
 
     Source: Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262.
     """
-    return participation_ratio_of_spectrum(covariance_spectrum(embeddings))
+    return _participation_ratio(covariance_spectrum(embeddings))
 
 
-def ne_sum_of_spectrum(eigenvalues: Tensor) -> Tensor:
+def _ne_sum(eigenvalues: Tensor) -> Tensor:
     """Return :func:`ne_sum` of a covariance's eigenvalues, descending."""
     return eigenvalues.sum() / _nonzero(eigenvalues[0])
 
 
 @monitor(
-    inputs="embeddings",
     prepares="centres",
     cost="spectral",
     at_collapse=0.0,
@@ -116,7 +111,7 @@ def ne_sum_of_spectrum(eigenvalues: Tensor) -> Tensor:
     equation="sum_k s_k^2 / s_1^2",
     source="He & Ozay 2022",
     chart=RANKS,
-    of_spectrum=ne_sum_of_spectrum,
+    of_spectrum=_ne_sum,
 )
 def ne_sum(embeddings: Tensor) -> Tensor:
     """Return the sum of the covariance's eigenvalues relative to the largest one.
@@ -138,10 +133,10 @@ def ne_sum(embeddings: Tensor) -> Tensor:
     Source: He & Ozay, "Exploring the Gap between Collapsed & Whitened Features in Self-Supervised
     Learning", ICML 2022.
     """
-    return ne_sum_of_spectrum(covariance_spectrum(embeddings))
+    return _ne_sum(covariance_spectrum(embeddings))
 
 
-def alpha_req_of_spectrum(eigenvalues: Tensor, first: int = 10, last: int = 99) -> Tensor:
+def _alpha_req(eigenvalues: Tensor, first: int = 10, last: int = 99) -> Tensor:
     """Return :func:`alpha_req` of a covariance's eigenvalues, descending."""
     if not 1 <= first < last:
         raise ValueError(f"the fit needs ranks 1 <= first < last, got {first} and {last}")
@@ -156,18 +151,17 @@ def alpha_req_of_spectrum(eigenvalues: Tensor, first: int = 10, last: int = 99) 
 
 
 @monitor(
-    inputs="embeddings",
     prepares="centres",
     cost="spectral",
     at_collapse=nan,
     at_even="0",
     equation="a of s_i^2 ~ i^-a, fitted over i = 10..99",
     source="Agrawal et al. 2022",
-    chart=DECAY,
-    of_spectrum=alpha_req_of_spectrum,
+    chart=_DECAY,
+    of_spectrum=_alpha_req,
 )
 def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
-    """Return the exponent alpha of a power law lambda_i ~ i^-alpha fitted to the covariance spectrum.
+    """Return the exponent alpha of a power law lambda_i ~ i^-alpha of the covariance spectrum.
 
     alpha is minus the slope of the straight line through the points (log i, log lambda_i) that
     minimizes their squared distances, weighted by 1/i; lambda is the :func:`covariance_spectrum`:
@@ -176,11 +170,11 @@ def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
     Args:
         embeddings: (N, D), N >= 2.
         first: lowest rank i of the fit, from 1; the head of a spectrum follows no power law.
-        last: highest rank of the fit; eigenvalues that are 0 or not there take no part.
+        last: highest rank of the fit; eigenvalues of 0 are left out.
 
     Returns:
         Scalar >= 0: 0 at an even spread; the faster the spectrum falls, the higher. NaN where fewer
-        than two eigenvalues above 0 lie in the range, as at complete collapse; NaN in, NaN out.
+        than two eigenvalues above 0 are in the range, as at complete collapse; NaN in, NaN out.
 
     Raises:
         ValueError: another shape, or not 1 <= first < last.
@@ -188,10 +182,10 @@ def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
     Source: Agrawal et al., "alpha-ReQ", NeurIPS 2022; weights and range as in its authors' code,
     which varies the range between experiments.
     """
-    return alpha_req_of_spectrum(covariance_spectrum(embeddings), first, last)
+    return _alpha_req(covariance_spectrum(embeddings), first, last)
 
 
-def cev_auc_of_spectrum(eigenvalues: Tensor) -> Tensor:
+def _cev_auc(eigenvalues: Tensor) -> Tensor:
     """Return :func:`cev_auc` of the eigenvalues of the covariance of directions, descending."""
     s = eigenvalues.sqrt()
     area = (s.cumsum(0) / _nonzero(s.sum())).mean()
@@ -199,37 +193,36 @@ def cev_auc_of_spectrum(eigenvalues: Tensor) -> Tensor:
 
 
 @monitor(
-    inputs="embeddings",
     prepares="both",
     cost="spectral",
     at_collapse=1.0,
     at_even="about 1/2",
     equation="mean_k (sum_{i <= k} s_i / sum s)",
     source="arXiv 2209.15007",
-    chart=DECAY,
-    of_spectrum=cev_auc_of_spectrum,
+    chart=_DECAY,
+    of_spectrum=_cev_auc,
 )
 def cev_auc(embeddings: Tensor) -> Tensor:
     """Return the area under the cumulative explained variance of directions.
 
         1/K sum_k (sum_{i <= k} s_i / sum_i s_i)
 
-    with s the K = min(N, D) singular values of the l2-normalized, then centred embeddings (their
-    standard deviations, not variances, as the source has it).
+    with s the K = min(N, D) singular values of the l2-normalized, then centred embeddings: their
+    standard deviations, not variances, as in the source.
 
     Args:
         embeddings: (N, D), N >= 2.
 
     Returns:
-        Scalar: (K + 1) / (2 K) where all singular values are equal, about 1/2, to 1 where one
-        direction has them all; 1 at complete collapse (0/0, by definition); NaN in, NaN out.
+        Scalar: (K + 1) / (2 K), about 1/2, where all singular values are equal, to 1 where all
+        but one are 0; 1 at complete collapse (0/0, by definition); NaN in, NaN out.
 
     Raises:
         ValueError: another shape.
 
     Source: Li, Efros & Pathak, arXiv 2209.15007.
     """
-    return cev_auc_of_spectrum(covariance_spectrum(directions(embeddings)))
+    return _cev_auc(covariance_spectrum(directions(embeddings)))
 
 
 def _nonzero(divisor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How far the directions of embeddings spread."""
+"""Spread of the directions of embeddings."""
 
 from math import sqrt
 
@@ -8,23 +8,10 @@ from torch import Tensor
 from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.normalized import directions
 
-DEAD_BELOW = 0.05  # of an even spread's deviation
-
-
-def std_per_dimension_of_directions(z: Tensor) -> Tensor:
-    """Return :func:`std_per_dimension` of rows that are l2-normalized already."""
-    # Two passes, as z.std(0, correction=0) takes; torch's own is slower on a CPU.
-    deviation = (z - z.mean(0)).square().mean(0).sqrt()
-    return deviation * sqrt(z.shape[1])
-
-
-def std_of_directions(z: Tensor) -> Tensor:
-    """Return :func:`feature_std` of rows that are l2-normalized already."""
-    return std_per_dimension_of_directions(z).mean()
+_DEAD_BELOW = 0.05  # of an even spread's deviation
 
 
 @monitor(
-    inputs="embeddings",
     prepares="normalizes",
     cost="linear",
     at_collapse=0.0,
@@ -60,7 +47,7 @@ def feature_std(embeddings: Tensor) -> Tensor:
         >>> round(feature_std(even).item(), 6)
         1.0
     """
-    return std_of_directions(directions(embeddings))
+    return std_of_directions(directions(embeddings)).mean()
 
 
 def std_per_dimension(embeddings: Tensor) -> Tensor:
@@ -83,17 +70,24 @@ def std_per_dimension(embeddings: Tensor) -> Tensor:
 
     Source: Chen & He, arXiv 2011.10566 (SimSiam), section 4.1, times sqrt(D), before its mean.
     """
-    return std_per_dimension_of_directions(directions(embeddings))
+    return std_of_directions(directions(embeddings))
 
 
-def dead_share(deviations: Tensor, below: float = DEAD_BELOW) -> Tensor:
-    """Return :func:`dead_dimensions` of :func:`std_per_dimension`, (D,)."""
+def std_of_directions(z: Tensor) -> Tensor:
+    """Return :func:`std_per_dimension`, (D,), of rows that are l2-normalized already."""
+    # Two passes, as in z.std(0, correction=0), which is slower on a CPU.
+    deviation = (z - z.mean(0)).square().mean(0).sqrt()
+    return deviation * sqrt(z.shape[1])
+
+
+def _dead_dimensions(z: Tensor, below: float = _DEAD_BELOW) -> Tensor:
+    """Return :func:`dead_dimensions` of rows that are l2-normalized already."""
+    deviations = std_of_directions(z)
     dead = (deviations < below).to(deviations.dtype)
     return dead.where(deviations.isfinite(), torch.nan).mean()
 
 
 @monitor(
-    inputs="embeddings",
     prepares="normalizes",
     cost="linear",
     at_collapse=1.0,
@@ -102,20 +96,20 @@ def dead_share(deviations: Tensor, below: float = DEAD_BELOW) -> Tensor:
     source="own definition",
     depends_on=("axes",),
     chart="share of dead dimensions (1: complete collapse)",
-    of_normalized=lambda z: dead_share(std_per_dimension_of_directions(z)),
+    of_normalized=_dead_dimensions,
 )
-def dead_dimensions(embeddings: Tensor, below: float = DEAD_BELOW) -> Tensor:
+def dead_dimensions(embeddings: Tensor, below: float = _DEAD_BELOW) -> Tensor:
     """Return the share of dimensions that hardly vary over l2-normalized embeddings.
 
         mean_d [sqrt(D) std_n(z[n, d]) < below]
 
-    Dead is measured against an even spread, not against the other dimensions, so that all are dead
-    at complete collapse.
+    A dimension is compared with an even spread, not with the others, so that all are dead at
+    complete collapse.
 
     Args:
         embeddings: (N, D), N >= 2.
-        below: share of an even spread's deviation; 0.05 is what all dimensions have at a mean
-            cosine of 1 - 0.05^2 = 0.9975, and 1/400 of an even share of the variance.
+        below: share of an even spread's deviation; all dimensions have 0.05 at a mean cosine of
+            1 - 0.05^2 = 0.9975, and it is 1/400 of an even share of the variance.
 
     Returns:
         Scalar in [0, 1], in float64 where the device has it: 1 at complete collapse, 0 at an even
@@ -124,12 +118,12 @@ def dead_dimensions(embeddings: Tensor, below: float = DEAD_BELOW) -> Tensor:
     Raises:
         ValueError: another shape.
 
-    Source: own definition, upon the deviation of SimSiam (arXiv 2011.10566, section 4.1); dead
-    dimensions as a symptom: lucidrains/byol-pytorch issue 44.
+    Source: own definition, based on SimSiam's std (arXiv 2011.10566, section 4.1); dead dimensions
+    as a symptom: lucidrains/byol-pytorch issue 44.
 
     Example:
         >>> import torch
         >>> dead_dimensions(torch.tensor([[3.0, 0.0], [-1.0, 0.0]])).item()
         0.5
     """
-    return dead_share(std_per_dimension(embeddings), below)
+    return _dead_dimensions(directions(embeddings), below)

@@ -1,4 +1,4 @@
-"""One word on the state of a representation."""
+"""Verdict on a representation: zones of its measurements, and changes over steps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from math import inf, nan
 from typing import Literal, NamedTuple
 
 Verdict = Literal["uncertain", "healthy", "dimensional", "complete"]
-WIDE = 10.0  # times the dimensions in use: fewer could not tell few from all
+_WIDE = 10.0  # possible dimensions per dimension in use, from which few differ from all
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where the zones of the verdict begin; results/verdict.md tells how they were calibrated.
+    """Borders of the zones of the verdict; results/verdict.md describes their calibration.
 
     Attributes:
         complete_cosine: negative cosine, in [-1, 1), above which embeddings have collapsed.
-        complete_std: feature std, in [0, 1], below which they have, whatever the target still does:
-            rows of one network whose mean cosine is c have a feature std of about sqrt(1 - c).
-        healthy_cosine: negative cosine below which they may be healthy.
-        healthy_std: feature std above which they may be healthy.
-        dimensional_rank: effective rank of the centred directions below which too few dimensions are
-            in use, where ten times as many as are in use could be.
+        complete_std: feature std, in [0, 1), below which they have collapsed, even if the target
+            has not: rows whose mean cosine is c have a feature std of about sqrt(1 - c).
+        healthy_cosine: negative cosine, in [-1, 1), below which they may be healthy.
+        healthy_std: feature std, in [0, 1), above which they may be healthy.
+        dimensional_rank: effective rank of the centred directions, at least 0, below which too few
+            dimensions are in use, if ten times as many are possible.
     """
 
     complete_cosine: float = 0.99
@@ -37,29 +37,28 @@ class Thresholds:
             ("healthy_std", 0.0, 1.0),
             ("dimensional_rank", 0.0, inf),
         ):
-            if not low <= getattr(self, name) < high:
-                raise ValueError(
-                    f"{name} must be in [{low:g}, {high:g}), got {getattr(self, name)}"
-                )
+            value = getattr(self, name)
+            if not low <= value < high:
+                raise ValueError(f"{name} must be in [{low:g}, {high:g}), got {value}")
         if self.healthy_cosine > self.complete_cosine or self.healthy_std < self.complete_std:
             raise ValueError(
                 "healthy embeddings spread further than collapsed ones: healthy_cosine "
-                f"{self.healthy_cosine} must not exceed complete_cosine {self.complete_cosine}, nor "
-                f"complete_std {self.complete_std} healthy_std {self.healthy_std}"
+                f"{self.healthy_cosine} must not exceed complete_cosine {self.complete_cosine}, "
+                f"nor complete_std {self.complete_std} healthy_std {self.healthy_std}"
             )
 
 
 def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
-    """Return where the measurements of one moment lie.
+    """Return the zone of the measurements of one moment.
 
     Args:
         values: `negative_cosine` and `feature_std`; where known `effective_rank` and `dimensions`,
             their upper bound min(N, D). NaN counts as not measured.
-        thresholds: where the zones begin.
+        thresholds: borders of the zones.
 
     Returns:
-        `complete` where embeddings have one direction, `dimensional` where they are spread over
-        few dimensions, `healthy` where they are spread over many, `uncertain` in between.
+        `complete`: embeddings have one direction; `dimensional`: they are spread over few
+        dimensions; `healthy`: over many; `uncertain`: in between.
 
     Example:
         >>> zone({"negative_cosine": 0.27, "feature_std": 0.8}, Thresholds())
@@ -76,21 +75,21 @@ def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
 
 
 def has_few_dimensions(values: Mapping[str, float], below: float) -> bool:
-    """Whether the effective rank is known, below a bound, and a tenth of what it could be at most."""
+    """Whether the effective rank is known, below a bound, and at most a tenth of its maximum."""
     rank, dimensions = values.get("effective_rank", nan), values.get("dimensions", nan)
-    return rank < below and dimensions >= WIDE * rank
+    return rank < below and dimensions >= _WIDE * rank
 
 
 class VerdictState(NamedTuple):
-    """The verdict after some steps, and what it takes to change it.
+    """The verdict after some steps, and the latest steps that may change it.
 
     Attributes:
-        verdict: of the present; `uncertain` before there is enough to go by.
-        since: first step of the stretch that made the verdict; None before the first.
-        candidate: zone of the latest steps, where it is another than the verdict.
-        streak: latest steps in a row in the candidate's zone.
+        verdict: of the present; `uncertain` at first.
+        since: first step of the streak that made the verdict; None before the first.
+        candidate: zone of the latest steps, if it is not the verdict.
+        streak: number of latest consecutive steps in the candidate's zone.
         streak_start: the first of them.
-        outside: latest steps in a row outside the verdict's zone, whatever theirs.
+        outside: number of latest consecutive steps outside the verdict's zone.
         outside_start: the first of them.
     """
 
@@ -111,17 +110,17 @@ class VerdictState(NamedTuple):
 def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> VerdictState:
     """Return the verdict after one more step.
 
-    It changes to another zone when `patience` steps in a row lie in that zone, and is dated to the
-    first of them, in every direction: networks without batch norm do leave a collapse. When
-    `patience` steps in a row lie outside the verdict's zone, but in several others, it becomes
-    `uncertain`. Shorter stretches change nothing, and so a network that is near collapse for some
+    It changes to another zone after `patience` consecutive steps in that zone, and is dated to the
+    first of them. This holds in every direction: networks without batch norm do leave a collapse.
+    After `patience` consecutive steps outside the verdict's zone, but in several others, it becomes
+    `uncertain`. Shorter streaks change nothing, so that a network that is near collapse for some
     steps after its initialisation raises no alarm.
 
     Args:
         state: the verdict before.
         step: number of the step.
         found: zone of this step's embeddings.
-        patience: steps in a row that change the verdict, at least 1.
+        patience: consecutive steps that change the verdict, at least 1.
 
     Example:
         >>> state = VerdictState()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.learners.ema import EmaTarget, constant_decay, cosine_decay, move_towards
+from ssl_norm.learners.ema import EmaTarget, cosine_decay, move_towards
 from ssl_norm.norms.batch.freezing import freeze_statistics
 
 
@@ -27,7 +27,6 @@ def test_cosine_decay():
     k, K = 3, 7
     expected = 1 - (1 - 0.9) * (math.cos(math.pi * k / K) + 1) / 2
     assert cosine_decay(0.9, k / K) == pytest.approx(expected, abs=1e-15)
-    assert constant_decay(0.9, 0.7) == 0.9
 
 
 def test_move_towards():

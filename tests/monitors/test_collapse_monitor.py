@@ -281,7 +281,7 @@ def test_ordinary_steps_do_not_wait_for_the_device(loss):
 
 
 def test_snapshots_that_nobody_takes_are_bounded(monkeypatch):
-    monkeypatch.setattr(collapse_monitor, "SNAPSHOTS_KEPT", 3)
+    monkeypatch.setattr(collapse_monitor, "_SNAPSHOTS_KEPT", 3)
     monitor = CollapseMonitor(spectral_every=1)
     for step in range(1, 8):
         monitor.observe(step, [healthy(step)])
@@ -291,7 +291,7 @@ def test_snapshots_that_nobody_takes_are_bounded(monkeypatch):
 
 
 def test_layer_rows_that_nobody_takes_are_bounded(monkeypatch):
-    monkeypatch.setattr(collapse_monitor, "LAYER_ROWS_KEPT", 3)
+    monkeypatch.setattr(collapse_monitor, "_LAYER_ROWS_KEPT", 3)
     network = nn.Linear(4, 4)
     monitor = CollapseMonitor(layers=LayerMonitor({"linear": network}, every=1))
     for step in range(1, 8):

@@ -13,11 +13,10 @@ def views_of(images, noise=1e-3, q=4):
     return images[:, None] + (away - away.mean(0)).expand(n, q, size)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("n", "q", "size"), [(12, 3, 5), (12, 2, 12), (6, 3, 4)])
 @pytest.mark.parametrize("delta", [1e-4, 1.0])
-def test_equals_its_definition(dtype, n, q, size, delta):
-    views = samples.random(n, q, size, dtype=dtype)
+def test_equals_its_definition(n, q, size, delta):
+    views = samples.random(n, q, size)
     expected = reference.lidar(views.tolist(), delta)
     assert lidar(views, delta).item() == pytest.approx(expected, rel=1e-6)
 
@@ -52,7 +51,8 @@ def test_images_that_agree_have_no_rank():
 
 def test_bad_arguments():
     views = samples.random(4, 2, 3)
-    with pytest.raises(ValueError, match=r"\(n >= 2, q >= 2, D\), got \(4, 1, 3\)"):
-        lidar(views[:, :1])
+    for shape in ((4, 1, 3), (1, 2, 3), (2, 2, 0), (4, 3), (2, 2, 2, 3)):
+        with pytest.raises(ValueError, match=r"\(n >= 2, q >= 2, D\), got \(\d, "):
+            lidar(torch.ones(shape))
     with pytest.raises(ValueError, match="delta and eps must be positive, got 0 and 1e-08"):
         lidar(views, delta=0)

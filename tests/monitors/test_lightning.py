@@ -374,7 +374,7 @@ def test_bad_options(options, message):
 
 def test_without_lightning(monkeypatch):
     module = sys.modules[CollapseCallback.__module__]
-    for name in module.PACKAGES:
+    for name in module._PACKAGES:
         monkeypatch.setitem(sys.modules, name, None)
     assert module._callback_class() is object
     monkeypatch.setattr(module, "Callback", object)

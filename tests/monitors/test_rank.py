@@ -1,19 +1,8 @@
 import pytest
 import torch
 
-from ssl_norm.monitors import covariance_spectrum, effective_rank, negative_cosine, rank_me
-from ssl_norm.monitors.rank import effective_rank_of_spectrum, rank_me_of_spectrum
-from ssl_norm.monitors.spectrum import second_moment_spectrum
+from ssl_norm.monitors import effective_rank, negative_cosine, rank_me
 from tests.monitors import samples
-from tests.reference import monitors as reference
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("mean", [0.0, 1.0, 1000.0])
-def test_equals_its_definition(dtype, mean):
-    embeddings = (mean + torch.randn(9, 5, generator=torch.Generator().manual_seed(0))).to(dtype)
-    expected = reference.rank_me(embeddings.tolist())
-    assert rank_me(embeddings).item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("rank", [1, 3, 8])
@@ -25,29 +14,10 @@ def test_equal_directions_count_one_each(rank):
     assert rank_me(embeddings).item() == pytest.approx(rank, rel=1e-4)
 
 
-def test_collapse_is_one():
-    row = torch.tensor([[0.3, -2.0, 5.0]])
-    assert rank_me(row.repeat(8, 1)).item() == pytest.approx(1, rel=1e-4)
-    assert rank_me(torch.zeros(8, 3)).item() == 1
-
-
 def test_common_direction_is_not_removed():
     noise = torch.randn(500, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert rank_me(noise) > 55
     assert rank_me(1 + 1e-3 * noise) < 2
-
-
-def test_wrong_shape():
-    with pytest.raises(ValueError, match=r"embeddings must have shape \(N >= 2, D\), got \(1, 4\)"):
-        rank_me(torch.ones(1, 4))
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("mean", [0.0, 1000.0])
-def test_effective_rank_equals_its_definition(dtype, mean):
-    embeddings = (mean + samples.random(9, 5)).to(dtype)
-    expected = reference.effective_rank(embeddings.tolist())
-    assert effective_rank(embeddings).item() == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 7, 20])
@@ -55,10 +25,6 @@ def test_effective_rank_counts_equal_directions(rank):
     embeddings = samples.with_singular_values([3.0] * rank + [0.0] * (20 - rank), 50)
     assert effective_rank(embeddings).item() == pytest.approx(rank, rel=1e-12)
     assert effective_rank(5 + embeddings).item() == pytest.approx(rank, rel=1e-6)
-
-
-def test_equal_rows_have_no_effective_rank():
-    assert effective_rank(samples.random(5).repeat(9, 1)).item() == 0
 
 
 def test_near_collapse_only_the_uncentred_rank_is_low():
@@ -78,9 +44,3 @@ def test_rank_me_falls_to_one(noise):
     share = expected / expected.sum() + 1e-7
     exact = (-(share * share.log()).sum()).exp().item()
     assert rank_me(embeddings).item() == pytest.approx(exact, rel=1e-4)
-
-
-def test_of_spectrum_equals_of_embeddings():
-    embeddings = samples.random(50, 20)
-    assert rank_me_of_spectrum(second_moment_spectrum(embeddings)) == rank_me(embeddings)
-    assert effective_rank_of_spectrum(covariance_spectrum(embeddings)) == effective_rank(embeddings)

@@ -1,7 +1,6 @@
-"""What the layers of a network put out, pooled to one vector per image."""
+"""Forward hooks that keep the outputs of layers, pooled to one vector per image."""
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -9,12 +8,12 @@ from torch import Tensor, nn
 
 
 def pooled(output: Any) -> Tensor | None:
-    """Return one vector per image of what a layer put out: a copy, detached, in float32 or wider.
+    """Return one vector per image from a layer's output: a copy, detached, in float32 or wider.
 
     Args:
-        output: (N, C) as is; (N, T, C): the mean over tokens; (N, C, H, W): the mean over space, also
-            where channels stand last, which is told by the two equal sides; (N, C, ...): the mean over
-            all further axes. Of a tuple, list or dict, the first tensor.
+        output: (N, C) as is; (N, T, C): the mean over tokens; (N, C, H, W) or (N, H, W, C), told
+            by the two equal sides: the mean over space; (N, C, ...): the mean over all further
+            axes. Of a tuple, list or dict, the first tensor.
 
     Returns:
         (N, C), or None where there is no floating tensor of two dimensions or more.
@@ -35,7 +34,7 @@ def pooled(output: Any) -> Tensor | None:
 
 
 def _first_tensor(output: Any) -> Tensor | None:
-    """Return the first tensor of an output, however it is nested; None where it has none."""
+    """Return the first tensor of a nested output; None without one."""
     if isinstance(output, Tensor):
         return output
     parts = output.values() if isinstance(output, Mapping) else output
@@ -45,18 +44,18 @@ def _first_tensor(output: Any) -> Tensor | None:
 
 
 class LayerOutputs:
-    """Forward hooks that keep what layers put out while `listening`, and else cost a look at a flag.
+    """Forward hooks that keep the outputs of layers while `listening`, and else only test a flag.
 
-    A copy of the network (deepcopy, pickle) does not report here.
+    Copies of the network (deepcopy, pickle) have hooks that do nothing.
 
     Args:
-        layers: modules by the name under which they are to appear.
-        most_calls: calls of a layer that are kept, the first ones; None: all.
+        layers: modules by name.
+        most_calls: number of calls of a layer that are kept, from the first; None: all.
 
     Attributes:
         listening: whether outputs are kept.
         kept: by name, the pooled outputs (N, C) of its calls since `clear`.
-        unpooled: by name, the type of outputs that :func:`pooled` could make nothing of.
+        unpooled: by name, the type of outputs that :func:`pooled` cannot pool.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
@@ -77,7 +76,7 @@ class LayerOutputs:
         ]
 
     def keep(self, name: str, output: Any) -> None:
-        """Take in one call of a layer."""
+        """Keep the output of one call of a layer."""
         calls = self.kept[name]
         if self._most_calls is not None and len(calls) >= self._most_calls:
             return
@@ -88,11 +87,11 @@ class LayerOutputs:
             calls.append(rows)
 
     def clear(self) -> None:
-        """Forget all outputs."""
+        """Drop all outputs."""
         self.kept = {name: [] for name in self.kept}
 
     def remove(self) -> None:
-        """Take the hooks off the network; what was kept stays."""
+        """Remove the hooks from the network; kept outputs stay."""
         self.listening = False
         for handle in self._handles:
             handle.remove()
@@ -100,12 +99,7 @@ class LayerOutputs:
     def __enter__(self) -> "LayerOutputs":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.remove()
 
 

@@ -1,4 +1,4 @@
-"""Which submodules of a foreign network are its projectors, and which pairs their calls make."""
+"""Projectors of a foreign network, found by name, and the pairs of their outputs."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -10,7 +10,7 @@ from ssl_norm.models.network_names import ONLINE_WORDS, TARGET_WORDS, names_targ
 from ssl_norm.models.stages import layers_of
 from ssl_norm.names import unknown_name
 
-PROJECTORS = (
+_PROJECTORS = (
     "projection_head",  # lightly
     "projector",  # solo-learn, byol-pytorch, VICReg, Barlow Twins
     "projection",  # lightning-bolts
@@ -18,15 +18,15 @@ PROJECTORS = (
     "projection_model",  # imbue
     "head",  # DINO
 )
-PREDICTORS = (
+_PREDICTORS = (
     "prediction_head",
     "predictor",
     "prediction",
     "prediction_mlp",
     "prediction_model",
 )
-ENCODERS = ("backbone", "encoder", "base_encoder", "model")
-LISTED = 10  # candidates that an error names
+_ENCODERS = ("backbone", "encoder", "base_encoder", "model")
+_LISTED = 10  # candidates in an error
 
 
 def find_projectors(
@@ -34,21 +34,20 @@ def find_projectors(
 ) -> dict[str, str]:
     """Return the names of a network's projectors.
 
-    A usual name (`projection_head`, `projector`, ...) counts wherever it stands, with or without a
-    word for its role before or behind (`projection_head_momentum`, `teacher_head`,
-    `target_encoder.projector`).
+    A usual name (`projection_head`, `projector`, ...) counts at any depth, with or without a prefix
+    or suffix for its role (`projection_head_momentum`, `teacher_head`, `target_encoder.projector`).
 
     Args:
-        network: whose submodules are looked at.
-        online: name of the submodule; None: the first one of a usual name.
-        target: likewise, of the slowly moving one; None: the one named as the online projector, or
-            usually, where there is one; `none`: it is not looked at.
+        network: the foreign network.
+        online: name of the submodule; None: the first one with a usual name.
+        target: name of the slowly moving one; None: the one named like the online projector, else
+            the first with a usual name, if any; `none`: leave it out.
 
     Returns:
-        `online` and, where there is one, `target`: names of submodules.
+        Names of submodules under `online` and, with a target, `target`.
 
     Raises:
-        ValueError: no such submodule, or none of a usual name; names what could be meant.
+        ValueError: no such submodule, or none with a usual name; the message lists candidates.
 
     Example:
         >>> network = nn.ModuleDict({"backbone": nn.Conv2d(3, 8, 3), "projector": nn.Linear(8, 4)})
@@ -56,17 +55,17 @@ def find_projectors(
         >>> find_projectors(network)
         {'online': 'projector', 'target': 'momentum_projector'}
     """
-    candidates = list(islice(_heads(network), LISTED))
+    candidates = list(islice(_heads(network), _LISTED))
     if online is None:
-        online = find_part(network, PROJECTORS)
+        online = _find_part(network, _PROJECTORS)
     if online is None:
         raise ValueError(
-            f"{type(network).__name__} has no projector under a usual name ({', '.join(PROJECTORS)}): "
-            f"name it, as in online='NAME'; submodules that end in a linear layer: "
-            f"{', '.join(candidates) or 'none'}"
+            f"{type(network).__name__} has no projector under a usual name "
+            f"({', '.join(_PROJECTORS)}): name it, as in online='NAME'; submodules that end in a "
+            f"linear layer: {', '.join(candidates) or 'none'}"
         )
     if target is None:
-        target = find_part(network, (_kind(online), *PROJECTORS), of_target=True)
+        target = _find_part(network, (_kind(online), *_PROJECTORS), of_target=True)
     names = {"online": online} | ({} if target in (None, "none") else {"target": target})
     modules = dict(network.named_modules())
     for role, name in names.items():
@@ -76,42 +75,41 @@ def find_projectors(
 
 
 def find_layers(network: nn.Module, projector: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers of encoder and heads by name, as :func:`ssl_norm.monitors.layers_of` does.
+    """Return the layers of encoder and heads by name, like :func:`ssl_norm.monitors.layers_of`.
 
     Args:
-        network: with an encoder, and maybe a predictor, under a usual name.
-        projector: the submodule that is its projector.
+        network: with an encoder, and optionally a predictor, under a usual name.
+        projector: its projector.
 
     Raises:
         ValueError: no encoder under a usual name.
     """
-    encoder = find_part(network, ENCODERS, without=projector)
+    encoder = _find_part(network, _ENCODERS, without=projector)
     if encoder is None:
         raise ValueError(
-            f"{type(network).__name__} has no encoder under a usual name ({', '.join(ENCODERS)}): "
+            f"{type(network).__name__} has no encoder under a usual name ({', '.join(_ENCODERS)}): "
             "pass the layers by name, as in layers={'encoder': network.NAME}"
         )
-    predictor = find_part(network, PREDICTORS)
+    predictor = _find_part(network, _PREDICTORS)
     head = None if predictor is None else network.get_submodule(predictor)
     return layers_of(network.get_submodule(encoder), projector, head)
 
 
-def find_part(
+def _find_part(
     network: nn.Module,
     kinds: Sequence[str],
     *,
     of_target: bool = False,
     without: nn.Module | None = None,
 ) -> str | None:
-    """Return the name of the submodule whose kind comes first, of several the outermost; None without one.
+    """Return the name of the outermost submodule of the first kind in `kinds`; None without one.
 
     Args:
-        network: whose submodules are looked at.
-        kinds: last words of names, less those for the role.
-        of_target: whether a word of the name must say that it belongs to the target network, or none
-            may.
-        without: a module that must not lie inside; given, any module counts, else those only that
-            end in a linear layer, as heads do.
+        network: the foreign network.
+        kinds: last parts of names, without prefix or suffix for the role.
+        of_target: whether the name must belong to the target network, or must not.
+        without: exclude modules that contain this one. If None, consider only modules that end in
+            a linear layer.
     """
     found = []
     for order, (path, module) in enumerate(network.named_modules()):
@@ -125,12 +123,12 @@ def find_part(
 def pairs_of_calls(
     online: Sequence[Tensor], target: Sequence[Tensor], joint: bool = False
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return the pairs of embeddings that the first calls of a step make.
+    """Return the pairs of embeddings from the first calls of a step.
 
     Args:
         online: outputs (N, D) of up to two calls, in the order of the views.
         target: likewise of the target network; empty without one.
-        joint: whether one call sees both views, (2N, D), first all of view 1 and then all of view 2.
+        joint: whether one call sees both views, (2N, D), first all of view 1.
 
     Returns:
         Two online and two target calls: (o1, t2) and (o2, t1). One of each: (o1, t1). Two online
@@ -164,7 +162,7 @@ def pairs_of_calls(
 
 
 def _halves(calls: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return both views of the first call; nothing of none."""
+    """Return both views of the first call, or () without a call."""
     if not calls:
         return ()
     if len(calls[0]) % 2:
@@ -175,19 +173,19 @@ def _halves(calls: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _kind(path: str) -> str:
-    """Return the last part of a name, less the words for its role."""
+    """Return the last part of a name, without prefix or suffix for its role."""
     words = path.rpartition(".")[2].split("_")
     return "_".join(word for word in words if word not in ONLINE_WORDS | TARGET_WORDS)
 
 
 def _heads(network: nn.Module) -> Iterator[str]:
-    """Yield the outer submodules that could be projectors."""
+    """Yield the names of outer submodules that could be projectors."""
     for path, module in network.named_modules():
         if path and path.count(".") < 2 and _ends_in_linear(module):
             yield path
 
 
 def _ends_in_linear(module: nn.Module) -> bool:
-    """Whether the last layer with a weight matrix is linear, so that one row per image comes out."""
+    """Whether the last layer with a weight matrix is linear, so that the output is (N, D)."""
     layers = [part for part in module.modules() if isinstance(part, nn.Linear | _ConvNd)]
     return bool(layers) and isinstance(layers[-1], nn.Linear)
