@@ -7,25 +7,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from ssl_norm.data.dataset import ImageSet, Splits
-from ssl_norm.data.registry import find_source
+from ssl_norm.data.registry import DATA, find_source
 from ssl_norm.data.sources.split import random_subset
 from ssl_norm.distributed import local_rank_zero_first
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import line_of
-from ssl_norm.signature import options_model, options_of
-
-# Settings that every source may be given; a source ignores those that it does not take.
-SHARED = (
-    "root",
-    "download",
-    "image_size",
-    "cache_size",
-    "cache_dir",
-    "on_corrupt",
-    "workers",
-    "test_fraction",
-)
+from ssl_norm.signature import declared_options, options_model, options_of
 
 
 def load_splits(
@@ -47,19 +35,22 @@ def load_splits(
         progress: whether to show bars and messages on stderr.
         limit: pretrain on a seeded subset of this many images; None: on all.
         **settings: of the source, which are its keyword-only parameters; None leaves the source's
-            default. Settings of other sources in `SHARED` are ignored.
+            default. Settings of other sources are ignored.
 
     Raises:
         UserError: there is no such source, a setting is out of its range, or the images cannot be
             loaded.
-        TypeError: the source takes no such setting.
+        TypeError: no source takes such a setting.
     """
     source = find_source(name)
     options = options_of(source)
-    given = {**settings, "seed": seed, "progress": progress}
+    known = dict.fromkeys(
+        (*options, *(key for other in DATA for key in declared_options(DATA, other)))
+    )
     for key in settings:
-        if key not in options and key not in SHARED:
-            raise TypeError(unknown_name(f"setting of data '{name}'", key, (*options, *SHARED)))
+        if key not in known:
+            raise TypeError(unknown_name(f"setting of data '{name}'", key, known))
+    given = {**settings, "seed": seed, "progress": progress}
     taken = {
         key: os.fspath(value) if isinstance(value, os.PathLike) else value
         for key, value in given.items()

@@ -11,7 +11,6 @@ from PIL import Image
 
 from ssl_norm.data import DATA, ImageSet, Splits, load_splits
 from ssl_norm.data.cache.reader import Stamp
-from ssl_norm.data.load import SHARED
 from ssl_norm.data.registry import default_image_size, find_source
 from ssl_norm.data.sources.encoded_images import decoded_splits
 from ssl_norm.data.sources.folder_labels import read_layout
@@ -34,7 +33,6 @@ def test_sources_take_keywords_with_defaults_and_meanings(name):
 
 def test_defaults_agree_with_the_configuration():
     settings = DataSettings().model_dump()
-    assert set(SHARED) < set(settings)
     for name in DATA:
         for key, option in options_of(find_source(name)).items():
             if key in settings and key != "image_size":  # whose default each source has itself
@@ -79,7 +77,7 @@ HERE = __name__
 def test_a_function_of_any_module_is_a_source():
     name = f"{HERE}:gradients"
     assert default_image_size(name) == 12
-    assert load_splits(name, root="not taken").pretrain.image_shape == (12, 12, 3)
+    assert load_splits(name, root="not taken", cache_size=9).pretrain.image_shape == (12, 12, 3)
     assert len(load_splits(name, count=9, limit=4).pretrain) == 4
     with pytest.raises(TypeError, match=r"unknown setting of data '.*' 'cont'.*mean 'count'"):
         load_splits(name, cont=9)

@@ -1,6 +1,7 @@
 """Batches of labelled images, perhaps with unlabelled ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import repeat
 from typing import NamedTuple
 
@@ -83,16 +84,36 @@ class LabelledBatches:
         if chunk is not None and domains:
             raise UserError("grouping.chunk and domains exclude each other; leave one of them out")
         self._labelled = place_pixels(labelled, device, resident)
+        self._order: Callable[..., Iterator[Tensor]]
+        if chunk is None:
+            self._order = partial(uniform_order, len(self._labels), batch_size, seed)
+        else:
+            self._order = partial(
+                grouped_order,
+                self._labels,
+                batch_size,
+                chunk=chunk,
+                classes_per_chunk=classes_per_chunk,
+                shuffle=shuffle,
+                seed=seed,
+            )
         self._unlabelled = None
         if unlabelled_size:
             self._unlabelled = place_pixels(_some(unlabelled), device, resident)
-        self._batch_size, self._unlabelled_size = batch_size, unlabelled_size
+            self._unlabelled_order = partial(
+                uniform_order,
+                len(self._unlabelled.rows),
+                unlabelled_size,
+                mixed_seed(seed, _UNLABELLED_STREAM),
+            )
         self._seed, self._device, self._domains = seed, device, tuple(domains)
-        self._chunk, self._classes_per_chunk, self._shuffle = chunk, classes_per_chunk, shuffle
 
     def iterate(self, start: int, stop: int) -> Iterator[LabelledBatch]:
         """Yield the batches `start` ... `stop` - 1, on the device."""
-        orders = zip(self._order(start, stop), self._unlabelled_order(start, stop), strict=False)
+        unlabelled_order: Iterator[Tensor | None] = repeat(None)
+        if self._unlabelled is not None:
+            unlabelled_order = self._unlabelled_order(start=start, stop=stop)
+        orders = zip(self._order(start=start, stop=stop), unlabelled_order, strict=False)
         for step, (rows, unlabelled_rows) in enumerate(orders, start):
             noise = seeded_generator(self._seed, _NOISE_STREAM, step)
             images = self._images(self._labelled, rows, noise)
@@ -101,26 +122,6 @@ class LabelledBatches:
                 unlabelled = self._images(self._unlabelled, unlabelled_rows, noise)
             labels = self._labels[rows].to(self._device, non_blocking=True)
             yield LabelledBatch(images, labels, unlabelled)
-
-    def _order(self, start: int, stop: int) -> Iterator[Tensor]:
-        if self._chunk is None:
-            return uniform_order(len(self._labels), self._batch_size, self._seed, start, stop)
-        return grouped_order(
-            self._labels,
-            self._batch_size,
-            chunk=self._chunk,
-            classes_per_chunk=self._classes_per_chunk,
-            shuffle=self._shuffle,
-            seed=self._seed,
-            start=start,
-            stop=stop,
-        )
-
-    def _unlabelled_order(self, start: int, stop: int) -> Iterator[Tensor | None]:
-        if self._unlabelled is None:
-            return repeat(None)
-        seed = mixed_seed(self._seed, _UNLABELLED_STREAM)
-        return uniform_order(len(self._unlabelled.rows), self._unlabelled_size, seed, start, stop)
 
     def _images(self, placed: Placed, rows: Tensor, noise: Generator) -> Tensor:
         """Return the images at `rows`, chunk d of them corrupted by domain d."""

@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,17 +39,6 @@ class Images:
     skip_corrupt: bool
 
 
-@dataclass(frozen=True)
-class _Job:
-    """Some of the images, the digests of their bytes, and the place of their pixels in a file."""
-
-    images: Images
-    digests: Sequence[bytes]
-    first: int
-    pixel_file: Path
-    offset: int
-
-
 def write_entry(
     entry: Path, images: Images, digests: Sequence[bytes], run: Map, *, progress: bool
 ) -> None:
@@ -73,21 +63,21 @@ def write_entry(
     _remove_partial_entries(home)
     _require_room(home, len(images.identifiers) * images.side**2 * 3)
     token = secrets.token_hex(4)
-    partial = home / f".partial-{socket.gethostname()}-{os.getpid()}-{token}"
-    partial.mkdir()
+    unfinished = home / f".partial-{socket.gethostname()}-{os.getpid()}-{token}"
+    unfinished.mkdir()
     try:
-        corrupt = _decode_all(partial / PIXELS, images, digests, run, progress=progress)
-        (partial / CORRUPT).write_text(json.dumps(corrupt))
+        corrupt = _decode_all(unfinished / PIXELS, images, digests, run, progress=progress)
+        (unfinished / CORRUPT).write_text(json.dumps(corrupt))
         for name in (PIXELS, CORRUPT):
-            with open(partial / name, "r+b") as file:
+            with open(unfinished / name, "r+b") as file:
                 os.fsync(file.fileno())
         try:
-            partial.rename(entry)
+            unfinished.rename(entry)
         except OSError:
             if not entry.is_dir():
                 raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
@@ -106,32 +96,42 @@ def _decode_all(
     shape = (count, images.side, images.side, 3)
     offset = np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape).offset
 
-    def job(first: int) -> _Job:
+    def job(first: int) -> tuple[Images, Sequence[bytes], int]:
         part = slice(first, first + CHUNK)
-        some = replace(images, identifiers=images.identifiers[part])
-        return _Job(some, digests[part], first, pixel_file, offset)
+        return replace(images, identifiers=images.identifiers[part]), digests[part], first
 
-    parts = run(_decode_chunk, (job(first) for first in range(0, count, CHUNK)))
+    jobs = (job(first) for first in range(0, count, CHUNK))
+    parts = run(partial(_decode_chunk, pixel_file, offset), jobs)
     corrupt: dict[int, str] = {}
     for part in track(parts, "decoding images", total=count, step=CHUNK, enabled=progress):
         corrupt.update(part)
     return corrupt
 
 
-def _decode_chunk(job: _Job) -> dict[int, str]:
-    """Write the pixels of a job; return why images do not decode, by index in the whole."""
-    reader, side = job.images.reader, job.images.side
+def _decode_chunk(
+    pixel_file: Path, offset: int, job: tuple[Images, Sequence[bytes], int]
+) -> dict[int, str]:
+    """Write the pixels of some images into a file; return why images do not decode, by index.
+
+    Args:
+        pixel_file: of all images.
+        offset: of the first pixel in the file, in bytes.
+        job: the images, the digests of their bytes, and the index of the first of them.
+    """
+    images, digests, first = job
     corrupt = {}
-    with open(job.pixel_file, "r+b") as pixels:
-        for index, identifier in enumerate(job.images.identifiers):
+    with open(pixel_file, "r+b") as pixels:
+        for index, (identifier, digest) in enumerate(
+            zip(images.identifiers, digests, strict=True), start=first
+        ):
             try:
-                image = decode(_read(reader, identifier, job.digests[index]), side)
+                image = decode(_read(images.reader, identifier, digest), images.side)
             except DecodeError as error:
-                if not job.images.skip_corrupt:
-                    raise corrupt_error(reader, identifier, str(error)) from error
-                corrupt[job.first + index] = str(error)
+                if not images.skip_corrupt:
+                    raise corrupt_error(images.reader, identifier, str(error)) from error
+                corrupt[index] = str(error)
                 continue
-            pixels.seek(job.offset + (job.first + index) * image.nbytes)
+            pixels.seek(offset + index * image.nbytes)
             pixels.write(image.tobytes())
     return corrupt
 
@@ -163,9 +163,9 @@ def _require_room(home: Path, needed: int) -> None:
 
 def _remove_partial_entries(home: Path) -> None:
     """Remove the partial folders of processes of this machine that no longer live."""
-    for partial in home.glob(f".partial-{socket.gethostname()}-*"):
-        if not _is_alive(int(partial.name.split("-")[-2])):
-            shutil.rmtree(partial, ignore_errors=True)
+    for unfinished in home.glob(f".partial-{socket.gethostname()}-*"):
+        if not _is_alive(int(unfinished.name.split("-")[-2])):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _is_alive(process: int) -> bool:

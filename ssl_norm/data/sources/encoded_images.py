@@ -1,6 +1,7 @@
 """Splits of encoded images, decoded once into the cache."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +23,10 @@ def decoded_splits(
     *,
     image_size: int,
     cache_size: int | None = None,
-    cache_dir: str | None = None,
-    on_corrupt: str = "stop",
-    workers: int = 2,
     test_fraction: float = 0.2,
     seed: int = 0,
     progress: bool = False,
+    **cache: Any,
 ) -> Splits:
     """Return the splits of encoded images.
 
@@ -40,25 +39,16 @@ def decoded_splits(
         image_size: side of the views in pixels.
         cache_size: side of the decoded images in pixels; None: `image_size` up to 64, else 8/7 of
             it.
-        cache_dir: as `on_corrupt` and `workers`, see `cached_pixels`.
-        on_corrupt: see there.
-        workers: see there.
         test_fraction: share of the test part where the layout has none, in (0, 1).
         seed: of that split.
         progress: whether to show bars and messages on stderr.
+        **cache: `cache_dir`, `on_corrupt` and `workers` of `cached_pixels`.
 
     Raises:
         UserError: fewer than two images decode, or as `cached_pixels`.
     """
-    cached = cached_pixels(
-        reader,
-        layout.paths,
-        side=cached_side(image_size, cache_size),
-        cache_dir=cache_dir,
-        on_corrupt=on_corrupt,
-        workers=workers,
-        progress=progress,
-    )
+    side = cached_side(image_size, cache_size)
+    cached = cached_pixels(reader, layout.paths, side=side, progress=progress, **cache)
     good = [index for index in range(len(layout.paths)) if index not in cached.corrupt]
     require_two(len(good), f"that decode in {printable(reader.name)}", len(cached.corrupt))
     if progress:
