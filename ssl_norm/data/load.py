@@ -44,9 +44,7 @@ def load_splits(
     """
     source = find_source(name)
     options = options_of(source)
-    known = dict.fromkeys(
-        (*options, *(key for other in DATA for key in declared_options(DATA, other)))
-    )
+    known = known_settings(name)
     for key in settings:
         if key not in known:
             raise TypeError(unknown_name(f"setting of data '{name}'", key, known))
@@ -68,6 +66,12 @@ def load_splits(
     if limit is None:
         return splits
     return dataclasses.replace(splits, pretrain=_limited(splits.pretrain, limit, seed))
+
+
+def known_settings(name: str) -> list[str]:
+    """Return the settings of a source and of all registered ones, which it may be given."""
+    registered = [key for source in DATA for key in declared_options(DATA, source)]
+    return list(dict.fromkeys([*options_of(find_source(name)), *registered]))
 
 
 def _limited(images: ImageSet, limit: int, seed: int) -> ImageSet:

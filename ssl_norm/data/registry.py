@@ -44,8 +44,9 @@ def default_image_size(name: str) -> int:
         UserError: there is no such source, or its `image_size` has no default.
     """
     try:
+        DATA.check(name, "data")
         option = declared_options(DATA, name).get("image_size")
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise UserError(str(error)) from error
     if option is None or not isinstance(option.default, int):
         raise UserError(f"data '{name}' has no default for image_size; set data.image_size")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ssl_norm.data.augment import ViewParameters, Views, check_normalisation
 from ssl_norm.data.dataset import Splits
-from ssl_norm.data.load import SHARED, load_splits
-from ssl_norm.data.registry import default_image_size, find_source
+from ssl_norm.data.load import known_settings, load_splits
+from ssl_norm.data.registry import default_image_size
 from ssl_norm.distributed import rank
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode, evaluation_view
@@ -20,7 +20,6 @@ from ssl_norm.evaluate.protocol import ProbeImages
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.classifier import Classifier
 from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
-from ssl_norm.signature import options_of
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
 from ssl_norm.train.checkpoint import FORMAT
 from ssl_norm.train.population import MakeViews
@@ -308,7 +307,7 @@ def _choose_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
     if given.get("name", saved.get("name")) != saved.get("name"):
         saved = {"image_size": saved.get("image_size")}
     data = {**saved, **given}
-    known = {"name", *SHARED, *options_of(find_source(data["name"]))}
+    known = {"name", *known_settings(data["name"])}
     return {key: value for key, value in data.items() if key in known}
 
 
