@@ -76,7 +76,10 @@ def read_options(target: str) -> Mapping[str, Option]:
     Defaults that are no literals, annotations and those of bases in other modules stay source text.
     """
     module_name, _, name = target.partition(":")
-    spec = find_spec(module_name)
+    try:
+        spec = find_spec(module_name)
+    except ModuleNotFoundError:  # a package that it is in
+        return {}
     if spec is None or spec.origin is None:
         return {}
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))

@@ -260,8 +260,8 @@ class FinetuneSettings(RunSettings):
             )
         if count and self.batch_size % count:
             raise UserError(
-                f"batch_size={self.batch_size} is not {count} equal chunks, one for each domain; "
-                f"use a multiple of {count}"
+                f"batch_size={self.batch_size} is not {count} equal chunks, one for each of "
+                f"domains={as_typed(self.domains)}; use a multiple of {count}"
             )
         for key in ("samples", "batch_sizes"):
             fewest = min(getattr(self.evaluation, key))

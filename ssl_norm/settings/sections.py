@@ -20,6 +20,7 @@ Scales = tuple[Scale, Scale, Scale]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DEVICE = r"auto|cpu|mps|cuda(:(0|[1-9]\d*))?"
+FROM_RUN = {"seed", "progress"}  # options of a source that are no settings of it
 LARGEST_SEED = 2**63 - 1  # that torch and numpy both take
 
 
@@ -105,10 +106,10 @@ class DataSettings(Settings):
     @model_validator(mode="after")
     def _check_own_keys(self) -> Self:
         """Refuse keys that neither all sources nor this one have."""
-        own = declared_options(DATA, self.name)
+        own = declared_options(DATA, self.name).keys() - FROM_RUN
         for key in self.model_extra or ():
             if key not in own:
-                known = dict.fromkeys([*type(self).model_fields, *own])
+                known = dict.fromkeys([*type(self).model_fields, *sorted(own)])
                 raise UserError(unknown_name("key of data", key, known))
         return self
 

@@ -13,6 +13,7 @@ from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, option
 from ssl_norm.settings.folder import find_file, names_in
+from ssl_norm.settings.sections import Seed
 from ssl_norm.text import as_typed
 
 USUAL_TOOL = "pretrain"
@@ -31,7 +32,7 @@ class Study(Settings):
     arms: dict[str, list[str]] = option(
         dict, "settings of each arm, `arm: [key=value, ...]`; groups such as method=... as well"
     )
-    seeds: list[int] = option(list, "seeds of the whole study; empty: the default seed")
+    seeds: list[Seed] = option(list, "seeds of the whole study; empty: the default seed")
     grid: dict[str, Annotated[list[Any], MinLen(1)]] = option(
         dict, "values by key, `key: [value, ...]`; every arm runs at every value"
     )
