@@ -129,7 +129,12 @@ def _run_task(config: DictConfig, tool: str) -> int:
         if tool in TRAINING_TOOLS:
             values = continued(values, tool, typed_settings())
         settings = validate(tool, values)
-        load_object(f"ssl_norm.commands.{tool}:{tool}")(settings)
+        options: dict[str, Any] = {}
+        if tool in TRAINING_TOOLS and _is_in_sweep():
+            from ssl_norm.cli.sweep_folder import folder_in_sweep  # needs torch
+
+            options["folder"] = folder_in_sweep(settings, typed_settings())
+        load_object(f"ssl_norm.commands.{tool}:{tool}")(settings, **options)
     except OmegaConfBaseException as error:
         _report(f"{_name_in_sweep()}{_one_line(error)}")
         return UserError.exit_code

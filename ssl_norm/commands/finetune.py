@@ -1,140 +1,149 @@
-"""tools/finetune.py: one run from configuration to summary."""
+"""Fine-tuning: tools/finetune.py."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.table import Table
+from torch import nn
 
-from ssl_norm.commands.dashboard import shown_settings
-from ssl_norm.commands.finetune_finish import finish
-from ssl_norm.commands.finetune_header import print_header
-from ssl_norm.commands.finetune_images import choose_images
-from ssl_norm.commands.finetune_run import make_run
 from ssl_norm.commands.finetune_start import find_start
-from ssl_norm.config import FinetuneConfig
-from ssl_norm.console import say
-from ssl_norm.errors import NonFiniteLoss, UserError
-from ssl_norm.evaluate.classifier.inputs import corrupting, even_size, training_domains
-from ssl_norm.evaluate.classifier.scores import TrainingImages, score_classifier
-from ssl_norm.figures.accuracy import accuracies
-from ssl_norm.train.builder import load_images
-from ssl_norm.train.checkpoint import save_checkpoint
-from ssl_norm.train.device import pick_device
-from ssl_norm.train.environment import describe_environment
-from ssl_norm.train.finetune_files import FinetuneFiles
-from ssl_norm.train.population import asks_for_exact_statistics, make_statistics_exact
-from ssl_norm.train.progress import ProgressLine, finetuning_text
-from ssl_norm.train.run_folder import (
-    Row,
-    is_done,
-    open_run_folder,
-    plain_config,
-    write_config,
-    write_skipped,
+from ssl_norm.evaluate.accuracy import majority_frequency
+from ssl_norm.evaluate.classifier.inputs import (
+    corrupting,
+    even_size,
+    keeps_statistics,
+    training_domains,
 )
-from ssl_norm.train.supervised import SupervisedTraining, train_classifier
+from ssl_norm.evaluate.classifier.rows import domain_name
+from ssl_norm.evaluate.classifier.scores import score_classifier
+from ssl_norm.evaluate.classifier.uncertainty import uncertainty_summary
+from ssl_norm.figures.accuracy import accuracies, accuracy_figure
+from ssl_norm.settings.finetune import FinetuneSettings
+from ssl_norm.train.banner import finetuning_banner
+from ssl_norm.train.builder import load_images
+from ssl_norm.train.device import pick_device
+from ssl_norm.train.engine import Ending, RunResult, Save, Task, carry_out
+from ssl_norm.train.finetune_builder import choose_images, make_finetuning
+from ssl_norm.train.finetuning import FinetuningRun
+from ssl_norm.train.loop import train
+from ssl_norm.train.population import ExactStatistics
+from ssl_norm.train.progress import ProgressLine, finetuning_text
+from ssl_norm.train.recorder import RunFiles
+from ssl_norm.train.run_folder import Row, RunFolder
+from ssl_norm.train.summary import AUROCS, SCORES, final_scores, finetuning_table
 
 
-def finetune(config: FinetuneConfig) -> None:
-    """Train a classifier as configured, leave a run folder, and print a short table.
+def finetune(config: FinetuneSettings, *, folder: Path | None = None) -> RunResult:
+    """Train a classifier, leave a run folder, and print a short table.
+
+    Args:
+        config: settings of the run.
+        folder: the run folder if `run_dir` is None; None: runs/<date>_finetune_<norm>_<n>labels.
 
     Raises:
-        UserError: the configuration does not fit the data, the checkpoint or the machine.
+        UserError: the settings do not fit the data, the checkpoint or the machine.
         NonFiniteLoss: the loss became NaN or infinite.
     """
     device = pick_device(config.device)
     config, encoder = find_start(config)
-    folder, checkpoint = open_run_folder(config)
-    if is_done(config, folder, checkpoint):
-        say(f"{folder} is done: summary.json is there; skipped")
-        return
-    splits = load_images(config.data, config.seed)
-    images, unlabelled = choose_images(config, splits)
-    run = make_run(config, encoder, images, unlabelled, device, checkpoint)
-    write_config(folder, config, describe_environment(device))
-    write_skipped(folder, splits.skipped)
-    print_header(config, run, images, unlabelled, folder, device)
-    try:
-        ending = follow(config, run, images, folder, device)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"{device} has too little memory for batch_size={config.batch_size}: lower it, and ubn.ratio of ubn, "
-            "or use precision=bfloat16"
-        ) from error
-    finish(config, folder, run, images, ending, device)
-    if ending:
-        raise ending
+    return carry_out(_Finetuning(config, encoder, device), folder=folder)
 
 
-def follow(
-    config: FinetuneConfig,
-    run: SupervisedTraining,
-    images: TrainingImages,
-    folder: Path,
-    device: torch.device,
-) -> NonFiniteLoss | None:
-    """Train while rows, scores and checkpoints are written; return what ended the run early."""
-    files = FinetuneFiles(folder, run.first_step, run.first_step == run.steps)
+class _Finetuning(Task):
+    """A classifier on few labels, scored under each kind of batch statistics."""
 
-    def save(step: int) -> None:
-        save_checkpoint(folder / "last.pt", checkpoint_content(config, run, images, step))
+    run: FinetuningRun
+    less_memory = "lower it, and ubn.ratio of ubn, or use precision=bfloat16"
+    final_metrics = ("loss", "train_top1", *SCORES, *AUROCS)
 
-    def score(step: int, final: bool = False) -> None:
-        rows = score_classifier(
-            config,
-            run.model,
-            images,
-            make_views=run.make_views,
-            step=step,
-            final=final,
-            device=device,
-        )
-        top1 = {name: points[step] for name, points in accuracies(rows).items()}
-        files.scores(rows, top1)
+    def __init__(self, config: FinetuneSettings, encoder: nn.Module, device: torch.device) -> None:
+        super().__init__(config, device)
+        self.encoder = encoder
+        self.domains = training_domains(config)
 
-    with ProgressLine(run.first_step, run.steps, text=finetuning_text) as line:
+    def build(self, checkpoint: Mapping[str, Any] | None) -> Sequence[str]:
+        splits = load_images(self.config.data, self.config.seed)
+        self.images = choose_images(self.config, splits)
+        self.run = make_finetuning(self.config, self.encoder, self.images, self.device, checkpoint)
+        return splits.skipped
+
+    @property
+    def has_statistics(self) -> bool:
+        return keeps_statistics(self.run.network)
+
+    def banner(self, folder: RunFolder) -> Iterator[str]:
+        return finetuning_banner(
+            self.config, self.run, self.images, folder, self.device,
+            has_statistics=self.has_statistics,
+        )  # fmt: skip
+
+    def progress_text(self, row: Row) -> str:
+        return finetuning_text(row)
+
+    def tables(self) -> dict[str, int]:
+        first = self.run.first_step
+        is_over = first == self.run.steps  # the final scores come again
+        return {"metrics.csv": first, "evaluations.csv": first - is_over}
+
+    def train(self, files: RunFiles | None, line: ProgressLine, save: Save) -> None:
+        assert files is not None
 
         def record(row: Row) -> None:
             line.show(row)
             files.row(row)
 
-        try:
-            files.tensorboard.hyperparameters(shown_settings(config), {})
-            train_classifier(run, record, score, save)
-            if asks_for_exact_statistics(run.model):
-                make_exact(config, run, images)
-                save(run.steps)
-            score(run.steps, final=True)
-        except NonFiniteLoss as stop:
-            return stop
-        finally:
-            files.close()
-    return None
+        train(self.run, record, save, lambda step: self._score(files, step))
 
+    def _score(self, files: RunFiles, step: int, final: bool = False) -> None:
+        rows = score_classifier(
+            self.config,
+            self.run.network,
+            self.images,
+            make_views=self.run.make_views,
+            step=step,
+            final=final,
+            device=self.device,
+        )
+        files.scores(rows, {name: points[step] for name, points in accuracies(rows).items()})
 
-def make_exact(config: FinetuneConfig, run: SupervisedTraining, images: TrainingImages) -> None:
-    """Replace the running statistics by exact ones of all training images, in equal parts of each domain."""
-    domains = training_domains(config)
-    samples, batch_size = config.evaluation.samples[0], config.evaluation.batch_sizes[0]
-    make_statistics_exact(
-        run.model,
-        corrupting(run.make_views, domains),
-        images.everything,
-        samples=samples,
-        batch_size=even_size(samples, batch_size, len(images.everything), len(domains)),
-        seed=config.seed,
-    )
+    def exact_statistics(self) -> ExactStatistics:
+        scoring, images = self.config.evaluation, self.images.everything
+        views = corrupting(self.run.make_views, self.domains)
+        samples, size = scoring.samples[0], scoring.batch_sizes[0]
+        size = even_size(samples, size, len(images), len(self.domains))
+        return ExactStatistics(views, images, samples, size)
 
+    def conclude(self, files: RunFiles | None) -> None:
+        assert files is not None
+        self._score(files, self.run.steps, final=True)
 
-def checkpoint_content(
-    config: FinetuneConfig, run: SupervisedTraining, images: TrainingImages, step: int
-) -> dict[str, Any]:
-    """Return all that a run needs to go on after `step` steps, and all that evaluation needs."""
-    return {
-        "config": plain_config(config),
-        "processes": 1,
-        "step": step,
-        "learner": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "classes": list(images.labelled.classes),
-    }
+    def more_content(self) -> dict[str, Any]:
+        return {"classes": list(self.images.labelled.classes)}
+
+    def identity(self) -> dict[str, Any]:
+        return {"tool": "finetune"}
+
+    def results(self, files: RunFiles, ending: Ending | None) -> dict[str, Any]:
+        assert self.images.test.labels is not None
+        chance = majority_frequency(self.images.test.labels)
+        found: dict[str, Any] = {"labels": len(self.images.labelled), "chance": chance}
+        if ending is not None:
+            return found
+        last = [row for row in files.rows("evaluations.csv") if row["step"] == self.run.steps]
+        found |= final_scores(list(map(domain_name, self.domains)), last)
+        if self.config.evaluation.uncertainty:
+            found |= uncertainty_summary(
+                self.config, self.run.network, self.images,
+                make_views=self.run.make_views, device=self.device,
+            )  # fmt: skip
+        return found
+
+    def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:
+        rows = files.rows("evaluations.csv")
+        if any(len(points) > 1 for points in accuracies(rows).values()):
+            accuracy_figure(rows).savefig(files.folder / "accuracy.png", dpi=120)
+
+    def table(self, summary: Mapping[str, Any]) -> Table:
+        return finetuning_table(self.config, summary, has_statistics=self.has_statistics)

@@ -1,151 +1,127 @@
-"""tools/pretrain.py: one run from configuration to summary."""
+"""Pretraining: tools/pretrain.py."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from rich.table import Table
 
-from ssl_norm.commands.dashboard import shown_settings
-from ssl_norm.commands.finish import finish
-from ssl_norm.commands.header import print_header
-from ssl_norm.config import PretrainConfig
-from ssl_norm.console import say
-from ssl_norm.data.dataset import ImageSet
-from ssl_norm.distributed import from_first_rank, rank, world_size
-from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
-from ssl_norm.train.builder import (
-    draw_views,
-    initial_encoder,
-    load_images,
-    make_training,
-)
-from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
-from ssl_norm.train.device import pick_device, process_group
-from ssl_norm.train.environment import describe_environment
-from ssl_norm.train.loop import Training, measure_initial, train
-from ssl_norm.train.population import asks_for_exact_statistics, make_statistics_exact
-from ssl_norm.train.progress import ProgressLine
-from ssl_norm.train.recorder import Recorder, RunFiles
-from ssl_norm.train.run_folder import (
-    is_done,
-    open_run_folder,
-    plain_config,
-    write_config,
-    write_skipped,
-)
+from ssl_norm.commands.final_probe import embeddings, linear_probe
+from ssl_norm.errors import CollapseStop, NonFiniteLoss
+from ssl_norm.figures import cosine_figure
+from ssl_norm.settings.pretrain import PretrainSettings
+from ssl_norm.train.banner import pretraining_banner
+from ssl_norm.train.builder import initial_encoder, load_images
+from ssl_norm.train.device import pick_device
+from ssl_norm.train.engine import Ending, RunResult, Save, Task, carry_out
+from ssl_norm.train.loop import train
+from ssl_norm.train.population import ExactStatistics
+from ssl_norm.train.pretrain_builder import draw_views, make_training
+from ssl_norm.train.pretraining import PretrainingRun, measure_initial
+from ssl_norm.train.progress import ProgressLine, pretraining_text
+from ssl_norm.train.recorder import Recorder, RunFiles, roll_back
+from ssl_norm.train.run_folder import Row, RunFolder
+from ssl_norm.train.run_settings import norm_names
+from ssl_norm.train.summary import pretraining_table
 
-EXACT_SAMPLES = (
-    10_000  # of population=exact; Wu & Johnson, arXiv 2105.07576, find more to change nothing
-)
-Ending = CollapseStop | NonFiniteLoss
+# Images of population=exact; Wu & Johnson, arXiv 2105.07576, find more to change nothing.
+EXACT_SAMPLES = 10_000
 
 
-def pretrain(config: PretrainConfig) -> None:
-    """Pretrain as configured, leave a run folder, and print a short table.
+def pretrain(config: PretrainSettings, *, folder: Path | None = None) -> RunResult:
+    """Pretrain, leave a run folder, and print a short table.
+
+    Args:
+        config: settings of the run.
+        folder: the run folder if `run_dir` is None; None: runs/<date>_<method>_<norms>.
 
     Raises:
-        UserError: the configuration does not fit the data or the machine.
-        CollapseStop: the representation collapsed while `monitor.on_collapse=stop`.
+        UserError: the settings fit neither the data nor the machine.
+        CollapseStop: the representation collapsed with `monitor.on_collapse=stop` or `rollback`.
         NonFiniteLoss: the loss became NaN or infinite.
     """
-    device = pick_device(config.device)
-    with process_group(device):
-        is_main = rank() == 0
-        folder, checkpoint = from_first_rank(lambda: open_run_folder(config))
-        if from_first_rank(lambda: is_done(config, folder, checkpoint)):
-            if is_main:
-                say(f"{folder} is done: summary.json is there; skipped")
-            return
-        splits = load_images(config.data, config.seed)
-        encoder, replaced = initial_encoder(config)
-        run = make_training(config, encoder, splits.pretrain, device, checkpoint)
-        if is_main:
-            write_config(folder, config, describe_environment(device))
-            write_skipped(folder, splits.skipped)
-            print_header(config, run, splits.pretrain, replaced, folder, device)
+    return carry_out(_Pretraining(config, pick_device(config.device)), folder=folder)
+
+
+class _Pretraining(Task):
+    """A learner on unlabelled images, watched for collapse, with a linear probe at the end."""
+
+    run: PretrainingRun
+    less_memory = "lower it and raise accumulate instead, or use precision=bfloat16"
+    final_metrics = (
+        "effective_rank", "feature_std", "knn_top1", "linear_top1", "negative_cosine",
+        "positive_cosine",
+    )  # fmt: skip
+
+    def build(self, checkpoint: Mapping[str, Any] | None) -> Sequence[str]:
+        self.splits = load_images(self.config.data, self.config.seed)
+        encoder, self.replaced = initial_encoder(self.config)
+        images = self.splits.pretrain
+        self.run = make_training(self.config, encoder, images, self.device, checkpoint)
+        return self.splits.skipped
+
+    def banner(self, folder: RunFolder) -> Iterator[str]:
+        images, replaced = self.splits.pretrain, self.replaced
+        return pretraining_banner(self.config, self.run, images, replaced, folder, self.device)
+
+    def progress_text(self, row: Row) -> str:
+        return pretraining_text(row)
+
+    def tables(self) -> dict[str, int]:
+        names = ("metrics.csv", "spectra.csv", "layers.csv")
+        return dict.fromkeys(names, self.run.first_step)
+
+    def train(self, files: RunFiles | None, line: ProgressLine, save: Save) -> None:
+        on_collapse = self.config.monitor.on_collapse
+        recorder = Recorder(files, self.run.monitor, line, on_collapse)
+        if files:
+            files.views(draw_views(self.config, self.splits.pretrain))
         try:
-            ending = follow(config, run, splits.pretrain, folder, is_main)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"{device} has too little memory for batch_size={config.batch_size}: lower it and raise "
-                "accumulate instead, or use precision=bfloat16"
-            ) from error
-    if is_main:
-        finish(config, folder, run, splits, ending, device)
-        if ending:
-            raise ending
-
-
-def follow(
-    config: PretrainConfig, run: Training, images: ImageSet, folder: Path, is_main: bool
-) -> Ending | None:
-    """Train while rows and checkpoints are written; return what ended the run early."""
-
-    def save(step: int) -> None:
-        if not is_main:
-            return
-        content = checkpoint_content(config, run, step)
-        save_checkpoint(folder / "last.pt", content)
-        is_healthy = run.monitor.verdict == "healthy" and run.monitor.is_settled
-        if config.monitor.on_collapse == "rollback" and is_healthy:
-            save_checkpoint(folder / "healthy.pt", content)
-        if config.keep_every and step % (config.keep_every * run.steps_per_epoch) == 0:
-            save_checkpoint(folder / f"step_{step}.pt", content)
-
-    files = RunFiles(folder, run.first_step) if is_main else None
-    with ProgressLine(run.first_step, run.steps, visible=is_main) as line:
-        recorder = Recorder(files, run.monitor, line, config.monitor.on_collapse)
-        try:
-            if files:
-                files.views(draw_views(config, images))
-                files.tensorboard.hyperparameters(shown_settings(config), {})
-            (train if run.steps else measure_initial)(run, recorder.row, save)
-            if asks_for_exact_statistics(run.learner):
-                make_statistics_exact(
-                    run.learner,
-                    run.make_views,
-                    images,
-                    samples=EXACT_SAMPLES,
-                    batch_size=config.batch_size,
-                    seed=config.seed,
-                )
-                save(run.steps)
+            (train if self.run.steps else measure_initial)(self.run, recorder.row, save)
         except CollapseStop as stop:
             save(recorder.last_step)
-            if is_main and config.monitor.on_collapse == "rollback":
-                return roll_back(folder, run, stop)
-            return stop
-        except NonFiniteLoss as stop:
-            return stop
-        finally:
-            if files:
-                files.close()
-    return None
+            if files and on_collapse == "rollback":
+                raise roll_back(files.folder, stop, self.run.network) from None
+            raise
 
+    def exact_statistics(self) -> ExactStatistics:
+        images, batch_size = self.splits.pretrain, self.config.batch_size
+        return ExactStatistics(self.run.make_views, images, EXACT_SAMPLES, batch_size)
 
-def roll_back(folder: Path, run: Training, stop: CollapseStop) -> CollapseStop:
-    """Put the last healthy checkpoint in the place of the collapsed one, and return the word on both."""
-    healthy, last = folder / "healthy.pt", folder / "last.pt"
-    if not healthy.exists():
-        return CollapseStop(f"{stop}; no checkpoint was healthy, so there is none to roll back to")
-    last.replace(folder / "collapsed.pt")
-    healthy.replace(last)
-    checkpoint = load_checkpoint(last)
-    run.learner.load_state_dict(checkpoint["learner"])
-    return CollapseStop(
-        f"{stop}; rolled back: last.pt is the healthy checkpoint of step {checkpoint['step']} and "
-        f"collapsed.pt the collapsed one; to go on with other settings: encoder.pretrained_path={last}",
-        rolled_back_to=int(checkpoint["step"]),
-    )
+    def copies(self, step: int) -> Iterator[str]:
+        monitor, every = self.run.monitor, self.config.keep_every
+        is_healthy = monitor.verdict == "healthy" and monitor.is_settled
+        if self.config.monitor.on_collapse == "rollback" and is_healthy:
+            yield "healthy.pt"
+        if every and step % (every * self.run.steps_per_epoch) == 0:
+            yield f"step_{step}.pt"
 
+    def identity(self) -> dict[str, Any]:
+        return {"method": self.config.method.name}
 
-def checkpoint_content(config: PretrainConfig, run: Training, step: int) -> dict[str, Any]:
-    """Return all that a run needs to go on after `step` steps, and all that evaluation needs."""
-    return {
-        "config": plain_config(config),
-        "processes": world_size(),
-        "step": step,
-        "learner": run.learner.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "monitor": run.monitor.state_dict(),
-    }
+    def results(self, files: RunFiles, ending: Ending | None) -> dict[str, Any]:
+        monitor, encoder = self.run.monitor, self.run.network.encoder
+        found: dict[str, Any] = {
+            "verdict": monitor.verdict,
+            "collapsed_at_step": monitor.collapsed_at_step,
+            "evidence": monitor.evidence,
+        }
+        if isinstance(ending, NonFiniteLoss):
+            return found
+        if self.config.linear_probe:
+            found |= linear_probe(self.config, encoder, self.splits, self.device)
+        if self.config.monitor.embeddings:
+            files.page.embeddings(*embeddings(self.config, encoder, self.splits, self.device))
+        return found
+
+    def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:
+        if rows := files.rows("metrics.csv"):
+            heads = "/".join(list(norm_names(self.config).values())[1:])
+            began = summary["collapsed_at_step"]
+            since = "" if began is None else f" since step {began}"
+            title = f"{summary['method']}, heads {heads}: {summary['verdict']}{since}"
+            picture = cosine_figure([(title, rows)], [began])
+            picture.savefig(files.folder / "collapse.png", dpi=120)
+
+    def table(self, summary: Mapping[str, Any]) -> Table:
+        return pretraining_table(summary)

@@ -14,7 +14,7 @@ from ssl_norm.evaluate.uncertainty import auroc, uncertainty
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms import NormLike, parse_norm
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
-from ssl_norm.train.supervised import labelled_logits
+from ssl_norm.train.finetuning import labelled_logits
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """Records of run folders: settings, results, and whether a run is finished."""
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -10,11 +9,9 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # PyYAML, which omegaconf brings
-
 from ssl_norm.norms import parse_norm
 from ssl_norm.text import as_typed, flatten
-from ssl_norm.train.run_folder import TEXT_COLUMNS, UnreadableRun, read_metrics
+from ssl_norm.train.run_folder import TABLES, RunFolder, UnreadableRun
 
 MARKS = ("config.yaml", "summary.json", "metrics.csv")  # any of them makes a folder a run folder
 FINISHED, UNFINISHED, BROKEN = "finished", "unfinished", "broken"
@@ -150,12 +147,14 @@ def read_run(folder: Path, name: str) -> RunRecord:
 
 
 def _content(folder: Path) -> dict[str, Any]:
-    config = _read_config(folder / "config.yaml")
+    run = RunFolder(folder)
+    config = _read_config(run)
     environment = config.pop("environment")
-    rows = read_metrics(folder / "metrics.csv")
-    numbers = [name for name in (rows[0] if rows else ()) if name not in TEXT_COLUMNS]
+    rows = run.rows("metrics.csv")
+    texts = TABLES["metrics.csv"].texts
+    numbers = [name for name in (rows[0] if rows else ()) if name not in texts]
     metrics = {name: [row[name] for row in rows] for name in numbers}
-    summary = _read_json(folder / "summary.json")
+    summary = run.json("summary.json")
     state, reason = _progress(folder, config, summary, metrics)
     times = [
         datetime.fromtimestamp((folder / mark).stat().st_mtime)
@@ -168,32 +167,28 @@ def _content(folder: Path) -> dict[str, Any]:
         "config": config,
         "environment": {key: str(value) for key, value in environment.items()},
         "summary": summary,
-        "evaluation": _read_json(folder / "linear_eval.json"),
-        "probes": _read_probes(folder / "linear_eval_steps.json"),
-        "population": _read_json(folder / "population_stats.json"),
+        "evaluation": run.json("linear_eval.json"),
+        "probes": _read_probes(run),
+        "population": run.json("population_stats.json"),
         "metrics": metrics,
         "verdicts": [(row["step"], row.get("verdict", "")) for row in rows],
         "spectra": [
             (int(step), values)
-            for step, *values in (row.values() for row in read_metrics(folder / "spectra.csv"))
+            for step, *values in (row.values() for row in run.rows("spectra.csv"))
         ],
-        "layers": _read_layers(folder / "layers.csv"),
-        "evaluations": read_metrics(folder / "evaluations.csv"),
+        "layers": _read_layers(run),
+        "evaluations": run.rows("evaluations.csv"),
         "dates": (min(times), max(times)),
     }
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    content = _parsed(path, yaml.safe_load)
-    if content is None and not path.exists():
-        raise UnreadableRun("there is no config.yaml")
-    if not isinstance(content, dict) or _tool_of(content) is None:
+def _read_config(run: RunFolder) -> dict[str, Any]:
+    content = run.config()
+    if _tool_of(content) is None:
         raise UnreadableRun(
             "config.yaml names no method and no labels; "
             "it is not of tools/pretrain.py or tools/finetune.py"
         )
-    if not isinstance(content.setdefault("environment", {}), dict):
-        raise UnreadableRun("config.yaml: environment holds no keys")
     return content
 
 
@@ -204,42 +199,20 @@ def _tool_of(config: Mapping[str, Any]) -> str | None:
     return FINETUNE if {"labels", "evaluation"} <= config.keys() else None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object, an empty one where there is no file."""
-    content = _parsed(path, json.loads)
-    if content is None and not path.exists():
-        return {}
-    if not isinstance(content, dict):
-        raise UnreadableRun(f"{path.name} holds no object")
-    return content
-
-
-def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
-    """Return the content of a file; None where there is no file."""
-    try:
-        return parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        lines = (getattr(error, "strerror", None) or str(error)).splitlines()
-        why = lines[0] if lines else type(error).__name__
-        raise UnreadableRun(f"{path.name} cannot be read: {why}") from error
-
-
-def _read_probes(path: Path) -> dict[str, Any]:
-    content = _read_json(path)
+def _read_probes(run: RunFolder) -> dict[str, Any]:
+    content = run.json("linear_eval_steps.json")
     rows = content.get("steps", [])
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and type(row.get("step")) is int for row in rows
     ):
-        raise UnreadableRun(f"{path.name}: steps is no list of rows with a step")
+        raise UnreadableRun("linear_eval_steps.json: steps is no list of rows with a step")
     return content
 
 
-def _read_layers(path: Path) -> Sequence[Mapping[str, Any]]:
-    rows = read_metrics(path)
+def _read_layers(run: RunFolder) -> Sequence[Mapping[str, Any]]:
+    rows = run.rows("layers.csv")
     if any("layer" not in row for row in rows):
-        raise UnreadableRun(f"{path.name}: a row has no layer")
+        raise UnreadableRun("layers.csv: a row has no layer")
     return rows
 
 

@@ -1,6 +1,7 @@
 """Exact population statistics of a network over images."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,17 +33,17 @@ def recompute_over_images(
     """Recompute the statistics of a network's batch norms; see :func:`recompute_statistics`.
 
     Args:
-        network: takes the views of a batch; a learner computes its loss, which is not used.
+        network: takes the views of a batch; the loss of a learner is not used.
         make_views: from uint8 images (N, 3, H, W) and a generator to the views.
         images: drawn in random order, each once an epoch.
         samples: images in all, rounded down to whole batches; over several epochs if need be.
-        batch_size: images per forward pass over all ranks; fewer where there are fewer images or samples.
+        batch_size: images per forward pass over all ranks, at most those that there are.
         seed: of the order and the views.
         device: of the network.
         each_once: end with the last whole batch of the first epoch.
 
     Returns:
-        How far each layer moved, and the number of images that were passed.
+        The shift of each layer, and the number of images.
     """
     torch.manual_seed(seed)  # MoCo shuffles
     generator = torch.Generator().manual_seed(seed)
@@ -69,16 +70,25 @@ def recompute_over_images(
     return recompute_statistics(network, bar, forward), total
 
 
+class ExactStatistics(NamedTuple):
+    """Views for exact population statistics; see :func:`recompute_over_images`."""
+
+    make_views: MakeViews
+    images: ImageSet
+    samples: int
+    batch_size: int
+
+
 def make_statistics_exact(
     network: nn.Module,
     make_views: MakeViews,
     images: ImageSet,
-    *,
     samples: int,
     batch_size: int,
+    *,
     seed: int,
 ) -> None:
-    """Replace the running statistics of all batch norms by those of the network as it ended, and say so.
+    """Replace the running statistics of all batch norms by exact ones, and print a line.
 
     Args: as :func:`recompute_over_images`.
 
@@ -100,7 +110,7 @@ def make_statistics_exact(
 
 
 def asks_for_exact_statistics(network: nn.Module) -> bool:
-    """Whether a batch norm of the network, and not a frozen one, has `population=exact`."""
+    """Return whether a batch norm of the network that is not frozen has `population=exact`."""
     return any(
         isinstance(layer, BatchStatisticsNorm)
         and layer.population == "exact"

@@ -1,23 +1,25 @@
-"""What a person sees while a run goes on: one live line on a terminal, a line every few seconds in a log file."""
+"""Progress of a run: one live line on a terminal, a line every few seconds in a log file."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ssl_norm.train.run_folder import Row
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressLine:
-    """Shows step, what a row of metrics says, and the time left.
+    """Shows step, metrics and the time left.
 
     Args:
         first_step: steps already done.
         steps: steps of the whole run.
+        text: text of a row of metrics, after the step.
         visible: false on all ranks but one.
-        text: what a row of metrics says, beside the step.
     """
 
     def __init__(
@@ -25,10 +27,10 @@ class ProgressLine:
         first_step: int,
         steps: int,
         *,
+        text: Callable[[Row], str],
         visible: bool = True,
-        text: Callable[[Mapping[str, float | int | str]], str] | None = None,
     ) -> None:
-        self._text = text or pretraining_text
+        self._text = text
         self.console = Console(stderr=True, quiet=not visible)
         self._steps = steps
         self._first = first_step
@@ -55,7 +57,7 @@ class ProgressLine:
     ) -> None:
         self._bar.stop()
 
-    def show(self, row: Mapping[str, float | int | str]) -> None:
+    def show(self, row: Row) -> None:
         """Update the line with a row of metrics."""
         step = int(row["step"])
         text = self._text(row)
@@ -73,7 +75,7 @@ class ProgressLine:
             )
 
 
-def pretraining_text(row: Mapping[str, float | int | str]) -> str:
+def pretraining_text(row: Row) -> str:
     """Return speed, loss, both cosines and the verdict so far."""
     return (
         f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "
@@ -81,7 +83,7 @@ def pretraining_text(row: Mapping[str, float | int | str]) -> str:
     )
 
 
-def finetuning_text(row: Mapping[str, float | int | str]) -> str:
+def finetuning_text(row: Row) -> str:
     """Return speed, loss and the accuracy on training views."""
     return (
         f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "

@@ -6,15 +6,16 @@ from typing import Any, cast
 
 from torch import nn
 
-from ssl_norm.config import FinetuneConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.classifier import Classifier
+from ssl_norm.settings.finetune import FinetuneSettings
+from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.settings.resume import restore
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
 
 
-def restore_config(saved: Mapping[str, Any]) -> PretrainConfig:
+def restore_config(saved: Mapping[str, Any]) -> PretrainSettings:
     """Return the configuration that a checkpoint holds as plain containers.
 
     Settings of the monitors are left out, which earlier versions had others of: no weight depends on them.
@@ -23,24 +24,24 @@ def restore_config(saved: Mapping[str, Any]) -> PretrainConfig:
         UserError: it has keys or values that this version does not know.
     """
     try:
-        return cast(PretrainConfig, restore("pretrain", saved))
+        return cast(PretrainSettings, restore("pretrain", saved))
     except (KeyError, UserError) as error:
         raise _of_another_version(error) from error
 
 
-def restore_finetune_config(saved: Mapping[str, Any]) -> FinetuneConfig:
+def restore_finetune_config(saved: Mapping[str, Any]) -> FinetuneSettings:
     """Return the configuration of tools/finetune.py that a checkpoint holds as plain containers.
 
     Raises:
         UserError: it has keys or values that this version does not know.
     """
     try:
-        return cast(FinetuneConfig, restore("finetune", saved))
+        return cast(FinetuneSettings, restore("finetune", saved))
     except UserError as error:
         raise _of_another_version(error) from error
 
 
-def restore_learner(config: PretrainConfig, weights: Mapping[str, Any]) -> Learner:
+def restore_learner(config: PretrainSettings, weights: Mapping[str, Any]) -> Learner:
     """Return the learner of a configuration with the weights and statistics of a checkpoint.
 
     Raises:

@@ -25,7 +25,7 @@ from ssl_norm.norms.batch.precise_bn import recompute_statistics
 from ssl_norm.train.builder import make_encoder
 from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
 from ssl_norm.train.restore import restore_classifier
-from ssl_norm.train.run_folder import plain_config
+from ssl_norm.train.run_settings import plain_config
 from tests.commands.test_linear_eval import write_images
 from tests.commands.test_population_stats import HEAD, make_run
 from tests.evaluate.problems import coloured_images

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ssl_norm.cli import entry
-from ssl_norm.commands import finetune as command
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.train.builder import make_encoder
+from ssl_norm.train.run_folder import RunFolder
 
 SMALL = [
     "encoder.name=tiny16", "data.limit=300", "steps=8", "batch_size=8", "evaluation.limit=64",
@@ -25,7 +25,7 @@ def finetune(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["finetune.py", *SMALL, *arguments])
         with pytest.raises(SystemExit) as ending:
-            entry.main("finetune", "ssl_norm.commands.finetune:finetune")
+            entry.main("finetune")
         return ending.value.code, capsys.readouterr().err
 
     return run
@@ -50,7 +50,7 @@ def test_a_run_folder_and_a_run_that_was_cut_off_and_goes_on(finetune, monkeypat
     code, said = finetune(*settings, f"run_dir={whole}")
     assert code == 0, said
     assert "40 labelled and 260 unlabelled images" in said
-    assert "8 steps of 8 labelled images and 32 unlabelled ones" in said
+    assert "8 steps of 8 labelled images plus 32 unlabelled" in said
     assert "1.6 passes over the labelled ones; sgd, learning rate 0.4 x 8 / 256" in said
     names = {
         "config.yaml",
@@ -76,16 +76,16 @@ def test_a_run_folder_and_a_run_that_was_cut_off_and_goes_on(finetune, monkeypat
     }.items():
         assert summary[name] == float(final[kind]["top1"])
 
-    save = command.save_checkpoint
+    save = RunFolder.save
 
-    def cut_off(path, content):
-        save(path, content)
+    def cut_off(folder, content, name):
+        save(folder, content, name)
         if content["step"] == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "save_checkpoint", cut_off)
-    assert finetune(*settings, f"run_dir={cut}")[0] == 130
-    monkeypatch.setattr(command, "save_checkpoint", save)
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "save", cut_off)
+        assert finetune(*settings, f"run_dir={cut}")[0] == 130
     code, said = finetune(*settings, f"run_dir={cut}", "resume=true")
     assert (code, "resumed after step 4" in said) == (0, True)
     assert (

@@ -23,7 +23,7 @@ from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.train.builder import initial_encoder, make_learner
 from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
-from ssl_norm.train.run_folder import plain_config
+from ssl_norm.train.run_settings import plain_config
 from tests.commands.test_linear_eval import write_images
 from tests.evaluate.problems import coloured_images
 

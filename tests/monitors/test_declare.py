@@ -10,7 +10,7 @@ from ssl_norm.monitors import MONITORS, CollapseMonitor, monitor
 from ssl_norm.monitors.__main__ import monitor_table
 from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.report.columns import columns
-from ssl_norm.train.tensorboard_layout import OTHER_MONITORS, layout
+from ssl_norm.train.tensorboard.layout import OTHER_MONITORS, layout
 
 FACTS = {
     "inputs": "embeddings",

@@ -4,7 +4,8 @@ import torch
 from ssl_norm.config import ByolConfig, EncoderConfig, NormConfig, OptimizerConfig, PretrainConfig
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
-from ssl_norm.train.builder import initial_encoder, make_training
+from ssl_norm.train.builder import initial_encoder, make_encoder
+from ssl_norm.train.pretrain_builder import make_training
 
 IMAGES = ImageSet(torch.zeros(40, 16, 16, 3, dtype=torch.uint8))
 
@@ -12,7 +13,7 @@ IMAGES = ImageSet(torch.zeros(40, 16, 16, 3, dtype=torch.uint8))
 def training(schedule_epochs=None, epochs=5, train=True, **norm):
     config = PretrainConfig(
         method=ByolConfig(),
-        encoder=EncoderConfig("tiny16"),
+        encoder=EncoderConfig(name="tiny16"),
         norm=NormConfig(**norm),
         optimizer=OptimizerConfig(schedule_epochs=schedule_epochs),
         train=train,
@@ -48,20 +49,13 @@ def test_without_training_there_is_an_epoch_of_batches_and_no_step():
 
 
 def test_encoder_with_maps_of_one_position_is_refused_before_the_data_passes():
-    config = PretrainConfig(
-        method=ByolConfig(),
-        encoder=EncoderConfig("resnet10t", small_images=False),
-        norm=NormConfig(encoder="in"),
-    )
-    config.data.image_size = 32
     with pytest.raises(
         UserError, match=r"norm.encoder: .*\(2, 512, 1, 1\) has one value per channel"
     ):
-        initial_encoder(config)
+        make_encoder("resnet10t", False, "in", 32, 0)
 
 
 def test_trying_the_encoder_leaves_it_in_training_and_its_statistics_alone():
-    config = PretrainConfig(encoder=EncoderConfig("tiny16"), norm=NormConfig(encoder="rbn"))
-    encoder, _ = initial_encoder(config)
+    encoder, _ = make_encoder("tiny16", None, "rbn", 32, 0)
     assert all(part.training for part in encoder.modules())
     assert encoder.stem_bn.num_batches_tracked == 0

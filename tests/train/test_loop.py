@@ -8,7 +8,8 @@ from torch import nn
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.learners.byol import BYOL
 from ssl_norm.monitors import CollapseMonitor
-from ssl_norm.train.loop import Training, seed_step, train
+from ssl_norm.train.loop import seed_step, train
+from ssl_norm.train.pretraining import PretrainingRun
 
 IMAGES = torch.randint(0, 256, (64, 3, 2, 2), generator=torch.Generator().manual_seed(0)).byte()
 
@@ -18,7 +19,7 @@ def make_run(batch_size=16, accumulate=1, first_step=0, steps=4, norm=None, **ch
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), norm or nn.Identity()).double()
     learner = BYOL(encoder, nn.Linear(6, 4).double(), nn.Linear(4, 4).double())
     settings = {
-        "learner": learner,
+        "network": learner,
         "optimizer": torch.optim.SGD(learner.parameters(), lr=0.0, momentum=0.9),
         "batches": iter(IMAGES.split(batch_size)),
         "make_views": lambda images, generator: (images.double() / 255, images.flip(2).double()),
@@ -35,7 +36,7 @@ def make_run(batch_size=16, accumulate=1, first_step=0, steps=4, norm=None, **ch
         "save_every": 2,
         "frozen_from": steps,
     }
-    return Training(**(settings | changes))
+    return PretrainingRun(**(settings | changes))
 
 
 def test_rows_and_checkpoints_come_when_they_should():
@@ -51,7 +52,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch():
     whole, parts = make_run(16), make_run(8, accumulate=2)
     for run in (whole, parts):
         train(run, lambda row: None, lambda step: None)
-    for one, other in zip(whole.learner.parameters(), parts.learner.parameters(), strict=True):
+    for one, other in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -65,7 +66,7 @@ def test_loss_of_a_row_is_the_mean_since_the_last_row():
             return output
 
     run = make_run()
-    run.learner.__class__ = Watched
+    run.network.__class__ = Watched
     rows = []
     train(run, rows.append, lambda step: None)
     assert [row["loss"] for row in rows] == pytest.approx(
@@ -105,13 +106,13 @@ def make_normed_run(**changes):
 
 def snapshot(run):
     """All that a checkpoint of the learner and the optimizer holds."""
-    parts = {"learner": run.learner, "optimizer": run.optimizer, "monitor": run.monitor}
+    parts = {"network": run.network, "optimizer": run.optimizer, "monitor": run.monitor}
     return copy.deepcopy({name: part.state_dict() for name, part in parts.items()})
 
 
 def statistics(saved):
     names = ("running_mean", "running_var", "num_batches_tracked")
-    return {key: value for key, value in saved["learner"].items() if key.endswith(names)}
+    return {key: value for key, value in saved["network"].items() if key.endswith(names)}
 
 
 def train_watched(run, saved):
@@ -129,7 +130,7 @@ def test_statistics_stop_moving_at_the_step_that_is_asked_for(frozen_from):
         stood = [torch.equal(value, after[key]) for key, value in before.items()]
         assert all(stood) if step >= frozen_from else not any(stood)
         weight = "encoder.2.weight"
-        assert not torch.equal(saved[step]["learner"][weight], saved[step + 1]["learner"][weight])
+        assert not torch.equal(saved[step]["network"][weight], saved[step + 1]["network"][weight])
 
 
 def test_statistics_move_to_the_end_by_default():
@@ -148,8 +149,8 @@ def test_resuming_before_at_and_after_the_freeze_equals_the_uninterrupted_run(fi
     for name, content in saved[first_step].items():
         getattr(run, name).load_state_dict(content)
     train_watched(run, again)
-    for key, value in saved[4]["learner"].items():
-        assert torch.equal(value, again[4]["learner"][key]), key
+    for key, value in saved[4]["network"].items():
+        assert torch.equal(value, again[4]["network"][key]), key
     rings = [checkpoint[4]["monitor"].pop("recent")["ring"] for checkpoint in (saved, again)]
     assert torch.equal(*rings)
     assert repr(saved[4]["monitor"]) == repr(again[4]["monitor"])

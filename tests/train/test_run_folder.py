@@ -2,18 +2,11 @@ import json
 
 import pytest
 
-from ssl_norm.config import ByolConfig, NormConfig, PretrainConfig
+from ssl_norm.config import ByolConfig, DataConfig, NormConfig, OptimizerConfig, PretrainConfig
 from ssl_norm.errors import UserError
 from ssl_norm.train.checkpoint import save_checkpoint
-from ssl_norm.train.run_folder import (
-    StepTable,
-    default_run_dir,
-    differences,
-    open_run_folder,
-    plain_config,
-    read_metrics,
-    write_json,
-)
+from ssl_norm.train.run_folder import RunFolder, StepTable, UnreadableRun, read_metrics
+from ssl_norm.train.run_settings import default_run_dir, open_run_folder, plain_config
 
 
 def configuration(**changes):
@@ -25,8 +18,7 @@ def saved(config):
 
 
 def test_default_name_says_method_and_norms():
-    config = configuration()
-    config.norm.encoder = {"name": "gn+ws", "groups": 16}
+    config = configuration(norm=NormConfig(encoder={"name": "gn+ws", "groups": 16}))
     assert default_run_dir(config).name.endswith("_byol_gn+ws-groups-16-bn-bn")
 
 
@@ -39,36 +31,27 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
 
 def test_resume_goes_on_from_the_checkpoint_or_says_that_it_begins(tmp_path, capsys):
     config = configuration(run_dir=str(tmp_path), resume=True)
-    assert open_run_folder(config) == (tmp_path, None)
+    assert open_run_folder(config)[1] is None
     assert (
         capsys.readouterr().err == f"run_dir={tmp_path} holds no run to resume; a new one begins\n"
     )
     save_checkpoint(tmp_path / "last.pt", saved(config))
     folder, checkpoint = open_run_folder(config)
-    assert (folder, checkpoint["step"]) == (tmp_path, 7)
+    assert (folder.path, checkpoint["step"]) == (tmp_path, 7)
 
 
 def test_resume_with_other_settings_tells_how_to_go_on(tmp_path):
-    config = configuration(run_dir=str(tmp_path), resume=True)
-    config.norm.projector = {"name": "gn", "groups": 4}
-    save_checkpoint(tmp_path / "last.pt", saved(config))
-    config.norm.projector = "bn"
-    config.optimizer.lr = 9.0
-    config.data.workers = 5
+    place = {"run_dir": str(tmp_path), "resume": True}
+    earlier = configuration(norm=NormConfig(projector={"name": "gn", "groups": 4}), **place)
+    save_checkpoint(tmp_path / "last.pt", saved(earlier))
+    config = configuration(optimizer=OptimizerConfig(lr=9.0), data=DataConfig(workers=5), **place)
     with pytest.raises(UserError) as refused:
         open_run_folder(config)
+    assert "norm.projector was {'name': 'gn', 'groups': 4}, is bn" in str(refused.value)
     assert str(refused.value).endswith(
         "optimizer.lr was 0.4, is 9.0; to go on with those it was made with, give "
         f"run_dir={tmp_path} resume=true alone; for other settings start a new run"
     )
-
-
-def test_differences_look_inside_and_at_both_sides():
-    assert differences({"a": {"b": 1, "c": 2}, "d": 1}, {"a": {"b": 3, "c": 2}, "e": 1}) == [
-        ("a.b", 1, 3),
-        ("d", 1, None),
-        ("e", None, 1),
-    ]
 
 
 def test_metrics_drop_rows_after_the_step_and_a_row_cut_short(tmp_path):
@@ -112,18 +95,19 @@ def test_a_resumed_file_keeps_its_columns(tmp_path):
 
 
 def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(tmp_path):
-    config = configuration(run_dir=str(tmp_path), resume=True)
+    place = {"run_dir": str(tmp_path), "resume": True}
+    config = configuration(**place)
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
     with pytest.raises(UserError, match="4 then, 1 now"):
         open_run_folder(config)
-    config.norm = NormConfig("ln", "ln", "none")
+    config = configuration(norm=NormConfig(encoder="ln", projector="ln", predictor="none"), **place)
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
     assert open_run_folder(config)[1] is not None
 
 
 def test_json_has_null_for_numbers_that_are_not_finite(tmp_path):
-    write_json(
-        tmp_path / "a.json", {"loss": float("nan"), "below": [1.5, -float("inf")], "step": 3}
+    RunFolder(tmp_path).write_json(
+        "a.json", {"loss": float("nan"), "below": [1.5, -float("inf")], "step": 3}
     )
     assert json.loads((tmp_path / "a.json").read_text()) == {
         "loss": None,
@@ -137,3 +121,41 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written to: Not a directory"):
         open_run_folder(configuration(run_dir=str(tmp_path / "file" / "run")))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("config.yaml", None, "there is no config.yaml"),
+        ("config.yaml", "a: [", "config.yaml cannot be read: "),
+        ("config.yaml", "environment: 3", "config.yaml: environment holds no keys"),
+        ("summary.json", "{", "summary.json cannot be read: "),
+        ("summary.json", "[]", "summary.json holds no object"),
+        ("metrics.csv", "step,loss\n1\n", "metrics.csv: a row does not fit the columns"),
+        ("metrics.csv", "step,loss\n1,much\n", "metrics.csv: 'much' in column loss is no number"),
+    ],
+)
+def test_unreadable_files_are_named(tmp_path, name, content, complaint):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    folder = RunFolder(tmp_path)
+    read = {".yaml": folder.config, ".json": lambda: folder.json(name)}
+    with pytest.raises(UnreadableRun, match=complaint):
+        read.get((tmp_path / name).suffix, lambda: folder.rows(name))()
+
+
+def test_columns_have_the_types_of_their_file_and_an_empty_number_is_nan(tmp_path):
+    (tmp_path / "evaluations.csv").write_text("step,split,samples,top1\n4,test,64,\n")
+    (row,) = RunFolder(tmp_path).rows("evaluations.csv")
+    assert (row["step"], row["split"], row["samples"]) == (4, "test", 64)
+    assert row["top1"] != row["top1"]
+    assert RunFolder(tmp_path).rows("metrics.csv") == []
+    assert RunFolder(tmp_path).json("summary.json") == {}
+
+
+def test_kept_rows_are_those_of_the_file(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.table("metrics.csv", 0).append({"step": 1, "loss": 0.5, "verdict": "healthy"})
+    table = folder.table("metrics.csv", 1, keep=True)
+    table.append({"verdict": "complete", "step": 2, "loss": 0.1 + 0.2, "new": 1.0})
+    assert table.rows == folder.rows("metrics.csv")

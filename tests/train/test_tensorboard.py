@@ -1,4 +1,5 @@
 import io
+import re
 import warnings
 from math import nan
 
@@ -7,7 +8,9 @@ import torch
 from PIL import Image
 
 from ssl_norm.monitors.layers import LayerRow
-from ssl_norm.train.tensorboard import TensorBoard
+from ssl_norm.train.loggers import Loggers
+from ssl_norm.train.run_page import RunPage
+from ssl_norm.train.tensorboard.layout import OTHER_MONITORS, charts, layout
 
 SPECTRUM = [0.5, 0.25, 0.05, 0.0]
 
@@ -38,7 +41,7 @@ def events(folder):
     return EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0}).Reload()
 
 
-def charts(folder):
+def charts_in(folder):
     from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
     content = events(folder).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
@@ -47,14 +50,35 @@ def charts(folder):
     return {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}
 
 
+def test_a_chart_is_the_same_in_every_run_that_has_it():
+    few, many = layout(["step", "loss", "rank_me"]), layout(["loss", "rank_me", "ne_sum", "new"])
+    assert few["collapse"]["dimensions in use"] == many["collapse"]["dimensions in use"]
+
+
+def test_every_monitor_without_a_chart_is_in_the_chart_of_other_monitors():
+    columns = ["step", "epoch", "loss", "lr", "images_per_second", "verdict", "positive_cosine"]
+    assert OTHER_MONITORS not in layout(columns)["collapse"]
+    kind, (pattern,) = layout([*columns, "lidar"])["collapse"][OTHER_MONITORS]
+    assert kind == "Multiline"
+    assert re.match(pattern, "collapse/lidar")
+    assert re.match(pattern, "collapse/feature_std_of_target")
+    assert not re.match(pattern, "train/lr")
+    for names in charts().values():
+        assert not any(re.match(pattern, f"collapse/{name}") for name in names)
+
+
 def texts(folder):
     found = events(folder).Tensors("collapse/verdict/text_summary")
     return [(event.step, event.tensor_proto.string_val[0].decode()) for event in found]
 
 
+def page_of(folder, first_step=0):
+    return RunPage(Loggers(["tensorboard"], folder, first_step))
+
+
 @pytest.fixture
 def board(tmp_path):
-    return TensorBoard(tmp_path, 0)
+    return page_of(tmp_path)
 
 
 def test_numbers_of_rows_become_scalars_and_unknown_ones_monitors(board, tmp_path):
@@ -80,7 +104,7 @@ def test_one_page_has_a_chart_for_what_the_run_measures(board, tmp_path):
     board.row(row(10, rank_me=7.0))
     board.row(row(20, rank_me=7.0))
     board.close()
-    found = charts(tmp_path)
+    found = charts_in(tmp_path)
     assert list(found.values()) == [
         ["^collapse/positive_cosine$", "^collapse/negative_cosine$"],
         ["^collapse/feature_std$"],
@@ -186,7 +210,7 @@ def test_hyperparameters_and_final_metrics_lie_in_the_run_s_own_folder(board, tm
 @pytest.mark.parametrize("side", [8, 48])
 def test_projector_leaves_vectors_labels_and_sprite(board, tmp_path, side):
     thumbnails = torch.full((5, 3, side, side), 255, dtype=torch.uint8)
-    board.projector(torch.arange(10.0).reshape(5, 2), ["a", "b", "a", "b", "c"], thumbnails)
+    board.embeddings(torch.arange(10.0).reshape(5, 2), ["a", "b", "a", "b", "c"], thumbnails)
     board.close()
     (folder,) = tmp_path.glob("*/features")
     config = (tmp_path / "projector_config.pbtxt").read_text()
@@ -199,17 +223,17 @@ def test_projector_leaves_vectors_labels_and_sprite(board, tmp_path, side):
 
 
 def test_projector_takes_features_alone(board, tmp_path):
-    board.projector(torch.zeros(4, 2), None, None)
+    board.embeddings(torch.zeros(4, 2), None, None)
     board.close()
     assert [path.name for path in tmp_path.glob("*/features/*")] == ["tensors.tsv"]
 
 
 def test_a_resumed_run_hides_only_what_came_after_its_checkpoint(tmp_path):
-    first = TensorBoard(tmp_path, 0)
+    first = page_of(tmp_path)
     for step in (10, 20, 30):
         first.row(row(step))
     first.close()
-    again = TensorBoard(tmp_path, 20)
+    again = page_of(tmp_path, 20)
     again.row(row(40))
     again.close()
     assert [event.step for event in events(tmp_path).Scalars("train/loss")] == [10, 20, 40]

@@ -15,23 +15,9 @@ from ssl_norm.data.dataset import ImageSet
 from ssl_norm.evaluate.classifier.inputs import keeps_statistics, training_domains
 from ssl_norm.evaluate.classifier.rows import Scorer
 from ssl_norm.train.builder import naming
+from ssl_norm.train.finetune_builder import TrainingImages
 from ssl_norm.train.population import MakeViews
 from ssl_norm.train.run_folder import Row
-
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """The images of a run.
-
-    Attributes:
-        labelled: those that the loss is of.
-        everything: all training images, labelled or not.
-        test: labelled, and disjoint from both.
-    """
-
-    labelled: ImageSet
-    everything: ImageSet
-    test: ImageSet
 
 
 def score_classifier(

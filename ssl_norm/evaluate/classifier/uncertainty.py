@@ -9,10 +9,10 @@ from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.batches.image_batches import Batches
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.classifier.inputs import evaluation_input, keeps_statistics, limited
-from ssl_norm.evaluate.classifier.scores import TrainingImages
 from ssl_norm.evaluate.uncertainty import auroc, probabilities, uncertainty
 from ssl_norm.norms.batch.evaluation_statistics import population_statistics_at_evaluation
 from ssl_norm.train.builder import naming
+from ssl_norm.train.finetune_builder import TrainingImages
 from ssl_norm.train.population import MakeViews
 
 

@@ -12,7 +12,8 @@ from ssl_norm.data.batches.labelled_batches import LabelledBatch
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.norms.batch.freezing import FrozenStatistics
 from ssl_norm.norms.layers.unsupervised_batch_norm import UnsupervisedBatchNorm
-from ssl_norm.train.supervised import SupervisedTraining, labelled_logits, train_classifier
+from ssl_norm.train.finetuning import FinetuningRun, labelled_logits
+from ssl_norm.train.loop import train
 
 IMAGES = torch.randint(0, 256, (48, 3, 2, 2), generator=torch.Generator().manual_seed(0)).byte()
 LABELS = torch.arange(48) % 3
@@ -40,7 +41,7 @@ def batches(first=0, unlabelled=False):
 def make_run(model=None, first_step=0, **changes):
     model = model or make_model()
     settings = {
-        "model": model,
+        "network": model,
         "optimizer": torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9),
         "batches": batches(first_step),
         "make_views": make_views,
@@ -55,7 +56,7 @@ def make_run(model=None, first_step=0, **changes):
         "save_every": 5,
         "frozen_from": 6,
     }
-    return SupervisedTraining(**(settings | changes))
+    return FinetuningRun(**(settings | changes))
 
 
 def nothing(_):
@@ -124,7 +125,7 @@ def test_without_unlabelled_images_it_is_the_model():
 
 def test_rows_scores_and_checkpoints_come_when_they_should():
     rows, scored, saved = [], [], []
-    train_classifier(make_run(), rows.append, scored.append, saved.append)
+    train(make_run(), rows.append, saved.append, scored.append)
     assert [row["step"] for row in rows] == [3, 4, 5, 6]
     assert (scored, saved) == ([3], [5, 6])  # the last score is the caller's
     assert [row["lr"] for row in rows] == pytest.approx([0.1 / 3, 0.1 / 4, 0.1 / 5, 0.1 / 6])
@@ -133,11 +134,11 @@ def test_rows_scores_and_checkpoints_come_when_they_should():
 
 def test_a_row_has_the_means_of_cross_entropy_and_accuracy():
     run, rows = make_run(learning_rate=lambda step: 0.0, frozen_from=0), []
-    model, seen = copy.deepcopy(run.model).eval(), []
+    model, seen = copy.deepcopy(run.network).eval(), []
     run.make_views = lambda images, generator: (
         seen.append(make_views(images, generator)) or seen[-1]
     )
-    train_classifier(run, rows.append, nothing, nothing)
+    train(run, rows.append, nothing)
     logits = torch.cat([model(view) for (view,) in seen[:3]]).detach()
     assert rows[0]["loss"] == pytest.approx(float(F.cross_entropy(logits, LABELS[:24])))
     assert rows[0]["train_top1"] == pytest.approx(
@@ -147,11 +148,10 @@ def test_a_row_has_the_means_of_cross_entropy_and_accuracy():
 
 def test_statistics_freeze_at_their_step():
     run, saved = make_run(frozen_from=4, save_every=1), {}
-    train_classifier(
+    train(
         run,
         nothing,
-        nothing,
-        lambda step: saved.update({step: run.model.state_dict()["2.running_mean"].clone()}),
+        lambda step: saved.update({step: run.network.state_dict()["2.running_mean"].clone()}),
     )
     moved = [not torch.equal(saved[step], saved[step + 1]) for step in range(1, 6)]
     assert moved == [True, True, True, False, False]
@@ -162,8 +162,8 @@ def test_statistics_are_frozen_in_a_run_that_goes_on_late_or_was_cut_off_after_i
     first_step,
 ):
     run = make_run(first_step=first_step, frozen_from=4)
-    train_classifier(run, nothing, nothing, nothing)
-    assert isinstance(run.model[2], FrozenStatistics)
+    train(run, nothing, nothing)
+    assert isinstance(run.network[2], FrozenStatistics)
 
 
 @pytest.mark.parametrize("first_step", [2, 5])
@@ -179,12 +179,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(first_step):
             batches=batches(first, unlabelled=True),
         )
         if content:
-            run.model.load_state_dict(content[0])
+            run.network.load_state_dict(content[0])
             run.optimizer.load_state_dict(content[1])
-        states = run.model.state_dict, run.optimizer.state_dict
-        train_classifier(
+        states = run.network.state_dict, run.optimizer.state_dict
+        train(
             run,
-            nothing,
             nothing,
             lambda step: saved.update({(first, step): copy.deepcopy([s() for s in states])}),
         )
@@ -202,5 +201,5 @@ def test_a_loss_that_is_not_finite_is_not_saved():
     saved = []
     run = make_run(make_views=views, save_every=1)
     with pytest.raises(NonFiniteLoss, match="at step 4"):
-        train_classifier(run, nothing, nothing, saved.append)
+        train(run, nothing, saved.append)
     assert saved == [1, 2, 3]

@@ -1,7 +1,6 @@
-from dataclasses import replace
-
-from ssl_norm.commands.finetune_header import unused_lines
 from ssl_norm.config import FinetuneConfig, FinetuneNormConfig, ScoringConfig, UbnConfig
+from ssl_norm.options import replace
+from ssl_norm.train.banner import unused_lines
 
 
 def test_what_was_set_and_means_nothing_is_named():
@@ -11,7 +10,7 @@ def test_what_was_set_and_means_nothing_is_named():
         evaluation=ScoringConfig(adapt_samples=[20], statistics=["exact"]),
     )
     of_ubn, of_corruptions = unused_lines(config, True)
-    assert "ubn.*, which is of norm.encoder=ubn, and the norm is bn" in of_ubn
+    assert "ubn.*, which is for norm.encoder=ubn, and the norm is bn" in of_ubn
     assert "evaluation.adapt_samples" in of_corruptions
 
     assert "evaluation.statistics" in list(unused_lines(config, False))[-1]

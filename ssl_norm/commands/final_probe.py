@@ -1,0 +1,61 @@
+"""Linear probe and embeddings of an encoder at the end of its pretraining."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.data.dataset import Splits
+from ssl_norm.evaluate.features import extract_features
+from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
+from ssl_norm.settings.pretrain import PretrainSettings
+from ssl_norm.train.builder import initial_encoder
+
+
+def linear_probe(
+    config: PretrainSettings, encoder: nn.Module, splits: Splits, device: torch.device
+) -> dict[str, float]:
+    """Return linear and kNN top-1 of the encoder and of its random initialization, and chance.
+
+    Without labels the result is empty.
+    """
+    if splits.train is None or splits.test is None:
+        return {}
+    mean, std = config.augment.mean, config.augment.std
+    evaluate = partial(
+        evaluate_encoder,
+        images=ProbeImages(splits.train, splits.test, config.data.view_size, mean, std),
+        probe=Probe(labels=config.probe_labels, seed=config.seed),
+        device=device,
+        progress=True,
+    )
+    trained, random_init = evaluate(encoder), evaluate(initial_encoder(config)[0])
+    return {
+        "linear_top1": trained.top1,
+        "linear_top1_random_init": random_init.top1,
+        "knn_top1": trained.knn_top1,
+        "knn_top1_random_init": random_init.knn_top1,
+        "chance": trained.chance,
+        "probe_labels": config.probe_labels,
+    }
+
+
+def embeddings(
+    config: PretrainSettings, encoder: nn.Module, splits: Splits, device: torch.device
+) -> tuple[Tensor, list[str] | None, Tensor]:
+    """Return features (N, F), names of classes, and pictures (N, 3, H, W) of the first images."""
+    images = splits.test or splits.pretrain
+    images = images.subset(torch.arange(min(len(images), config.monitor.embeddings)))
+    features = extract_features(
+        encoder,
+        images,
+        image_size=config.data.view_size,
+        mean=config.augment.mean,
+        std=config.augment.std,
+        device=device,
+    )
+    names = None
+    if images.labels is not None:
+        known = dict(enumerate(images.classes))
+        names = [known.get(label, str(label)) for label in images.labels.tolist()]
+    return features, names, images.images.permute(0, 3, 1, 2)

@@ -1,0 +1,132 @@
+"""Lines that a run prints before its first step."""
+
+from collections.abc import Iterator
+
+import torch
+
+from ssl_norm.data.dataset import ImageSet
+from ssl_norm.distributed import world_size
+from ssl_norm.norms.batch.freezing import freezable_statistics
+from ssl_norm.norms.swap.replace import Replacement
+from ssl_norm.settings.finetune import FinetuneSettings, ScoringSettings, UbnSettings
+from ssl_norm.settings.pretrain import PretrainSettings
+from ssl_norm.train.environment import hardware
+from ssl_norm.train.finetune_builder import FinetuningImages, unlabelled_per_step
+from ssl_norm.train.finetuning import FinetuningRun
+from ssl_norm.train.loop import Run, count_parameters
+from ssl_norm.train.pretraining import PretrainingRun
+from ssl_norm.train.run_folder import RunFolder
+from ssl_norm.train.run_settings import has_statistics_per_process, norm_names
+from ssl_norm.train.schedule import effective_learning_rate
+
+
+def pretraining_banner(
+    config: PretrainSettings,
+    run: PretrainingRun,
+    images: ImageSet,
+    replaced: Replacement | None,
+    folder: RunFolder,
+    device: torch.device,
+) -> Iterator[str]:
+    """Yield data, network, norms, schedule and place of a pretraining."""
+    norms, optimizer = norm_names(config), config.optimizer
+    step_images = config.batch_size * config.accumulate
+    rate = effective_learning_rate(optimizer.lr, step_images)
+    yield (
+        f"{config.method.name} on {config.data.name}: {len(images)} images, "
+        f"views of {config.data.view_size} px"
+    )
+    yield (
+        f"encoder {config.encoder.name}, norms {norms['encoder']} ({replaced}); projector "
+        f"{norms['projector']}, predictor {norms['predictor']}; "
+        f"{count_parameters(run.network) / 1e6:.2f} M trained parameters"
+    )
+    if config.train:
+        yield (
+            f"{config.epochs} epochs of {run.steps_per_epoch} steps of {step_images} images; "
+            f"{optimizer.name}, learning rate {optimizer.lr:g} x {step_images} / 256 = {rate:.4g}"
+        )
+    else:
+        yield (
+            f"nothing is trained; the initial network is measured on {run.steps_per_epoch} batches"
+        )
+    yield f"{hardware(device)}; run folder {folder}"
+    if world_size() > 1 and has_statistics_per_process(config):
+        yield (
+            f"{world_size()} processes: batch norms see the {config.batch_size // world_size()} "
+            "images of their own process (those of all with the option sync: true)"
+        )
+    yield from _course(run)
+
+
+def finetuning_banner(
+    config: FinetuneSettings,
+    run: FinetuningRun,
+    images: FinetuningImages,
+    folder: RunFolder,
+    device: torch.device,
+    *,
+    has_statistics: bool,
+) -> Iterator[str]:
+    """Yield images, network, schedule and place of a fine-tuning.
+
+    Args:
+        config: of the run.
+        run: at its beginning.
+        images: of the run.
+        folder: of the run.
+        device: of the run.
+        has_statistics: whether the network has batch statistics that can be recomputed.
+    """
+    optimizer, size, labelled = config.optimizer, config.batch_size, len(images.labelled)
+    rate = effective_learning_rate(optimizer.lr, size)
+    unlabelled, norm = unlabelled_per_step(config), norm_names(config)["encoder"]
+    joint = f" plus {unlabelled} unlabelled, which share the batch statistics" if unlabelled else ""
+    yield (
+        f"classifier of {len(images.labelled.classes)} classes on {config.data.name}: "
+        f"{labelled:,} labelled and {len(images.unlabelled):,} unlabelled images, "
+        f"{len(images.test):,} to test on, views of {config.data.view_size} px"
+    )
+    yield (
+        f"encoder {config.encoder.name} from {config.checkpoint or 'scratch'}, norm {norm}; "
+        f"{count_parameters(run.network) / 1e6:.2f} M trained parameters"
+    )
+    yield (
+        f"{config.steps} steps of {size} labelled images{joint}: "
+        f"{config.steps * size / labelled:.3g} passes over the labelled ones; {optimizer.name}, "
+        f"learning rate {optimizer.lr:g} x {size} / 256 = {rate:.4g}"
+    )
+    yield f"{hardware(device)}; run folder {folder}"
+    if (chunk := config.grouping.chunk) is not None:
+        spread = ", then spread over the batch" if config.grouping.shuffle else ""
+        yield (
+            f"batches of {size // chunk} chunks of {chunk} images of "
+            f"{config.grouping.classes} class(es){spread}"
+        )
+    if config.domains:
+        yield f"an equal chunk of each batch is {', '.join(map(str, config.domains))}"
+    yield from unused_lines(config, has_statistics)
+    yield from _course(run)
+
+
+def unused_lines(config: FinetuneSettings, has_statistics: bool) -> Iterator[str]:
+    """Yield settings that were given but have no effect in this run."""
+    norm, scoring, usual = norm_names(config)["encoder"], config.evaluation, ScoringSettings()
+    if config.ubn != UbnSettings() and not unlabelled_per_step(config):
+        yield f"not used: ubn.*, which is for norm.encoder=ubn, and the norm is {norm}"
+    if scoring.adapt_samples != usual.adapt_samples and not scoring.corruptions:
+        yield "not used: evaluation.adapt_samples, as there are no evaluation.corruptions"
+    if not has_statistics and scoring.statistics != usual.statistics:
+        yield f"not used: evaluation.statistics, as norm {norm} has no statistics of batches"
+
+
+def _course(run: Run) -> Iterator[str]:
+    """Yield lines on frozen statistics, and on a run that is resumed."""
+    if run.frozen_from < run.steps:
+        layers = len(freezable_statistics(run.network))
+        yield (
+            f"statistics of {layers} batch norms are frozen from step {run.frozen_from} of "
+            f"{run.steps} on"
+        )
+    if run.first_step:
+        yield f"resumed after step {run.first_step}"

@@ -1,0 +1,254 @@
+"""The course of a run of any tool: open or resume its folder, train, end, and summarize."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, ClassVar
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from ssl_norm.console import say
+from ssl_norm.distributed import from_first_rank, rank, world_size
+from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
+from ssl_norm.train.device import process_group
+from ssl_norm.train.environment import describe_environment
+from ssl_norm.train.loop import Run
+from ssl_norm.train.population import (
+    ExactStatistics,
+    asks_for_exact_statistics,
+    make_statistics_exact,
+)
+from ssl_norm.train.progress import ProgressLine
+from ssl_norm.train.recorder import RunFiles
+from ssl_norm.train.run_folder import Row, RunFolder
+from ssl_norm.train.run_settings import (
+    RunConfig,
+    is_done,
+    norm_names,
+    open_run_folder,
+    plain_config,
+    shown_settings,
+)
+
+Ending = CollapseStop | NonFiniteLoss
+ENDINGS = {type(None): "done", CollapseStop: "collapse", NonFiniteLoss: "non_finite_loss"}
+Save = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run that ended.
+
+    Attributes:
+        folder: the run folder.
+        summary: content of summary.json; empty on ranks other than zero.
+        skipped: whether the run was done before, so that nothing was trained.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    skipped: bool = False
+
+    @property
+    def verdict(self) -> str | None:
+        """The last verdict on collapse; None for a classifier."""
+        return self.summary.get("verdict")
+
+    @property
+    def ended(self) -> str | None:
+        """One of `done`, `collapse` and `non_finite_loss`."""
+        return self.summary.get("ended")
+
+
+class Task(ABC):
+    """The part of a run in which pretraining and fine-tuning differ.
+
+    Args:
+        config: settings of the run.
+        device: of the run.
+
+    Attributes:
+        run: network and schedule, after `build`.
+        less_memory: settings that lower the need for memory, for an error message.
+        final_metrics: keys of the summary that loggers show at the end.
+    """
+
+    run: Run
+    less_memory: ClassVar[str]
+    final_metrics: ClassVar[tuple[str, ...]]
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        self.config: Any = config
+        self.device = device
+
+    @abstractmethod
+    def build(self, checkpoint: Mapping[str, Any] | None) -> Sequence[str]:
+        """Set `run`, as a checkpoint left it, and return images that did not decode."""
+
+    @abstractmethod
+    def banner(self, folder: RunFolder) -> Iterable[str]:
+        """Return the lines that are printed before the first step."""
+
+    @abstractmethod
+    def progress_text(self, row: Row) -> str:
+        """Return the text of a row of metrics on the progress line."""
+
+    @abstractmethod
+    def tables(self) -> dict[str, int]:
+        """Return the CSV files, and the last step whose rows each keeps."""
+
+    @abstractmethod
+    def train(self, files: RunFiles | None, line: ProgressLine, save: Save) -> None:
+        """Train to the end; rank zero has files.
+
+        Raises:
+            CollapseStop: the representation collapsed, and the run is to stop then.
+            NonFiniteLoss: the loss became NaN or infinite.
+        """
+
+    @abstractmethod
+    def exact_statistics(self) -> ExactStatistics:
+        """Return the views of which exact statistics are, for batch norms that ask for them."""
+
+    def conclude(self, files: RunFiles | None) -> None:  # noqa: B027
+        """Score the network of the last step."""
+
+    def more_content(self) -> dict[str, Any]:
+        """Return the content of a checkpoint that only this tool has."""
+        return {}
+
+    def copies(self, step: int) -> Iterator[str]:
+        """Yield the names of further checkpoint files that `last.pt` is written to."""
+        yield from ()
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return the first entries of the summary."""
+
+    @abstractmethod
+    def results(self, files: RunFiles, ending: Ending | None) -> dict[str, Any]:
+        """Return the entries of the summary that follow the last row."""
+
+    @abstractmethod
+    def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:
+        """Write pictures of the whole run."""
+
+    @abstractmethod
+    def table(self, summary: Mapping[str, Any]) -> Table:
+        """Return the table that is printed at the end."""
+
+
+def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
+    """Train and leave a run folder.
+
+    Args:
+        task: what to train.
+        folder: the run folder if the settings name none; None: runs/<date>_<name>.
+
+    Raises:
+        UserError: the configuration does not fit the data or the machine.
+        CollapseStop: the representation collapsed, and the run was to stop then.
+        NonFiniteLoss: the loss became NaN or infinite.
+    """
+    config, files = task.config, None
+    with ExitStack() as stack:
+        with process_group(task.device):
+            run_folder, checkpoint = from_first_rank(lambda: open_run_folder(config, folder))
+            if from_first_rank(lambda: is_done(config, run_folder, checkpoint)):
+                if rank() == 0:
+                    say(f"{run_folder} is done: summary.json is there; skipped")
+                return RunResult(run_folder.path, run_folder.json("summary.json"), skipped=True)
+            skipped = task.build(checkpoint)
+            if rank() == 0:
+                run_folder.write_config(plain_config(config), describe_environment(task.device))
+                run_folder.write_skipped(skipped)
+                lines = task.banner(run_folder)
+                Console(stderr=True).print("\n".join(lines), highlight=False, soft_wrap=True)
+                files = RunFiles(run_folder, task.run.first_step, config.loggers, task.tables())
+                stack.enter_context(closing(files))
+            ending = _follow(task, run_folder, files)
+        if files is None:
+            return RunResult(run_folder.path, {})
+        summary = _finish(task, run_folder, files, ending)
+    if ending:
+        raise ending
+    return RunResult(run_folder.path, summary)
+
+
+def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | None:
+    """Train while rows and checkpoints are written; return the exception that ended it early."""
+    run, config = task.run, task.config
+
+    def save(step: int) -> None:
+        if files is None:
+            return
+        content = {
+            "config": plain_config(config),
+            "processes": world_size(),
+            "step": step,
+            **run.state(),
+            **task.more_content(),
+        }
+        for name in ("last.pt", *task.copies(step)):
+            folder.save(content, name)
+
+    visible = files is not None
+    try:
+        with ProgressLine(
+            run.first_step, run.steps, visible=visible, text=task.progress_text
+        ) as line:
+            if files:
+                files.page.hyperparameters(shown_settings(config), {})
+            task.train(files, line, save)
+            if asks_for_exact_statistics(run.network):
+                make_statistics_exact(run.network, *task.exact_statistics(), seed=config.seed)
+                save(run.steps)
+            task.conclude(files)
+    except (CollapseStop, NonFiniteLoss) as ending:
+        return ending
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{task.device} has too little memory for batch_size={config.batch_size}: "
+            f"{task.less_memory}"
+        ) from error
+    return None
+
+
+def _finish(
+    task: Task, folder: RunFolder, files: RunFiles, ending: Ending | None
+) -> dict[str, Any]:
+    """Write summary.json and pictures, print the table, and return the summary."""
+    summary = {**task.identity(), **_last_row(task, files.rows("metrics.csv"))}
+    summary |= task.results(files, ending)
+    metrics = {name: summary[name] for name in task.final_metrics if name in summary}
+    files.page.hyperparameters(shown_settings(task.config), metrics)
+    summary["ended"] = ENDINGS[type(ending)]
+    if isinstance(ending, CollapseStop) and ending.rolled_back_to is not None:
+        summary["rolled_back_to_step"] = ending.rolled_back_to  # accuracies are of this step
+    folder.write_json("summary.json", summary)
+    task.draw(files, summary)
+    console = Console()
+    console.print(task.table(summary))
+    places = f"run folder: {folder}   curves: tensorboard --logdir {folder}"
+    console.print(places, highlight=False, soft_wrap=True)
+    return summary
+
+
+def _last_row(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return study, arm, norm and seed of a run, its last row, and its median speed."""
+    config, speeds = task.config, [float(row["images_per_second"]) for row in rows]
+    last = {**rows[-1]} if rows else {"step": task.run.first_step}
+    return {
+        "study": config.study,
+        "arm": config.arm,
+        "norm": norm_names(config),
+        "seed": config.seed,
+        "steps": last.pop("step"),
+        **last,
+        "images_per_second": median(speeds) if speeds else None,
+    }

@@ -1,0 +1,187 @@
+"""The parts of a fine-tuning from its settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.data.augment.views import Views
+from ssl_norm.data.batches.labelled import label_subset
+from ssl_norm.data.batches.labelled_batches import LabelledBatches
+from ssl_norm.data.corruption.spec import parse_corruption
+from ssl_norm.data.dataset import ImageSet, Splits
+from ssl_norm.errors import UserError
+from ssl_norm.models.classifier import Classifier
+from ssl_norm.norms.batch.freezing import freezable_statistics
+from ssl_norm.settings.finetune import FinetuneSettings
+from ssl_norm.train.builder import naming, optimizer_of
+from ssl_norm.train.device import autocast
+from ssl_norm.train.finetuning import FinetuningRun
+from ssl_norm.train.run_settings import norm_specs
+from ssl_norm.train.schedule import effective_learning_rate, learning_rate
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images that a classifier is scored with.
+
+    Attributes:
+        labelled: images of the loss.
+        everything: all training images, labelled or not.
+        test: labelled; none of them is in `everything`.
+    """
+
+    labelled: ImageSet
+    everything: ImageSet
+    test: ImageSet
+
+
+@dataclass(frozen=True)
+class FinetuningImages(TrainingImages):
+    """The images of a fine-tuning.
+
+    Attributes:
+        unlabelled: training images whose labels are not used.
+    """
+
+    unlabelled: ImageSet
+
+
+def choose_images(config: FinetuneSettings, splits: Splits) -> FinetuningImages:
+    """Return the images of a run.
+
+    Raises:
+        UserError: there are no labels, or fewer than are asked for.
+    """
+    if splits.train is None or splits.test is None:
+        raise UserError(
+            f"data={config.data.name} has no labels here, and fine-tuning needs them: put the "
+            "images of each class, two or more of at least two classes, in a folder of their own"
+        )
+    everything = splits.pretrain
+    labels = _labels_of(everything, splits.train)
+    known = (labels >= 0).nonzero()[:, 0]
+    classes = splits.train.classes
+    chosen = label_subset(labels[known], **_wanted(config), seed=config.seed, classes=classes)
+    is_labelled = torch.zeros(len(everything), dtype=torch.bool)
+    is_labelled[known[chosen]] = True
+    index = is_labelled.nonzero()[:, 0]
+    return FinetuningImages(
+        labelled=replace(everything.subset(index), labels=labels[index], classes=classes),
+        everything=everything,
+        test=splits.test,
+        unlabelled=everything.subset((~is_labelled).nonzero()[:, 0]),
+    )
+
+
+def _labels_of(everything: ImageSet, train: ImageSet) -> Tensor:
+    """Return the label of each image, (N,) int64, -1 for none; `train` shares its pixels."""
+    assert train.labels is not None
+    labels = torch.full((len(train.pixels),), -1)
+    labels[slice(None) if train.rows is None else train.rows] = train.labels
+    return labels if everything.rows is None else labels[everything.rows]
+
+
+def _wanted(config: FinetuneSettings) -> dict[str, Any]:
+    """Return the number of labels for `label_subset`: of images, per class, or a fraction."""
+    if config.labels_per_class is not None:
+        return {"per_class": config.labels_per_class}
+    return {"fraction" if isinstance(config.labels, float) else "count": config.labels}
+
+
+def make_finetuning(
+    config: FinetuneSettings,
+    encoder: nn.Module,
+    images: FinetuningImages,
+    device: torch.device,
+    checkpoint: Mapping[str, Any] | None,
+) -> FinetuningRun:
+    """Return a run around an encoder, at its beginning or as a checkpoint left it.
+
+    Raises:
+        UserError: there are no unlabelled images for ubn, or no statistics to freeze.
+    """
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    model = Classifier(encoder, len(images.labelled.classes), seed=config.seed)
+    model = model.to(device).to(memory_format=memory_format)
+    if config.norm.freeze_last:
+        with naming("norm.freeze_last"):
+            freezable_statistics(model)
+    first_step = 0 if checkpoint is None else int(checkpoint["step"])
+    run = FinetuningRun(
+        network=model,
+        optimizer=optimizer_of(config.optimizer, model),
+        batches=_make_batches(config, images, device).iterate(first_step, config.steps),
+        make_views=training_view(config),
+        learning_rate=partial(
+            learning_rate,
+            peak=effective_learning_rate(config.optimizer.lr, config.batch_size),
+            steps=config.steps,
+            warmup_steps=config.optimizer.warmup_steps,
+            schedule=config.optimizer.schedule,
+        ),
+        autocast=partial(autocast, device, config.precision),
+        joint_gradient=config.ubn.gradient,
+        seed=config.seed,
+        first_step=first_step,
+        steps=config.steps,
+        log_every=config.log_every,
+        score_every=config.evaluation.every,
+        save_every=config.checkpoint_every,
+        frozen_from=config.steps - round(config.norm.freeze_last * config.steps),
+    )
+    if checkpoint is not None:
+        run.load_state(checkpoint)
+    return run
+
+
+def _make_batches(
+    config: FinetuneSettings, images: FinetuningImages, device: torch.device
+) -> LabelledBatches:
+    """Return batches of labelled images and, for ubn, of unlabelled ones."""
+    size = unlabelled_per_step(config)
+    if size and not len(images.unlabelled):
+        raise UserError(
+            f"norm.encoder=ubn: all {len(images.labelled):,} training images are labelled, and "
+            "none is left for its statistics; lower labels=... or labels_per_class=..., or use "
+            "norm.encoder=bn"
+        )
+    return LabelledBatches(
+        images.labelled,
+        images.unlabelled if size else None,
+        batch_size=config.batch_size,
+        unlabelled_size=size,
+        seed=config.seed,
+        device=device,
+        chunk=config.grouping.chunk,
+        classes_per_chunk=config.grouping.classes,
+        shuffle=config.grouping.shuffle,
+        domains=[parse_corruption(domain) for domain in config.domains],
+        resident=config.data.resident,
+    )
+
+
+def unlabelled_per_step(config: FinetuneSettings) -> int:
+    """Return the number of unlabelled images in a joint batch of ubn; 0 for other norms.
+
+    It is a multiple of the number of domains.
+    """
+    spec = norm_specs(config).get("encoder")
+    if spec is None or spec.name != "ubn":
+        return 0
+    parts = max(1, len(config.domains))
+    return max(1, round(config.ubn.ratio * config.batch_size / parts)) * parts
+
+
+def training_view(config: FinetuneSettings) -> Views:
+    """Return the augmentation of training images."""
+    augment = config.augment
+    return Views(
+        {"view": augment.view},
+        config.data.view_size,
+        *augment.normalization,
+        exact_colour=augment.exact_colour,
+    )

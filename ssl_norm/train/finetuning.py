@@ -1,0 +1,98 @@
+"""Steps of a classifier on labelled images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_norm.data.batches.labelled_batches import LabelledBatch
+from ssl_norm.norms.layers.unsupervised_batch_norm import joint_statistics
+from ssl_norm.train.loop import Run, seed_step
+from ssl_norm.train.population import MakeViews
+from ssl_norm.train.run_folder import Row
+from ssl_norm.train.step_log import StepLog
+
+
+@dataclass(kw_only=True)
+class FinetuningRun(Run):
+    """A classifier in training.
+
+    Attributes:
+        network: images (N, 3, S, S) to logits (N, K).
+        batches: yields uint8 images with labels, beginning with the batch of `first_step`.
+        make_views: `(images, generator) -> (view,)`.
+        joint_gradient: for batches with unlabelled images, whether the gradient flows through
+            their statistics.
+    """
+
+    batches: Iterator[LabelledBatch]
+    make_views: MakeViews
+    joint_gradient: bool
+
+    def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
+        """Move the parameters once by the cross-entropy of the labelled views."""
+        batch = next(self.batches)
+        seed_step(generator, self.seed, step)
+        (labelled,) = self.make_views(batch.images, generator)
+        unlabelled = None
+        if batch.unlabelled is not None:
+            (unlabelled,) = self.make_views(batch.unlabelled, generator)
+        with self.autocast():
+            logits = labelled_logits(self.network, labelled, unlabelled, self.joint_gradient)
+            loss = F.cross_entropy(logits, batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        right = (logits.argmax(1) == batch.labels).float().mean()
+        log.add(len(batch.labels), loss=loss, train_top1=right)
+
+    def row(self, log: StepLog, step: int) -> Row:
+        """Return loss and accuracy, means over the labelled training views since the last row."""
+        means = log.means(step)
+        return {
+            "step": step,
+            "loss": means["loss"],
+            "lr": self.learning_rate(step - 1),
+            "train_top1": means["train_top1"],
+            "images_per_second": log.images_per_second(),
+        }
+
+
+def labelled_logits(
+    model: nn.Module, labelled: Tensor, unlabelled: Tensor | None, joint_gradient: bool
+) -> Tensor:
+    """Return the logits of labelled views whose batch statistics include unlabelled ones.
+
+    Args:
+        model: in training mode; its norms are `ubn` if there are unlabelled views.
+        labelled: (B, 3, S, S).
+        unlabelled: (U, 3, S, S); None: the statistics are those of the labelled ones.
+        joint_gradient: true: one pass over all B + U views, and the gradient flows through its
+            statistics. False: two passes, the first without gradients over all views; the second,
+            over the labelled ones, takes its statistics as constants. Both have the same logits,
+            and move the population statistics once.
+
+    Returns:
+        (B, K).
+
+    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020: the
+    statistics are updated by a joint batch before the step on its labelled part. The paper does
+    not say whether the gradient flows through the statistics. Two passes suggest that it does not;
+    but then weights grow while the loss stays, as Ioffe & Szegedy (arXiv 1502.03167, section 2)
+    warn, and training fails at rates at which batch norm trains (results/batch_statistics.md), so
+    by default it does. Nor does the paper say how many unlabelled images there are per labelled
+    one, at which rate the population statistics move (here that of batch norm), and which
+    statistics are used at test time (here those of the population, or any other at evaluation).
+    """
+    if unlabelled is None:
+        logits: Tensor = model(labelled)
+        return logits
+    joint = torch.cat([labelled, unlabelled])
+    if joint_gradient:
+        logits = model(joint)
+        return logits[: len(labelled)]
+    with joint_statistics(model, joint):
+        of_labelled: Tensor = model(labelled)
+    return of_labelled

@@ -1,0 +1,97 @@
+"""Loggers: services that show a run while it goes on."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssl_norm.console import say
+from ssl_norm.errors import UserError
+from ssl_norm.registry import Registry
+from ssl_norm.train.run_folder import Row
+
+# A logger is a class; it is called with the run folder and the number of steps already done.
+LOGGERS = Registry("logger", {"tensorboard": "ssl_norm.train.tensorboard.writer:TensorBoard"})
+
+
+class Logger:
+    """Base of all loggers; what a service does not show, its logger leaves out.
+
+    Args:
+        folder: of the run.
+        first_step: steps already done; values of later steps come from a run that was interrupted.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        """Connect to the service."""
+
+    def row(self, row: Row) -> None:
+        """Show the numbers of a row of metrics.csv; NaN: not measured."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Show numbers by name."""
+
+    def text(self, name: str, step: int, text: str) -> None:
+        """Show Markdown."""
+
+    def image(self, name: str, step: int | None, pixels: NDArray[np.uint8]) -> None:
+        """Show a picture (H, W, 3); without a step it belongs to the whole run."""
+
+    def histogram(
+        self, name: str, step: int, values: NDArray[np.float64], edges: NDArray[np.float64]
+    ) -> None:
+        """Show the number of values between each two edges of bins."""
+
+    def hyperparameters(
+        self, settings: Mapping[str, float | int | str], metrics: Mapping[str, float]
+    ) -> None:
+        """Show the settings of a run by dotted key, and its metrics, which are known at its end."""
+
+    def embeddings(
+        self, features: Tensor, labels: Sequence[str] | None, images: Tensor | None
+    ) -> None:
+        """Show features (N, D) with names of classes and images (N, 3, H, W) uint8, if any."""
+
+    def close(self) -> None:
+        """Write all that waits to be written."""
+
+
+class Loggers:
+    """Several loggers as one. One that fails is left out from then on, and the run goes on.
+
+    Args:
+        names: of `LOGGERS`, or `module:class`.
+        folder: of the run.
+        first_step: steps already done.
+
+    Raises:
+        UserError: there is no such logger.
+    """
+
+    def __init__(self, names: Sequence[str], folder: Path, first_step: int) -> None:
+        self._loggers: dict[str, Logger] = {}
+        try:
+            classes: dict[str, type[Logger]] = {name: LOGGERS.load(name) for name in names}
+        except ValueError as error:
+            raise UserError(f"loggers: {error}") from error
+        for name, logger in classes.items():
+            with self._without_on_failure(name):
+                self._loggers[name] = logger(folder, first_step)
+
+    def each(self, show: Callable[[Logger], object]) -> None:
+        """Call a function with every logger."""
+        for name, logger in list(self._loggers.items()):
+            with self._without_on_failure(name):
+                show(logger)
+
+    @contextmanager
+    def _without_on_failure(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._loggers.pop(name, None)
+            what = f"{type(error).__name__}: {error}"
+            say(f"warning: logger '{name}' failed and is left out from here on: {what}")

@@ -1,0 +1,122 @@
+"""Steps of a learner on two views of unlabelled images."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ssl_norm.distributed import is_distributed
+from ssl_norm.learners.learner import Learner, LearnerOutput
+from ssl_norm.monitors import CollapseMonitor
+from ssl_norm.train.loop import Run, seed_step
+from ssl_norm.train.run_folder import Row
+from ssl_norm.train.step_log import StepLog
+
+
+@dataclass(kw_only=True)
+class PretrainingRun(Run):
+    """A learner in training.
+
+    Attributes:
+        network: turns two views into a loss and embeddings.
+        batches: yields uint8 images (N, 3, H, W) of this rank, beginning with the first batch of
+            `first_step`; for a run without steps an epoch of them.
+        make_views: `(images, generator) -> (view1, view2)`.
+        monitor: measures every step.
+        schedule_steps: length of the schedules, at least `steps`.
+        steps_per_epoch: steps of an epoch.
+    """
+
+    network: Learner
+    batches: Iterator[Tensor]
+    make_views: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+    monitor: CollapseMonitor
+    schedule_steps: int
+    steps_per_epoch: int
+    _parallel: nn.Module = field(init=False, repr=False)
+
+    def start(self) -> None:
+        """Wrap the learner for several processes."""
+        super().start()
+        self._parallel = self.network
+        if is_distributed():
+            self._parallel = DistributedDataParallel(self.network, broadcast_buffers=False)
+
+    def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
+        """Move the parameters once by the gradient of `accumulate` batches."""
+        for part in range(self.accumulate):
+            images = next(self.batches)
+            seed_step(generator, self.seed, step, part)
+            view1, view2 = self.make_views(images, generator)
+            self.monitor.start(step + 1)
+            with self.autocast():
+                output = self._parallel(view1, view2)
+            (output.loss / self.accumulate).backward()
+            self.network.after_backward(output)
+            log.add(images.shape[0], **_logged(output))
+        self.monitor.observe(step + 1, output.pairs, output.loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.network.after_step(step / self.schedule_steps)
+
+    def row(self, log: StepLog, step: int) -> Row:
+        """Return loss, monitors and verdict after `step` steps; waits for the device."""
+        means = log.means(step)
+        measured = self.monitor.collect()
+        return {
+            "step": step,
+            "epoch": round(step / self.steps_per_epoch, 4),
+            "loss": means.pop("loss"),
+            "lr": self.learning_rate(step - 1),
+            **measured,
+            **means,
+            "images_per_second": log.images_per_second(),
+            "verdict": self.monitor.verdict,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return the state dicts of learner, optimizer and monitor."""
+        return super().state() | {"monitor": self.monitor.state_dict()}
+
+    def load_state(self, checkpoint: Mapping[str, Any]) -> None:
+        """Load the content of `state` from a checkpoint."""
+        super().load_state(checkpoint)
+        self.monitor.load_state_dict(checkpoint["monitor"])
+
+
+@torch.no_grad()
+def measure_initial(
+    run: PretrainingRun, on_row: Callable[[Row], None], on_checkpoint: Callable[[int], None]
+) -> None:
+    """Measure the initial network in training mode on an epoch of batches, and leave it as it was.
+
+    Args:
+        run: without steps.
+        on_row: takes the one row of metrics, of step 0 and learning rate 0.
+        on_checkpoint: called with 0.
+
+    Raises:
+        NonFiniteLoss: a loss was NaN or infinite.
+    """
+    learner = run.network.train()
+    initial = {name: value.clone() for name, value in learner.state_dict().items()}
+    generator = torch.Generator()
+    log = StepLog()
+    for step, images in enumerate(run.batches):
+        seed_step(generator, run.seed, step)
+        with run.autocast():
+            output = learner(*run.make_views(images, generator))
+        learner.after_backward(output)
+        log.add(images.shape[0], **_logged(output))
+        run.monitor.observe(step + 1, output.pairs, output.loss)
+    learner.load_state_dict(initial)
+    on_row({**run.row(log, 0), "lr": 0.0})
+    on_checkpoint(0)
+
+
+def _logged(output: LearnerOutput) -> dict[str, Tensor]:
+    """Return the scalars averaged per logged row: the loss and those of the learner."""
+    return {"loss": output.loss, **output.scalars}
