@@ -159,11 +159,3 @@ def test_pooling_of_pools_is_the_pool_of_all():
     assert_close(found.mean[0], x.mean((0, 2)))
     torch.testing.assert_close(found.variance[0], x.transpose(0, 1).flatten(1).var(1, correction=0))
     assert found.values.item() == 63
-
-
-def test_options_are_printed():
-    printed = repr(make_norm({"name": "bn", "batch_size": 32, "population": "exact"}, 8))
-    assert (
-        printed
-        == "BatchNorm(8, eps=1e-05, update_rate=0.1, affine=True, batch_size=32, population=exact)"
-    )

@@ -100,10 +100,3 @@ def test_ghost_batches_are_corrected_apart():
     for rows, part in ((x[:3], found[:3]), (x[3:], found[3:])):
         expected = reference.batch_renorm(rows.numpy(), *affine_of(layer), *running, *limits(4))
         torch.testing.assert_close(part, expected, rtol=1e-11, atol=1e-11)
-
-
-def test_shows_its_options():
-    assert repr(BatchRenorm(6, r_max=2.0)).endswith(
-        "affine=True, r_max=2.0, d_max=5.0, warmup_steps=5000, r_ramp_steps=35000, "
-        "d_ramp_steps=20000)"
-    )

@@ -177,9 +177,3 @@ def test_batches_that_do_not_fit():
         pass
     with pytest.raises(ValueError, match="affine_per_domain=True needs affine=True"):
         DomainBatchNorm(6, affine=False, affine_per_domain=True)
-
-
-def test_shows_its_options():
-    assert repr(DomainBatchNorm(6)).endswith(
-        "affine=True, domains=2, affine_per_domain=False, shared_statistics=False)"
-    )

@@ -6,7 +6,6 @@ from timm.layers import EvoNorm2dB0, EvoNorm2dS0
 
 from ssl_norm.norms.layers.evonorm import EvoNormB0, EvoNormS0
 from tests.norms.test_contract import CHANNELS, SHAPES, build, data
-from tests.reference import batch_norms, sample_norms
 
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
@@ -19,20 +18,6 @@ def numbers_of(layer):
 def assert_equal(found, expected):
     expected = torch.from_numpy(expected).reshape(found.shape)
     torch.testing.assert_close(found.detach(), expected, rtol=1e-12, atol=1e-12)
-
-
-@each_shape
-def test_s0_equals_loops(shape):
-    layer, x = build("evonorm-s0"), data(*shape)
-    rows = x.reshape(5, CHANNELS, -1).numpy()
-    assert_equal(layer(x), sample_norms.evonorm_s0(rows, groups=3, **numbers_of(layer)))
-
-
-@each_shape
-def test_b0_equals_loops(shape):
-    layer, x = build("evonorm-b0"), data(*shape)
-    rows = x.reshape(5, CHANNELS, -1).numpy()
-    assert_equal(layer(x), batch_norms.evonorm_b0(rows, **numbers_of(layer), eps=1e-3))
 
 
 def test_b0_of_ghost_batches():
@@ -62,23 +47,9 @@ def test_are_timms(ours, theirs):
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
-def test_groups():
-    assert EvoNormS0(96).groups == 32
-    with pytest.raises(ValueError, match="groups must divide num_features=6, got groups=4"):
-        EvoNormS0(6, groups=4)
-    with pytest.raises(ValueError, match=r"6 groups of an input of shape \(5, 6\) hold one value"):
-        EvoNormS0(6, groups=6)(torch.randn(5, 6))
-
-
 def test_s0_gate_of_zero_halves():
     layer = EvoNormS0(CHANNELS, groups=1).double()
     torch.nn.init.zeros_(layer.v)
     x = data(5, CHANNELS, 3, 2)
     deviation = x.flatten(1).var(1, correction=0).add(1e-5).sqrt()
     torch.testing.assert_close(layer(x), x / 2 / deviation.view(-1, 1, 1, 1))
-
-
-def test_own_their_gate_alone_without_affine():
-    for layer in (EvoNormS0(6, affine=False), EvoNormB0(6, affine=False)):
-        assert [name for name, _ in layer.named_parameters()] == ["v"]
-    assert repr(EvoNormS0(6)) == "EvoNormS0(6, groups=6, eps=1e-05, affine=True)"
