@@ -112,7 +112,7 @@ def test_foreign_weights_keep_their_own_norms_and_the_pixels_of_imagenet(read):
 
 
 def test_a_mean_of_two_colours_is_refused(read):
-    with pytest.raises(UserError, match=r"augment.mean: three values expected"):
+    with pytest.raises(UserError, match=r"augment.mean: three values"):
         read(augment={"mean": [0.5, 0.5]})
 
 

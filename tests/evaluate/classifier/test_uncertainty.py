@@ -9,7 +9,7 @@ from ssl_norm.evaluate.classifier.uncertainty import uncertainty_summary
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.uncertainty import auroc
 from ssl_norm.norms.batch.freezing import freeze_statistics
-from tests.commands.test_classifier_scores import (
+from tests.evaluate.classifier.test_scores import (
     CPU,
     PIXELS,
     classifier,
