@@ -29,6 +29,6 @@ def track(
             yield item
 
 
-def say(message: str) -> None:
-    """Print one line to stderr, as it is."""
-    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+def say(message: str, *, stderr: bool = True) -> None:
+    """Print one line as it is, to stderr or to stdout."""
+    Console(stderr=stderr).print(message, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Diagnosis of a checkpoint: verdict, evidence, and the layer where a collapse begins."""
+"""Diagnosis of a checkpoint: tools/diagnose.py."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from torch import nn
 from ssl_norm.config import DiagnoseConfig
 from ssl_norm.console import say
 from ssl_norm.data.dataset import ImageSet
-from ssl_norm.diagnose.diagnosis import RANDOM_INIT, Diagnosis, diagnose_outputs, diagnosis_record
+from ssl_norm.diagnose.diagnosis import RANDOM_INIT, diagnose_outputs, diagnosis_record
 from ssl_norm.diagnose.networks import trained_network, untrained_network
 from ssl_norm.diagnose.outputs import Network, Outputs, collect_outputs
 from ssl_norm.diagnose.picture import draw_diagnosis
-from ssl_norm.diagnose.tables import layer_table, monitor_table, notes, verdict_lines
+from ssl_norm.diagnose.tables import print_diagnosis
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.record import find_output
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
@@ -89,7 +89,8 @@ def diagnose(config: DiagnoseConfig) -> DiagnosisResult:
     write_json(output, record)
     picture = output.with_suffix(".png")
     draw_diagnosis(found, random_init, f"{path}: {found.verdict}", picture)
-    _print(found, random_init, output, picture)
+    print_diagnosis(found, random_init)
+    say(f"written to {output} and {picture}", stderr=False)
     return DiagnosisResult(record, output, picture)
 
 
@@ -126,15 +127,3 @@ def _outputs_of(
         count = outputs.features.shape[1]
         say(f"{description}: {config.views} views of {count} images, {len(outputs.layers)} layers")
     return outputs
-
-
-def _print(found: Diagnosis, random_init: Diagnosis | None, output: Path, picture: Path) -> None:
-    console = Console()
-    console.print(monitor_table(found, random_init))
-    console.print(layer_table(found, random_init))
-    for line in notes(found, random_init):
-        console.print(line, highlight=False, soft_wrap=True, markup=False, style="dim")
-    for line in verdict_lines(found):
-        console.print(line, highlight=False, soft_wrap=True)
-    written = f"written to {output} and {picture}"
-    console.print(written, highlight=False, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""Linear evaluation of a checkpoint, or of all checkpoints that a run kept."""
+"""Linear evaluation of checkpoints: tools/linear_eval.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,4 +128,4 @@ def evaluation_of(
 
 def _print(table: object, output: Path) -> None:
     Console().print(table)
-    Console().print(f"written to {output}", highlight=False, soft_wrap=True, markup=False)
+    say(f"written to {output}", stderr=False)

@@ -3,6 +3,7 @@
 from math import isfinite
 
 from rich.box import SIMPLE
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,6 +14,17 @@ from ssl_norm.monitors.declare import load_monitor
 
 _LAYER_HEADINGS = ("positive", "negative", "std", "RankMe")
 _COLOURS = {"healthy": "green", "complete": "red"}
+
+
+def print_diagnosis(found: Diagnosis, random_init: Diagnosis | None) -> None:
+    """Print the tables, their notes, and the verdict."""
+    console = Console()
+    console.print(monitor_table(found, random_init))
+    console.print(layer_table(found, random_init))
+    for line in notes(found, random_init):
+        console.print(line, highlight=False, soft_wrap=True, markup=False, style="dim")
+    for line in verdict_lines(found):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:

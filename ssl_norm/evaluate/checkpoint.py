@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ssl_norm.console import say
 from ssl_norm.data.augment import ViewParameters, Views, check_normalisation
 from ssl_norm.data.dataset import Splits
 from ssl_norm.data.load import known_settings, load_splits
@@ -21,7 +22,7 @@ from ssl_norm.learners.learner import Learner
 from ssl_norm.models.classifier import Classifier
 from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
-from ssl_norm.train.checkpoint import FORMAT
+from ssl_norm.train.checkpoint import FORMAT, save_checkpoint
 from ssl_norm.train.population import MakeViews
 from ssl_norm.train.restore import (
     restore_classifier,
@@ -217,6 +218,29 @@ class Checkpoint:
         """
         return restore_classifier(self.contents)
 
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """Return the whole network with its weights, and the part that is evaluated.
+
+        They are the learner of a run and its encoder; or a classifier or encoder, both times.
+        """
+        if self.kind == "run":
+            learner = self.learner()
+            return learner, learner.encoder
+        if self.kind == "classifier":
+            classifier = self.classifier()
+            return classifier, classifier
+        encoder, match = self.encoder()
+        say(f"{self.path}: {match}")
+        return encoder, encoder
+
+    def save_as(self, path: Path, network: nn.Module) -> None:
+        """Write the file with another state of its whole network; for weights, the state dict."""
+        state = {name: value.cpu() for name, value in network.state_dict().items()}
+        if self.kind == "weights":
+            save_checkpoint(path, {"encoder": state})
+        else:
+            save_checkpoint(path, {**self.contents, "learner": state})
+
     def random_views(self, augment: Any = None) -> Views:
         """Return random views at the size and with the pixels of the evaluation.
 
@@ -230,8 +254,15 @@ class Checkpoint:
         exact = augment is not None and augment.exact_colour
         return Views(views, self.view_size, self.mean, self.std, exact_colour=exact)
 
-    def plain_views(self, count: int) -> MakeViews:
-        """Return a function from uint8 images (N, 3, H, W) to `count` equal views, as evaluated."""
+    def network_views(self, kind: Literal["train", "plain"]) -> MakeViews:
+        """Return a function from uint8 images (N, 3, H, W) and a generator to the network's views.
+
+        Args:
+            kind: `train`: random, as in its training; `plain`: the evaluation view, for each view.
+        """
+        if kind == "train":
+            return self.random_views(self.settings().augment)
+        count = 2 if self.kind == "run" else 1
 
         def views(images: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
             return (self.evaluation_view(images.permute(0, 2, 3, 1)),) * count

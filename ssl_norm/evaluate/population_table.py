@@ -1,45 +1,28 @@
 """Shifts of statistics and accuracies, as population_stats.json and tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ssl_norm.console import say
+from ssl_norm.evaluate.population import Accuracies, StatisticsComparison
 from ssl_norm.norms.batch.population_report import PopulationReport
 
 MOST_ROWS = 30
 
 
-@dataclass(frozen=True)
-class Accuracies:
-    """Accuracies of a network under one kind of statistics.
-
-    Attributes:
-        network: `frozen encoder` or `classifier`.
-        images: number of test images.
-        values: by their names in population_stats.json.
-        headings: of the values, by the same names.
-        chance: share of the most common class.
-    """
-
-    network: str
-    images: int
-    values: Mapping[str, float]
-    headings: Mapping[str, str]
-    chance: float
-
-
-def population_record(
-    report: PopulationReport, evaluations: Mapping[str, Accuracies | None]
-) -> dict[str, Any]:
+def population_record(compared: StatisticsComparison) -> dict[str, Any]:
     """Return the part of population_stats.json that follows from results."""
+    report, evaluations = compared.report, compared.accuracies
     found = next((found for found in evaluations.values() if found), None)
     return {
         "evaluations": {name: each and dict(each.values) for name, each in evaluations.items()},
         "chance": found and found.chance,
         "test_images": found and found.images,
+        "samples": compared.samples,
         "batches": report.batches,
         "layers": {
             name: {
@@ -54,6 +37,20 @@ def population_record(
         "not_called": report.not_called,
         "not_recomputed": dict(report.not_recomputed),
     }
+
+
+def print_comparison(compared: StatisticsComparison) -> None:
+    """Print the tables, and the layers that were not recomputed."""
+    console, report = Console(), compared.report
+    console.print(shift_table(report))
+    found = {name: each for name, each in compared.accuracies.items() if each is not None}
+    if found:
+        console.print(evaluation_table(found))
+    left = [f"not recomputed: {name} ({why})" for name, why in report.not_recomputed.items()]
+    if report.not_called:
+        left.insert(0, f"never called, as they were: {', '.join(report.not_called)}")
+    for line in left:
+        say(line, stderr=False)
 
 
 def shift_table(report: PopulationReport) -> Table:

@@ -17,11 +17,13 @@ def find_output(given: str | None, checkpoint: Path, name: str) -> Path:
     """Return the path of a result, by default `name` beside the checkpoint; make its folder.
 
     Raises:
-        UserError: the folder cannot be made or written to.
+        UserError: the folder cannot be made or written to, or the path is the checkpoint's.
     """
     path = checkpoint.parent if given is None else Path(given).expanduser()
     if path.is_dir():
         path = path / name
+    if path.exists() and path.samefile(checkpoint):
+        raise UserError(f"output={path} is the checkpoint itself; name another file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,13 +12,13 @@ from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.accuracy import majority_frequency
 from ssl_norm.evaluate.classifier.accuracy import score
-from ssl_norm.evaluate.population_table import Accuracies
+from ssl_norm.evaluate.population import Accuracies
 from ssl_norm.names import unknown_name
 
 HEADINGS = {"top1": "top-1", "loss": "loss in nats"}
 
 
-def classifier_scores(
+def classifier_accuracies(
     images: ImageSet,
     classes: Sequence[str],
     to_input: Callable[[Tensor], Tensor],
