@@ -27,7 +27,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from ssl_norm.config import AugmentConfig
-from ssl_norm.data.augment import TwoViews, ViewParameters
+from ssl_norm.data.augment import ViewParameters, Views
 from ssl_norm.data.augment.blur import blur_kernel_size
 from ssl_norm.data.augment.colour import FusedColour
 from ssl_norm.data.augment.exact_colour import ExactColour
@@ -48,8 +48,8 @@ def load_preset(name: str) -> AugmentConfig:
 
 def ours(preset: AugmentConfig, size: int, exact_colour: bool) -> Make:
     """Return the package's own augmentation."""
-    options = {"exact_colour": exact_colour}
-    views = TwoViews(preset.view1, preset.view2, size, preset.mean, preset.std, **options)
+    parameters = {"view1": preset.view1, "view2": preset.view2}
+    views = Views(parameters, size, preset.mean, preset.std, exact_colour=exact_colour)
     generator = Generator().manual_seed(0)
     return lambda images: views(images, generator)
 

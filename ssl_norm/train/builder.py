@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssl_norm.data.augment import TwoViews
+from ssl_norm.data.augment import Views
 from ssl_norm.data.dataset import Splits
 from ssl_norm.data.load import load_splits
 from ssl_norm.distributed import rank
@@ -27,7 +27,9 @@ NO_SOURCE_OPTIONS = ("name", "image_size", "resident")
 
 def load_images(data: DataSettings, seed: int) -> Splits:
     """Return the images of a data source; `Batches` decides where their pixels are kept."""
-    options = {key: value for key, value in vars(data).items() if key not in NO_SOURCE_OPTIONS}
+    options = {
+        key: value for key, value in data.model_dump().items() if key not in NO_SOURCE_OPTIONS
+    }
     return load_splits(
         data.name, seed=seed, progress=rank() == 0, image_size=data.view_size, **options
     )
@@ -111,12 +113,11 @@ def naming(key: str) -> Iterator[None]:
         raise UserError(f"{key}: {error}") from error
 
 
-def make_views(config: PretrainSettings) -> TwoViews:
+def make_views(config: PretrainSettings) -> Views:
     """Return the augmentation of `config.augment`."""
     augment = config.augment
-    return TwoViews(
-        augment.view1,
-        augment.view2,
+    return Views(
+        {"view1": augment.view1, "view2": augment.view2},
         config.data.view_size,
         augment.mean,
         augment.std,

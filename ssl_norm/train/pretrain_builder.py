@@ -118,6 +118,7 @@ def draw_views(config: PretrainSettings, images: ImageSet) -> Tensor:
     """Return pairs of views of the first images as one picture (3, H, W), uint8."""
     views = make_views(config)
     pixels = images.take(torch.arange(min(len(images), PICTURED_IMAGES))).permute(0, 3, 1, 2)
-    grid = views.grid(*views(pixels, torch.Generator().manual_seed(config.seed)))
+    view1, view2 = views(pixels, torch.Generator().manual_seed(config.seed))
+    grid = views.grid(view1, view2)
     zoom = max(1, 64 // config.data.view_size)
     return grid.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)

@@ -32,7 +32,7 @@ class PretrainingRun(Run):
 
     network: Learner
     batches: Iterator[Tensor]
-    make_views: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+    make_views: Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]
     monitor: CollapseMonitor
     schedule_steps: int
     steps_per_epoch: int

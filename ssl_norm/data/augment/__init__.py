@@ -7,17 +7,16 @@ from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation
 
 if TYPE_CHECKING:
     from ssl_norm.data.augment.normalise import view_grid
-    from ssl_norm.data.augment.views import TwoViews, Views
+    from ssl_norm.data.augment.views import Views
 
 __all__ = [
-    "TwoViews",
     "ViewParameters",
     "Views",
     "check_normalisation",
     "view_grid",
 ]
 
-_NEEDS_TORCH = {"TwoViews": "views", "Views": "views", "view_grid": "normalise"}
+_NEEDS_TORCH = {"Views": "views", "view_grid": "normalise"}
 
 
 def __getattr__(name: str) -> Any:

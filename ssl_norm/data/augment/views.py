@@ -44,11 +44,11 @@ def transforms_of(
 
 
 class Views:
-    """Makes views of a batch, on the batch's device, every image with its own parameters.
+    """Makes views of a batch on its device, every image with its own parameters.
 
     All parameters are drawn on the CPU from the generator, for the images of all ranks: the same
-    generator gives the same views on every device, and W ranks see what one process sees. A device
-    gets them in one copy that it is not waited for.
+    generator gives the same views on every device, and W ranks see what one process sees. They
+    reach the device in one asynchronous copy.
 
     Args:
         parameters: of each view, by the name of its key under `augment`.
@@ -63,10 +63,12 @@ class Views:
         UserError: a value is out of range, or kornia has no such operation or option.
 
     Example:
-        >>> views = Views({"view": ViewParameters.plain(flip=0.5)}, 8, (0.5,) * 3, (0.5,) * 3)
+        >>> flipped = ViewParameters.plain(flip=0.5)
+        >>> views = Views({"view1": flipped, "view2": flipped}, 8, (0.5,) * 3, (0.5,) * 3)
         >>> images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-        >>> [view.shape for view in views(images, Generator().manual_seed(0))]
-        [torch.Size([4, 3, 8, 8])]
+        >>> view1, view2 = views(images, Generator().manual_seed(0))
+        >>> view2.shape
+        torch.Size([4, 3, 8, 8])
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Views:
         """Return the views.
 
         Args:
-            images: (N, 3, H, W) uint8 on any device, any memory format; left as they are.
+            images: (N, 3, H, W) uint8 on any device, any memory format; not altered.
             generator: of the CPU; the only source of randomness.
             rank: this process draws rows rank * N to (rank + 1) * N of the global batch.
             world_size: number of processes; N must be the same on all of them.
@@ -129,56 +131,13 @@ class Views:
         normalised = normalise_(images, self.mean, self.std)
         return normalised.to(self.dtype, memory_format=torch.channels_last)
 
-
-class TwoViews(Views):
-    """Makes two views of a batch; see :class:`Views`.
-
-    Args:
-        view1: parameters of the first view.
-        view2: parameters of the second view.
-        image_size: side S of a view in pixels.
-        mean: of each colour, in [0, 1].
-        std: of each colour, above 0.
-        exact_colour: colour changes step by step.
-        dtype: of the views.
-
-    Example:
-        >>> plain, flipped = ViewParameters.plain(), ViewParameters.plain(flip=0.5)
-        >>> views = TwoViews(plain, flipped, 8, (0.5,) * 3, (0.5,) * 3)
-        >>> images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-        >>> view1, view2 = views(images, Generator().manual_seed(0))
-        >>> view2.shape
-        torch.Size([4, 3, 8, 8])
-    """
-
-    def __init__(
-        self,
-        view1: ViewParameters,
-        view2: ViewParameters,
-        image_size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        *,
-        exact_colour: bool = False,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        parameters = {"view1": view1, "view2": view2}
-        super().__init__(parameters, image_size, mean, std, exact_colour=exact_colour, dtype=dtype)
-
-    def __call__(
-        self, images: Tensor, generator: Generator, rank: int = 0, world_size: int = 1
-    ) -> tuple[Tensor, Tensor]:
-        """Return two views (N, 3, S, S), channels last, normalised; see :meth:`Views.__call__`."""
-        view1, view2 = super().__call__(images, generator, rank, world_size)
-        return view1, view2
-
     def grid(self, view1: Tensor, view2: Tensor, rows: int = 8, columns: int = 4) -> Tensor:
         """Return pairs of views as one uint8 picture, see :func:`view_grid`."""
         return view_grid(view1, view2, self.mean, self.std, rows, columns)
 
 
 def to_device(parameters: list[Params], device: torch.device) -> list[Params]:
-    """Return the parameters with their tensors on the device; whatever is no tensor stays."""
+    """Return the parameters with their tensors on the device; other values stay."""
     if device.type == "cpu":
         return parameters
     tensors = [

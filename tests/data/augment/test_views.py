@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Generator
 
-from ssl_norm.data.augment import TwoViews, ViewParameters
+from ssl_norm.data.augment import ViewParameters, Views
 from ssl_norm.data.augment.views import move_together, to_device
 from ssl_norm.errors import UserError
 
@@ -24,7 +24,7 @@ PLAIN = ViewParameters.plain()
 
 
 def make(view1=FULL, view2=FULL, size=16, **options):
-    return TwoViews(view1, view2, size, MEAN, STD, **options)
+    return Views({"view1": view1, "view2": view2}, size, MEAN, STD, **options)
 
 
 def seeded(seed=0):
@@ -140,7 +140,7 @@ def test_messages_name_the_key():
     with pytest.raises(UserError, match=r"augment\.view2\.extra\[0\]: unknown augmentation"):
         make(view2=FULL.model_copy(update={"extra": ["RandomRotaton"]}))
     with pytest.raises(UserError, match=r"augment\.std"):
-        TwoViews(FULL, FULL, 16, MEAN, (0.0, 1.0, 1.0))
+        Views({"view": FULL}, 16, MEAN, (0.0, 1.0, 1.0))
 
 
 def test_grid_shows_what_the_learner_sees():
