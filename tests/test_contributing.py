@@ -52,7 +52,7 @@ def test_example_passes_all_tests_of_norms(example):
     command += ["-k", "mean_only", "tests/norms", "--ignore=tests/norms/test_sync.py"]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert int(re.search(r"(\d+) passed", run.stdout)[1]) > 90
+    assert int(re.search(r"(\d+) passed", run.stdout)[1]) > 60
 
 
 def test_example_with_policies_and_in_models(example):
