@@ -16,7 +16,7 @@ from tests.reference import norms as reference
 CONSTANTS = np.arange(CHANNELS), np.arange(CHANNELS) + 0.5
 LOOPS = {
     "bn": reference.batch_norm,
-    "ln": lambda x, **affine: reference.group_norm(x, groups=1, **affine),
+    "ln": sample_norms.layer_norm,
     "gn": lambda x, **affine: reference.group_norm(x, groups=3, **affine),
     "in": sample_norms.instance_norm,
     "rms": sample_norms.rms_norm,

@@ -30,12 +30,6 @@ def ghost_batch_norm(x, weight, bias, batch_size, eps=1e-5):
     return np.concatenate([batch_norm(chunk, weight, bias, eps) for chunk in chunks(x, batch_size)])
 
 
-def ghost_running_statistics(batches, update_rate, batch_size):
-    """arXiv 1705.08741: each chunk moves the averages in its turn, as a batch of its own."""
-    ghosts = [chunk for x in batches for chunk in chunks(x, batch_size)]
-    return running_statistics(ghosts, update_rate)
-
-
 def frozen_batch_norm(x, weight, bias, running_mean, running_var, eps=1e-5):
     """arXiv 1502.03167, algorithm 2: batch norm with statistics that are given, and constant."""
     return affine(normalize_channels(x, running_mean, running_var, eps), weight, bias)

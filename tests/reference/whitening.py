@@ -9,7 +9,7 @@ from math import fsum, sqrt
 
 import numpy as np
 
-from tests.reference.norms import affine, channel_statistics, running_statistics
+from tests.reference.norms import affine, channel_statistics
 
 
 def group_covariances(x, groups):
@@ -94,31 +94,3 @@ def iter_norm(x, weight, bias, groups=1, iterations=5, statistics=None, eps=1e-5
     return _batch_norm_by(
         lambda c: newton_root(c, iterations, eps), x, weight, bias, groups, statistics
     )
-
-
-def running_whitening(batches, update_rate, root, groups=1):
-    """Moving averages of mean (C,) and whitening matrices (groups, d, d), from 0 and identity.
-
-    What both papers use at inference; root(covariance) -> matrix is `zca_root` or `newton_root`.
-    """
-    size = batches[0].shape[1] // groups
-    matrices = np.array([np.eye(size)] * groups)
-    for x in batches:
-        new = np.array([root(covariance) for covariance in group_covariances(x, groups)])
-        matrices = (1 - update_rate) * matrices + update_rate * new
-    return running_statistics(batches, update_rate)[0], matrices
-
-
-def running_covariances(batches, update_rate, groups=1, correction=1):
-    """Moving averages of mean (C,) and covariances (groups, d, d), from 0 and identity.
-
-    Its root at inference is the alternative to averaging roots. The covariance that moves the
-    average is unbiased as the variance of `running_statistics`; `correction=0`: the biased one.
-    """
-    size = batches[0].shape[1] // groups
-    covariances = np.array([np.eye(size)] * groups)
-    for x in batches:
-        count = x.shape[0] * x.shape[2]
-        new = group_covariances(x, groups) * count / (count - correction)
-        covariances = (1 - update_rate) * covariances + update_rate * new
-    return running_statistics(batches, update_rate)[0], covariances
