@@ -143,7 +143,7 @@ def timed_hooks(clock: Clock) -> Iterator[None]:
 def measure(
     training: Training, rounds: int, log_every: int
 ) -> tuple[dict[str, list[tuple[float, float]]], float]:
-    """Return seconds (whole, inside) by kind and round, and of `collect`, after two warm-up rounds."""
+    """Return seconds (whole, inside) by kind and round, and of `collect`; two rounds warm up."""
     taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
     collects = []
     for index in range(-2, rounds):

@@ -37,7 +37,7 @@ _FURTHER = {
 def __getattr__(name: str) -> Any:
     """Import a monitor, or one of `_FURTHER`, when it is first asked for."""
     if name in MONITORS:
-        return MONITORS.load(name)
+        return import_module("ssl_norm.monitors.declare").load_monitor(name)
     if name not in _FURTHER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_FURTHER[name]), name)

@@ -1,5 +1,6 @@
-"""Declarations of monitors: everything about one beside its function."""
+"""Declarations of monitors, attached to their functions."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -94,6 +95,8 @@ def load_monitor(name: str) -> Monitor:
             f"monitor '{name}' has no declaration; decorate its function with "
             "@ssl_norm.monitors.declare.monitor(...)"
         )
+    if name in MONITORS:
+        setattr(sys.modules[__package__], name, function)  # a module of this name would hide it
     return function
 
 

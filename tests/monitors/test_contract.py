@@ -177,8 +177,9 @@ def test_order_of_rows_does_not_matter(name):
 
 @each_monitor
 def test_a_common_factor_matters_where_declared(name):
+    expected = pytest.approx(measure(name), rel=1e-9)
     for factor in (1e-20, -3.0, 1e20):
-        same = measure(name, lambda z: factor * z) == pytest.approx(measure(name), rel=1e-9)  # noqa: B023
+        same = measure(name, lambda z, factor=factor: factor * z) == expected
         assert same == ("scale" not in DECLARED[name].depends_on)
 
 

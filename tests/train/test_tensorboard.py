@@ -108,12 +108,7 @@ def test_one_page_has_a_chart_for_what_the_run_measures(board, tmp_path):
     assert list(found.values()) == [
         ["^collapse/positive_cosine$", "^collapse/negative_cosine$"],
         ["^collapse/feature_std$"],
-        [
-            "^collapse/rank_me$",
-            "^collapse/effective_rank$",
-            "^collapse/participation_ratio$",
-            "^collapse/ne_sum$",
-        ],
+        [f"^collapse/{name}$" for name in charts()["dimensions in use"]],
         ["^train/loss$"],
     ]
 
