@@ -14,11 +14,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
+
+from ssl_norm.text import statistic
 
 REPEATED = ("bn", "rbn", "gn+ws", "ln", "none")
 SEEDS = (0, 1, 2)
@@ -27,6 +29,14 @@ ENCODER = (*HEADS, "in", "frozen", "evonorm-s0", "evonorm-b0")
 SPECS = {
     "brn": "{name: brn, warmup_steps: 60, r_ramp_steps: 240, d_ramp_steps: 240}"
 }  # of 468 steps
+DECIMALS = {
+    "positive_cosine": 3,
+    "negative_cosine": 3,
+    "feature_std": 3,
+    "rank_me": 1,
+    "top1": 3,
+    "top1_random_init": 3,
+}
 TOOLS = Path(__file__).parents[1] / "tools"
 
 
@@ -85,12 +95,6 @@ def read(folder: Path) -> dict[str, Any]:
     return {**summary, **{key: evaluation[key] for key in ("top1", "top1_random_init", "rank_me")}}
 
 
-def spread(values: list[float], digits: int) -> str:
-    """Return the mean and, for several values, the standard deviation."""
-    text = f"{mean(values):.{digits}f}"
-    return text if len(values) == 1 else f"{text} +- {stdev(values):.{digits}f}"
-
-
 def groups(root: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return the finished runs by part and norm, in the order of the study."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -112,11 +116,13 @@ def print_table(root: Path) -> None:
     for (part, norm), rows in groups(root).items():
         steps = [str(row["collapsed_at_step"]) for row in rows if row["collapsed_at_step"]]
         cells = [part, norm, str(len(rows))]
-        names = ("positive_cosine", "negative_cosine", "feature_std", "rank_me")
-        for name, digits in zip(names, (3, 3, 3, 1), strict=True):
-            cells.append(spread([row[name] for row in rows], digits))
+        spreads = {
+            name: statistic([row[name] for row in rows]).mean_sd(digits)
+            for name, digits in DECIMALS.items()
+        }
+        cells += [spreads.pop(name) for name in list(DECIMALS)[:4]]
         cells += [", ".join(sorted({row["verdict"] for row in rows})), ", ".join(steps) or "-"]
-        cells += [spread([row[key] for row in rows], 3) for key in ("top1", "top1_random_init")]
+        cells += spreads.values()
         print(f"| {' | '.join(cells)} |")
     missing = [r.name for r in all_runs() if not (root / r.name / "linear_eval.json").exists()]
     if missing:

@@ -1,6 +1,6 @@
 """Values, settings, tables and statistics as text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -69,6 +69,11 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun: `1 run`, `2 runs`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Return each name once, in the order of their first occurrence."""
+    return list(dict.fromkeys(names))
 
 
 def finite(value: object) -> float | None:

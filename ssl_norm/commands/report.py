@@ -70,7 +70,7 @@ def report(settings: ReportSettings) -> Path:
     numbers = {f"{file.name}.csv": file.numbers for file in files if file.numbers}
     numbers |= {"table.csv": group_numbers(keys, groups), "runs.csv": run_numbers(keys, groups)}
     _write(output, content, numbers)
-    _print(content, short_table(groups), output)
+    _print(content, short_table(keys, groups), output)
     return output
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from math import isfinite, nan
+from math import nan
 from pathlib import Path
-from statistics import mean, stdev
 
 from rich.console import Console
 from rich.progress import track
@@ -23,7 +22,7 @@ from ssl_norm.config import ToyConfig
 from ssl_norm.data.moons import Moons, two_moons
 from ssl_norm.evaluate.record import find_output
 from ssl_norm.norms import NormLike, parse_norm
-from ssl_norm.text import counted
+from ssl_norm.text import counted, statistic
 
 DRAWN = ("bn", "ubn")
 COLUMNS = {
@@ -114,12 +113,9 @@ def score_table(config: ToyConfig, scores: Scores) -> Table:
 
 def cell(values: Sequence[float]) -> str:
     """Return mean and deviation of the values that are no NaN, with their number where some are; a dash without any."""
-    found = [value for value in values if isfinite(value)]
-    if not found:
-        return "-"
-    return spread(found) + (
-        "" if len(found) == len(values) else f" ({counted(len(found), 'seed')})"
-    )
+    found = statistic(values)
+    some = f" ({counted(found.present, 'seed')})" if found.present and found.missing else ""
+    return found.mean_sd(1) + some
 
 
 def comparison(scores: Scores) -> str:
@@ -129,11 +125,5 @@ def comparison(scores: Scores) -> str:
     better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
     return (
         f"over {counted(len(gains), 'seed')}, ubn is better than bn at {better} and worse at {worse}: "
-        f"{spread(gains, sign='+')} points"
+        f"{statistic(gains).mean_sd(1, '+')} points"
     )
-
-
-def spread(values: Sequence[float], sign: str = "") -> str:
-    """Return mean and sample standard deviation, or the one value."""
-    text = f"{mean(values):{sign}.1f}"
-    return text if len(values) == 1 else f"{text} +- {stdev(values):.1f}"

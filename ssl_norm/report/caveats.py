@@ -1,4 +1,4 @@
-"""Caveats and provenance: what limits a comparison of the runs, and where their numbers come from."""
+"""Caveats of a comparison of runs, and the provenance of their numbers."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ssl_norm.report.columns import columns_of, probe_of
 from ssl_norm.report.frame import ABSENT, Group, all_runs, differing_keys, is_compared
 from ssl_norm.report.read import BROKEN, FINETUNE, UNFINISHED, RunRecord
-from ssl_norm.report.table import unique
-from ssl_norm.text import counted, finite
+from ssl_norm.text import counted, finite, unique
 
 UNCOMPARED_BUT_NAMED = ("data.root", "device", "monitor.")  # may change numbers, never the groups
 WITHOUT_EFFECT = ("log_every", "monitor.log_every", "monitor.embeddings", "monitor.layers_every")
@@ -34,7 +33,7 @@ def left_out(runs: Sequence[RunRecord], repeats: Sequence[RunRecord]) -> list[st
 
 
 def to_mind(keys: Sequence[str], groups: Sequence[Group]) -> list[str]:
-    """Return a line for everything that makes the runs in the tables less than comparable."""
+    """Return a line for each difference that limits the comparison of the runs in the tables."""
     runs = all_runs(groups)
     return [
         *_uneven_seeds(groups),

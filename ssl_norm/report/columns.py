@@ -1,4 +1,4 @@
-"""Columns of the tables: values of a run that reports show, and where its files hold them."""
+"""Columns of the tables, and their values in the files of a run."""
 
 import math
 from collections import Counter
@@ -96,7 +96,7 @@ def _summary(name: str) -> Callable[[RunRecord], object]:
 
 
 def _late_mean(name: str, heading: str) -> Column:
-    """Return the mean of the last `LATE_ROWS` rows; one row covers one batch, too few to compare."""
+    """Return the mean of the last `LATE_ROWS` rows, as one row covers only one batch."""
 
     def read(run: RunRecord) -> object:
         late = [value for value in run.metrics.get(name, ()) if math.isfinite(value)][-LATE_ROWS:]
@@ -148,11 +148,6 @@ def columns_of(runs: Sequence[RunRecord]) -> tuple[list[Column], list[Column]]:
         if column not in there and not column.optional and any(map(column.is_of, runs))
     ]
     return there, lacking
-
-
-def have_verdicts(runs: Sequence[RunRecord]) -> bool:
-    """Return whether any of the runs has a verdict; without one its columns would be empty."""
-    return any("verdict" in run.summary for run in runs)
 
 
 def verdict_counts(runs: Sequence[RunRecord]) -> str:

@@ -237,7 +237,7 @@ class Values:
         return self._found[source].keys()
 
     def of(self, quantity: Quantity, row: Mapping[str, Any] | None = None) -> Value | None:
-        """Return a value of the run, or of a row of its evaluations.csv; None where it is missing."""
+        """Return a value of the run, or of a row of evaluations.csv; None without one."""
         if quantity.source == EVALUATIONS:
             found = (row or {}).get(quantity.name)
             return found if isinstance(found, str) else finite(found)

@@ -1,4 +1,4 @@
-"""Records of run folders: settings, results, and whether a run is finished."""
+"""Records of run folders: settings, results and state of each run."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,7 +73,7 @@ class RunRecord:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """Settings by dotted key, a norm as its text; `study` and `arm` only where the run has them."""
+        """Settings by dotted key, norms as text; without `study` and `arm` if they are null."""
         flat = flatten(self.config, whole=_is_norm)
         settings = {key: norm_text(v) if _is_norm(key) else v for key, v in flat.items()}
         for key in PLACE_IN_STUDY:
@@ -96,7 +96,7 @@ def _is_norm(key: str) -> bool:
 
 
 def norm_text(value: Any) -> str:
-    """Return a norm as its specification prints it; as typed where this version does not know it."""
+    """Return a norm as its specification prints it; one that is not known here as typed."""
     if isinstance(value, bool) or value is None:
         return as_typed(value)
     try:
@@ -139,7 +139,7 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
 
 
 def read_run(folder: Path, name: str) -> RunRecord:
-    """Return the record of one run folder; `state` and `reason` tell what is wrong with it."""
+    """Return the record of one run folder; `state` and `reason` tell its faults."""
     try:
         return RunRecord(folder, name, **_content(folder))
     except UnreadableRun as error:
@@ -193,7 +193,7 @@ def _read_config(run: RunFolder) -> dict[str, Any]:
 
 
 def _tool_of(config: Mapping[str, Any]) -> str | None:
-    """Return the tool that wrote a config.yaml, by the keys that only it has; None for another file."""
+    """Return the tool that wrote a config.yaml, by keys of its own; None for another file."""
     if isinstance(config.get("method"), Mapping):
         return PRETRAIN
     return FINETUNE if {"labels", "evaluation"} <= config.keys() else None

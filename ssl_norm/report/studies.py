@@ -9,8 +9,8 @@ from ssl_norm.report.figures.study import study_figures
 from ssl_norm.report.figures.study_data import figure_specs
 from ssl_norm.report.frame import SUBJECT, Group, all_runs, norm_options
 from ssl_norm.report.read import FINETUNE, RunRecord, norm_text
-from ssl_norm.report.table import unique
 from ssl_norm.settings.study import Study, read_study, study_tools
+from ssl_norm.text import unique
 
 
 def studies_of(runs: Sequence[RunRecord]) -> list[Study]:

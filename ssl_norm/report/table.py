@@ -2,21 +2,22 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ssl_norm.report.columns import (
     Column,
     collapse_steps,
+    columns,
     columns_of,
-    have_verdicts,
     verdict_counts,
 )
 from ssl_norm.report.frame import Group, all_runs
 from ssl_norm.report.read import RunRecord
-from ssl_norm.text import Statistic, finite, statistic
+from ssl_norm.text import Statistic, finite, statistic, unique
 
 SHORT = ("negative_cosine", "linear_top1", "top1", "top1_exact", "top1_batch")
+VERDICTS = ("verdict", "collapsed_at_step")
 HEADINGS = {
     "method.name": "method",
     "norm.projector": "projector",
@@ -50,34 +51,49 @@ def _markdown_cell(text: str) -> str:
 
 def group_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
     """Return a row for each group: numbers as mean +- sample deviation (n), verdicts counted."""
-    columns, verdict = _shown(groups)
+    found, verdict = _shown(groups)
     rows = [
         [
             *(group.values or [group.label]),
             ", ".join(group.seeds),
             *[verdict_counts(group.runs), collapse_steps(group.runs)] * verdict,
-            *(_statistic(group, column).text(column.decimals) for column in columns),
+            *(_statistic(group, column).text(column.decimals) for column in found),
         ]
         for group in groups
     ]
     headings = [HEADINGS.get(key, key) for key in keys] or ["runs"]
-    headings += ["seeds", *["verdict", "collapsed at step"] * verdict]
-    return Table([*headings, *(column.heading for column in columns)], rows)
+    return Table([*headings, "seeds", *_headings(found, verdict)], rows)
 
 
-def short_table(groups: Sequence[Group]) -> Table:
-    """Return the columns of `group_table` that fit a terminal."""
-    columns, verdict = _shown(groups)
-    columns = sorted((c for c in columns if c.name in SHORT), key=lambda c: SHORT.index(c.name))
+def short_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
+    """Return the columns of `group_table` that fit a terminal, under the labels of the groups."""
+    whole = group_table(keys, groups)
+    shown = {"verdict", *(columns()[name].heading for name in SHORT)}
+    kept = [index for index, heading in enumerate(whole.headings) if heading in shown]
+    rows = [
+        [group.label, *(row[index] for index in kept)]
+        for group, row in zip(groups, whole.rows, strict=True)
+    ]
+    return Table(["group", *(whole.headings[index] for index in kept)], rows)
+
+
+def run_table(groups: Sequence[Group]) -> Table:
+    """Return a row for each run, under the label of its group."""
+    found, verdict = _shown(groups)
     rows = [
         [
-            group.label,
-            *[verdict_counts(group.runs)] * verdict,
-            *(_statistic(group, column).text(column.decimals) for column in columns),
+            *(run.name, group.label, seed, str(run.summary.get("steps", "-"))),
+            *[str(run.summary.get("verdict", "-")), collapse_steps([run])] * verdict,
+            *(_decimal(column.of(run), column.decimals) for column in found),
         ]
         for group in groups
+        for run, seed in zip(group.runs, group.seeds, strict=True)
     ]
-    return Table(["group", *["verdict"] * verdict, *(c.heading for c in columns)], rows)
+    return Table(["run", "group", "seed", "steps", *_headings(found, verdict)], rows)
+
+
+def _headings(found: Sequence[Column], verdict: bool) -> list[str]:
+    return [*["verdict", "collapsed at step"] * verdict, *(column.heading for column in found)]
 
 
 def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
@@ -85,68 +101,49 @@ def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
 
     Deviations are empty for one run, means for none.
     """
-    columns, verdict = _shown(groups)
+    found, verdict = _shown(groups)
     rows = [
         [
             *(group.values or [group.label]),
-            str(len(group.runs)),
-            " ".join(group.seeds),
+            *(str(len(group.runs)), " ".join(group.seeds)),
             *[verdict_counts(group.runs), collapse_steps(group.runs)] * verdict,
-            *(cell for column in columns for cell in statistic_cells(_statistic(group, column))),
+            *(cell for column in found for cell in statistic_cells(_statistic(group, column))),
         ]
         for group in groups
     ]
-    verdicts = ["verdict", "collapsed_at_step"] * verdict
-    names = [f"{column.name}{end}" for column in columns for end in ("", "_sd", "_n")]
-    return Table([*(keys or ["runs"]), "n", "seeds", *verdicts, *names], rows)
-
-
-def run_table(groups: Sequence[Group]) -> Table:
-    """Return a row for each run, under the label of its group."""
-    columns, verdict = _shown(groups)
-    rows = [
-        [
-            run.name,
-            group.label,
-            seed,
-            str(run.summary.get("steps", "-")),
-            *[str(run.summary.get("verdict", "-")), collapse_steps([run])] * verdict,
-            *(_decimal(column.of(run), column.decimals) for column in columns),
-        ]
-        for group in groups
-        for run, seed in zip(group.runs, group.seeds, strict=True)
-    ]
-    headings = ["run", "group", "seed", "steps", *["verdict", "collapsed at step"] * verdict]
-    return Table([*headings, *(column.heading for column in columns)], rows)
+    names = [f"{column.name}{end}" for column in found for end in ("", "_sd", "_n")]
+    return Table([*(keys or ["runs"]), "n", "seeds", *VERDICTS * verdict, *names], rows)
 
 
 def run_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
     """Return a row for each run for programs: settings at the keys, and every number in full."""
-    columns, verdict = _shown(groups)
-    known = {"seed", "collapsed_at_step", *(column.name for column in columns)}
-    numbers = [{k: n for k, v in run.summary.items() if (n := finite(v)) is not None}
-               for run in all_runs(groups)]  # fmt: skip
-    others = [key for key in unique(key for row in numbers for key in row) if key not in known]
+    found, verdict = _shown(groups)
+    runs = all_runs(groups)
+    known = {"seed", "collapsed_at_step", *(column.name for column in found)}
+    others = unique(
+        key for run in runs for key, v in run.summary.items()
+        if key not in known and finite(v) is not None
+    )  # fmt: skip
     rows = [
         [
             run.name,
             *(run.texts.get(key, "-") for key in keys),
-            "" if run.seed is None else str(run.seed),
-            *[str(run.summary.get("verdict", "")), number_cell(row.get("collapsed_at_step"))]
+            number_cell(run.seed),
+            *[str(run.summary.get("verdict", "")), _summary_cell(run, "collapsed_at_step")]
             * verdict,
-            *(number_cell(column.of(run)) for column in columns),
-            *(number_cell(row.get(key)) for key in others),
+            *(number_cell(column.of(run)) for column in found),
+            *(_summary_cell(run, key) for key in others),
         ]
-        for run, row in zip(all_runs(groups), numbers, strict=True)
+        for run in runs
     ]
-    start = ["run", *keys, "seed", *["verdict", "collapsed_at_step"] * verdict]
-    return Table([*start, *(column.name for column in columns), *others], rows)
+    names = [column.name for column in found]
+    return Table(["run", *keys, "seed", *VERDICTS * verdict, *names, *others], rows)
 
 
 def _shown(groups: Sequence[Group]) -> tuple[list[Column], bool]:
     """Return the columns that any run has, and whether any run has a verdict."""
-    runs: list[RunRecord] = all_runs(groups)
-    return columns_of(runs)[0], have_verdicts(runs)
+    runs = all_runs(groups)
+    return columns_of(runs)[0], any("verdict" in run.summary for run in runs)
 
 
 def _statistic(group: Group, column: Column) -> Statistic:
@@ -158,14 +155,13 @@ def statistic_cells(found: Statistic) -> list[str]:
     return [number_cell(found.mean), number_cell(found.deviation), str(found.present)]
 
 
-def unique(names: Iterable[str]) -> list[str]:
-    """Return each name once, in the order of their first occurrence."""
-    return list(dict.fromkeys(names))
-
-
 def number_cell(value: float | None) -> str:
     """Return a number in full, nothing where there is none."""
     return "" if value is None else repr(value)
+
+
+def _summary_cell(run: RunRecord, key: str) -> str:
+    return number_cell(finite(run.summary.get(key)))
 
 
 def _decimal(value: float | None, decimals: int) -> str:

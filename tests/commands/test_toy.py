@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_norm.commands.toy import cell, comparison, moons_of, spread, toy, train_all
+from ssl_norm.commands.toy import cell, comparison, moons_of, toy, train_all
 from ssl_norm.commands.toy_models import accuracies
 from ssl_norm.config import ToyConfig, UbnConfig
 
@@ -30,8 +30,8 @@ def test_the_comparison_counts_seeds_and_gives_the_spread_of_paired_differences(
 
 
 def test_one_value_has_no_spread():
-    assert spread([80.0]) == "80.0"
-    assert spread([80.0, 90.0]) == "85.0 +- 7.1"
+    assert cell([80.0]) == "80.0"
+    assert cell([80.0, 90.0]) == "85.0 +- 7.1"
 
 
 def test_cells_say_at_how_many_seeds_a_score_is_defined():

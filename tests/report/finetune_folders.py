@@ -1,4 +1,4 @@
-"""Run folders as tools/finetune.py leaves them, small and made up: two arms at three numbers of labels, three seeds."""
+"""Small invented run folders of tools/finetune.py: two arms, three label counts, three seeds."""
 
 import json
 
@@ -41,7 +41,7 @@ def finetune_config(norm="bn", labels=4, seed=0, arm=None, study=None, **changes
 
 
 def evaluation_rows(top1, steps=(50, 100)):
-    """Return rows: half of the accuracy at the first step, exact ones of fewer samples at the end."""
+    """Return rows: half of the accuracy at the first step, fewer samples only at the end."""
     rows = []
     for step in steps:
         reached = top1 * step / steps[-1]
@@ -56,7 +56,7 @@ def evaluation_rows(top1, steps=(50, 100)):
 
 
 def write_finetune(folder, config=None, top1=0.5, rows=None, summary=None):
-    """Write a run; `summary=False` leaves summary.json out, a mapping changes it; return its folder."""
+    """Write a run and return its folder; `summary` False: no summary.json, a mapping: changes."""
     folder.mkdir(parents=True, exist_ok=True)
     config = config or finetune_config()
     command = "tools/finetune.py -m study=few_labels"
@@ -95,7 +95,7 @@ def write_finetune(folder, config=None, top1=0.5, rows=None, summary=None):
 
 
 def write_few_labels(root, study="few_labels"):
-    """Write 18 runs of a study, or of none, with accuracies mean - d, mean, mean + d at each arm and labels."""
+    """Write 18 runs with accuracies mean - d, mean, mean + d for each arm and number of labels."""
     for arm in ARMS:
         for place, labels in enumerate(LABELS):
             for seed in (0, 1, 2):

@@ -1,4 +1,4 @@
-"""Run folders as tools/pretrain.py and tools/linear_eval.py leave them, small and made up."""
+"""Small invented run folders of tools/pretrain.py and tools/linear_eval.py."""
 
 import json
 import math
@@ -68,7 +68,7 @@ def write_csv(path, rows):
 def write_run(folder, config=None, rows=None, summary=None, top1=0.9, environment=None):
     """Write a finished run of an old kind (no spectra, no layers); return its folder.
 
-    `summary=False` leaves summary.json out, a mapping changes it; `top1=None` leaves linear_eval.json out.
+    `summary` False: no summary.json, a mapping: changes; `top1` None: no linear_eval.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = config or config_of()
@@ -134,7 +134,7 @@ def add_layers(folder):
 
 
 def write_study(root, seeds=(0, 1, 2)):
-    """Write a study of bn and none in the heads, with spectra and layers, named as a sweep names them."""
+    """Write a study of bn and none in the heads, with spectra and layers, as a sweep does."""
     job = 0
     for heads in ("bn", "none"):
         for seed in seeds:

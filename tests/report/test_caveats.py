@@ -75,8 +75,8 @@ def test_accuracies_that_do_not_compare(tmp_path):
     write_run(tmp_path / "c", config_of(seed=2), curves(steps=range(10, 121, 10)), {"steps": 130})
     lines = remarks(tmp_path)
     assert (
-        "linear top-1 was measured in different ways: linear_eval.json: logistic, 1000 labels, 200 test images "
-        "in 2 runs; the probe that ends a run (summary.json) in b"
+        "linear top-1 was measured in different ways: linear_eval.json: logistic, 1000 labels, "
+        "200 test images in 2 runs; the probe that ends a run (summary.json) in b"
     ) in lines
     assert "c: linear_eval.json is of step 120, the run ended at 130" in lines
     assert "no kNN top-1 in 1 run: b" in lines
@@ -113,8 +113,8 @@ def test_exact_statistics_of_different_images(tmp_path):
         content = {"samples": samples, "views": "train", "batch_size": 250, "evaluations": {}}
         (folder / "population_stats.json").write_text(json.dumps(content))
     assert (
-        "exact statistics were taken in different ways: 100 images, train views, batches of 250 in 1 run; "
-        "1000 images, train views, batches of 250 in 1"
+        "exact statistics were taken in different ways: 100 images, train views, "
+        "batches of 250 in 1 run; 1000 images, train views, batches of 250 in 1"
     ) in remarks(tmp_path)
 
 

@@ -99,10 +99,15 @@ BREAKAGES = {
     "linear_eval.json": {"": "linear_eval.json cannot be read: Expecting value"},
     "linear_eval_steps.json": {
         "[]": "linear_eval_steps.json holds no object",
-        '{"steps": [1]}': "linear_eval_steps.json: steps is no list of rows with a step",
-        '{"steps": [{"top1": 0.5}]}': "linear_eval_steps.json: steps is no list of rows with a step",
-        '{"steps": [{"step": null}]}': "linear_eval_steps.json: steps is no list of rows with a step",
-        '{"steps": [{"step": "4"}]}': "linear_eval_steps.json: steps is no list of rows with a step",
+        **dict.fromkeys(
+            (
+                '{"steps": [1]}',
+                '{"steps": [{"top1": 0.5}]}',
+                '{"steps": [{"step": null}]}',
+                '{"steps": [{"step": "4"}]}',
+            ),
+            "linear_eval_steps.json: steps is no list of rows with a step",
+        ),
     },
     "metrics.csv": {
         "step,loss\n10,x\n": "metrics.csv: 'x' in column loss is no number",

@@ -180,8 +180,9 @@ def test_rows_that_nothing_tells_apart_are_not_mixed(runs):
     found, lines = content_of(spec_of(lines=["arm"], where={"split": "test"}), runs)
     assert found is None
     assert lines == [
-        "figure f is not drawn: several rows of evaluations.csv stand for one point, which differ in batch_size, "
-        "samples, statistics, statistics_from; choose by where, or name it in lines"
+        "figure f is not drawn: several rows of evaluations.csv stand for one point, which "
+        "differ in batch_size, samples, statistics, statistics_from; choose by where, or name "
+        "it in lines"
     ]
 
 

@@ -35,8 +35,8 @@ def test_means_bands_and_single_runs(runs):
     assert axes.get_xscale() == "log"
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["4", "10", "40"]
     assert found.caption == (
-        "few labels. top-1 over labels per class, 18 runs, n = 3 a point. Light: single runs; band: mean +- sample "
-        "standard deviation."
+        "few labels. top-1 over labels per class, 18 runs, n = 3 a point. Light: single runs; band: "
+        "mean +- sample standard deviation."
     )
     assert found.table.headings == ["labels_per_class", "bn", "ubn"]
     assert len(found.numbers.rows) == 6

@@ -60,7 +60,7 @@ def test_every_run_and_every_number(study):
     assert numbers["loss"] == ["1.0"] * 6
     assert numbers["steps"] == ["100"] * 6
     assert numbers["collapsed_at_step"] == [""] * 3 + ["41"] * 3
-    assert columns_of(short_table(groups))["verdict"] == ["healthy 3/3", "complete 3/3"]
+    assert columns_of(short_table(keys, groups))["verdict"] == ["healthy 3/3", "complete 3/3"]
 
 
 def test_missing_values_are_dashes_and_counted(tmp_path):
@@ -91,14 +91,14 @@ def test_markdown_keeps_its_columns_of():
 def test_finetuning_has_its_accuracies_in_the_order_of_comparison_and_no_verdicts(tmp_path):
     found = columns_of(group_table(*grouped(write_few_labels(tmp_path))))
     assert list(found) == [
-        "arm", "labels a class", "seeds", "labels", "top-1, population", "top-1, exact", "top-1, batch",
-        "training top-1",
+        "arm", "labels a class", "seeds", "labels", "top-1, population", "top-1, exact",
+        "top-1, batch", "training top-1",
     ]  # fmt: skip
     runs = columns_of(run_table(grouped(tmp_path)[1]))
     assert "verdict" not in runs
     assert runs["labels"][0] == "100"
     assert "verdict" not in columns_of(run_numbers(*grouped(tmp_path)))
-    assert "top-1, exact" in columns_of(short_table(grouped(tmp_path)[1]))
+    assert "top-1, exact" in columns_of(short_table(*grouped(tmp_path)))
 
 
 def test_both_kinds_of_runs_beside_each_other(tmp_path):

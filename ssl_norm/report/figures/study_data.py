@@ -365,8 +365,8 @@ def _mixed_runs(spec: FigureSpec, points: Sequence[Point]) -> list[str]:
             keys = filter(is_compared, differing_keys(run.texts for run in runs))
             return [
                 f"figure {spec.name}: {len(runs)} runs of seed {seed} at {x} of "
-                f"{spec.label_of(parts)}, which differ in {', '.join(keys) or 'nothing'}; tell them "
-                "apart by where or lines"
+                f"{spec.label_of(parts)}, which differ in {', '.join(keys) or 'nothing'}; "
+                "tell them apart by where or lines"
             ]
     return []
 
