@@ -1,6 +1,7 @@
 """Fine-tuning: tools/finetune.py."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +10,29 @@ from rich.table import Table
 from torch import nn
 
 from ssl_norm.commands.finetune_start import find_start
+from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.evaluate.accuracy import majority_frequency
 from ssl_norm.evaluate.classifier.inputs import (
+    Scoring,
     corrupting,
+    domain_name,
     even_size,
     keeps_statistics,
     training_domains,
 )
-from ssl_norm.evaluate.classifier.rows import domain_name
 from ssl_norm.evaluate.classifier.scores import score_classifier
 from ssl_norm.evaluate.classifier.uncertainty import uncertainty_summary
+from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.figures.accuracy import accuracies, accuracy_figure
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.train.banner import finetuning_banner
 from ssl_norm.train.builder import load_images
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.engine import Ending, RunResult, Save, Task, carry_out
-from ssl_norm.train.finetune_builder import choose_images, make_finetuning
+from ssl_norm.train.finetune_builder import TrainingImages, choose_images, make_finetuning
 from ssl_norm.train.finetuning import FinetuningRun
 from ssl_norm.train.loop import train
-from ssl_norm.train.population import ExactStatistics
+from ssl_norm.train.population import ExactStatistics, MakeViews
 from ssl_norm.train.progress import ProgressLine, finetuning_text
 from ssl_norm.train.recorder import RunFiles
 from ssl_norm.train.run_folder import Row, RunFolder
@@ -51,6 +55,23 @@ def finetune(config: FinetuneSettings, *, folder: Path | None = None) -> RunResu
     return carry_out(_Finetuning(config, encoder, device), folder=folder)
 
 
+def scoring_of(
+    config: FinetuneSettings, images: TrainingImages, make_views: MakeViews, device: torch.device
+) -> Scoring:
+    """Return the scoring of a classifier that the settings describe."""
+    options = config.evaluation.model_dump(exclude={"every", "uncertainty"})
+    mean, std = config.augment.normalization
+    return Scoring(
+        images,
+        make_views,
+        partial(evaluation_view, image_size=config.data.view_size, mean=mean, std=std),
+        training_domains(config.domains),
+        config.seed,
+        device,
+        **options | {"corruptions": [parse_corruption(each) for each in options["corruptions"]]},
+    )
+
+
 class _Finetuning(Task):
     """A classifier on few labels, scored under each kind of batch statistics."""
 
@@ -61,12 +82,13 @@ class _Finetuning(Task):
     def __init__(self, config: FinetuneSettings, encoder: nn.Module, device: torch.device) -> None:
         super().__init__(config, device)
         self.encoder = encoder
-        self.domains = training_domains(config)
+        self.domains = training_domains(config.domains)
 
     def build(self, checkpoint: Mapping[str, Any] | None) -> Sequence[str]:
         splits = load_images(self.config.data, self.config.seed)
         self.images = choose_images(self.config, splits)
         self.run = make_finetuning(self.config, self.encoder, self.images, self.device, checkpoint)
+        self.scoring = scoring_of(self.config, self.images, self.run.make_views, self.device)
         return splits.skipped
 
     @property
@@ -97,15 +119,7 @@ class _Finetuning(Task):
         train(self.run, record, save, lambda step: self._score(files, step))
 
     def _score(self, files: RunFiles, step: int, final: bool = False) -> None:
-        rows = score_classifier(
-            self.config,
-            self.run.network,
-            self.images,
-            make_views=self.run.make_views,
-            step=step,
-            final=final,
-            device=self.device,
-        )
+        rows = score_classifier(self.scoring, self.run.network, step, final=final)
         files.scores(rows, {name: points[step] for name, points in accuracies(rows).items()})
 
     def exact_statistics(self) -> ExactStatistics:
@@ -134,10 +148,8 @@ class _Finetuning(Task):
         last = [row for row in files.rows("evaluations.csv") if row["step"] == self.run.steps]
         found |= final_scores(list(map(domain_name, self.domains)), last)
         if self.config.evaluation.uncertainty:
-            found |= uncertainty_summary(
-                self.config, self.run.network, self.images,
-                make_views=self.run.make_views, device=self.device,
-            )  # fmt: skip
+            draws = self.config.evaluation.uncertainty
+            found |= uncertainty_summary(self.scoring, self.run.network, draws)
         return found
 
     def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:

@@ -14,9 +14,8 @@ from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.evaluate.classifier.inputs import corrupting
+from ssl_norm.evaluate.classifier.inputs import corrupting, domain_name
 from ssl_norm.evaluate.classifier.population import classifier_accuracies
-from ssl_norm.evaluate.classifier.rows import domain_name
 from ssl_norm.evaluate.population import Evaluate, compare_statistics, encoder_accuracies
 from ssl_norm.evaluate.population_table import population_record, print_comparison
 from ssl_norm.evaluate.record import find_output

@@ -1,43 +1,80 @@
-"""What a classifier is shown when it is scored, and when its statistics are recomputed."""
+"""Images and views on which a classifier is scored and its statistics are recomputed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.config import FinetuneConfig
 from ssl_norm.data.batches.sampler import epoch_order
 from ssl_norm.data.corruption.dataset import corrupt_chunks
 from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.dataset import ImageSet
-from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.norms.batch.precise_bn import recomputable
+from ssl_norm.train.finetune_builder import TrainingImages
 from ssl_norm.train.population import MakeViews
 
 
-def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
-    """Return a seeded subset of `limit` images in their order; all, where there are no more or it is None."""
-    if limit is None or limit >= len(images):
-        return images
-    return images.subset(epoch_order(len(images), seed, 0)[:limit].sort().values)
+@dataclass(frozen=True)
+class Scoring:
+    """The images of a fine-tuning and the conditions under which its classifier is scored.
+
+    Attributes:
+        images: labelled, all and test images.
+        make_views: from uint8 images (N, 3, H, W) and a generator to (views,), as in training.
+        to_input: from uint8 pixels (B, H, W, 3) to the classifier's input in evaluation.
+        domains: corruptions of the training images; None is clean.
+        seed: of subsets, corruptions, orders and views.
+        device: of the classifier.
+        statistics: of batch norms while test images are scored: `population`, `exact`, `batch`.
+        limit: number of test images, a seeded subset; None: all.
+        batch_size: images of an evaluation batch.
+        samples: numbers of images for exact statistics; the first while training.
+        batch_sizes: their batches; the first while training.
+        train: score the labelled images in training views at the end as well.
+        corruptions: of the test images, at the end.
+        adapt_samples: numbers of corrupted training images to re-estimate statistics on.
+    """
+
+    images: TrainingImages
+    make_views: MakeViews
+    to_input: Callable[[Tensor], Tensor]
+    domains: Sequence[Corruption | None]
+    seed: int
+    device: torch.device
+    statistics: Sequence[str] = ("population", "exact", "batch")
+    limit: int | None = None
+    batch_size: int = 256
+    samples: Sequence[int] = (10_000,)
+    batch_sizes: Sequence[int] = (256,)
+    train: bool = False
+    corruptions: Sequence[Corruption | None] = ()
+    adapt_samples: Sequence[int] = (10, 100, 1000)
+
+    def limited(self, images: ImageSet) -> ImageSet:
+        """Return a seeded subset of at most `limit` images in their order."""
+        if self.limit is None or self.limit >= len(images):
+            return images
+        order = epoch_order(len(images), self.seed, 0)
+        return images.subset(order[: self.limit].sort().values)
 
 
-def evaluation_input(config: FinetuneConfig, pixels: Tensor) -> Tensor:
-    """Return what the classifier of a run sees of pixels (B, H, W, 3) uint8 in evaluation."""
-    return evaluation_view(pixels, config.data.view_size, *config.augment.normalization)
+def training_domains(settings: Iterable[Any]) -> list[Corruption | None]:
+    """Return the domains that settings name; clean images if they name none."""
+    return [parse_corruption(domain) for domain in settings] or [None]
 
 
-def training_domains(config: FinetuneConfig) -> list[Corruption | None]:
-    """Return the domains that a run is trained on; where none are named, clean images."""
-    return [parse_corruption(domain) for domain in config.domains] or [None]
+def domain_name(corruption: Corruption | None) -> str:
+    """Return the name of a domain in tables."""
+    return "clean" if corruption is None else str(corruption)
 
 
 def corrupting(make_views: MakeViews, corruptions: Sequence[Corruption | None]) -> MakeViews:
-    """Return `make_views` of a batch whose equal chunks, in order, are corrupted one by one of these.
+    """Return `make_views` of a batch whose equal chunks have these corruptions, in order.
 
-    Raises:
-        UserError: by what is returned, where a batch has no equal chunks.
+    The returned function raises UserError if a batch has no equal chunks.
     """
 
     def views(images: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -47,12 +84,12 @@ def corrupting(make_views: MakeViews, corruptions: Sequence[Corruption | None]) 
 
 
 def even_size(samples: int, batch_size: int, available: int, chunks: int = 1) -> int:
-    """Return a size up to `batch_size` whose whole batches leave out as few of `samples` as can be.
+    """Return the size up to `batch_size` whose whole batches leave out fewest of `samples`.
 
     Args:
         samples: images in all.
-        batch_size: images of a batch, at most.
-        available: how many images there are, which a batch cannot exceed.
+        batch_size: largest number of images of a batch.
+        available: number of different images, which a batch cannot exceed.
         chunks: the size is a multiple of it.
 
     Example:
@@ -65,7 +102,7 @@ def even_size(samples: int, batch_size: int, available: int, chunks: int = 1) ->
 
 
 def keeps_statistics(model: nn.Module) -> bool:
-    """Whether the model has batch norms whose statistics can be recomputed; frozen ones cannot."""
+    """Return whether the model has batch norms whose statistics are not frozen."""
     try:
         return bool(recomputable(model)[0])
     except ValueError:

@@ -1,23 +1,24 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_norm.config import DataConfig, FinetuneConfig, ScoringConfig
 from ssl_norm.data.corruption.dataset import corrupted
-from ssl_norm.data.corruption.spec import Corruption
+from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.sources.digits import load_digits_splits
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.classifier.inputs import limited
+from ssl_norm.evaluate.classifier.inputs import Scoring, training_domains
 from ssl_norm.evaluate.classifier.rows import EVALUATION_COLUMNS
-from ssl_norm.evaluate.classifier.scores import TrainingImages, score_classifier
+from ssl_norm.evaluate.classifier.scores import score_classifier
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.norms.batch.freezing import freeze_statistics
 from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm
 from ssl_norm.norms.swap.replace import replace_norms
+from ssl_norm.train.finetune_builder import TrainingImages
 
 CPU = torch.device("cpu")
 CONTRAST = Corruption("contrast", 5)
@@ -49,21 +50,22 @@ def plain_views(pixels, generator):
     return (evaluation_view(pixels.permute(0, 2, 3, 1), 16, *PIXELS),)
 
 
-def configure(domains=(), **scoring):
+def scoring_of(images, domains=(), corruptions=(), **scoring):
     defaults = {"samples": [80], "batch_sizes": [40], "batch_size": 50, "adapt_samples": [10]}
-    return FinetuneConfig(
-        data=DataConfig(name="digits", image_size=16),
-        domains=list(domains),
-        batch_size=12,
-        augment={"mean": PIXELS[0], "std": PIXELS[1]},
-        evaluation=ScoringConfig(**(defaults | scoring)),
+    return Scoring(
+        images,
+        plain_views,
+        partial(evaluation_view, image_size=16, mean=PIXELS[0], std=PIXELS[1]),
+        training_domains(domains),
+        seed=0,
+        device=CPU,
+        corruptions=[parse_corruption(each) for each in corruptions],
+        **(defaults | scoring),
     )
 
 
-def rows_of(config, model, images, final=True):
-    return score_classifier(
-        config, model, images, make_views=plain_views, step=7, final=final, device=CPU
-    )
+def rows_of(model, images, *domains, final=True, **scoring):
+    return score_classifier(scoring_of(images, domains, **scoring), model, 7, final=final)
 
 
 def one(rows, **wanted):
@@ -87,7 +89,7 @@ def by_hand(model, pixels, labels, training_on=None):
 
 def test_rows_while_training(images):
     model = classifier()
-    rows = rows_of(configure(), model, images, final=False)
+    rows = rows_of(model, images, final=False)
     assert [tuple(row) for row in rows] == [EVALUATION_COLUMNS] * 3
     assert [tuple(row.values())[:8] for row in rows] == [
         (7, "test", "clean", "population", "", 0, 0, 100),
@@ -102,8 +104,8 @@ def test_rows_while_training(images):
 def test_exact_statistics_of_one_batch_are_that_batch_s(images):
     """One batch of all images: the running statistics after a training step at full rate."""
     model = classifier()
-    config = configure(statistics=["exact"], samples=[200], batch_sizes=[200])
-    (row,) = rows_of(config, model, images, final=False)
+    exact = {"statistics": ["exact"], "samples": [200], "batch_sizes": [200]}
+    (row,) = rows_of(model, images, final=False, **exact)
     test = images.test
     expected = by_hand(model, test.images, test.labels, training_on=images.everything.images)
     assert (row["top1"], row["loss"]) == pytest.approx(expected, rel=1e-4)
@@ -113,18 +115,17 @@ def test_training_goes_on_untouched(images):
     model = classifier().train()
     before = copy.deepcopy(model.state_dict())
     state = torch.random.get_rng_state()
-    rows_of(configure(train=True, corruptions=["contrast"]), model, images)
+    rows_of(model, images, train=True, corruptions=["contrast"])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(part.training for part in model.modules())
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_rows_at_the_end(images):
-    config = configure(
-        samples=[80, 20], batch_sizes=[40, 10], train=True, corruptions=["contrast"],
-        adapt_samples=[10, 100, 1000, 2000],
+    rows = rows_of(
+        classifier(), images, samples=[80, 20], batch_sizes=[40, 10], train=True,
+        corruptions=["contrast"], adapt_samples=[10, 100, 1000, 2000],
     )  # fmt: skip
-    rows = rows_of(config, classifier(), images)
     keys = ("split", "domain", "statistics", "statistics_from", "samples", "batch_size", "images")
     found = [tuple(row[key] for key in keys) for row in rows]
     assert found == [
@@ -147,18 +148,21 @@ def test_rows_at_the_end(images):
 
 
 def test_the_test_images_are_limited_and_the_training_images_too(images):
-    rows = rows_of(configure(limit=30, train=True), classifier(), images)
+    rows = rows_of(classifier(), images, limit=30, train=True)
     assert {row["images"] for row in rows} == {30}
-    kept = limited(images.test, 30, seed=0)
-    assert torch.equal(kept.labels, limited(images.test, 30, seed=0).labels)
-    assert limited(images.test, 100, 0) is limited(images.test, None, 0) is images.test
+    kept, again = (scoring_of(images, limit=30).limited(images.test) for _ in range(2))
+    assert torch.equal(kept.labels, again.labels)
+    for limit in (100, None):
+        assert scoring_of(images, limit=limit).limited(images.test) is images.test
 
 
 def test_adapted_statistics_are_those_of_the_corrupted_images(images):
     """As many adapting images as there are, in one batch; contrast draws no random numbers."""
     model = classifier()
-    config = configure(corruptions=[{"name": "contrast"}], adapt_samples=[200], batch_sizes=[200])
-    row = one(rows_of(config, model, images), domain="contrast:5", statistics="exact")
+    rows = rows_of(
+        model, images, corruptions=[{"name": "contrast"}], adapt_samples=[200], batch_sizes=[200]
+    )
+    row = one(rows, domain="contrast:5", statistics="exact")
     test, seen = (
         corrupted(part, CONTRAST, seed=0).images for part in (images.test, images.everything)
     )
@@ -171,7 +175,7 @@ def test_without_batch_statistics_there_are_population_rows(images, norm):
     model = classifier("gn" if norm == "gn" else "bn")
     if norm == "frozen":
         freeze_statistics(model)
-    rows = rows_of(configure(train=True, corruptions=["contrast"]), model, images)
+    rows = rows_of(model, images, train=True, corruptions=["contrast"])
     assert [(row["split"], row["domain"], row["statistics"]) for row in rows] == [
         ("test", "clean", "population"),
         ("train", "clean", "population"),
@@ -181,8 +185,7 @@ def test_without_batch_statistics_there_are_population_rows(images, norm):
 
 def test_rows_of_a_norm_that_evaluates_by_the_batch_are_what_they_are_called(images):
     plain, by_batch = (
-        rows_of(configure(), classifier(norm), images)
-        for norm in ("bn", {"name": "bn", "evaluation": "batch"})
+        rows_of(classifier(norm), images) for norm in ("bn", {"name": "bn", "evaluation": "batch"})
     )
     assert by_batch == plain
     assert len({row["loss"] for row in plain if row["statistics"] != "exact"}) == 2
@@ -190,19 +193,17 @@ def test_rows_of_a_norm_that_evaluates_by_the_batch_are_what_they_are_called(ima
 
 def test_ghost_batches_stay_in_force(images):
     whole, ghost = (
-        one(rows_of(configure(), classifier(norm), images), statistics="batch")["loss"]
+        one(rows_of(classifier(norm), images), statistics="batch")["loss"]
         for norm in ("bn", {"name": "bn", "batch_size": 5})
     )
-    small = rows_of(configure(batch_size=5), classifier(), images)
+    small = rows_of(classifier(), images, batch_size=5)
     assert ghost != whole
     assert ghost == pytest.approx(one(small, statistics="batch")["loss"], rel=1e-4)
 
 
 def test_domains_of_bn(images):
     model = classifier()
-    rows = rows_of(
-        configure(["clean", "contrast"], samples=[400], batch_sizes=[400]), model, images
-    )
+    rows = rows_of(model, images, "clean", "contrast", samples=[400], batch_sizes=[400])
     kinds = [(row["domain"], row["statistics"], row["statistics_from"]) for row in rows]
     own = [("population", ""), ("batch", ""), ("exact", "domain")]
     assert kinds == [
@@ -222,9 +223,7 @@ def test_domains_of_bn(images):
 @pytest.mark.parametrize("affine_per_domain", [False, True])
 def test_domains_of_a_domain_norm(images, affine_per_domain):
     model = classifier({"name": "domain", "domains": 2, "affine_per_domain": affine_per_domain})
-    rows = rows_of(
-        configure(["clean", "contrast"], samples=[200], batch_sizes=[200]), model, images
-    )
+    rows = rows_of(model, images, "clean", "contrast", samples=[200], batch_sizes=[200])
 
     def losses(domain):
         found = [row for row in rows if row["domain"] == domain]
@@ -245,11 +244,11 @@ def test_domains_of_a_domain_norm(images, affine_per_domain):
 def test_domains_and_a_norm_for_fewer_of_them(images):
     model = classifier({"name": "domain", "domains": 2})
     with pytest.raises(UserError, match="labels must be from 0 to 1, got 2 to 2"):
-        rows_of(configure(["clean", "contrast", "gaussian_blur"]), model, images)
+        rows_of(model, images, "clean", "contrast", "gaussian_blur")
 
 
 def test_statistics_that_are_not_finite(images):
     model = classifier()
     next(model.parameters()).data.fill_(torch.inf)
     with pytest.raises(UserError, match=r"evaluation: the input of layer .* not finite"):
-        rows_of(configure(statistics=["exact"]), model, images)
+        rows_of(model, images, statistics=["exact"])

@@ -10,20 +10,17 @@ from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.uncertainty import auroc
 from ssl_norm.norms.batch.freezing import freeze_statistics
 from tests.evaluate.classifier.test_scores import (
-    CPU,
     PIXELS,
     classifier,
-    configure,
     images,
-    plain_views,
+    scoring_of,
 )
 
 __all__ = ["images"]  # a fixture
 
 
-def summary(model, images, **scoring):
-    config = configure(**({"uncertainty": 4} | scoring))
-    return uncertainty_summary(config, model, images, make_views=plain_views, device=CPU)
+def summary(model, images):
+    return uncertainty_summary(scoring_of(images), model, 4)
 
 
 def fitted(images):
