@@ -5,8 +5,17 @@ import torch
 from torch import nn
 
 from ssl_norm.norms import NORMS, make_norm
-from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
+from ssl_norm.norms.batch.evaluation_statistics import (
+    batch_statistics_at_evaluation,
+    domain_layers,
+    kept_statistics,
+    pool_domains,
+    pooled_over_domains,
+)
 from ssl_norm.norms.batch.freezing import freeze_statistics
+from ssl_norm.norms.batch.precise_bn import recompute_statistics
+from ssl_norm.norms.layers.batch_norm import BatchNorm
+from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm, domain_labels
 
 CHANNELS = 4
 OPTIONS = {"zca": {"groups": 2}, "iternorm": {"groups": 2}, "gn": {"groups": 2}}
@@ -53,3 +62,72 @@ def test_undone_after_an_error_and_frozen_layers_left_alone():
     with pytest.raises(RuntimeError, match="broken off"):
         break_off()
     assert model[1].evaluation == "population"
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, BatchNorm])
+def test_statistics_are_as_before_also_after_an_error(norm):
+    model = nn.Sequential(norm(3), norm(3))
+    model(torch.randn(8, 3))
+    before = [buffer.clone() for buffer in model.buffers()]
+    tensors = list(model.buffers())
+    with kept_statistics(model):
+        model(5 + torch.randn(8, 3))
+        assert not torch.equal(model[0].running_mean, before[0])
+    with pytest.raises(ValueError, match="value"), kept_statistics(model):
+        model(torch.randn(1, 3))
+    for buffer, tensor, values in zip(model.buffers(), tensors, before, strict=True):
+        assert buffer is tensor
+        assert torch.equal(buffer, values)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_pooled_moments_are_those_of_the_mixture(offset):
+    """Domains of equal size: the moments of all values together, in float64."""
+    x = torch.randn(3, 50, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = x * torch.tensor([1.0, 3.0, 0.1])[:, None, None] + torch.arange(3.0)[:, None, None] + offset
+    mean, variance = pool_domains(x.mean(1), x.var(1, unbiased=False))
+    torch.testing.assert_close(mean, x.mean((0, 1)), rtol=1e-12, atol=0)
+    torch.testing.assert_close(variance, x.var((0, 1), unbiased=False), rtol=1e-9, atol=0)
+
+
+def test_a_large_mean_costs_no_digits():
+    mean = torch.tensor([[1e4], [1e4 + 2]])
+    found = pool_domains(mean, torch.full((2, 1), 3.0))
+    assert [table.item() for table in found] == [1e4 + 1, 4]
+
+
+def test_a_layer_of_two_domains_evaluates_with_the_mixture_s():
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.randn(2, 40, 3, generator=generator) * 2 + torch.tensor([[[0.0]], [[5.0]]])
+    mixture = torch.cat(list(parts))
+    layer = DomainBatchNorm(3, domains=2, affine_per_domain=True)
+    recompute_statistics(layer, [mixture])
+    torch.nn.init.normal_(layer.weight, generator=generator)
+    layer.eval()
+    before = layer.running_mean.clone(), layer.running_var.clone()
+    with pooled_over_domains(layer), domain_labels(layer, 1):
+        y = layer(parts[1])
+    variance = parts.double().var(1).mean(0) + parts.double().mean(1).var(0, unbiased=False)
+    expected = (parts[1] - mixture.double().mean(0)) / (variance + 1e-5).sqrt() * layer.weight[1]
+    torch.testing.assert_close(y, expected.float(), rtol=1e-5, atol=1e-5)
+    assert torch.equal(layer.running_mean, before[0])
+    assert torch.equal(layer.running_var, before[1])
+
+
+def test_all_as_before_after_an_error():
+    layer = DomainBatchNorm(2, domains=2)
+    layer.running_mean[1] = 4
+    with pooled_over_domains(layer):
+        assert layer.running_mean.tolist() == [[2, 2], [2, 2]]
+        assert layer.running_var.tolist() == [[5, 5], [5, 5]]
+    with pytest.raises(ValueError, match="expected an input of shape"), pooled_over_domains(layer):
+        layer(torch.zeros(4, 3))
+    assert layer.running_mean.tolist() == [[0, 0], [4, 4]]
+
+
+def test_models_without_statistics_of_domains():
+    shared = DomainBatchNorm(2, domains=2, shared_statistics=True)
+    model = nn.Sequential(BatchNorm(2), shared)
+    assert domain_layers(model) == []
+    with pytest.raises(ValueError, match="Sequential has no domain norm with statistics to pool"):
+        pooled_over_domains(model).__enter__()

@@ -63,8 +63,11 @@ def test_in_the_interpreter():
 
 
 @runs_kernels
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    [(layout, s) for layout in LAYOUTS for s in (SHAPES if layout in DENSE else SHAPES[3:4])],
+    ids=str,
+)
 def test_equals_the_definitions(device, layout, shape):
     x, dy = (data(*shape, device=device, seed=seed) for seed in range(2))
     check(triton_kernels, LAYOUTS[layout](x), LAYOUTS["channels last"](dy))
