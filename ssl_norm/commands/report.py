@@ -46,7 +46,9 @@ def report(settings: ReportSettings) -> Path:
     grid = [key for study in found for key in study.grid]
     keys = group_keys(finished, given, grid)
     groups = group_runs(in_study_order(finished, found), keys)
-    files, remarks = all_figures(groups, found, settings.figures or FIGURES)
+    files, remarks = all_figures(
+        groups, found, FIGURES if settings.figures is None else _as_list(settings.figures)
+    )
     shown = [run for group in groups for run in group.runs]
     output = _open_output(settings.output, roots)
     names = sorted({run.study for run in shown} - {""})

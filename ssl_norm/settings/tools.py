@@ -161,8 +161,8 @@ class ReportSettings(Settings):
         None,
         "key or [keys]; null: the arm of a study, else the keys that differ, but seed and paths",
     )
-    figures: list[str] | None = option(
-        None, "names of figures or module:function, [several]; null: all; studies add their own"
+    figures: str | list[str] | None = option(
+        None, "figure or [figures], names or module:function; null: all; studies add their own"
     )
 
     @model_validator(mode="after")

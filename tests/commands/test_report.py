@@ -15,7 +15,7 @@ from ssl_norm.settings.models import validate
 from ssl_norm.settings.study import Study
 from ssl_norm.settings.tools import ReportSettings
 from tests.report.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
-from tests.report.run_folders import add_probes, config_of, runs_in, write_run, write_study
+from tests.report.run_folders import config_of, runs_in, write_run, write_study
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
 
@@ -54,13 +54,6 @@ def test_a_second_report_reads_the_runs_again_and_not_the_first(tmp_path):
     assert (tmp_path / "report" / "table.csv").read_text() == first
 
 
-def test_probes_of_kept_checkpoints_are_drawn(study):
-    add_probes(runs_in(study)[0].folder, top1=0.3)
-    report(ReportSettings(runs=str(study)))
-    drawn = {file.stem for file in (study / "report").glob("*.png")}
-    assert {"probes_over_steps", "accuracy_course"} <= drawn
-
-
 def test_globs_and_several_folders(study, tmp_path):
     output = tmp_path / "out" / "here"
     given = [f"{study}/*none*", str(write_run(tmp_path / "alone", config_of(heads="ln")))]
@@ -72,24 +65,23 @@ def test_globs_and_several_folders(study, tmp_path):
     assert "3 finished runs in 2 groups, grouped by norm.projector" in text
 
 
-def test_arms_of_a_study_name_its_rows(tmp_path):
-    for arm, heads in (("no norm", "none"), ("batch norm", "bn")):
+def test_arms_name_the_rows_in_the_order_of_their_study(tmp_path):
+    for folder, arm, heads in (("a", "ln", "ln"), ("b", "none", "none"), ("c", "byol", "bn")):
         summary = {"study": "byol_collapse", "arm": arm, "evidence": f"evidence of {arm}"}
-        write_run(tmp_path / arm, config_of(heads=heads), summary=summary)
-    report(ReportSettings(runs=str(tmp_path)))
-    text = (tmp_path / "report" / "table.md").read_text()
+        write_run(tmp_path / folder, config_of(heads=heads), summary=summary)
+    output = report(ReportSettings(runs=str(tmp_path)))
+    text = (output / "table.md").read_text()
     assert text.startswith("# byol_collapse\n")
     assert "| arm | seeds |" in text
-    assert "evidence of no norm" in (tmp_path / "report" / "report.html").read_text()
-
-
-def test_arms_stand_in_the_order_of_their_study(tmp_path):
-    for folder, arm, heads in (("a", "ln", "ln"), ("b", "none", "none"), ("c", "byol", "bn")):
-        summary = {"study": "byol_collapse", "arm": arm}
-        write_run(tmp_path / folder, config_of(heads=heads), summary=summary)
-    report(ReportSettings(runs=str(tmp_path)))
-    with (tmp_path / "report" / "table.csv").open() as file:
+    with (output / "table.csv").open() as file:
         assert [row["arm"] for row in csv.DictReader(file)] == ["byol", "none", "ln"]
+    assert "evidence of none" in (output / "report.html").read_text()
+
+
+def test_only_chosen_figures_are_drawn(study):
+    for figures in ("cosines", ["ssl_norm.report.figures.cosines:cosines"]):
+        output = report(ReportSettings(runs=str(study), figures=figures))
+        assert [file.name for file in output.glob("*.png")] == ["cosines.png"]
 
 
 def few_labels(figures, arms=("ubn", "bn")):
@@ -165,14 +157,6 @@ def test_a_wrong_figure_is_one_line_before_anything_is_written(finetuned):
     assert not (root / "report").exists()
 
 
-def test_finetuning_without_a_study_has_figures_of_its_own(tmp_path):
-    write_few_labels(tmp_path / "runs", study=None)
-    write_run(tmp_path / "runs" / "pretrained", top1=None)
-    report(ReportSettings(runs=str(tmp_path / "runs")))
-    names = {file.stem for file in (tmp_path / "runs" / "report").glob("*.png")}
-    assert names == {"accuracy_by_statistics", "accuracy_over_steps", "cosines", "accuracy"}
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -184,6 +168,7 @@ def test_finetuning_without_a_study_has_figures_of_its_own(tmp_path):
             "1 run folder, none of a finished run: running is running or inter",
         ),
         ({"runs": "{root}/study", "group_by": "norm.head"}, "unknown key in group_by 'norm.head'"),
+        ({"runs": "{root}/study", "figures": "cosine"}, "unknown figure 'cosine'.*'cosines'"),
         ({"runs": "{root}/study", "output": "{root}/file/x"}, "cannot be written to"),
     ],
 )

@@ -115,6 +115,9 @@ def test_finetuning_has_accuracy_by_statistics_and_over_the_steps(tmp_path):
     assert "18 runs in 6 groups" in dots.caption
     means = [bars[0].get_xdata().tolist() for bars in dots.figure.axes[0].containers]
     assert [values[0] for values in means] == pytest.approx([0.4, 0.45, 0.3])  # bn, 10 labels
+    write_run(tmp_path / "pretrained", top1=None)
+    pretraining = ["cosines", "accuracy"]
+    assert names_in(tmp_path) == ["accuracy_by_statistics", "accuracy_over_steps", *pretraining]
     panels = [axes for axes in over_steps.figure.axes if axes.get_visible()]
     assert len(panels) == 6
     assert panels[0].lines[3].get_ydata().tolist() == pytest.approx([0.2, 0.4])
