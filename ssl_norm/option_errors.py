@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -13,6 +13,15 @@ from ssl_norm.text import as_typed
 
 Bounds = tuple[float | None, str, float | None, str]
 NUMBERS = {int: "an integer", float: "a number"}
+
+
+class _Place(NamedTuple):
+    """A value in nested settings: its key, the model and field that hold it, its annotation."""
+
+    key: str
+    owner: type[BaseModel]
+    field: FieldInfo | None
+    annotation: Any
 
 
 def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
@@ -27,40 +36,59 @@ def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     """
     errors = error.errors(include_url=False)
     first = min(errors, key=lambda item: item["type"] == "missing")
-    keys = [key for key in first["loc"] if isinstance(key, str)]
-    owner, field = find_field(model, keys)
     found, kind, location = first["input"], first["type"], first["loc"]
-    if kind == "missing" and isinstance(location[-1], int):  # an item of a list that is too short
-        location = location[:-1]
-    key = prefix + "".join(_parts_of_key(model, location)).removeprefix(".")
-    if kind == "missing" and location == first["loc"]:
+    is_too_short = kind == "missing" and isinstance(location[-1], int)  # a tuple
+    place = _place_of(model, location[:-1] if is_too_short else location)
+    key, annotation = f"{prefix}{place.key}", place.annotation
+    if kind == "missing" and not is_too_short:
         return f"{key}=... is needed"
     if kind == "extra_forbidden":
-        where = key.rpartition(".")[0]
-        return unknown_name(f"key of {where}" if where else "key", keys[-1], owner.model_fields)
+        section, _, name = key.rpartition(".")
+        what = f"key of {section}" if section else "key"
+        return unknown_name(what, name, place.owner.model_fields)
     if kind == "value_error":
         cause = first["ctx"]["error"]
         return str(cause) if isinstance(cause, UserError) or not key else f"{key}: {cause}"
-    if field is None:
+    if place.field is None:
         return f"{key}: {first['msg']}"
-    annotation = field.annotation
-    phrase = expected(annotation, field.metadata)
-    if isinstance(location[-1], int):
-        annotation = _item_of(annotation, location[-1])
-        phrase = expected(annotation)
     if found is None or isinstance(found, Mapping | list | tuple):
-        return f"{key}: {phrase} expected, got {as_typed(found)}"
+        return f"{key}: {expected(annotation)} expected, got {as_typed(found)}"
     if choices := list(choices_of(annotation)):
         return unknown_name(key, as_typed(found), choices)
-    return f"{key}={as_typed(found)}: {phrase} expected"
+    return f"{key}={as_typed(found)}: {expected(annotation)} expected"
 
 
-def _item_of(annotation: Any, index: int) -> Any:
-    """Return the annotation of an item of a list or tuple, also of an optional one."""
+def _place_of(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
+    """Return the place of pydantic's location, without its names of branches of a union."""
+    place = _Place("", model, None, model)
+    for part in location:
+        owner = model_of(place.annotation)
+        if owner is not None:
+            field = owner.model_fields.get(str(part))
+            annotation = _annotation_of(field)
+            place = _Place(f"{place.key}.{part}".lstrip("."), owner, field, annotation)
+        elif (item := _item_of(place.annotation, part)) is not None:
+            added = f"[{part}]" if isinstance(part, int) else f".{part}"
+            place = place._replace(key=place.key + added, annotation=item)
+    return place
+
+
+def _annotation_of(field: FieldInfo | None) -> Any:
+    if field is None or not field.metadata:
+        return field and field.annotation
+    return Annotated[(field.annotation, *field.metadata)]
+
+
+def _item_of(annotation: Any, part: str | int) -> Any:
+    """Return the annotation of an item of a list, tuple or dict; None where it has no such item."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is dict:
+        return arguments[1] if isinstance(part, str) else None
     if origin in (list, tuple):
-        return arguments[min(index, len(arguments) - 1) if Ellipsis not in arguments else 0]
-    return next((_item_of(part, index) for part in arguments if part is not type(None)), annotation)
+        is_uniform = origin is list or Ellipsis in arguments
+        return arguments[0 if is_uniform else part] if isinstance(part, int) else None
+    items = (_item_of(choice, part) for choice in arguments)
+    return next((item for item in items if item is not None), None)
 
 
 def find_field(
@@ -149,15 +177,3 @@ def choices_of(annotation: Any) -> Iterator[Any]:
         if part is bool:
             yield from ("true", "false")
         yield from choices_of(part)
-
-
-def _parts_of_key(model: type[BaseModel], location: Sequence[str | int]) -> Iterator[str]:
-    """Yield `.key` and `[index]` of a location, without pydantic's names of branches of a union."""
-    owner: type[BaseModel] | None = model
-    for part in location:
-        if isinstance(part, int):
-            yield f"[{part}]"
-        elif owner is not None:
-            yield f".{part}"
-            field = owner.model_fields.get(part)
-            owner = model_of(field.annotation) if field is not None else None

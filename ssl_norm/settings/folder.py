@@ -23,7 +23,10 @@ def add_folder(location: str) -> None:
         UserError: there is no such folder.
     """
     scheme, _, rest = location.rpartition("://")
-    folder = Path(str(files(rest))) if scheme == "pkg" else Path(rest).expanduser()
+    try:
+        folder = Path(str(files(rest))) if scheme == "pkg" else Path(rest).expanduser()
+    except ModuleNotFoundError as error:
+        raise UserError(f"there is no package {rest} to read YAML files from") from error
     if not folder.is_dir():
         raise UserError(f"there is no folder {location} of YAML files")
     if folder.resolve() not in _FOLDERS:

@@ -61,7 +61,8 @@ def read_study(name: str) -> Study:
     if path is None:
         raise UserError(unknown_name("study", name, study_tools()))
     table: Any = OmegaConf.to_container(OmegaConf.load(path))
-    table["arms"] = {str(arm): lines for arm, lines in (table.get("arms") or {}).items()}
+    if isinstance(arms := table.get("arms"), dict):
+        table["arms"] = {str(arm): lines for arm, lines in arms.items()}
     try:
         return Study.model_validate({**table, "name": name})
     except ValidationError as error:

@@ -1,0 +1,126 @@
+"""Single arguments of a command line, as they are checked before composition."""
+
+import pytest
+
+from ssl_norm.cli.arguments import check_setting, literal, split_flags, take_folders
+from ssl_norm.errors import UserError
+from ssl_norm.settings import folder
+
+WRONG = {
+    "pretrain": {
+        "epcohs=3": ["unknown key 'epcohs'", "'epochs'?"],
+        "+epcohs=3": ["'epcohs'", "'epochs'?"],
+        "++epcohs=3": ["'epcohs'", "'epochs'?"],
+        "epochs": ["'epochs'", "key=value"],
+        "=3": ["'=3'", "key=value"],
+        "~epochs": ["'~epochs'", "key=value"],
+        "a.b=3": ["unknown key 'a'"],
+        "tool=x": ["unknown key 'tool'"],
+        "schema=3": ["unknown key 'schema'"],
+        "recipe=byol_digits": ["unknown key 'recipe'"],
+        "monitor=3": ["monitor: ", "log_every, ", "monitor.log_every=..."],
+        "optimizer=sgd": ["optimizer: ", "optimizer.name=..."],
+        "norm=bn": ["norm: ", "encoder, projector, predictor, view_statistics"],
+        "method=byl": ["unknown method 'byl'", "byol, moco_v2, simclr", "'byol'?"],
+        "method=null": ["unknown method 'null'"],
+        "method=3": ["unknown method '3'"],
+        "method=": ["unknown method ''"],
+        "method.name=simclr": ["method.name=simclr", "use method=simclr"],
+        "data=cifer": ["unknown data 'cifer'", "'cifar10'?"],
+        "data=digits,cifer": ["unknown data 'cifer'", "'cifar10'?"],
+        "data=null": ["unknown data 'null'", "cifar10", "digits"],
+        "data=[digits,cifar10]": ["unknown data '[digits'"],
+        "encoder=null": ["unknown encoder 'null'"],
+        "encoder=resnet34": ["unknown encoder 'resnet34'", "encoder.name=..."],
+        "augment=null": ["unknown augment 'null'", "byol_small"],
+        "study=abc": ["unknown study 'abc'"],
+        "study=null": ["unknown study 'null'"],
+        "study=ubn_few_labels": ["python tools/finetune.py -m study=ubn_few_labels"],
+    },
+    "finetune": {
+        "study=byol_collapse": ["python tools/pretrain.py -m study=byol_collapse"],
+        "epochs=3": ["unknown key 'epochs'"],
+        "method.name=byol": ["unknown key 'method'"],
+    },
+    "linear_eval": {
+        "method=byol": ["unknown key 'method'"],
+        "study=cifar10_heads": ["unknown key 'study'"],
+        "augment=byol": ["augment: ", "mean, std", "augment.mean=..."],
+        "data=null": ["unknown data 'null'"],
+    },
+    "toy": {"lables_per_class=3": ["'labels_per_class'?"], "study=x": ["unknown key 'study'"]},
+}
+CASES = [(tool, argument) for tool, cases in WRONG.items() for argument in cases]
+
+
+@pytest.mark.parametrize(("tool", "argument"), CASES)
+def test_wrong_arguments_are_one_line(tool, argument):
+    with pytest.raises(UserError) as caught:
+        check_setting(argument, tool)
+    assert [part for part in WRONG[tool][argument] if part not in str(caught.value)] == []
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "+epochs=3",
+        "method=byol,simclr",
+        "method=mypkg.learners:Mine",
+        "data=choice(digits,cifar10)",
+        "augment=moco_v2_small",
+        "monitor={patience: 9}",
+        "norm.encoder={name: gn, groups: 4}",
+        "study=byol_collapse",
+        "hydra.sweep.dir=x",
+    ],
+)
+def test_right_arguments_pass(argument):
+    check_setting(argument, "pretrain")
+
+
+def test_flags_keep_their_values():
+    flags, settings = split_flags(["a=1", "-m", "--cfg", "job", "-i=all", "b=2"])
+    assert (flags, settings) == (["-m", "--cfg", "job", "-i=all"], ["a=1", "b=2"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "parts"),
+    [("--epochs", ["'--epochs'", "epochs=..."]), ("--cfg", ["--cfg needs a value"])],
+)
+def test_wrong_flags_are_one_line(flag, parts):
+    with pytest.raises(UserError) as caught:
+        split_flags([flag])
+    assert [part for part in parts if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("form", ["--config-dir={}", "-cd {}", "hydra.searchpath=[file://{}]"])
+def test_folders_of_the_user_are_taken(monkeypatch, tmp_path, form):
+    monkeypatch.setattr(folder, "_FOLDERS", [folder.CONFIG_FOLDER])
+    assert take_folders([*form.format(tmp_path).split(), "seed=3"]) == ["seed=3"]
+    assert folder.added_folders() == [tmp_path]
+
+
+@pytest.mark.parametrize("argument", ["--config-dir=/no/such", "hydra.searchpath=[pkg://nowhere]"])
+def test_missing_folders_are_one_line(argument):
+    with pytest.raises(UserError, match=r"/no/such|nowhere"):
+        take_folders([argument])
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed_on"),
+    [
+        ("data.root=/a b/c (1), d", "data.root='/a b/c (1), d'"),
+        ("data.root='/a b'", "data.root='/a b'"),
+        ("data.root=data/cifar-10", "data.root=data/cifar-10"),
+        ("checkpoint=true", "checkpoint='true'"),
+        ("title=a, b", "title='a, b'"),
+        ("title=it's", r"title='it\'s'"),
+        ("runs=[a,b]", "runs=[a,b]"),
+        ("runs=*byol*", "runs='*byol*'"),
+        ("run_dir=null", "run_dir=null"),
+        ("epochs=3", "epochs=3"),
+    ],
+)
+def test_paths_and_titles_are_taken_literally(typed, passed_on):
+    assert literal(typed) == passed_on
