@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ssl_norm.errors import UserError
 from ssl_norm.registry import Registry
-from ssl_norm.signature import declared_options
+from ssl_norm.signature import declared_options, options_of
 
 if TYPE_CHECKING:
     from ssl_norm.data.dataset import Splits
@@ -43,11 +43,10 @@ def default_image_size(name: str) -> int:
     Raises:
         UserError: there is no such source, or its `image_size` has no default.
     """
-    try:
-        DATA.check(name, "data")
-        option = declared_options(DATA, name).get("image_size")
-    except (ValueError, ImportError) as error:
-        raise UserError(str(error)) from error
+    options = declared_options(DATA, name)
+    if "image_size" not in options:  # an unknown name, or a function imported from another module
+        options = options_of(find_source(name))
+    option = options.get("image_size")
     if option is None or not isinstance(option.default, int):
         raise UserError(f"data '{name}' has no default for image_size; set data.image_size")
     return option.default

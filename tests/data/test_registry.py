@@ -88,7 +88,7 @@ def test_a_function_of_any_module_is_a_source():
     with pytest.raises(UserError, match=r"has no default for image_size; set data\.image_size"):
         default_image_size(f"{HERE}:no_splits")
     for unknown in ("digitz", "no_such_package.module:f"):
-        with pytest.raises(UserError, match=r"unknown data 'digitz'|No module named"):
+        with pytest.raises(UserError, match=r"unknown data 'digitz'|there is no module"):
             default_image_size(unknown)
 
 
