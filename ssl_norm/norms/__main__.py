@@ -1,8 +1,8 @@
-"""Print every norm, or what a norm would change in an encoder.
+"""Print every norm, or the changes that a norm would make in an encoder.
 
-python -m ssl_norm.norms                                 every norm with its options and equation
-python -m ssl_norm.norms resnet18 gn+ws                  what gn+ws would do to an encoder, layer by
-layer python -m ssl_norm.norms resnet18 '{name: gn, groups: 16}'
+python -m ssl_norm.norms                       every norm with its options and equation
+python -m ssl_norm.norms resnet18 gn+ws        changes of gn+ws in an encoder, layer by layer
+python -m ssl_norm.norms resnet18 '{name: gn, groups: 16}'
 
 Encoders are named as for `encoder.name`: tiny, any timm model, torchvision/<classifier>.
 """
@@ -18,6 +18,9 @@ from ssl_norm.norms.spec import parse_norm
 from ssl_norm.text import text_table
 
 IMAGE_SIDE = 224  # pixels; encoders that depend on it are built for it
+HINTS = """Any of them as name+ws standardizes the weights of the layers that the norm follows.
+With options: norm.encoder='{name: gn, groups: 16}'
+The changes of one in an encoder: python -m ssl_norm.norms resnet18 gn+ws"""
 
 
 def norm_table() -> str:
@@ -32,15 +35,14 @@ def norm_table() -> str:
 
 
 def replacement_table(encoder: str, norm: str) -> str:
-    """Return what a norm would do to each norm layer of an encoder; nothing is downloaded.
+    """Return the changes that a norm makes in each norm layer of an encoder, without downloads.
 
     Args:
         encoder: its name.
         norm: a name (`gn+ws`) or, in YAML, a mapping (`{name: gn, groups: 16}`).
 
     Raises:
-        ValueError, TypeError: a name or an option is not known, or the encoder cannot have the
-        norm.
+        ValueError, TypeError: an unknown name or option, or a norm that the encoder cannot have.
     """
     spec = parse_norm(_from_yaml(norm))
     # Only this command looks up encoders: norms themselves know no models.
@@ -52,18 +54,12 @@ def replacement_table(encoder: str, norm: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what the arguments ask for, and return the exit code."""
+    """Print the table that the arguments select, and return the exit code."""
     if {"--help", "-h"} & set(arguments):
         print(__doc__)
         return 0
     if not arguments:
-        print(norm_table())
-        print()
-        print(
-            "Any of them as name+ws standardizes the weights of the layers that the norm follows."
-        )
-        print("With options: norm.encoder='{name: gn, groups: 16}'")
-        print("What one would change in an encoder: python -m ssl_norm.norms resnet18 gn+ws")
+        print(f"{norm_table()}\n\n{HINTS}")
         return 0
     try:
         if len(arguments) != 2:
@@ -76,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _from_yaml(norm: str) -> Any:
-    """Return a name as it is, and what a text in braces says."""
+    """Return a name, or the mapping of a text in braces."""
     if not norm.lstrip().startswith("{"):
         return norm
     from omegaconf import OmegaConf
@@ -85,9 +81,8 @@ def _from_yaml(norm: str) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.create(norm))
     except YAMLError as error:
-        raise UserError(
-            f"{norm} is not a mapping in YAML, such as {{name: gn, groups: 16}}"
-        ) from error
+        message = f"{norm} is not a mapping in YAML, such as {{name: gn, groups: 16}}"
+        raise UserError(message) from error
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ space. So a norm is a *rule* (mean, variance) -> (scale, shift) on tables (N, C)
 does the rest in two passes over x forward and two backward, the cost of batch norm:
 
     forward   x -> mean, variance;  the rule;  x -> y
-    backward  dy, x -> d_scale = sum dy x, d_shift = sum dy;  autograd through the rule -> d_mean,
-    d_variance;
+    backward  dy, x -> d_scale = sum dy x, d_shift = sum dy
+              autograd through the rule -> d_mean, d_variance
               dy, x -> dx = scale dy + (d_mean + 2 (x - mean) d_variance) / positions
 
 The rule runs under ordinary autograd, once per call: it may use any parameters, keep statistics and

@@ -184,26 +184,20 @@ def _only_training(model: nn.Module, layers: set[nn.Module]) -> Iterator[None]:
 @contextmanager
 def _observed(layer: nn.Module, moments: PooledMoments) -> Iterator[None]:
     """Add the batch statistics that a layer uses to the moments."""
-    if isinstance(layer, INPUT_STATISTICS):
 
-        def add_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            moments.add_values(next(iter((*args, *kwargs.values()))))
+    def add_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        moments.add_values(next(iter((*args, *kwargs.values()))))
 
-        handle = layer.register_forward_pre_hook(add_input, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
-    else:
+    def observe(batch: BatchMoments) -> None:
+        moments.add(*(batch if moments.mean.ndim == 1 else _by_domain(batch, moments)))
 
-        def observe(batch: BatchMoments) -> None:
-            moments.add(*(batch if moments.mean.ndim == 1 else _by_domain(batch, moments)))
-
-        vars(layer)["observe"] = observe  # before the method of its class
-        try:
-            yield
-        finally:
-            del vars(layer)["observe"]
+    with ExitStack() as stack:
+        if isinstance(layer, INPUT_STATISTICS):
+            stack.enter_context(layer.register_forward_pre_hook(add_input, with_kwargs=True))
+        else:
+            vars(layer)["observe"] = observe  # before the method of its class
+            stack.callback(vars(layer).pop, "observe")
+        yield
 
 
 def _by_domain(batch: BatchMoments, moments: PooledMoments) -> Iterator[Tensor]:
@@ -246,8 +240,6 @@ def _install(layer: nn.Module, moments: PooledMoments) -> StatisticsShift:
 
 def _variances(statistics: Tensor) -> Tensor:
     """Return a copy of variances, or of those on the diagonals of covariances (G, D, D)."""
-    return (
-        statistics.diagonal(dim1=1, dim2=2).flatten()
-        if statistics.ndim == 3
-        else statistics.clone()
-    )
+    if statistics.ndim == 3:
+        return statistics.diagonal(dim1=1, dim2=2).flatten()
+    return statistics.clone()

@@ -134,7 +134,7 @@ def _with_activation(norm: nn.Module, layer: nn.Module) -> nn.Module:
     if isinstance(norm, nn.Identity) and hasattr(parts["act"], "inplace"):
         # Without a norm before it, it would overwrite the input, which a shortcut may still need.
         parts["act"] = copy(parts["act"])
-        setattr(parts["act"], "inplace", False)  # noqa: B010 - no attribute of Module
+        parts["act"].__dict__["inplace"] = False
     return NormAct(norm, parts["drop"], parts["act"])
 
 
