@@ -2,50 +2,57 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, nan
-from typing import Literal, NamedTuple
+from math import nan
+from typing import Annotated, Literal, NamedTuple
+
+from annotated_types import Interval
+
+from ssl_norm.signature import options_of
 
 Verdict = Literal["uncertain", "healthy", "dimensional", "complete"]
 _WIDE = 10.0  # possible dimensions per dimension in use, from which few differ from all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """Borders of the zones of the verdict; results/verdict.md describes their calibration.
 
     Attributes:
-        complete_cosine: negative cosine, in [-1, 1), above which embeddings have collapsed.
-        complete_std: feature std, in [0, 1), below which they have collapsed, even if the target
-            has not: rows whose mean cosine is c have a feature std of about sqrt(1 - c).
-        healthy_cosine: negative cosine, in [-1, 1), below which they may be healthy.
-        healthy_std: feature std, in [0, 1), above which they may be healthy.
-        dimensional_rank: effective rank of the centred directions, at least 0, below which too few
-            dimensions are in use, if ten times as many are possible.
+        complete_cosine: complete collapse: negative cosine above this ...
+        complete_std: ... or feature std below this, about sqrt(1 - mean cosine), even if the
+            target has not collapsed
+        healthy_cosine: healthy: negative cosine below this ...
+        healthy_std: ... and feature std above this
+        dimensional_rank: dimensional collapse: effective rank of the centred directions below
+            this, if ten times as much is possible
+
+    Raises:
+        ValueError: a threshold is out of its range, or healthy and complete embeddings overlap.
     """
 
-    complete_cosine: float = 0.99
-    complete_std: float = 0.05
-    healthy_cosine: float = 0.9
-    healthy_std: float = 0.25
-    dimensional_rank: float = 5.0
+    complete_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.99
+    complete_std: Annotated[float, Interval(ge=0, lt=1)] = 0.05
+    healthy_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.9
+    healthy_std: Annotated[float, Interval(ge=0, lt=1)] = 0.25
+    dimensional_rank: Annotated[float, Interval(ge=0, lt=1e6)] = 5.0
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("complete_cosine", -1.0, 1.0),
-            ("healthy_cosine", -1.0, 1.0),
-            ("complete_std", 0.0, 1.0),
-            ("healthy_std", 0.0, 1.0),
-            ("dimensional_rank", 0.0, inf),
+        for option in options_of(Thresholds).values():
+            (interval,), value = option.annotation.__metadata__, getattr(self, option.name)
+            if not interval.ge <= value < interval.lt:
+                expected = f"[{interval.ge:g}, {interval.lt:g})"
+                raise ValueError(f"{option.name}={value}: a number in {expected} expected")
+        for name, side, first, second in (
+            ("cosine", "above", "lower", "raise"),
+            ("std", "below", "raise", "lower"),
         ):
-            value = getattr(self, name)
-            if not low <= value < high:
-                raise ValueError(f"{name} must be in [{low:g}, {high:g}), got {value}")
-        if self.healthy_cosine > self.complete_cosine or self.healthy_std < self.complete_std:
-            raise ValueError(
-                "healthy embeddings spread further than collapsed ones: healthy_cosine "
-                f"{self.healthy_cosine} must not exceed complete_cosine {self.complete_cosine}, "
-                f"nor complete_std {self.complete_std} healthy_std {self.healthy_std}"
-            )
+            healthy, complete = getattr(self, f"healthy_{name}"), getattr(self, f"complete_{name}")
+            if healthy != complete and (healthy > complete) == (side == "above"):
+                raise ValueError(
+                    f"healthy_{name}={healthy:g} is {side} complete_{name}={complete:g}, and "
+                    "embeddings would be healthy and collapsed at the same time; "
+                    f"{first} the first or {second} the second"
+                )
 
 
 def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_validator
 
@@ -28,6 +28,7 @@ from ssl_norm.settings.sections import (
     Scales,
     Seed,
 )
+from ssl_norm.signature import options_model, options_of
 
 
 class AugmentSettings(Settings):
@@ -67,7 +68,13 @@ class PretrainOptimizer(OptimizerSettings):
     )
 
 
-class MonitorSettings(Settings):
+if TYPE_CHECKING:
+    _ThresholdSettings = Settings
+else:
+    _ThresholdSettings = options_model(Thresholds)
+
+
+class MonitorSettings(_ThresholdSettings):
     """Collapse monitors, the verdict and its consequences; thresholds: results/verdict.md."""
 
     log_every: int = option(10, "interval of the rows of metrics.csv", unit="steps", ge=1, le=10**9)
@@ -94,46 +101,20 @@ class MonitorSettings(Settings):
         ge=1,
         le=10**9,
     )
-    complete_cosine: float = option(
-        0.99, "complete collapse: negative cosine above this ...", ge=-1, lt=1
-    )
-    complete_std: float = option(0.05, "... or feature std below this", ge=0, lt=1)
-    healthy_cosine: float = option(0.9, "healthy: negative cosine below this ...", ge=-1, lt=1)
-    healthy_std: float = option(0.25, "... and feature std above this", ge=0, lt=1)
-    dimensional_rank: float = option(
-        5.0,
-        "dimensional collapse: effective rank below this, if ten times as much is possible",
-        ge=0,
-        le=10**6,
-    )
     embeddings: int = option(
         0, "images in TensorBoard's embedding projector, at the end", unit="images", ge=0, le=10**6
     )
 
-    @model_validator(mode="after")
-    def _check_thresholds(self) -> Self:
-        """Check that healthy embeddings spread at least as far as collapsed ones."""
-        for name, other, word in (("cosine", "above", "lower"), ("std", "below", "raise")):
-            healthy, complete = getattr(self, f"healthy_{name}"), getattr(self, f"complete_{name}")
-            if (healthy > complete) if name == "cosine" else (healthy < complete):
-                contrary = "raise" if word == "lower" else "lower"
-                raise UserError(
-                    f"monitor.healthy_{name}={healthy:g} is {other} "
-                    f"monitor.complete_{name}={complete:g}, and embeddings would be healthy and "
-                    f"collapsed at the same time; {word} the first or {contrary} the second"
-                )
-        return self
-
     @property
     def thresholds(self) -> Thresholds:
         """Borders of the zones of the verdict."""
-        return Thresholds(
-            complete_cosine=self.complete_cosine,
-            complete_std=self.complete_std,
-            healthy_cosine=self.healthy_cosine,
-            healthy_std=self.healthy_std,
-            dimensional_rank=self.dimensional_rank,
-        )
+        return Thresholds(**self.model_dump(include=set(options_of(Thresholds))))
+
+    @model_validator(mode="after")
+    def _check_thresholds(self) -> Self:
+        """Check that healthy embeddings spread at least as far as collapsed ones."""
+        assert self.thresholds
+        return self
 
 
 class RunSettings(Settings):

@@ -97,10 +97,10 @@ def test_what_was_not_measured_proves_nothing(values):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"complete_cosine": 1.0}, r"complete_cosine must be in \[-1, 1\), got 1.0"),
-        ({"complete_std": -0.1}, r"complete_std must be in \[0, 1\), got -0.1"),
-        ({"healthy_cosine": 0.995}, "healthy embeddings spread further than collapsed ones"),
-        ({"complete_std": 0.3}, "healthy embeddings spread further than collapsed ones"),
+        ({"complete_cosine": 1.0}, r"complete_cosine=1.0: a number in \[-1, 1\)"),
+        ({"complete_std": -0.1}, r"complete_std=-0.1: a number in \[0, 1\)"),
+        ({"healthy_cosine": 0.995}, "healthy_cosine=0.995 is above complete_cosine=0.99"),
+        ({"complete_std": 0.3}, "healthy_std=0.25 is below complete_std=0.3"),
     ],
 )
 def test_thresholds_are_checked(options, message):

@@ -53,4 +53,4 @@ def _names(line: str, key: str) -> bool:
     """Return whether a line names a key, or a section and what it does not have."""
     parts = key.split(".")
     unknown = ((".".join(parts[:i]), f"'{parts[i]}'") for i in range(len(parts)))
-    return key in line or any(section in line and leaf in line for section, leaf in unknown)
+    return key in line.replace(": ", ".") or any(s in line and leaf in line for s, leaf in unknown)

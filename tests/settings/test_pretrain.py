@@ -105,8 +105,8 @@ WRONG = {
     "encoder.pretrained_path=/no/such.pt": "there is no such file; name a file of weights",
     "resume=true": "needs run_dir=... ... needs hydra.sweep.dir=...",
     # the verdict
-    "monitor.healthy_cosine=0.995": "above monitor.complete_cosine=0.99 ... lower the first or raise",
-    "monitor.healthy_std=0.01": "below monitor.complete_std=0.05 ... raise the first or lower",
+    "monitor.healthy_cosine=0.995": "above complete_cosine=0.99 ... lower the first or raise",
+    "monitor.healthy_std=0.01": "below complete_std=0.05 ... raise the first or lower",
 }  # fmt: skip
 RIGHT = (
     "norm.encoder=gn+ws",

@@ -127,6 +127,11 @@ def assert_named(found: Iterator[tuple[str, str]]) -> None:
     assert len(keys) > 1
 
 
+def test_heads_have_the_defaults_of_their_module():
+    of_module = {o.name: o.default for o in options_of(mlp_head).values() if o.name != "norm"}
+    assert of_module == defaults_of(HeadSettings)
+
+
 def models(model: type[Settings] = Settings) -> Iterator[type[Settings]]:
     for below in model.__subclasses__():
         yield below
