@@ -30,7 +30,7 @@ from ssl_norm.train.device import autocast, pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.loop import train
 from ssl_norm.train.pretrain_builder import make_training
-from ssl_norm.train.progress import ProgressLine, pretraining_text
+from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.recorder import Recorder, RunFiles
 from ssl_norm.train.run_folder import RunFolder
 
@@ -164,7 +164,7 @@ def ssl_norm_path(config: PretrainConfig, device: torch.device, folder: Path) ->
     """Return the loop of tools/pretrain.py, with its files, augmentation, monitors and records."""
     splits = load_images(config.data, config.seed)
     run = make_training(config, initial_encoder(config)[0], splits.pretrain, device, None)
-    line = ProgressLine(0, run.steps, text=pretraining_text, visible=False)
+    line = ProgressLine(0, run.steps, text=run.text, visible=False)
     files = RunFiles(RunFolder(folder), 0, config.loggers)
     recorder = Recorder(files, run.monitor, line, config.monitor.on_collapse)
     done = 0

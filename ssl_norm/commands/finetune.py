@@ -32,8 +32,8 @@ from ssl_norm.train.engine import Ending, RunResult, Save, Task, carry_out
 from ssl_norm.train.finetune_builder import TrainingImages, choose_images, make_finetuning
 from ssl_norm.train.finetuning import FinetuningRun
 from ssl_norm.train.loop import train
-from ssl_norm.train.population import ExactStatistics, MakeViews
-from ssl_norm.train.progress import ProgressLine, finetuning_text
+from ssl_norm.train.population import MakeViews, make_statistics_exact
+from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.recorder import RunFiles
 from ssl_norm.train.run_folder import Row, RunFolder
 from ssl_norm.train.summary import AUROCS, SCORES, final_scores, finetuning_table
@@ -101,9 +101,6 @@ class _Finetuning(Task):
             has_statistics=self.has_statistics,
         )  # fmt: skip
 
-    def progress_text(self, row: Row) -> str:
-        return finetuning_text(row)
-
     def tables(self) -> dict[str, int]:
         first = self.run.first_step
         is_over = first == self.run.steps  # the final scores come again
@@ -117,40 +114,40 @@ class _Finetuning(Task):
             files.row(row)
 
         train(self.run, record, save, lambda step: self._score(files, step))
+        if self._make_exact():
+            save(self.run.steps)
+        self._score(files, self.run.steps, final=True)
+
+    def _make_exact(self) -> bool:
+        scoring, images, run = self.config.evaluation, self.images.everything, self.run
+        samples, size = scoring.samples[0], scoring.batch_sizes[0]
+        return make_statistics_exact(
+            run.network,
+            corrupting(run.make_views, self.domains),
+            images,
+            samples=samples,
+            batch_size=even_size(samples, size, len(images), len(self.domains)),
+            seed=self.config.seed,
+        )
 
     def _score(self, files: RunFiles, step: int, final: bool = False) -> None:
         rows = score_classifier(self.scoring, self.run.network, step, final=final)
         files.scores(rows, {name: points[step] for name, points in accuracies(rows).items()})
 
-    def exact_statistics(self) -> ExactStatistics:
-        scoring, images = self.config.evaluation, self.images.everything
-        views = corrupting(self.run.make_views, self.domains)
-        samples, size = scoring.samples[0], scoring.batch_sizes[0]
-        size = even_size(samples, size, len(images), len(self.domains))
-        return ExactStatistics(views, images, samples, size)
-
-    def conclude(self, files: RunFiles | None) -> None:
-        assert files is not None
-        self._score(files, self.run.steps, final=True)
-
-    def more_content(self) -> dict[str, Any]:
-        return {"classes": list(self.images.labelled.classes)}
-
-    def identity(self) -> dict[str, Any]:
-        return {"tool": "finetune"}
-
-    def results(self, files: RunFiles, ending: Ending | None) -> dict[str, Any]:
-        assert self.images.test.labels is not None
-        chance = majority_frequency(self.images.test.labels)
-        found: dict[str, Any] = {"labels": len(self.images.labelled), "chance": chance}
+    def summary(
+        self, course: Mapping[str, Any], files: RunFiles, ending: Ending | None
+    ) -> dict[str, Any]:
+        images, draws = self.images, self.config.evaluation.uncertainty
+        assert images.test.labels is not None
+        chance, count = majority_frequency(images.test.labels), len(images.labelled)
+        summary = {"tool": "finetune", **course, "labels": count, "chance": chance}
         if ending is not None:
-            return found
+            return summary
         last = [row for row in files.rows("evaluations.csv") if row["step"] == self.run.steps]
-        found |= final_scores(list(map(domain_name, self.domains)), last)
-        if self.config.evaluation.uncertainty:
-            draws = self.config.evaluation.uncertainty
-            found |= uncertainty_summary(self.scoring, self.run.network, draws)
-        return found
+        summary |= final_scores(list(map(domain_name, self.domains)), last)
+        if draws:
+            summary |= uncertainty_summary(self.scoring, self.run.network, draws)
+        return summary
 
     def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:
         rows = files.rows("evaluations.csv")

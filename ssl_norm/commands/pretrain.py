@@ -15,12 +15,12 @@ from ssl_norm.train.builder import initial_encoder, load_images
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.engine import Ending, RunResult, Save, Task, carry_out
 from ssl_norm.train.loop import train
-from ssl_norm.train.population import ExactStatistics
+from ssl_norm.train.population import make_statistics_exact
 from ssl_norm.train.pretrain_builder import draw_views, make_training
 from ssl_norm.train.pretraining import PretrainingRun, measure_initial
-from ssl_norm.train.progress import ProgressLine, pretraining_text
+from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.recorder import Recorder, RunFiles, roll_back
-from ssl_norm.train.run_folder import Row, RunFolder
+from ssl_norm.train.run_folder import RunFolder
 from ssl_norm.train.run_settings import norm_names
 from ssl_norm.train.summary import pretraining_table
 
@@ -64,29 +64,27 @@ class _Pretraining(Task):
         images, replaced = self.splits.pretrain, self.replaced
         return pretraining_banner(self.config, self.run, images, replaced, folder, self.device)
 
-    def progress_text(self, row: Row) -> str:
-        return pretraining_text(row)
-
     def tables(self) -> dict[str, int]:
-        names = ("metrics.csv", "spectra.csv", "layers.csv")
-        return dict.fromkeys(names, self.run.first_step)
+        return dict.fromkeys(("metrics.csv", "spectra.csv", "layers.csv"), self.run.first_step)
 
     def train(self, files: RunFiles | None, line: ProgressLine, save: Save) -> None:
         on_collapse = self.config.monitor.on_collapse
         recorder = Recorder(files, self.run.monitor, line, on_collapse)
+        images, learner = self.splits.pretrain, self.run.network
         if files:
-            files.views(draw_views(self.config, self.splits.pretrain))
+            files.views(draw_views(self.config, images))
         try:
             (train if self.run.steps else measure_initial)(self.run, recorder.row, save)
         except CollapseStop as stop:
             save(recorder.last_step)
             if files and on_collapse == "rollback":
-                raise roll_back(files.folder, stop, self.run.network) from None
+                raise roll_back(files.folder, stop, learner) from None
             raise
-
-    def exact_statistics(self) -> ExactStatistics:
-        images, batch_size = self.splits.pretrain, self.config.batch_size
-        return ExactStatistics(self.run.make_views, images, EXACT_SAMPLES, batch_size)
+        size, seed = self.config.batch_size, self.config.seed
+        if make_statistics_exact(
+            learner, self.run.make_views, images, samples=EXACT_SAMPLES, batch_size=size, seed=seed
+        ):
+            save(self.run.steps)
 
     def copies(self, step: int) -> Iterator[str]:
         monitor, every = self.run.monitor, self.config.keep_every
@@ -96,23 +94,24 @@ class _Pretraining(Task):
         if every and step % (every * self.run.steps_per_epoch) == 0:
             yield f"step_{step}.pt"
 
-    def identity(self) -> dict[str, Any]:
-        return {"method": self.config.method.name}
-
-    def results(self, files: RunFiles, ending: Ending | None) -> dict[str, Any]:
+    def summary(
+        self, course: Mapping[str, Any], files: RunFiles, ending: Ending | None
+    ) -> dict[str, Any]:
         monitor, encoder = self.run.monitor, self.run.network.encoder
-        found: dict[str, Any] = {
+        summary = {
+            "method": self.config.method.name,
+            **course,
             "verdict": monitor.verdict,
             "collapsed_at_step": monitor.collapsed_at_step,
             "evidence": monitor.evidence,
         }
         if isinstance(ending, NonFiniteLoss):
-            return found
+            return summary
         if self.config.linear_probe:
-            found |= linear_probe(self.config, encoder, self.splits, self.device)
+            summary |= linear_probe(self.config, encoder, self.splits, self.device)
         if self.config.monitor.embeddings:
-            files.page.embeddings(*embeddings(self.config, encoder, self.splits, self.device))
-        return found
+            files.embeddings(*embeddings(self.config, encoder, self.splits, self.device))
+        return summary
 
     def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:
         if rows := files.rows("metrics.csv"):

@@ -18,16 +18,10 @@ from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.train.device import process_group
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.loop import Run
-from ssl_norm.train.population import (
-    ExactStatistics,
-    asks_for_exact_statistics,
-    make_statistics_exact,
-)
 from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.recorder import RunFiles
-from ssl_norm.train.run_folder import Row, RunFolder
+from ssl_norm.train.run_folder import RunFolder
 from ssl_norm.train.run_settings import (
-    RunConfig,
     is_done,
     norm_names,
     open_run_folder,
@@ -82,8 +76,8 @@ class Task(ABC):
     less_memory: ClassVar[str]
     final_metrics: ClassVar[tuple[str, ...]]
 
-    def __init__(self, config: RunConfig, device: torch.device) -> None:
-        self.config: Any = config
+    def __init__(self, config: Any, device: torch.device) -> None:
+        self.config = config
         self.device = device
 
     @abstractmethod
@@ -93,10 +87,6 @@ class Task(ABC):
     @abstractmethod
     def banner(self, folder: RunFolder) -> Iterable[str]:
         """Return the lines that are printed before the first step."""
-
-    @abstractmethod
-    def progress_text(self, row: Row) -> str:
-        """Return the text of a row of metrics on the progress line."""
 
     @abstractmethod
     def tables(self) -> dict[str, int]:
@@ -111,28 +101,15 @@ class Task(ABC):
             NonFiniteLoss: the loss became NaN or infinite.
         """
 
-    @abstractmethod
-    def exact_statistics(self) -> ExactStatistics:
-        """Return the views of which exact statistics are, for batch norms that ask for them."""
-
-    def conclude(self, files: RunFiles | None) -> None:  # noqa: B027
-        """Score the network of the last step."""
-
-    def more_content(self) -> dict[str, Any]:
-        """Return the content of a checkpoint that only this tool has."""
-        return {}
-
     def copies(self, step: int) -> Iterator[str]:
         """Yield the names of further checkpoint files that `last.pt` is written to."""
         yield from ()
 
     @abstractmethod
-    def identity(self) -> dict[str, Any]:
-        """Return the first entries of the summary."""
-
-    @abstractmethod
-    def results(self, files: RunFiles, ending: Ending | None) -> dict[str, Any]:
-        """Return the entries of the summary that follow the last row."""
+    def summary(
+        self, course: Mapping[str, Any], files: RunFiles, ending: Ending | None
+    ) -> dict[str, Any]:
+        """Return the content of summary.json, which includes the course of the run."""
 
     @abstractmethod
     def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:
@@ -167,14 +144,14 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
             if rank() == 0:
                 run_folder.write_config(plain_config(config), describe_environment(task.device))
                 run_folder.write_skipped(skipped)
-                lines = task.banner(run_folder)
-                Console(stderr=True).print("\n".join(lines), highlight=False, soft_wrap=True)
+                lines = "\n".join(task.banner(run_folder))
+                Console(stderr=True).print(lines, highlight=False, soft_wrap=True)
                 files = RunFiles(run_folder, task.run.first_step, config.loggers, task.tables())
                 stack.enter_context(closing(files))
             ending = _follow(task, run_folder, files)
         if files is None:
             return RunResult(run_folder.path, {})
-        summary = _finish(task, run_folder, files, ending)
+        summary = _finish(task, files, ending)
     if ending:
         raise ending
     return RunResult(run_folder.path, summary)
@@ -183,32 +160,19 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
 def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | None:
     """Train while rows and checkpoints are written; return the exception that ended it early."""
     run, config = task.run, task.config
+    plain, is_main = plain_config(config), files is not None
 
     def save(step: int) -> None:
-        if files is None:
-            return
-        content = {
-            "config": plain_config(config),
-            "processes": world_size(),
-            "step": step,
-            **run.state(),
-            **task.more_content(),
-        }
-        for name in ("last.pt", *task.copies(step)):
-            folder.save(content, name)
+        if is_main:
+            content = {"config": plain, "processes": world_size(), "step": step, **run.state()}
+            for name in ("last.pt", *task.copies(step)):
+                folder.save(content, name)
 
-    visible = files is not None
     try:
-        with ProgressLine(
-            run.first_step, run.steps, visible=visible, text=task.progress_text
-        ) as line:
+        with ProgressLine(run.first_step, run.steps, text=run.text, visible=is_main) as line:
             if files:
-                files.page.hyperparameters(shown_settings(config), {})
+                files.hyperparameters(shown_settings(config), {})
             task.train(files, line, save)
-            if asks_for_exact_statistics(run.network):
-                make_statistics_exact(run.network, *task.exact_statistics(), seed=config.seed)
-                save(run.steps)
-            task.conclude(files)
     except (CollapseStop, NonFiniteLoss) as ending:
         return ending
     except torch.OutOfMemoryError as error:
@@ -219,14 +183,11 @@ def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | N
     return None
 
 
-def _finish(
-    task: Task, folder: RunFolder, files: RunFiles, ending: Ending | None
-) -> dict[str, Any]:
+def _finish(task: Task, files: RunFiles, ending: Ending | None) -> dict[str, Any]:
     """Write summary.json and pictures, print the table, and return the summary."""
-    summary = {**task.identity(), **_last_row(task, files.rows("metrics.csv"))}
-    summary |= task.results(files, ending)
+    folder, summary = files.folder, task.summary(_course(task, files), files, ending)
     metrics = {name: summary[name] for name in task.final_metrics if name in summary}
-    files.page.hyperparameters(shown_settings(task.config), metrics)
+    files.hyperparameters(shown_settings(task.config), metrics)
     summary["ended"] = ENDINGS[type(ending)]
     if isinstance(ending, CollapseStop) and ending.rolled_back_to is not None:
         summary["rolled_back_to_step"] = ending.rolled_back_to  # accuracies are of this step
@@ -239,10 +200,11 @@ def _finish(
     return summary
 
 
-def _last_row(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
+def _course(task: Task, files: RunFiles) -> dict[str, Any]:
     """Return study, arm, norm and seed of a run, its last row, and its median speed."""
-    config, speeds = task.config, [float(row["images_per_second"]) for row in rows]
+    config, rows = task.config, files.rows("metrics.csv")
     last = {**rows[-1]} if rows else {"step": task.run.first_step}
+    speeds = [float(row["images_per_second"]) for row in rows]
     return {
         "study": config.study,
         "arm": config.arm,

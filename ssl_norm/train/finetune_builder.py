@@ -125,6 +125,7 @@ def make_finetuning(
         ),
         autocast=partial(autocast, device, config.precision),
         joint_gradient=config.ubn.gradient,
+        classes=images.labelled.classes,
         seed=config.seed,
         first_step=first_step,
         steps=config.steps,

@@ -1,7 +1,8 @@
 """Steps of a classifier on labelled images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +26,13 @@ class FinetuningRun(Run):
         make_views: `(images, generator) -> (view,)`.
         joint_gradient: for batches with unlabelled images, whether the gradient flows through
             their statistics.
+        classes: names of the logits.
     """
 
     batches: Iterator[LabelledBatch]
     make_views: MakeViews
     joint_gradient: bool
+    classes: Sequence[str] = ()
 
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
         """Move the parameters once by the cross-entropy of the labelled views."""
@@ -58,6 +61,17 @@ class FinetuningRun(Run):
             "train_top1": means["train_top1"],
             "images_per_second": log.images_per_second(),
         }
+
+    def text(self, row: Row) -> str:
+        """Return speed, loss and the accuracy on training views."""
+        return (
+            f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "
+            f"training top-1 {row['train_top1']:.3f}"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return the state dicts of classifier and optimizer, and the names of the classes."""
+        return super().state() | {"classes": list(self.classes)}
 
 
 def labelled_logits(

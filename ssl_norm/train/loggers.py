@@ -81,6 +81,9 @@ class Loggers:
             with self._without_on_failure(name):
                 self._loggers[name] = logger(folder, first_step)
 
+    def __bool__(self) -> bool:
+        return bool(self._loggers)
+
     def each(self, show: Callable[[Logger], object]) -> None:
         """Call a function with every logger."""
         for name, logger in list(self._loggers.items()):

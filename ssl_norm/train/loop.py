@@ -65,6 +65,10 @@ class Run(ABC):
             NonFiniteLoss: a loss since the last row was NaN or infinite.
         """
 
+    @abstractmethod
+    def text(self, row: Row) -> str:
+        """Return speed, loss and more of a row for the progress line."""
+
     def state(self) -> dict[str, Any]:
         """Return the state dicts of all that training changes."""
         return {"learner": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}

@@ -1,7 +1,6 @@
 """Exact population statistics of a network over images."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -70,31 +69,31 @@ def recompute_over_images(
     return recompute_statistics(network, bar, forward), total
 
 
-class ExactStatistics(NamedTuple):
-    """Views for exact population statistics; see :func:`recompute_over_images`."""
-
-    make_views: MakeViews
-    images: ImageSet
-    samples: int
-    batch_size: int
-
-
 def make_statistics_exact(
     network: nn.Module,
     make_views: MakeViews,
     images: ImageSet,
+    *,
     samples: int,
     batch_size: int,
-    *,
     seed: int,
-) -> None:
-    """Replace the running statistics of all batch norms by exact ones, and print a line.
+) -> bool:
+    """Replace running statistics by exact ones if batch norms ask for it; return whether they do.
+
+    They ask with `population=exact`, unless they are frozen.
 
     Args: as :func:`recompute_over_images`.
 
     Raises:
         UserError: they cannot be recomputed.
     """
+    if not any(
+        isinstance(layer, BatchStatisticsNorm)
+        and layer.population == "exact"
+        and not isinstance(layer, FrozenStatistics)
+        for layer in network.modules()
+    ):
+        return False
     with naming("norm"):
         report, seen = recompute_over_images(
             network,
@@ -107,13 +106,4 @@ def make_statistics_exact(
         )
     if rank() == 0:
         say(f"exact population statistics of {seen} images: {report}")
-
-
-def asks_for_exact_statistics(network: nn.Module) -> bool:
-    """Return whether a batch norm of the network that is not frozen has `population=exact`."""
-    return any(
-        isinstance(layer, BatchStatisticsNorm)
-        and layer.population == "exact"
-        and not isinstance(layer, FrozenStatistics)
-        for layer in network.modules()
-    )
+    return True

@@ -77,6 +77,13 @@ class PretrainingRun(Run):
             "verdict": self.monitor.verdict,
         }
 
+    def text(self, row: Row) -> str:
+        """Return speed, loss, both cosines and the verdict so far."""
+        return (
+            f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "
+            f"cos + {row['positive_cosine']:.4f} / - {row['negative_cosine']:.4f}  {row['verdict']}"
+        )
+
     def state(self) -> dict[str, Any]:
         """Return the state dicts of learner, optimizer and monitor."""
         return super().state() | {"monitor": self.monitor.state_dict()}

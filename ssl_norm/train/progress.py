@@ -73,19 +73,3 @@ class ProgressLine:
                 highlight=False,
                 soft_wrap=True,
             )
-
-
-def pretraining_text(row: Row) -> str:
-    """Return speed, loss, both cosines and the verdict so far."""
-    return (
-        f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "
-        f"cos + {row['positive_cosine']:.4f} / - {row['negative_cosine']:.4f}  {row['verdict']}"
-    )
-
-
-def finetuning_text(row: Row) -> str:
-    """Return speed, loss and the accuracy on training views."""
-    return (
-        f"{row['images_per_second']:.0f} img/s  loss {row['loss']:.4f}  "
-        f"training top-1 {row['train_top1']:.3f}"
-    )

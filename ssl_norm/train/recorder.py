@@ -1,46 +1,65 @@
 """Recorders: rows of a run into files, loggers and the progress line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
 from ssl_norm.errors import CollapseStop
+from ssl_norm.figures import layer_figure, pixels, spectrum_figure
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.monitors.collapse_monitor import Snapshot
 from ssl_norm.monitors.layers import LayerRow
+from ssl_norm.text import as_typed, flatten
 from ssl_norm.train.loggers import Loggers
 from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.run_folder import Row, RunFolder
-from ssl_norm.train.run_page import RunPage
+from ssl_norm.train.throttle import Pace
 
 REMEDIES = (
     "a norm in the heads (norm.projector=bn), a lower optimizer.lr, or method=simclr may help; "
     "docs/collapse.md has more"
 )
+MEANINGS = MappingProxyType(
+    {
+        "healthy": "Embeddings spread over many directions.",
+        "dimensional": "Embeddings differ, but along few dimensions: dimensional collapse.",
+        "complete": "All embeddings point in one direction: complete collapse.",
+        "uncertain": "Too early to say, or between the zones of healthy and collapsed embeddings.",
+    }
+)
 SPECTRUM_COLUMNS = 256
+HISTOGRAM_BINS = 40
+EVEN_SPREAD = 1.5  # deviations of embeddings without collapse are below
 KEPT = ("metrics.csv", "evaluations.csv")  # tables whose rows are needed when the run ends
 
 
 class RunFiles:
-    """The tables and the loggers of a run.
+    """The tables, pictures and loggers of a run.
+
+    Loggers show pictures of spectrum and layers, which are redrawn as :class:`Pace` allows, and on
+    `close`.
 
     Args:
         folder: the run folder.
         first_step: steps already done.
         loggers: names of `LOGGERS`, or `module:class`.
-        tables: names of the CSV files and the last steps whose rows they keep.
+        tables: names of the CSV files and the last steps whose rows they keep; None: those of a
+            pretraining.
 
     Attributes:
         folder: the run folder.
-        page: shows the run in its loggers.
     """
 
     def __init__(
         self,
         folder: RunFolder,
         first_step: int,
-        loggers: Sequence[str] = (),
+        loggers: Sequence[str],
         tables: Mapping[str, int] | None = None,
     ) -> None:
         self.folder = folder
@@ -49,7 +68,10 @@ class RunFiles:
         self._tables = {
             name: folder.table(name, last, keep=name in KEPT) for name, last in tables.items()
         }
-        self.page = RunPage(Loggers(loggers, folder.path, first_step))
+        self._loggers = Loggers(loggers, folder.path, first_step)
+        self._spectra = _Picture("collapse/spectrum", self._loggers, _draw_spectra)
+        self._layers = _Picture("collapse/layers", self._loggers, _draw_layers)
+        self._verdict = self._shown_verdict = (0, "", "")  # step, verdict and evidence
 
     def rows(self, name: str) -> list[Row]:
         """Return the rows of metrics.csv or evaluations.csv."""
@@ -58,41 +80,142 @@ class RunFiles:
     def row(self, row: Row) -> None:
         """Write one row of metrics.csv."""
         self._tables["metrics.csv"].append(row)
-        self.page.row(row)
+        self._loggers.each(lambda logger: logger.row(row))
 
     def scores(self, rows: Sequence[Row], top1: Mapping[str, float]) -> None:
-        """Write rows of one step of evaluations.csv, and show their accuracies by name."""
+        """Write rows of one step of evaluations.csv, and show accuracies by name in one chart."""
         self._tables["evaluations.csv"].append(*rows)
-        self.page.scores(int(rows[0]["step"]), top1)
+        step, values = int(rows[0]["step"]), {f"top1/{name}": top1[name] for name in top1}
+        self._loggers.each(lambda logger: logger.scalars(step, values))
+
+    def verdict(self, step: int, verdict: str, evidence: str) -> None:
+        """Show a verdict with its evidence when it changes, and on `close` the last one."""
+        self._verdict = (step, verdict, evidence)
+        if self._shown_verdict[1] != verdict:
+            self._show_verdict()
 
     def snapshots(self, snapshots: Sequence[Snapshot]) -> None:
-        """Write spectra to spectra.csv, and show them with the deviations."""
+        """Write spectra to spectra.csv, and show them and the deviations of dimensions."""
         self._tables["spectra.csv"].append(*map(spectrum_row, snapshots))
+        finite = [one for one in snapshots if np.isfinite(one.spectrum).all()]
+        self._spectra.extend(finite)
         for snapshot in snapshots:
-            self.page.spectrum(snapshot.step, snapshot.spectrum)
-            self.page.deviations(snapshot.step, snapshot.deviations)
+            self._show_deviations(snapshot.step, snapshot.deviations)
 
     def layers(self, rows: Sequence[LayerRow]) -> None:
         """Write measurements of layers to layers.csv."""
         self._tables["layers.csv"].append(*(row._asdict() for row in rows))
-        self.page.layers(rows)
+        self._layers.extend(rows)
 
     def views(self, grid: Tensor) -> None:
         """Write views.png, a picture (3, H, W), uint8, of what the learner sees."""
-        Image.fromarray(grid.permute(1, 2, 0).numpy()).save(self.folder / "views.png")
-        self.page.views(grid)
+        picture = grid.permute(1, 2, 0).numpy()
+        Image.fromarray(picture).save(self.folder / "views.png")
+        self._loggers.each(lambda logger: logger.image("views", None, picture))
+
+    def hyperparameters(
+        self, settings: Mapping[str, Any], metrics: Mapping[str, float | None]
+    ) -> None:
+        """Show settings, and metrics at the end of a run; those that are None are left out."""
+        flat = flat_settings(settings)
+        known = {name: value for name, value in metrics.items() if value is not None}
+        self._loggers.each(lambda logger: logger.hyperparameters(flat, known))
+
+    def embeddings(
+        self, features: Tensor, labels: Sequence[str] | None, images: Tensor | None
+    ) -> None:
+        """Show features (N, D) with names of classes and images (N, 3, H, W) uint8, if any."""
+        self._loggers.each(lambda logger: logger.embeddings(features, labels, images))
 
     def close(self) -> None:
-        """Close the loggers."""
-        self.page.close()
+        """Show what is newer than the last pictures and the last verdict; close the loggers."""
+        self._spectra.draw_rest()
+        self._layers.draw_rest()
+        if self._verdict != self._shown_verdict:
+            self._show_verdict()
+        self._loggers.each(lambda logger: logger.close())
+
+    def _show_verdict(self) -> None:
+        step, text = self._verdict[0], verdict_markdown(*self._verdict)
+        self._loggers.each(lambda logger: logger.text("collapse/verdict", step, text))
+        self._shown_verdict = self._verdict
+
+    def _show_deviations(self, step: int, deviations: Sequence[float]) -> None:
+        """Show a histogram of each dimension's std times sqrt(D): near 1 without collapse."""
+        values = np.asarray(deviations, dtype=np.float64)
+        values = values[np.isfinite(values)]
+        if values.size:
+            edges = np.linspace(0, max(EVEN_SPREAD, values.max()), HISTOGRAM_BINS + 1)
+            name = "collapse/std_per_dimension"
+            self._loggers.each(lambda logger: logger.histogram(name, step, values, edges))
+
+
+class _Picture:
+    """A picture of measurements that grow during a run."""
+
+    def __init__(
+        self, name: str, loggers: Loggers, draw: Callable[[list[Any]], NDArray[np.uint8]]
+    ) -> None:
+        self._name, self._loggers, self._draw = name, loggers, draw
+        self._pace = Pace()
+        self._entries: list[Any] = []
+
+    def extend(self, entries: Sequence[Any]) -> None:
+        self._entries.extend(entries)
+        if entries and self._pace.is_due(len(self._entries)):
+            self.draw_rest()
+
+    def draw_rest(self) -> None:
+        """Draw the picture if there is something new and somebody to show it to."""
+        if self._loggers and len(self._entries) > self._pace.drawn:
+            with self._pace.drawing(len(self._entries)):
+                step, picture = self._entries[-1].step, self._draw(self._entries)
+                self._loggers.each(lambda logger: logger.image(self._name, step, picture))
+
+
+def _draw_spectra(snapshots: list[Snapshot]) -> NDArray[np.uint8]:
+    spectra = [np.asarray(one.spectrum, dtype=np.float32) for one in snapshots]
+    return pixels(spectrum_figure([one.step for one in snapshots], spectra))
+
+
+def _draw_layers(rows: list[LayerRow]) -> NDArray[np.uint8]:
+    return pixels(layer_figure(rows))
 
 
 def spectrum_row(snapshot: Snapshot) -> Row:
-    """Return the eigenvalues by number from 1; of more than 256, those of 256 even steps."""
+    """Return the eigenvalues by number from 1; of more than 256, those at 256 even steps."""
     count = len(snapshot.spectrum)
     shown = min(count, SPECTRUM_COLUMNS)
     places = [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
     return {"step": snapshot.step, **{str(i + 1): snapshot.spectrum[i] for i in places}}
+
+
+def verdict_markdown(step: int, verdict: str, evidence: str) -> str:
+    """Return verdict, step, evidence and meaning as Markdown.
+
+    Example:
+        >>> print(verdict_markdown(40, "healthy", "negative cosine 0.21, feature std 0.84"))
+        **healthy** at step 40: negative cosine 0.21, feature std 0.84
+        <BLANKLINE>
+        *Embeddings spread over many directions.*
+    """
+    found = f"**{verdict}** at step {step}" + (f": {evidence}" if evidence else "")
+    advice = " docs/collapse.md tells what to do." if verdict in ("dimensional", "complete") else ""
+    return f"{found}\n\n*{MEANINGS[verdict]}*{advice}"
+
+
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, float | int | str]:
+    """Return settings by dotted key: numbers as numbers, others as text, without those of null.
+
+    Example:
+        >>> flat_settings({"norm": {"encoder": "bn", "sync": True}, "seed": 1, "limit": None})
+        {'norm.encoder': 'bn', 'norm.sync': 'true', 'seed': 1}
+    """
+    known = {key: value for key, value in flatten(settings).items() if value is not None}
+    return {
+        key: value if type(value) in (int, float) else as_typed(value)
+        for key, value in known.items()
+    }
 
 
 class Recorder:
@@ -124,25 +247,22 @@ class Recorder:
         Raises:
             CollapseStop: the verdict became complete and `on_collapse` is `stop` or `rollback`.
         """
-        self.last_step = int(row["step"])
+        self.last_step, verdict = int(row["step"]), self._monitor.verdict
         self._line.show(row)
         snapshots, layers = self._monitor.take_snapshots(), self._monitor.take_layer_rows()
         if self._files:
             self._files.row(row)
-            self._files.page.verdict(self.last_step, str(row["verdict"]), self._monitor.evidence)
+            self._files.verdict(self.last_step, verdict, self._monitor.evidence)
             self._files.snapshots(snapshots)
             self._files.layers(layers)
-        newly_collapsed = (
-            row["verdict"] in ("complete", "dimensional") and row["verdict"] != self._verdict
-        )
-        self._verdict = self._monitor.verdict
-        if not newly_collapsed or self._on_collapse == "ignore":
+        is_new, self._verdict = verdict != self._verdict, verdict
+        if not is_new or verdict in ("healthy", "uncertain") or self._on_collapse == "ignore":
             return
         found = (
-            f"{row['verdict']} collapse since step {self._monitor.collapsed_at_step}: "
+            f"{verdict} collapse since step {self._monitor.collapsed_at_step}: "
             f"{self._monitor.evidence}; {REMEDIES}"
         )
-        if self._on_collapse != "warn" and row["verdict"] == "complete":
+        if self._on_collapse != "warn" and verdict == "complete":
             raise CollapseStop(found)
         self._line.console.print(f"[bold red]warning:[/] {found}", highlight=False, soft_wrap=True)
 

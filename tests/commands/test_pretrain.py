@@ -1,48 +1,269 @@
-"""tools/pretrain.py as a user runs it: kill and resume, several processes."""
+"""Pretraining: exact resumption, several processes, endings with exit codes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.commands.pretraining import kill_after, pretrain, pretrain_with_two_processes, rows
+from ssl_norm.cli import entry
+from ssl_norm.commands import pretrain as command
+from ssl_norm.train.run_folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (
+    "encoder.name=tiny16", "data.image_size=16", "data.limit=160", "batch_size=32",
+    "monitor.log_every=2", "device=cpu", "linear_probe=false",
+)  # fmt: skip
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+COLLAPSED_AT_ONCE = (
+    "monitor.healthy_std=0.98", "monitor.complete_std=0.97", "monitor.on_collapse=stop",
+)  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["byol", "moco_v2"])
-def test_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, method):
-    settings = [f"method={method}", "epochs=40", "checkpoint_every=2", "norm.freeze_last_epochs=25"]
-    settings += ["method.queue_size=64"] if method == "moco_v2" else []
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert pretrain(whole, *settings).returncode == 0
-    kill_after(killed, 1, *settings)
-    for step in (33, 94):
-        kill_after(killed, step, *settings, "resume=true")
-    assert pretrain(killed, *settings, "resume=true").returncode == 0
+@pytest.fixture
+def pretrain(monkeypatch, capsys):
+    """Return a function that runs the tool in this process, and returns exit code and stderr."""
 
-    expected, found = (torch.load(f / "last.pt", weights_only=True) for f in (whole, killed))
-    assert expected["step"] == found["step"] == 200
+    def run(folder, *settings):
+        monkeypatch.setattr(sys, "argv", ["pretrain.py", *SMALL, f"run_dir={folder}", *settings])
+        with pytest.raises(SystemExit) as ending:
+            entry.main("pretrain")
+        return ending.value.code, capsys.readouterr().err
+
+    return run
+
+
+def command_of(folder, *settings):
+    return ["tools/pretrain.py", *SMALL, f"run_dir={folder}", *settings]
+
+
+def kill_after(folder, step, *settings):
+    """Start a run, and kill -9 it once metrics.csv has a row of at least `step`."""
+    process = subprocess.Popen(
+        [sys.executable, *command_of(folder, *settings)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        found = rows(folder)
+        if found and found[-1]["step"].isdigit() and int(found[-1]["step"]) >= step:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+
+
+def rows(folder):
+    path = folder / "metrics.csv"
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+
+
+def checkpoint(folder, name="last"):
+    return torch.load(folder / f"{name}.pt", weights_only=True)
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def assert_same_run(whole, other):
+    expected, found = checkpoint(whole), checkpoint(other)
+    assert expected["step"] == found["step"]
     for name, value in expected["learner"].items():
         assert torch.equal(value, found["learner"][name]), name
-    rings = [checkpoint["monitor"].pop("recent")["ring"] for checkpoint in (expected, found)]
+    rings = [content["monitor"].pop("recent")["ring"] for content in (expected, found)]
     assert torch.equal(*rings)
     assert repr(expected["monitor"]) == repr(found["monitor"])
     for table in ("spectra.csv", "layers.csv"):
-        assert (killed / table).read_text() == (whole / table).read_text()
+        assert (other / table).read_text() == (whole / table).read_text()
     speed = "images_per_second"
     assert [{**row, speed: ""} for row in rows(whole)] == [
-        {**row, speed: ""} for row in rows(killed)
+        {**row, speed: ""} for row in rows(other)
     ]
 
 
-@pytest.mark.slow
-def test_two_processes_under_torchrun_train_as_one(tmp_path):
-    settings = ["norm.projector=ln", "norm.predictor=ln", "epochs=4"]
-    settings += ["norm.encoder={name: gn, groups: 8}"]
-    assert pretrain(tmp_path / "one", *settings).returncode == 0
-    ended = pretrain_with_two_processes(tmp_path / "two", *settings)
-    assert ended.returncode == 0, ended.stderr
+@pytest.mark.parametrize("method", ["byol", "moco_v2"])
+def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
+    tmp_path, pretrain, monkeypatch, method
+):
+    """One run is killed by the system (moco_v2), the other interrupted twice (byol)."""
+    settings = [f"method={method}", "checkpoint_every=2", "norm.freeze_last_epochs=4"]
+    settings += ["method.queue_size=64"] if method == "moco_v2" else []
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    if method == "moco_v2":
+        settings.append("epochs=14")
+        kill_after(cut, 24, *settings)
+    else:
+        settings.append("epochs=8")
+        row = command.Recorder.row
+        for last_step in (13, 32):  # before and after the statistics freeze, between checkpoints
+
+            def interrupted(recorder, found, last_step=last_step):
+                row(recorder, found)
+                if found["step"] >= last_step:
+                    raise KeyboardInterrupt
+
+            with monkeypatch.context() as patched:
+                patched.setattr(command.Recorder, "row", interrupted)
+                assert pretrain(cut, *settings, "resume=true")[0] == 130
+    assert pretrain(whole, *settings)[0] == 0
+    code, said = pretrain(cut, *settings, "resume=true")
+    assert (code, "resumed after step" in said) == (0, True)
+    assert_same_run(whole, cut)
+
+
+def test_two_processes_under_torchrun_train_as_one_and_stop_at_collapse(tmp_path, pretrain):
+    settings = ["norm.projector=ln", "norm.predictor=ln", "norm.encoder={name: gn, groups: 8}"]
+    settings += [*COLLAPSED_AT_ONCE, "monitor.patience=9", "epochs=4", "linear_probe=true"]
+    assert pretrain(tmp_path / "one", *settings)[0] == 3
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ended = subprocess.run(
+        [sys.executable, *torchrun, *command_of(tmp_path / "two", *settings)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    stopped = [line for line in ended.stderr.splitlines() if line.startswith("error: complete")]
+    assert len(stopped) == 1, ended.stderr
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
-    assert len(one) == len(two) == 12
+    assert len(one) == len(two) == 6
     for row1, row2 in zip(one, two, strict=True):
         for name in ("loss", "positive_cosine", "negative_cosine", "feature_std"):
             same = pytest.approx(float(row2[name]), abs=2e-4)
             assert float(row1[name]) == same, (name, row1["step"])
+    assert checkpoint(tmp_path / "two")["step"] == summary(tmp_path / "two")["steps"] == 10
+
+
+def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path, pretrain):
+    code, said = pretrain(
+        tmp_path, *COLLAPSED_AT_ONCE, "monitor.patience=3", "linear_probe=true", "epochs=5"
+    )
+    assert code == 3
+    assert "Traceback" not in said
+    (stopped,) = [line for line in said.splitlines() if line.startswith("error: complete")]
+    assert "since step" in stopped
+    found = summary(tmp_path)
+    assert (found["ended"], found["verdict"]) == ("collapse", "complete")
+    assert "linear_top1" in found
+    assert found["collapsed_at_step"] <= found["steps"] < 25
+    assert checkpoint(tmp_path)["step"] == found["steps"]
+
+
+def test_collapse_can_roll_back_to_the_last_healthy_checkpoint(tmp_path, pretrain):
+    heads = ["method.projector.hidden_dim=32", "norm.projector=none", "norm.predictor=none"]
+    zones = ["healthy_cosine=0.9", "complete_cosine=0.93", "healthy_std=0.02", "complete_std=0.01"]
+    code, said = pretrain(
+        tmp_path,
+        *heads,
+        *(f"monitor.{zone}" for zone in zones),
+        "optimizer.lr=0.05",
+        "epochs=100",
+        "monitor.on_collapse=rollback",
+        "monitor.patience=2",
+        "monitor.layers_every=0",
+    )
+    assert code == 3, said
+    assert "Traceback" not in said
+    healthy, collapsed = checkpoint(tmp_path), checkpoint(tmp_path, "collapsed")
+    assert f"last.pt is the healthy checkpoint of step {healthy['step']}" in said.splitlines()[-1]
+    assert healthy["monitor"]["verdict"][0] == "healthy"
+    assert healthy["monitor"]["verdict"][2] is None  # no step in another zone before it
+    assert collapsed["monitor"]["verdict"][0] == "complete"
+    assert 0 < healthy["step"] < collapsed["step"]
+    assert not (tmp_path / "healthy.pt").exists()
+    found = summary(tmp_path)
+    assert (found["ended"], found["verdict"]) == ("collapse", "complete")
+    assert found["rolled_back_to_step"] == healthy["step"]
+
+
+def test_collapse_without_a_healthy_checkpoint_says_so(tmp_path, pretrain):
+    settings = [*COLLAPSED_AT_ONCE[:2], "monitor.on_collapse=rollback", "monitor.patience=2"]
+    code, said = pretrain(tmp_path, *settings, "epochs=2")
+    assert code == 3
+    assert "no checkpoint was healthy, so there is none to roll back to" in said
+    assert checkpoint(tmp_path)["monitor"]["verdict"][0] == "complete"
+
+
+def test_non_finite_loss_ends_with_exit_code_4_and_keeps_the_last_good_checkpoint(
+    tmp_path, pretrain
+):
+    assert pretrain(tmp_path, "epochs=1")[0] == 0
+    content = checkpoint(tmp_path)
+    content["config"]["epochs"] = 2
+    content["learner"]["predictor.0.weight"].fill_(float("inf"))
+    torch.save(content, tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    code, said = pretrain(tmp_path, "epochs=2", "resume=true", "linear_probe=true")
+    assert code == 4
+    assert "Traceback" not in said
+    assert "the loss became nan at step 6" in said.splitlines()[-1]
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert (summary(tmp_path)["steps"], summary(tmp_path)["ended"]) == (5, "non_finite_loss")
+
+
+def test_exact_population_statistics_end_the_run(tmp_path, pretrain, monkeypatch):
+    assert command.EXACT_SAMPLES == 10_000
+    monkeypatch.setattr(command, "EXACT_SAMPLES", 100)
+    ema, exact = tmp_path / "ema", tmp_path / "exact"
+    assert pretrain(ema, "epochs=1")[0] == 0
+    code, said = pretrain(exact, "epochs=1", "norm.encoder={name: bn, population: exact}")
+    assert code == 0, said
+    assert "exact population statistics of 96 images: " in said
+    before, after = checkpoint(ema)["learner"], checkpoint(exact)["learner"]
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        assert torch.equal(value, after[key]) == (".running_" not in key), key
+
+
+class Failing:
+    """A logger whose service goes away."""
+
+    def __init__(self, folder, first_step):
+        self.rows = 0
+
+    def row(self, row):
+        self.rows += 1
+        if self.rows > 1:
+            raise ConnectionError("service is gone")
+
+    def __getattr__(self, name):
+        return lambda *_: None
+
+
+def test_a_logger_that_fails_costs_no_checkpoint(tmp_path, pretrain):
+    loggers = "loggers=[tests.commands.test_pretrain:Failing,tensorboard]"
+    code, said = pretrain(tmp_path, "epochs=1", loggers)
+    assert code == 0, said
+    assert said.count("test_pretrain:Failing' failed and is left out from here on") == 1
+    assert "ConnectionError: service is gone" in said
+    assert checkpoint(tmp_path)["step"] == 5
+    assert len(list(tmp_path.glob("events.*"))) == 1
+
+
+def test_an_unknown_logger_is_named(tmp_path, pretrain):
+    code, said = pretrain(tmp_path, "epochs=1", "loggers=[tensorbord]")
+    assert code == 2
+    assert "did you mean 'tensorboard'?" in said
+
+
+def test_a_result_tells_folder_and_summary(tmp_path):
+    import ssl_norm
+
+    settings = {
+        key: int(value) if value.isdigit() else {"false": False}.get(value, value)
+        for key, value in (setting.split("=") for setting in SMALL)
+    }
+    run = ssl_norm.pretrain(method="byol", epochs=1, run_dir=str(tmp_path), loggers=[], **settings)
+    assert (run.folder, run.ended, run.verdict) == (tmp_path, "done", "uncertain")
+    assert run.summary == RunFolder(run.folder).json("summary.json")
+    assert not list(tmp_path.glob("events.*"))

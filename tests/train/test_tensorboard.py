@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from ssl_norm.monitors.collapse_monitor import Snapshot
 from ssl_norm.monitors.layers import LayerRow
-from ssl_norm.train.loggers import Loggers
-from ssl_norm.train.run_page import RunPage
+from ssl_norm.train.recorder import RunFiles
+from ssl_norm.train.run_folder import RunFolder
 from ssl_norm.train.tensorboard.layout import OTHER_MONITORS, charts, layout
 
 SPECTRUM = [0.5, 0.25, 0.05, 0.0]
@@ -73,7 +74,7 @@ def texts(folder):
 
 
 def page_of(folder, first_step=0):
-    return RunPage(Loggers(["tensorboard"], folder, first_step))
+    return RunFiles(RunFolder(folder), first_step, ["tensorboard"])
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_an_unchanged_verdict_is_not_repeated_at_the_end(board, tmp_path):
 def test_pictures_are_drawn_at_once_and_with_everything_at_the_end(board, tmp_path):
     board.views(torch.zeros(3, 8, 16, dtype=torch.uint8))
     for step in (10, 20, 30):
-        board.spectrum(step, SPECTRUM)
+        board.snapshots([Snapshot(step, SPECTRUM, [])])
         board.layers(layer_rows(step))
         board.layers([])
     board.close()
@@ -154,8 +155,7 @@ def test_pictures_are_drawn_at_once_and_with_everything_at_the_end(board, tmp_pa
 
 
 def test_nothing_measured_leaves_no_pictures(board, tmp_path):
-    board.spectrum(10, [nan, nan])
-    board.deviations(10, [nan, nan])
+    board.snapshots([Snapshot(10, [nan, nan], [nan, nan])])
     board.close()
     assert events(tmp_path).Tags()["images"] == []
     assert events(tmp_path).Tags()["histograms"] == []
@@ -163,7 +163,7 @@ def test_nothing_measured_leaves_no_pictures(board, tmp_path):
 
 @pytest.mark.parametrize("values", [[0.0] * 8, [0.9, 1.0, 1.1, nan], [3.0, 0.0]])
 def test_histogram_of_deviations_counts_all_that_are_finite(board, tmp_path, values):
-    board.deviations(10, values)
+    board.snapshots([Snapshot(10, [nan], values)])
     board.close()
     (event,) = events(tmp_path).Histograms("collapse/std_per_dimension")
     finite = [value for value in values if value == value]
