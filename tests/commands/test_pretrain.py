@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from ssl_norm.cli import entry
 from ssl_norm.commands import pretrain as command
@@ -19,7 +20,7 @@ from ssl_norm.train.run_folder import RunFolder
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "encoder.name=tiny16", "data.image_size=16", "data.limit=160", "batch_size=32",
-    "monitor.log_every=2", "device=cpu", "linear_probe=false",
+    "monitor.log_every=2", "device=cpu", "linear_probe=false", "loggers=[]",
 )  # fmt: skip
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 COLLAPSED_AT_ONCE = (
@@ -29,7 +30,11 @@ COLLAPSED_AT_ONCE = (
 
 @pytest.fixture
 def pretrain(monkeypatch, capsys):
-    """Return a function that runs the tool in this process, and returns exit code and stderr."""
+    """Return a function that runs the tool in this process, and returns exit code and stderr.
+
+    Figures are created but not rendered.
+    """
+    monkeypatch.setattr(Figure, "draw", lambda *_: None)
 
     def run(folder, *settings):
         monkeypatch.setattr(sys, "argv", ["pretrain.py", *SMALL, f"run_dir={folder}", *settings])
@@ -96,16 +101,16 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     tmp_path, pretrain, monkeypatch, method
 ):
     """One run is killed by the system (moco_v2), the other interrupted twice (byol)."""
-    settings = [f"method={method}", "checkpoint_every=2", "norm.freeze_last_epochs=4"]
+    settings = [f"method={method}", "checkpoint_every=2", "norm.freeze_last_epochs=3"]
     settings += ["method.queue_size=64"] if method == "moco_v2" else []
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     if method == "moco_v2":
-        settings.append("epochs=14")
-        kill_after(cut, 24, *settings)
+        settings.append("epochs=10")
+        kill_after(cut, 22, *settings)
     else:
-        settings.append("epochs=8")
+        settings.append("epochs=7")
         row = command.Recorder.row
-        for last_step in (13, 32):  # before and after the statistics freeze, between checkpoints
+        for last_step in (13, 26):  # before and after the statistics freeze, between checkpoints
 
             def interrupted(recorder, found, last_step=last_step):
                 row(recorder, found)
@@ -259,11 +264,16 @@ def test_an_unknown_logger_is_named(tmp_path, pretrain):
 def test_a_result_tells_folder_and_summary(tmp_path):
     import ssl_norm
 
-    settings = {
-        key: int(value) if value.isdigit() else {"false": False}.get(value, value)
-        for key, value in (setting.split("=") for setting in SMALL)
-    }
-    run = ssl_norm.pretrain(method="byol", epochs=1, run_dir=str(tmp_path), loggers=[], **settings)
+    run = ssl_norm.pretrain(
+        encoder={"name": "tiny16"},
+        data={"image_size": 16, "limit": 64},
+        batch_size=32,
+        epochs=1,
+        device="cpu",
+        linear_probe=False,
+        loggers=[],
+        run_dir=str(tmp_path),
+    )
     assert (run.folder, run.ended, run.verdict) == (tmp_path, "done", "uncertain")
     assert run.summary == RunFolder(run.folder).json("summary.json")
     assert not list(tmp_path.glob("events.*"))
