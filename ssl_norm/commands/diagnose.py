@@ -1,15 +1,11 @@
 """Diagnosis of a checkpoint: tools/diagnose.py."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 from torch import nn
 
-from ssl_norm.config import DiagnoseConfig
 from ssl_norm.console import say
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.diagnose.diagnosis import RANDOM_INIT, diagnose_outputs, diagnosis_record
@@ -18,8 +14,9 @@ from ssl_norm.diagnose.outputs import Network, Outputs, collect_outputs
 from ssl_norm.diagnose.picture import draw_diagnosis
 from ssl_norm.diagnose.tables import print_diagnosis
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.evaluate.record import find_output
+from ssl_norm.evaluate.record import Result, find_output
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
+from ssl_norm.settings.tools import DiagnoseSettings
 from ssl_norm.train.builder import naming
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
@@ -29,22 +26,7 @@ from ssl_norm.train.run_folder import write_json
 RANDOM_SAMPLES = 500  # images that the random initialization is measured on
 
 
-@dataclass(frozen=True)
-class DiagnosisResult:
-    """Result of a diagnosis.
-
-    Attributes:
-        record: content of the JSON file.
-        path: of the JSON file.
-        picture: path of the picture.
-    """
-
-    record: dict[str, Any]
-    path: Path
-    picture: Path
-
-
-def diagnose(config: DiagnoseConfig) -> DiagnosisResult:
+def diagnose(config: DiagnoseSettings) -> Result:
     """Measure a checkpoint; write diagnosis.json and a picture; print tables and the verdict.
 
     Raises:
@@ -91,11 +73,11 @@ def diagnose(config: DiagnoseConfig) -> DiagnosisResult:
     draw_diagnosis(found, random_init, f"{path}: {found.verdict}", picture)
     print_diagnosis(found, random_init)
     say(f"written to {output} and {picture}", stderr=False)
-    return DiagnosisResult(record, output, picture)
+    return Result(record, output, {"picture": picture})
 
 
 def _outputs_of(
-    config: DiagnoseConfig,
+    config: DiagnoseSettings,
     network: Network,
     images: ImageSet,
     make_views: MakeViews,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.data.dataset import Splits
-from ssl_norm.evaluate.features import extract_features
+from ssl_norm.evaluate.features import evaluation_view, extract_features
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.train.builder import initial_encoder
@@ -21,10 +21,9 @@ def linear_probe(
     """
     if splits.train is None or splits.test is None:
         return {}
-    mean, std = config.augment.mean, config.augment.std
     evaluate = partial(
         evaluate_encoder,
-        images=ProbeImages(splits.train, splits.test, config.data.view_size, mean, std),
+        images=ProbeImages(splits.train, splits.test, _to_input(config)),
         probe=Probe(labels=config.probe_labels, seed=config.seed),
         device=device,
         progress=True,
@@ -46,16 +45,15 @@ def embeddings(
     """Return features (N, F), names of classes, and pictures (N, 3, H, W) of the first images."""
     images = splits.test or splits.pretrain
     images = images.subset(torch.arange(min(len(images), config.monitor.embeddings)))
-    features = extract_features(
-        encoder,
-        images,
-        image_size=config.data.view_size,
-        mean=config.augment.mean,
-        std=config.augment.std,
-        device=device,
-    )
+    features = extract_features(encoder, images, _to_input(config), device=device)
     names = None
     if images.labels is not None:
         known = dict(enumerate(images.classes))
         names = [known.get(label, str(label)) for label in images.labels.tolist()]
     return features, names, images.images.permute(0, 3, 1, 2)
+
+
+def _to_input(config: PretrainSettings) -> "partial[Tensor]":
+    """Return a function from uint8 pixels (B, H, W, 3) to the encoder's input."""
+    size, augment = config.data.view_size, config.augment
+    return partial(evaluation_view, image_size=size, mean=augment.mean, std=augment.std)

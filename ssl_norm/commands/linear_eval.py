@@ -1,45 +1,31 @@
 """Linear evaluation of checkpoints: tools/linear_eval.py."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
-from ssl_norm.config import EvaluationConfig, LinearEvalConfig
 from ssl_norm.console import say
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.evaluate.kept import kept_checkpoints, kept_encoders, step_records, steps_table
+from ssl_norm.evaluate.kept import evaluate_kept, kept_checkpoints, steps_table
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, ProbeResult, evaluate_encoder
 from ssl_norm.evaluate.record import (
+    Result,
     evaluation_record,
     evaluation_table,
     find_output,
     probe_settings,
     record_name,
 )
+from ssl_norm.settings.tools import LinearEvalSettings, ProbeSettings
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.run_folder import write_json
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Result of a linear evaluation.
-
-    Attributes:
-        record: content of the JSON file.
-        path: of the JSON file.
-    """
-
-    record: dict[str, Any]
-    path: Path
-
-
-def linear_eval(config: LinearEvalConfig) -> Evaluation:
+def linear_eval(config: LinearEvalSettings) -> Result:
     """Evaluate a checkpoint, or every kept one of a run; write JSON and print a table.
 
     Raises:
@@ -49,7 +35,7 @@ def linear_eval(config: LinearEvalConfig) -> Evaluation:
     return _evaluate_kept(config, device) if config.kept else _evaluate_one(config, device)
 
 
-def _evaluate_one(config: LinearEvalConfig, device: torch.device) -> Evaluation:
+def _evaluate_one(config: LinearEvalSettings, device: torch.device) -> Result:
     checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
     name = record_name("linear_eval", config.network)
     output = find_output(config.output, checkpoint.path, name)
@@ -69,10 +55,10 @@ def _evaluate_one(config: LinearEvalConfig, device: torch.device) -> Evaluation:
     }
     write_json(output, record)
     _print(evaluation_table(trained, random_init), output)
-    return Evaluation(record, output)
+    return Result(record, output)
 
 
-def _evaluate_kept(config: LinearEvalConfig, device: torch.device) -> Evaluation:
+def _evaluate_kept(config: LinearEvalSettings, device: torch.device) -> Result:
     """Evaluate every kept checkpoint; `*.partial.json` has the steps so far until all are done."""
     folder = Path(config.checkpoint).expanduser()
     paths = kept_checkpoints(folder)
@@ -83,14 +69,9 @@ def _evaluate_kept(config: LinearEvalConfig, device: torch.device) -> Evaluation
     images = first.labelled_images(first.images())
     evaluate = evaluation_of(config, images, device)
     environment = describe_environment(device)
-    encoders = kept_encoders(
-        first,
-        paths,
-        config.model_dump(),
-        of_target=config.network == "target",
-        random_init=config.random_init,
-    )
-    for steps, found in step_records(evaluate, encoders, unfinished):
+    of_target, random_init = config.network == "target", config.random_init
+    kept = partial(evaluate_kept, first, paths, config.model_dump(), evaluate, unfinished)
+    for steps, found in kept(of_target=of_target, random_init=random_init):
         record = {
             "steps": steps,
             "chance": found.chance,
@@ -103,17 +84,17 @@ def _evaluate_kept(config: LinearEvalConfig, device: torch.device) -> Evaluation
         write_json(unfinished, record)
     unfinished.replace(output)
     _print(steps_table(steps, found.labels), output)
-    return Evaluation(record, output)
+    return Result(record, output)
 
 
-def probe_of(config: EvaluationConfig) -> Probe:
+def probe_of(config: ProbeSettings) -> Probe:
     """Return the classifiers that the settings describe."""
     knn, sgd = config.knn, dict(vars(config.sgd))
     return Probe(config.protocol, config.labels, knn.k, knn.temperature, sgd, config.seed)
 
 
 def evaluation_of(
-    config: EvaluationConfig, images: ProbeImages, device: torch.device
+    config: ProbeSettings, images: ProbeImages, device: torch.device
 ) -> Callable[..., ProbeResult]:
     """Return the evaluation that the settings describe, as a function of the encoder."""
     return partial(

@@ -1,47 +1,33 @@
 """Exact population statistics of a checkpoint: tools/population_stats.py."""
 
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from ssl_norm.commands.linear_eval import evaluation_of
-from ssl_norm.config import PopulationStatsConfig
 from ssl_norm.console import say
 from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.classifier.inputs import corrupting, domain_name
-from ssl_norm.evaluate.classifier.population import classifier_accuracies
-from ssl_norm.evaluate.population import Evaluate, compare_statistics, encoder_accuracies
+from ssl_norm.evaluate.population import (
+    Evaluate,
+    classifier_accuracies,
+    compare_statistics,
+    encoder_accuracies,
+)
 from ssl_norm.evaluate.population_table import population_record, print_comparison
-from ssl_norm.evaluate.record import find_output
+from ssl_norm.evaluate.record import Result, find_output
 from ssl_norm.figures.shifts import shift_figure
+from ssl_norm.settings.tools import PopulationStatsSettings
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.population import recompute_over_images
 from ssl_norm.train.run_folder import write_json
 
 
-@dataclass(frozen=True)
-class PopulationStatistics:
-    """Result of a recomputation of statistics.
-
-    Attributes:
-        record: content of the JSON file.
-        path: of the JSON file; the picture is beside it.
-        checkpoint: path of the new checkpoint.
-    """
-
-    record: dict[str, Any]
-    path: Path
-    checkpoint: Path
-
-
-def population_stats(config: PopulationStatsConfig) -> PopulationStatistics:
+def population_stats(config: PopulationStatsSettings) -> Result:
     """Write a checkpoint with exact population statistics, and a record of their effect.
 
     Raises:
@@ -85,15 +71,16 @@ def population_stats(config: PopulationStatsConfig) -> PopulationStatistics:
     checkpoint.save_as(output, network)
     stem = output.with_name("population_stats") if config.output is None else output
     write_json(stem.with_suffix(".json"), record)
-    shift_figure(compared.report.shifts).savefig(stem.with_suffix(".png"), dpi=120)
+    picture = stem.with_suffix(".png")
+    shift_figure(compared.report.shifts).savefig(picture, dpi=120)
     images = len(splits.pretrain)
     say(f"exact statistics of {compared.samples:,} {views} views of {images:,} images")
     print_comparison(compared)
-    say(f"written to {output}, {stem.stem}.json and {stem.stem}.png beside it", stderr=False)
-    return PopulationStatistics(record, stem.with_suffix(".json"), output)
+    say(f"written to {output}, {stem.stem}.json and {picture.name} beside it", stderr=False)
+    return Result(record, stem.with_suffix(".json"), {"checkpoint": output, "picture": picture})
 
 
-def _check(config: PopulationStatsConfig, checkpoint: Checkpoint) -> None:
+def _check(config: PopulationStatsSettings, checkpoint: Checkpoint) -> None:
     """Refuse settings that do not fit the kind of the checkpoint; warn of frozen statistics."""
     path, kind = checkpoint.path, checkpoint.kind
     overridden = (*vars(config.encoder).values(), config.norm.encoder)
@@ -120,7 +107,7 @@ def _check(config: PopulationStatsConfig, checkpoint: Checkpoint) -> None:
 
 
 def _evaluation_of(
-    config: PopulationStatsConfig,
+    config: PopulationStatsSettings,
     checkpoint: Checkpoint,
     splits: Splits,
     corruption: Corruption | None,

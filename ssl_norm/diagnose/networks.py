@@ -58,7 +58,7 @@ def untrained_network(trained: TrainedNetwork) -> Network:
     """Return the same network at random initialization."""
     checkpoint = trained.checkpoint
     if checkpoint.kind == "run":
-        return _online_network(checkpoint.untrained_learner())
+        return _online_network(checkpoint.learner(trained=False))
     encoder = checkpoint.untrained_encoder()
     projector = deepcopy(trained.network.projector)
     for layer in projector.modules() if projector is not None else ():

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 
 import torch
@@ -21,15 +22,10 @@ from ssl_norm.evaluate.protocol import ProbeImages
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.classifier import Classifier
 from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
+from ssl_norm.settings.resume import restore
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
 from ssl_norm.train.checkpoint import FORMAT, save_checkpoint
 from ssl_norm.train.population import MakeViews
-from ssl_norm.train.restore import (
-    restore_classifier,
-    restore_config,
-    restore_finetune_config,
-    restore_learner,
-)
 
 FOREIGN_MATCH = 0.9  # smallest share of an encoder's tensors in a file of another package
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -139,21 +135,22 @@ class Checkpoint:
         Raises:
             UserError: there is a key or a value that this version does not know.
         """
-        saved = self.saved
-        if self.kind == "classifier":
-            return restore_finetune_config(saved)
-        evaluated: dict[str, dict[str, Any]] = {
-            "encoder": {
-                "name": self.encoder_name,
-                "small_images": self.small_images,
-                "pretrained_path": None,
-            },
-            "norm": {"encoder": self.norm},
-            "augment": {"mean": self.mean, "std": self.std},
-        }
-        return restore_config(
-            {**saved, **{key: saved.get(key, {}) | value for key, value in evaluated.items()}}
-        )
+        saved = dict(self.saved)
+        if self.kind == "run":
+            encoder = {"name": self.encoder_name, "small_images": self.small_images}
+            evaluated: dict[str, dict[str, Any]] = {
+                "encoder": {**encoder, "pretrained_path": None},
+                "norm": {"encoder": self.norm},
+                "augment": {"mean": self.mean, "std": self.std},
+            }
+            saved |= {key: saved.get(key, {}) | values for key, values in evaluated.items()}
+        try:
+            return restore("pretrain" if self.kind == "run" else "finetune", saved)
+        except (KeyError, UserError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"the checkpoint's configuration is of another version: {reason}"
+            ) from error
 
     def untrained_encoder(self) -> nn.Module:
         """Return the encoder at the random initialization of the seed.
@@ -197,18 +194,17 @@ class Checkpoint:
         )
         return encoder, report
 
-    def learner(self) -> Learner:
-        """Return the learner of a run with its weights: encoder, heads, target network.
+    def learner(self, *, trained: bool = True) -> Learner:
+        """Return the learner of a run with its weights, or at its random initialization.
 
         Raises:
             UserError: the settings or the weights do not fit this version.
         """
-        return restore_learner(self.settings(), self.contents["learner"])
-
-    def untrained_learner(self) -> Learner:
-        """Return the learner of a run at its random initialization."""
         settings = self.settings()
-        return make_learner(settings, initial_encoder(settings)[0])
+        learner = make_learner(settings, initial_encoder(settings)[0])
+        if trained:
+            self._load_into(learner, "learner")
+        return learner
 
     def classifier(self) -> Classifier:
         """Return the classifier with its weights.
@@ -216,7 +212,20 @@ class Checkpoint:
         Raises:
             UserError: the settings or the weights do not fit this version.
         """
-        return restore_classifier(self.contents)
+        settings = self.settings()
+        encoder, classes = initial_encoder(settings)[0], len(self.contents["classes"])
+        classifier = Classifier(encoder, classes, seed=settings.seed)
+        self._load_into(classifier, "classifier")
+        return classifier
+
+    def _load_into(self, network: nn.Module, kind: str) -> None:
+        try:
+            network.load_state_dict(self.contents["learner"])
+        except RuntimeError as error:
+            reason = shorten(str(error).splitlines()[1], 160, placeholder=" ...")
+            raise UserError(
+                f"the checkpoint does not hold the {kind} of its configuration: {reason}"
+            ) from error
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """Return the whole network with its weights, and the part that is evaluated.
@@ -227,8 +236,7 @@ class Checkpoint:
             learner = self.learner()
             return learner, learner.encoder
         if self.kind == "classifier":
-            classifier = self.classifier()
-            return classifier, classifier
+            return (classifier := self.classifier()), classifier
         encoder, match = self.encoder()
         say(f"{self.path}: {match}")
         return encoder, encoder
@@ -294,7 +302,7 @@ class Checkpoint:
                 f"data={self.data['name']} has no labels here, and linear evaluation needs them: "
                 "put the images of each class in a folder of their own"
             )
-        return ProbeImages(splits.train, splits.test, self.view_size, self.mean, self.std)
+        return ProbeImages(splits.train, splits.test, self.evaluation_view)
 
 
 def find_file(given: str | Path) -> Path:

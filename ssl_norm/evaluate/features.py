@@ -1,6 +1,6 @@
-"""The features of a frozen encoder."""
+"""Features of a frozen encoder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -17,10 +17,8 @@ from ssl_norm.errors import UserError
 def extract_features(
     encoder: nn.Module,
     images: ImageSet,
+    to_input: Callable[[Tensor], Tensor],
     *,
-    image_size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
     batch_size: int = 256,
     random_batches: bool = False,
     device: torch.device | str = "cpu",
@@ -28,21 +26,19 @@ def extract_features(
 ) -> Tensor:
     """Return the encoder's features of all images, computed in float32 without augmentation.
 
-    The encoder is moved to `device`, its weights channels last in memory; the values of its
-    parameters and buffers (the running statistics of batch norms, too) and its mode are the same
-    before and after.
+    The encoder is moved to `device`, its weights channels last in memory; its parameters, its
+    buffers (including running statistics of batch norms) and its mode are unchanged.
 
     Args:
-        encoder: turns (B, 3, image_size, image_size) pixels into (B, F) features.
+        encoder: from (B, 3, S, S) pixels to (B, F) features.
         images: N images of any size.
-        image_size: side in pixels of what the encoder sees, cut out as in :func:`evaluation_view`.
-        mean: of each colour, in [0, 1].
-        std: of each colour, in [0, 1].
+        to_input: from uint8 pixels (B, H, W, 3) to the encoder's input, for example
+            :func:`evaluation_view`.
         batch_size: images per forward pass.
-        random_batches: whether batches are random samples, always the same, instead of neighbours;
-            for encoders whose features depend on the batch, where neighbours are of one class.
+        random_batches: batches are random samples, always the same, instead of neighbours; for
+            encoders whose features depend on the batch, since neighbours are often of one class.
         device: where the encoder runs.
-        progress: show a bar on stderr, where that is a terminal.
+        progress: show a bar on stderr if that is a terminal.
 
     Returns:
         (N, F) float32 on the CPU, in the order of the images.
@@ -58,7 +54,7 @@ def extract_features(
     bar = Progress(console=console, transient=True, disable=not (progress and console.is_terminal))
     with evaluation_mode(encoder), torch.no_grad(), bar:
         for batch in bar.track(torch.split(order, batch_size), description="features"):
-            view = evaluation_view(images.take(batch).to(device), image_size, mean, std)
+            view = to_input(images.take(batch).to(device))
             parts.append(encoder(view).float().cpu())
     features = torch.cat(parts)[order.argsort()]
     if not features.isfinite().all():
@@ -72,11 +68,11 @@ def extract_features(
 def evaluation_view(
     pixels: Tensor, image_size: int, mean: Sequence[float], std: Sequence[float]
 ) -> Tensor:
-    """Return what an encoder sees of images in evaluation: the centre, resized and normalised.
+    """Return the centre of images, resized and normalized, as an encoder's input in evaluation.
 
-    Images of `image_size` and smaller ones are seen whole; of larger ones the central 7/8 (224 of
-    256 pixels, as customary), but not fewer pixels than `image_size`. What then has another size is
-    resized by bilinear interpolation with antialiasing.
+    Images up to `image_size` are used whole; of larger ones the central 7/8 (224 of 256 pixels, as
+    customary), but not fewer pixels than `image_size`. Other sizes are resized by bilinear
+    interpolation with antialiasing.
 
     Args:
         pixels: (B, H, H, 3) uint8.

@@ -1,7 +1,8 @@
 """Evaluation of the checkpoints that a run kept."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,30 +45,54 @@ def _number(path: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def kept_encoders(
+def evaluate_kept(
     first: Checkpoint,
     paths: Sequence[Path],
     overrides: Mapping[str, Any],
+    evaluate: Callable[[nn.Module], ProbeResult],
+    unfinished: Path,
     *,
     of_target: bool,
     random_init: bool,
-) -> Iterator[tuple[int, nn.Module, str]]:
-    """Yield step, encoder and origin of each checkpoint; their matches are printed on stderr.
+) -> Iterator[tuple[list[dict[str, Any]], ProbeResult]]:
+    """Yield the records of all steps so far, in their order, and the newest result.
 
-    The step is that in the file; for weights, the number in the file's name.
+    The step is that in the file; for weights, the number in the file's name. A step that occurs
+    twice is evaluated once.
 
     Args:
         first: the first of the checkpoints.
         paths: all of them.
         overrides: see :meth:`Checkpoint.read`.
+        evaluate: an encoder.
+        unfinished: file of the steps so far, for messages.
         of_target: take the target networks.
         random_init: begin with the untrained encoder, as step 0.
 
     Raises:
-        UserError: a checkpoint has another encoder or other data than the first one.
+        UserError: a checkpoint has another encoder or other data than the first one, or cannot be
+            evaluated; the message names its file.
     """
+    records: dict[int, dict[str, Any]] = {}
+    encoders = _encoders(first, paths, overrides, of_target)
     if random_init:
-        yield 0, first.untrained_encoder(), "random initialisation"
+        encoders = chain([(0, first.untrained_encoder(), "random initialisation")], encoders)
+    for step, encoder, origin in encoders:
+        if step is None or step in records:
+            continue
+        try:
+            found = evaluate(encoder)
+        except UserError as error:
+            before = f"; the steps before it are in {unfinished}" if records else ""
+            raise UserError(f"{origin}: {error}{before}") from error
+        records[step] = step_record(step, found) | {"checkpoint": origin}
+        yield [records[number] for number in sorted(records)], found
+
+
+def _encoders(
+    first: Checkpoint, paths: Sequence[Path], overrides: Mapping[str, Any], of_target: bool
+) -> Iterator[tuple[int | None, nn.Module, str]]:
+    """Yield step, encoder and file name of each checkpoint."""
     for path in paths:
         checkpoint = first if path == first.path else Checkpoint.read(path, overrides)
         encoder, match = checkpoint.encoder(of_target=of_target)
@@ -78,38 +103,7 @@ def kept_encoders(
                 "move it out of this folder"
             )
         step = _number(path) if checkpoint.step is None else checkpoint.step
-        if step is not None:
-            yield step, encoder, path.name
-
-
-def step_records(
-    evaluate: Callable[[nn.Module], ProbeResult],
-    encoders: Iterable[tuple[int, nn.Module, str]],
-    unfinished: Path,
-) -> Iterator[tuple[list[dict[str, Any]], ProbeResult]]:
-    """Yield the records of all steps so far, in their order, and the newest result.
-
-    A step that occurs twice is evaluated once.
-
-    Args:
-        evaluate: an encoder.
-        encoders: step, encoder and origin of each.
-        unfinished: the file of the steps so far, for the message.
-
-    Raises:
-        UserError: an encoder cannot be evaluated; the message names its origin.
-    """
-    records: dict[int, dict[str, Any]] = {}
-    for step, encoder, origin in encoders:
-        if step in records:
-            continue
-        try:
-            found = evaluate(encoder)
-        except UserError as error:
-            before = f"; the steps before it are in {unfinished}" if records else ""
-            raise UserError(f"{origin}: {error}{before}") from error
-        records[step] = step_record(step, found) | {"checkpoint": origin}
-        yield [records[number] for number in sorted(records)], found
+        yield step, encoder, path.name
 
 
 def steps_table(steps: Sequence[Mapping[str, Any]], labels: int) -> Table:

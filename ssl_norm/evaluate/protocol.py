@@ -1,8 +1,7 @@
 """Linear and nearest-neighbour classification of the features of a frozen encoder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -115,14 +114,12 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeImages:
-    """Labelled images as an encoder sees them.
+    """Labelled images and the view of an encoder.
 
     Attributes:
         train: for the classifiers.
         test: to be scored.
-        image_size: side in pixels of the encoder's input.
-        mean: of each colour, in [0, 1].
-        std: of each colour, above 0.
+        to_input: from uint8 pixels (B, H, W, 3) to the encoder's input.
 
     Raises:
         UserError: there are no labels, or fewer than two classes.
@@ -130,9 +127,7 @@ class ProbeImages:
 
     train: ImageSet
     test: ImageSet
-    image_size: int
-    mean: Sequence[float]
-    std: Sequence[float]
+    to_input: Callable[[Tensor], Tensor]
 
     def __post_init__(self) -> None:
         if self.train.labels is None or self.test.labels is None:
@@ -179,21 +174,19 @@ def evaluate_encoder(
     train, test = images.train, images.test
     assert train.labels is not None
     train = train.subset(label_fraction(train.labels, probe.labels, probe.seed))
-    extract = partial(
-        extract_features,
-        encoder,
-        image_size=images.image_size,
-        mean=images.mean,
-        std=images.std,
-        batch_size=batch_size,
-        random_batches=random_batches,
-        device=device,
-        progress=progress,
-    )
     fit_device = torch.device(device if torch.device(device).type == "cuda" else "cpu")
 
     def labelled_features(part: ImageSet) -> tuple[Tensor, Tensor]:
         assert part.labels is not None
-        return extract(part).to(fit_device), part.labels.to(fit_device)
+        features = extract_features(
+            encoder,
+            part,
+            images.to_input,
+            batch_size=batch_size,
+            random_batches=random_batches,
+            device=device,
+            progress=progress,
+        )
+        return features.to(fit_device), part.labels.to(fit_device)
 
     return probe.result(labelled_features(train), labelled_features(test), images.names)

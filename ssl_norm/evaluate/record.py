@@ -1,6 +1,8 @@
 """Linear evaluations as JSON records and tables."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,21 @@ from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.protocol import Probe, ProbeResult
 from ssl_norm.norms import parse_norm
+
+
+@dataclass(frozen=True)
+class Result:
+    """Result of a tool.
+
+    Attributes:
+        record: content of the JSON file.
+        path: of the JSON file.
+        files: other files that were written, by kind: `picture`, `checkpoint`.
+    """
+
+    record: Mapping[str, Any]
+    path: Path
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 def find_output(given: str | None, checkpoint: Path, name: str) -> Path:

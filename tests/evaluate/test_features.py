@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -11,14 +12,15 @@ from ssl_norm.evaluate.features import evaluation_mode, evaluation_view, extract
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
 from tests.evaluate.problems import coloured_images, small_encoder
 
-PIXELS = {"image_size": 8, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+VIEW = partial(evaluation_view, image_size=8, mean=MEAN, std=STD)
 
 
 def test_features_are_those_of_the_encoder_in_evaluation_mode():
     images, encoder = coloured_images(10, 8, 2, seed=0), small_encoder()
     encoder(torch.randn(16, 3, 8, 8))
-    found = extract_features(encoder, images, batch_size=4, **PIXELS)
-    mean, std = (torch.tensor(PIXELS[key])[:, None, None] for key in ("mean", "std"))
+    found = extract_features(encoder, images, VIEW, batch_size=4)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     with torch.no_grad():
         expected = encoder.eval()((images.pixels.permute(0, 3, 1, 2) / 255 - mean) / std)
     assert found.shape == (10, 12)
@@ -31,7 +33,7 @@ def test_a_frozen_encoder_does_not_move():
     images, encoder = coloured_images(10, 8, 2, seed=0), small_encoder()
     encoder[1].eval()
     before = copy.deepcopy(encoder.state_dict())
-    extract_features(encoder, images, batch_size=4, **PIXELS)
+    extract_features(encoder, images, VIEW, batch_size=4)
     after = encoder.state_dict()
     assert all(after[key].equal(value) for key, value in before.items())
     assert [part.training for part in encoder] == [True, False, True, True, True]
@@ -56,8 +58,8 @@ def test_modes_come_back_after_an_error():
 def test_subsets_are_taken_in_their_order():
     images, encoder = coloured_images(10, 8, 5, seed=0), small_encoder()
     index = torch.tensor([7, 2, 5])
-    found = extract_features(encoder, images.subset(index), **PIXELS)
-    whole = extract_features(encoder, images, **PIXELS)
+    found = extract_features(encoder, images.subset(index), VIEW)
+    whole = extract_features(encoder, images, VIEW)
     torch.testing.assert_close(found, whole[index])
 
 
@@ -65,7 +67,7 @@ def test_diverged_encoder_is_refused():
     encoder = small_encoder()
     nn.init.constant_(encoder[0].bias, float("nan"))
     with pytest.raises(UserError, match="features are not finite"):
-        extract_features(encoder, coloured_images(4, 8, 2, seed=0), **PIXELS)
+        extract_features(encoder, coloured_images(4, 8, 2, seed=0), VIEW)
 
 
 def view_of(pixels, image_size):
@@ -100,16 +102,16 @@ def test_colour_order_is_kept():
     pixels = torch.tensor([255, 0, 128], dtype=torch.uint8).expand(1, 4, 4, 3)
     images = ImageSet(pixels.contiguous())
     flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    found = extract_features(flat, images, image_size=4, mean=(0, 0, 0), std=(1, 1, 1))
+    found = extract_features(flat, images, lambda pixels: view_of(pixels, 4))
     torch.testing.assert_close(found, torch.tensor([[1.0, 0.0, 128 / 255]]))
 
 
 def test_random_batches_give_the_same_features_but_other_batch_statistics():
     images, encoder = coloured_images(10, 8, 5, seed=0), small_encoder()
-    neighbours = extract_features(encoder, images, batch_size=4, **PIXELS)
-    random = extract_features(encoder, images, batch_size=4, random_batches=True, **PIXELS)
+    neighbours = extract_features(encoder, images, VIEW, batch_size=4)
+    random = extract_features(encoder, images, VIEW, batch_size=4, random_batches=True)
     torch.testing.assert_close(random, neighbours)
     with batch_statistics_at_evaluation(encoder):
-        neighbours = extract_features(encoder, images, batch_size=4, **PIXELS)
-        random = extract_features(encoder, images, batch_size=4, random_batches=True, **PIXELS)
+        neighbours = extract_features(encoder, images, VIEW, batch_size=4)
+        random = extract_features(encoder, images, VIEW, batch_size=4, random_batches=True)
     assert not torch.allclose(random, neighbours)

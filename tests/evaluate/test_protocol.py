@@ -1,19 +1,21 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
 from tests.evaluate.problems import coloured_images, small_encoder
 
-PIXELS = {"image_size": 8, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+VIEW = partial(evaluation_view, image_size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 def evaluate(train=None, test=None, **settings):
     train = train or coloured_images(120, 8, 6, seed=0)
     test = test or coloured_images(60, 8, 6, seed=1)
-    return evaluate_encoder(small_encoder(), ProbeImages(train, test, **PIXELS), Probe(**settings))
+    return evaluate_encoder(small_encoder(), ProbeImages(train, test, VIEW), Probe(**settings))
 
 
 def test_separable_classes_are_separated():
