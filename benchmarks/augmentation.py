@@ -27,11 +27,11 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from ssl_norm.config import AugmentConfig
-from ssl_norm.data.augment import ViewParameters, Views
-from ssl_norm.data.augment.blur import blur_kernel_size
-from ssl_norm.data.augment.colour import FusedColour
-from ssl_norm.data.augment.exact_colour import ExactColour
+from ssl_norm.data.augment.colour import ExactColour, FusedColour
+from ssl_norm.data.augment.filters import blur_kernel_size
+from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.augment.transform import Share
+from ssl_norm.data.augment.views import Views
 from ssl_norm.settings.compose import compose_settings, groups_of
 from ssl_norm.train.environment import describe_environment
 

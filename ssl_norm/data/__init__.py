@@ -8,11 +8,11 @@ from ssl_norm.data.registry import DATA
 
 if TYPE_CHECKING:
     from ssl_norm.data.batches.image_batches import Batches
-    from ssl_norm.data.batches.labelled import label_subset
     from ssl_norm.data.batches.labelled_batches import LabelledBatches
     from ssl_norm.data.corruption.dataset import corrupted
     from ssl_norm.data.dataset import ImageSet, Splits
     from ssl_norm.data.load import load_splits
+    from ssl_norm.data.subsets import label_subset
 
 __all__ = [
     "CORRUPTIONS",
@@ -34,7 +34,7 @@ _NEEDS_TORCH = {
     "LabelledBatches": "batches.labelled_batches",
     "Splits": "dataset",
     "corrupted": "corruption.dataset",
-    "label_subset": "batches.labelled",
+    "label_subset": "subsets",
     "load_splits": "load",
 }
 

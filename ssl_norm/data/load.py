@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.registry import DATA, find_source
-from ssl_norm.data.sources.split import random_subset
+from ssl_norm.data.subsets import random_subset
 from ssl_norm.distributed import local_rank_zero_first
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name

@@ -16,8 +16,8 @@ DATA = Registry(
     "source",
     {
         "digits": "ssl_norm.data.sources.digits:load_digits_splits",
-        "cifar10": "ssl_norm.data.sources.cifar10:load_cifar10",
-        "stl10": "ssl_norm.data.sources.stl10:load_stl10",
+        "cifar10": "ssl_norm.data.sources.torchvision_sets:load_cifar10",
+        "stl10": "ssl_norm.data.sources.torchvision_sets:load_stl10",
         "folder": "ssl_norm.data.sources.folder:load_folder",
     },
 )

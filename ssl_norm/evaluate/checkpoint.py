@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.console import say
-from ssl_norm.data.augment import ViewParameters, Views, check_normalisation
+from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation
+from ssl_norm.data.augment.views import Views
 from ssl_norm.data.dataset import Splits
 from ssl_norm.data.load import known_settings, load_splits
 from ssl_norm.data.registry import default_image_size
@@ -20,7 +21,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode, evaluation_view
 from ssl_norm.evaluate.protocol import ProbeImages
 from ssl_norm.learners.learner import Learner
-from ssl_norm.models.classifier import Classifier
+from ssl_norm.models.heads import Classifier
 from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
 from ssl_norm.settings.resume import restore
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_norm.data.sources.split import stratified_split
+from ssl_norm.data.subsets import stratified_split
 
 INVERSE_STRENGTHS = tuple(10 ** (half_decade / 2) for half_decade in range(-10, 7))
 CHOICE_TOLERANCE = 1e-3  # moves held-out accuracies by less than their sampling error

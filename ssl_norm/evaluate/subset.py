@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssl_norm.data.batches.labelled import label_subset
+from ssl_norm.data.subsets import label_subset
 
 
 def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:

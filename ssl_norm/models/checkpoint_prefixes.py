@@ -1,5 +1,6 @@
 """Prefixes and names of an encoder's weights in checkpoints of several libraries."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ Weights = Mapping[str, Tensor]
 
 # Names in lightly's residual blocks, and in timm's and torchvision's.
 OTHER_NAMES = (("shortcut", "downsample"),)
+ONLINE_WORDS = frozenset({"online", "student", "query", "q"})
+TARGET_WORDS = frozenset({"momentum", "target", "teacher", "ema", "lagging", "key", "k"})
 
 
 class Candidate(NamedTuple):
@@ -102,3 +105,13 @@ def _children_by_number(weights: Weights, wanted: Weights) -> Iterator[tuple[str
                 named[f"{prefix}{child[number]}.{rest}"] = value
         if any(key.removeprefix(prefix) in wanted for key in named):
             yield prefix, named
+
+
+def names_target(path: str) -> bool:
+    """Return whether a dotted name, with the keys that lead to it, names a target network.
+
+    Example:
+        >>> [names_target(name) for name in ("module.encoder_k.", "teacher: backbone.", "encoder.")]
+        [True, True, False]
+    """
+    return not TARGET_WORDS.isdisjoint(re.split(r"[._: ]+", path))

@@ -1,13 +1,15 @@
-"""MLP heads: projectors and predictors."""
+"""Heads: MLPs (projectors, predictors) and the linear layer of a classifier."""
 
 from typing import Annotated
 
+import torch
 from annotated_types import Interval
-from torch import nn
+from torch import Tensor, nn
 
-from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormLike, NormSpec, make_norm, parse_norm
 from ssl_norm.norms.layers.weight_standardization import standardize_weights
+
+CLASSIFIER_STREAM = 0x_C1A55  # tells the seed of the linear layer from that of the encoder
 
 
 def mlp_head(
@@ -83,3 +85,53 @@ def _normalized_linear(
     if norm.weight_standardization:
         linear = standardize_weights(linear)
     return [linear] if norm.name == "none" else [linear, layer]
+
+
+def output_norm(norm: NormSpec, norm_output: bool | NormLike) -> NormSpec:
+    """Return the norm after the output layer.
+
+    Args:
+        norm: of the hidden layers.
+        norm_output: True: the same; False: none; else another norm.
+
+    Raises:
+        ValueError, TypeError: as :func:`ssl_norm.norms.parse_norm`.
+
+    Example:
+        >>> bn = parse_norm("bn")
+        >>> [str(output_norm(bn, choice)) for choice in (True, False, "iternorm")]
+        ['bn', 'none', 'iternorm']
+    """
+    if isinstance(norm_output, bool):
+        return norm if norm_output else NormSpec("none")
+    return parse_norm(norm_output)
+
+
+class Classifier(nn.Module):
+    """Images to logits: a linear layer on the features of an encoder, both trained.
+
+    Args:
+        encoder: images (N, 3, H, W) to features (N, num_features), a whole number that it holds.
+        classes: K, at least 2.
+        seed: of the linear layer. Its initialisation depends on nothing else, so that encoders with
+            different norms start with the same one.
+
+    Example:
+        >>> encoder = nn.Flatten()
+        >>> encoder.num_features = 12
+        >>> Classifier(encoder, 10, seed=0)(torch.zeros(4, 3, 2, 2)).shape
+        torch.Size([4, 10])
+    """
+
+    def __init__(self, encoder: nn.Module, classes: int, *, seed: int) -> None:
+        super().__init__()
+        width: int = encoder.num_features  # type: ignore[assignment]
+        self.encoder = encoder
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed ^ CLASSIFIER_STREAM)
+            self.classifier = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K) of images (N, 3, H, W), float."""
+        logits: Tensor = self.classifier(self.encoder(images))
+        return logits

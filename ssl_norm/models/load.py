@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from ssl_norm.errors import UserError
-from ssl_norm.models.checkpoint_prefixes import Candidate, Weights, candidates
-from ssl_norm.models.network_names import names_target
+from ssl_norm.models.checkpoint_prefixes import Candidate, Weights, candidates, names_target
 from ssl_norm.norms.batch.batch_norm_checkpoints import not_in_batch_norm, spread_over_domains
 
 

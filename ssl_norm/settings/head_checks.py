@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 
 from ssl_norm.errors import UserError
-from ssl_norm.models.output_norm import output_norm
 from ssl_norm.norms import NormSpec
 from ssl_norm.norms.layers.groups import default_groups
 from ssl_norm.settings.method import HeadSettings
@@ -34,7 +33,7 @@ def norms_of_head(part: str, head: HeadSettings, norm: NormSpec) -> Iterator[Hea
 
 def _norm_of_output(part: str, head: HeadSettings, norm: NormSpec) -> tuple[str, NormSpec]:
     if isinstance(head.norm_output, bool):
-        return f"norm.{part}", output_norm(norm, head.norm_output)
+        return f"norm.{part}", norm if head.norm_output else NormSpec("none")
     return f"method.{part}.norm_output", head.norm_output
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssl_norm.data.augment import Views
+from ssl_norm.data.augment.views import Views
 from ssl_norm.data.dataset import Splits
 from ssl_norm.data.load import load_splits
 from ssl_norm.distributed import rank

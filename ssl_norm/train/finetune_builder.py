@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.data.augment.views import Views
-from ssl_norm.data.batches.labelled import label_subset
 from ssl_norm.data.batches.labelled_batches import LabelledBatches
 from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.data.dataset import ImageSet, Splits
+from ssl_norm.data.subsets import label_subset
 from ssl_norm.errors import UserError
-from ssl_norm.models.classifier import Classifier
+from ssl_norm.models.heads import Classifier
 from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.train.builder import naming, optimizer_of

@@ -9,7 +9,7 @@ from typing import Any
 from ssl_norm.console import say
 from ssl_norm.distributed import world_size
 from ssl_norm.errors import UserError
-from ssl_norm.models.output_norm import output_norm
+from ssl_norm.models.heads import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.settings.pretrain import PretrainSettings

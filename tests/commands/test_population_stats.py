@@ -12,8 +12,8 @@ from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.population import with_labels_of
-from ssl_norm.models.classifier import Classifier
 from ssl_norm.models.encoders import build_encoder
+from ssl_norm.models.heads import Classifier
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.norms.batch.precise_bn import recompute_statistics
 from ssl_norm.settings.models import validate

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from ssl_norm.models.classifier import Classifier
+from ssl_norm.models.heads import Classifier
 from ssl_norm.models.load import load_encoder_weights
 
 

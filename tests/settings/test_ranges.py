@@ -7,7 +7,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from ssl_norm.data.corruption.registry import CORRUPTIONS
+from ssl_norm.data.corruption.spec import CORRUPTIONS
 from ssl_norm.data.registry import DATA
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from ssl_norm.data.augment.parameters import operation_name
-from ssl_norm.data.augment.registry import AUGMENTATIONS
+from ssl_norm.data.augment.parameters import AUGMENTATIONS, operation_name
 from ssl_norm.data.augment.transform import Params, Share, Transform
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name

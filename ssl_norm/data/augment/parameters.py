@@ -8,11 +8,23 @@ from pydantic import AfterValidator
 
 from ssl_norm.errors import UserError
 from ssl_norm.options import Settings, option
+from ssl_norm.registry import Registry
 from ssl_norm.text import as_typed
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Interval(gt=0, le=1e6)]
 Scale = Annotated[float, Interval(gt=0, le=1)]
+
+
+# A step of `augment.<view>.extra`: a class of keyword-only options that follows the protocol
+# `ssl_norm.data.augment.transform.Transform`. kornia's operations need no entry.
+AUGMENTATIONS = Registry(
+    "augmentation",
+    {
+        "gaussian_blur": "ssl_norm.data.augment.filters:GaussianBlur",
+        "solarize": "ssl_norm.data.augment.filters:Solarize",
+    },
+)
 
 
 def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:

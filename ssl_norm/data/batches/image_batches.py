@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ssl_norm.data.batches.pixels import place_pixels
 from ssl_norm.data.batches.sampler import epoch_order, epochs_of_steps
-from ssl_norm.data.batches.take import gather
-from ssl_norm.data.dataset import ImageSet
+from ssl_norm.data.dataset import ImageSet, gather
 from ssl_norm.errors import UserError
 
 

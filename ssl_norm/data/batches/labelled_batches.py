@@ -15,10 +15,9 @@ from ssl_norm.data.batches.sampler import (
     seeded_generator,
     uniform_order,
 )
-from ssl_norm.data.batches.take import gather
 from ssl_norm.data.corruption.dataset import corrupt_chunks
 from ssl_norm.data.corruption.spec import Corruption
-from ssl_norm.data.dataset import ImageSet
+from ssl_norm.data.dataset import ImageSet, gather
 from ssl_norm.errors import UserError
 
 _UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # tell apart the draws of one seed

@@ -12,9 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_norm.console import track
-from ssl_norm.data.cache.processes import worker_map
 from ssl_norm.data.cache.reader import Reader, content_digests, fingerprint
-from ssl_norm.data.cache.writer import CHUNK, CORRUPT, PIXELS, Images, corrupt_error, write_entry
+from ssl_norm.data.cache.writer import (
+    CHUNK,
+    CORRUPT,
+    PIXELS,
+    Images,
+    corrupt_error,
+    worker_map,
+    write_entry,
+)
 from ssl_norm.errors import UserError
 
 FORMAT = 1  # raise it when `decode` computes other pixels

@@ -4,16 +4,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssl_norm.data.corruption.registry import CORRUPTIONS
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
-from ssl_norm.registry import is_reference
+from ssl_norm.registry import Registry, is_reference
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-__all__ = ["CLEAN", "CORRUPTIONS", "Corruption", "parse_corruption"]
-
+# A corruption is a function of images, strength and generator with the attribute `strengths`; see
+# `ssl_norm.data.corruption.functions`.
+CORRUPTIONS = Registry(
+    "corruption",
+    {
+        "contrast": "ssl_norm.data.corruption.functions:contrast",
+        "gaussian_noise": "ssl_norm.data.corruption.functions:gaussian_noise",
+        "gaussian_blur": "ssl_norm.data.corruption.functions:gaussian_blur",
+        "jpeg": "ssl_norm.data.corruption.functions:jpeg",
+    },
+)
 CLEAN = "clean"  # the name of no corruption
 SEVERITIES = range(1, 6)
 

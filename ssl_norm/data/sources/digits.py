@@ -8,7 +8,7 @@ import torch
 from annotated_types import Interval
 
 from ssl_norm.data.dataset import ImageSet, Splits
-from ssl_norm.data.sources.split import stratified_split
+from ssl_norm.data.subsets import stratified_split
 
 Array = npt.NDArray[np.floating[Any]]
 

@@ -6,7 +6,7 @@ from itertools import islice
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from ssl_norm.models.network_names import ONLINE_WORDS, TARGET_WORDS, names_target
+from ssl_norm.models.checkpoint_prefixes import ONLINE_WORDS, TARGET_WORDS, names_target
 from ssl_norm.models.stages import layers_of
 from ssl_norm.names import unknown_name
 

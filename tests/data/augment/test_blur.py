@@ -4,7 +4,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Generator
 from torchvision.transforms.v2 import functional as F
 
-from ssl_norm.data.augment.blur import GaussianBlur, blur_kernel_size, gaussian_blur
+from ssl_norm.data.augment.filters import GaussianBlur, blur_kernel_size, gaussian_blur
 from ssl_norm.data.augment.transform import Share
 
 

@@ -7,6 +7,7 @@ from torchvision.transforms.v2 import functional as F
 from ssl_norm.data.augment.colour import (
     HUE,
     ColourFactors,
+    ExactColour,
     FusedColour,
     apply_colour_map,
     colour_steps,
@@ -14,7 +15,6 @@ from ssl_norm.data.augment.colour import (
     draw_factors,
     sample_factors,
 )
-from ssl_norm.data.augment.exact_colour import ExactColour
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.augment.transform import Share
 

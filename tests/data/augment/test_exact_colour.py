@@ -5,8 +5,7 @@ import torch
 from kornia.enhance import adjust_hue
 from torchvision.transforms.v2 import functional as F
 
-from ssl_norm.data.augment.colour import hue_rotation
-from ssl_norm.data.augment.exact_colour import shift_hue
+from ssl_norm.data.augment.colour import hue_rotation, shift_hue
 
 
 def rotate(images, turns):

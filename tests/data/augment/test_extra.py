@@ -6,7 +6,7 @@ from annotated_types import Interval
 from torch import Generator
 
 from ssl_norm.data.augment.extra import extra_transform
-from ssl_norm.data.augment.registry import AUGMENTATIONS
+from ssl_norm.data.augment.parameters import AUGMENTATIONS
 from ssl_norm.data.augment.transform import Share, sample_uniform
 from ssl_norm.errors import UserError
 

@@ -1,7 +1,7 @@
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from ssl_norm.data.augment.normalise import denormalise, normalise_, unit_pixels
+from ssl_norm.data.augment.views import denormalise, normalise_, unit_pixels
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -4,7 +4,7 @@ import torch
 from torch import Generator
 from torchvision.transforms.v2 import functional as F
 
-from ssl_norm.data.augment.solarize import Solarize, solarize
+from ssl_norm.data.augment.filters import Solarize, solarize
 from ssl_norm.data.augment.transform import Share
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Generator
 
-from ssl_norm.data.augment import ViewParameters, Views
-from ssl_norm.data.augment.views import move_together, to_device
+from ssl_norm.data.augment.parameters import ViewParameters
+from ssl_norm.data.augment.views import Views, move_together, to_device
 from ssl_norm.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ssl_norm.data.batches.labelled import label_subset
+from ssl_norm.data.subsets import label_subset
 from ssl_norm.errors import UserError
 
 CLASSES = ("cat", "dog", "bird")

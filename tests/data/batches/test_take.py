@@ -1,6 +1,6 @@
 import torch
 
-from ssl_norm.data.batches.take import gather
+from ssl_norm.data.dataset import gather
 
 PIXELS = torch.arange(5 * 2 * 2 * 3, dtype=torch.uint8).reshape(5, 2, 2, 3)
 

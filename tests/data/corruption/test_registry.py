@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from ssl_norm.data.corruption.functions import strengths
-from ssl_norm.data.corruption.registry import CORRUPTIONS
-from ssl_norm.data.corruption.spec import Corruption, parse_corruption
+from ssl_norm.data.corruption.spec import CORRUPTIONS, Corruption, parse_corruption
 from ssl_norm.errors import UserError
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from ssl_norm.data.cache.reader import printable
-from ssl_norm.data.sources.image_files import existing_folder, find_images
+from ssl_norm.data.sources.folder import existing_folder, find_images
 from ssl_norm.errors import UserError
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssl_norm.data.sources.split import random_subset, stratified_split
+from ssl_norm.data.subsets import random_subset, stratified_split
 
 LABELS = torch.tensor([0] * 10 + [1] * 5 + [2] * 2 + [3])
 
