@@ -1,4 +1,4 @@
-"""The core of the norms: values and gradients of any rule, through everything that torch does to a module."""
+"""The core of the norms: values and gradients of any rule, under every use of a module."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Synchronized batch norms: three gloo processes with 4, 1 and 3 samples against one process with 8."""
+"""Synchronized batch norms: three uneven gloo processes against one process."""
 
 from functools import reduce
 

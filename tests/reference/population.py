@@ -1,4 +1,4 @@
-"""Statistics of several batches (N_i, C, S_i): pooled exactly, averaged, or moved batch by batch."""
+"""Statistics of several batches (N_i, C, S_i): pooled, averaged, or moved batch by batch."""
 
 from math import fsum
 

@@ -61,8 +61,8 @@ def spread_over_domains(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor
 def fill_from_batch_norm(layer: nn.Module) -> None:
     """Let a layer load checkpoints of batch norm with `strict=True`: it keeps what they lack.
 
-    A missing count of batches, as in very old checkpoints and in torchvision's FrozenBatchNorm2d, is
-    kept as well.
+    The same holds for the count of batches, which very old checkpoints and torchvision's
+    FrozenBatchNorm2d lack.
     """
     layer.register_load_state_dict_pre_hook(_keep_missing)  # type: ignore[no-untyped-call]
 

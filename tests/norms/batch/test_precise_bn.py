@@ -1,4 +1,4 @@
-"""Exact population statistics: the concatenated data's, whatever the batches, and nothing else changed."""
+"""PreciseBN equals the statistics of the concatenated data and changes nothing else."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""What the four passes return, in float64 by their definitions, and inputs for them in every layout."""
+"""Definitions of the four passes in float64, and inputs for them in every layout."""
 
 import torch
 
@@ -24,7 +24,7 @@ def data(*shape, dtype=torch.float64, device="cpu", seed=0):
 
 
 def tables(x, dtype, seed=10):
-    """Return a full table, and one expanded from (C,) as batch norms have it, of the shape x[:, :, 0]."""
+    """Return a full table (N, C), and one expanded from (C,), as in batch norms."""
     N, C = x.shape[:2]
     full = data(N, C, dtype=dtype, device=x.device, seed=seed)
     return full, data(C, dtype=dtype, device=x.device, seed=seed + 1).expand(N, C)
@@ -77,7 +77,7 @@ def check(passes, x, dy):
 
 
 def check_hostile_mean(passes, device, layout):
-    """Ask for a variance within 1e-5 where the mean is 1,000 deviations away, or the row begins elsewhere."""
+    """Compare the variance within 1e-5 for a mean of 1,000 deviations and an outlying first value."""
     x = LAYOUTS[layout](data(2, 3, 40, 41, seed=5) + 2000).to(device, torch.float32)
     x[0, 0, 0] = 0
     mean, variance = passes.instance_moments(x)

@@ -1,4 +1,4 @@
-"""Compile Triton's passes for GPUs that are not here: the interpreter takes much that the compiler does not."""
+"""Triton's passes compiled for absent GPUs: the interpreter accepts more than the compiler."""
 
 import os
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """Triton's passes: on a GPU, and on any machine in Triton's interpreter.
 
-Triton decides when it is imported: the first test runs the others in a process of their own, with TRITON_INTERPRET=1.
+Triton reads TRITON_INTERPRET when it is imported, so the first test runs the others in a subprocess.
 """
 
 import os
