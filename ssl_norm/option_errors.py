@@ -1,6 +1,7 @@
 """Messages for settings that pydantic refuses: what was found, what was expected."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -53,7 +54,7 @@ def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
         return f"{key}: {first['msg']}"
     if found is None or isinstance(found, Mapping | list | tuple):
         return f"{key}: {expected(annotation)} expected, got {as_typed(found)}"
-    if choices := list(choices_of(annotation)):
+    if choices := choices_of(annotation):
         return unknown_name(key, as_typed(found), choices)
     return f"{key}={as_typed(found)}: {expected(annotation)} expected"
 
@@ -168,12 +169,14 @@ def _shown(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
 
 
-def choices_of(annotation: Any) -> Iterator[Any]:
-    """Yield the choices of all `Literal` in an annotation, as they are typed in YAML."""
-    if get_origin(annotation) is Literal:
-        yield from map(as_typed, get_args(annotation))
-        return
-    for part in get_args(annotation):
-        if part is bool:
-            yield from ("true", "false")
-        yield from choices_of(part)
+def choices_of(annotation: Any) -> list[str]:
+    """Return the choices of an annotation as they are typed; none where it has other values."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return list(map(as_typed, arguments))
+    if origin is Annotated:
+        return choices_of(arguments[0])
+    parts = [part for part in arguments if part not in (type(None), Ellipsis)]
+    found = [["true", "false"] if part is bool else choices_of(part) for part in parts]
+    is_choice = all(found) and any(part is not bool for part in parts)
+    return list(chain.from_iterable(found)) if is_choice else []

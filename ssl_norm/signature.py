@@ -3,7 +3,7 @@
 import ast
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -71,37 +71,73 @@ def _signatures(declared: Callable[..., Any]) -> list[tuple[Callable[..., Any], 
 
 
 def read_options(target: str) -> Mapping[str, Option]:
-    """Return the options of `module:object` from its source text, without importing the module.
+    """Return the options of `module:object` from source text, without importing the module.
 
-    Defaults that are no literals, annotations and those of bases in other modules stay source text.
+    Annotations, and defaults that are no literals, stay source text. A constructor that takes
+    `**options` has those of its bases, as far as their modules are named by `from ... import`.
     """
+    options: dict[str, Option] = {}
+    for function, texts in _read_signatures(target):
+        arguments = function.args
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+            annotation = ast.unparse(argument.annotation) if argument.annotation else ""
+            text = texts.get(argument.arg, "")
+            option = Option(argument.arg, annotation, _literal(default), text)
+            options.setdefault(argument.arg, option)
+    return options
+
+
+def read_positional(target: str) -> tuple[str, ...]:
+    """Return the parameters of `module:object` that may be positional and have no default.
+
+    They are read from source text; `self` is left out.
+    """
+    for function, _ in _read_signatures(target):
+        arguments = [*function.args.posonlyargs, *function.args.args]
+        count = len(arguments) - len(function.args.defaults)
+        return tuple(a.arg for a in arguments[:count] if a.arg != "self")
+    return ()
+
+
+def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, str]]]:
+    """Yield each function that takes options, with the texts of its arguments."""
     module_name, _, name = target.partition(":")
-    try:
-        spec = find_spec(module_name)
-    except ModuleNotFoundError:  # a package that it is in
-        return {}
-    if spec is None or spec.origin is None:
-        return {}
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    nodes = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    node = nodes.get(name)
-    function: ast.AST | None = node
-    if isinstance(node, ast.ClassDef):
-        constructors = (n for n in node.body if isinstance(n, ast.FunctionDef))
-        function = next((n for n in constructors if n.name == "__init__"), None)
-    if not isinstance(function, ast.FunctionDef) or node is None:
-        return {}
-    texts = argument_texts(ast.get_docstring(node) or "")
-    pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
-    return {
-        argument.arg: Option(
-            argument.arg,
-            "" if argument.annotation is None else ast.unparse(argument.annotation),
-            _literal(default),
-            texts.get(argument.arg, ""),
-        )
-        for argument, default in pairs
+    body = _read_module(module_name)
+    nodes = {n.name: n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    imported = {
+        (alias.asname or alias.name): f"{statement.module}:{alias.name}"
+        for statement in body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
     }
+    node = nodes.get(name)
+    if node is None:
+        if name in imported:
+            yield from _read_signatures(imported[name])
+        return
+    texts = argument_texts(ast.get_docstring(node) or "")
+    if isinstance(node, ast.FunctionDef):
+        yield node, texts
+        return
+    functions = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
+    constructor = functions.get("__init__")
+    if constructor is not None:
+        yield constructor, texts
+    if constructor is None or constructor.args.kwarg:
+        for base in node.bases:
+            if isinstance(base, ast.Name):
+                yield from _read_signatures(imported.get(base.id, f"{module_name}:{base.id}"))
+
+
+def _read_module(name: str) -> list[ast.stmt]:
+    """Return the statements of a module; none where there is no source."""
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError:  # a package that it is in
+        return []
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return []
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
 
 
 def _literal(node: ast.expr | None) -> Any:
@@ -114,7 +150,7 @@ def _literal(node: ast.expr | None) -> Any:
 
 
 def argument_texts(docstring: str) -> dict[str, str]:
-    r"""Return the text of each argument in the section `Args:` or `Attributes:` of a Google-style docstring.
+    r"""Return the text of each argument in `Args:` or `Attributes:` of a Google-style docstring.
 
     Example:
         >>> argument_texts("Scale.\n\nArgs:\n    x: input.\n    k: factor,\n        positive.\n")
@@ -180,6 +216,13 @@ def options_model(declared: Callable[..., Any]) -> "type[BaseModel]":
 
 
 def declared_options(registry: Registry, name: str) -> Mapping[str, Option]:
-    """Return the options of a registered name or `module:object`; read from source where possible."""
+    """Return the options of a registered name or `module:object`; read from source if possible."""
     target = registry.get(name, name)
     return read_options(target) if isinstance(target, str) else options_of(target)
+
+
+def positional_of(declared: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the parameters that may be positional and have no default."""
+    parameters = inspect.signature(declared).parameters.values()
+    positional = (p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in positional if p.default is inspect.Parameter.empty)

@@ -9,22 +9,12 @@ from ssl_norm.names import unknown_name
 from ssl_norm.registry import load_object
 from ssl_norm.text import text_table
 
-TOOLS: Mapping[str, str] = MappingProxyType(
-    {
-        "pretrain": "pretrain an encoder without labels, watch for collapse",
-        "finetune": "train a classifier with few or all labels",
-        "linear-eval": "linear probe and k nearest neighbours of a checkpoint",
-        "diagnose": "find out whether a checkpoint has collapsed, and at which layer",
-        "population-stats": "recompute batch statistics exactly (PreciseBN)",
-        "report": "tables and figures over many runs",
-        "toy": "two moons with few labels, bn against ubn",
-    }
-)
+TOOLS = ("pretrain", "finetune", "linear-eval", "diagnose", "population-stats", "report", "toy")
 LISTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "norms": ("ssl_norm.norms.__main__:main", "list all norms, or show one in an encoder"),
-        "monitors": ("ssl_norm.monitors.__main__:main", "list all collapse monitors"),
-        "env": ("ssl_norm.cli.environment:main", "versions, devices and folders, for bug reports"),
+        "norms": ("ssl_norm.norms.__main__:main", "List all norms, or show one in an encoder."),
+        "monitors": ("ssl_norm.monitors.__main__:main", "List all collapse monitors."),
+        "env": ("ssl_norm.cli.environment:main", "Versions, devices and folders, for bug reports."),
     }
 )
 
@@ -54,8 +44,11 @@ def main() -> None:
 
 def usage() -> str:
     """Return the list of commands."""
-    rows = [*TOOLS.items(), *((name, text) for name, (_, text) in LISTS.items())]
-    table = text_table([(f"  {name}", text) for name, text in rows])
+    from ssl_norm.settings.models import MODELS
+
+    texts = {name: (MODELS[name.replace("-", "_")].__doc__ or "").split("\n")[0] for name in TOOLS}
+    texts |= {name: text for name, (_, text) in LISTS.items()}
+    table = text_table([(f"  {name}", text) for name, text in texts.items()])
     return (
         f"ssl-norm COMMAND [key=value ...]\n\n{table}\n\n`ssl-norm COMMAND --help` lists all keys."
     )

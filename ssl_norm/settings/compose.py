@@ -123,6 +123,16 @@ def defaults_of(model: type[Settings]) -> dict[str, Any]:
     return model.model_construct(**values).model_dump(mode="json", exclude=set(required))
 
 
+def learner_values(method: str, data: str) -> dict[str, Any]:
+    """Return the settings that a learner's file has for itself, with its recipe for a data set."""
+    contents = _file("method", method)
+    recipe = contents.get("recipes", {}).get(data, {})
+    merged: Any = OmegaConf.to_container(
+        OmegaConf.merge(contents.get("method", {}), recipe.get("method", {}))
+    )
+    return dict(merged)
+
+
 def register_arms(study: Study) -> None:
     """Register the arms of a study as options of the group `arm`."""
     store = ConfigStore.instance()

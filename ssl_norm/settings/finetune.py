@@ -166,7 +166,15 @@ class ScoringSettings(Settings):
 
 
 class FinetuneSettings(RunSettings):
-    """Settings of tools/finetune.py."""
+    """Train a classifier with few or all labels, from a checkpoint or from scratch.
+
+    python tools/finetune.py labels_per_class=4               four labelled images per class
+    python tools/finetune.py labels_per_class=4 norm.encoder=ubn
+                                 ... with the statistics of all images
+    python tools/finetune.py checkpoint=runs/x data=folder data.root=~/photos labels=0.1
+    python tools/finetune.py -m study=ubn_few_labels data.root=...
+                                 a study: all arms, all seeds
+    """
 
     checkpoint: PathText | None = option(
         None, "encoder weights to start from, a run folder or a file; null: random initialization"

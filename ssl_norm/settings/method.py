@@ -11,7 +11,7 @@ from ssl_norm.learners import METHODS
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, is_quick, option
 from ssl_norm.settings.norm_choice import OutputNorm
-from ssl_norm.signature import options_of
+from ssl_norm.signature import options_of, positional_of, read_positional
 
 # From norm.view_statistics, the projector and the seed.
 NOT_SETTINGS = ("view_statistics", "embedding_dim", "generator")
@@ -35,11 +35,11 @@ class MethodSettings(Settings):
     projector: HeadSettings = option(HeadSettings, "head of the embeddings")
 
 
-def heads_of(learner: Any) -> tuple[str, ...]:
-    """Return the names of the heads of a learner's class: parameters after the encoder."""
-    parameters = list(inspect.signature(learner).parameters.values())
-    positional = (p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(p.name for p in positional if p.default is inspect.Parameter.empty)[1:]
+def heads_of(name: str) -> tuple[str, ...]:
+    """Return the heads of a learner, its parameters after the encoder, without importing it."""
+    target = METHODS.get(name, name)
+    found = read_positional(target) if isinstance(target, str) else positional_of(target)
+    return found[1:]
 
 
 @cache
@@ -51,7 +51,7 @@ def method_model(name: str) -> type[MethodSettings]:
     """
     learner = METHODS.load(name)
     fields: dict[str, Any] = {"name": (str, option(name, "learner, chosen by method=<name>"))}
-    for head in heads_of(learner):
+    for head in positional_of(learner)[1:]:
         text = "head of the embeddings" if head == "projector" else f"the head `{head}`"
         fields[head] = (HeadSettings, option(HeadSettings, text))
     for found in options_of(learner).values():

@@ -144,7 +144,16 @@ class RunSettings(Settings):
 
 
 class PretrainSettings(RunSettings):
-    """Settings of tools/pretrain.py."""
+    """Pretrain an encoder without labels, watch for collapse, end with a linear probe.
+
+    python tools/pretrain.py                                  BYOL on a data set of the package
+    python tools/pretrain.py data=folder data.root=~/photos   your own images
+    python tools/pretrain.py norm.projector=none norm.predictor=none          see it collapse
+    python tools/pretrain.py -m norm.projector=bn,ln,none seed=0,1,2          a sweep
+    python tools/pretrain.py -m study=byol_collapse data.root=...
+                                 a study: all arms, all seeds (or arm=none seed=0)
+    torchrun --nproc-per-node 8 tools/pretrain.py ...         one run on many GPUs
+    """
 
     method: Annotated[SerializeAsAny[MethodSettings], BeforeValidator(parse_method)] = option(
         ..., "the learner"

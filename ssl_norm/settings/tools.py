@@ -98,7 +98,13 @@ class ProbeSettings(CheckpointSettings):
 
 
 class LinearEvalSettings(ProbeSettings):
-    """Settings of tools/linear_eval.py."""
+    """Evaluate the frozen encoder of a checkpoint: linear probe, k nearest neighbours.
+
+    python tools/linear_eval.py checkpoint=runs/x/last.pt     on the data it was trained on
+    python tools/linear_eval.py checkpoint=runs/x data=cifar10 data.root=... labels=0.1
+    python tools/linear_eval.py checkpoint=runs/x kept=true
+                                 accuracy over the run, for tools/report.py
+    """
 
     network: Literal["online", "target"] = option(
         "online", "online, or the only one | target: the EMA network or momentum encoder"
@@ -114,7 +120,12 @@ class LinearEvalSettings(ProbeSettings):
 
 
 class PopulationStatsSettings(ProbeSettings):
-    """Settings of tools/population_stats.py."""
+    """Recompute batch statistics exactly (PreciseBN); compare with moving averages.
+
+    python tools/population_stats.py checkpoint=runs/x        on the images it was trained on
+    python tools/population_stats.py checkpoint=runs/x data=folder data.root=~/photos
+                                 on other images
+    """
 
     views: Literal["train", "plain"] | None = option(
         None, "train: augmented as in training; null: train, for a file of weights plain"
@@ -134,7 +145,12 @@ class PopulationStatsSettings(ProbeSettings):
 
 
 class DiagnoseSettings(CheckpointSettings):
-    """Settings of tools/diagnose.py."""
+    """Find out whether a checkpoint has collapsed, and at which layer the collapse begins.
+
+    python tools/diagnose.py checkpoint=runs/x                on the data it was trained on
+    python tools/diagnose.py checkpoint=any.pt encoder.name=resnet50 data=folder data.root=~/photos
+                                 weights of timm, torchvision, lightly, MoCo, ...
+    """
 
     samples: int = option(2000, "largest number of images", unit="images", ge=2, le=10**7)
     views: int = option(
@@ -148,7 +164,12 @@ class DiagnoseSettings(CheckpointSettings):
 
 
 class ReportSettings(Settings):
-    """Settings of tools/report.py."""
+    """Tables and figures over many runs on one page: mean and deviation over seeds.
+
+    python tools/report.py runs=multirun/2026-11-22_10-00-00  all runs of a sweep
+    python tools/report.py runs=[runs/a,runs/b] output=comparison             several folders
+    python tools/report.py runs=runs/*byol* group_by=norm.projector           own groups
+    """
 
     runs: str | list[str] = option(
         ..., "folder, glob, or [several]; every run folder in and below them is read"
@@ -176,7 +197,14 @@ class ReportSettings(Settings):
 
 
 class ToySettings(Settings):
-    """Settings of tools/toy.py."""
+    """Two moons with few labels: boundaries of bn and ubn, and their dependence on the batch.
+
+    python tools/toy.py                  draws toy.png, prints a table over ten seeds
+    python tools/toy.py labels_per_class=1 noise=0.3 ubn.gradient=false
+                                 fewer labels; statistics as constants
+    python tools/toy.py control=gn seeds=40 seed=100 output=other.pdf
+                                 another control, other seeds
+    """
 
     labels_per_class: int = option(
         4, "labelled points of each moon; together they are the batch of every step", ge=1, le=10**6

@@ -18,7 +18,7 @@ WRONG = {
         "tool=x": ["unknown key 'tool'"],
         "schema=3": ["unknown key 'schema'"],
         "recipe=byol_digits": ["unknown key 'recipe'"],
-        "monitor=3": ["monitor: ", "log_every, ", "monitor.log_every=..."],
+        "monitor=3": ["monitor: ", "log_every, ", "monitor.complete_cosine=..."],
         "optimizer=sgd": ["optimizer: ", "optimizer.name=..."],
         "norm=bn": ["norm: ", "encoder, projector, predictor, view_statistics"],
         "method=byl": ["unknown method 'byl'", "byol, moco_v2, simclr", "'byol'?"],
