@@ -2,8 +2,10 @@
 
 import json
 import sys
+from functools import cache
 
 import pytest
+from matplotlib.figure import Figure
 
 from ssl_norm.cli import entry
 from ssl_norm.settings.compose import composed_values
@@ -13,26 +15,28 @@ from ssl_norm.settings.study import read_study, study_tools
 STUDIES = [name for name in study_tools() if read_study(name).arms]
 SMALL = [
     "data=digits", "data.image_size=16", "data.cache_size=null", "data.limit=64", "encoder.name=tiny16",
-    "batch_size=16", "epochs=1", "device=cpu", "monitor.log_every=2",
+    "batch_size=16", "epochs=1", "device=cpu", "monitor.log_every=2", "loggers=[]",
 ]  # fmt: skip
 ROWS = {"contrastive", "byol", "projection_bn", "prediction_bn", "none", "ln", "random"}
 
 
+@cache
 def arms_of(study):
-    """Yield the settings of each arm, without checkpoints of other studies."""
-    tool = read_study(study).tool
+    """Return the settings of each arm, and apart from them its checkpoint of another study."""
+    tool, found = read_study(study).tool, []
     for arm in read_study(study).arms:
         values = composed_values(tool, [f"study={study}", f"arm={arm}"])
-        values.pop("checkpoint", None)
-        yield validate(tool, values)
+        checkpoint = values.pop("checkpoint", None)
+        found.append((validate(tool, values), checkpoint))
+    return found
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_arms_pass_the_checks_and_differ(study):
     seen = []
-    for config in arms_of(study):
+    for config, checkpoint in arms_of(study):
         assert config.study == study
-        settings = config.model_dump(exclude={"arm"})
+        settings = config.model_dump(exclude={"arm"}), checkpoint
         assert settings not in seen
         seen.append(settings)
     assert len(read_study(study).seeds) > 1
@@ -40,7 +44,7 @@ def test_arms_pass_the_checks_and_differ(study):
 
 @pytest.mark.parametrize("study", ["byol_collapse", "byol_collapse_gpu"])
 def test_seven_rows_of_the_finding(study):
-    rows = {config.arm: config for config in arms_of(study)}
+    rows = {config.arm: config for config, _ in arms_of(study)}
     assert rows.keys() == ROWS
     parts = ("encoder", "projector", "predictor")
     norms = {arm: tuple(str(getattr(c.norm, p)) for p in parts) for arm, c in rows.items()}
@@ -50,6 +54,12 @@ def test_seven_rows_of_the_finding(study):
     assert norms["none"] == ("bn", "none", "none")
     assert norms["ln"] == ("bn", "ln", "ln")
     assert [arm for arm, config in rows.items() if not config.train] == ["random"]
+
+
+@pytest.fixture(autouse=True)
+def no_rendering(monkeypatch):
+    """Create figures without rendering them."""
+    monkeypatch.setattr(Figure, "draw", lambda *_: None)
 
 
 def pretrain(monkeypatch, capsys, *arguments):
@@ -136,7 +146,7 @@ def test_fine_tuning_study_sweeps_its_grid_and_resumes(monkeypatch, capsys, tmp_
     arguments = [
         "finetune.py", "-m", "study=ubn_few_labels", "arm=bn,ubn", "seed=7", "labels_per_class=2,4", "data=digits",
         "data.cache_size=null", "data.limit=200", "encoder.name=tiny16", "steps=2", "batch_size=8", "device=cpu",
-        "evaluation.limit=32", "evaluation.samples=[32]", "resume=true", f"hydra.sweep.dir={tmp_path}",
+        "evaluation.limit=32", "evaluation.samples=[32]", "resume=true", "loggers=[]", f"hydra.sweep.dir={tmp_path}",
     ]  # fmt: skip
     for skipped in (0, 4):
         monkeypatch.setattr(sys, "argv", arguments)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from ssl_norm.cli import entry
 from ssl_norm.models.load import load_encoder_weights
@@ -15,12 +16,14 @@ from ssl_norm.train.run_folder import RunFolder
 SMALL = [
     "encoder.name=tiny16", "data.limit=300", "steps=8", "batch_size=8", "evaluation.limit=64",
     "evaluation.samples=[64]", "evaluation.batch_sizes=[32]", "checkpoint_every=4", "log_every=2", "device=cpu",
+    "loggers=[]",
 ]  # fmt: skip
 
 
 @pytest.fixture
 def finetune(monkeypatch, capsys):
     """Return a function that runs the tool, and returns exit code and stderr."""
+    monkeypatch.setattr(Figure, "draw", lambda *_: None)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["finetune.py", *SMALL, *arguments])
