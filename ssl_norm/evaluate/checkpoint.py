@@ -284,13 +284,15 @@ class Checkpoint:
         return partial(evaluation_view, image_size=self.view_size, mean=self.mean, std=self.std)
 
     def images(self, limit: int | None = None) -> Splits:
-        """Load the images; `limit` is the number of pretraining images, None: all."""
-        return load_splits(
-            **{**self.data, "image_size": self.view_size},
-            limit=limit,
-            seed=self.seed,
-            progress=rank() == 0,
-        )
+        """Load the images; settings that their source does not know are left out.
+
+        Args:
+            limit: number of pretraining images; None: all.
+        """
+        name = self.data["name"]
+        known = {k: v for k, v in self.data.items() if k in known_settings(name)}
+        known["image_size"] = self.view_size
+        return load_splits(name, **known, limit=limit, seed=self.seed, progress=rank() == 0)
 
     def labelled_images(self, splits: Splits) -> ProbeImages:
         """Return the labelled ones of its images, as its encoder sees them.
@@ -346,9 +348,7 @@ def _choose_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
         )
     if given.get("name", saved.get("name")) != saved.get("name"):
         saved = {"image_size": saved.get("image_size")}
-    data = {**saved, **given}
-    known = {"name", *known_settings(data["name"])}
-    return {key: value for key, value in data.items() if key in known}
+    return {**saved, **given}
 
 
 def _view_size(data: Mapping[str, Any]) -> int:

@@ -47,7 +47,7 @@ def extract_features(
         UserError: a feature is NaN or infinite.
     """
     device = torch.device(device)
-    encoder = encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     order = epoch_order(len(images), 0, 0) if random_batches else torch.arange(len(images))
     parts = []
     console = Console(stderr=True)

@@ -21,14 +21,14 @@ def knn_scores(
         bank_labels: (M,) integers in [0, classes).
         queries: (N, F).
         classes: number of classes K.
-        k: neighbours that vote, at least 1; all of the bank where it has fewer.
-        temperature: above 0; the lower, the more the nearest outweigh the rest.
+        k: neighbours that vote, at least 1; the whole bank if it is smaller.
+        temperature: above 0; lower values give more weight to the nearest.
 
     Returns:
         (N, K), the highest at the predicted class.
 
     Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4, whose weight is exp(s / temperature);
-        the maximum taken off here scales all votes of a query alike and keeps them finite at any
+        subtracting the maximum scales all votes of a query equally and keeps them finite at any
         temperature.
     """
     bank = F.normalize(bank, dim=1)

@@ -49,8 +49,8 @@ def fit_logistic(
         inverse_strength: above 0; larger fits the training set more closely.
 
     Source: L-BFGS (Liu & Nocedal 1989) with a strong Wolfe search, in coordinates where the Hessian
-        at W = 0, X^T X / (K N) + penalty, is the identity: learned features have spectra over many
-        decades, and tens of steps do there what takes hundreds in the features' own coordinates.
+        at W = 0, X^T X / (K N) + penalty, is the identity: spectra of learned features cover many
+        decades, so that tens of steps suffice there instead of hundreds.
     """
     return next(fit_path(features, labels, classes, [inverse_strength], FINAL_TOLERANCE))
 

@@ -1,4 +1,4 @@
-"""How much a prediction hangs on the batch whose statistics normalize it."""
+"""Uncertainty of predictions from re-drawn batch statistics."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,8 +19,8 @@ class Predictions(NamedTuple):
 
     Attributes:
         mean: (N, K) mean probability of each class.
-        std: (N,) standard deviation over the draws of the predicted class's probability, in [0, 0.71]; 0 where
-            statistics do not matter. The predicted class is the largest of `mean`.
+        std: (N,) standard deviation over the draws of the predicted class's probability, in
+            [0, 0.71]; 0 if statistics do not matter. The predicted class is the largest of `mean`.
         entropy: (N,) of `mean` in nats, in [0, ln K].
         draws: n.
     """
@@ -41,28 +41,29 @@ def uncertainty(
 ) -> Predictions:
     """Predict the same inputs with the statistics of one batch after another.
 
-    To be imported from `ssl_norm.evaluate.uncertainty`, the module.
+    Import it from the module `ssl_norm.evaluate.uncertainty`.
 
-    Before each of n passes, every batch norm takes over the mean and the unbiased variance of one batch, as
-    :func:`~ssl_norm.norms.batch.precise_bn.recompute_statistics` gives them; then the inputs are predicted in
-    evaluation mode, so that they do not depend on one another, not even where norms have `evaluation: batch`. The
-    spread of the predictions over the batches is an uncertainty: large where the network's answer depends on which
-    images it was normalized with. It grows as batches shrink, so draw them as large as those of training.
+    Before each of n passes, every batch norm takes the mean and the unbiased variance of one batch,
+    see :func:`~ssl_norm.norms.batch.precise_bn.recompute_statistics`. Then the inputs are predicted
+    in evaluation mode, independently of each other, even if norms have `evaluation: batch`. The
+    spread of the predictions over the batches is an uncertainty: large if the prediction depends
+    on the images that normalize it. It grows as batches shrink, so draw batches of the size of
+    training.
 
     Args:
-        model: any with batch norms that are not frozen, from inputs to logits (N, K); as before afterwards.
-            With `domain` norms, inside `domain_labels`.
+        model: any with batch norms that are not frozen, from inputs to logits (N, K); unchanged
+            afterwards. With `domain` norms, call inside `domain_labels`.
         inputs: (N, ...) on the model's device.
-        batches: n of at least 2, of training inputs, (B, ...) on the model's device.
-        batch_size: inputs of a forward pass, which changes nothing.
+        batches: n >= 2 batches of training inputs, (B, ...) on the model's device.
+        batch_size: inputs of a forward pass; the result does not depend on it.
 
     Raises:
-        ValueError: there is no batch norm to draw statistics for, less than 2 batches, or statistics that are
-            not finite.
+        ValueError: there is no batch norm to draw statistics for, less than 2 batches, or
+            statistics that are not finite.
 
-    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020; with the batches of training
-    it is the estimate of Teye et al., "Bayesian Uncertainty Estimation for Batch Normalized Deep Networks", arXiv
-    1802.06455.
+    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020; with batches
+        of training it is the estimate of Teye et al., "Bayesian Uncertainty Estimation for Batch
+        Normalized Deep Networks", arXiv 1802.06455.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
@@ -85,7 +86,7 @@ def uncertainty(
 
 
 def probabilities(model: nn.Module, inputs: Tensor, *, batch_size: int = 256) -> Tensor:
-    """Return what a classifier in evaluation mode predicts of inputs (N, ...): (N, K) float64 on the CPU."""
+    """Return probabilities (N, K) of inputs (N, ...) in evaluation mode, float64 on the CPU."""
     with evaluation_mode(model), torch.no_grad():
         logits = [model(part).float().cpu() for part in torch.split(inputs, batch_size)]
     return torch.cat(logits).double().softmax(1)
@@ -94,7 +95,7 @@ def probabilities(model: nn.Module, inputs: Tensor, *, batch_size: int = 256) ->
 def _add_draw(
     moments: tuple[Tensor, Tensor] | None, draw: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean and the summed squared deviations of `count` draws, of which this is the last."""
+    """Return mean and summed squared deviations of `count` draws, after adding the last one."""
     if moments is None:
         return draw, torch.zeros_like(draw)
     mean, squares = moments
@@ -104,10 +105,10 @@ def _add_draw(
 
 
 def auroc(scores: Tensor, positive: Tensor) -> float:
-    """Return the area under the ROC curve: how often a positive sample's score is above a negative one's.
+    """Return the area under the ROC curve: the share of pairs with a higher score of the positive.
 
-    Ties count half. 0.5 is chance, 1 a perfect separation; NaN where one of the two kinds is missing, or a score
-    is NaN.
+    Ties count half. 0.5 is chance, 1 a perfect separation; NaN if there are no positive or no
+    negative samples, or a score is NaN.
 
     Args:
         scores: (N,).

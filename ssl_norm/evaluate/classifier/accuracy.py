@@ -15,12 +15,12 @@ from ssl_norm.evaluate.features import evaluation_mode
 
 
 class Score(NamedTuple):
-    """How well a classifier does.
+    """Accuracy and loss of a classifier.
 
     Attributes:
         top1: share of images whose largest logit is that of their class, in [0, 1].
-        loss: mean cross-entropy in nats; ln(classes) for a constant prediction, NaN of a diverged network.
-        images: how many were scored.
+        loss: mean cross-entropy in nats; ln(classes) for a constant prediction, NaN if diverged.
+        images: number of images.
     """
 
     top1: float
@@ -39,19 +39,20 @@ def score(
 ) -> Score:
     """Return accuracy and loss of a classifier in evaluation mode.
 
-    Batches have the same size to within one image: none is a small remainder, which batch statistics would suffer from.
+    Batch sizes differ by one image at most, because batch statistics suffer from a small remainder.
 
     Args:
-        model: on `device`, from inputs to logits (B, K); its mode is as before afterwards.
+        model: on `device`, from inputs to logits (B, K); its mode is unchanged afterwards.
         images: N labelled images.
         to_input: from pixels (B, H, W, 3) uint8 on the device to the model's input, for example
             :func:`~ssl_norm.evaluate.features.evaluation_view`.
-        batch_size: images of a batch, at most.
-        device: where the model is.
-        seed: of a random order, which batch statistics need, as neighbours are of one class; None: in their order.
+        batch_size: largest number of images of a batch.
+        device: of the model.
+        seed: of a random order, which batch statistics need, since neighbours are often of one
+            class; None: their own order.
 
     Raises:
-        UserError: there is no image or no label, or a label that the classifier has no logit for.
+        UserError: there is no image or no label, or a label without a logit.
     """
     if images.labels is None or not len(images):
         raise UserError("a classifier is scored on labelled images, and there are none")
@@ -63,8 +64,8 @@ def score(
             logits = model(to_input(images.take(rows).to(device))).float()
             if int(labels.max()) >= logits.shape[1]:
                 raise UserError(
-                    f"the images have class {int(labels.max())}, counted from 0, and the classifier "
-                    f"knows {logits.shape[1]} classes"
+                    f"the images have class {int(labels.max())}, counted from 0, and the "
+                    f"classifier knows {logits.shape[1]} classes"
                 )
             right += int((logits.argmax(1) == labels).sum())
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
@@ -72,7 +73,7 @@ def score(
 
 
 def even_batches(order: Tensor, batch_size: int) -> tuple[Tensor, ...]:
-    """Return an order (N,) in as few batches of `batch_size` at most as it takes, alike to within one.
+    """Split an order (N,) into as few equal batches as possible; sizes differ by at most one.
 
     Example:
         >>> [len(batch) for batch in even_batches(torch.arange(10), 4)]
