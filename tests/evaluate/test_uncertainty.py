@@ -29,7 +29,7 @@ def batches():
 
 
 def standardized(x, weights):
-    """Return x, normalized by mean and unbiased variance of a batch of weights, and that batch alike."""
+    """Return x, normalized by mean and unbiased variance of a batch of weights, and that batch normalized by itself."""
     mean, variance = weights.mean(0), weights.var(0)
     own = (weights - mean) / (weights.var(0, unbiased=False) + 1e-5).sqrt()
     return (x - mean) / (variance + 1e-5).sqrt(), own
@@ -75,7 +75,7 @@ def test_norms_that_evaluate_by_the_batch_take_the_drawn_statistics(inputs, batc
     assert model[1].evaluation == "batch"
 
 
-def test_the_order_of_the_draws_means_nothing(inputs, batches):
+def test_the_order_of_the_draws_does_not_matter(inputs, batches):
     model = network(BatchRenorm)
     for layer in (model[1], model[5]):
         layer.num_batches_tracked.fill_(50_000)
@@ -118,7 +118,7 @@ def test_wrong_input(inputs, batches):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_auroc_is_scikit_learn_s(ties):
+def test_auroc_equals_that_of_scikit_learn(ties):
     generator = torch.Generator().manual_seed(0)
     positive = torch.rand(200, generator=generator) < 0.2
     scores = torch.randn(200, generator=generator, dtype=torch.float64) + positive

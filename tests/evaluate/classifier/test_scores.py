@@ -101,7 +101,7 @@ def test_rows_while_training(images):
     assert found == pytest.approx(by_hand(model, test.images, test.labels), rel=1e-5)
 
 
-def test_exact_statistics_of_one_batch_are_that_batch_s(images):
+def test_exact_statistics_of_one_batch_match_a_training_step(images):
     """One batch of all images: the running statistics after a training step at full rate."""
     model = classifier()
     exact = {"statistics": ["exact"], "samples": [200], "batch_sizes": [200]}
@@ -111,7 +111,7 @@ def test_exact_statistics_of_one_batch_are_that_batch_s(images):
     assert (row["top1"], row["loss"]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_training_goes_on_untouched(images):
+def test_scoring_leaves_the_model_and_random_state_unchanged(images):
     model = classifier().train()
     before = copy.deepcopy(model.state_dict())
     state = torch.random.get_rng_state()
@@ -147,7 +147,7 @@ def test_rows_at_the_end(images):
     assert len({row["loss"] for row in rows}) == len(rows)
 
 
-def test_the_test_images_are_limited_and_the_training_images_too(images):
+def test_limit_holds_for_test_and_training_images(images):
     rows = rows_of(classifier(), images, limit=30, train=True)
     assert {row["images"] for row in rows} == {30}
     kept, again = (scoring_of(images, limit=30).limited(images.test) for _ in range(2))
@@ -183,7 +183,7 @@ def test_without_batch_statistics_there_are_population_rows(images, norm):
     ]
 
 
-def test_rows_of_a_norm_that_evaluates_by_the_batch_are_what_they_are_called(images):
+def test_rows_do_not_depend_on_the_statistics_that_a_norm_evaluates_by(images):
     plain, by_batch = (
         rows_of(classifier(norm), images) for norm in ("bn", {"name": "bn", "evaluation": "batch"})
     )
@@ -191,7 +191,7 @@ def test_rows_of_a_norm_that_evaluates_by_the_batch_are_what_they_are_called(ima
     assert len({row["loss"] for row in plain if row["statistics"] != "exact"}) == 2
 
 
-def test_ghost_batches_stay_in_force(images):
+def test_batch_statistics_keep_ghost_batches(images):
     whole, ghost = (
         one(rows_of(classifier(norm), images), statistics="batch")["loss"]
         for norm in ("bn", {"name": "bn", "batch_size": 5})
