@@ -1,23 +1,23 @@
-"""Runs by their settings: keys that tell them apart, groups over seeds, and values by name."""
+"""Runs by their settings: keys that tell them apart, and groups over seeds."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import yaml  # type: ignore[import-untyped]  # PyYAML, which omegaconf brings
 
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
-from ssl_norm.report.columns import columns
-from ssl_norm.report.read import FINETUNE, NORMS, PLACE_IN_STUDY, PRETRAIN, RunRecord
+from ssl_norm.report.read import FINETUNE, PLACE_IN_STUDY, PRETRAIN, RunRecord
 from ssl_norm.settings.models import MODELS
 from ssl_norm.settings.resume import may_change_on_resume
-from ssl_norm.text import as_typed, finite
+from ssl_norm.text import as_typed
 
 Texts = Mapping[str, str]
-Value = str | float
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 ABSENT = "-"  # the value of a key that a run does not have
 HEADS = ("norm.projector", "norm.predictor")
 SUBJECT = ("method.name", *HEADS, "norm.encoder")
@@ -25,7 +25,6 @@ ORDER = (
     *SUBJECT, "labels", "norm.", "encoder.", "data.", "optimizer.", "batch_size", "epochs",
     "method.",
 )  # fmt: skip
-CONFIG, SUMMARY, EVALUATIONS = SOURCES = ("config", "summary", "evaluations")
 
 
 @dataclass(frozen=True)
@@ -96,18 +95,15 @@ def telling_keys(runs: Sequence[Texts]) -> list[str]:
     for key in differing:
         if not is_compared(key) or key in PLACE_IN_STUDY:
             continue
-        separates = len(_classes(runs, [*told, *fixed, key])) > len(_classes(runs, [*told, *fixed]))
+        separates = _classes(runs, [*told, *fixed, key]) > _classes(runs, [*told, *fixed])
         if separates or (key in SUBJECT and not of_study):
             told.append(key)
     return told
 
 
-def _classes(runs: Sequence[Texts], keys: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
-    """Return the indices of the runs that have the same values at some keys, by those values."""
-    found: dict[tuple[str, ...], list[int]] = {}
-    for index, settings in enumerate(runs):
-        found.setdefault(tuple(settings.get(key, ABSENT) for key in keys), []).append(index)
-    return found
+def _classes(runs: Sequence[Texts], keys: Sequence[str]) -> int:
+    """Return the number of different values at some keys."""
+    return len({tuple(settings.get(key, ABSENT) for key in keys) for settings in runs})
 
 
 def group_keys(
@@ -138,11 +134,21 @@ def group_keys(
 def group_runs(runs: Sequence[RunRecord], keys: Sequence[str]) -> list[Group]:
     """Return the groups of runs that agree at some keys, in the order of their first runs."""
     groups = []
-    for values, indices in _classes([run.texts for run in runs], keys).items():
-        members = sorted((runs[index] for index in indices), key=lambda run: run.seed or 0)
+    for values, same in grouped(
+        runs, lambda run: tuple(run.texts.get(key, ABSENT) for key in keys)
+    ).items():
+        members = sorted(same, key=lambda run: run.seed or 0)
         label = label_of(keys, values) or _usual_label(members[0])
         groups.append(Group(values, label, tuple(members)))
     return groups
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return the items with the same key, by that key, in the order of their first items."""
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
 
 
 def label_of(keys: Sequence[str], values: Sequence[str]) -> str:
@@ -188,67 +194,6 @@ def without_repeats(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[Ru
     return [run for run in runs if run in kept], [run for run in runs if run not in kept]
 
 
-class Quantity(NamedTuple):
-    """Place of a value: `config`, `summary` or `evaluations`, and its name there."""
-
-    source: str
-    name: str
-
-
-class Values:
-    """All values of a run by name.
-
-    | name | value |
-    |---|---|
-    | `labels_per_class`, `optimizer.lr`, `arm` | settings; `norm.encoder` is the text of a norm, |
-    | | `norm.encoder.name`, `norm.encoder.batch_size` its name and options |
-    | `top1`, `linear_top1_exact`, `loss` | numbers of the tables and of summary.json |
-    | `step`, `split`, `domain`, `statistics` | columns of evaluations.csv, a value a row |
-
-    A name that several of them have takes the file in front: `config.batch_size`,
-    `summary.labels`, `evaluations.batch_size`.
-    """
-
-    def __init__(self, run: RunRecord) -> None:
-        self.run = run
-        norms = {key: run.config.get("norm", {}).get(key.partition(".")[2]) for key in NORMS}
-        options = {
-            f"{key}.{name}": value
-            for key, norm in norms.items()
-            if key in run.settings
-            for name, value in norm_options(norm).items()
-        }
-        absent = dict.fromkeys(key for key in PLACE_IN_STUDY if key in run.config)
-        config = {**absent, **run.settings, **options}
-        shown = {c.name: value for c in columns().values() if (value := c.of(run)) is not None}
-        outcomes = {**run.summary, **shown}
-        self._found: dict[str, Mapping[str, Value | None]] = {
-            CONFIG: {key: _number_or_text(value) for key, value in config.items()},
-            SUMMARY: {
-                name: value
-                for name, value in outcomes.items()
-                if isinstance(value, str) or finite(value) is not None
-            },
-            EVALUATIONS: dict.fromkeys(run.evaluations[0] if run.evaluations else ()),
-        }
-
-    def names(self, source: str) -> Iterable[str]:
-        """Return the names of a source."""
-        return self._found[source].keys()
-
-    def of(self, quantity: Quantity, row: Mapping[str, Any] | None = None) -> Value | None:
-        """Return a value of the run, or of a row of evaluations.csv; None without one."""
-        if quantity.source == EVALUATIONS:
-            found = (row or {}).get(quantity.name)
-            return found if isinstance(found, str) else finite(found)
-        return self._found[quantity.source].get(quantity.name)
-
-
-def _number_or_text(value: Any) -> Value | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if value is None or is_number else as_typed(value)
-
-
 def norm_options(norm: Any) -> dict[str, Any]:
     """Return the name and the given options of a norm, from a mapping or from the text of one.
 
@@ -262,38 +207,3 @@ def norm_options(norm: Any) -> dict[str, Any]:
     if isinstance(norm, Mapping):
         return {str(name): value for name, value in norm.items()}
     return {"name": as_typed(norm)}
-
-
-def find_quantity(
-    name: str, values: Sequence[Values], *, of_rows: bool, y: bool
-) -> Quantity | None:
-    """Return the place of a quantity; None where no run has it.
-
-    Args:
-        name: as in the figure of a study.
-        values: of the runs.
-        of_rows: whether columns of evaluations.csv come first, as in a figure of its rows; else
-            last.
-        y: whether outcomes come before settings.
-    """
-    source, dot, rest = name.partition(".")
-    if dot and source in SOURCES:
-        return Quantity(source, rest) if _has(values, source, rest) else None
-    order = [SUMMARY, CONFIG] if y else [CONFIG, SUMMARY]
-    order = [EVALUATIONS, *order] if of_rows else [*order, EVALUATIONS]
-    return next((Quantity(s, name) for s in order if _has(values, s, name)), None)
-
-
-def is_column_only(name: str, values: Sequence[Values]) -> bool:
-    """Return whether a name can only be a column of evaluations.csv."""
-    found = find_quantity(name, values, of_rows=False, y=False)
-    return name.startswith(f"{EVALUATIONS}.") or (found is not None and found.source == EVALUATIONS)
-
-
-def known_names(values: Sequence[Values]) -> list[str]:
-    """Return every name that any of the runs has a value for."""
-    return sorted({name for each in values for source in SOURCES for name in each.names(source)})
-
-
-def _has(values: Sequence[Values], source: str, name: str) -> bool:
-    return any(name in each.names(source) for each in values)

@@ -1,23 +1,19 @@
 import os
-from dataclasses import replace
 
 import pytest
 
 from ssl_norm.errors import UserError
 from ssl_norm.report.frame import (
-    Values,
     differing_keys,
-    find_quantity,
     group_keys,
     group_runs,
     is_compared,
-    known_names,
     norm_options,
     telling_keys,
     without_repeats,
 )
-from ssl_norm.report.read import RunRecord, read_run
-from tests.report.finetune_folders import finetune_config, write_few_labels, write_finetune
+from ssl_norm.report.read import RunRecord
+from tests.report.finetune_folders import write_few_labels
 from tests.report.run_folders import config_of, groups_in, runs_in, write_run, write_study
 
 
@@ -118,31 +114,6 @@ def test_the_newest_of_repeated_runs_counts(tmp_path):
     assert [run.name for run in repeats] == ["old"]
 
 
-@pytest.fixture
-def values(tmp_path):
-    config = finetune_config({"name": "bn", "batch_size": 4}, arm="small", study="s")
-    return Values(read_run(write_finetune(tmp_path, config), "a"))
-
-
-def find(values, name, of_rows=False, y=False):
-    return find_quantity(name, [values], of_rows=of_rows, y=y)
-
-
-def test_settings_are_numbers_or_text(values):
-    expected = {
-        "norm.encoder": "bn(batch_size=4)",
-        "norm.encoder.name": "bn",
-        "norm.encoder.batch_size": 4,
-        "norm.freeze_last": 0.0,
-        "evaluation.samples": "[1000, 100]",
-        "arm": "small",
-        "study": "s",
-        "checkpoint": None,
-    }
-    assert {name: values.of(find(values, name)) for name in expected} == expected
-    assert find(values, "norm.projector") is None
-
-
 @pytest.mark.parametrize(
     ("norm", "expected"),
     [
@@ -154,22 +125,3 @@ def test_settings_are_numbers_or_text(values):
 )
 def test_the_options_of_a_norm(norm, expected):
     assert norm_options(norm) == expected
-
-
-def test_a_name_that_several_sources_have(values):
-    assert find(values, "batch_size").source == "config"
-    assert find(values, "batch_size", of_rows=True).source == "evaluations"
-    assert values.of(find(values, "labels")) == 1.0
-    assert values.of(find(values, "labels", y=True)) == 40
-    assert values.of(find(values, "summary.labels")) == 40
-    assert find(values, "summary.nothing") is find(values, "nothing") is None
-    names = {"labels_per_class", "top1_exact", "statistics", "arm"}
-    assert names <= set(known_names([values]))
-
-
-def test_a_missing_value_is_none(values):
-    quantity = find(values, "evaluations.top1", of_rows=True, y=True)
-    assert values.of(quantity, {"top1": float("nan")}) is None
-    assert values.of(quantity) is None
-    empty = replace(values.run, summary={"top1": float("nan")})
-    assert find(Values(empty), "summary.top1") is None

@@ -1,10 +1,19 @@
 import math
+from dataclasses import replace
 
 import pytest
 
 from ssl_norm.errors import UserError
 from ssl_norm.report.figures.study import figure_numbers, figure_table
-from ssl_norm.report.figures.study_data import FigureSpec, Published, content_of, figure_specs
+from ssl_norm.report.figures.study_data import (
+    FigureSpec,
+    Published,
+    content_of,
+    figure_specs,
+    find_places,
+    values_of,
+)
+from ssl_norm.report.read import read_run
 from ssl_norm.settings.study import read_study, study_tools
 from tests.report.finetune_folders import (
     DEVIATION,
@@ -111,6 +120,50 @@ def spec_of(**entry):
     return figure_specs("s", [{**ENTRY, **entry}])[0]
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = finetune_config({"name": "bn", "batch_size": 4}, arm="small", study="s")
+    return read_run(write_finetune(tmp_path_factory.mktemp("run"), config), "a")
+
+
+def test_settings_are_numbers_or_text_and_norms_have_options(run):
+    expected = {
+        "norm.encoder": "bn(batch_size=4)",
+        "norm.encoder.name": "bn",
+        "norm.encoder.batch_size": 4,
+        "norm.freeze_last": 0.0,
+        "evaluation.samples": "[1000, 100]",
+        "arm": "small",
+        "study": "s",
+        "checkpoint": None,
+    }
+    found = values_of(run)
+    assert {name: found[f"config.{name}"] for name in expected} == expected
+    assert "config.norm.projector" not in found
+    assert "summary.top1" not in values_of(replace(run, summary={"top1": math.nan}))
+
+
+@pytest.mark.parametrize(
+    ("entry", "places"),
+    [
+        ({"x": "batch_size"}, {"batch_size": "config.batch_size", "top1": "summary.top1"}),
+        (
+            {"x": "batch_size", "where": {"statistics": "batch"}},
+            {"batch_size": "evaluations.batch_size", "top1": "evaluations.top1"},
+        ),
+        ({"x": "labels"}, {"labels": "config.labels"}),
+        ({"y": "labels"}, {"labels": "summary.labels"}),
+        ({"x": "summary.labels"}, {"summary.labels": "summary.labels"}),
+        (
+            {"x": "nothing", "y": "summary.nothing"},
+            {"nothing": None, "summary.nothing": None},
+        ),
+    ],
+)
+def test_sources_of_a_name_that_several_have(run, entry, places):
+    assert places.items() <= find_places(spec_of(**entry), values_of(run)).items()
+
+
 def content(runs, **entry):
     found, lines = content_of(spec_of(**entry), runs)
     assert lines == []
@@ -213,6 +266,10 @@ def test_missing_values_and_rows_leave_a_run_out_with_a_line(tmp_path):
     assert found.runs == 1
     found, lines = content_of(spec_of(where={"statistics": "batch"}), runs)
     assert lines == ["figure f: no row of evaluations.csv with statistics=batch in 1 run: b"]
+    empty = [{**row, "top1": math.nan} for row in evaluation_rows(0.5)]
+    missing = runs_in(write_finetune(tmp_path / "c", rows=empty))
+    _, lines = content_of(spec_of(y="evaluations.top1", where={"statistics": "batch"}), missing)
+    assert lines[0] == "figure f: no evaluations.top1 in 1 run: c"
     found, lines = content_of(spec_of(where={"arm": "none"}), runs)
     assert (found, lines) == (None, ["figure f is not drawn: no run has arm=none"])
 
@@ -231,9 +288,6 @@ def test_names_that_stand_for_several_things_take_their_file(tmp_path):
     where = {"statistics": "batch"}
     assert content(runs, x="batch_size", where=where).places == [32]
     assert content(runs, x="config.batch_size", where=where).places == [64]
-    assert content(runs, x="batch_size").places == [64]
-    assert content(runs, x="evaluations.batch_size", where=where).places == [32]
-    assert content(runs, x="summary.labels").places == [40]
 
 
 def test_an_x_that_is_an_outcome_has_means_of_both(tmp_path):

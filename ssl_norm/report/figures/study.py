@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from operator import add, sub
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,12 +22,12 @@ from ssl_norm.report.figures.study_data import (
     FigureSpec,
     Published,
     Series,
+    Value,
     content_of,
 )
-from ssl_norm.report.frame import Value
 from ssl_norm.report.read import RunRecord
 from ssl_norm.report.table import Table, number_cell, statistic_cells
-from ssl_norm.text import Statistic, counted, statistic
+from ssl_norm.text import counted, statistic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +43,9 @@ class LineStyle(NamedTuple):
     colour: str
     dash: object
     marker: str
+
+
+_Styled = Sequence[tuple[Series, LineStyle]]
 
 
 def study_figures(
@@ -63,30 +67,30 @@ def study_figures(
 
 def _study_figure(content: Content) -> FigureFile:
     spec = content.spec
-    styles = _styles_of(content.series)
-    with drawing(WIDTH, height_of(len(content.series)) + 0.2) as figure:
+    lines = _with_styles(content.series)
+    with drawing(WIDTH, height_of(len(lines)) + 0.2) as figure:
         axes = figure.subplots()
         if content.measured_x:
-            _draw_scatter(axes, content, styles)
+            _draw_scatter(axes, content, lines)
         elif content.numeric:
-            _draw_lines(axes, content, styles)
+            _draw_lines(axes, content, lines)
         else:
-            _draw_categories(axes, content, styles)
+            _draw_categories(axes, content, lines)
         if spec.published and content.numeric:
-            _draw_published(axes, spec.published, content.series, styles)
+            _draw_published(axes, spec.published, lines)
         axes.set_xlabel(spec.x_label or axis_label([spec.x]))
         axes.set_ylabel(spec.y_label or axis_label(spec.y))
         if spec.title:
             axes.set_title(textwrap.fill(spec.title, 90), loc="left")
         axes.grid()
-        if len(content.series) > 1 or spec.published:
+        if len(lines) > 1 or spec.published:
             legend_below(figure, handlelength=3)
     tables = figure_table(content), figure_numbers(content)
     return FigureFile(spec.name, figure, _caption(content), *tables)
 
 
-def _styles_of(series: Sequence[Series]) -> list[LineStyle]:
-    """Return line styles; several values tell lines by colour (the first) and dashes (the rest)."""
+def _with_styles(series: Sequence[Series]) -> _Styled:
+    """Return lines with styles: several values tell them by colour (the first) and dashes."""
     several = all(len(line.parts) > 1 for line in series)
     firsts = [line.parts[0] if several else line.label for line in series]
     others = [", ".join(line.parts[1:]) if several else "" for line in series]
@@ -95,86 +99,72 @@ def _styles_of(series: Sequence[Series]) -> list[LineStyle]:
     dashes = dict(zip(dict.fromkeys(others), cycle(DASHES), strict=False))
     markers = dict(zip(dict.fromkeys(marked), cycle(MARKERS), strict=False))
     return [
-        LineStyle(colours[first], dashes[other], markers[mark])
-        for first, other, mark in zip(firsts, others, marked, strict=True)
+        (line, LineStyle(colours[first], dashes[other], markers[mark]))
+        for line, first, other, mark in zip(series, firsts, others, marked, strict=True)
     ]
 
 
-def _statistics_of(line: Series) -> dict[Value, Statistic]:
-    """Return mean and deviation of a line at each x."""
-    return {x: statistic(values) for x, values in line.cells.items()}
-
-
-def _draw_lines(axes: "Axes", content: Content, styles: Sequence[LineStyle]) -> None:
+def _draw_lines(axes: "Axes", content: Content, lines: _Styled) -> None:
     """Draw means over a numeric x with bands of a deviation, and single runs as light points.
 
     On a logarithmic axis, a mean at x = 0 or below is a line across it.
     """
     log = content.spec.log_x
-    for line, style in zip(content.series, styles, strict=True):
-        found = sorted((float(x), values) for x, values in _statistics_of(line).items())
-        across = [values for x, values in found if log and x <= 0]
-        over = [(x, values) for x, values in found if not (log and x <= 0)]
-        for values in across:
-            _draw_across(axes, values, style, None if over else line.label)
-        if not over:
+    for line, style in lines:
+        places = {x: float(x) for x in line.cells if not (log and float(x) <= 0)}
+        for x in sorted(line.cells.keys() - places.keys(), key=float):
+            mean, spread = _mean_and_deviation(line.cells[x])
+            axes.axhline(mean, color=style.colour, linestyle="--", linewidth=1.2,
+                         label=None if places else line.label)  # fmt: skip
+            axes.axhspan(mean - spread, mean + spread, color=style.colour, alpha=0.1, linewidth=0)
+        if not places:
             continue
-        xs = [x for x, _ in over]
-        _draw_points(axes, line.cells, {x: float(x) for x in line.cells if float(x) in xs}, style)
-        means = [values.mean or 0.0 for _, values in over]
-        spreads = [values.deviation or 0.0 for _, values in over]
-        axes.plot(xs, means, marker=style.marker, markersize=5, color=style.colour,
+        _draw_points(axes, line, places, style)
+        xs = sorted(places, key=float)
+        means, spreads = zip(*(_mean_and_deviation(line.cells[x]) for x in xs), strict=True)
+        axes.plot([*map(float, xs)], means, marker=style.marker, markersize=5, color=style.colour,
                   linestyle=style.dash, label=line.label)  # fmt: skip
         if any(spreads):
-            low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
-            high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
-            axes.fill_between(xs, low, high, color=style.colour, alpha=0.16, linewidth=0)
-    others = content.spec.published.lines.values() if content.spec.published else ()
-    every = {float(x) for x in content.places} | {x for points in others for x, _ in points}
-    places = sorted(x for x in every if not (log and x <= 0))
-    if log and places:
+            low, high = [*map(sub, means, spreads)], [*map(add, means, spreads)]
+            axes.fill_between([*map(float, xs)], low, high, color=style.colour, alpha=0.16,
+                              linewidth=0)  # fmt: skip
+    published = content.spec.published.lines.values() if content.spec.published else ()
+    every = {float(x) for x in content.places} | {x for points in published for x, _ in points}
+    ticks = sorted(x for x in every if not (log and x <= 0))
+    if log and ticks:
         axes.set_xscale("log")
         axes.minorticks_off()
-    if len(places) <= FEW and (log or len(places) > 1):
-        axes.set_xticks(places, [f"{x:g}" for x in places])
+    if len(ticks) <= FEW and (log or len(ticks) > 1):
+        axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
 
 
-def _draw_across(axes: "Axes", values: Statistic, style: LineStyle, label: str | None) -> None:
-    """Draw a mean and its band over the whole width."""
-    mean, spread = values.mean or 0.0, values.deviation or 0.0
-    axes.axhline(mean, color=style.colour, linestyle="--", linewidth=1.2, label=label)
-    axes.axhspan(mean - spread, mean + spread, color=style.colour, alpha=0.1, linewidth=0)
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the sample deviation, 0 of one value."""
+    found = statistic(values)
+    return found.mean or 0.0, found.deviation or 0.0
 
 
 def _draw_points(
-    axes: "Axes",
-    cells: Mapping[Value, Sequence[float]],
-    places: Mapping[Value, float],
-    style: LineStyle,
+    axes: "Axes", line: Series, places: Mapping[Value, float], style: LineStyle
 ) -> None:
     """Draw single runs as light points, where there are several at any x."""
-    if all(len(values) < 2 for values in cells.values()):
-        return
-    pairs = [(places[x], y) for x, values in cells.items() if x in places for y in values]
-    if pairs:
+    if any(len(values) > 1 for values in line.cells.values()):
+        pairs = [(place, y) for x, place in places.items() for y in line.cells[x]]
         axes.plot(*zip(*pairs, strict=True), ".", color=style.colour, alpha=0.4, markersize=4)
 
 
-def _draw_categories(axes: "Axes", content: Content, styles: Sequence[LineStyle]) -> None:
+def _draw_categories(axes: "Axes", content: Content, lines: _Styled) -> None:
     """Draw means with deviations over the values of x as text, the lines side by side."""
     places = {x: float(index) for index, x in enumerate(content.places)}
-    step = min(0.12, 0.7 / len(content.series))
-    for index, (line, style) in enumerate(zip(content.series, styles, strict=True)):
-        aside = (index - (len(content.series) - 1) / 2) * step
+    step = min(0.12, 0.7 / len(lines))
+    for index, (line, style) in enumerate(lines):
+        aside = (index - (len(lines) - 1) / 2) * step
         xs = {x: places[x] + aside for x in line.cells}
-        _draw_points(axes, line.cells, {x: place + 0.3 * step for x, place in xs.items()}, style)
-        found = _statistics_of(line)
+        _draw_points(axes, line, {x: place + 0.3 * step for x, place in xs.items()}, style)
+        means, spreads = zip(*map(_mean_and_deviation, line.cells.values()), strict=True)
         axes.errorbar(
-            [xs[x] for x in found],
-            [values.mean or 0.0 for values in found.values()],
-            yerr=[values.deviation or 0.0 for values in found.values()],
-            fmt=style.marker, color=style.colour, markersize=6, capsize=2, elinewidth=1,
-            label=line.label,
+            list(xs.values()), means, yerr=spreads, fmt=style.marker, color=style.colour,
+            markersize=6, capsize=2, elinewidth=1, label=line.label,
         )  # fmt: skip
     many = len(places) > FEW // 2
     names = [wrapped(_cell(x), 24 if many else 14) for x in places]
@@ -196,35 +186,29 @@ def wrapped(name: str, width: int) -> str:
     return textwrap.fill(name.replace("_", "_ "), width).replace("_ ", "_")
 
 
-def _draw_scatter(axes: "Axes", content: Content, styles: Sequence[LineStyle]) -> None:
+def _draw_scatter(axes: "Axes", content: Content, lines: _Styled) -> None:
     """Draw a point for each run over an outcome x, and the mean of each line as a larger one."""
-    for line, style in zip(content.series, styles, strict=True):
+    for line, (colour, _, marker) in lines:
         pairs = [(float(x), y) for x, values in line.cells.items() for y in values]
         xs, ys = zip(*pairs, strict=True)
         if len(pairs) > 1:
-            axes.plot(xs, ys, style.marker, color=style.colour, alpha=0.4, markersize=4)
-        axes.plot(
-            fmean(xs), fmean(ys), style.marker, color=style.colour, markersize=8, label=line.label
-        )
+            axes.plot(xs, ys, marker, color=colour, alpha=0.4, markersize=4)
+        axes.plot(fmean(xs), fmean(ys), marker, color=colour, markersize=8, label=line.label)
     if content.spec.log_x:
         axes.set_xscale("log")
 
 
-def _draw_published(
-    axes: "Axes", published: Published, series: Sequence[Series], styles: Sequence[LineStyle]
-) -> None:
+def _draw_published(axes: "Axes", published: Published, lines: _Styled) -> None:
     """Draw published numbers dotted, in the colour of the line of the same name, else grey."""
     colours = {
-        name: style.colour
-        for line, style in zip(series, styles, strict=True)
-        for name in (line.label, ", ".join(line.parts))
+        name: style.colour for line, style in lines for name in (line.label, ", ".join(line.parts))
     }
     for name, points in published.lines.items():
         if points:
             axes.plot(*zip(*sorted(points), strict=True), ":", color=colours.get(name, GREY),
                       marker=".", markersize=4, linewidth=1.3,
                       label=None if name in colours else f"{published.label}: {name}")  # fmt: skip
-    if set(published.lines) & set(colours):
+    if published.lines.keys() & colours.keys():
         axes.plot([], [], ":", color="black", marker=".", label=f"dotted: {published.label}")
 
 

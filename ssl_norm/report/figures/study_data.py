@@ -1,50 +1,48 @@
 """Figures that studies ask for: their entries, checked, and the numbers that runs hold for them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import MinLen
-from pydantic import BeforeValidator, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    BeforeValidator,
+    Strict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, option
 from ssl_norm.report.caveats import named_runs
+from ssl_norm.report.columns import columns
 from ssl_norm.report.figures import FIGURES
-from ssl_norm.report.frame import (
-    EVALUATIONS,
-    SUMMARY,
-    Quantity,
-    Value,
-    Values,
-    differing_keys,
-    find_quantity,
-    is_column_only,
-    is_compared,
-    known_names,
-)
-from ssl_norm.report.read import RunRecord
-from ssl_norm.text import counted
+from ssl_norm.report.frame import differing_keys, grouped, is_compared, norm_options
+from ssl_norm.report.read import NORMS, PLACE_IN_STUDY, RunRecord
+from ssl_norm.text import as_typed, counted, finite, unique
 
+Value = str | float
 Conditions = Mapping[str, Sequence[Any]]
 Row = Mapping[str, Any]
-CHOICES = frozenset({"samples", "batch_size"})
+SOURCES = CONFIG, SUMMARY, EVALUATIONS = ("config.", "summary.", "evaluations.")
+CHOICES = ("samples", "batch_size")
 MEASURED = ("top1", "loss", "images")  # columns of evaluations.csv that do not tell its rows apart
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _read_conditions(value: Any) -> list[Conditions]:
     found = _listed(value)
     if not found or not all(isinstance(each, Mapping) for each in found):
         raise ValueError(
-            "a mapping expected, `where: {split: test}`, or a list of several, got " + repr(value)
+            f"a mapping expected, `where: {{split: test}}`, or a list of several, got {value!r}"
         )
     return [{str(name): _listed(wanted) for name, wanted in each.items()} for each in found]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _read_labels(value: Any) -> dict[str, Any]:
@@ -60,12 +58,8 @@ def _read_names(value: Any) -> list[str]:
     return found
 
 
-def _read_pair(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 Names = Annotated[list[str], BeforeValidator(_read_names)]
-Pair = Annotated[tuple[float, float], BeforeValidator(_read_pair)]
+Pair = Annotated[tuple[float, float], Strict(False)]  # False: a list may be given for it
 
 
 class Published(Settings):
@@ -80,7 +74,7 @@ class Published(Settings):
 class FigureSpec(Settings):
     """One figure of a study: y over x, a line for each combination of values of `lines`.
 
-    Quantities have the names of :class:`ssl_norm.report.frame.Values`.
+    Quantities have the names of :func:`values_of`.
     """
 
     name: str = option(..., "name of its files, without the ending")
@@ -122,7 +116,7 @@ class FigureSpec(Settings):
     def names(self) -> tuple[str, ...]:
         """The quantities that the figure needs, each once."""
         conditions = (name for where in self.where for name in where)
-        return tuple(dict.fromkeys((self.x, *self.lines, *conditions, *self.y)))
+        return tuple(unique((self.x, *self.lines, *conditions, *self.y)))
 
     def label_of(self, parts: Sequence[object]) -> str:
         """Return the label of a line from the values that tell it, by `labels` as far as given."""
@@ -148,16 +142,6 @@ def figure_specs(study: str, entries: Sequence[Mapping[Any, Any]]) -> list[Figur
             raise UserError(f"{where}: there are two figures of this name")
         specs.append(spec)
     return specs
-
-
-class Point(NamedTuple):
-    """The value of one run at one x of one line."""
-
-    parts: tuple[str, ...]
-    x: Value
-    y: float
-    run: RunRecord
-    row: Row
 
 
 class Series(NamedTuple):
@@ -201,24 +185,94 @@ class Content(NamedTuple):
         return not any(isinstance(x, str) for line in self.series for x in line.cells)
 
 
+def values_of(run: RunRecord) -> dict[str, Value | None]:
+    """Return all values of a run by source and name.
+
+    | source and names | values |
+    |---|---|
+    | `config.`: `labels_per_class`, `optimizer.lr`, `arm` | settings; `norm.encoder` is the text |
+    | | of a norm, `norm.encoder.name`, `norm.encoder.batch_size` its name and options |
+    | `summary.`: `top1`, `linear_top1_exact`, `loss` | numbers of the tables and of summary.json |
+    | `evaluations.`: `step`, `split`, `domain` | columns of evaluations.csv; None, as each row has |
+    | | its own value |
+
+    In figures the source is left out, except of a name that several sources have.
+    """
+    config: dict[str, Any] = dict.fromkeys(key for key in PLACE_IN_STUDY if key in run.config)
+    config |= run.settings
+    for key in NORMS:
+        if key in run.settings:
+            norm = run.config["norm"].get(key.partition(".")[2])
+            config |= {f"{key}.{name}": value for name, value in norm_options(norm).items()}
+    shown = {c.name: value for c in columns().values() if (value := c.of(run)) is not None}
+    outcomes = {name: _text_or_finite(v) for name, v in {**run.summary, **shown}.items()}
+    return {
+        **{CONFIG + key: _text_or_number(value) for key, value in config.items()},
+        **{SUMMARY + name: value for name, value in outcomes.items() if value is not None},
+        **dict.fromkeys(EVALUATIONS + name for row in run.evaluations[:1] for name in row),
+    }
+
+
+def _text_or_number(value: Any) -> Value | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if value is None or is_number else as_typed(value)
+
+
+def _text_or_finite(value: Any) -> Value | None:
+    return value if isinstance(value, str) else finite(value)
+
+
+def find_places(spec: FigureSpec, known: Collection[str]) -> dict[str, str | None]:
+    """Return the source and name of each quantity of a figure, None where no run has it.
+
+    Settings come before outcomes, except on the y-axis. Columns of evaluations.csv come first in a
+    figure that needs its rows, as one of its quantities is nothing else; otherwise last.
+
+    Args:
+        spec: the figure.
+        known: keys of :func:`values_of` of all runs.
+    """
+
+    def find(name: str, sources: Iterable[str]) -> str | None:
+        keys = [name] if name.startswith(SOURCES) else [source + name for source in sources]
+        return next((key for key in keys if key in known), None)
+
+    of_rows = any((find(name, SOURCES) or "").startswith(EVALUATIONS) for name in spec.names)
+    places = {}
+    for name in spec.names:
+        order = (SUMMARY, CONFIG) if name in spec.y else (CONFIG, SUMMARY)
+        places[name] = find(name, (EVALUATIONS, *order) if of_rows else (*order, EVALUATIONS))
+    return places
+
+
+class _Point(NamedTuple):
+    """The value of one run at one x of one line, and its row of evaluations.csv."""
+
+    parts: tuple[str, ...]
+    x: Value
+    y: float
+    run: RunRecord
+    row: Row
+
+
 def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | None, list[str]]:
     """Return the numbers of a figure, None without any, and lines on data missing in it."""
     not_drawn = f"figure {spec.name} is not drawn"
-    values = [Values(run) for run in runs]
-    of_rows = any(is_column_only(name, values) for name in spec.names)
-    found: dict[str, Quantity] = {}
-    for name in spec.names:
-        quantity = find_quantity(name, values, of_rows=of_rows, y=name in spec.y)
-        if quantity is None:
-            return None, [f"{not_drawn}: {unknown_name('quantity', name, known_names(values))}"]
-        found[name] = quantity
-    points: list[Point] = []
+    values = [values_of(run) for run in runs]
+    known = {key for each in values for key in each}
+    places = {}
+    for name, place in find_places(spec, known).items():
+        if place is None:
+            names = sorted({key.partition(".")[2] for key in known})
+            return None, [f"{not_drawn}: {unknown_name('quantity', name, names)}"]
+        places[name] = place
+    points: list[_Point] = []
     lacking: dict[str, list[RunRecord]] = {}
-    for each in values:
-        its_points, lacks = _points_of(spec, found, each)
+    for run, own in zip(runs, values, strict=True):
+        its_points, lacks = _points_of(spec, places, run, own)
         points += its_points
-        for what in lacks:
-            lacking.setdefault(what, []).append(each.run)
+        for what in unique(lacks):
+            lacking.setdefault(what, []).append(run)
     lines = [
         f"figure {spec.name}: no {what} in {counted(len(those), 'run')}: {named_runs(those)}"
         for what, those in lacking.items()
@@ -226,70 +280,89 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
     if not points:
         needed = _conditions_text(spec.where, spec.names) or "all that it shows"
         return None, [*lines, f"{not_drawn}: no run has {needed}"]
-    if columns := _undecided_columns(points):
+    if undecided := _undecided_columns(points):
         return None, [
             *lines,
             f"{not_drawn}: several rows of evaluations.csv stand for one point, which differ in "
-            f"{', '.join(columns)}; choose by where, or name it in lines",
+            f"{', '.join(undecided)}; choose by where, or name it in lines",
         ]
-    measured_x = found[spec.x].source == SUMMARY and any(
+    series = [
+        Series(
+            parts,
+            spec.label_of(parts),
+            {x: [p.y for p in same] for x, same in grouped(line, lambda p: p.x).items()},
+        )
+        for parts, line in grouped(points, lambda p: p.parts).items()
+    ]
+    measured_x = places[spec.x].startswith(SUMMARY) and any(
         isinstance(point.x, float) and not point.x.is_integer() for point in points
     )
     count = len({point.run for point in points})
-    content = Content(spec, _series_of(spec, points), measured_x, count)
-    return content, [*lines, *_mixed_runs(spec, points)]
+    return Content(spec, series, measured_x, count), [*lines, *_mixed_runs(spec, points)]
 
 
 def _points_of(
-    spec: FigureSpec, found: Mapping[str, Quantity], values: Values
-) -> tuple[list[Point], list[str]]:
+    spec: FigureSpec, places: Mapping[str, str], run: RunRecord, own: Row
+) -> tuple[list[_Point], list[str]]:
     """Return the points of one run, and the values that it should have and lacks."""
-    rows, lacks = _rows_of(spec, found, values)
+    rows, lacks = _rows_of(spec, places, run, own)
     points = []
-    for row in rows:
-        x = values.of(found[spec.x], row)
+    for row, values in rows:
+        x = values[spec.x]
         if x is None:
             lacks.append(spec.x)
             continue
-        told = [part_text(name, values.of(found[name], row)) for name in spec.lines]
-        parts = tuple(part for part in told if part)
+        parts = tuple(filter(None, (part_text(name, values[name]) for name in spec.lines)))
         for name in spec.y:
-            y = values.of(found[name], row)
+            y = values[name]
             if isinstance(y, int | float):
-                own = (*parts, name) if len(spec.y) > 1 else parts
-                points.append(Point(own or (name,), x, y, values.run, row))
+                told = (*parts, name) if len(spec.y) > 1 else parts
+                points.append(_Point(told or (name,), x, y, run, row))
             else:
                 lacks.append(name)
-    return points, list(dict.fromkeys(lacks))
+    return points, lacks
 
 
 def _rows_of(
-    spec: FigureSpec, found: Mapping[str, Quantity], values: Values
-) -> tuple[list[Row], list[str]]:
-    """Return the rows of evaluations.csv in a figure, an empty row where it needs none.
+    spec: FigureSpec, places: Mapping[str, str], run: RunRecord, own: Row
+) -> tuple[list[tuple[Row, Row]], list[str]]:
+    """Return rows of evaluations.csv with the values of a figure, and what the run lacks.
 
-    A figure that does not mention steps has the rows of the last step; one that does not mention
-    images and batches of exact statistics has those of the run's first choice.
+    A figure that needs no column has one empty row. One that does not mention steps has the rows
+    of the last step; one that does not mention images and batches of exact statistics has those of
+    the run's first choice.
     """
-    of_run = {name: q for name, q in found.items() if q.source != EVALUATIONS}
-    of_row = {name: q for name, q in found.items() if q.source == EVALUATIONS}
-    choices = [c for c in spec.where if all(_wanted(c, n, values.of(q)) for n, q in of_run.items())]
+    column = {
+        name: place.removeprefix(EVALUATIONS)
+        for name, place in places.items()
+        if place.startswith(EVALUATIONS)
+    }
+    of_run = {name: own.get(place) for name, place in places.items() if name not in column}
+    choices = [choice for choice in spec.where if _holds(choice, of_run)]
     if not choices:
         return [], []
-    if not of_row:
-        return [{}], []
-    rows = [
-        row
-        for row in values.run.evaluations
-        if any(all(_wanted(c, n, values.of(q, row)) for n, q in of_row.items()) for c in choices)
-    ]
+    if not column:
+        return [({}, of_run)], []
+    rows = []
+    for row in run.evaluations:
+        values = of_run | {name: _text_or_finite(row.get(key)) for name, key in column.items()}
+        if any(_holds(choice, values) for choice in choices):
+            rows.append((row, values))
     if not rows:
-        needed = _conditions_text(choices, of_row)
+        needed = _conditions_text(choices, column)
         return [], [f"row of evaluations.csv with {needed}" if needed else "evaluations.csv"]
-    if not any(q.name == "step" for q in of_row.values()):
-        last = max(row["step"] for row in rows)
-        rows = [row for row in rows if row["step"] == last]
-    return _first_choices(rows, CHOICES - {q.name for q in of_row.values()}), []
+    named = column.values()
+    if "step" not in named:
+        last = max(row["step"] for row, _ in rows)
+        rows = [pair for pair in rows if pair[0]["step"] == last]
+
+    def told(pair: tuple[Row, Row]) -> Hashable:
+        row = pair[0]
+        chosen = row.get("statistics_from") != "domain"  # rows of a domain's statistics all stay
+        free = [*MEASURED, *(name for name in CHOICES if chosen and name not in named)]
+        return tuple(sorted((name, value) for name, value in row.items() if name not in free))
+
+    return [same[0] for same in grouped(rows, told).values()], []
 
 
 def _conditions_text(choices: Sequence[Conditions], names: Iterable[str]) -> str:
@@ -299,24 +372,15 @@ def _conditions_text(choices: Sequence[Conditions], names: Iterable[str]) -> str
         " ".join(f"{name}={'|'.join(map(str, choice[name]))}" for name in known if name in choice)
         for choice in choices
     )
-    return " or ".join(dict.fromkeys(filter(None, texts)))
+    return " or ".join(unique(filter(None, texts)))
 
 
-def _first_choices(rows: Sequence[Row], choices: Set[str]) -> list[Row]:
-    """Return the first of the rows that differ only in choices of exact statistics.
-
-    Rows of a domain's statistics all stay.
-    """
-    first: dict[tuple[tuple[str, Value], ...], Row] = {}
-    for row in rows:
-        free = set() if row.get("statistics_from") == "domain" else choices
-        told = {name: v for name, v in row.items() if name not in free and name not in MEASURED}
-        first.setdefault(tuple(sorted(told.items())), row)
-    return list(first.values())
-
-
-def _wanted(conditions: Conditions, name: str, value: Value | None) -> bool:
-    return name not in conditions or _same_text(value) in map(_same_text, conditions[name])
+def _holds(conditions: Conditions, values: Row) -> bool:
+    return all(
+        _same_text(value) in map(_same_text, conditions[name])
+        for name, value in values.items()
+        if name in conditions
+    )
 
 
 def _same_text(value: object) -> str:
@@ -340,27 +404,24 @@ def part_text(name: str, value: Value | None) -> str:
     return value or ""
 
 
-def _undecided_columns(points: Sequence[Point]) -> list[str]:
+def _undecided_columns(points: Sequence[_Point]) -> list[str]:
     """Return the columns in which rows of one run differ that stand for one point."""
-    rows: dict[tuple[object, ...], list[Row]] = {}
-    for point in points:
-        rows.setdefault((point.run, point.parts, point.x), []).append(point.row)
+    cells = grouped(points, lambda p: (p.run, p.parts, p.x)).values()
     return sorted(
         {
             name
-            for same in rows.values()
-            for name in same[0]
-            if name not in MEASURED and len({row.get(name) for row in same}) > 1
+            for same in cells
+            for name in same[0].row
+            if name not in MEASURED and len({point.row.get(name) for point in same}) > 1
         }
     )
 
 
-def _mixed_runs(spec: FigureSpec, points: Sequence[Point]) -> list[str]:
+def _mixed_runs(spec: FigureSpec, points: Sequence[_Point]) -> list[str]:
     """Return a line where one point is of several runs of a seed, which no mean should mix."""
-    cells: dict[tuple[tuple[str, ...], Value, int | None], dict[RunRecord, None]] = {}
-    for point in points:
-        cells.setdefault((point.parts, point.x, point.run.seed), {})[point.run] = None
-    for (parts, x, seed), runs in cells.items():
+    cells = grouped(points, lambda p: (p.parts, p.x, p.run.seed))
+    for (parts, x, seed), same in cells.items():
+        runs = dict.fromkeys(point.run for point in same)
         if len(runs) > 1:
             keys = filter(is_compared, differing_keys(run.texts for run in runs))
             return [
@@ -369,10 +430,3 @@ def _mixed_runs(spec: FigureSpec, points: Sequence[Point]) -> list[str]:
                 "tell them apart by where or lines"
             ]
     return []
-
-
-def _series_of(spec: FigureSpec, points: Iterable[Point]) -> list[Series]:
-    cells: dict[tuple[str, ...], dict[Value, list[float]]] = {}
-    for point in points:
-        cells.setdefault(point.parts, {}).setdefault(point.x, []).append(point.y)
-    return [Series(parts, spec.label_of(parts), found) for parts, found in cells.items()]
