@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_norm.data.registry import DATA
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
+from ssl_norm.models.catalogue import ENCODERS, LIBRARIES
 from ssl_norm.option_errors import find_field, model_of
 from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
@@ -25,7 +26,7 @@ from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.settings.study import Study, read_study, study_tools
 
 OWN_KEYS = ("views", "recipes")  # of files in configs/method and configs/data, for this module
-REGISTRIES = {"method": METHODS, "data": DATA}
+REGISTRIES = {"method": METHODS, "data": DATA, "encoder": ENCODERS}
 
 
 class _RegisteredFirst(SearchPathPlugin):
@@ -56,7 +57,8 @@ def groups_of(tool: str) -> Mapping[str, tuple[str, ...]]:
 def _options(group: str) -> tuple[str, ...]:
     if group == "augment":
         return tuple(name for name, _ in _all_views())
-    return tuple(dict.fromkeys([*names_in(group), *REGISTRIES.get(group, ())]))
+    registered = [name for name in REGISTRIES.get(group, ()) if name not in LIBRARIES]
+    return tuple(dict.fromkeys([*names_in(group), *registered]))
 
 
 @cache

@@ -1,0 +1,31 @@
+"""Rows of a run as lines of JSON."""
+
+import json
+from math import isnan
+from pathlib import Path
+
+from ssl_norm.train.loggers import Logger
+
+from ssl_norm.train.run_folder import Row
+
+
+class JsonLines(Logger):
+    """Append each row of metrics.csv to rows.jsonl; a value that was not measured is left out.
+
+    Args:
+        folder: of the run.
+        first_step: steps already done; lines of later steps are of an interrupted run and remain.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self.file = (folder / "rows.jsonl").open("a", encoding="utf-8")
+
+    def row(self, row: Row) -> None:
+        """Append a row."""
+        measured = {k: v for k, v in row.items() if not (isinstance(v, float) and isnan(v))}
+        self.file.write(json.dumps(measured) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()

@@ -1,0 +1,38 @@
+"""Drawn shapes in memory: squares, discs and crosses."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+
+from ssl_norm.data.dataset import ImageSet, Splits
+
+CLASSES = ("square", "disc", "cross")
+
+
+def load_shapes(
+    *,
+    image_size: Annotated[int, Ge(8)] = 16,
+    images: Annotated[int, Ge(8)] = 192,
+    seed: int = 0,
+) -> Splits:
+    """Return bright shapes of random size on dark ground; a quarter is for testing.
+
+    Args:
+        image_size: side of the images in pixels.
+        images: number of images.
+        seed: of sizes, brightness and order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(len(CLASSES), (images,), generator=generator)
+    radius = 0.4 + 0.4 * torch.rand(images, 1, 1, generator=generator)
+    line = torch.linspace(-1, 1, image_size)
+    x, y = line.abs()[None, None, :], line.abs()[None, :, None]
+    square, disc = torch.maximum(x, y) < radius, x.square() + y.square() < radius.square()
+    cross = square & (torch.minimum(x, y) < radius / 3)
+    drawn = torch.stack([square, disc, cross], dim=1)[torch.arange(images), labels]
+    light = 120 + 120 * torch.rand(images, 1, 1, 3, generator=generator)
+    pixels = torch.where(drawn[..., None], light, 40.0).to(torch.uint8)
+    whole = ImageSet(pixels, labels, CLASSES)
+    train, test = torch.arange(images).split([images - images // 4, images // 4])
+    return Splits(whole.subset(train), whole.subset(train), whole.subset(test))
