@@ -121,4 +121,6 @@ def _plain(value: Any) -> Any:
         return f"{value.__module__}:{value.__qualname__}"
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value
