@@ -38,11 +38,6 @@ class SimSiam(Learner):
         self.predictor = predictor
         self.view_statistics = check_view_statistics(view_statistics)
 
-    def project(self, view: Tensor) -> Tensor:
-        """Return the projections z (N, D) of one view."""
-        z: Tensor = self.projector(self.encoder(view))
-        return z
-
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
         """Return the loss and the pairs (p1, z2) and (p2, z1) of predictions and targets."""
         z1, z2 = per_view(self.project, (view1, view2), self.view_statistics)
