@@ -5,7 +5,6 @@ from math import isnan
 from pathlib import Path
 
 from ssl_norm.train.loggers import Logger
-
 from ssl_norm.train.run_folder import Row
 
 
