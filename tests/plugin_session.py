@@ -105,9 +105,9 @@ def by_python() -> dict[str, str]:
     found = {}
     for number, settings in enumerate(own):
         run = ssl_norm.pretrain(
-            **{"data": "shapes", "epochs": 1, "batch_size": 72, "linear_probe": False},
-            **{"device": "cpu", "run_dir": f"runs/python{number}"},
-            **settings,
+            **{"data": "shapes", "epochs": 1, "batch_size": 72, "device": "cpu", **settings},
+            linear_probe=False,
+            run_dir=f"runs/python{number}",
         )
         found[str(run.folder)] = (Path(run.folder) / "config.yaml").read_text()
     return found
@@ -118,7 +118,7 @@ def all_commands() -> dict[str, tuple[int, str]]:
     ends = {}
     for name, command in COMMANDS.items():
         if name == "resume":
-            kept = next(Path("runs/named").glob("step_*1.pt"))
+            kept = next(Path("runs/named").glob("step_*2.pt"))
             shutil.copy(kept, "runs/named/last.pt")
         ends[name] = by_command(*command)
     return ends

@@ -197,9 +197,6 @@ class FinetuneSettings(RunSettings):
     labels_per_class: int | None = option(
         None, "labelled images of each class, instead of labels", ge=1, le=10**9
     )
-    loggers: tuple[str, ...] = option(
-        ("tensorboard",), "loggers of rows and figures, in addition to CSV files", resume=True
-    )
     steps: int = option(1000, "steps of the whole run", unit="steps", ge=1, le=10**9)
     batch_size: int = option(64, "labelled images per step", unit="images", ge=1, le=10**6)
     checkpoint_every: int = option(

@@ -22,6 +22,7 @@ from ssl_norm.settings.sections import (
     DataSettings,
     Device,
     EncoderSettings,
+    LoggerName,
     OptimizerSettings,
     PathText,
     Precision,
@@ -126,6 +127,9 @@ class RunSettings(Settings):
     device: Device = option("auto", "auto | cpu | cuda | cuda:1 | mps", resume=True)
     precision: Precision = option("auto", "auto: bfloat16 on GPUs that have it")
     channels_last: bool = option(True, "memory format NHWC, in which convolutions are faster")
+    loggers: tuple[LoggerName, ...] = option(
+        ("tensorboard",), "loggers of rows and figures, in addition to CSV files", resume=True
+    )
     run_dir: PathText | None = option(None, "run folder", resume=True)
     resume: bool = option(
         False, "continue the run in run_dir, with its settings unless others are given", resume=True
@@ -164,9 +168,6 @@ class PretrainSettings(RunSettings):
     norm: NormSettings = option(NormSettings, "the norms")
     optimizer: PretrainOptimizer = option(PretrainOptimizer, "the optimizer")
     monitor: MonitorSettings = option(MonitorSettings, "collapse monitors", resume=True)
-    loggers: tuple[str, ...] = option(
-        ("tensorboard",), "loggers of rows and figures, in addition to CSV files", resume=True
-    )
     train: bool = option(True, "false: measure and evaluate the network at its initialization")
     epochs: int = option(20, "passes over the training images", unit="epochs", ge=1, le=10**6)
     batch_size: int = option(128, "images per step over all ranks", unit="images", ge=1, le=10**6)

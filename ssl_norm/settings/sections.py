@@ -14,6 +14,7 @@ from ssl_norm.names import unknown_name
 from ssl_norm.options import Settings, option
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.signature import declared_options
+from ssl_norm.train.registry import LOGGERS
 
 Colour = tuple[Probability, Probability, Probability]
 Scales = tuple[Scale, Scale, Scale]
@@ -49,9 +50,15 @@ def _check_source(name: str) -> str:
     return name
 
 
+def _check_logger(name: str) -> str:
+    LOGGERS.check(name)
+    return name
+
+
 PathText = Annotated[str, AfterValidator(_check_path)]
 Device = Annotated[str, AfterValidator(_check_device)]
 EncoderName = Annotated[str, AfterValidator(_check_encoder)]
+LoggerName = Annotated[str, AfterValidator(_check_logger)]
 SourceName = Annotated[str, AfterValidator(_check_source)]
 Precision = Literal["auto", "float32", "bfloat16"]
 Seed = Annotated[int, Interval(ge=0, le=LARGEST_SEED)]

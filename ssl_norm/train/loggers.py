@@ -10,11 +10,8 @@ from torch import Tensor
 
 from ssl_norm.console import say
 from ssl_norm.errors import UserError
-from ssl_norm.registry import Registry
+from ssl_norm.train.registry import LOGGERS
 from ssl_norm.train.run_folder import Row
-
-# A logger is a class; it is called with the run folder and the number of steps already done.
-LOGGERS = Registry("logger", {"tensorboard": "ssl_norm.train.tensorboard.writer:TensorBoard"})
 
 
 class Logger:
