@@ -38,12 +38,9 @@ class Learner(nn.Module):
 
     Attributes:
         scalars: names of the further scalars in its :class:`LearnerOutput`.
-        stops_gradients: whether some of its own outputs count as constants in the loss, as in
-            SimSiam, so that the gradient is not the slope of the loss.
     """
 
     scalars: ClassVar[tuple[str, ...]] = ()
-    stops_gradients: ClassVar[bool] = False
     encoder: nn.Module
     projector: nn.Module
 

@@ -1,6 +1,4 @@
-"""Mean-only batch normalization (Salimans & Kingma, 2016)."""
-
-from typing import ClassVar
+"""Mean-only batch normalization."""
 
 from torch import Tensor
 
@@ -8,12 +6,12 @@ from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 
 
 class MeanOnlyBatchNorm(BatchStatisticsNorm):
-    """y = x - E + bias, with E the mean over batch and space (arXiv 1602.07868, section 4)."""
+    """y = x - E + beta, with E the mean over batch and space (arXiv 1602.07868, section 4)."""
 
-    equation: ClassVar[str] = "y = x - E + beta; E over batch and space, per channel"
+    equation = "y = x - E + beta; E over batch and space, per channel"
     affine_parameters = ("bias",)
 
-    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor | None]:
+    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return scale 1 and shift beta - E."""
         batch_mean, _ = self.statistics(mean, variance)
         return mean.new_ones(()), self.plus_bias(-batch_mean)

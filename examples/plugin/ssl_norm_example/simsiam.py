@@ -1,7 +1,5 @@
 """SimSiam: predict the other view's projection without negatives or a moving average."""
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
@@ -21,8 +19,6 @@ class SimSiam(Learner):
 
     Source: arXiv 2011.10566, algorithm 1.
     """
-
-    stops_gradients: ClassVar[bool] = True
 
     def __init__(
         self,
