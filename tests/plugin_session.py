@@ -56,14 +56,8 @@ COMMANDS = {
         "run_dir=runs/classifier",
     ),
     "config-dir help": ("pretrain", "--config-dir", str(FOLDER), "--help"),
-    "config-dir": (
-        *("pretrain", "--config-dir", str(FOLDER)),
-        *("method=simsiam", "data=shapes", "encoder=two_convs", *TWO_STEPS, "run_dir=runs/own"),
-    ),
-    "searchpath": (
-        *("pretrain", f"hydra.searchpath=[file://{FOLDER}]", "--cfg", "job"),
-        *("method=simsiam", "data=shapes"),
-    ),
+    "config-dir": ("pretrain", "--config-dir", str(FOLDER), "--cfg", "job", *BY_NAME[:3]),
+    "searchpath": ("pretrain", f"hydra.searchpath=[file://{FOLDER}]", "--cfg", "job", *BY_NAME[:3]),
 }
 
 

@@ -38,13 +38,17 @@ class _RegisteredFirst(SearchPathPlugin):
         search_path.prepend("schema", "structured://")
 
 
-@cache
 def groups_of(tool: str) -> Mapping[str, tuple[str, ...]]:
     """Return the config groups of a tool and their options.
 
     They are the named entries of `defaults` in `configs/<tool>.yaml`; `optional` ones follow from
     other choices, and arms from the study.
     """
+    return _groups_of(tool, tuple(added_folders()))
+
+
+@cache
+def _groups_of(tool: str, folders: Sequence[Path]) -> Mapping[str, tuple[str, ...]]:
     defaults = OmegaConf.load(CONFIG_FOLDER / f"{tool}.yaml").defaults
     names = [str(name) for entry in defaults if isinstance(entry, DictConfig) for name in entry]
     groups = {name: _options(name) for name in names if not name.startswith("optional ")}
@@ -61,14 +65,18 @@ def _options(group: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*names_in(group), *registered]))
 
 
-@cache
 def _file(group: str, name: str) -> Mapping[str, Any]:
     """Return the contents of the file of an option; without a file, its name alone."""
     path = find_file(group, name)
     if path is not None:
-        found: Any = OmegaConf.to_container(OmegaConf.load(path))
-        return found or {}
+        return _contents(path)
     return {"method": {"name": name}} if group == "method" else {"name": name}
+
+
+@cache
+def _contents(path: Path) -> Mapping[str, Any]:
+    found: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return found or {}
 
 
 def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -4,4 +4,9 @@ from ssl_norm.registry import Registry
 
 # A logger is a class after `ssl_norm.train.loggers.Logger`; it is called with the run folder and
 # the number of steps already done.
-LOGGERS = Registry("logger", {"tensorboard": "ssl_norm.train.tensorboard.writer:TensorBoard"})
+LOGGERS = Registry(
+    "logger",
+    {
+        "tensorboard": "ssl_norm.train.tensorboard.writer:TensorBoard",
+    },
+)

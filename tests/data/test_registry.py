@@ -31,6 +31,22 @@ def test_sources_take_keywords_with_defaults_and_meanings(name):
     assert default_image_size(name) >= 8
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in DATA if "root" not in options_of(find_source(name))]
+)
+def test_sources_in_memory_have_splits_of_their_seed(name):
+    splits, again = (load_splits(name, seed=0) for _ in range(2))
+    size = default_image_size(name)
+    for part in (splits.pretrain, splits.train, splits.test):
+        assert part.image_shape == (size, size, 3)
+        assert part.pixels.dtype == torch.uint8
+        assert 0 <= part.labels.min() <= part.labels.max() < len(part.classes)
+    assert torch.equal(splits.train.images, again.train.images)
+    if "seed" in options_of(find_source(name)):
+        other = load_splits(name, seed=1)
+        assert not torch.equal(splits.train.images, other.train.images)
+
+
 def test_defaults_agree_with_the_configuration():
     settings = DataSettings().model_dump()
     for name in DATA:

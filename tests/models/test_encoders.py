@@ -3,10 +3,12 @@ import torch
 from torch import nn
 
 from ssl_norm.errors import UserError
+from ssl_norm.models.catalogue import ENCODERS, LIBRARIES
 from ssl_norm.models.encoders import build_encoder
+from ssl_norm.norms import replace_norms
 
 # A family each: where the classifier sits and how the network begins differ.
-ENCODERS = [
+FAMILIES = [
     ("tiny16", 64),
     ("resnet18", 512),
     ("resnet10t", 512),
@@ -25,13 +27,27 @@ ENCODERS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "width"), ENCODERS)
+@pytest.mark.parametrize(("name", "width"), FAMILIES)
 def test_features_have_the_width_that_is_told(name, width):
     encoder = build_encoder(name, small_images=None, image_size=32)
     assert encoder.training
     features = encoder(torch.randn(2, 3, 32, 32))
     assert features.shape == (2, width)
     assert encoder.num_features == width
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name not in LIBRARIES])
+def test_own_encoders_train_at_two_sizes_with_another_norm(name):
+    for image_size in (16, 32):
+        torch.manual_seed(0)
+        encoder = build_encoder(name, small_images=None, image_size=image_size)
+        assert replace_norms(encoder, "gn").replaced
+        features = encoder(torch.randn(4, 3, image_size, image_size))
+        assert features.shape == (4, encoder.num_features)
+        features.square().sum().backward()
+        for parameter in encoder.parameters():
+            assert parameter.grad is not None
+            assert torch.isfinite(parameter.grad).all()
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet10t", "resnetblur18", "torchvision/resnet18"])

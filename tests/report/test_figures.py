@@ -43,6 +43,19 @@ def test_pretraining_runs_have_the_figures_of_their_values(groups):
     assert "One run of 3: 000_byol_bn-bn-bn_seed0, seed 0" in figures[3].caption
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_named_after_their_function_and_have_captions(name, groups, tmp_path):
+    assert draw(name, []) == []
+    function = FIGURES.load(name)
+    assert function.__doc__.startswith("Yield ")
+    finetuned = groups_in(write_few_labels(tmp_path, study=None))
+    files = [*draw(name, groups), *draw(name, finetuned)]
+    for file in files:
+        assert file.name.startswith(name)
+        assert file.caption.endswith(".")
+        assert file.figure.axes
+
+
 def test_a_figure_of_another_package_is_drawn_by_its_reference(groups):
     (file,), _ = all_figures(groups, [], ["ssl_norm.report.figures.spectra:spectra"])
     assert file.name == "spectra"

@@ -25,7 +25,7 @@ def run(stage, images, rows=slice(0, 8), seed=0):
     return stage.apply(images[rows].clone(), drawn)
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=str)
+@pytest.mark.parametrize("entry", [*ENTRIES, *AUGMENTATIONS], ids=str)
 def test_follows_the_generator_and_shares_over_ranks(entry):
     images = torch.rand(8, 3, 12, 12, generator=Generator().manual_seed(9))
     stage = extra_transform(entry, 12)

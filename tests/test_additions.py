@@ -1,0 +1,180 @@
+"""One addition of each kind to a copy of the package: three files each, under all tests of its kind.
+
+The texts are those of examples/plugin, and of CONTRIBUTING.md for the norm.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PLUGIN = ROOT / "examples" / "plugin"
+COPIED = ("ssl_norm", "tests", "configs", "conftest.py", "pyproject.toml")
+
+
+class Kind(NamedTuple):
+    """Place of additions of a kind: file of the registry, package of the code, folder of the test.
+
+    Attributes:
+        contract: files whose tests run over all names of the registry.
+    """
+
+    registry: str
+    package: str
+    tests: str
+    contract: tuple[str, ...]
+
+
+KINDS = {
+    "norms": Kind(
+        *("norms/registry.py", "norms.layers", "norms/layers"),
+        ("norms/test_contract.py", "norms/batch", "norms/swap"),
+    ),
+    "losses": Kind("losses/registry.py", "losses", "losses", ("losses/test_contract.py",)),
+    "methods": Kind("learners/registry.py", "learners", "learners", ("learners/test_learners.py",)),
+    "monitors": Kind(
+        "monitors/registry.py", "monitors", "monitors", ("monitors/test_contract.py",)
+    ),
+    "sources": Kind("data/registry.py", "data.sources", "data/sources", ("data/test_registry.py",)),
+    "encoders": Kind("models/catalogue.py", "models", "models", ("models/test_encoders.py",)),
+    "augmentations": Kind(
+        *("data/augment/registry.py", "data.augment", "data/augment"),
+        ("data/augment/test_extra.py",),
+    ),
+    "corruptions": Kind(
+        *("data/corruption/registry.py", "data.corruption", "data/corruption"),
+        ("data/corruption",),
+    ),
+    "loggers": Kind("train/registry.py", "train", "train", ("train/test_loggers.py",)),
+    "figures": Kind(
+        *("report/figures/__init__.py", "report.figures", "report"), ("report/test_figures.py",)
+    ),
+}
+
+
+def entry_points():
+    """Return kind, name, module and object of each entry point of the example package."""
+    text = (PLUGIN / "pyproject.toml").read_text()
+    point = r'entry-points\."ssl_norm\.(\w+)"\]\n(\w+) = "ssl_norm_example\.(\w+):(\w+)"'
+    return re.findall(point, text)
+
+
+ADDITIONS = {kind: (name, module, target) for kind, name, module, target in entry_points()}
+
+
+def inside(text):
+    """Return a text that imports from the places of the additions inside the package."""
+    for kind, (_, module, _) in ADDITIONS.items():
+        text = text.replace(
+            f"ssl_norm_example.{module}", f"ssl_norm.{KINDS[kind].package}.{module}"
+        )
+    return text
+
+
+def add(root, kind):
+    """Add a file, a line of the registry and a test."""
+    (name, module, target), place = ADDITIONS[kind], KINDS[kind]
+    code = inside((PLUGIN / "ssl_norm_example" / f"{module}.py").read_text())
+    (root / "ssl_norm" / place.package.replace(".", "/") / f"{module}.py").write_text(code)
+    test = inside((PLUGIN / "tests" / f"test_{module}.py").read_text())
+    (root / "tests" / place.tests / f"test_{module}.py").write_text(test)
+    registry = root / "ssl_norm" / place.registry
+    start, entries, end = re.split(
+        r"(?<=    \{\n)((?:        \".*\n)+)", registry.read_text(), maxsplit=1
+    )
+    line = f'        "{name}": "ssl_norm.{place.package}.{module}:{target}",\n'
+    registry.write_text(start + entries + line + end)
+
+
+def contents(root):
+    files = (path for name in COPIED for path in (root / name, *(root / name).rglob("*")))
+    return {path: path.read_bytes() for path in files if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """Return a copy of package, tests and configs with the additions, and the files each touched."""
+    root = tmp_path_factory.mktemp("copy")
+    ignored = shutil.ignore_patterns("__pycache__", "fixtures")
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, root / name, **({"ignore": ignored} if (ROOT / name).is_dir() else {}))
+    touched = {}
+    for kind in KINDS:
+        before = contents(root)
+        add(root, kind)
+        after = contents(root)
+        touched[kind] = [path for path in after if before.get(path) != after[path]]
+    return root, touched
+
+
+def test_each_addition_touches_three_files(extended):
+    root, touched = extended
+    assert KINDS.keys() == ADDITIONS.keys()
+    for kind, files in touched.items():
+        assert len(files) == 3
+        existing = [path for path in files if (ROOT / path.relative_to(root)).exists()]
+        assert existing == [root / "ssl_norm" / KINDS[kind].registry]
+        lines, before = (place / existing[0].relative_to(root) for place in (root, ROOT))
+        assert len(lines.read_text().splitlines()) == len(before.read_text().splitlines()) + 1
+
+
+def run(root, *command):
+    environment = os.environ | {
+        "PYTHONPATH": str(root),
+        "OMP_NUM_THREADS": "1",
+        "XDG_CACHE_HOME": str(root / "cache"),
+    }
+    done = subprocess.run(
+        [sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_each_addition_passes_its_own_test_and_those_of_its_kind(extended):
+    root, _ = extended
+    own = {
+        kind: f"{KINDS[kind].tests}/test_{module}.py" for kind, (_, module, _) in ADDITIONS.items()
+    }
+    contracts = [file for place in KINDS.values() for file in place.contract]
+    names = [name for name, _, _ in ADDITIONS.values()]
+    output = run(
+        *(root, "-m", "pytest", "-n0", "-p", "no:cacheprovider", "-rA", "--tb=short"),
+        *("-k", " or ".join([*names, *(Path(file).stem for file in own.values())])),
+        *(f"tests/{file}" for file in dict.fromkeys([*own.values(), *contracts])),
+    )
+    passed = re.findall(r"^PASSED tests/(.*)$", output, re.MULTILINE)
+    for kind, (name, _, _) in ADDITIONS.items():
+        assert any(test.startswith(own[kind]) for test in passed), kind
+        of_kind = [test for test in passed if test.startswith(KINDS[kind].contract)]
+        assert [test for test in of_kind if re.search(rf"\[(?:.*\W)?{name}\b", test)], kind
+
+
+def test_a_run_uses_all_additions(extended):
+    root, _ = extended
+    parts = {kind: name for kind, (name, _, _) in ADDITIONS.items()}
+    run(
+        *(root, "-m", "ssl_norm", "pretrain", "epochs=1", "batch_size=72", "device=cpu"),
+        *("run_dir=run", "linear_probe=false", "monitor.spectral_every=1"),
+        *(f"method={parts['methods']}", f"data={parts['sources']}"),
+        *(f"encoder={parts['encoders']}", f"norm.encoder={parts['norms']}"),
+        *(f"augment.view1.extra=[{parts['augmentations']}]", f"loggers=[{parts['loggers']}]"),
+    )
+    assert parts["monitors"] in (root / "run" / "metrics.csv").read_text().splitlines()[0]
+    assert len((root / "run" / "rows.jsonl").read_text().splitlines()) == 1
+
+
+def test_the_example_of_the_guide_is_the_norm_of_the_example_package():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    code, line, test = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    name, module, target = ADDITIONS["norms"]
+    assert code == (PLUGIN / "ssl_norm_example" / f"{module}.py").read_text()
+    assert line.strip() == f'"{name}": "ssl_norm.norms.layers.{module}:{target}",'
+    assert test == inside((PLUGIN / "tests" / f"test_{module}.py").read_text())
