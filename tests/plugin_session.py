@@ -52,7 +52,7 @@ COMMANDS = {
         "finetune",
         *("checkpoint=runs/named", "data=shapes", "steps=2", "batch_size=16", "device=cpu"),
         *("loggers=[]", "evaluation.statistics=[population]", "evaluation.batch_sizes=[16]"),
-        *("evaluation.corruptions=[pixelate]", "evaluation.adapt_samples=[8]"),
+        *("evaluation.corruptions=[occlude]", "evaluation.adapt_samples=[8]"),
         "run_dir=runs/classifier",
     ),
     "config-dir help": ("pretrain", "--config-dir", str(FOLDER), "--help"),

@@ -98,7 +98,7 @@ def test_a_report_has_the_monitor_and_the_figure(session):
 
 def test_a_classifier_is_scored_under_the_corruption(session):
     scored = rows(session[0] / "runs" / "classifier" / "evaluations.csv")
-    assert "pixelate:5" in {row["domain"] for row in scored}
+    assert "occlude:5" in {row["domain"] for row in scored}
 
 
 def test_own_yaml_files(output):

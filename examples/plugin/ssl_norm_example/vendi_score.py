@@ -29,14 +29,15 @@ def vendi_score(embeddings: Tensor) -> Tensor:
         embeddings: (N, D), N >= 2.
 
     Returns:
-        Scalar in [1, min(N, D)]: 1 at complete collapse, min(N, D) at an even spread; NaN in, NaN
-        out; NaN for embeddings that are all zero.
+        Scalar in [1, min(N, D)]: 1 at complete collapse, min(N, D) at an even spread; 1
+        for embeddings that are all zero; NaN in, NaN out.
 
     Raises:
         ValueError: another shape.
 
     Source: Friedman & Dieng, arXiv 2210.02410, definition 3.1 with cosine similarity.
     """
-    shares = second_moment_spectrum(directions(embeddings))
-    shares = shares / shares.sum()
+    eigenvalues = second_moment_spectrum(directions(embeddings))
+    total = eigenvalues.sum()
+    shares = eigenvalues / total.where(total != 0, 1.0)
     return torch.xlogy(shares, shares).sum().neg().exp()
