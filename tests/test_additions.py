@@ -19,49 +19,36 @@ COPIED = ("ssl_norm", "tests", "configs", "conftest.py", "pyproject.toml")
 
 
 class Kind(NamedTuple):
-    """Place of additions of a kind: file of the registry, package of the code, folder of the test.
+    """Places of a kind: package of the code, folder of the test, and tests of every name."""
 
-    Attributes:
-        contract: files whose tests run over all names of the registry.
-    """
-
-    registry: str
     package: str
     tests: str
     contract: tuple[str, ...]
 
 
 KINDS = {
-    "norms": Kind(
-        *("norms/registry.py", "norms.layers", "norms/layers"),
+    "norm": Kind(
+        *("norms.layers", "norms/layers"),
         ("norms/test_contract.py", "norms/batch", "norms/swap"),
     ),
-    "losses": Kind("losses/registry.py", "losses", "losses", ("losses/test_contract.py",)),
-    "methods": Kind("learners/registry.py", "learners", "learners", ("learners/test_learners.py",)),
-    "monitors": Kind(
-        "monitors/registry.py", "monitors", "monitors", ("monitors/test_contract.py",)
-    ),
-    "sources": Kind("data/registry.py", "data.sources", "data/sources", ("data/test_registry.py",)),
-    "encoders": Kind("models/catalogue.py", "models", "models", ("models/test_encoders.py",)),
-    "augmentations": Kind(
-        *("data/augment/registry.py", "data.augment", "data/augment"),
-        ("data/augment/test_extra.py",),
-    ),
-    "corruptions": Kind(
-        *("data/corruption/registry.py", "data.corruption", "data/corruption"),
-        ("data/corruption",),
-    ),
-    "loggers": Kind("train/registry.py", "train", "train", ("train/test_loggers.py",)),
-    "figures": Kind(
-        *("report/figures/__init__.py", "report.figures", "report"), ("report/test_figures.py",)
-    ),
+    "loss": Kind("losses", "losses", ("losses/test_contract.py",)),
+    "method": Kind("learners", "learners", ("learners/test_learners.py",)),
+    "monitor": Kind("monitors", "monitors", ("monitors/test_contract.py",)),
+    "source": Kind("data.sources", "data/sources", ("data/test_registry.py",)),
+    "encoder": Kind("models", "models", ("models/test_encoders.py",)),
+    "augmentation": Kind("data.augment", "data/augment", ("data/augment/test_extra.py",)),
+    "corruption": Kind("data.corruption", "data/corruption", ("data/corruption",)),
+    "logger": Kind("train", "train", ("train/test_loggers.py",)),
+    "figure": Kind("report.figures", "report", ("report/test_figures.py",)),
 }
 
 
 def entry_points():
     """Return kind, name, module and object of each entry point of the example package."""
     text = (PLUGIN / "pyproject.toml").read_text()
-    point = r'entry-points\."ssl_norm\.(\w+)"\]\n(\w+) = "ssl_norm_example\.(\w+):(\w+)"'
+    point = (
+        r'entry-points\."ssl_norm\.(\w+?)(?:(?<=ss)e)?s"\]\n(\w+) = "ssl_norm_example\.(\w+):(\w+)"'
+    )
     return re.findall(point, text)
 
 
@@ -84,12 +71,17 @@ def add(root, kind):
     (root / "ssl_norm" / place.package.replace(".", "/") / f"{module}.py").write_text(code)
     test = inside((PLUGIN / "tests" / f"test_{module}.py").read_text())
     (root / "tests" / place.tests / f"test_{module}.py").write_text(test)
-    registry = root / "ssl_norm" / place.registry
-    start, entries, end = re.split(
-        r"(?<=    \{\n)((?:        \".*\n)+)", registry.read_text(), maxsplit=1
-    )
+    file, entries = registry(root, kind)
     line = f'        "{name}": "ssl_norm.{place.package}.{module}:{target}",\n'
-    registry.write_text(start + entries + line + end)
+    file.write_text(file.read_text().replace(entries, entries + line))
+
+
+def registry(root, kind):
+    """Return the file that holds the registry of a kind, and its lines."""
+    pattern = rf'Registry\(\n    "{kind}",\n    \{{\n((?:        ".*\n)+)'
+    found = {file: re.search(pattern, file.read_text()) for file in root.glob("ssl_norm/**/*.py")}
+    ((file, match),) = ((file, match) for file, match in found.items() if match)
+    return file, match[1]
 
 
 def contents(root):
@@ -120,7 +112,7 @@ def test_each_addition_touches_three_files(extended):
     for kind, files in touched.items():
         assert len(files) == 3
         existing = [path for path in files if (ROOT / path.relative_to(root)).exists()]
-        assert existing == [root / "ssl_norm" / KINDS[kind].registry]
+        assert existing == [registry(root, kind)[0]]
         lines, before = (place / existing[0].relative_to(root) for place in (root, ROOT))
         assert len(lines.read_text().splitlines()) == len(before.read_text().splitlines()) + 1
 
@@ -163,18 +155,18 @@ def test_a_run_uses_all_additions(extended):
     run(
         *(root, "-m", "ssl_norm", "pretrain", "epochs=1", "batch_size=72", "device=cpu"),
         *("run_dir=run", "linear_probe=false", "monitor.spectral_every=1"),
-        *(f"method={parts['methods']}", f"data={parts['sources']}"),
-        *(f"encoder={parts['encoders']}", f"norm.encoder={parts['norms']}"),
-        *(f"augment.view1.extra=[{parts['augmentations']}]", f"loggers=[{parts['loggers']}]"),
+        *(f"method={parts['method']}", f"data={parts['source']}"),
+        *(f"encoder={parts['encoder']}", f"norm.encoder={parts['norm']}"),
+        *(f"augment.view1.extra=[{parts['augmentation']}]", f"loggers=[{parts['logger']}]"),
     )
-    assert parts["monitors"] in (root / "run" / "metrics.csv").read_text().splitlines()[0]
+    assert parts["monitor"] in (root / "run" / "metrics.csv").read_text().splitlines()[0]
     assert len((root / "run" / "rows.jsonl").read_text().splitlines()) == 1
 
 
 def test_the_example_of_the_guide_is_the_norm_of_the_example_package():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     code, test = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    name, module, target = ADDITIONS["norms"]
+    name, module, target = ADDITIONS["norm"]
     assert code == (PLUGIN / "ssl_norm_example" / f"{module}.py").read_text()
     assert f'`"{name}": "ssl_norm.norms.layers.{module}:{target}",`' in text
     assert len(text.splitlines()) <= 60

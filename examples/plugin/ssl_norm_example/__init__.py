@@ -1,1 +1,1 @@
-"""One addition of each kind to ssl_norm."""
+"""Example package: an addition of each kind to ssl_norm."""
