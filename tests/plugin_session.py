@@ -55,7 +55,7 @@ COMMANDS = {
         *("evaluation.corruptions=[occlude]", "evaluation.adapt_samples=[8]"),
         "run_dir=runs/classifier",
     ),
-    "config-dir help": ("pretrain", "--config-dir", str(FOLDER), "--help"),
+    "config-dir help": ("pretrain", "--config-dir", str(FOLDER), "method=simsiam", "--help"),
     "config-dir": ("pretrain", "--config-dir", str(FOLDER), "--cfg", "job", *BY_NAME[:3]),
     "searchpath": ("pretrain", f"hydra.searchpath=[file://{FOLDER}]", "--cfg", "job", *BY_NAME[:3]),
 }
