@@ -1,10 +1,13 @@
 """Base class of all settings, and the declaration of one setting."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+from ssl_norm.registry import Registry
 
 T = TypeVar("T")
 
@@ -68,6 +71,18 @@ def option(
         kind = {"default_factory": default}
     extra: dict[str, Any] = {"resume": resume} | ({"unit": unit} if unit else {})
     return Field(**kind, description=text, json_schema_extra=extra, **limits)
+
+
+def names_schema(registry: Registry, suffix: str = "") -> dict[str, Any]:
+    """Return the JSON schema of a name of this package or `module:object`.
+
+    Args:
+        registry: of the names.
+        suffix: that may follow each name.
+    """
+    names = [*registry.built_in, *(f"{name}{suffix}" for name in registry.built_in if suffix)]
+    pattern = r"^[\w.]+:[\w.]+" + (f"({re.escape(suffix)})?" if suffix else "") + "$"
+    return {"anyOf": [{"enum": names}, {"type": "string", "pattern": pattern}]}
 
 
 QUICK = {"quick": True}  # context of a validation that imports nothing heavy

@@ -31,6 +31,11 @@ class Registry(Mapping[str, Any]):
         self._entries: dict[str, Any] = dict(entries)
         self._built_in = frozenset(entries)
 
+    @property
+    def built_in(self) -> tuple[str, ...]:
+        """Names of this package, in their order."""
+        return tuple(name for name in self._entries if name in self._built_in)
+
     def register(self, name: str, target: Any) -> None:
         """Add a name for an object, or for `module:object`, until the process ends.
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
-from ssl_norm.norms import NormSpec, parse_norm
-from ssl_norm.options import is_quick
+from ssl_norm.norms import NORMS, NormSpec, parse_norm
+from ssl_norm.options import is_quick, names_schema
 
 
 def _parse(value: Any, info: ValidationInfo) -> NormSpec:
@@ -20,9 +20,10 @@ def _parse_output(value: Any, info: ValidationInfo) -> bool | NormSpec:
     return value if isinstance(value, bool) else _parse(value, info)
 
 
-_SCHEMAS: list[dict[str, Any]] = [
-    {"type": "string"},
-    {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+_NAME = names_schema(NORMS, "+ws")
+_SCHEMAS = [
+    *_NAME["anyOf"],
+    {"type": "object", "properties": {"name": _NAME}, "required": ["name"]},
 ]
 NormChoice = Annotated[
     NormSpec,

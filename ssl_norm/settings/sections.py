@@ -4,14 +4,14 @@ import re
 from typing import Annotated, Literal, Self
 
 from annotated_types import Interval
-from pydantic import AfterValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, ConfigDict, WithJsonSchema, model_validator
 
 from ssl_norm.data.augment.parameters import Probability, Scale
 from ssl_norm.data.registry import DATA, default_image_size
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import find_encoder
 from ssl_norm.names import unknown_name
-from ssl_norm.options import Settings, option
+from ssl_norm.options import Settings, names_schema, option
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.signature import declared_options
 from ssl_norm.train.registry import LOGGERS
@@ -56,10 +56,14 @@ def _check_logger(name: str) -> str:
 
 
 PathText = Annotated[str, AfterValidator(_check_path)]
-Device = Annotated[str, AfterValidator(_check_device)]
+Device = Annotated[
+    str,
+    AfterValidator(_check_device),
+    WithJsonSchema({"type": "string", "pattern": f"^({DEVICE})$"}),
+]
 EncoderName = Annotated[str, AfterValidator(_check_encoder)]
-LoggerName = Annotated[str, AfterValidator(_check_logger)]
-SourceName = Annotated[str, AfterValidator(_check_source)]
+LoggerName = Annotated[str, AfterValidator(_check_logger), WithJsonSchema(names_schema(LOGGERS))]
+SourceName = Annotated[str, AfterValidator(_check_source), WithJsonSchema(names_schema(DATA))]
 Precision = Literal["auto", "float32", "bfloat16"]
 Seed = Annotated[int, Interval(ge=0, le=LARGEST_SEED)]
 
