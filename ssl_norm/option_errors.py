@@ -66,7 +66,7 @@ def _place_of(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
         owner = model_of(place.annotation)
         if owner is not None:
             field = owner.model_fields.get(str(part))
-            annotation = _annotation_of(field)
+            annotation = annotation_of(field)
             place = _Place(f"{place.key}.{part}".lstrip("."), owner, field, annotation)
         elif (item := _item_of(place.annotation, part)) is not None:
             added = f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -74,7 +74,8 @@ def _place_of(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
     return place
 
 
-def _annotation_of(field: FieldInfo | None) -> Any:
+def annotation_of(field: FieldInfo | None) -> Any:
+    """Return the annotation of a field with its metadata; None without a field."""
     if field is None or not field.metadata:
         return field and field.annotation
     return Annotated[(field.annotation, *field.metadata)]

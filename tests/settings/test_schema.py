@@ -7,7 +7,8 @@ from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
 
 from ssl_norm.settings.folder import CONFIG_FOLDER
-from ssl_norm.settings.schema import file_schemas, schema_line, schema_files
+from ssl_norm.settings.reference import PAGE, page
+from ssl_norm.settings.schema import file_schemas, schema_files, schema_line
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))
 
@@ -71,3 +72,7 @@ def test_wrong_files_do_not_fit(schemas, kind, content):
 )
 def test_names_of_other_packages_fit(schemas, kind, content):
     assert found_errors(schemas[kind], content) == []
+
+
+def test_the_page_of_settings_is_current():
+    assert PAGE.read_text() == page(), "run python -m ssl_norm.settings.reference"
