@@ -43,9 +43,7 @@ def default_image_size(name: str) -> int:
     Raises:
         UserError: there is no such source, or its `image_size` has no default.
     """
-    options = declared_options(DATA, name)
-    if "image_size" not in options:  # an unknown name, or a function imported from another module
-        options = options_of(find_source(name))
+    options = declared_options(DATA, name) or options_of(find_source(name))  # raises for no source
     option = options.get("image_size")
     if option is None or not isinstance(option.default, int):
         raise UserError(f"data '{name}' has no default for image_size; set data.image_size")

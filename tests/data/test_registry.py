@@ -16,7 +16,7 @@ from ssl_norm.data.sources.encoded_images import decoded_splits
 from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
 from ssl_norm.settings.sections import DataSettings
-from ssl_norm.signature import options_of
+from ssl_norm.signature import declared_options, options_of
 from tests.data.image_files_on_disk import noise
 
 
@@ -53,6 +53,11 @@ def test_defaults_agree_with_the_configuration():
         for key, option in options_of(find_source(name)).items():
             if key in settings and key != "image_size":  # whose default each source has itself
                 assert settings[key] == option.default
+
+
+def test_options_of_a_name_that_its_module_imports_are_read_where_it_is_defined():
+    found = declared_options(DATA, "ssl_norm.data:load_splits")
+    assert found.keys() == options_of(load_splits).keys() == {"seed", "progress", "limit"}
 
 
 def test_an_unknown_name_needs_no_torch():
