@@ -10,18 +10,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Decoded images, all of one size, channels last in memory.
-
-    A subset shares `pixels` with its set, so that subsets of a memory-mapped file cost nothing.
+    """N decoded images of one size; a subset shares the `pixels` of its set.
 
     Attributes:
-        pixels: (M, H, W, 3) uint8, M >= N; in memory, or mapped read-only from a file (then writing
-            to it crashes).
+        pixels: (M, H, W, 3) uint8, M >= N; in memory, or mapped from a file (then read-only).
         labels: (N,) int64, an index into `classes`; None without labels.
         classes: names of the classes.
         skipped: paths of the files that did not decode.
         rows: (N,) int64, the rows of `pixels` that belong to the set, in order; None: all of them.
-        mapped: whether `pixels` are in a file rather than in memory.
+        mapped: whether `pixels` are in a file.
     """
 
     pixels: Tensor
@@ -37,8 +34,7 @@ class ImageSet:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and 3."""
-        height, width, channels = self.pixels.shape[1:]
-        return height, width, channels
+        return self.pixels.shape[1], self.pixels.shape[2], 3
 
     @property
     def images(self) -> Tensor:
@@ -64,8 +60,7 @@ class Splits:
     Attributes:
         pretrain: images to learn from; their labels are not used.
         train: labelled images for fitting a probe; None without labels.
-        test: labelled images for scoring it, disjoint from `train` and `pretrain`; None without
-            labels.
+        test: labelled images for scoring it, in no other part; None without labels.
     """
 
     pretrain: ImageSet
@@ -80,7 +75,7 @@ class Splits:
 
 
 def gather(pixels: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return `pixels[rows]`.
+    """Return `pixels[rows]`, contiguous.
 
     On a CPU this is one thread's memory copy, by NumPy: it runs without the GIL, so that threads
     can prefetch, and without OpenMP, whose start costs more than the copy of a small batch.
@@ -89,9 +84,6 @@ def gather(pixels: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
         pixels: (M, H, W, 3) uint8.
         rows: (B,) int64 in [0, M), on the device of `pixels`.
         out: (B, H, W, 3) uint8 to write into, for example pinned memory; CPU only.
-
-    Returns:
-        (B, H, W, 3) uint8, contiguous.
     """
     if pixels.device.type != "cpu":
         return pixels.index_select(0, rows)

@@ -30,21 +30,19 @@ def load_splits(
     decodes, the others wait and use its files.
 
     Args:
-        name: one of `ssl_norm.data.registry.DATA`, or `module:function`.
+        name: one of `DATA`, or `module:function`.
         seed: of the test part and of the subset.
         progress: whether to show bars and messages on stderr.
-        limit: pretrain on a seeded subset of this many images; None: on all.
-        **settings: of the source, which are its keyword-only parameters; None leaves the source's
-            default. Settings of other sources are ignored.
+        limit: size of a seeded subset to pretrain on; None: all images.
+        **settings: keyword-only parameters of the source; None leaves the default. Settings of
+            other sources are ignored.
 
     Raises:
-        UserError: there is no such source, a setting is out of its range, or the images cannot be
-            loaded.
+        UserError: no such source, a setting out of its range, or images that cannot be loaded.
         TypeError: no source takes such a setting.
     """
     source = find_source(name)
-    options = options_of(source)
-    known = known_settings(name)
+    options, known = options_of(source), known_settings(name)
     for key in settings:
         if key not in known:
             raise TypeError(unknown_name(f"setting of data '{name}'", key, known))
@@ -69,7 +67,7 @@ def load_splits(
 
 
 def known_settings(name: str) -> list[str]:
-    """Return the settings of a source and of all registered ones, which it may be given."""
+    """Return the settings of a source and of all registered ones."""
     registered = [key for source in DATA for key in declared_options(DATA, source)]
     return list(dict.fromkeys([*options_of(find_source(name)), *registered]))
 

@@ -10,19 +10,12 @@ LARGEST_SEED = 2**32 - 1  # that numpy's RandomState takes
 
 
 class Moons(NamedTuple):
-    """Points of two moons.
+    """Points of two moons."""
 
-    Attributes:
-        labelled: (2 K, 2) float32, K points of each moon.
-        labels: (2 K,) int64, 0 or 1.
-        unlabelled: (U, 2) float32, half of them of each moon.
-        truth: (U,) int64, the moon of each unlabelled point; for scores, never for training.
-    """
-
-    labelled: Tensor
-    labels: Tensor
-    unlabelled: Tensor
-    truth: Tensor
+    labelled: Tensor  # (2 K, 2) float32, K points of each moon
+    labels: Tensor  # (2 K,) int64, 0 or 1
+    unlabelled: Tensor  # (U, 2) float32, half of them of each moon
+    truth: Tensor  # (U,) int64, the moon of each unlabelled point; never for training
 
 
 def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int) -> Moons:

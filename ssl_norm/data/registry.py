@@ -24,11 +24,7 @@ DATA = Registry(
 
 
 def find_source(name: str) -> Callable[..., "Splits"]:
-    """Return the function of a source, given by name or as `module:function`.
-
-    Raises:
-        UserError: there is none; the message lists all and names the nearest.
-    """
+    """Return the function of a source, given by name or as `module:function`; UserError if none."""
     try:
         DATA.check(name, "data")
         source: Callable[..., Splits] = DATA.load(name)
@@ -38,11 +34,7 @@ def find_source(name: str) -> Callable[..., "Splits"]:
 
 
 def default_image_size(name: str) -> int:
-    """Return the side in pixels of a source's views where the user gives none.
-
-    Raises:
-        UserError: there is no such source, or its `image_size` has no default.
-    """
+    """Return the default side of a source's views in pixels; UserError if it has none."""
     options = declared_options(DATA, name) or options_of(find_source(name))  # raises for no source
     option = options.get("image_size")
     if option is None or not isinstance(option.default, int):

@@ -19,9 +19,8 @@ def label_subset(
 ) -> Tensor:
     """Return the indices of a seeded, balanced choice of labelled images, in ascending order.
 
-    The seed orders each class, and a choice takes the first images of each, so that under one seed
-    a smaller choice is part of a larger one; `count=40` of ten classes with enough images is the
-    choice of `per_class=4`.
+    The seed orders each class, and a choice takes the first images of each: under one seed, a
+    smaller choice is part of a larger one, and `count=40` of ten large classes is `per_class=4`.
 
     Args:
         labels: (N,) int64, an index into `classes`, on the CPU.
@@ -36,8 +35,7 @@ def label_subset(
         (C,) int64; every class occurs.
 
     Raises:
-        UserError: fewer than two classes, a class without images, more images than there are, or
-            so few that a class has none.
+        UserError: fewer than two classes, one without images, or not enough images for the choice.
         ValueError: not exactly one of `count`, `per_class` and `fraction` is given.
     """
     if [count, per_class, fraction].count(None) != 2:
@@ -57,7 +55,6 @@ def label_subset(
 
 
 def _class_sizes(labels: Tensor, classes: Sequence[str]) -> Tensor:
-    """Return the number of images of each class, (K,) int64, none of them 0."""
     if len(classes) < 2:
         raise UserError(f"{len(classes)} class with labels; a classifier needs at least two")
     sizes = labels.bincount(minlength=len(classes))
@@ -72,7 +69,7 @@ def _class_sizes(labels: Tensor, classes: Sequence[str]) -> Tensor:
 
 
 def _ranks(labels: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the rank of each image in the order of its class, (N,) int64 from 0."""
+    """Return the rank of each image in the order of its class, from 0."""
     order = torch.randperm(len(labels), generator=generator)
     by_class = order[labels[order].argsort(stable=True)]
     firsts = sizes.cumsum(0) - sizes
@@ -102,7 +99,6 @@ def _check_per_class(per_class: int, sizes: Tensor, classes: Sequence[str]) -> N
 
 
 def _fraction_sizes(fraction: float, sizes: Tensor, classes: Sequence[str]) -> Tensor:
-    """Return the number of images in a fraction of each class, (K,) int64, none of them 0."""
     if not 0 < fraction <= 1:
         raise UserError(f"labels must be a fraction in (0, 1], got {fraction:g}")
     kept = []
@@ -117,18 +113,11 @@ def _fraction_sizes(fraction: float, sizes: Tensor, classes: Sequence[str]) -> T
 
 
 def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the indices of a training and a test part, each with its share of every class.
+    """Return the ascending indices of a training and a test part of (N,) labels.
 
     Of n images of a class, `round(test_fraction * n)` are for the test part, but at least one and
-    at most n - 1; a single image is for the training part.
-
-    Args:
-        labels: (N,) int64.
-        test_fraction: in (0, 1).
-        seed: chooses the images; a class's choice depends on the seed and on the classes before it.
-
-    Returns:
-        Training and test indices, each int64 and ascending; together they are 0 ... N - 1.
+    at most n - 1; a single image is for the training part. A class's choice depends on the seed
+    and on the classes before it.
     """
     generator = torch.Generator().manual_seed(seed)
     is_test = torch.zeros(len(labels), dtype=torch.bool)

@@ -18,8 +18,8 @@ class ColourFactors(NamedTuple):
     """Parameters of the colour changes of n images.
 
     Attributes:
-        values: (n, 4) factors of brightness, contrast and saturation, of which 1 changes nothing,
-            and the shift of hue as share of a full turn, of which 0 changes nothing.
+        values: (n, 4) factors of brightness, contrast and saturation (neutral: 1), and the shift
+            of hue as share of a full turn (neutral: 0).
         order: (n, 4) permutations of the columns of `values`.
         grey: (n,) 1 where the image loses all colour afterwards, else 0.
     """
@@ -32,18 +32,16 @@ class ColourFactors(NamedTuple):
 def sample_factors(
     n: int, jitter: float, strengths: Sequence[float], grey: float, generator: Generator
 ) -> ColourFactors:
-    """Return random factors with torchvision's distributions, every image its own.
+    """Return random factors of n images with torchvision's distributions.
 
     Args:
         n: number of images.
         jitter: probability that `values` change an image at all.
-        strengths: of brightness, contrast, saturation and hue, see
-            :class:`ViewParameters`.
+        strengths: of brightness, contrast, saturation and hue, see :class:`ViewParameters`.
         grey: probability of losing all colour.
         generator: of the CPU.
     """
-    neutral = torch.tensor([1.0, 1.0, 1.0, 0.0])
-    spread = torch.tensor(list(strengths))
+    neutral, spread = torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor(list(strengths))
     low = neutral - spread
     low[:HUE].clamp_(min=0)
     chosen = sample_events(n, jitter, generator)[:, None]
@@ -82,9 +80,8 @@ def colour_steps(factors: ColourFactors) -> Tensor:
 
 def blend(colour: Tensor, luminance: Tensor) -> Tensor:
     """Return matrices (*, 3, 3) that add shares (*) of a colour and of its luminance."""
-    return colour[..., None, None] * torch.eye(3) + luminance[..., None, None] * torch.tensor(
-        LUMINANCE
-    )
+    colour, luminance = colour[..., None, None], luminance[..., None, None]
+    return colour * torch.eye(3) + luminance * torch.tensor(LUMINANCE)
 
 
 def compose(steps: Tensor) -> Tensor:
@@ -96,19 +93,13 @@ def compose(steps: Tensor) -> Tensor:
 
 
 def hue_rotation(turns: Tensor) -> Tensor:
-    """Return rotations of RGB space about its grey axis, one per image.
+    """Return rotations (n, 3, 3) of RGB space about its grey axis by (n,) shares of a full turn.
 
     A rotation by a third of a turn is red to green to blue, which is exact; between the thirds it
     differs from the shift of hue in HSV (:func:`shift_hue`), which keeps the largest and the
     smallest colour of a pixel. On CIFAR-10, values in [0, 1]: a shift by 0.1 changes a value by
-    0.026 on average, the rotation by 0.1 lies 0.017 from it. (A rotation of the chroma plane of YIQ
-    lies 0.030 from it.)
-
-    Args:
-        turns: (n,) share of a full turn.
-
-    Returns:
-        (n, 3, 3); rows and columns sum to 1.
+    0.026 on average, and the rotation by 0.1 is 0.017 from it (one of the chroma plane of YIQ,
+    0.030).
     """
     angle = 2 * math.pi * turns[:, None, None]
     mean = torch.full((3, 3), 1 / 3)
@@ -124,9 +115,6 @@ def apply_colour_map(images: Tensor, maps: Tensor) -> Tensor:
     Args:
         images: (N, 3, H, W) in [0, 1], contiguous.
         maps: (N, 2, 3, 3), A for deviations and C for the mean.
-
-    Returns:
-        (N, 3, H, W) in [0, 1].
     """
     pixels = images.flatten(2)
     deviation, mean = maps.unbind(1)
@@ -143,9 +131,6 @@ class FusedColour:
     SimCLR's full ones, of which clamping is 0.001 and 0.006; jitter itself changes a value by 0.10
     and 0.19. (`benchmarks/augmentation.py` measures it again.) Both forms hide the same information
     from the learner; :class:`ExactColour` is there to verify that.
-
-    Args:
-        view: strengths and probabilities.
     """
 
     def __init__(self, view: ViewParameters) -> None:
@@ -153,8 +138,7 @@ class FusedColour:
 
     def draw(self, share: Share, generator: Generator) -> Params:
         """Return the maps of :func:`apply_colour_map`."""
-        factors = draw_factors(self.view, share, generator)
-        return {"maps": compose(colour_steps(factors))}
+        return {"maps": compose(colour_steps(draw_factors(self.view, share, generator)))}
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the recoloured images."""
@@ -169,11 +153,7 @@ def draw_factors(view: ViewParameters, share: Share, generator: Generator) -> Co
 
 
 class ExactColour:
-    """Transform by :func:`jitter_exactly`, which takes several times the work of one map.
-
-    Args:
-        view: strengths and probabilities.
-    """
+    """Transform by :func:`jitter_exactly`, which takes several times the work of one map."""
 
     def __init__(self, view: ViewParameters) -> None:
         self.view = view
@@ -181,17 +161,15 @@ class ExactColour:
     def draw(self, share: Share, generator: Generator) -> Params:
         """Return the arguments of :func:`jitter_exactly`, the rows of step k as `hue_rows<k>`."""
         factors = draw_factors(self.view, share, generator)
-        steps = colour_steps(factors)
         turns = factors.values[:, HUE]
         shifts_hue = (factors.order == HUE) & (turns[:, None] != 0)
         rows = {f"hue_rows{k}": column.nonzero()[:, 0] for k, column in enumerate(shifts_hue.T)}
-        return {"steps": steps, "turns": turns, **rows}
+        return {"steps": colour_steps(factors), "turns": turns, **rows}
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the recoloured images."""
-        steps = params["steps"]
         rows = [params[f"hue_rows{k}"] for k in range(4)]
-        return jitter_exactly(images, steps, params["turns"], rows)
+        return jitter_exactly(images, params["steps"], params["turns"], rows)
 
 
 def jitter_exactly(
@@ -201,13 +179,9 @@ def jitter_exactly(
 
     Args:
         images: (N, 3, H, W) in [0, 1], contiguous.
-        steps: (N, 5, 2, 3, 3), of which those of hue are replaced by
-            :func:`shift_hue`.
+        steps: (N, 5, 2, 3, 3), of which those of hue are replaced by :func:`shift_hue`.
         turns: (N,) shift of hue, share of a full turn.
         hue_rows: for each of the first four steps, the images whose hue it shifts.
-
-    Returns:
-        (N, 3, H, W) in [0, 1].
     """
     for index, rows in enumerate(hue_rows):
         shifted = shift_hue(images[rows], turns[rows])
@@ -217,18 +191,11 @@ def jitter_exactly(
 
 
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Return images with their hue in HSV moved, as torchvision's `adjust_hue` does.
+    """Return images in [0, 1], their hue in HSV moved by (N,) turns, as torchvision's `adjust_hue`.
 
     With V the largest and V - D the smallest colour of a pixel and H its hue in sixths of a turn,
     colour number k = 5, 3, 1 (R, G, B) of the result is V - D clip(min(a, 4 - a), 0, 1) with a = (k
     + H + 6 turns) mod 6.
-
-    Args:
-        images: (N, 3, H, W) in [0, 1].
-        turns: (N,) share of a full turn.
-
-    Returns:
-        (N, 3, H, W) in [0, 1].
 
     Source: Smith, "Color gamut transform pairs", SIGGRAPH 1978, in its form without cases.
     """

@@ -57,19 +57,14 @@ def _try_out(transform: Transform, name: str, size: int, key: str) -> None:
 
 
 class KorniaTransform:
-    """Transform by a kornia augmentation, with its parameters drawn from our generator.
+    """Transform by a kornia augmentation of views of a side, with parameters of our generator.
 
     Parameters are drawn for the global batch and shared out. Numbers that an operation draws while
     it is applied follow the generator, but depend on the number of ranks.
-
-    Args:
-        operation: of kornia.
-        size: side of the view in pixels.
     """
 
     def __init__(self, operation: Any, size: int) -> None:
-        self.operation = operation
-        self.size = size
+        self.operation, self.size = operation, size
 
     def draw(self, share: Share, generator: Generator) -> Params:
         """Return kornia's own parameters, left on the CPU, and a seed for what it draws later."""
@@ -95,13 +90,10 @@ class KorniaTransform:
 
 
 def _kornia_operation(name: str, options: Mapping[str, Any]) -> Any:
-    """Return kornia's augmentation of a name, every image with its own parameters."""
     known = kornia_operations()
     if name not in known:
         raise ValueError(unknown_name("augmentation", name, (*AUGMENTATIONS, *known)))
-    accepted = [
-        option for option in inspect.signature(known[name]).parameters if option != "same_on_batch"
-    ]
+    accepted = [o for o in inspect.signature(known[name]).parameters if o != "same_on_batch"]
     for option in options:
         if option not in accepted:
             raise ValueError(unknown_name(f"option of {name}", option, accepted))

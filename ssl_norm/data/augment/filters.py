@@ -11,10 +11,7 @@ from ssl_norm.data.augment.transform import Params, Share, sample_events, sample
 
 
 def blur_kernel_size(size: int) -> int:
-    """Return the kernel size for views of a side: a tenth of it, odd, at least 3.
-
-    Source: Chen et al., arXiv 2002.05709, appendix A.
-    """
+    """Return a tenth of a view's side, odd, at least 3 (arXiv 2002.05709, appendix A)."""
     return max(3, size // 10 // 2 * 2 + 1)
 
 
@@ -28,21 +25,18 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int) -> Tensor:
         images: (N, C, S, S), contiguous.
         sigmas: (N,) standard deviations in pixels, above 0.
         kernel_size: odd, at most 2 S - 1.
-
-    Returns:
-        (N, C, S, S).
     """
     size = images.shape[-1]
     radius = kernel_size // 2
     distances = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernels = torch.softmax(-0.5 * (distances / sigmas[:, None]).square(), 1)
-    places = reflected_places(size, kernel_size, images.device, images.dtype)
+    places = _reflected_places(size, kernel_size, images.device, images.dtype)
     matrices = (kernels @ places).view(-1, size, size)
     return apply_separable(images, matrices, matrices)
 
 
 @lru_cache(maxsize=16)
-def reflected_places(
+def _reflected_places(
     size: int, kernel_size: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
     """Return (kernel_size, size * size), 1 where an entry of the kernel meets a pixel."""
@@ -61,13 +55,12 @@ class GaussianBlur:
     """
 
     def __init__(self, *, probability: float = 0.5, sigma: Sequence[float] = (0.1, 2.0)) -> None:
-        self.probability = probability
-        self.sigma = sigma
+        self.probability, self.sigma = probability, sigma
 
     def draw(self, share: Share, generator: Generator) -> Params:
         """Return the rows to blur and their standard deviations."""
         chosen = sample_events(share.total, self.probability, generator)[share.rows]
-        sigmas = sample_uniform(share.total, self.sigma[0], self.sigma[1], generator)[share.rows]
+        sigmas = sample_uniform(share.total, *self.sigma, generator)[share.rows]
         return {"rows": chosen.nonzero()[:, 0], "sigmas": sigmas[chosen]}
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
@@ -97,8 +90,7 @@ class Solarize:
     """
 
     def __init__(self, *, probability: float = 0.5, threshold: float = 0.5) -> None:
-        self.probability = probability
-        self.threshold = threshold
+        self.probability, self.threshold = probability, threshold
 
     def draw(self, share: Share, generator: Generator) -> Params:
         """Return the rows to solarize."""

@@ -37,8 +37,7 @@ def sample_boxes(
     Returns:
         (n, 4) float32 whole numbers: top, left, height, width.
 
-    Source: Szegedy et al., arXiv 1409.4842, section 6; the ten tries are torchvision's
-    `RandomResizedCrop`.
+    Source: arXiv 1409.4842, section 6; the ten tries are torchvision's `RandomResizedCrop`.
     """
     draws = torch.rand(n, 2 * TRIES + 2, generator=generator)
     areas = height * width * (area[0] + (area[1] - area[0]) * draws[:, :TRIES])
@@ -69,30 +68,18 @@ def central_box(height: int, width: int, ratio: Sequence[float]) -> Tensor:
 
 
 class CropResizeFlip:
-    """Transform by :func:`sample_boxes` and :func:`crop_resize`.
-
-    Args:
-        size: side of the view in pixels.
-        area: see :func:`sample_boxes`.
-        ratio: see :func:`sample_boxes`.
-        flip: probability of a horizontal flip.
-    """
+    """Transform to a view of a side, by :func:`sample_boxes`, flips and :func:`crop_resize`."""
 
     def __init__(
         self, size: int, area: Sequence[float], ratio: Sequence[float], flip: float
     ) -> None:
-        self.size = size
-        self.area = area
-        self.ratio = ratio
-        self.flip = flip
+        self.size, self.area, self.ratio, self.flip = size, area, ratio, flip
 
     def draw(self, share: Share, generator: Generator) -> Params:
         """Return a box and a flip for every image of the share."""
-        boxes = sample_boxes(
-            share.total, share.height, share.width, self.area, self.ratio, generator
-        )
-        flips = sample_events(share.total, self.flip, generator)
-        return {"boxes": boxes[share.rows], "flips": flips[share.rows]}
+        total, rows, height, width = share
+        boxes = sample_boxes(total, height, width, self.area, self.ratio, generator)
+        return {"boxes": boxes[rows], "flips": sample_events(total, self.flip, generator)[rows]}
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the boxes, resized and flipped."""
@@ -115,10 +102,7 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
         images: (N, 3, H, W) float, contiguous.
         boxes: (N, 4) whole pixels inside the image: top, left, height, width; floating point.
         flips: (N,) boolean, left to right.
-        size: side S of the result.
-
-    Returns:
-        (N, 3, S, S).
+        size: side S of the result, (N, 3, S, S).
     """
     top, left, height, width = boxes[:, :, None].unbind(1)
     fractions = (torch.arange(size, device=images.device, dtype=images.dtype) + 0.5) / size
@@ -134,15 +118,9 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
 
 
 def sample_bilinear(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Return the images' values at the crossings of rows y and columns x.
+    """Return the images' values (N, 3, S, S) at the crossings of (N, S) rows y and columns x.
 
-    Args:
-        images: (N, 3, H, W).
-        y: (N, S) in pixels from the upper edge, so that 0.5 is the centre of the first row.
-        x: (N, S) in pixels from the left edge.
-
-    Returns:
-        (N, 3, S, S).
+    Places are in pixels from the upper left edge: 0.5 is the centre of the first row.
     """
     height, width = images.shape[2:]
     shape = (*y.shape, x.shape[1])
@@ -153,16 +131,13 @@ def sample_bilinear(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 
 def triangle_weights(centres: Tensor, start: Tensor, length: Tensor, extent: int) -> Tensor:
-    """Return the weight of every pixel of an axis in every pixel of the result.
+    """Return the weight (N, S, I) of every pixel of an axis in every pixel of the result.
 
     Args:
         centres: (N, S) centres of the result's pixels, in pixels from the edge.
         start: (N, 1) first pixel of the box.
         length: (N, 1) pixels of the box.
         extent: pixels I of the whole axis.
-
-    Returns:
-        (N, S, I), non-negative; every row sums to 1.
     """
     half_width = (length / centres.shape[1]).clamp(min=1.0)[:, :, None]
     pixels = torch.arange(extent, device=centres.device, dtype=centres.dtype) + 0.5
@@ -173,15 +148,12 @@ def triangle_weights(centres: Tensor, start: Tensor, length: Tensor, extent: int
 
 
 def apply_separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return `rows @ image @ columns.T` for every colour of every image.
+    """Return `rows @ image @ columns.T`, (N, C, H', W'), for every colour of every image.
 
     Args:
         images: (N, C, H, W), contiguous.
         rows: (N, H', H), one matrix per image.
         columns: (N, W', W), one matrix per image.
-
-    Returns:
-        (N, C, H', W').
     """
     n, channels, height, width = images.shape
     narrowed = torch.bmm(images.reshape(n, channels * height, width), columns.transpose(1, 2))

@@ -34,11 +34,7 @@ def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 def operation_name(entry: Any) -> str:
-    """Return the name in an entry of `extra`: text, or a mapping of `name` and options.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the name in an entry of `extra`: text, or in a mapping with options."""
     name = entry.get("name") if isinstance(entry, Mapping) else entry
     if not isinstance(name, str):
         raise ValueError(

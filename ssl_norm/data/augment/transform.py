@@ -9,18 +9,11 @@ Params = dict[str, Any]
 
 
 class Share(NamedTuple):
-    """The images of the global batch that this rank augments.
+    """The images of the global batch that this rank augments."""
 
-    Attributes:
-        total: images over all ranks.
-        rows: the rows of this rank among them.
-        height: of the images before any crop, in pixels.
-        width: of the images before any crop, in pixels.
-    """
-
-    total: int
-    rows: slice
-    height: int
+    total: int  # over all ranks
+    rows: slice  # of this rank among them
+    height: int  # before any crop, in pixels
     width: int
 
 
@@ -33,11 +26,9 @@ class Transform(Protocol):
         Always draws for the global batch, so that the generator has the same state on every rank
         and W ranks see what one process sees.
         """
-        ...
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the changed images, (N, 3, S, S) in [0, 1]; may overwrite its input."""
-        ...
 
 
 def sample_events(n: int, probability: float, generator: Generator) -> Tensor:

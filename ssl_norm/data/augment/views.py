@@ -21,14 +21,7 @@ def transforms_of(
 ) -> Iterator[Transform]:
     """Yield the transforms of a view: crop and flip, colour, blur, solarization, further ones.
 
-    Transforms that cannot change anything are left out.
-
-    Args:
-        view: parameters.
-        image_size: side of the view in pixels.
-        exact_colour: colour changes step by step, see
-            :class:`~ssl_norm.data.augment.colour.FusedColour`.
-        key: of the view, for messages.
+    Transforms that cannot change anything are left out. `key` names the view in messages.
     """
     yield CropResizeFlip(image_size, view.crop_area, view.crop_ratio, view.flip)
     if view.jitter or view.grey:
@@ -53,8 +46,7 @@ class Views:
         image_size: side S of a view in pixels.
         mean: of each colour, in [0, 1], subtracted from all views.
         std: of each colour, above 0; all views are divided by it.
-        exact_colour: colour changes step by step, see
-            :class:`~ssl_norm.data.augment.colour.FusedColour`.
+        exact_colour: colour changes step by step, see `FusedColour`.
         dtype: of the views.
 
     Raises:
@@ -79,9 +71,7 @@ class Views:
         exact_colour: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.mean = mean
-        self.std = std
-        self.dtype = dtype
+        self.mean, self.std, self.dtype = mean, std, dtype
         check_normalisation(mean, std)
         self.views = [
             list(transforms_of(view, image_size, exact_colour=exact_colour, key=f"augment.{name}"))
@@ -102,9 +92,6 @@ class Views:
 
         Returns:
             Each (N, 3, S, S), channels last, normalised.
-
-        Raises:
-            ValueError: the images have another shape or dtype.
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             found = f"{tuple(images.shape)} {images.dtype}"
@@ -171,13 +158,7 @@ def unit_pixels(images: Tensor) -> Tensor:
 
 
 def normalise_(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalise each colour in place, and return the images.
-
-    Args:
-        images: (N, 3, H, W); altered.
-        mean: three values on the images' scale.
-        std: three values above 0.
-    """
+    """Normalise each colour of images (N, 3, H, W) in place, and return the images."""
     for channel in range(3):
         images[:, channel].sub_(mean[channel]).mul_(1 / std[channel])
     return images
@@ -198,18 +179,11 @@ def view_grid(
     rows: int = 8,
     columns: int = 4,
 ) -> Tensor:
-    """Return the first pairs of views as one picture of what the learner sees.
-
-    Args:
-        view1: (N, 3, S, S) normalised, on the left of each pair.
-        view2: (N, 3, S, S) normalised, on the right.
-        mean: of the normalisation.
-        std: of the normalisation.
-        rows: largest number of rows of pairs.
-        columns: largest number of pairs in a row.
+    """Return the first pairs of normalised views (N, 3, S, S) as one picture.
 
     Returns:
-        (3, height, width) uint8 on the CPU, white between the pairs; no more rows than N fills.
+        (3, height, width) uint8 on the CPU, white between the pairs; at most `rows` of `columns`
+        pairs, and no more rows than N fills.
     """
     count = min(len(view1), rows * columns)
     columns = min(columns, count)

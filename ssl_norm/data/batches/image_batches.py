@@ -18,7 +18,6 @@ class Batches:
 
     Each epoch is a new permutation, of which the last incomplete batch is dropped. Rank r of W gets
     rows [r B/W, (r+1) B/W) of each batch of B, so that W ranks together see what one process sees.
-    The batches do not depend on the place of the pixels.
 
     Pixels that are not on the device are gathered by threads, a few batches ahead: the work is a
     memory copy that runs without the GIL. The worker processes of torch's DataLoader would copy
@@ -74,26 +73,24 @@ class Batches:
     def iterate(self, start: int, stop: int) -> Iterator[Tensor]:
         """Yield this rank's part of the batches `start` ... `stop` - 1, counted over all epochs.
 
-        Yields:
-            (batch_size / world_size, 3, H, W) uint8 on the device, channels last in memory.
+        (batch_size / world_size, 3, H, W) uint8 on the device, channels last in memory.
         """
-        ahead = self._workers > 0 and not self.is_resident
-        gather_all = self._gather_ahead if ahead else self._gather
-        for batch in gather_all(self._rows(start, stop)):
+        rows = self._rows(start, stop)
+        if self._workers > 0 and not self.is_resident:
+            batches = self._gather_ahead(rows)
+        else:
+            batches = (gather(self._placed.pixels, part) for part in rows)
+        for batch in batches:
             yield batch.to(self._device, non_blocking=self._is_gpu).permute(0, 3, 1, 2)
 
     def _rows(self, start: int, stop: int) -> Iterator[Tensor]:
-        """Yield the rows of pixels that make up each batch, (batch_size / world_size,) int64."""
+        """Yield the rows of pixels that make up each batch of this rank."""
         rows = self._placed.rows
         for epoch, steps in epochs_of_steps(start, stop, self.steps_per_epoch):
             order = rows[epoch_order(len(rows), self._seed, epoch).to(rows.device)]
             for step in steps:
                 first = step * self._batch_size + self._offset
                 yield order[first : first + self._local_size]
-
-    def _gather(self, rows: Iterator[Tensor]) -> Iterator[Tensor]:
-        for part in rows:
-            yield gather(self._placed.pixels, part)
 
     def _gather_ahead(self, rows: Iterator[Tensor]) -> Iterator[Tensor]:
         """Yield the pixels at `rows` while threads gather the next ones, pinned for a GPU."""

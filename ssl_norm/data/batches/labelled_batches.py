@@ -24,17 +24,11 @@ _UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # tell apart the draws of one seed
 
 
 class LabelledBatch(NamedTuple):
-    """One batch.
+    """One batch; the images are channels last in memory."""
 
-    Attributes:
-        images: (B, 3, H, W) uint8, channels last in memory.
-        labels: (B,) int64.
-        unlabelled: (U, 3, H, W) uint8, channels last in memory; None without any.
-    """
-
-    images: Tensor
-    labels: Tensor
-    unlabelled: Tensor | None
+    images: Tensor  # (B, 3, H, W) uint8
+    labels: Tensor  # (B,) int64
+    unlabelled: Tensor | None  # (U, 3, H, W) uint8
 
 
 class LabelledBatches:
@@ -58,8 +52,7 @@ class LabelledBatches:
         resident: `auto`, True or False, see `place_pixels`.
 
     Raises:
-        UserError: there are no labels, no unlabelled images where some are wanted, or sizes that
-            do not divide as they must.
+        UserError: labels or unlabelled images are missing, or sizes do not divide as they must.
     """
 
     def __init__(
@@ -87,24 +80,14 @@ class LabelledBatches:
         if chunk is None:
             self._order = partial(uniform_order, len(self._labels), batch_size, seed)
         else:
-            self._order = partial(
-                grouped_order,
-                self._labels,
-                batch_size,
-                chunk=chunk,
-                classes_per_chunk=classes_per_chunk,
-                shuffle=shuffle,
-                seed=seed,
-            )
+            grouping = {"classes_per_chunk": classes_per_chunk, "shuffle": shuffle, "seed": seed}
+            self._order = partial(grouped_order, self._labels, batch_size, chunk=chunk, **grouping)
         self._unlabelled = None
         if unlabelled_size:
             self._unlabelled = place_pixels(_some(unlabelled), device, resident)
-            self._unlabelled_order = partial(
-                uniform_order,
-                len(self._unlabelled.rows),
-                unlabelled_size,
-                mixed_seed(seed, _UNLABELLED_STREAM),
-            )
+            own_seed = mixed_seed(seed, _UNLABELLED_STREAM)
+            count = len(self._unlabelled.rows)
+            self._unlabelled_order = partial(uniform_order, count, unlabelled_size, own_seed)
         self._seed, self._device, self._domains = seed, device, tuple(domains)
 
     def iterate(self, start: int, stop: int) -> Iterator[LabelledBatch]:

@@ -15,17 +15,11 @@ _CHUNK = 4096  # images copied at once, so that a set on a GPU needs no second c
 
 
 class Placed(NamedTuple):
-    """Pixels of a set of N images.
+    """Pixels of a set of N images."""
 
-    Attributes:
-        pixels: (M, H, W, 3) uint8, on a GPU or on the CPU.
-        rows: (N,) int64 on the same device, the rows of `pixels` that belong to the set.
-        mapped: whether `pixels` are in a file rather than in memory.
-    """
-
-    pixels: Tensor
-    rows: Tensor
-    mapped: bool
+    pixels: Tensor  # (M, H, W, 3) uint8, on a GPU or on the CPU
+    rows: Tensor  # (N,) int64 on the same device, the rows of `pixels` that belong to the set
+    mapped: bool  # whether `pixels` are in a file
 
 
 def fits(needed: int, free: int) -> bool:
@@ -39,12 +33,9 @@ def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -
     Args:
         images: N images.
         device: of the batches.
-        resident: `auto`: on a GPU if they fit into half of its free memory, which leaves half for
-            the work, else in host memory by the same rule, else where they are. True: on the GPU if
-            they fit, else in host memory in any case. False: where they are.
-
-    Raises:
-        UserError: `resident` is none of these.
+        resident: `auto`: on a GPU if they fit into half of its free memory, else in host memory by
+            the same rule, else where they are. True: on the GPU if they fit, else in host memory.
+            False: where they are. Others: UserError.
     """
     choice = str(resident).lower()
     if choice not in ("auto", "true", "false"):

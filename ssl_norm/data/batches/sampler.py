@@ -40,12 +40,7 @@ def epochs_of_steps(start: int, stop: int, steps_per_epoch: int) -> Iterator[tup
 
 
 class Passes:
-    """An endless sequence of passes over `size` rows, each pass a new permutation.
-
-    Args:
-        size: N >= 1.
-        seed: of the permutations.
-    """
+    """An endless sequence of passes over `size` >= 1 rows, each pass a new permutation."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed = size, seed
@@ -66,10 +61,7 @@ class Passes:
 def uniform_order(size: int, batch_size: int, seed: int, start: int, stop: int) -> Iterator[Tensor]:
     """Yield the rows of the batches `start` ... `stop` - 1 of passes over `size` rows.
 
-    A batch may run across passes: of four rows, a batch of six holds two rows twice.
-
-    Yields:
-        (batch_size,) int64 in [0, size).
+    A batch, (batch_size,) int64, may run across passes: of four rows, six hold two twice.
     """
     passes = Passes(size, seed)
     for step in range(start, stop):
@@ -91,18 +83,15 @@ def grouped_order(
 
     Each chunk draws its classes with equal chances and none twice, and takes the same number of
     images of each: the next ones of endless passes over that class. Within a chunk the classes
-    alternate, so that a normalization batch smaller than a chunk also holds several.
-
-    Steps before `start` are drawn without their images, to know how far each class has come; that
-    takes some 50 microseconds a step.
+    alternate, so that a normalization batch smaller than a chunk also holds several. To know how
+    far each class has come, steps before `start` are drawn, which takes some 50 us a step.
 
     Args:
         labels: (N,) int64, on the CPU.
         batch_size: B, a multiple of `chunk`.
         chunk: images of a chunk, a multiple of `classes_per_chunk`.
         classes_per_chunk: at most the number of classes that occur in `labels`.
-        shuffle: spread the images of all chunks at random over the batch, which holds the same
-            images as without.
+        shuffle: spread the images of all chunks at random over the same batch.
         seed: of everything drawn.
         start: first step.
         stop: the step after the last.

@@ -29,18 +29,11 @@ FORMAT = 1  # raise it when `decode` computes other pixels
 
 @dataclass(frozen=True)
 class CachedPixels:
-    """Decoded images.
+    """Decoded images."""
 
-    Attributes:
-        pixels: (N, side, side, 3), mapped read-only from a file; zeros where an image does not
-            decode.
-        corrupt: why images do not decode, by index.
-        entry: the folder that holds the pixels.
-    """
-
-    pixels: NDArray[np.uint8]
-    corrupt: Mapping[int, str]
-    entry: Path
+    pixels: NDArray[np.uint8]  # (N, side, side, 3), mapped read-only; zeros for corrupt images
+    corrupt: Mapping[int, str]  # why images do not decode, by index
+    entry: Path  # the folder that holds the pixels
 
 
 def default_cache_dir() -> Path:
@@ -63,7 +56,7 @@ def cached_pixels(
     An entry is named after the images' bytes and `side`: any changed byte makes another entry, and
     a folder that was moved or copied finds its entry again. Reading all bytes takes a second for
     60,000 thumbnails but minutes for many photographs. So the cache also remembers which entry a
-    :func:`~ssl_norm.data.cache.reader.fingerprint` led to; while it holds, no image is read.
+    `fingerprint` led to; while it holds, no image is read.
 
     Args:
         reader: of the images.
@@ -75,8 +68,7 @@ def cached_pixels(
         progress: whether to show a bar on stderr.
 
     Raises:
-        UserError: an image does not decode while `on_corrupt=stop`, or the cache cannot be written
-            or read.
+        UserError: an image does not decode while `on_corrupt=stop`, or the cache is not usable.
     """
     home = Path(os.path.expanduser(cache_dir or default_cache_dir())).absolute()
     images = Images(reader, identifiers, side, skip_corrupt=on_corrupt == "skip")

@@ -18,7 +18,7 @@ class DecodeError(Exception):
 
 
 def decode(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Return the centre square of an image, `side` pixels wide.
+    """Return the centre square of an image file, (side, side, 3) uint8.
 
     In this order: the camera's orientation (EXIF) is applied; 16-bit grey values are divided by
     257, so that 65535 is white; transparency is composited over white; palette, grey, CMYK and
@@ -27,13 +27,6 @@ def decode(data: bytes, side: int) -> NDArray[np.uint8]:
     pixels, and an image of `side` x `side` keeps its exact values. A JPEG of at least 4 x `side` is
     first reduced in its frequencies, to no less than 2 x `side`, which is several times faster. Of
     several frames or pages the first is taken.
-
-    Args:
-        data: a whole file.
-        side: of the result, in pixels.
-
-    Returns:
-        (side, side, 3) uint8.
 
     Raises:
         DecodeError: the file is truncated, broken or no image, or its numbers have no agreed white
@@ -65,7 +58,6 @@ def _strict_and_silent() -> Iterator[None]:
 
 
 def _load_rgb(image: ImageFile.ImageFile, side: int) -> Image.Image:
-    """Return the upright image in mode RGB."""
     image.draft(None, (2 * side, 2 * side))
     upright: Image.Image = image
     ImageOps.exif_transpose(upright, in_place=True)
@@ -76,15 +68,12 @@ def _load_rgb(image: ImageFile.ImageFile, side: int) -> Image.Image:
             "floating-point pixels have no agreed white; convert the file to 8 or 16 bits"
         )
     if upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", upright.size, _WHITE), upright).convert(
-            "RGB"
-        )
+        white = Image.new("RGBA", upright.size, _WHITE)
+        return Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
     return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
 def _eight_bits(grey: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return 16-bit values, of any integer type, as 8-bit values: 0 -> 0, 65535 -> 255, rounded."""
     if grey.min() < 0 or grey.max() > 65535:
         raise DecodeError(
             "grey values beyond 16 bits have no agreed white; convert the file to 8 or 16 bits"
@@ -93,7 +82,6 @@ def _eight_bits(grey: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def _centre_square(image: Image.Image, side: int) -> Image.Image:
-    """Return the largest centred square, resized to `side` where it has another size."""
     width, height = image.size
     shorter = min(width, height)
     if width != height:

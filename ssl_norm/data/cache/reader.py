@@ -13,16 +13,10 @@ _CLOCK_RESOLUTION_NS = 2_000_000_000
 
 
 class Stamp(NamedTuple):
-    """State of a stored image.
+    """State of a stored image."""
 
-    Attributes:
-        fields: integers of which at least one changes whenever the bytes do.
-        changed: time of the last change in nanoseconds since the epoch; the present time where it
-            is not known, so that the image is read again each time.
-    """
-
-    fields: tuple[int, ...]
-    changed: int
+    fields: tuple[int, ...]  # of which at least one changes whenever the bytes do
+    changed: int  # ns since the epoch; the present if not known: the image is read each time
 
 
 class Reader(Protocol):
@@ -33,27 +27,20 @@ class Reader(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the collection, for messages, for example its path."""
-        ...
+        """Name of the collection for messages, such as its path."""
 
     def read(self, identifier: str) -> bytes:
         """Return the bytes of an image file; OSError where they cannot be read."""
-        ...
 
     def stamp(self, identifier: str) -> Stamp:
         """Return the state of an image without reading it."""
-        ...
 
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Files of a folder; identifiers are paths relative to it.
+    """Files of a folder; identifiers are paths relative to it."""
 
-    Attributes:
-        name: absolute path of the folder.
-    """
-
-    name: str
+    name: str  # absolute path of the folder
 
     def read(self, identifier: str) -> bytes:
         """Return the bytes of a file."""
@@ -75,15 +62,10 @@ class FolderReader:
 
 
 class Fingerprint(NamedTuple):
-    """Digest of the identifiers and stamps of images.
+    """Digest of the identifiers and stamps of images."""
 
-    Attributes:
-        digest: hexadecimal.
-        settled: whether no image changed in the last two seconds, so that any later change shows.
-    """
-
-    digest: str
-    settled: bool
+    digest: str  # hexadecimal
+    settled: bool  # no image changed in the last two seconds, so that any later change shows
 
 
 def fingerprint(reader: Reader, identifiers: Iterable[str]) -> Fingerprint:

@@ -31,19 +31,12 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @dataclass(frozen=True)
 class Images:
-    """Encoded images, and how to decode them.
-
-    Attributes:
-        reader: of the images.
-        identifiers: of the images.
-        side: of the decoded images, in pixels.
-        skip_corrupt: whether images that do not decode are recorded rather than an error.
-    """
+    """Encoded images, and how to decode them."""
 
     reader: Reader
     identifiers: Sequence[str]
-    side: int
-    skip_corrupt: bool
+    side: int  # of the decoded images, in pixels
+    skip_corrupt: bool  # record images that do not decode, instead of an error
 
 
 def write_entry(
@@ -63,14 +56,13 @@ def write_entry(
         progress: whether to show a bar on stderr.
 
     Raises:
-        UserError: an image does not decode and is not to be skipped, an image changes meanwhile, or
-            the disk lacks room.
+        UserError: an image does not decode or changes meanwhile, or the disk lacks room.
     """
     home = entry.parent
     _remove_partial_entries(home)
     _require_room(home, len(images.identifiers) * images.side**2 * 3)
-    token = secrets.token_hex(4)
-    unfinished = home / f".partial-{socket.gethostname()}-{os.getpid()}-{token}"
+    process = f"{socket.gethostname()}-{os.getpid()}"
+    unfinished = home / f".partial-{process}-{secrets.token_hex(4)}"
     unfinished.mkdir()
     try:
         corrupt = _decode_all(unfinished / PIXELS, images, digests, run, progress=progress)
@@ -98,7 +90,6 @@ def corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
 def _decode_all(
     pixel_file: Path, images: Images, digests: Sequence[bytes], run: Map, *, progress: bool
 ) -> dict[int, str]:
-    """Write the pixels of all images; return the reasons why images do not decode, by index."""
     count = len(images.identifiers)
     shape = (count, images.side, images.side, 3)
     offset = np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape).offset
@@ -118,14 +109,8 @@ def _decode_all(
 def _decode_chunk(
     pixel_file: Path, offset: int, job: tuple[Images, Sequence[bytes], int]
 ) -> dict[int, str]:
-    """Write the pixels of some images into a file; return why images do not decode, by index.
-
-    Args:
-        pixel_file: of all images.
-        offset: of the first pixel in the file, in bytes.
-        job: the images, the digests of their bytes, and the index of the first of them.
-    """
-    images, digests, first = job
+    """Write the pixels of some images at a byte offset; return why images do not decode, by index."""
+    images, digests, first = job  # the index of the first image
     corrupt = {}
     with open(pixel_file, "r+b") as pixels:
         for index, (identifier, digest) in enumerate(
@@ -176,14 +161,13 @@ def _remove_partial_entries(home: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    if os.name == "nt":  # where signal 0 is Ctrl-C
-        return True
     try:
-        os.kill(process, 0)
+        if os.name != "nt":  # where signal 0 is Ctrl-C
+            os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True
 
 
@@ -192,8 +176,7 @@ def worker_map(workers: int) -> Iterator[Map]:
     """Provide a `map` that keeps the order and runs in `workers` new processes; 0: in this one.
 
     Leaving the block drops the jobs that have not begun. The processes are spawned rather than
-    forked, because the parent has threads; so a script needs the usual `if __name__ ==
-    "__main__":`.
+    forked, because the parent has threads; so a script needs `if __name__ == "__main__":`.
 
     Raises:
         UserError: a worker process died.
@@ -215,12 +198,12 @@ def worker_map(workers: int) -> Iterator[Map]:
 
 def _end_with_parent() -> None:
     """Leave Ctrl-C to the parent, and do not outlive it when it is killed."""
+
+    def await_parent() -> None:
+        parent = parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_await_parent, daemon=True).start()
-
-
-def _await_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    threading.Thread(target=await_parent, daemon=True).start()

@@ -43,18 +43,10 @@ def corrupt_chunks(
 
 
 def corrupted(images: ImageSet, corruption: Corruption | None, seed: int) -> ImageSet:
-    """Return a set with every image corrupted once, at its stored size; kept in memory.
+    """Return a set with every image corrupted once, at its stored size; None: the set as it is.
 
     Noise is drawn for chunks of 256 images, from the seed and the number of the chunk: an image's
     noise depends on its place in the set, and on later images only within its chunk.
-
-    Args:
-        images: N images.
-        corruption: None returns the set as it is.
-        seed: of the noise.
-
-    Returns:
-        N images with the same labels and classes.
     """
     if corruption is None:
         return images

@@ -40,11 +40,6 @@ def contrast(images: Tensor, factor: float, generator: Generator) -> Tensor:
     """Return images with less contrast: m + factor (x - m), m the mean of each image's channel.
 
     kornia and torchvision move all channels towards one grey mean instead.
-
-    Args:
-        images: (N, 3, H, W) uint8.
-        factor: 1 changes nothing, 0 leaves only the channel's mean.
-        generator: not used.
     """
     pixels = images.float()
     means = pixels.mean((2, 3), keepdim=True)
@@ -53,13 +48,7 @@ def contrast(images: Tensor, factor: float, generator: Generator) -> Tensor:
 
 @strengths(0.04, 0.06, 0.08, 0.09, 0.10)
 def gaussian_noise(images: Tensor, std: float, generator: Generator) -> Tensor:
-    """Return images with normal noise, independent for every value.
-
-    Args:
-        images: (N, 3, H, W) uint8.
-        std: standard deviation, of values in [0, 1].
-        generator: on the CPU, where the noise is drawn, so that a seed means the same everywhere.
-    """
+    """Return images with independent normal noise, of a standard deviation for values in [0, 1]."""
     noise = torch.randn(images.shape, generator=generator).to(images.device)
     return _to_levels(images + 255 * std * noise)
 
@@ -68,13 +57,8 @@ def gaussian_noise(images: Tensor, std: float, generator: Generator) -> Tensor:
 def gaussian_blur(images: Tensor, sigma: float, generator: Generator) -> Tensor:
     """Return blurred images; the border is continued by its own pixels.
 
-    By kornia, with the kernel cut off at four standard deviations, as scikit-image does for
-    CIFAR-10-C: radius floor(4 sigma + 0.5).
-
-    Args:
-        images: (N, 3, H, W) uint8.
-        sigma: standard deviation in pixels, above 0.
-        generator: not used.
+    By kornia, with the kernel cut off at four standard deviations (in pixels), as scikit-image
+    does for CIFAR-10-C: radius floor(4 sigma + 0.5).
     """
     from kornia.filters import gaussian_blur2d  # takes a second to import
 
@@ -89,11 +73,6 @@ def jpeg(images: Tensor, quality: float, generator: Generator) -> Tensor:
 
     Colour is stored at half the resolution (4:2:0). torchvision's own encoder gives the same
     pixels, but is deprecated since 0.29.
-
-    Args:
-        images: (N, 3, H, W) uint8.
-        quality: 1 to 100.
-        generator: not used.
     """
     decoded = np.empty((len(images), *images.shape[2:], 3), dtype=np.uint8)
     for number, pixels in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
@@ -104,5 +83,4 @@ def jpeg(images: Tensor, quality: float, generator: Generator) -> Tensor:
 
 
 def _to_levels(pixels: Tensor) -> Tensor:
-    """Return the nearest of the 256 levels, uint8."""
     return pixels.round().clamp(0, 255).to(torch.uint8)

@@ -30,16 +30,12 @@ SEVERITIES = range(1, 6)
 class Corruption:
     """One corruption at one severity; `str` of it is `name:severity`.
 
-    Attributes:
-        name: one of `CORRUPTIONS`, or `module:function`.
-        severity: 1 to 5, an index into the strengths of the corruption.
-
     Raises:
         UserError: there is no such corruption or severity.
     """
 
-    name: str
-    severity: int = SEVERITIES[-1]
+    name: str  # one of `CORRUPTIONS`, or `module:function`
+    severity: int = SEVERITIES[-1]  # 1 to 5, an index into the strengths of the corruption
 
     def __post_init__(self) -> None:
         if str(self.name) not in CORRUPTIONS and not is_reference(self.name):
@@ -51,23 +47,13 @@ class Corruption:
         return f"{self.name}:{self.severity}"
 
     def __call__(self, images: "Tensor", generator: "Generator") -> "Tensor":
-        """Return corrupted images.
+        """Return corrupted copies of images, (N, 3, H, W) uint8 on any device.
 
-        Args:
-            images: (N, 3, H, W) uint8 on any device; not altered.
-            generator: on the CPU, so that a seed means the same noise on every device.
-
-        Returns:
-            (N, 3, H, W) uint8 on the same device.
+        The generator is on the CPU, so that a seed means the same noise on every device.
 
         Raises:
             UserError: a function given as `module:function` is missing or has no strengths.
         """
-        corrupt, strengths = self._load()
-        corrupted: Tensor = corrupt(images, strengths[self.severity - 1], generator)
-        return corrupted
-
-    def _load(self) -> tuple[Callable[..., Any], tuple[float, ...]]:
         try:
             corrupt: Callable[..., Any] = CORRUPTIONS.load(self.name)
         except ValueError as error:
@@ -78,7 +64,8 @@ class Corruption:
                 f"corruption '{self.name}' has {len(strengths)} strengths; decorate it by "
                 "ssl_norm.data.corruption.functions.strengths with one for each severity, 1 to 5"
             )
-        return corrupt, strengths
+        corrupted: Tensor = corrupt(images, strengths[self.severity - 1], generator)
+        return corrupted
 
 
 def parse_corruption(spec: Any) -> Corruption | None:
@@ -86,10 +73,7 @@ def parse_corruption(spec: Any) -> Corruption | None:
 
     Args:
         spec: `clean`, a name (severity 5), `name:severity`, a mapping of `name` and `severity`, or
-            a corruption.
-
-    Raises:
-        UserError: the setting is none of these, or names an unknown corruption or severity.
+            a corruption; anything else is a UserError.
 
     Example:
         >>> str(parse_corruption("contrast"))

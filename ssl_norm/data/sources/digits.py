@@ -54,16 +54,7 @@ def load_digits_splits(
 
 
 def draw(scans: Array, size: int, random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Return each scan on its own canvas.
-
-    Args:
-        scans: (N, 8, 8) ink in [0, 1].
-        size: side of a canvas in pixels.
-        random: source of place, size, angle and colours.
-
-    Returns:
-        (N, size, size, 3) uint8.
-    """
+    """Return each scan, (N, 8, 8) ink in [0, 1], on its own canvas, (N, size, size, 3) uint8."""
 
     def uniform(low: float, high: float, *shape: int) -> Array:
         return random.uniform(low, high, (len(scans), *shape)).astype(np.float32)

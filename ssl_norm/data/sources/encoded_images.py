@@ -37,8 +37,7 @@ def decoded_splits(
         reader: of the images, such as `FolderReader`; a source for an archive brings another one.
         layout: identifiers, labels and test part, for example by `read_layout`.
         image_size: side of the views in pixels.
-        cache_size: side of the decoded images in pixels; None: `image_size` up to 64, else 8/7 of
-            it.
+        cache_size: side of the decoded images in pixels; None: see `cached_side`.
         test_fraction: share of the test part where the layout has none, in (0, 1).
         seed: of that split.
         progress: whether to show bars and messages on stderr.
@@ -71,13 +70,7 @@ def cached_side(image_size: int, cache_size: int | None) -> int:
 
 
 def require_two(count: int, where: str, others: int) -> None:
-    """Raise UserError unless there are at least two images.
-
-    Args:
-        count: number of images.
-        where: phrase that follows that number.
-        others: number of other entries.
-    """
+    """Raise UserError unless there are two images; `where` follows their number in the message."""
     if count < 2:
         found = f"found {count} image{'' if count == 1 else 's'} {where}"
         rest = f" (and {others:,} other entries)" if others else ""
@@ -87,7 +80,6 @@ def require_two(count: int, where: str, others: int) -> None:
 def _split(
     everything: ImageSet, layout: Layout, good: Tensor, test_fraction: float, seed: int
 ) -> Splits:
-    """Return the splits of the images at `good`."""
     if layout.is_test is not None:
         is_test = torch.tensor(layout.is_test)[good]
         train, test = good[~is_test], good[is_test]
@@ -104,7 +96,6 @@ def _split(
 
 
 def _as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return a tensor over a read-only array, without torch's warning not to write to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(pixels)

@@ -14,6 +14,10 @@ from ssl_norm.data.sources.encoded_images import decoded_splits, require_two
 from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
 
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+)
+
 
 def load_folder(
     *,
@@ -35,8 +39,7 @@ def load_folder(
     Args:
         root: the folder.
         image_size: side of the views in pixels; the images may be larger.
-        cache_size: side of the decoded images in pixels; None: `image_size` up to 64, else 8/7 of
-            it.
+        cache_size: side of decoded images in pixels; None: `image_size` up to 64, else 8/7 of it.
         cache_dir: folder of the decoded images; None: `~/.cache/ssl_norm`.
         on_corrupt: whether to stop at a file that does not decode, or to skip it.
         workers: processes that decode; 0: this one.
@@ -68,30 +71,16 @@ def load_folder(
     )
 
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-)
-
-
 @dataclass(frozen=True)
 class Listing:
-    """The images under a folder.
+    """The images under a folder."""
 
-    Attributes:
-        paths: relative to the folder, with `/` between parts, sorted folder by folder.
-        ignored: number of other entries: hidden ones and files whose suffix is not in `SUFFIXES`.
-    """
-
-    paths: tuple[str, ...]
-    ignored: int
+    paths: tuple[str, ...]  # relative to the folder, with `/`, sorted folder by folder
+    ignored: int  # number of hidden entries and of files whose suffix is not in `SUFFIXES`
 
 
 def existing_folder(root: str | None) -> Path:
-    """Return the folder that `data.root` names, absolute, with `~` expanded.
-
-    Raises:
-        UserError: it is not given, does not exist or is a file.
-    """
+    """Return the folder that `data.root` names, absolute, with `~` expanded; UserError if none."""
     if not root:
         raise UserError("data=folder needs data.root=<folder of images>")
     folder = Path(os.path.expanduser(root)).absolute()
@@ -107,9 +96,6 @@ def find_images(folder: Path) -> Listing:
 
     Links to files and folders are followed, but never back into a folder that holds them. Entries
     whose name begins with a dot are ignored.
-
-    Raises:
-        UserError: a folder cannot be read.
     """
     paths, ignored = [], 0
     for path in _walk(str(folder), "", frozenset()):

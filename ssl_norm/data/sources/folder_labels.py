@@ -8,21 +8,13 @@ from ssl_norm.errors import UserError
 
 @dataclass(frozen=True)
 class Layout:
-    """Images with their split and label.
+    """Images with their split and label."""
 
-    Attributes:
-        paths: the images that are used.
-        is_test: whether each is in the test folder; None without such a folder.
-        labels: the class of each, an index into `classes`; None without labels.
-        classes: names of the class folders, sorted.
-        notes: sentences for the user on images and labels that are left out.
-    """
-
-    paths: tuple[str, ...]
-    is_test: tuple[bool, ...] | None = None
-    labels: tuple[int, ...] | None = None
-    classes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    paths: tuple[str, ...]  # the images that are used
+    is_test: tuple[bool, ...] | None = None  # whether each is in the test folder, if there is one
+    labels: tuple[int, ...] | None = None  # of each, an index into `classes`; None without labels
+    classes: tuple[str, ...] = ()  # names of the class folders, sorted
+    notes: tuple[str, ...] = ()  # sentences for the user on images and labels that are left out
 
 
 def read_layout(paths: Sequence[str]) -> Layout:
@@ -63,7 +55,6 @@ def read_layout(paths: Sequence[str]) -> Layout:
 
 
 def _split_folders(paths: Sequence[str]) -> tuple[str, str | None] | None:
-    """Return the names of the training and test folders, None for one that is missing."""
     tops = {_folder(path, 0) for path in paths}
     by_name = {top.lower(): top for top in tops if top is not None}
     train = by_name.get("train")
