@@ -16,19 +16,12 @@ TARGET_WORDS = frozenset({"momentum", "target", "teacher", "ema", "lagging", "ke
 
 
 class Candidate(NamedTuple):
-    """Weights that may be the encoder's.
+    """Weights that may be the encoder's."""
 
-    Attributes:
-        nesting: keys that lead to them in the file, each followed by `: `.
-        prefix: of the encoder's names.
-        weights: all weights of that nesting, renamed to the encoder's names where need be.
-        notes: the renaming, in words.
-    """
-
-    nesting: str
-    prefix: str
-    weights: Weights
-    notes: tuple[str, ...] = ()
+    nesting: str  # keys that lead to them in the file, each followed by `: `
+    prefix: str  # of the encoder's names
+    weights: Weights  # all of that nesting, renamed to the encoder's names where need be
+    notes: tuple[str, ...] = ()  # on the renaming
 
     def __str__(self) -> str:
         notes = f" ({', '.join(self.notes)})" if self.notes else ""
@@ -36,14 +29,10 @@ class Candidate(NamedTuple):
 
 
 def candidates(contents: Mapping[str, Any], wanted: Weights) -> Iterator[Candidate]:
-    """Yield every place of a checkpoint where names end as the encoder's do.
+    """Yield every place of a checkpoint where names end as those of an encoder's tensors.
 
     Names are compared unchanged, with the numbers of a `nn.Sequential(*encoder.children())` read as
     the encoder's children in their order (lightly), and with other libraries' names of a part.
-
-    Args:
-        contents: of the file.
-        wanted: the encoder's tensors by name.
     """
     for nesting, found in state_dicts(contents):
         for weights, notes in _wordings(found):

@@ -20,9 +20,8 @@ def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> n
     Weights are random; nothing is downloaded.
 
     Args:
-        name: `tiny`, any timm model, any torchvision classifier, or `module:object`; see
-            :func:`~ssl_norm.models.catalogue.find_encoder`. The object is called with those of
-            `image_size` and `small_images` that it takes, and returns a module.
+        name: see :func:`~ssl_norm.models.catalogue.find_encoder`; an object is called with those
+            of `image_size` and `small_images` that it takes, and returns a module.
         small_images: whether the stem keeps the resolution (:func:`shrink_stem`). None: yes for
             images up to 64 px, where the encoder is of timm or torchvision and has a stem that
             can. Encoders that take `small_images` decide for themselves; `tiny` always keeps the
@@ -56,7 +55,7 @@ def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> n
 def _construct(
     name: str, found: EncoderName, offered: dict[str, Any]
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the encoder, and those of the offered options that its constructor took."""
+    """Return the encoder, and the options that its constructor took."""
     try:
         construct = ENCODERS.load(found.entry)
     except ValueError as error:
@@ -78,7 +77,7 @@ def _construct(
 
 
 def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_size: int) -> bool:
-    """Return whether the stem was shrunk."""
+    """Shrink the stem where wanted, and return whether it was."""
     strided = has_strided_stem(encoder)
     if small_images is None:
         small_images = strided and image_size <= SMALL_IMAGE_SIDE

@@ -18,15 +18,10 @@ PROJECTOR_NAMES = (
 
 
 class FoundHead(NamedTuple):
-    """A projector in a file.
+    """A projector in a file."""
 
-    Attributes:
-        name: prefix of its keys; None where the file has no projector under a known name.
-        head: the projector with its weights; None where it is no plain MLP.
-    """
-
-    name: str | None
-    head: nn.Sequential | None
+    name: str | None  # prefix of its keys; None where the file has no projector of a known name
+    head: nn.Sequential | None  # with its weights; None where it is no plain MLP
 
 
 def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
@@ -43,11 +38,7 @@ def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
     parent = "".join(f"{part}." for part in prefix.split(".")[:-2])
     places = [f"{parent}{name}." for name in PROJECTOR_NAMES] + [f"{prefix}fc."]
     for place in dict.fromkeys(places):
-        tensors = {
-            key.removeprefix(place): value
-            for key, value in weights.items()
-            if key.startswith(place)
-        }
+        tensors = {k.removeprefix(place): v for k, v in weights.items() if k.startswith(place)}
         matrices = sum(value.ndim == 2 for value in tensors.values())
         if not tensors or (place.endswith("fc.") and matrices < 2):  # one matrix: a classifier
             continue
@@ -112,8 +103,7 @@ def _fits(mlp: nn.Sequential, state: Weights, width: int) -> bool:
 
 def _inside_container(tensors: Weights) -> Weights:
     """Return the tensors without a name that all begin with, such as `layers` or `net`."""
-    first = {name.partition(".")[0] for name in tensors}
-    word = next(iter(first))
-    if len(first) > 1 or word.isdecimal() or word in tensors:
+    first, *others = {name.partition(".")[0] for name in tensors}
+    if others or first.isdecimal() or first in tensors:
         return tensors
-    return {name.removeprefix(f"{word}."): value for name, value in tensors.items()}
+    return {name.removeprefix(f"{first}."): value for name, value in tensors.items()}

@@ -30,15 +30,14 @@ def mlp_head(
         layers: number of Linear layers; with 1 a single Linear, with 0 the identity.
         hidden_dim: width of every hidden layer.
         output_dim: width of the output.
-        norm: of each hidden layer, see :func:`ssl_norm.norms.parse_norm`, or a class or function of
-            `num_features`.
+        norm: of each hidden layer, see `parse_norm`, or a class or function of `num_features`.
         norm_output: whether the norm also follows the output layer (SimCLR), where BYOL and MoCo v2
             have none; or another norm for the output, such as `zca`, which whitens it (W-MSE, arXiv
             2007.06346). The output layer has no bias where its norm has a shift.
 
     Raises:
         ValueError: a width or `layers` is out of range, a norm is unknown or cannot have that
-            width, or `norm_output` names a norm where there is no output layer.
+            width, or a norm is given for an output layer that does not exist.
         TypeError: a norm has no such option.
 
     Source: BYOL, arXiv 2006.07733, section 3.3; SimCLR, arXiv 2002.05709, its published code.
@@ -53,21 +52,18 @@ def mlp_head(
     if layers == 0:
         if not isinstance(norm_output, bool):
             raise ValueError(f"a head of 0 layers has no output for norm_output='{output_spec}'")
-        return _identity(in_features, output_dim)
+        if output_dim != in_features:
+            raise ValueError(
+                f"a head of 0 layers keeps the width: set output_dim={in_features}, "
+                f"got {output_dim}"
+            )
+        return nn.Sequential()
     widths = [in_features] + [hidden_dim] * (layers - 1)
     head = nn.Sequential()
     for width in widths[:-1]:
         head.extend([*_normalized_linear(width, hidden_dim, spec), nn.ReLU()])
     head.extend(_normalized_linear(widths[-1], output_dim, output_spec, is_output=True))
     return head
-
-
-def _identity(in_features: int, output_dim: int) -> nn.Sequential:
-    if output_dim != in_features:
-        raise ValueError(
-            f"a head of 0 layers keeps the width: set output_dim={in_features}, got {output_dim}"
-        )
-    return nn.Sequential()
 
 
 def _normalized_linear(
@@ -88,14 +84,7 @@ def _normalized_linear(
 
 
 def output_norm(norm: NormSpec, norm_output: bool | NormLike) -> NormSpec:
-    """Return the norm after the output layer.
-
-    Args:
-        norm: of the hidden layers.
-        norm_output: True: the same; False: none; else another norm.
-
-    Raises:
-        ValueError, TypeError: as :func:`ssl_norm.norms.parse_norm`.
+    """Return the norm after the output layer: that of hidden layers, none, or another.
 
     Example:
         >>> bn = parse_norm("bn")
@@ -113,8 +102,7 @@ class Classifier(nn.Module):
     Args:
         encoder: images (N, 3, H, W) to features (N, num_features), a whole number that it holds.
         classes: K, at least 2.
-        seed: of the linear layer. Its initialisation depends on nothing else, so that encoders with
-            different norms start with the same one.
+        seed: on which alone the linear layer depends: it is the same after all norms.
 
     Example:
         >>> encoder = nn.Flatten()

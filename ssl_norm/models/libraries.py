@@ -12,11 +12,7 @@ BUILD_ERRORS = (RuntimeError, ValueError, AssertionError)
 
 
 def timm_encoder(model: str, *, image_size: int) -> nn.Module:
-    """Return a timm model.
-
-    Args:
-        model: any of `timm.list_models()`, perhaps with a tag.
-        image_size: side in pixels, built into models that need to know it (ViT, Swin, ...).
+    """Return a timm model, perhaps with a tag; models such as ViT are built for the image size.
 
     Raises:
         UserError: there is no such tag, or the model cannot take images of this size.
@@ -34,11 +30,7 @@ def timm_encoder(model: str, *, image_size: int) -> nn.Module:
 
 
 def torchvision_encoder(model: str, *, image_size: int) -> nn.Module:
-    """Return a torchvision classifier without its last layer.
-
-    Args:
-        model: any of torchvision's classifiers.
-        image_size: side in pixels, built into models that need to know it (ViT, MaxViT).
+    """Return a torchvision classifier without its last layer; ViT is built for the image size.
 
     Raises:
         UserError: the model cannot take images of this size.

@@ -23,25 +23,18 @@ class LoadReport:
     Step counters of batch norms do not count.
 
     Attributes:
-        source: their place in the file, for example `learner: encoder.*`.
-        matched: names of the tensors that were loaded.
-        missing: names that the file does not have.
-        unexpected: names in that place that the encoder does not have.
-        shape_mismatch: names whose shape differs; they keep their values.
         kept: names that a checkpoint of batch norms lacks of the encoder's norms, such as the
             calibration weights of rbn; they keep their values and do not count.
-        nesting: the part of `source` that leads to their dict, for example `learner: `.
-        prefix: of their names there, for example `encoder.`.
     """
 
-    source: str
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    shape_mismatch: tuple[str, ...]
+    source: str  # their place in the file, such as `learner: encoder.*`
+    matched: tuple[str, ...]  # tensors that were loaded
+    missing: tuple[str, ...]  # names that the file does not have
+    unexpected: tuple[str, ...]  # names in that place that the encoder does not have
+    shape_mismatch: tuple[str, ...]  # names whose shape differs; they keep their values
     kept: tuple[str, ...] = ()
-    nesting: str = ""
-    prefix: str = ""
+    nesting: str = ""  # the part of `source` that leads to their dict, such as `learner: `
+    prefix: str = ""  # of their names there, such as `encoder.`
 
     @property
     def match(self) -> float:
@@ -79,7 +72,7 @@ def load_encoder_weights(
     Takes runs of this package, plain state dicts, state dicts nested in other dicts (`state_dict`,
     `model`, `teacher`, ...), keys with any prefix (`module.encoder_q.`, `backbone.`, ...) and
     numbered children (`backbone.0.`, lightly). The place that matches most tensors is taken; ties
-    go to the shortest. Files are read without running any code in them.
+    go to the shortest.
 
     Args:
         encoder: its matching tensors are overwritten, unless an error is raised.
@@ -102,24 +95,22 @@ def load_encoder_weights(
         for candidate in candidates(contents or read_checkpoint(path), wanted)
         if not of_target or names_target(candidate.nesting + candidate.prefix)
     ]
-    reports = [_compare(wanted, candidate) for candidate in found]
-    if not reports:
+    if not found:
         if of_target:
             raise UserError(
                 f"{path} holds no target network of {type(encoder).__name__}: no name says target, "
                 "momentum, teacher, ema or key; take the online network"
             )
         raise UserError(f"{path} holds no weights of {type(encoder).__name__}: no name matches")
-    best = max(
-        range(len(reports)), key=lambda i: (len(reports[i].matched), -len(reports[i].source))
-    )
-    report, weights, prefix = reports[best], found[best].weights, found[best].prefix
+    compared = [(_compare(wanted, candidate), candidate) for candidate in found]
+    report, best = max(compared, key=lambda pair: (len(pair[0].matched), -len(pair[0].source)))
     if report.match < min_match:
         raise UserError(
             f"{path} does not fit {type(encoder).__name__}: {report}; "
             f"at least {min_match:.0%} must match"
         )
-    encoder.load_state_dict({name: weights[prefix + name] for name in report.matched}, strict=False)
+    matching = {name: best.weights[best.prefix + name] for name in report.matched}
+    encoder.load_state_dict(matching, strict=False)
     return report
 
 
@@ -127,7 +118,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """Return the contents of a checkpoint file on the CPU, without running any code in it.
 
     Raises:
-        UserError: there is no such file, or it holds something else than tensors, numbers and text.
+        UserError: there is no such file, or it holds more than tensors, numbers and text.
     """
     path = Path(path)
     if not path.is_file():

@@ -13,18 +13,13 @@ THINNED_STAGES = 6
 def layers_of(
     encoder: nn.Module, projector: nn.Module | None = None, predictor: nn.Module | None = None
 ) -> dict[str, nn.Module]:
-    """Return the stages of an encoder and the layers of its heads by name, in the order of the data.
+    """Return the stages of an encoder and the layers of its heads by name, in the order of data.
 
     Stages are the children that have parameters: `encoder.conv1`, `encoder.layer1`, ... A child
     with nearly all parameters counts as the network, and its children are the stages:
     `encoder.blocks.1`, ..., of long containers every second or third one and always the last.
     `encoder` is its output. Layers of heads are those with parameters or statistics, and every
     norm: `projector.0`, `projector.1`, ...
-
-    Args:
-        encoder: any network.
-        projector: any MLP.
-        predictor: any MLP.
 
     Example:
         >>> encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
@@ -43,7 +38,7 @@ def layers_of(
 
 
 def _stages(module: nn.Module, path: str, whole: int) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the stages inside a module; `whole` is the encoder's number of parameters."""
+    """Yield the stages inside a module of an encoder with `whole` parameters."""
     children = [(name, child) for name, child in module.named_children() if _size(child)]
     if len(children) > MOST_STAGES:
         stride = ceil(len(children) / THINNED_STAGES)

@@ -10,10 +10,9 @@ STEM_CONVOLUTIONS = 3  # a deep stem has three; a max-pool further down is no pa
 
 def has_strided_stem(model: nn.Module) -> bool:
     """Return whether the model begins with a strided convolution that does not cut patches."""
-    found = _first_convolution(model)
-    if found is None:
+    _, convolution = _first_convolution(model)
+    if convolution is None:
         return False
-    _, convolution = found
     is_patch_embedding = convolution.stride == convolution.kernel_size
     return max(convolution.stride) > 1 and not is_patch_embedding
 
@@ -31,18 +30,17 @@ def shrink_stem(model: nn.Module) -> None:
 
     Source: SimCLR, arXiv 2002.05709, appendix B.9.
     """
-    found = _first_convolution(model)
-    if found is None or not has_strided_stem(model):
+    name, convolution = _first_convolution(model)
+    if convolution is None or not has_strided_stem(model):
         raise ValueError(f"{type(model).__name__} does not begin with a strided convolution")
-    name, convolution = found
     _shrink(convolution)
     for parent, child in _pooling_after(model, name):
         setattr(parent, child, nn.Identity())
 
 
-def _first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d] | None:
+def _first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d | None]:
     named = ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
-    return next(named, None)
+    return next(named, ("", None))
 
 
 @torch.no_grad()

@@ -70,12 +70,7 @@ def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
 
 
 def tiny(*, small_images: bool | None = None, width: int = 32) -> TinyResNet:
-    """Return a tiny residual network.
-
-    Args:
-        small_images: not used; the stem always keeps the resolution.
-        width: channels of the first stage, even.
-    """
+    """Return a tiny residual network; its stem keeps the resolution whatever `small_images` is."""
     return TinyResNet(width)
 
 
