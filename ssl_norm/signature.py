@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -102,11 +102,11 @@ def read_positional(target: str) -> tuple[str, ...]:
 def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, str]]]:
     """Yield each function that takes options, with the texts of its arguments."""
     module_name, _, name = target.partition(":")
-    body = _read_module(module_name)
-    nodes = {n.name: n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    module = _read_module(module_name)
+    nodes = {n.name: n for n in module.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     imported = {
         (alias.asname or alias.name): f"{statement.module}:{alias.name}"
-        for statement in body
+        for statement in ast.walk(module)
         if isinstance(statement, ast.ImportFrom)
         for alias in statement.names
     }
@@ -129,15 +129,19 @@ def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, s
                 yield from _read_signatures(imported.get(base.id, f"{module_name}:{base.id}"))
 
 
-def _read_module(name: str) -> list[ast.stmt]:
-    """Return the statements of a module; none where there is no source."""
+def _read_module(name: str) -> ast.Module:
+    """Return the syntax of a module, its imports absolute; empty where there is no source."""
     try:
         spec = find_spec(name)
     except ModuleNotFoundError:  # a package that it is in
-        return []
+        return ast.Module([], [])
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return []
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+        return ast.Module([], [])
+    module = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            node.module = resolve_name("." * node.level + (node.module or ""), spec.parent)
+    return module
 
 
 def _literal(node: ast.expr | None) -> Any:
