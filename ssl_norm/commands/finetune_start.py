@@ -1,41 +1,45 @@
-"""What a fine-tuning begins with: a checkpoint's encoder, or a random one, and the settings that follow from it."""
+"""Initial encoder of a fine-tuning, and the settings that follow from it."""
 
 from typing import Any
 
 from torch import nn
 
-from ssl_norm.config import DataConfig, EncoderConfig, EncoderOverride, FinetuneConfig
 from ssl_norm.console import say
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.models.encoders import SMALL_IMAGE_SIDE
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.options import replace
+from ssl_norm.settings.finetune import FinetuneSettings
+from ssl_norm.settings.sections import EncoderOverride, EncoderSettings
 from ssl_norm.train.builder import make_encoder
 
-REPLACED_MATCH = 0.5  # of an encoder whose norms are others than the checkpoint's
+REPLACED_MATCH = 0.5  # of the tensors of an encoder with other norms than the checkpoint's
 
 
-def find_start(config: FinetuneConfig) -> tuple[FinetuneConfig, nn.Module]:
-    """Return the configuration with nothing left to the checkpoint, and the encoder that training begins with.
+def find_start(config: FinetuneSettings) -> tuple[FinetuneSettings, nn.Module]:
+    """Return the settings, completed from the checkpoint, and the encoder before training.
 
     Raises:
-        UserError: the checkpoint cannot be read, does not fit, or does not say which encoder it holds.
+        UserError: the checkpoint cannot be read, does not fit, or does not name its encoder.
     """
     if config.checkpoint is None:
-        return from_scratch(config)
+        return _from_scratch(config)
     names = ("name", "root", "image_size", "cache_size")
     data = {name: getattr(config.data, name) for name in names}
     checkpoint = Checkpoint.read(config.checkpoint, {**config.model_dump(), "data": data})
     saved = checkpoint.saved
-    is_replaced = bool(saved) and norm_of(checkpoint) != parse_norm(saved["norm"]["encoder"])
+    is_replaced = bool(saved) and _norm_of(checkpoint) != parse_norm(saved["norm"]["encoder"])
     encoder, report = checkpoint.encoder(min_match=REPLACED_MATCH if is_replaced else None)
     say(f"{checkpoint.path}: {report}")
-    return settled(config, checkpoint), encoder
+    return _settled(config, checkpoint), encoder
 
 
-def from_scratch(config: FinetuneConfig) -> tuple[FinetuneConfig, nn.Module]:
-    """Return what :func:`find_start` does, without a checkpoint."""
-    name, norm = config.encoder.name or EncoderConfig().name, config.norm.encoder or NormSpec("bn")
+def _from_scratch(config: FinetuneSettings) -> tuple[FinetuneSettings, nn.Module]:
+    """Return the completed settings, and an encoder at its random initialization."""
+    name, norm = (
+        config.encoder.name or EncoderSettings().name,
+        config.norm.encoder or NormSpec("bn"),
+    )
     stem = config.encoder.small_images
     network, _ = make_encoder(name, stem, norm, config.data.view_size, config.seed)
     mean, std = config.augment.normalization
@@ -47,12 +51,12 @@ def from_scratch(config: FinetuneConfig) -> tuple[FinetuneConfig, nn.Module]:
     ), network
 
 
-def norm_of(checkpoint: Checkpoint) -> NormSpec | None:
+def _norm_of(checkpoint: Checkpoint) -> NormSpec | None:
     """Return the norm of a checkpoint's encoder; None: the architecture's own."""
     return None if checkpoint.norm is None else parse_norm(checkpoint.norm)
 
 
-def settled(config: FinetuneConfig, checkpoint: Checkpoint) -> FinetuneConfig:
+def _settled(config: FinetuneSettings, checkpoint: Checkpoint) -> FinetuneSettings:
     """Fill settings that the user left null from the checkpoint.
 
     The stem is set if the size of the images would choose another one than in the checkpoint.
@@ -63,11 +67,11 @@ def settled(config: FinetuneConfig, checkpoint: Checkpoint) -> FinetuneConfig:
         stem = trained_small
     pixels: dict[str, Any] = {"mean": checkpoint.mean, "std": checkpoint.std}
     cache_size = checkpoint.data.get("cache_size")
-    data: DataConfig = replace(config.data, image_size=size, cache_size=cache_size)
+    data = replace(config.data, image_size=size, cache_size=cache_size)
     return replace(
         config,
         data=data,
         encoder=EncoderOverride(name=checkpoint.encoder_name, small_images=stem),
-        norm=replace(config.norm, encoder=norm_of(checkpoint)),
+        norm=replace(config.norm, encoder=_norm_of(checkpoint)),
         augment=replace(config.augment, **pixels),
     )

@@ -1,4 +1,4 @@
-"""tools/toy.py: what bn and ubn learn from few labelled points of two moons."""
+"""Classifiers of two moons with bn and ubn from few labelled points: tools/toy.py."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -13,15 +13,15 @@ from torch import nn
 from ssl_norm.commands.toy_models import (
     Recipe,
     accuracies,
+    draw_classifiers,
     joint_batches,
     std_auroc,
     train_classifier,
 )
-from ssl_norm.commands.toy_picture import draw_classifiers
-from ssl_norm.config import ToyConfig
 from ssl_norm.data.moons import Moons, two_moons
 from ssl_norm.evaluate.record import find_output
 from ssl_norm.norms import NormLike, parse_norm
+from ssl_norm.settings.tools import ToySettings
 from ssl_norm.text import counted, statistic
 
 DRAWN = ("bn", "ubn")
@@ -31,11 +31,11 @@ COLUMNS = {
     "auroc": "AUROC in % of the std: wrong against right",
 }
 
-# Of each norm, at each seed: accuracies by kind of statistics, and the AUROC where there are batch norms.
+# For each norm, at each seed: accuracies by kind of statistics, and the AUROC of batch norms.
 Scores = Mapping[str, Sequence[Mapping[str, float]]]
 
 
-def toy(config: ToyConfig) -> None:
+def toy(config: ToySettings) -> None:
     """Train the classifiers at every seed, draw those of the first, and print a table over all.
 
     Raises:
@@ -64,17 +64,17 @@ def toy(config: ToyConfig) -> None:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def train_all(config: ToyConfig) -> tuple[dict[str, nn.Module], Scores]:
+def train_all(config: ToySettings) -> tuple[dict[str, nn.Module], Scores]:
     """Return the classifiers of the first seed, and the scores of all seeds, by norm."""
     norms: dict[str, NormLike] = {str(parse_norm(config.control)): config.control}
     norms |= {norm: norm for norm in DRAWN}
     recipe = Recipe(
-        hidden_dim=config.hidden_dim,
-        layers=config.layers,
-        steps=config.steps,
-        lr=config.lr,
-        unlabelled=config.unlabelled_per_step,
-        gradient=config.ubn.gradient,
+        config.hidden_dim,
+        config.layers,
+        config.steps,
+        config.lr,
+        config.unlabelled_per_step,
+        config.ubn.gradient,
     )
     models: dict[str, nn.Module] = {}
     scores: dict[str, list[Mapping[str, float]]] = {name: [] for name in norms}
@@ -92,13 +92,13 @@ def train_all(config: ToyConfig) -> tuple[dict[str, nn.Module], Scores]:
     return models, scores
 
 
-def moons_of(config: ToyConfig, seed: int) -> Moons:
+def moons_of(config: ToySettings, seed: int) -> Moons:
     """Return the points of a seed."""
     return two_moons(config.labels_per_class, config.unlabelled, noise=config.noise, seed=seed)
 
 
-def score_table(config: ToyConfig, scores: Scores) -> Table:
-    """Return the table of scores, mean and standard deviation over the seeds at which they are defined."""
+def score_table(config: ToySettings, scores: Scores) -> Table:
+    """Return the table of mean scores and standard deviations over the seeds."""
     table = Table(
         title=f"{config.unlabelled} unlabelled points, {2 * config.labels_per_class} labelled, "
         f"{counted(config.seeds, 'seed')}",
@@ -112,18 +112,18 @@ def score_table(config: ToyConfig, scores: Scores) -> Table:
 
 
 def cell(values: Sequence[float]) -> str:
-    """Return mean and deviation of the values that are no NaN, with their number where some are; a dash without any."""
+    """Return mean and deviation of the values, and their number if some of them are NaN."""
     found = statistic(values)
     some = f" ({counted(found.present, 'seed')})" if found.present and found.missing else ""
     return found.mean_sd(1) + some
 
 
 def comparison(scores: Scores) -> str:
-    """Return in words how much better ubn is than bn, over how many seeds, under population statistics."""
+    """Return a sentence on the gain of ubn over bn under population statistics."""
     pairs = zip(*(scores[norm] for norm in DRAWN), strict=True)
     gains = [100 * (ubn["population"] - bn["population"]) for bn, ubn in pairs]
     better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
     return (
-        f"over {counted(len(gains), 'seed')}, ubn is better than bn at {better} and worse at {worse}: "
-        f"{statistic(gains).mean_sd(1, '+')} points"
+        f"over {counted(len(gains), 'seed')}, ubn is better than bn at {better} "
+        f"and worse at {worse}: {statistic(gains).mean_sd(1, '+')} points"
     )

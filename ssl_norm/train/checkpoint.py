@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, loadable without running code."""
+"""Checkpoint files."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ FORMAT = 1
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values to `path` atomically: a reader or a kill sees the old file or the new one."""
+    """Write tensors and plain values atomically: a kill leaves the old file or the new one."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
@@ -27,10 +27,10 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Return what `save_checkpoint` wrote, on the CPU.
+    """Return the content of a checkpoint, on the CPU, without running code from it.
 
     Raises:
-        UserError: the file does not exist, is no checkpoint, or was written by another version of the format.
+        UserError: the file does not exist, is no checkpoint, or has another format.
     """
     content = read_checkpoint(path)
     if content.get("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""Which device, which number format, and how several processes meet."""
+"""Device, precision and process group of a run."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,13 +10,13 @@ from ssl_norm.launch import read_launch
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device that a name stands for; under torchrun each process has its own GPU.
+    """Return the device of a name; under torchrun each process has its own GPU.
 
     Args:
-        name: `auto` (a CUDA GPU where there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
+        name: `auto` (a CUDA GPU if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
 
     Raises:
-        UserError: the name is not a device, or this machine does not have it, or not for every process.
+        UserError: it is no device, or this machine has too few of them.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -29,14 +29,14 @@ def pick_device(name: str) -> torch.device:
             f"device: '{name}' is no device; known: auto, cpu, cuda, cuda:<number>, mps"
         )
     if device.type == "cuda":
-        return pick_gpu(device)
+        return _pick_gpu(device)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device=mps: not available on this machine; use device=auto")
     return device
 
 
-def pick_gpu(device: torch.device) -> torch.device:
-    """Return the GPU of this process, made the current one."""
+def _pick_gpu(device: torch.device) -> torch.device:
+    """Return the GPU of this process, and make it the current one."""
     found = torch.cuda.device_count()
     launch = read_launch()
     wanted = launch.local_world_size if device.index is None else device.index + 1
@@ -65,7 +65,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other processes for the length of a run where torchrun started several; else do nothing."""
+    """Join the processes of torchrun for the length of a run; do nothing for a single one."""
     if read_launch().world_size == 1:
         yield
         return

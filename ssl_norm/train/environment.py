@@ -1,4 +1,4 @@
-"""What a result depends on beyond its configuration."""
+"""Versions, hardware and command of a run."""
 
 import platform
 import shlex
@@ -15,7 +15,7 @@ def describe_environment(device: torch.device) -> dict[str, str]:
     """Return the versions of code and libraries, and the hardware, as text."""
     return {
         "ssl_norm": ssl_norm.__version__,
-        "commit": git_commit(),
+        "commit": _git_commit(),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "hardware": hardware(device),
@@ -23,8 +23,8 @@ def describe_environment(device: torch.device) -> dict[str, str]:
     }
 
 
-def git_commit() -> str:
-    """Return the commit of the code that runs, with `-dirty` where files differ from it; `unknown` outside git."""
+def _git_commit() -> str:
+    """Return the commit of the code, with `-dirty` if files differ; `unknown` outside git."""
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
@@ -42,11 +42,11 @@ def hardware(device: torch.device) -> str:
     """Return the GPU's name, or the CPU's and the number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{cpu_name()}, {torch.get_num_threads()} threads"
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
 
 
-def cpu_name() -> str:
-    """Return what the processor calls itself where Linux says so, else its kind."""
+def _cpu_name() -> str:
+    """Return the CPU model from /proc/cpuinfo, or the architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

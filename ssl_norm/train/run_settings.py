@@ -100,7 +100,7 @@ def check_same_settings(folder: Path, checkpoint: Mapping[str, Any], config: Run
 
 
 def has_statistics_per_process(config: RunConfig) -> bool:
-    """Return whether any norm, also after a head's output, mixes the samples of one process only."""
+    """Return whether a norm, also of a head's output, mixes the samples of one process only."""
     specs = norm_specs(config)
     method = config.method if isinstance(config, PretrainSettings) else None
     heads = {part: getattr(method, part, None) for part in PARTS[1:]}

@@ -4,7 +4,7 @@ import math
 
 
 def effective_learning_rate(base: float, images_per_step: int) -> float:
-    """Return the rate that runs: the base rate scaled linearly with the batch, `base * images_per_step / 256`.
+    """Return the base rate scaled linearly with the batch, `base * images_per_step / 256`.
 
     Source: Goyal et al., arXiv 1706.02677, section 2.1; BYOL, arXiv 2006.07733, section 3.3.
     """
@@ -12,7 +12,7 @@ def effective_learning_rate(base: float, images_per_step: int) -> float:
 
 
 def learning_rate(step: int, *, peak: float, steps: int, warmup_steps: int, schedule: str) -> float:
-    """Return the rate of step 0, ..., steps - 1: a linear rise to `peak`, then constant or half a cosine to 0.
+    """Return the rate of a step: linear warm-up to `peak`, then constant or half a cosine to 0.
 
     Args:
         step: index of the step, from 0.

@@ -1,4 +1,4 @@
-"""What the steps between two rows of metrics.csv measured."""
+"""Means of losses and speed between two rows of metrics.csv."""
 
 import time
 
@@ -13,7 +13,7 @@ class StepLog:
     """Collects losses without waiting for the device, and turns them into means.
 
     Args:
-        batches_per_step: how often a loss is added in a step.
+        batches_per_step: number of losses added per step.
     """
 
     def __init__(self, batches_per_step: int = 1) -> None:
@@ -44,12 +44,13 @@ class StepLog:
             batch = int(losses.isfinite().logical_not().nonzero()[0])
             first = step - (len(losses) - 1 - batch) // self._batches_per_step
             raise NonFiniteLoss(
-                f"the loss became {losses[batch]:g} at step {first}; a lower optimizer.lr or a longer warm-up may help"
+                f"the loss became {losses[batch]:g} at step {first}; "
+                "a lower optimizer.lr or a longer warm-up may help"
             )
         return {name: float(value.mean()) for name, value in values.items()}
 
     def images_per_second(self) -> float:
-        """Return how many images of all ranks were added a second since the last call."""
+        """Return the images of all ranks per second since the last call."""
         now = time.perf_counter()
         speed = self._images / (now - self._since)
         self._images, self._since = 0, now

@@ -1,4 +1,4 @@
-"""How often a picture of a growing record is drawn again."""
+"""Throttle of the redrawing of figures."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 
 class Pace:
-    """Says when a picture is due, so that a run neither waits for it nor fills its files with it.
+    """Decides when a picture of a growing record is drawn again.
 
-    It is due when the record has grown by a tenth since it was last drawn, and drawing has taken no more than its
-    share of the time; the first time at once.
+    The first one is due at once, others when the record has grown by a tenth since the last, and
+    drawing has taken at most its share of the time.
 
     Args:
         share: of the time since this object was made that drawing may take, in [0, 1].
@@ -27,13 +27,13 @@ class Pace:
         self.drawn = 0
 
     def is_due(self, length: int) -> bool:
-        """Whether to draw a record of so many entries now."""
+        """Return whether to draw a record of this length now."""
         has_grown = length >= max(self.drawn + 1, 1.1 * self.drawn)
         return has_grown and self._spent <= self._share * (self._clock() - self._start)
 
     @contextmanager
     def drawing(self, length: int) -> Iterator[None]:
-        """Count the time that drawing a record of so many entries takes."""
+        """Count the time of drawing a record of this length."""
         begin = self._clock()
         yield
         self._spent += self._clock() - begin

@@ -1,4 +1,4 @@
-"""tools/finetune.py as a user meets it: run folder, resume, checkpoints to start from, wrong input in one line."""
+"""Fine-tuning: run folder, resumption, checkpoints to start from, wrong input."""
 
 import csv
 import json

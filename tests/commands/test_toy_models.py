@@ -8,14 +8,18 @@ from torch import nn
 from ssl_norm.commands.toy_models import (
     Recipe,
     accuracies,
+    axis,
     backward,
+    draw_classifiers,
     joint_batches,
+    plane_map,
     std_auroc,
     train_classifier,
 )
 from ssl_norm.data.moons import two_moons
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.models.heads import mlp_head
+from ssl_norm.norms import make_norm
 
 RECIPE = Recipe(hidden_dim=8, layers=2, steps=40, lr=0.05, unlabelled=6, gradient=False)
 
@@ -29,7 +33,7 @@ def doubled(moons):
 
 
 def reference_gradients(model, moons, joint, *, gradient):
-    """Loss and gradients by the formula: Linear, (x - E) / sqrt(V + eps) with E, V of the joint batch, ReLU, Linear."""
+    """Return loss and gradients of Linear, (x - E) / sqrt(V + eps), ReLU, Linear."""
     first, _, _, last = model
     weights = [
         p.detach().clone().requires_grad_() for p in (*first.parameters(), *last.parameters())
@@ -68,7 +72,7 @@ def test_without_a_joint_batch_the_labelled_points_are_the_batch():
     torch.testing.assert_close(model[0].weight.grad, expected[0], rtol=1e-9, atol=1e-12)
 
 
-def test_joint_batches_start_with_the_labelled_points_and_draw_the_others_anew():
+def test_joint_batches_start_with_the_labelled_points_and_draw_other_points():
     moons = small_moons()
     first, second = islice(joint_batches(moons, 6, seed=0), 2)
     assert first.shape == (10, 2)
@@ -101,7 +105,7 @@ def test_all_norms_start_at_the_same_weights_and_a_seed_repeats():
         assert torch.equal(value, again.state_dict()[name]), name
 
 
-def test_only_ubn_hangs_on_unlabelled_points():
+def test_only_ubn_depends_on_unlabelled_points():
     moons = small_moons()
     moved = moons._replace(unlabelled=moons.unlabelled + 3)
     for norm, same in (("none", True), ("bn", True), ("ubn", False)):
@@ -137,8 +141,8 @@ def test_statistics_that_explode_are_one_line():
         train_classifier("bn", small_moons(), recipe, seed=0)
 
 
-def test_the_std_finds_the_wrong_predictions_that_hang_on_the_batch():
-    # The boundary is the mean of the batch, 0 or 1: points near 0.5 are uncertain, and those are the wrong ones.
+def test_the_std_finds_the_wrong_predictions_that_depend_on_the_batch():
+    # The boundary is the mean of the batch, 0 or 1: points near 0.5 are uncertain, and wrong.
     linear = nn.Linear(2, 2, bias=False)
     linear.weight.data = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
     model = nn.Sequential(nn.BatchNorm1d(2), linear).eval()
@@ -150,3 +154,46 @@ def test_the_std_finds_the_wrong_predictions_that_hang_on_the_batch():
     batches = [spread, spread + torch.tensor([1.0, 0.0])]
     assert std_auroc(model, moons, batches) == 1.0
     assert isnan(std_auroc(model, moons._replace(truth=torch.tensor([0, 0, 1, 1])), batches))
+
+
+def moved_by_the_batch():
+    """Return a model with its boundary at the mean of the first coordinate in the batch."""
+    linear = torch.nn.Linear(2, 2, bias=False)
+    linear.weight.data = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
+    return torch.nn.Sequential(make_norm("bn", 2), linear).eval()
+
+
+def test_probability_is_of_the_population_and_deviation_of_the_batches():
+    model = moved_by_the_batch()
+    grid = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 2.0], [9.0, 2.0]])
+    spread = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    found = plane_map("a", model, grid, [spread, spread + torch.tensor([1.0, 0.0])], (2, 3))
+    expected = torch.sigmoid(4 * grid[:, 0] / (1 + 1e-5) ** 0.5).view(2, 3)
+    torch.testing.assert_close(torch.from_numpy(found.probability).float(), expected)
+    variance = 2.0 + 1e-5  # unbiased, of either batch
+    draws = [torch.sigmoid(4 * (grid[:, 0].double() - mean) / variance**0.5) for mean in (0, 1)]
+    deviation = torch.stack(draws).std(0).view(2, 3)
+    torch.testing.assert_close(torch.from_numpy(found.deviation), deviation, rtol=1e-4, atol=1e-6)
+    assert model[0].running_mean.tolist() == [0, 0]
+
+
+def test_the_plane_has_a_margin_around_all_points():
+    moons = two_moons(2, 50, noise=0.1, seed=0)
+    points = torch.cat([moons.labelled, moons.unlabelled])
+    for dimension in (0, 1):
+        places = axis(moons, dimension)
+        assert places[0] == pytest.approx(points[:, dimension].min().item() - 0.5)
+        assert places[-1] == pytest.approx(points[:, dimension].max().item() + 0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_writes_a_picture(tmp_path, suffix):
+    moons = two_moons(2, 30, noise=0.1, seed=0)
+    models = {
+        norm: mlp_head(2, hidden_dim=4, output_dim=2, layers=2, norm=norm).eval()
+        for norm in ("bn", "ubn")
+    }
+    output = tmp_path / f"toy.{suffix}"
+    draw_classifiers(models, moons, output, draws=2, unlabelled=6, seed=0, caption="five seeds")
+    head = output.read_bytes()[:8]
+    assert head.startswith({"png": b"\x89PNG", "svg": b"<?xml"}[suffix])

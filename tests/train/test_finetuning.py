@@ -1,4 +1,4 @@
-"""The supervised loop: ubn's statistics against a hand computation, rows, scores, freezing, exact resume."""
+"""Fine-tuning loop: statistics of ubn, rows, scores, freezing, exact resumption."""
 
 import copy
 from contextlib import nullcontext

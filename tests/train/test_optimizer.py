@@ -35,7 +35,7 @@ def test_exclusion_takes_norms_and_biases_out_of_weight_decay():
 
 
 def test_lars_step_equals_the_paper():
-    """One step from rest: w - lr (eta |w| / |g + wd w|) (g + wd w), plain w - lr g where excluded."""
+    """First step: w - lr (eta |w| / |g + wd w|) (g + wd w); w - lr g for excluded ones."""
     model = network().double()
     optimizer = make_optimizer(model, "lars", exclude_norm_and_bias=True, **SETTINGS)
     model(torch.randn(5, 3, 3, 3, dtype=torch.double)).square().sum().backward()
