@@ -13,12 +13,16 @@ object itself.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssl_norm.registry import load_object
 
+if TYPE_CHECKING:
+    from ssl_norm.evaluate.record import Result
+    from ssl_norm.train.engine import RunResult
 
-def pretrain(**settings: Any) -> Any:
+
+def pretrain(**settings: Any) -> "RunResult":
     """Pretrain an encoder and return its run folder and summary.
 
     Args:
@@ -30,10 +34,11 @@ def pretrain(**settings: Any) -> Any:
             `rollback`.
         NonFiniteLoss: the loss became NaN or infinite.
     """
-    return _run("pretrain", settings)
+    found: RunResult = _run("pretrain", settings)
+    return found
 
 
-def finetune(**settings: Any) -> Any:
+def finetune(**settings: Any) -> "RunResult":
     """Train a classifier and return its run folder and summary.
 
     Args:
@@ -43,10 +48,11 @@ def finetune(**settings: Any) -> Any:
         UserError: a setting is wrong, or does not fit the data, the checkpoint or the machine.
         NonFiniteLoss: the loss became NaN or infinite.
     """
-    return _run("finetune", settings)
+    found: RunResult = _run("finetune", settings)
+    return found
 
 
-def linear_eval(**settings: Any) -> Any:
+def linear_eval(**settings: Any) -> "Result":
     """Evaluate the frozen encoder of a checkpoint and return the record of linear_eval.json.
 
     Args:
@@ -55,10 +61,11 @@ def linear_eval(**settings: Any) -> Any:
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
     """
-    return _run("linear_eval", settings)
+    found: Result = _run("linear_eval", settings)
+    return found
 
 
-def diagnose(**settings: Any) -> Any:
+def diagnose(**settings: Any) -> "Result":
     """Measure a checkpoint and return its verdict and the record of diagnosis.json.
 
     Args:
@@ -67,10 +74,11 @@ def diagnose(**settings: Any) -> Any:
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
     """
-    return _run("diagnose", settings)
+    found: Result = _run("diagnose", settings)
+    return found
 
 
-def population_stats(**settings: Any) -> Any:
+def population_stats(**settings: Any) -> "Result":
     """Recompute batch statistics exactly (PreciseBN) and return the record and the new checkpoint.
 
     Args:
@@ -79,10 +87,11 @@ def population_stats(**settings: Any) -> Any:
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
     """
-    return _run("population_stats", settings)
+    found: Result = _run("population_stats", settings)
+    return found
 
 
-def report(**settings: Any) -> Any:
+def report(**settings: Any) -> Path:
     """Write tables and figures over many runs and return their folder.
 
     Args:
@@ -91,7 +100,8 @@ def report(**settings: Any) -> Any:
     Raises:
         UserError: a setting is wrong, or no run is found.
     """
-    return _run("report", settings)
+    found: Path = _run("report", settings)
+    return found
 
 
 def settings_of(tool: str, settings: Mapping[str, Any]) -> Any:
@@ -100,11 +110,13 @@ def settings_of(tool: str, settings: Mapping[str, Any]) -> Any:
     Raises:
         UserError: a setting is unknown, has a wrong value, or does not fit another one.
     """
-    from ssl_norm.settings.compose import composed_values, groups_of, with_values
+    from ssl_norm.settings.compose import check_choice, composed_values, groups_of, with_values
     from ssl_norm.settings.models import validate
 
     plain = {key: _plain(value) for key, value in settings.items()}
     groups = {key: plain.pop(key) for key in groups_of(tool) if isinstance(plain.get(key), str)}
+    for group, name in groups.items():
+        check_choice(group, name, tool)
     values = composed_values(tool, [f"{key}={value}" for key, value in groups.items()])
     return validate(tool, with_values(tool, values, plain))
 

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import model_of
-from ssl_norm.registry import is_reference
-from ssl_norm.settings.compose import groups_of
+from ssl_norm.settings.compose import check_choice, groups_of
 from ssl_norm.settings.folder import add_folder
 from ssl_norm.settings.models import MODELS
-from ssl_norm.settings.study import study_tools
 
 FLAGS = ("-m", "--multirun", "--resolve", "--hydra-help")
 FLAGS_WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-i", "--info")
@@ -100,7 +98,7 @@ def check_setting(argument: str, tool: str) -> None:
     if key == "method.name" and "method" in groups:
         raise UserError(f"{argument}: heads and options follow the learner; use method={value}")
     if key in groups:
-        _check_choice(key, value, tool)
+        check_choice(key, value, tool)
         return
     below = model_of(fields[key].annotation) if key in fields else None
     is_norm_or_empty = below is None or not below.model_fields
@@ -109,28 +107,6 @@ def check_setting(argument: str, tool: str) -> None:
         raise UserError(
             f"{key}: holds the keys {', '.join(names)}; set them as {key}.{names[0]}=..."
         )
-
-
-def _check_choice(group: str, value: str, tool: str) -> None:
-    """Raise UserError unless the options, separated by commas in a sweep, are those of a group."""
-    if re.search(r"[($]", value):  # a function or an interpolation: Hydra's to read
-        return
-    options = groups_of(tool)[group]
-    for option in (typed.strip(" '\"") for typed in value.split(",")):
-        if option in options or (is_reference(option) and group != "study"):
-            continue
-        if group == "study" and option in study_tools():
-            other = study_tools()[option]
-            raise UserError(
-                f"study={option} is for another tool: python tools/{other}.py -m study={option}"
-            )
-        raise UserError(unknown_choice(group, option, options))
-
-
-def unknown_choice(group: str, option: str, options: Sequence[str]) -> str:
-    """Return the message for an option that a group does not have."""
-    message = unknown_name(group, option, options)
-    return message + ("; any other encoder: encoder.name=..." if group == "encoder" else "")
 
 
 def literal(argument: str) -> str:

@@ -20,7 +20,6 @@ from ssl_norm.cli.arguments import (
     literal,
     split_flags,
     take_folders,
-    unknown_choice,
 )
 from ssl_norm.cli.arms import choose_arms
 from ssl_norm.cli.help import help_text
@@ -28,7 +27,7 @@ from ssl_norm.cli.resume import continued
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
-from ssl_norm.settings.compose import forced, groups_of, register
+from ssl_norm.settings.compose import forced, groups_of, register, unknown_choice
 from ssl_norm.settings.folder import CONFIG_FOLDER
 from ssl_norm.settings.models import validate
 

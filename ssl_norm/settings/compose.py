@@ -1,5 +1,6 @@
 """Composition of settings from configs/ and the command line by Hydra."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from ssl_norm.data.registry import DATA
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
 from ssl_norm.models.catalogue import ENCODERS, LIBRARIES
+from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import find_field, model_of
 from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
@@ -180,6 +182,28 @@ def composed_values(tool: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         composed = compose(tool, [forced(override, tool) for override in overrides])
     values: Any = OmegaConf.to_container(composed, resolve=True)
     return dict(values)
+
+
+def check_choice(group: str, value: str, tool: str) -> None:
+    """Raise UserError unless the options, separated by commas in a sweep, are those of a group."""
+    if re.search(r"[($]", value):  # a function or an interpolation: Hydra's to read
+        return
+    options = groups_of(tool)[group]
+    for option in (typed.strip(" '\"") for typed in value.split(",")):
+        if option in options or (is_reference(option) and group != "study"):
+            continue
+        if group == "study" and option in study_tools():
+            other = study_tools()[option]
+            raise UserError(
+                f"study={option} is for another tool: python tools/{other}.py -m study={option}"
+            )
+        raise UserError(unknown_choice(group, option, options))
+
+
+def unknown_choice(group: str, option: str, options: Sequence[str]) -> str:
+    """Return the message for an option that a group does not have."""
+    message = unknown_name(group, option, options)
+    return message + ("; any other encoder: encoder.name=..." if group == "encoder" else "")
 
 
 def compose_settings(tool: str, *overrides: str) -> Any:
