@@ -26,13 +26,13 @@ from torch import Generator, Tensor, nn
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
-from ssl_norm.config import AugmentConfig
 from ssl_norm.data.augment.colour import ExactColour, FusedColour
 from ssl_norm.data.augment.filters import blur_kernel_size
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.augment.transform import Share
 from ssl_norm.data.augment.views import Views
 from ssl_norm.settings.compose import compose_settings, groups_of
+from ssl_norm.settings.pretrain import AugmentSettings
 from ssl_norm.train.environment import describe_environment
 
 BATCH = {32: 128, 96: 64, 224: 32}
@@ -40,13 +40,13 @@ PER_IMAGE = 4  # torchvision gets a quarter of the batch
 Make = Callable[[Tensor], object]
 
 
-def load_preset(name: str) -> AugmentConfig:
+def load_preset(name: str) -> AugmentSettings:
     """Return the augmentation of `augment=<name>`."""
-    preset: AugmentConfig = compose_settings("pretrain", f"augment={name}").augment
+    preset: AugmentSettings = compose_settings("pretrain", f"augment={name}").augment
     return preset
 
 
-def ours(preset: AugmentConfig, size: int, exact_colour: bool) -> Make:
+def ours(preset: AugmentSettings, size: int, exact_colour: bool) -> Make:
     """Return the package's own augmentation."""
     parameters = {"view1": preset.view1, "view2": preset.view2}
     views = Views(parameters, size, preset.mean, preset.std, exact_colour=exact_colour)
@@ -54,7 +54,7 @@ def ours(preset: AugmentConfig, size: int, exact_colour: bool) -> Make:
     return lambda images: views(images, generator)
 
 
-def kornias(preset: AugmentConfig, size: int, device: torch.device) -> Make:
+def kornias(preset: AugmentSettings, size: int, device: torch.device) -> Make:
     """Return the augmentation with kornia's operations."""
 
     def sequence(view: ViewParameters) -> nn.Module:
@@ -83,7 +83,7 @@ def kornias(preset: AugmentConfig, size: int, device: torch.device) -> Make:
     return make
 
 
-def torchvisions(preset: AugmentConfig, size: int) -> Make:
+def torchvisions(preset: AugmentSettings, size: int) -> Make:
     """Return the augmentation with torchvision's transforms, image by image."""
 
     def sequence(view: ViewParameters) -> v2.Transform:

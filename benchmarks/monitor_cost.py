@@ -22,12 +22,12 @@ from statistics import median, quantiles
 import torch
 from torch import Tensor
 
-from ssl_norm.config import MonitorConfig
 from ssl_norm.learners.byol import BYOL
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.monitors import CollapseMonitor, LayerMonitor, layers_of
 from ssl_norm.monitors.attach.layer_outputs import LayerOutputs
+from ssl_norm.settings.pretrain import MonitorSettings
 from ssl_norm.train.device import autocast, pick_device
 from ssl_norm.train.environment import describe_environment
 
@@ -58,7 +58,7 @@ class Clock:
 class Training:
     """BYOL training steps on two batches of noise, with any part of the monitoring."""
 
-    def __init__(self, batch_size: int, device: torch.device, config: MonitorConfig) -> None:
+    def __init__(self, batch_size: int, device: torch.device, config: MonitorSettings) -> None:
         self._device = device
         encoder = build_encoder("resnet18", small_images=True, image_size=32)
         heads = [
@@ -110,7 +110,7 @@ class Training:
             monitor.collect()
         return clock.seconds
 
-    def _monitor(self, config: MonitorConfig, every: int) -> CollapseMonitor:
+    def _monitor(self, config: MonitorSettings, every: int) -> CollapseMonitor:
         """Return a monitor with a full buffer."""
         monitor = CollapseMonitor(
             spectral_every=every, buffer_size=config.buffer_size, loss_at_collapse=0.0
@@ -157,7 +157,7 @@ def measure(
 
 
 def table(
-    taken: dict[str, list[tuple[float, float]]], collect: float, config: MonitorConfig
+    taken: dict[str, list[tuple[float, float]]], collect: float, config: MonitorSettings
 ) -> str:
     """Return the costs as Markdown."""
     step = median(whole for whole, _ in taken[WITHOUT])
@@ -201,7 +201,7 @@ def main() -> None:
     if options.rounds < 2:
         parser.error(f"--rounds {options.rounds}: at least 2, for quartiles")
     device = pick_device(options.device)
-    config = MonitorConfig()
+    config = MonitorSettings()
     batch_size = options.batch_size or (256 if device.type == "cuda" else 64)
     torch.manual_seed(0)
     training = Training(batch_size, device, config)

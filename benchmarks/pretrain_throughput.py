@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.config import PretrainConfig
 from ssl_norm.settings.compose import compose_settings
+from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.train.builder import initial_encoder, load_images, make_learner
 from ssl_norm.train.device import autocast, pick_device
 from ssl_norm.train.environment import describe_environment
@@ -41,9 +41,9 @@ NETWORKS = {
 Steps = Callable[[int], None]
 
 
-def configuration(root: str, overrides: tuple[str, ...], device: str) -> PretrainConfig:
+def configuration(root: str, overrides: tuple[str, ...], device: str) -> PretrainSettings:
     """Return the settings of tools/pretrain.py for BYOL on a folder of CIFAR-10 files."""
-    config: PretrainConfig = compose_settings(
+    config: PretrainSettings = compose_settings(
         "pretrain",
         "data=folder",
         f"data.root='{root}'",
@@ -57,7 +57,9 @@ def configuration(root: str, overrides: tuple[str, ...], device: str) -> Pretrai
     return config
 
 
-def parts(config: PretrainConfig, device: torch.device) -> tuple[list[nn.Module], list[nn.Module]]:
+def parts(
+    config: PretrainSettings, device: torch.device
+) -> tuple[list[nn.Module], list[nn.Module]]:
     """Return encoder, projector and predictor, and the target's encoder and projector, as plain modules."""
     learner = make_learner(config, initial_encoder(config)[0])
     online = [learner.encoder, learner.projector, learner.predictor]
@@ -69,7 +71,7 @@ def plain_byol(
     online: list[nn.Module],
     target: list[nn.Module],
     views: Iterator[tuple[Tensor, Tensor]],
-    config: PretrainConfig,
+    config: PretrainSettings,
     device: torch.device,
     loss_of: Callable[[Tensor, Tensor], Tensor],
     follow: Callable[[list[nn.Module], list[nn.Module]], None],
@@ -95,7 +97,9 @@ def plain_byol(
     return steps
 
 
-def bare(config: PretrainConfig, device: torch.device, memory_format: torch.memory_format) -> Steps:
+def bare(
+    config: PretrainSettings, device: torch.device, memory_format: torch.memory_format
+) -> Steps:
     """Return the loop on tensors already in memory."""
     online, target = parts(config, device)
     for module in (*online, *target):
@@ -122,7 +126,7 @@ def bare(config: PretrainConfig, device: torch.device, memory_format: torch.memo
     return plain_byol(online, target, endless(), config, device, loss_of, follow)
 
 
-def lightly_example(config: PretrainConfig, device: torch.device, root: str) -> Steps:
+def lightly_example(config: PretrainSettings, device: torch.device, root: str) -> Steps:
     """Return lightly's BYOL example on the same files and network."""
     from lightly.loss import NegativeCosineSimilarity
     from lightly.models.utils import update_momentum
@@ -160,7 +164,7 @@ def lightly_example(config: PretrainConfig, device: torch.device, root: str) -> 
     return plain_byol(online, target, endless(), config, device, NegativeCosineSimilarity(), follow)
 
 
-def ssl_norm_path(config: PretrainConfig, device: torch.device, folder: Path) -> Steps:
+def ssl_norm_path(config: PretrainSettings, device: torch.device, folder: Path) -> Steps:
     """Return the loop of tools/pretrain.py, with its files, augmentation, monitors and records."""
     splits = load_images(config.data, config.seed)
     run = make_training(config, initial_encoder(config)[0], splits.pretrain, device, None)

@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from ssl_norm.config import ByolConfig, DataConfig, EncoderConfig, PretrainConfig
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.norms.swap.replace import replace_norms
+from ssl_norm.settings.pretrain import PretrainSettings
+from ssl_norm.settings.sections import DataSettings, EncoderSettings
 from ssl_norm.train.builder import make_learner, optimizer_of
 
 from .timing import Clock, Spread, alternate, spread
@@ -33,11 +34,11 @@ class StepCost:
 
 
 def training_step(
-    norm: str, encoder: EncoderConfig, memory_format: torch.memory_format
+    norm: str, encoder: EncoderSettings, memory_format: torch.memory_format
 ) -> Callable[[Views], None]:
     """Return one training step of BYOL, with bn in its heads, on two ready views (N, 3, H, W)."""
     torch.manual_seed(0)
-    config = PretrainConfig(method=ByolConfig(), data=DataConfig(image_size=SIDE), encoder=encoder)
+    config = PretrainSettings(method="byol", data=DataSettings(image_size=SIDE), encoder=encoder)
     network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=SIDE)
     replace_norms(network, norm)
     learner = make_learner(config, network).to(memory_format=memory_format).train()
@@ -56,7 +57,7 @@ def training_step(
 def measure_steps(
     norms: Iterable[str],
     *,
-    encoder: EncoderConfig,
+    encoder: EncoderSettings,
     batch_size: int,
     channels_last: bool,
     rounds: int,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ssl_norm.config import EncoderConfig
+from ssl_norm.settings.sections import EncoderSettings
 from ssl_norm.train.environment import describe_environment
 
 from .byol_step import SIDE, measure_steps
@@ -79,7 +79,7 @@ def _step(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
     layout = "contiguous" if options.contiguous else "channels_last"
     costs = measure_steps(
         options.norms,
-        encoder=EncoderConfig(
+        encoder=EncoderSettings(
             options.encoder, small_images=False if options.imagenet_stem else None
         ),
         batch_size=options.step_batch_size,

@@ -7,7 +7,8 @@ import pytest
 
 from ssl_norm.commands.toy import cell, comparison, moons_of, toy, train_all
 from ssl_norm.commands.toy_models import accuracies
-from ssl_norm.config import ToyConfig, UbnConfig
+from ssl_norm.settings.finetune import UbnSettings
+from ssl_norm.settings.tools import ToySettings
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "toy.py"
 SMALL = {"unlabelled": 40, "hidden_dim": 8, "layers": 2, "steps": 5, "draws": 2}
@@ -42,11 +43,11 @@ def test_cells_say_at_how_many_seeds_a_score_is_defined():
 
 
 def test_seeds_count_on_and_the_models_are_of_the_first():
-    config = ToyConfig(seed=3, seeds=2, control={"name": "gn", "groups": 2}, **SMALL)
+    config = ToySettings(seed=3, seeds=2, control={"name": "gn", "groups": 2}, **SMALL)
     models, scores = train_all(config)
     assert list(models) == list(scores)
     assert next(iter(scores)).startswith("gn")
-    alone = train_all(ToyConfig(seed=4, seeds=1, control="none", **SMALL))[1]
+    alone = train_all(ToySettings(seed=4, seeds=1, control="none", **SMALL))[1]
     assert scores["ubn"][1] == alone["ubn"][0]
     for name, model in models.items():
         found = accuracies(model, moons_of(config, 3))
@@ -56,7 +57,7 @@ def test_seeds_count_on_and_the_models_are_of_the_first():
 
 def test_the_gradient_through_statistics_is_an_option_of_ubn_alone():
     constant, flowing = (
-        train_all(ToyConfig(seeds=1, ubn=UbnConfig(gradient=gradient), **SMALL))[0]
+        train_all(ToySettings(seeds=1, ubn=UbnSettings(gradient=gradient), **SMALL))[0]
         for gradient in (False, True)
     )
     same = [bool((constant[n][0].weight == flowing[n][0].weight).all()) for n in constant]
@@ -65,7 +66,7 @@ def test_the_gradient_through_statistics_is_an_option_of_ubn_alone():
 
 def test_draws_the_picture_and_prints_the_table(tmp_path, capsys):
     output = tmp_path / "new" / "picture.png"
-    toy(ToyConfig(seeds=2, output=str(output), **SMALL))
+    toy(ToySettings(seeds=2, output=str(output), **SMALL))
     assert output.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert "40 unlabelled points, 8 labelled, 2 seeds" in printed

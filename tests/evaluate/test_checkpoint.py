@@ -1,24 +1,19 @@
 import pytest
 import torch
 
-from ssl_norm.config import (
-    DataConfig,
-    DataOverride,
-    EncoderConfig,
-    EncoderOverride,
-    NormConfig,
-    PretrainConfig,
-)
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.models.encoders import build_encoder
+from ssl_norm.settings.pretrain import NormSettings, PretrainSettings
+from ssl_norm.settings.sections import DataSettings, EncoderOverride, EncoderSettings
+from ssl_norm.settings.tools import DataOverride
 from ssl_norm.train.checkpoint import save_checkpoint
 
-SAVED = PretrainConfig(
+SAVED = PretrainSettings(
     method={"name": "byol"},
-    data=DataConfig(name="folder", root="/old", image_size=96, limit=500, test_fraction=0.3),
-    encoder=EncoderConfig(name="resnet18", small_images=True),
-    norm=NormConfig(encoder={"name": "gn", "groups": 8}),
+    data=DataSettings(name="folder", root="/old", image_size=96, limit=500, test_fraction=0.3),
+    encoder=EncoderSettings(name="resnet18", small_images=True),
+    norm=NormSettings(encoder={"name": "gn", "groups": 8}),
     seed=5,
 ).model_dump(mode="json")
 
@@ -166,7 +161,7 @@ def test_an_encoder_that_takes_one_size_only(read):
 
 
 def test_overrides_have_the_keys_of_what_they_override():
-    names = set(DataConfig.model_fields)
+    names = set(DataSettings.model_fields)
     assert set(DataOverride.model_fields) == names - {"limit", "resident"}
-    assert set(EncoderOverride.model_fields) < set(EncoderConfig.model_fields)
+    assert set(EncoderOverride.model_fields) < set(EncoderSettings.model_fields)
     assert all(value is None for value in DataOverride().model_dump().values())

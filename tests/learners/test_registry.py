@@ -3,12 +3,14 @@ import inspect
 import pytest
 from torch import nn
 
-from ssl_norm.config import ByolConfig, MocoV2Config, SimclrConfig
 from ssl_norm.learners import METHODS
 from ssl_norm.learners.learner import Learner
+from ssl_norm.settings.method import method_model
 
 
-@pytest.mark.parametrize("config", [ByolConfig(), SimclrConfig(), MocoV2Config()])
+@pytest.mark.parametrize(
+    "config", [method_model("byol")(), method_model("simclr")(), method_model("moco_v2")()]
+)
 def test_defaults_are_those_of_the_configuration(config):
     options = inspect.signature(METHODS.load(config.name)).parameters
     for name, option in options.items():

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from ssl_norm.config import ByolConfig, EncoderConfig, NormConfig, OptimizerConfig, PretrainConfig
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
+from ssl_norm.settings.pretrain import NormSettings, PretrainOptimizer, PretrainSettings
+from ssl_norm.settings.sections import EncoderSettings
 from ssl_norm.train.builder import initial_encoder, make_encoder
 from ssl_norm.train.pretrain_builder import make_training
 
@@ -11,11 +12,11 @@ IMAGES = ImageSet(torch.zeros(40, 16, 16, 3, dtype=torch.uint8))
 
 
 def training(schedule_epochs=None, epochs=5, train=True, **norm):
-    config = PretrainConfig(
-        method=ByolConfig(),
-        encoder=EncoderConfig(name="tiny16"),
-        norm=NormConfig(**norm),
-        optimizer=OptimizerConfig(schedule_epochs=schedule_epochs),
+    config = PretrainSettings(
+        method="byol",
+        encoder=EncoderSettings(name="tiny16"),
+        norm=NormSettings(**norm),
+        optimizer=PretrainOptimizer(schedule_epochs=schedule_epochs),
         train=train,
         epochs=epochs,
         batch_size=8,

@@ -2,15 +2,16 @@ import json
 
 import pytest
 
-from ssl_norm.config import ByolConfig, DataConfig, NormConfig, OptimizerConfig, PretrainConfig
 from ssl_norm.errors import UserError
+from ssl_norm.settings.pretrain import NormSettings, PretrainOptimizer, PretrainSettings
+from ssl_norm.settings.sections import DataSettings
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.run_folder import RunFolder, StepTable, UnreadableRun, read_metrics
 from ssl_norm.train.run_settings import default_run_dir, open_run_folder, plain_config
 
 
 def configuration(**changes):
-    return PretrainConfig(method=ByolConfig(), **changes)
+    return PretrainSettings(method="byol", **changes)
 
 
 def saved(config):
@@ -18,7 +19,7 @@ def saved(config):
 
 
 def test_default_name_says_method_and_norms():
-    config = configuration(norm=NormConfig(encoder={"name": "gn+ws", "groups": 16}))
+    config = configuration(norm=NormSettings(encoder={"name": "gn+ws", "groups": 16}))
     assert default_run_dir(config).name.endswith("_byol_gn+ws-groups-16-bn-bn")
 
 
@@ -42,9 +43,11 @@ def test_resume_goes_on_from_the_checkpoint_or_says_that_it_begins(tmp_path, cap
 
 def test_resume_with_other_settings_tells_how_to_go_on(tmp_path):
     place = {"run_dir": str(tmp_path), "resume": True}
-    earlier = configuration(norm=NormConfig(projector={"name": "gn", "groups": 4}), **place)
+    earlier = configuration(norm=NormSettings(projector={"name": "gn", "groups": 4}), **place)
     save_checkpoint(tmp_path / "last.pt", saved(earlier))
-    config = configuration(optimizer=OptimizerConfig(lr=9.0), data=DataConfig(workers=5), **place)
+    config = configuration(
+        optimizer=PretrainOptimizer(lr=9.0), data=DataSettings(workers=5), **place
+    )
     with pytest.raises(UserError) as refused:
         open_run_folder(config)
     assert "norm.projector was {'name': 'gn', 'groups': 4}, is bn" in str(refused.value)
@@ -100,7 +103,9 @@ def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(t
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
     with pytest.raises(UserError, match="4 then, 1 now"):
         open_run_folder(config)
-    config = configuration(norm=NormConfig(encoder="ln", projector="ln", predictor="none"), **place)
+    config = configuration(
+        norm=NormSettings(encoder="ln", projector="ln", predictor="none"), **place
+    )
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
     assert open_run_folder(config)[1] is not None
 
