@@ -13,7 +13,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.report.caveats import commands, left_out, provenance, to_mind
 from ssl_norm.report.figures import FIGURES
 from ssl_norm.report.frame import group_keys, group_runs, without_repeats
-from ssl_norm.report.page import Picture, Report, html_page, markdown_page
+from ssl_norm.report.page import Report, html_page, markdown_page
 from ssl_norm.report.read import FINISHED, RunRecord, find_runs, read_runs
 from ssl_norm.report.studies import all_figures, in_study_order, studies_of
 from ssl_norm.report.table import (
@@ -67,7 +67,7 @@ def report(settings: ReportSettings) -> Path:
         evidence=[
             (run.name, str(run.summary["evidence"])) for run in shown if run.summary.get("evidence")
         ],
-        pictures=[Picture.of(file) for file in files],
+        figures=files,
     )
     numbers = {f"{file.name}.csv": file.numbers for file in files if file.numbers}
     numbers |= {"table.csv": group_numbers(keys, groups), "runs.csv": run_numbers(keys, groups)}
@@ -145,8 +145,8 @@ def _common_folder(roots: Sequence[Path]) -> Path:
 
 
 def _write(output: Path, content: Report, numbers: dict[str, Table]) -> None:
-    for picture in content.pictures:
-        (output / f"{picture.name}.png").write_bytes(picture.png)
+    for figure in content.figures:
+        (output / f"{figure.name}.png").write_bytes(figure.png)
     for name, table in numbers.items():
         write_text(output / name, table.csv())
     write_text(output / "table.md", markdown_page(content))
@@ -167,6 +167,6 @@ def _print(content: Report, short: Table, output: Path) -> None:
     console.print(table)
     line = (
         f"written to {output / 'report.html'}, with table.md, table.csv, runs.csv and "
-        f"{counted(len(content.pictures), 'figure')} beside it"
+        f"{counted(len(content.figures), 'figure')} beside it"
     )
     console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -1,45 +1,16 @@
 """Report as one HTML page without further files, for screen and paper, and as Markdown."""
 
 import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from ssl_norm.report.figures.parts import WIDTH, FigureFile
+from ssl_norm.report.figures.parts import FigureFile
 from ssl_norm.report.table import Table
 
-DOTS_PER_INCH = 200
 COMMANDS_ON_TOP = 3  # more of them are at the end
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG with its caption.
-
-    Attributes:
-        name: of the file, without the ending.
-        png: its bytes.
-        caption: its content.
-        share: of the page's width, in (0, 1], so that letters are of one size in all figures.
-        table: its numbers, below it; None where other tables have them.
-    """
-
-    name: str
-    png: bytes
-    caption: str
-    share: float = 1.0
-    table: Table | None = None
-
-    @classmethod
-    def of(cls, file: FigureFile) -> "Picture":
-        """Return a figure as a PNG."""
-        png = io.BytesIO()
-        file.figure.savefig(png, format="png", dpi=DOTS_PER_INCH)
-        share = min(1.0, file.figure.get_size_inches()[0] / WIDTH)
-        return cls(file.name, png.getvalue(), file.caption, share, file.table)
 
 
 @dataclass(frozen=True)
@@ -48,15 +19,15 @@ class Report:
 
     Attributes:
         title: of the page.
-        lead: one sentence on what was read.
+        lead: one sentence on the runs that were read.
         provenance: value by heading.
         commands: that made the runs.
         left_out: lines on runs that are in no table.
-        to_mind: lines on what makes the runs less than comparable.
+        to_mind: lines on differences that limit comparisons.
         groups: the table of groups.
         runs: the table of single runs.
         evidence: (run, sentence) of verdicts that come with one.
-        pictures: the figures.
+        figures: in the order of the page.
     """
 
     title: str
@@ -68,7 +39,7 @@ class Report:
     groups: Table
     runs: Table
     evidence: Sequence[tuple[str, str]]
-    pictures: Sequence[Picture]
+    figures: Sequence[FigureFile]
 
 
 def html_page(report: Report) -> str:
@@ -98,8 +69,8 @@ def html_page(report: Report) -> str:
         _table(report.groups),
         '<p class="note">Numbers: mean &plusmn; sample standard deviation (n runs) of the last '
         "values of each run; a group of one run has no deviation. Accuracies are fractions.</p>",
-        "<h2>Figures</h2>" if report.pictures else "",
-        *map(_picture, report.pictures),
+        "<h2>Figures</h2>" if report.figures else "",
+        *map(_figure, report.figures),
         "<h2>Every run</h2>",
         _table(report.runs),
         f"<h2>Evidence of the verdicts</h2>{evidence}" if evidence else "",
@@ -154,7 +125,7 @@ def _is_number(text: str) -> bool:
     return first == "-" or first.lstrip("-").replace(".", "", 1).isdigit()
 
 
-def _picture(shown: Picture) -> str:
+def _figure(shown: FigureFile) -> str:
     """Return a figure inside the page, with its caption and numbers."""
     data = base64.b64encode(shown.png).decode()
     caption = escape(shown.caption)
@@ -177,7 +148,7 @@ def markdown_page(report: Report) -> str:
     for heading, lines in (("Left out", report.left_out), ("To mind", report.to_mind)):
         if lines:
             text += f"\n{heading}:\n\n" + "".join(f"- {line}\n" for line in lines)
-    for shown in report.pictures:
+    for shown in report.figures:
         text += f"\n![{shown.caption}]({shown.name}.png)\n"
         text += f"\n{shown.table.markdown()}" if shown.table else ""
     text += f"\n## Every run\n\n{report.runs.markdown()}"

@@ -1,6 +1,7 @@
 """Studies of runs: the order of their rows, and the figures of a report."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ssl_norm.errors import UserError
 from ssl_norm.report.figures import FIGURES
@@ -57,7 +58,7 @@ def all_figures(
         drawn, lines = study_figures(figure_specs(study.name, study.figures), runs)
         taken = {file.name for file in files}
         if any(file.name in taken for file in drawn):
-            drawn = [file._replace(name=f"{study.name}_{file.name}") for file in drawn]
+            drawn = [replace(file, name=f"{study.name}_{file.name}") for file in drawn]
         files += drawn
         remarks += lines
     with_figures = {study.name for study in studies if study.figures}

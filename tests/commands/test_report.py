@@ -79,7 +79,7 @@ def test_arms_name_the_rows_in_the_order_of_their_study(tmp_path):
 
 
 def test_only_chosen_figures_are_drawn(study):
-    for figures in ("cosines", ["ssl_norm.report.figures.cosines:cosines"]):
+    for figures in ("cosines", ["ssl_norm.report.figures.collapse:cosines"]):
         output = report(ReportSettings(runs=str(study), figures=figures))
         assert [file.name for file in output.glob("*.png")] == ["cosines.png"]
 

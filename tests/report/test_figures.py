@@ -57,7 +57,7 @@ def test_figures_are_named_after_their_function_and_have_captions(name, groups, 
 
 
 def test_a_figure_of_another_package_is_drawn_by_its_reference(groups):
-    (file,), _ = all_figures(groups, [], ["ssl_norm.report.figures.spectra:spectra"])
+    (file,), _ = all_figures(groups, [], ["ssl_norm.report.figures.collapse:spectra"])
     assert file.name == "spectra"
     with pytest.raises(ValueError, match=r"unknown figure 'spectrum'.*did you mean 'spectra'"):
         all_figures(groups, [], ["spectrum"])

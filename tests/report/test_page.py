@@ -1,9 +1,10 @@
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
-from ssl_norm.report.page import Picture, Report, html_page, markdown_page
+from ssl_norm.report.page import Report, html_page, markdown_page
 from ssl_norm.report.table import Table
 
 REPORT = Report(
@@ -16,7 +17,11 @@ REPORT = Report(
     groups=Table(["norm", "top-1"], [["gn(groups=8,eps=1)", "0.5 +- 0.1 (2)"], ["<bn>", "-"]]),
     runs=Table(["run", "verdict"], [["a", "complete"]]),
     evidence=[("a", "negative cosine 0.9993 for 200 steps")],
-    pictures=[Picture("cosines", b"\x89PNG", "two cosines")],
+    figures=[
+        SimpleNamespace(
+            name="cosines", png=b"\x89PNG", caption="two cosines", share=1.0, table=None
+        )
+    ],
 )
 
 
@@ -66,7 +71,7 @@ def test_many_commands_stand_at_the_end():
     assert page.index("Every run") < page.index("python 0")
 
 
-@pytest.mark.parametrize("without", ["left_out", "to_mind", "evidence", "commands", "pictures"])
+@pytest.mark.parametrize("without", ["left_out", "to_mind", "evidence", "commands", "figures"])
 def test_a_part_without_content_has_no_heading(without):
     page = html_page(replace(REPORT, **{without: []}))
     assert "<ul></ul>" not in page

@@ -8,11 +8,11 @@ FIGURES = Registry(
     {
         "accuracy_by_statistics": "ssl_norm.report.figures.finetuning:accuracy_by_statistics",
         "accuracy_over_steps": "ssl_norm.report.figures.finetuning:accuracy_over_steps",
-        "cosines": "ssl_norm.report.figures.cosines:cosines",
+        "cosines": "ssl_norm.report.figures.collapse:cosines",
         "accuracy": "ssl_norm.report.figures.accuracy:accuracy",
-        "spectra": "ssl_norm.report.figures.spectra:spectra",
-        "probes_over_steps": "ssl_norm.report.figures.probes:probes_over_steps",
-        "accuracy_course": "ssl_norm.report.figures.probes:accuracy_course",
-        "layers": "ssl_norm.report.figures.layers:layers",
+        "spectra": "ssl_norm.report.figures.collapse:spectra",
+        "probes_over_steps": "ssl_norm.report.figures.accuracy:probes_over_steps",
+        "accuracy_course": "ssl_norm.report.figures.accuracy:accuracy_course",
+        "layers": "ssl_norm.report.figures.collapse:layers",
     },
 )

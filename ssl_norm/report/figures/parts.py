@@ -1,8 +1,11 @@
 """Parts of figures: files, line styles, curves with bands, and panels for groups of runs."""
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 7.1  # inches between the margins of A4
+DOTS_PER_INCH = 200
 COLUMNS = 3
 PANELS = 12  # in one figure, so that it fits a page
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, GREY, "#CC79A7", "#56B4E9", "black")
@@ -26,7 +30,8 @@ CURVES_READ = (
 )
 
 
-class FigureFile(NamedTuple):
+@dataclass(frozen=True)
+class FigureFile:
     """A figure of the report.
 
     Attributes:
@@ -42,6 +47,18 @@ class FigureFile(NamedTuple):
     caption: str
     table: Table | None = None
     numbers: Table | None = None
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as a PNG."""
+        png = io.BytesIO()
+        self.figure.savefig(png, format="png", dpi=DOTS_PER_INCH)
+        return png.getvalue()
+
+    @property
+    def share(self) -> float:
+        """Its width as a part of the page's, so that letters have one size in all figures."""
+        return min(1.0, float(self.figure.get_size_inches()[0]) / WIDTH)
 
 
 class Curve(NamedTuple):

@@ -1,0 +1,122 @@
+"""Figures that show collapse: cosines over the steps, spectra, and heat maps over layers."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from math import isfinite, nan
+from typing import TYPE_CHECKING
+
+from ssl_norm.figures import layer_figure
+from ssl_norm.figures.style import BLUE, GREY, VERMILION, drawing
+from ssl_norm.monitors.layers import LayerRow
+from ssl_norm.report.figures.parts import (
+    COLOURS,
+    CURVES_READ,
+    WIDTH,
+    Curve,
+    FigureFile,
+    draw_curves,
+    height_of,
+    legend_below,
+    numbered,
+    panel_figures,
+)
+from ssl_norm.report.frame import Group
+from ssl_norm.text import counted, finite
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Negative below positive, which is dashed, so that both show where they meet at 1.
+COSINES = (("negative_cosine", VERMILION, "-"), ("positive_cosine", BLUE, (0, (4, 2))))
+FLOOR = 1e-12  # eigenvalues of directions below this are rounding error
+
+
+def cosines(groups: Sequence[Group]) -> Iterator[FigureFile]:
+    """Yield both cosines over the steps, a panel for each group with more than one row."""
+    logged = [
+        group
+        for group in groups
+        if any(len(run.metrics.get(name, ())) > 1 for run in group.runs for name, _, _ in COSINES)
+    ]
+    return panel_figures("cosines", logged, _draw_cosines, "cosine", _cosines_caption)
+
+
+def _draw_cosines(axes: "Axes", group: Group) -> None:
+    for name, colour, style in COSINES:
+        curves = [
+            Curve(run.metrics["step"], run.metrics[name])
+            for run in group.runs
+            if name in run.metrics
+        ]
+        draw_curves(axes, curves, name.replace("_", " "), colour, style)
+    for run in group.runs:
+        step = finite(run.summary.get("collapsed_at_step"))
+        if step is not None:
+            axes.axvline(step, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_ylim(top=1.04)
+
+
+def _cosines_caption(which: str, groups: Sequence[Group]) -> str:
+    sizes = {len(group.runs) for group in groups}
+    size = f"n = {sizes.pop()}" if len(sizes) == 1 else "n is in the titles"
+    return (
+        f"Positive and negative cosine over the steps{which}. {CURVES_READ} Dotted: the step from "
+        "which a run is collapsed. At complete collapse both are 1. "
+        f"{counted(len(groups), 'group')}, {size}."
+    )
+
+
+def spectra(groups: Sequence[Group]) -> Iterator[FigureFile]:
+    """Yield the last spectrum of each run; nothing where no run has one."""
+    lines = {
+        group.label: [run.spectra[-1][1] for run in group.runs if run.spectra]
+        for group in groups
+        if any(run.spectra for run in group.runs)
+    }
+    if not lines:
+        return
+    dashes = cycle(style for style in ("-", "--", ":", "-.") for _ in COLOURS)
+    with drawing(WIDTH, height_of(len(lines))) as figure:
+        axes = figure.subplots()
+        for (label, found), colour, style in zip(
+            lines.items(), cycle(COLOURS), dashes, strict=False
+        ):
+            for index, values in enumerate(found):
+                axes.plot(
+                    range(1, len(values) + 1),
+                    [max(value, FLOOR) if isfinite(value) else value for value in values],
+                    color=colour,
+                    linestyle=style,
+                    linewidth=1.1,
+                    label=None if index else textwrap.shorten(label, 60),
+                )
+        axes.set(
+            yscale="log", xlabel="index of the eigenvalue", ylabel="eigenvalue of the covariance"
+        )
+        axes.margins(x=0.01)
+        axes.grid()
+        legend_below(figure)
+    yield FigureFile(
+        "spectra",
+        figure,
+        "Eigenvalues of the covariance of the embeddings' directions at the last measurement of "
+        f"each run, a line a run ({sum(map(len, lines.values()))} runs in {len(lines)} groups); "
+        f"under {FLOOR:g} drawn at it. A line that falls early shows dimensional collapse, one "
+        "that lies low as a whole complete collapse.",
+    )
+
+
+def layers(groups: Sequence[Group]) -> Iterator[FigureFile]:
+    """Yield the negative cosine of every layer, of the first run of each group that recorded it."""
+    chosen = [(group, run) for group in groups for run in [r for r in group.runs if r.layers][:1]]
+    for index, (group, run) in enumerate(chosen):
+        yield FigureFile(
+            numbered("layers", index, len(chosen)),
+            layer_figure(
+                [LayerRow(*(row.get(k, nan) for k in LayerRow._fields)) for row in run.layers]
+            ),
+            f"Where it collapses, {group.label}: negative cosine of every layer over the steps, "
+            f"and the norm of its gradient. One run of {len(group.runs)}: {run.name}, seed "
+            f"{run.seed}. Grey: not measurable.",
+        )
