@@ -5,10 +5,10 @@ import pytest
 from ssl_norm.cli.arms import choose_arms
 from ssl_norm.errors import UserError
 from ssl_norm.settings import folder
-from ssl_norm.settings.compose import compose_settings, groups_of, register_arms
+from ssl_norm.settings.compose import _groups_of, compose_settings, groups_of, register_arms
 from ssl_norm.settings.study import read_study, study_tools
 
-CACHES = (read_study, study_tools, groups_of)
+CACHES = (read_study, study_tools, _groups_of)
 
 
 @pytest.fixture
