@@ -80,7 +80,7 @@ def _step(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
     costs = measure_steps(
         options.norms,
         encoder=EncoderSettings(
-            options.encoder, small_images=False if options.imagenet_stem else None
+            name=options.encoder, small_images=False if options.imagenet_stem else None
         ),
         batch_size=options.step_batch_size,
         channels_last=not options.contiguous,

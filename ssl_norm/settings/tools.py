@@ -115,7 +115,7 @@ class LinearEvalSettings(ProbeSettings):
     random_init: bool = option(True, "evaluate the same encoder at random initialization as well")
     output: PathText | None = option(
         None,
-        "null: linear_eval[_steps][_target].json beside the checkpoint, by kept and network",
+        "null: linear_eval[_steps][_target].json next to the checkpoint, by kept and network",
     )
 
 
@@ -141,7 +141,7 @@ class PopulationStatsSettings(ProbeSettings):
     corruption: str | dict[str, object] | None = option(
         None, "corruption of all images, for classifiers: {name: contrast, severity: 3}"
     )
-    output: PathText | None = option(None, "null: <name>_exact.pt beside the checkpoint")
+    output: PathText | None = option(None, "null: <name>_exact.pt next to the checkpoint")
 
 
 class DiagnoseSettings(CheckpointSettings):
@@ -159,7 +159,7 @@ class DiagnoseSettings(CheckpointSettings):
     batch_size: int = option(256, "images per forward pass", unit="images", ge=2, le=10**6)
     random_init: bool = option(True, "measure the same network at random initialization as well")
     output: PathText | None = option(
-        None, "null: diagnosis.json beside a run's last.pt, else <file>_diagnosis.json"
+        None, "null: diagnosis.json next to a run's last.pt, else <file>_diagnosis.json"
     )
 
 
