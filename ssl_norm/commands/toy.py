@@ -10,19 +10,20 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from ssl_norm.commands.toy_models import (
-    Recipe,
-    accuracies,
-    draw_classifiers,
-    joint_batches,
-    std_auroc,
-    train_classifier,
-)
-from ssl_norm.data.moons import Moons, two_moons
 from ssl_norm.evaluate.record import find_output
 from ssl_norm.norms import NormLike, parse_norm
 from ssl_norm.settings.tools import ToySettings
 from ssl_norm.text import counted, statistic
+from ssl_norm.toy.classifiers import (
+    Moons,
+    Recipe,
+    accuracies,
+    joint_batches,
+    std_auroc,
+    train_classifier,
+    two_moons,
+)
+from ssl_norm.toy.picture import draw_classifiers
 
 DRAWN = ("bn", "ubn")
 COLUMNS = {

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ssl_norm.commands.toy import cell, comparison, moons_of, toy, train_all
-from ssl_norm.commands.toy_models import accuracies
 from ssl_norm.settings.finetune import UbnSettings
 from ssl_norm.settings.tools import ToySettings
+from ssl_norm.toy.classifiers import accuracies
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "toy.py"
 SMALL = {"unlabelled": 40, "hidden_dim": 8, "layers": 2, "steps": 5, "draws": 2}

@@ -5,21 +5,50 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.commands.toy_models import (
-    Recipe,
-    accuracies,
-    axis,
-    backward,
-    draw_classifiers,
-    joint_batches,
-    plane_map,
-    std_auroc,
-    train_classifier,
-)
-from ssl_norm.data.moons import two_moons
 from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.models.heads import mlp_head
-from ssl_norm.norms import make_norm
+from ssl_norm.toy.classifiers import (
+    Recipe,
+    accuracies,
+    backward,
+    joint_batches,
+    std_auroc,
+    train_classifier,
+    two_moons,
+)
+
+
+def test_every_moon_has_its_labels_and_half_of_the_other_points():
+    moons = two_moons(3, 101, noise=0.1, seed=4)
+    assert moons.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert torch.bincount(moons.truth).tolist() == [50, 51]
+    assert moons.labelled.shape == (6, 2)
+    assert moons.unlabelled.dtype == torch.float32
+    together = torch.cat([moons.labelled, moons.unlabelled])
+    assert len(together.unique(dim=0)) == 107
+
+
+def test_without_noise_points_lie_on_their_half_circles():
+    moons = two_moons(2, 40, noise=0.0, seed=0)
+    points = torch.cat([moons.labelled, moons.unlabelled])
+    labels = torch.cat([moons.labels, moons.truth])
+    centres = torch.tensor([[0.0, 0.0], [1.0, 0.5]])[labels]
+    torch.testing.assert_close((points - centres).norm(dim=1), torch.ones(44))
+    assert (points[labels == 0, 1] > -1e-6).all()
+    assert (points[labels == 1, 1] < 0.5 + 1e-6).all()
+
+
+def test_the_seed_decides():
+    first, again, other = (two_moons(2, 20, noise=0.1, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.unlabelled, again.unlabelled)
+    assert not torch.equal(first.labelled, other.labelled)
+
+
+@pytest.mark.parametrize("counts", [(0, 10), (2, 0)])
+def test_no_points_of_a_kind(counts):
+    with pytest.raises(ValueError, match=f"got {counts[0]} and {counts[1]}"):
+        two_moons(*counts, noise=0.1, seed=0)
+
 
 RECIPE = Recipe(hidden_dim=8, layers=2, steps=40, lr=0.05, unlabelled=6, gradient=False)
 
@@ -128,14 +157,10 @@ def test_accuracies_under_both_statistics():
 
 def test_a_loss_that_explodes_is_one_line():
     recipe = Recipe(hidden_dim=64, layers=3, steps=50, lr=1e30, unlabelled=6, gradient=False)
-    with pytest.raises(
-        NonFiniteLoss,
-        match=r"none: the loss is (nan|inf) at step \d+; use a smaller lr than 1e\+30",
-    ):
+    message = r"none: the loss is (nan|inf) at step \d+; use a smaller lr than 1e\+30"
+    with pytest.raises(NonFiniteLoss, match=message):
         train_classifier("none", small_moons(), recipe, seed=0)
-
-
-def test_statistics_that_explode_are_one_line():
+    # statistics that explode
     recipe = Recipe(hidden_dim=64, layers=3, steps=5, lr=1e9, unlabelled=6, gradient=False)
     with pytest.raises(NonFiniteLoss, match=r"not finite after 5 steps; use a smaller lr than 1e"):
         train_classifier("bn", small_moons(), recipe, seed=0)
@@ -154,46 +179,3 @@ def test_the_std_finds_the_wrong_predictions_that_depend_on_the_batch():
     batches = [spread, spread + torch.tensor([1.0, 0.0])]
     assert std_auroc(model, moons, batches) == 1.0
     assert isnan(std_auroc(model, moons._replace(truth=torch.tensor([0, 0, 1, 1])), batches))
-
-
-def moved_by_the_batch():
-    """Return a model with its boundary at the mean of the first coordinate in the batch."""
-    linear = torch.nn.Linear(2, 2, bias=False)
-    linear.weight.data = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
-    return torch.nn.Sequential(make_norm("bn", 2), linear).eval()
-
-
-def test_probability_is_of_the_population_and_deviation_of_the_batches():
-    model = moved_by_the_batch()
-    grid = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 2.0], [9.0, 2.0]])
-    spread = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
-    found = plane_map("a", model, grid, [spread, spread + torch.tensor([1.0, 0.0])], (2, 3))
-    expected = torch.sigmoid(4 * grid[:, 0] / (1 + 1e-5) ** 0.5).view(2, 3)
-    torch.testing.assert_close(torch.from_numpy(found.probability).float(), expected)
-    variance = 2.0 + 1e-5  # unbiased, of either batch
-    draws = [torch.sigmoid(4 * (grid[:, 0].double() - mean) / variance**0.5) for mean in (0, 1)]
-    deviation = torch.stack(draws).std(0).view(2, 3)
-    torch.testing.assert_close(torch.from_numpy(found.deviation), deviation, rtol=1e-4, atol=1e-6)
-    assert model[0].running_mean.tolist() == [0, 0]
-
-
-def test_the_plane_has_a_margin_around_all_points():
-    moons = two_moons(2, 50, noise=0.1, seed=0)
-    points = torch.cat([moons.labelled, moons.unlabelled])
-    for dimension in (0, 1):
-        places = axis(moons, dimension)
-        assert places[0] == pytest.approx(points[:, dimension].min().item() - 0.5)
-        assert places[-1] == pytest.approx(points[:, dimension].max().item() + 0.5, abs=0.03)
-
-
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_writes_a_picture(tmp_path, suffix):
-    moons = two_moons(2, 30, noise=0.1, seed=0)
-    models = {
-        norm: mlp_head(2, hidden_dim=4, output_dim=2, layers=2, norm=norm).eval()
-        for norm in ("bn", "ubn")
-    }
-    output = tmp_path / f"toy.{suffix}"
-    draw_classifiers(models, moons, output, draws=2, unlabelled=6, seed=0, caption="five seeds")
-    head = output.read_bytes()[:8]
-    assert head.startswith({"png": b"\x89PNG", "svg": b"<?xml"}[suffix])

@@ -1,13 +1,18 @@
-"""Decision boundaries over two moons, and the dependence of predictions on the batch."""
+"""Picture of the toy: decision boundaries, and the dependence of predictions on the batch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from ssl_norm.evaluate.uncertainty import uncertainty
 from ssl_norm.figures.style import BLUE, VERMILION, drawing
+from ssl_norm.toy.classifiers import Moons, joint_batches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,14 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _Array = NDArray[np.floating]
+_MARGIN = 0.5  # of the plane around the points
+_GRID_STEP = 0.025
+_DOTS_PER_INCH = 150
 _CLASSES = ((BLUE, "o"), (VERMILION, "^"))  # colour and marker of either class
 _PALE = "#7a7a7a"  # unlabelled points
 _TINT = 0.22  # opacity of the side of a class
 _LOWEST_TOP = 0.05  # of the scale of deviations, so that rounding errors stay pale
 
 
-@dataclass(frozen=True)
-class PlaneMap:
+class PlaneMap(NamedTuple):
     """Predictions of one model on a grid of points.
 
     Attributes:
@@ -36,23 +43,55 @@ class PlaneMap:
     deviation: _Array
 
 
-@dataclass(frozen=True)
-class Points:
-    """The points drawn in every panel.
+def draw_classifiers(
+    models: Mapping[str, nn.Module],
+    moons: Moons,
+    output: Path,
+    *,
+    draws: int,
+    unlabelled: int,
+    seed: int,
+    caption: str,
+) -> None:
+    """Write a picture of boundaries and deviations, over the same joint batches for all models.
 
-    Attributes:
-        labelled: (N, 2).
-        labels: (N,), 0 or 1.
-        unlabelled: (U, 2).
+    Args:
+        models: by the title of their columns, in evaluation mode.
+        moons: all points.
+        output: file to write.
+        draws: number of joint batches.
+        unlabelled: points without a label in each of them.
+        seed: of the draws.
+        caption: text below the panels.
     """
+    x, y = axis(moons, 0), axis(moons, 1)
+    down, across = torch.meshgrid(torch.from_numpy(y), torch.from_numpy(x), indexing="ij")
+    grid = torch.stack([across.flatten(), down.flatten()], dim=1).float()
+    batches = list(islice(joint_batches(moons, unlabelled, seed), draws))
+    shape = (len(y), len(x))
+    maps = [plane_map(title, model, grid, batches, shape) for title, model in models.items()]
+    moons_figure(x, y, maps, moons, caption).savefig(output, dpi=_DOTS_PER_INCH)
 
-    labelled: _Array
-    labels: NDArray[np.integer]
-    unlabelled: _Array
+
+def axis(moons: Moons, dimension: int) -> NDArray[np.float64]:
+    """Return the coordinates of the grid along one dimension."""
+    points = torch.cat([moons.labelled, moons.unlabelled])[:, dimension]
+    first, last = float(points.min()), float(points.max())
+    return np.arange(first - _MARGIN, last + _MARGIN, _GRID_STEP, dtype=np.float64)
+
+
+@torch.no_grad()
+def plane_map(
+    title: str, model: nn.Module, grid: Tensor, batches: list[Tensor], shape: tuple[int, int]
+) -> PlaneMap:
+    """Return the predictions of a model at the points of a grid (rows * columns, 2)."""
+    probability = model(grid).softmax(1)[:, 1]
+    deviation = uncertainty(model, grid, batches, batch_size=len(grid)).std
+    return PlaneMap(title, probability.view(shape).numpy(), deviation.view(shape).numpy())
 
 
 def moons_figure(
-    x: _Array, y: _Array, maps: Sequence[PlaneMap], points: Points, caption: str = ""
+    x: _Array, y: _Array, maps: Sequence[PlaneMap], moons: Moons, caption: str = ""
 ) -> "Figure":
     """Draw boundaries above and deviations below, one column per model.
 
@@ -63,7 +102,7 @@ def moons_figure(
         x: (columns,), ascending coordinates of the grid.
         y: (rows,), ascending.
         maps: of each model.
-        points: in all panels.
+        moons: points, in all panels.
         caption: text below the panels.
 
     Raises:
@@ -78,12 +117,13 @@ def moons_figure(
     with drawing(0.8 + 4.0 * len(maps), 6.4) as figure:
         grid = figure.subplots(2, len(maps), sharex=True, sharey=True, squeeze=False)
         top = max(_LOWEST_TOP, *(float(plane.deviation.max()) for plane in maps))
+        colours, sides = [colour for colour, _ in _CLASSES], np.array([-np.inf, 0.5, np.inf])
         for (upper, lower), plane in zip(grid.T, maps, strict=True):
-            _draw_sides(upper, x, y, plane.probability)
+            upper.contourf(x, y, plane.probability, levels=sides, colors=colours, alpha=_TINT)
             mesh = _draw_deviation(lower, x, y, plane.deviation, top)
             upper.set_title(plane.name)
             for axes in (upper, lower):
-                _draw_points(axes, points)
+                _draw_points(axes, moons)
                 axes.contour(x, y, plane.probability, levels=[0.5], colors="black", linewidths=2.6)
                 axes.set(aspect="equal", xticks=[], yticks=[])
         grid[0, 0].set_ylabel("predicted class")
@@ -93,13 +133,6 @@ def moons_figure(
         if caption:
             figure.supxlabel(caption, fontsize=9)
     return figure
-
-
-def _draw_sides(axes: "Axes", x: _Array, y: _Array, probability: _Array) -> None:
-    """Tint the plane by the predicted class."""
-    colours = [colour for colour, _ in _CLASSES]
-    sides = np.array([-np.inf, 0.5, np.inf])
-    axes.contourf(x, y, probability, levels=sides, colors=colours, alpha=_TINT)
 
 
 def _draw_deviation(
@@ -115,24 +148,23 @@ def _draw_deviation(
     )
 
 
-def _draw_points(axes: "Axes", points: Points) -> None:
+def _draw_points(axes: "Axes", moons: Moons) -> None:
     """Draw unlabelled points small and pale, labelled ones large, by class in colour and marker."""
-    x, y = points.unlabelled.T
+    x, y = moons.unlabelled.numpy().T
     axes.scatter(
         x, y, s=5, color=_PALE, alpha=0.55, linewidths=0, label="no label", rasterized=True
     )
     for label, (colour, marker) in enumerate(_CLASSES):
-        x, y = points.labelled[points.labels == label].T
-        style: dict[str, Any] = {"s": 90, "edgecolors": "white", "linewidths": 1.4, "zorder": 4}
-        axes.scatter(x, y, color=colour, marker=marker, label=f"label {label}", **style)
+        x, y = moons.labelled[moons.labels == label].numpy().T
+        points = axes.scatter(x, y, s=90, color=colour, marker=marker, label=f"label {label}")
+        points.set(edgecolors="white", linewidths=1.4, zorder=4)
 
 
 def _add_legend(figure: "Figure", axes: "Axes") -> None:
     """Name points and boundary above the panels."""
     from matplotlib.lines import Line2D
 
-    boundary = Line2D(
-        [], [], color="black", linewidth=2.6, label="decision boundary, population statistics"
-    )
+    label = "decision boundary, population statistics"
+    boundary = Line2D([], [], color="black", linewidth=2.6, label=label)
     handles = [*axes.get_legend_handles_labels()[0], boundary]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
