@@ -26,7 +26,7 @@ from ssl_norm.learners.byol import BYOL
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.monitors import CollapseMonitor, LayerMonitor, layers_of
-from ssl_norm.monitors.attach.layer_outputs import LayerOutputs
+from ssl_norm.monitors.layers import LayerOutputs
 from ssl_norm.settings.pretrain import MonitorSettings
 from ssl_norm.train.device import autocast, pick_device
 from ssl_norm.train.environment import describe_environment

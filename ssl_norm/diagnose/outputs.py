@@ -1,18 +1,24 @@
-"""Outputs of a frozen network, and of its layers, for augmented views of many images."""
+"""Networks of a checkpoint, trained and at random initialization, and their outputs for views."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.console import track
+from ssl_norm.console import say, track
 from ssl_norm.data.batches.sampler import epoch_order
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.features import evaluation_mode
-from ssl_norm.monitors.attach.layer_outputs import LayerOutputs
-from ssl_norm.monitors.layers import layers_of
+from ssl_norm.learners.learner import Learner
+from ssl_norm.models.checkpoint_prefixes import state_dicts
+from ssl_norm.models.foreign_projector import FoundHead, find_projector
+from ssl_norm.models.load import LoadReport, load_encoder_weights
+from ssl_norm.monitors.layers import LayerOutputs, layers_of
 
 _MakeViews = Callable[[Tensor, torch.Generator], Sequence[Tensor]]
 
@@ -90,11 +96,15 @@ def collect_outputs(
     seen = [LayerOutputs(layers), LayerOutputs(layers)]
     try:
         with evaluation_mode(nn.ModuleList(network.parts())):
-            batches = _batches(index, batch_size)
-            total = len(index)
+            batches, total = list(torch.split(index, batch_size)), len(index)
+            if len(batches) > 1 and len(batches[-1]) == 1:
+                batches[-2:] = [torch.cat(batches[-2:])]
             for batch in track(batches, description, total=total, step=batch_size, enabled=True):
                 pixels = images.take(batch).permute(0, 3, 1, 2).to(device)
-                for number, view in enumerate(_many_views(make_views, pixels, generator, views)):
+                made: list[Tensor] = []
+                while len(made) < views:
+                    made.extend(make_views(pixels, generator))
+                for number, view in enumerate(made[:views]):
                     for hooks, kept in enumerate(seen):
                         kept.listening = hooks == number
                     feature = network.encoder(view)
@@ -119,34 +129,23 @@ def collect_outputs(
     )
 
 
-def _batches(index: Tensor, batch_size: int) -> list[Tensor]:
-    """Return the index in batches of at least two."""
-    pieces = list(torch.split(index, batch_size))
-    if len(pieces) > 1 and len(pieces[-1]) == 1:
-        pieces[-2:] = [torch.cat(pieces[-2:])]
-    return pieces
-
-
-def _many_views(
-    make_views: _MakeViews, pixels: Tensor, generator: torch.Generator, count: int
-) -> list[Tensor]:
-    """Return `count` views, by as many calls of `make_views` as that takes."""
-    views: list[Tensor] = []
-    while len(views) < count:
-        views.extend(make_views(pixels, generator))
-    return views[:count]
-
-
 def _finite(batches: list[list[Tensor]], name: str, network: Network) -> Tensor:
     """Return the outputs of all batches of each view as (q, N, D), or raise UserError."""
     outputs = torch.stack([torch.cat(view) for view in batches])
     if outputs.isfinite().all():
         return outputs
-    tensor = _first_not_finite(network)
-    reason = (
-        f"{tensor} is the first of its tensors that is not finite"
-        if tensor
-        else "its tensors are finite, so that a layer overflows"
+    tensors = (
+        (f"{part}.{key}", value)
+        for part, module in vars(network).items()
+        for key, value in (module.state_dict() if module is not None else {}).items()
+    )
+    reason = next(
+        (
+            f"{place} is the first of its tensors that is not finite"
+            for place, value in tensors
+            if isinstance(value, Tensor) and not value.isfinite().all()
+        ),
+        "its tensors are finite, so that a layer overflows",
     )
     raise UserError(
         f"the checkpoint's weights give {name} that are not finite: {reason}; "
@@ -154,11 +153,85 @@ def _finite(batches: list[list[Tensor]], name: str, network: Network) -> Tensor:
     )
 
 
-def _first_not_finite(network: Network) -> str | None:
-    """Return the name of the first tensor with NaN or infinity, in the order of the data."""
-    for part, module in vars(network).items():
-        tensors = {} if module is None else module.state_dict()
-        for name, tensor in tensors.items():
-            if isinstance(tensor, Tensor) and not tensor.isfinite().all():
-                return f"{part}.{name}"
-    return None
+class TrainedNetwork(NamedTuple):
+    """A network with the weights of a checkpoint.
+
+    Attributes:
+        checkpoint: that it is of, with the stem that its weights have.
+        network: encoder and heads.
+        report: match of the learner's tensors; for other files, of the encoder's.
+        projector: sentence on the origin of the projections.
+    """
+
+    checkpoint: Checkpoint
+    network: Network
+    report: LoadReport
+    projector: str
+
+
+def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
+    """Return the online network of a run; of another file, the encoder and an MLP projector.
+
+    Raises:
+        UserError: the weights do not fit.
+    """
+    if checkpoint.kind == "run":
+        network = _online_network(checkpoint.learner())
+        report = LoadReport("learner", tuple(checkpoint.contents["learner"]), (), (), ())
+        return TrainedNetwork(checkpoint, network, report, "projections of its projector")
+    checkpoint, encoder, report = _fitting_encoder(checkpoint)
+    if left := len(report.missing) + len(report.shape_mismatch):
+        say(
+            f"{left} tensors of the encoder are random, as the file has none that fit, and the "
+            "diagnosis is of this mixture"
+        )
+    weights = dict(state_dicts(checkpoint.contents))[report.nesting]
+    width: int = encoder.num_features  # type: ignore[assignment]
+    found = find_projector(weights, report.prefix, width)
+    return TrainedNetwork(checkpoint, Network(encoder, found.head), report, _origin(found))
+
+
+def untrained_network(trained: TrainedNetwork) -> Network:
+    """Return the same network at random initialization."""
+    checkpoint = trained.checkpoint
+    if checkpoint.kind == "run":
+        return _online_network(checkpoint.learner(trained=False))
+    encoder = checkpoint.untrained_encoder()
+    projector = deepcopy(trained.network.projector)
+    for layer in projector.modules() if projector is not None else ():
+        if isinstance(layer, nn.Linear | nn.BatchNorm1d):
+            layer.reset_parameters()
+    return Network(encoder, projector)
+
+
+def _online_network(learner: Learner) -> Network:
+    heads = (getattr(learner, name, None) for name in ("projector", "predictor"))
+    return Network(learner.encoder, *heads)
+
+
+def _origin(found: FoundHead) -> str:
+    mlp = "Linear, batch norm and ReLU"
+    if found.head is not None:
+        return f"projections of {found.name}, taken to be {mlp}"
+    if found.name is not None:
+        return f"projections not looked at: {found.name} is no plain MLP of {mlp}"
+    return "projections not looked at: the file has no projector under a known name"
+
+
+def _fitting_encoder(checkpoint: Checkpoint) -> tuple[Checkpoint, nn.Module, LoadReport]:
+    """Return the encoder with its weights; a stem that was left open is the one in the file."""
+    encoder, report = checkpoint.encoder()
+    if checkpoint.small_images is None and report.shape_mismatch:
+        for small_images in (False, True):
+            other = replace(checkpoint, small_images=small_images)
+            try:
+                network = other.untrained_encoder()
+            except UserError:  # no such stem
+                continue
+            found = load_encoder_weights(
+                network, other.path, min_match=0.0, contents=other.contents
+            )
+            if found.match > report.match:
+                say(f"encoder.small_images={str(small_images).lower()}, the stem that the file has")
+                checkpoint, encoder, report = other, network, found
+    return checkpoint, encoder, report

@@ -23,9 +23,7 @@ _SHADE = 0.12  # opacity
 _LETTER = 0.08  # inches of a letter of a verdict
 
 
-class _VerdictSpan(NamedTuple):
-    """Consecutive steps with one verdict."""
-
+class _VerdictSpan(NamedTuple):  # of consecutive steps
     verdict: str
     start: float
     end: float
@@ -54,9 +52,8 @@ def cosine_figure(runs: Sequence[_Run], collapsed_at: Sequence[float | None] = (
             raise ValueError(f"runs: {title!r} has no rows; wait until it has logged a step")
     began = list(collapsed_at) or [None] * len(runs)
     if len(began) != len(runs):
-        raise ValueError(
-            f"collapsed_at: a step of each of {len(runs)} runs expected, got {len(began)}"
-        )
+        expected = f"a step of each of {len(runs)} runs expected"
+        raise ValueError(f"collapsed_at: {expected}, got {len(began)}")
     spans = [_verdict_spans(run, step) for run, step in zip(runs, began, strict=True)]
     columns = min(_COLUMNS, len(runs))
     lines = ceil(len(runs) / columns)
@@ -70,7 +67,8 @@ def cosine_figure(runs: Sequence[_Run], collapsed_at: Sequence[float | None] = (
             axes.set_visible(False)
         for axes in grid[:, 0]:
             axes.set_ylabel("cosine, feature std")
-        panels[0].set_ylim(_lowest(runs), 1.04)
+        values = [float(row[name]) for _, rows in runs for row in rows for name, _, _ in _LINES]
+        panels[0].set_ylim(min([-0.1, *(v - 0.05 for v in values if isfinite(v))]), 1.04)
         _add_legend(figure, panels[0], spans)
     return figure
 
@@ -105,9 +103,15 @@ def _draw_run(axes: "Axes", run: _Run, spans: Sequence[_VerdictSpan], width: flo
         return
     axes.set_xlim(steps[0], steps[-1])
     inches = width / (steps[-1] - steps[0])
-    for span in spans:
-        has_room = (span.end - span.start) * inches >= _LETTER * len(span.verdict)
-        _draw_verdict(axes, span, has_room)
+    for verdict, start, end in spans:
+        colour = VERDICT_COLOURS.get(verdict, GREY)
+        if verdict != "healthy":
+            axes.axvspan(start, end, color=colour, alpha=_SHADE, linewidth=0)
+        axes.axvline(start, color=colour, linewidth=1)
+        if (end - start) * inches >= _LETTER * len(verdict):
+            place, across = ((start + end) / 2, 1), axes.get_xaxis_transform()
+            text = axes.annotate(verdict, place, (0, 3), across, "offset points", ha="center")
+            text.set(fontsize=9, color=colour, fontweight="bold")
 
 
 def _verdict_spans(run: _Run, collapsed_at: float | None = None) -> list[_VerdictSpan]:
@@ -134,29 +138,3 @@ def _verdict_spans(run: _Run, collapsed_at: float | None = None) -> list[_Verdic
     ends = [start for _, start in starts[1:]] + [float(rows[-1]["step"])]
     spans = zip(starts, ends, strict=True)
     return [_VerdictSpan(verdict, start, end) for (verdict, start), end in spans if verdict]
-
-
-def _draw_verdict(axes: "Axes", span: _VerdictSpan, has_room: bool) -> None:
-    """Shade the span of a verdict, and name it above the panel where there is room."""
-    colour = VERDICT_COLOURS.get(span.verdict, GREY)
-    if span.verdict != "healthy":
-        axes.axvspan(span.start, span.end, color=colour, alpha=_SHADE, linewidth=0)
-    axes.axvline(span.start, color=colour, linewidth=1)
-    if has_room:
-        axes.annotate(
-            span.verdict,
-            ((span.start + span.end) / 2, 1),
-            xycoords=axes.get_xaxis_transform(),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-            color=colour,
-            fontweight="bold",
-        )
-
-
-def _lowest(runs: Sequence[_Run]) -> float:
-    """Return the lower end of the axis: -0.1, or less where a run's cosines are."""
-    values = [float(row[name]) for _, rows in runs for row in rows for name, _, _ in _LINES]
-    return min([-0.1, *(value - 0.05 for value in values if isfinite(value))])

@@ -20,15 +20,7 @@ _FEW_STEPS = 6  # cells of at most this many columns have room for numbers
 
 
 class _Scale(NamedTuple):
-    """Colour scale of a value.
-
-    Attributes:
-        title: of the colour bar.
-        colours: name of the colour map.
-        low: value at the start of the map; None: the lowest measured one.
-        high: value at its end; None: the highest measured one.
-        log: whether the scale is logarithmic.
-    """
+    """Colour scale of a value: title, colour map, its ends; None: the lowest, highest measured."""
 
     title: str
     colours: str

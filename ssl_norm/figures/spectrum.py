@@ -24,9 +24,9 @@ def spectrum_figure(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> "Figu
 
     Above, one line per step, from bright to dark: a line that falls early shows dimensional
     collapse, a line that is low everywhere complete collapse. Below, the variances of bands of
-    dimensions are stacked, the strongest dimension at the bottom. The total height is the squared
-    distance of directions from their mean: near 1 without a common direction, 0 at complete
-    collapse. A first band that fills it is dimensional collapse.
+    dimensions are stacked, the strongest dimension at the bottom. The total is the squared distance
+    of directions from their mean: near 1 without a common direction, 0 at complete collapse. A
+    first band that fills it is dimensional collapse.
 
     Args:
         steps: ascending, of each spectrum.
@@ -42,24 +42,17 @@ def spectrum_figure(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> "Figu
         upper, lower = figure.subplots(2, 1)
         _draw_lines(upper, steps, rows)
         _draw_bands(lower, steps, rows)
-        figure.legend(
-            *lower.get_legend_handles_labels(),
-            title="dimensions, strongest first",
-            loc="outside lower center",
-            ncols=len(_BANDS) + 1,
-            handlelength=1.2,
-            columnspacing=1.2,
-        )
+        style = {"ncols": len(_BANDS) + 1, "handlelength": 1.2, "columnspacing": 1.2}
+        named, title = lower.get_legend_handles_labels(), "dimensions, strongest first"
+        figure.legend(*named, title=title, loc="outside lower center", **style)
     return figure
 
 
 def _checked_spectra(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> _Spectra:
     """Return the spectra as arrays, negative rounding errors as 0."""
     if not spectra or len(steps) != len(spectra):
-        raise ValueError(
-            "spectra: one a step and at least one expected, "
-            f"got {len(spectra)} for {len(steps)} steps"
-        )
+        got = f"got {len(spectra)} for {len(steps)} steps"
+        raise ValueError(f"spectra: one a step and at least one expected, {got}")
     rows = [np.asarray(spectrum, dtype=np.float64) for spectrum in spectra]
     for step, row in zip(steps, rows, strict=True):
         if row.ndim != 1 or not row.size or not np.isfinite(row).all():

@@ -1,5 +1,12 @@
 """Learners by name: `METHODS.load(name)` is a learner's class. Importing this needs no torch."""
 
-from ssl_norm.learners.registry import METHODS
+from ssl_norm.registry import Registry
 
-__all__ = ["METHODS"]
+METHODS = Registry(
+    "method",
+    {
+        "byol": "ssl_norm.learners.byol:BYOL",
+        "simclr": "ssl_norm.learners.simclr:SimCLR",
+        "moco_v2": "ssl_norm.learners.moco_v2:MoCoV2",
+    },
+)

@@ -119,15 +119,11 @@ class EmaTarget(nn.Sequential):
         online = nn.Sequential(*modules)
         decay = _SCHEDULES[self.schedule](self.decay, progress)
         move_towards(self.parameters(), online.parameters(), decay)
-        if self.ema_buffers:
-            move_towards(*self._following_buffers(online), decay)
-
-    def _following_buffers(self, online: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the buffers that follow, all but those of frozen layers, and what they follow."""
-        targets: list[Tensor] = []
-        sources: list[Tensor] = []
-        for layer, twin in zip(self.modules(), online.modules(), strict=True):
-            if not isinstance(layer, FrozenStatistics):
-                targets.extend(layer.buffers(recurse=False))
-                sources.extend(twin.buffers(recurse=False))
-        return targets, sources
+        if self.ema_buffers:  # of all layers but frozen ones
+            twins = zip(self.modules(), online.modules(), strict=True)
+            following = [pair for pair in twins if not isinstance(pair[0], FrozenStatistics)]
+            targets, sources = (
+                [buffer for pair in following for buffer in pair[side].buffers(recurse=False)]
+                for side in (0, 1)
+            )
+            move_towards(targets, sources, decay)

@@ -64,23 +64,6 @@ class Learner(nn.Module):
         """Follow the weights after an optimizer step; `progress` in [0, 1] is the share done."""
 
 
-def heads_of(learner: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the heads that the constructor of a learner takes, in their order.
-
-    Example:
-        >>> from ssl_norm.learners import METHODS
-        >>> heads_of(METHODS.load("byol"))
-        ('projector', 'predictor')
-    """
-    _, *parameters = signature(learner).parameters.values()
-    return tuple(
-        parameter.name
-        for parameter in parameters
-        if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
-        and parameter.default is Parameter.empty
-    )
-
-
 def needs_embedding_dim(learner: Callable[..., Any]) -> bool:
     """Whether the constructor of a learner requires the width of the projections."""
     parameter = signature(learner).parameters.get("embedding_dim")
@@ -92,6 +75,5 @@ def global_rows(*embeddings: Tensor) -> tuple[Tensor, ...]:
 
     Half precision is widened before it travels, so that sums over ranks are as exact as the loss.
     """
-    return tuple(
-        gather_batch(z.to(torch.promote_types(z.dtype, torch.float32))) for z in embeddings
-    )
+    wide = (z.to(torch.promote_types(z.dtype, torch.float32)) for z in embeddings)
+    return tuple(gather_batch(z) for z in wide)

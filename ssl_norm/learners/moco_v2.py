@@ -1,19 +1,18 @@
 """MoCo v2: identify an image's key, from a slowly moving copy, among the keys in a queue."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from ssl_norm.distributed import world_size
+from ssl_norm.distributed import gather_batch, rank, tensor_from_first_rank, world_size
 from ssl_norm.learners.ema import Decay, EmaSchedule, EmaTarget
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
-from ssl_norm.learners.queue import KeyQueue
-from ssl_norm.learners.shuffle import on_permuted_batch, shared_permutation
 from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
 from ssl_norm.losses import cross_entropy_at_collapse, info_nce, info_nce_accuracy
-from ssl_norm.losses.rows import Temperature
+from ssl_norm.losses.rows import Temperature, unit_rows
 
 
 class MoCoV2(Learner):
@@ -121,3 +120,95 @@ class MoCoV2(Learner):
     def after_step(self, progress: float) -> None:
         """Let the key network follow the query network."""
         self.target.follow((self.encoder, self.projector), progress)
+
+
+class KeyQueue(nn.Module):
+    """Buffers `keys` (size, dim) of unit rows and `pointer`, where the next key goes.
+
+    It starts with random unit rows. Enqueueing works on the device, without waiting for it.
+
+    Args:
+        size: number of keys, a multiple of the rows enqueued at a time.
+        dim: width of a key.
+
+    Source: MoCo, arXiv 1911.05722, section 3.2.
+    """
+
+    keys: Tensor
+    pointer: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        if size < 1 or dim < 1:
+            raise ValueError(f"a queue needs size >= 1 and dim >= 1, got {size} and {dim}")
+        (keys,) = unit_rows(torch.randn(size, dim))
+        self.register_buffer("keys", keys)
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Replace the oldest rows by the rows of `keys` (N, dim), scaled to unit length.
+
+        Raises:
+            ValueError: the width is not the queue's, or the queue's size is no multiple of N.
+        """
+        size, dim = self.keys.shape
+        if keys.dim() != 2 or keys.shape[1] != dim:
+            raise ValueError(f"keys must have shape (N, {dim}), got {tuple(keys.shape)}")
+        if len(keys) == 0 or size % len(keys) != 0:
+            raise ValueError(
+                f"the queue's size must be a multiple of the batch size, got {size} and {len(keys)}"
+            )
+        (rows,) = unit_rows(keys)
+        places = (self.pointer + torch.arange(len(keys), device=keys.device)) % size
+        self.keys.index_copy_(0, places, rows.to(self.keys.dtype))
+        self.pointer.add_(len(keys)).remainder_(size)
+
+
+def shared_permutation(size: int, device: torch.device | None = None) -> Tensor:
+    """Return a random permutation of 0 ... `size` - 1, (size,) int64, the same on every rank.
+
+    Rank 0 draws it from torch's own CPU generator, as dropout draws its masks, so that it is the
+    same on every device and on any number of ranks, and as reproducible as that generator's seed.
+    """
+    return tensor_from_first_rank(torch.randperm(size).to(device))
+
+
+@torch.no_grad()
+def on_permuted_batch(
+    network: Callable[[Tensor], Tensor], rows: Tensor, permutation: Tensor
+) -> Tensor:
+    """Return the network's outputs for this rank's rows, computed on a permuted global batch.
+
+    The global batch, N rows of each of W ranks in rank order, is permuted; rank r puts rows
+    [r N, (r + 1) N) of the result through its network; each output goes back to the rank and place
+    of its row. Operations on single rows are unaffected. Statistics of a part of the global batch
+    (of a rank, or of a ghost batch) change. Those of the whole batch (one process or `sync`, and no
+    ghost batches) stay the same, and still leak which rows belong together.
+
+    Args:
+        network: maps (N, ...) to (N, D) and needs no gradients; each rank's own.
+        rows: (N, ...), N the same on every rank.
+        permutation: (W N,) int64 of 0 ... W N - 1, the same on every rank.
+
+    Returns:
+        (N, D), without gradients; row i is the output for `rows[i]`.
+
+    Raises:
+        ValueError: the permutation does not have the length of the global batch.
+
+    Source: MoCo, arXiv 1911.05722, section 3.3, "Shuffling BN".
+
+    Example:
+        >>> on_permuted_batch(torch.neg, torch.tensor([1, 2, 3]), torch.tensor([2, 0, 1]))
+        tensor([-1, -2, -3])
+    """
+    size = len(rows)
+    if len(permutation) != size * world_size():
+        raise ValueError(
+            f"a permutation of the {size * world_size()} rows of all ranks expected, "
+            f"got {len(permutation)} places"
+        )
+    own = slice(rank() * size, (rank() + 1) * size)
+    outputs = network(gather_batch(rows)[permutation[own]])
+    return gather_batch(outputs)[permutation.argsort()[own]]

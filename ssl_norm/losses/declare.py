@@ -23,23 +23,18 @@ class Declaration:
     at_collapse: Callable[..., float]
 
 
-def loss(
-    *, low: float, high: float, at_collapse: Callable[..., float]
-) -> Callable[[Function], Function]:
+def loss(**facts: Any) -> Callable[[Function], Function]:
     """Return a decorator that attaches a :class:`Declaration` and leaves the function as it is.
 
     Embeddings are the parameters annotated as `Tensor`, (N, D) each; one named `queue` has a number
     of rows that differs from that of the others. All other parameters are options.
 
     Args:
-        low: see :class:`Declaration`.
-        high: see :class:`Declaration`.
-        at_collapse: see :class:`Declaration`.
+        **facts: attributes of the declaration.
     """
 
     def attach(function: Function) -> Function:
-        declaration = Declaration(low=low, high=high, at_collapse=at_collapse)
-        function.declaration = declaration  # type: ignore[attr-defined]
+        function.declaration = Declaration(**facts)  # type: ignore[attr-defined]
         return function
 
     return attach

@@ -1,26 +1,48 @@
 """Monitors of collapse: functions of embeddings, and CollapseMonitor, which calls them in runs.
 
-Every name of `MONITORS` is a function here. Importing this needs no torch; using a monitor does.
+Every name of `MONITORS` is a function here. Values are in float64 where the device has it, and NaN
+for embeddings with NaN or infinity; another shape than documented raises ValueError. Importing this
+needs no torch; using a monitor does.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ssl_norm.monitors.registry import MONITORS as MONITORS
 from ssl_norm.monitors.verdict import Thresholds as Thresholds
 from ssl_norm.monitors.verdict import Verdict as Verdict
+from ssl_norm.registry import Registry
 
 if TYPE_CHECKING:
     from ssl_norm.models.stages import layers_of as layers_of
     from ssl_norm.monitors.collapse_monitor import CollapseMonitor as CollapseMonitor
-    from ssl_norm.monitors.cosine import positive_negative_cosine as positive_negative_cosine
     from ssl_norm.monitors.declare import monitor as monitor
     from ssl_norm.monitors.layers import LayerMonitor as LayerMonitor
     from ssl_norm.monitors.layers import LayerRow as LayerRow
     from ssl_norm.monitors.lightning import CollapseCallback as CollapseCallback
+    from ssl_norm.monitors.similarity import positive_negative_cosine as positive_negative_cosine
     from ssl_norm.monitors.spectrum import covariance_spectrum as covariance_spectrum
     from ssl_norm.monitors.spread import std_per_dimension as std_per_dimension
 
+# Their order is that of columns, tables and charts.
+MONITORS = Registry(
+    "monitor",
+    {
+        "positive_cosine": "ssl_norm.monitors.similarity:positive_cosine",
+        "negative_cosine": "ssl_norm.monitors.similarity:negative_cosine",
+        "feature_std": "ssl_norm.monitors.spread:feature_std",
+        "rank_me": "ssl_norm.monitors.rank:rank_me",
+        "effective_rank": "ssl_norm.monitors.rank:effective_rank",
+        "participation_ratio": "ssl_norm.monitors.spectrum:participation_ratio",
+        "ne_sum": "ssl_norm.monitors.spectrum:ne_sum",
+        "alpha_req": "ssl_norm.monitors.spectrum:alpha_req",
+        "cev_auc": "ssl_norm.monitors.spectrum:cev_auc",
+        "uniformity": "ssl_norm.monitors.similarity:uniformity",
+        "off_diagonal_correlation": "ssl_norm.monitors.spread:off_diagonal_correlation",
+        "dead_dimensions": "ssl_norm.monitors.spread:dead_dimensions",
+        "alignment": "ssl_norm.monitors.similarity:alignment",
+        "lidar": "ssl_norm.monitors.rank:lidar",
+    },
+)
 _FURTHER = {
     "CollapseCallback": "ssl_norm.monitors.lightning",
     "CollapseMonitor": "ssl_norm.monitors.collapse_monitor",
@@ -29,7 +51,7 @@ _FURTHER = {
     "covariance_spectrum": "ssl_norm.monitors.spectrum",
     "layers_of": "ssl_norm.models.stages",
     "monitor": "ssl_norm.monitors.declare",
-    "positive_negative_cosine": "ssl_norm.monitors.cosine",
+    "positive_negative_cosine": "ssl_norm.monitors.similarity",
     "std_per_dimension": "ssl_norm.monitors.spread",
 }
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError
+from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import load_monitor
-from ssl_norm.monitors.registry import MONITORS
 from ssl_norm.text import text_table
 
 _INPUTS = {"embeddings": "(N, D)", "pair": "two (N, D)", "views": "(n, q, D)"}

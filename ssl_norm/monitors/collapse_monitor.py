@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from ssl_norm.distributed import gather_batch
-from ssl_norm.monitors.cosine import cosines_of_directions
-from ssl_norm.monitors.embedding_buffer import RecentRows
-from ssl_norm.monitors.evidence import evidence
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
 from ssl_norm.monitors.normalized import matching_directions
-from ssl_norm.monitors.spectral import Spectral, measure_spectrum, spectral_monitors
+from ssl_norm.monitors.similarity import cosines_of_directions
+from ssl_norm.monitors.spectral import RecentRows, Spectral, measure_spectrum, spectral_monitors
 from ssl_norm.monitors.spread import std_of_directions
-from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
+from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, evidence, zone
 
 _STEPS_ON_DEVICE = 1000  # most steps whose measurements wait for `collect`
 _SNAPSHOTS_KEPT = 1000  # the most for a loop that never takes them

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from ssl_norm.monitors.registry import MONITORS
+from ssl_norm.monitors import MONITORS
 
 if TYPE_CHECKING:
     from torch import Tensor

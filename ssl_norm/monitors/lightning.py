@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ssl_norm.distributed import world_size
-from ssl_norm.monitors.attach.layer_outputs import LayerOutputs
-from ssl_norm.monitors.attach.projectors import find_layers, find_projectors, pairs_of_calls
 from ssl_norm.monitors.collapse_monitor import CollapseMonitor
-from ssl_norm.monitors.layers import LayerMonitor, LayerRow
+from ssl_norm.monitors.layers import LayerMonitor, LayerOutputs, LayerRow
+from ssl_norm.monitors.projectors import find_layers, find_projectors, pairs_of_calls
 from ssl_norm.registry import load_object
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
@@ -61,7 +60,7 @@ class CollapseCallback(Callback):
 
     Args:
         online: name of the projector, as `model.head`; None: see
-            :func:`ssl_norm.monitors.attach.projectors.find_projectors`.
+            :func:`ssl_norm.monitors.projectors.find_projectors`.
         target: name of the slowly moving projector; None: likewise; `none`: left out.
         joint: whether one call of a projector sees both views, first all of view 1; else each call
             sees one view, and only the first two calls count (not local crops).
@@ -102,13 +101,11 @@ class CollapseCallback(Callback):
         draw: "Callable[[Sequence[LayerRow]], NDArray[np.uint8]] | str" = _DRAW,
     ) -> None:
         if Callback is object:
-            raise ImportError(
-                "CollapseCallback needs Lightning: pip install lightning, or pytorch-lightning"
-            )
+            install = "pip install lightning, or pytorch-lightning"
+            raise ImportError(f"CollapseCallback needs Lightning: {install}")
         if on_collapse not in _ON_COLLAPSE:
-            raise ValueError(
-                f"on_collapse must be one of {', '.join(_ON_COLLAPSE)}, got {on_collapse!r}"
-            )
+            known = ", ".join(_ON_COLLAPSE)
+            raise ValueError(f"on_collapse must be one of {known}, got {on_collapse!r}")
         for name, steps in (("log_every", log_every), ("layers_every", layers_every)):
             if steps is not None and steps < 1:
                 raise ValueError(f"{name} must be at least 1 step, got {steps}")
@@ -140,8 +137,7 @@ class CollapseCallback(Callback):
         names = find_projectors(pl_module, *self._names)
         heads = {role: pl_module.get_submodule(name) for role, name in names.items()}
         self._step = self._step or trainer.global_step
-        if self._layers:
-            layers = self._layers
+        if layers := self._layers:
             if not isinstance(layers, Mapping):
                 layers = find_layers(pl_module, heads["online"])
             self.monitor.layers = LayerMonitor(layers, self._layers_every, joint=self._joint)
@@ -239,21 +235,14 @@ class CollapseCallback(Callback):
         is_new = verdict in ("dimensional", "complete") and verdict != self._reported
         self._reported = verdict
         if is_new and self._on_collapse != "ignore":
-            self._act(trainer)
+            if self._on_collapse == "stop" and verdict == "complete":
+                trainer.should_stop = True
+            if trainer.is_global_zero:
+                since = f"collapse since step {self.monitor.collapsed_at_step}"
+                message = f"{verdict} {since}: {self.monitor.evidence}"
+                warnings.warn(message, stacklevel=1)  # of this module: many silence Lightning's
         values["verdict"] = float(_VERDICT_NUMBERS[verdict])
         return {name: value for name, value in values.items() if not isnan(value)}
-
-    def _act(self, trainer: Any) -> None:
-        """Warn of a collapse, and end the training if `on_collapse` is `stop`."""
-        monitor = self.monitor
-        if self._on_collapse == "stop" and monitor.verdict == "complete":
-            trainer.should_stop = True
-        if trainer.is_global_zero:
-            warnings.warn(
-                f"{monitor.verdict} collapse since step {monitor.collapsed_at_step}: "
-                f"{monitor.evidence}",
-                stacklevel=1,  # of this module, not of Lightning, whose warnings many silence
-            )
 
     def _draw_layers(self, trainer: Any) -> None:
         """Write the picture of the layers to every TensorBoardLogger, if there are new rows."""

@@ -1,7 +1,7 @@
 """Monitors of recent embeddings in a run, which share one eigenvalue decomposition."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ def spectral_monitors() -> dict[str, Monitor]:
 def measure_spectrum(
     embeddings: Tensor,
     pairs: Sequence[tuple[Tensor, Tensor]],
-    monitors: Mapping[str, Monitor] | None = None,
+    monitors: Mapping[str, Monitor],
 ) -> Spectral:
     """Measure the directions of embeddings (M >= 2, D); about O(M D min(M, D) + M^2 D).
 
@@ -46,9 +46,8 @@ def measure_spectrum(
     Args:
         embeddings: (M, D), of monitors of one set of embeddings.
         pairs: (online, target) embeddings of one batch, over which monitors of pairs are averaged.
-        monitors: by name; None: :func:`spectral_monitors`.
+        monitors: by name, as from :func:`spectral_monitors`.
     """
-    monitors = spectral_monitors() if monitors is None else monitors
     z = directions(embeddings)
     spectrum = covariance_spectrum(z)
     values = []
@@ -63,3 +62,53 @@ def measure_spectrum(
             value = of_rows(z)
         values.append(value.to(z))
     return Spectral(torch.stack(values), spectrum, std_of_directions(z))
+
+
+class RecentRows:
+    """A ring of the last `size` rows that were added; nothing here waits for the device.
+
+    Args:
+        size: rows that are kept, at least 2.
+
+    Example:
+        >>> import torch
+        >>> recent = RecentRows(3)
+        >>> for value in range(5):
+        ...     rows = recent.add(torch.full((1, 2), float(value)))
+        >>> rows[:, 0].sort().values.tolist()
+        [2.0, 3.0, 4.0]
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 2:
+            raise ValueError(f"a spectrum needs at least 2 recent rows, got buffer_size={size}")
+        self.size = size
+        self._ring: Tensor | None = None
+        self._added = 0
+
+    def add(self, rows: Tensor) -> Tensor:
+        """Replace the oldest rows by `rows` (N, D), and return all kept ones, (M <= size, D).
+
+        A change of width or dtype starts over. The oldest row may be at any place.
+        """
+        rows = rows.detach()[-self.size :]
+        ring = self._ring
+        if ring is None or (ring.shape[1], ring.dtype) != (rows.shape[1], rows.dtype):
+            ring, self._added = rows.new_zeros(self.size, rows.shape[1]), 0
+        self._ring = ring = ring.to(rows.device)
+        place = self._added % self.size
+        fitting = min(len(rows), self.size - place)
+        ring[place : place + fitting] = rows[:fitting]
+        ring[: len(rows) - fitting] = rows[fitting:]
+        self._added += len(rows)
+        return ring[: min(self._added, self.size)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state that a run needs to resume exactly: a tensor and a number."""
+        return {"ring": None if self._ring is None else self._ring.clone(), "added": self._added}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from the result of `state_dict`; rows of another size are dropped."""
+        ring = state["ring"]
+        fits = ring is not None and len(ring) == self.size
+        self._ring, self._added = (ring.clone(), state["added"]) if fits else (None, 0)

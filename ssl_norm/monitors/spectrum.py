@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ssl_norm.monitors.declare import monitor
-from ssl_norm.monitors.eigenvalues import rounding_floor, squared_singular_values
 from ssl_norm.monitors.normalized import directions, wide_rows
 
 RANKS = "dimensions in use"  # chart
@@ -14,23 +13,16 @@ _DECAY = "decay of the spectrum"  # chart
 
 
 def covariance_spectrum(embeddings: Tensor) -> Tensor:
-    """Return the eigenvalues of the covariance of embeddings, descending.
+    """Return the eigenvalues of the covariance of embeddings (N >= 2, D), descending.
 
         C = 1/N sum_n (z_n - mean) (z_n - mean)'
 
     Centred, not normalized. For precision see
-    :func:`ssl_norm.monitors.eigenvalues.squared_singular_values`: values below 1e-15 min(N, D) of
-    the largest one, or below the rounding of the mean, are 0.
-
-    Args:
-        embeddings: (N, D), N >= 2.
+    :func:`squared_singular_values`: values below 1e-15 min(N, D) of the largest one, or below the
+    rounding of the mean, are 0.
 
     Returns:
-        (min(N, D),), never negative, in float64 where the device has it. All 0 at complete
-        collapse, all equal at an even spread; NaN in, NaN out.
-
-    Raises:
-        ValueError: another shape.
+        (min(N, D),), never negative. All 0 at complete collapse, all equal at an even spread.
 
     Source: Jing et al., arXiv 2110.09348 (its code takes l2-normalized rows).
 
@@ -46,22 +38,12 @@ def second_moment_spectrum(embeddings: Tensor) -> Tensor:
     """Return the eigenvalues of 1/N sum_n z_n z_n', descending; neither centred nor normalized.
 
     At complete collapse the first is the squared length of the mean and the others are 0: a common
-    direction is part of this spectrum.
-
-    Args:
-        embeddings: (N, D), N >= 2.
-
-    Returns:
-        (min(N, D),), never negative; NaN in, NaN out.
-
-    Raises:
-        ValueError: another shape.
+    direction is part of this spectrum. Shapes are those of :func:`covariance_spectrum`.
     """
     return squared_singular_values(wide_rows(embeddings))
 
 
 def _participation_ratio(eigenvalues: Tensor) -> Tensor:
-    """Return :func:`participation_ratio` of a covariance's eigenvalues, descending."""
     relative = eigenvalues / _nonzero(eigenvalues[0])
     return relative.sum().square() / _nonzero(relative.square().sum())
 
@@ -81,17 +63,11 @@ def participation_ratio(embeddings: Tensor) -> Tensor:
 
         (sum_k lambda_k)^2 / sum_k lambda_k^2
 
-    with lambda the :func:`covariance_spectrum`: centred, not normalized.
-
-    Args:
-        embeddings: (N, D), N >= 2.
+    with lambda the :func:`covariance_spectrum` of embeddings (N >= 2, D): centred, not normalized.
 
     Returns:
         Scalar: 0 at complete collapse (0/0, by definition), else 1 (all variance in one direction)
-        to min(N - 1, D), reached at an even spread; NaN in, NaN out.
-
-    Raises:
-        ValueError: another shape.
+        to min(N - 1, D), reached at an even spread.
 
     Source: Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262.
     """
@@ -99,7 +75,6 @@ def participation_ratio(embeddings: Tensor) -> Tensor:
 
 
 def _ne_sum(eigenvalues: Tensor) -> Tensor:
-    """Return :func:`ne_sum` of a covariance's eigenvalues, descending."""
     return eigenvalues.sum() / _nonzero(eigenvalues[0])
 
 
@@ -118,17 +93,11 @@ def ne_sum(embeddings: Tensor) -> Tensor:
 
         sum_k lambda_k / lambda_1
 
-    with lambda the :func:`covariance_spectrum`: centred, not normalized.
-
-    Args:
-        embeddings: (N, D), N >= 2.
+    with lambda the :func:`covariance_spectrum` of embeddings (N >= 2, D): centred, not normalized.
 
     Returns:
         Scalar: 0 at complete collapse (0/0, by definition), else 1 (all variance in one direction)
-        to min(N - 1, D), reached at an even spread; NaN in, NaN out.
-
-    Raises:
-        ValueError: another shape.
+        to min(N - 1, D), reached at an even spread.
 
     Source: He & Ozay, "Exploring the Gap between Collapsed & Whitened Features in Self-Supervised
     Learning", ICML 2022.
@@ -137,7 +106,6 @@ def ne_sum(embeddings: Tensor) -> Tensor:
 
 
 def _alpha_req(eigenvalues: Tensor, first: int = 10, last: int = 99) -> Tensor:
-    """Return :func:`alpha_req` of a covariance's eigenvalues, descending."""
     if not 1 <= first < last:
         raise ValueError(f"the fit needs ranks 1 <= first < last, got {first} and {last}")
     tail = eigenvalues[first - 1 : last]
@@ -174,10 +142,10 @@ def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
 
     Returns:
         Scalar >= 0: 0 at an even spread; the faster the spectrum falls, the higher. NaN where fewer
-        than two eigenvalues above 0 are in the range, as at complete collapse; NaN in, NaN out.
+        than two eigenvalues above 0 are in the range, as at complete collapse.
 
     Raises:
-        ValueError: another shape, or not 1 <= first < last.
+        ValueError: not 1 <= first < last, or another shape.
 
     Source: Agrawal et al., "alpha-ReQ", NeurIPS 2022; weights and range as in its authors' code,
     which varies the range between experiments.
@@ -186,7 +154,6 @@ def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
 
 
 def _cev_auc(eigenvalues: Tensor) -> Tensor:
-    """Return :func:`cev_auc` of the eigenvalues of the covariance of directions, descending."""
     s = eigenvalues.sqrt()
     area = (s.cumsum(0) / _nonzero(s.sum())).mean()
     return area.where(s[0] != 0, 1.0)
@@ -207,18 +174,12 @@ def cev_auc(embeddings: Tensor) -> Tensor:
 
         1/K sum_k (sum_{i <= k} s_i / sum_i s_i)
 
-    with s the K = min(N, D) singular values of the l2-normalized, then centred embeddings: their
-    standard deviations, not variances, as in the source.
-
-    Args:
-        embeddings: (N, D), N >= 2.
+    with s the K = min(N, D) singular values of the l2-normalized, then centred embeddings
+    (N >= 2, D): their standard deviations, not variances, as in the source.
 
     Returns:
         Scalar: (K + 1) / (2 K), about 1/2, where all singular values are equal, to 1 where all
-        but one are 0; 1 at complete collapse (0/0, by definition); NaN in, NaN out.
-
-    Raises:
-        ValueError: another shape.
+        but one are 0; 1 at complete collapse (0/0, by definition).
 
     Source: Li, Efros & Pathak, arXiv 2209.15007.
     """
@@ -228,3 +189,45 @@ def cev_auc(embeddings: Tensor) -> Tensor:
 def _nonzero(divisor: Tensor) -> Tensor:
     """Return the scalar divisor, or 1 where it is 0."""
     return divisor.where(divisor != 0, 1.0)
+
+
+ROUNDING = 64  # units in the last place that means and lengths of equal rows may be off
+
+
+def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor:
+    """Return the eigenvalues of rows' rows / N, descending, by one eigenvalue decomposition.
+
+    Of the D x D and the N x N Gram matrix the smaller is decomposed, in O(N D min(N, D)), which is
+    many times faster than singular values of the rows. The price is precision: squaring halves the
+    digits, so that a singular value is right to about 1e-8 of the largest one. Eigenvalues below
+    this resolution, min(N, D) times the machine's epsilon, are set to 0: a matrix of rank r has r
+    eigenvalues above 0. No gradient flows.
+
+    Args:
+        rows: (N, D), float64 where the device has it.
+        floor: eigenvalues up to here are rounding errors as well, and set to 0.
+
+    Returns:
+        (min(N, D),), never negative; all NaN if a row is not finite.
+    """
+    rows = rows.detach()
+    count, size = rows.shape
+    gram = (rows.T @ rows if size <= count else rows @ rows.T) / count
+    finite = gram.isfinite().all()
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    eigenvalues = _symmetric_eigenvalues(gram.where(finite, identity)).flip(0)
+    resolution = len(gram) * torch.finfo(gram.dtype).eps * eigenvalues[0]
+    above = (eigenvalues > resolution) & (eigenvalues > floor)
+    return eigenvalues.where(above, 0.0).where(finite, torch.nan)
+
+
+def _symmetric_eigenvalues(matrix: Tensor) -> Tensor:
+    """Return the ascending eigenvalues; by way of the host from mps, which cannot compute them."""
+    host = matrix.cpu() if matrix.device.type == "mps" else matrix
+    eigenvalues: Tensor = torch.linalg.eigvalsh(host)
+    return eigenvalues.to(matrix.device)
+
+
+def rounding_floor(rows: Tensor) -> Tensor:
+    """Return the variance, a scalar, that rounding alone gives to rows that are all equal."""
+    return (ROUNDING * torch.finfo(rows.dtype).eps) ** 2 * rows.square().sum(1).mean()

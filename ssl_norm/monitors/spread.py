@@ -1,4 +1,4 @@
-"""Spread of the directions of embeddings."""
+"""Spread of the directions of embeddings, and correlation of their dimensions."""
 
 from math import sqrt
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ssl_norm.monitors.declare import monitor
-from ssl_norm.monitors.normalized import directions
+from ssl_norm.monitors.normalized import directions, wide_rows
+from ssl_norm.monitors.spectrum import ROUNDING
 
 _DEAD_BELOW = 0.05  # of an even spread's deviation
 
@@ -27,17 +28,12 @@ def feature_std(embeddings: Tensor) -> Tensor:
 
         sqrt(D) * mean_d std_n(z[n, d])
 
-    z are the l2-normalized rows; std is the biased one (correction=0), so that 1 is never exceeded.
-
-    Args:
-        embeddings: (N, D), N >= 2.
+    z are the l2-normalized rows of embeddings (N >= 2, D); std is the biased one (correction=0), so
+    that 1 is never exceeded.
 
     Returns:
-        Scalar in [0, 1], in float64 where the device has it: 0 at complete collapse, about 1 for
-        directions spread evenly over the sphere; NaN in, NaN out.
-
-    Raises:
-        ValueError: another shape.
+        Scalar in [0, 1]: 0 at complete collapse, about 1 for directions spread evenly over the
+        sphere.
 
     Source: Chen & He, arXiv 2011.10566 (SimSiam), times sqrt(D).
 
@@ -55,18 +51,10 @@ def std_per_dimension(embeddings: Tensor) -> Tensor:
 
         sqrt(D) * std_n(z[n, d])
 
-    z are the l2-normalized rows; std is the biased one (correction=0). The mean over dimensions is
-    :func:`feature_std`.
-
-    Args:
-        embeddings: (N, D), N >= 2.
+    Of embeddings (N >= 2, D); the mean over dimensions is :func:`feature_std`.
 
     Returns:
-        (D,), each in [0, sqrt(D)], in float64 where the device has it: all 0 at complete collapse,
-        all about 1 for directions spread evenly over the sphere; NaN in, NaN out.
-
-    Raises:
-        ValueError: another shape.
+        (D,), each in [0, sqrt(D)]: all 0 at complete collapse, all about 1 at an even spread.
 
     Source: Chen & He, arXiv 2011.10566 (SimSiam), section 4.1, times sqrt(D), before its mean.
     """
@@ -81,7 +69,6 @@ def std_of_directions(z: Tensor) -> Tensor:
 
 
 def _dead_dimensions(z: Tensor, below: float = _DEAD_BELOW) -> Tensor:
-    """Return :func:`dead_dimensions` of rows that are l2-normalized already."""
     deviations = std_of_directions(z)
     dead = (deviations < below).to(deviations.dtype)
     return dead.where(deviations.isfinite(), torch.nan).mean()
@@ -112,11 +99,7 @@ def dead_dimensions(embeddings: Tensor, below: float = _DEAD_BELOW) -> Tensor:
             1 - 0.05^2 = 0.9975, and it is 1/400 of an even share of the variance.
 
     Returns:
-        Scalar in [0, 1], in float64 where the device has it: 1 at complete collapse, 0 at an even
-        spread; NaN in, NaN out.
-
-    Raises:
-        ValueError: another shape.
+        Scalar in [0, 1]: 1 at complete collapse, 0 at an even spread.
 
     Source: own definition, based on SimSiam's std (arXiv 2011.10566, section 4.1); dead dimensions
     as a symptom: lucidrains/byol-pytorch issue 44.
@@ -127,3 +110,56 @@ def dead_dimensions(embeddings: Tensor, below: float = _DEAD_BELOW) -> Tensor:
         0.5
     """
     return _dead_dimensions(directions(embeddings), below)
+
+
+@monitor(
+    prepares="centres",
+    cost="quadratic",
+    at_collapse=0.0,
+    at_even="about 1/sqrt(N)",
+    equation="sqrt(mean_{d != e} r_de^2), r: correlation; 1 at rank one",
+    source="arXiv 2103.03230",
+    depends_on=("axes",),
+    chart="off-diagonal correlation (1: all alike)",
+)
+def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
+    """Return the root mean square correlation of different dimensions.
+
+        sqrt( mean_{d != e} r_de^2 ),   r_de = corr_n(z[n, d], z[n, e])
+
+    Every dimension is centred and divided by its deviation; rows are not normalized. The mean
+    square is Barlow Twins' redundancy term, of one view against itself, per pair of dimensions;
+    VICReg's covariance term is the same before the division. Independent dimensions of embeddings
+    (N >= 2, D) have about 1/sqrt(N). Cost O(N D min(N, D)).
+
+    Returns:
+        Scalar in [0, 1]: 1 where all dimensions vary along one line; 0 for uncorrelated ones, and
+        also at complete collapse and for D = 1, because a dimension that does not vary correlates
+        with none (as in Barlow Twins, whose batch norm makes it 0): read it with
+        :func:`dead_dimensions`.
+
+    Source: Zbontar et al., arXiv 2103.03230, equation 1 (redundancy reduction term); Hua et al.,
+    arXiv 2105.00470, who name correlated dimensions as a form of collapse.
+
+    Example:
+        >>> line = torch.tensor([[1.0, -2.0], [2.0, -4.0], [5.0, -10.0]])
+        >>> round(off_diagonal_correlation(line).item(), 6)
+        1.0
+    """
+    rows = wide_rows(embeddings)
+    count, size = rows.shape
+    centred = rows - rows.mean(0)
+    deviation = centred.square().mean(0).sqrt()
+    rounding = ROUNDING * torch.finfo(rows.dtype).eps * rows.square().mean(0).sqrt()
+    standardized = (centred / deviation).where(~(deviation <= rounding), 0.0)
+    pairs = max(1, size * (size - 1))
+    if 2 * count < size:
+        # The N x N products have the same sum of squares, and need no D x D table. Where all
+        # dimensions vary it is above 2 D, so that subtracting the diagonal, D, loses little.
+        products = standardized @ standardized.T / count
+        diagonal = standardized.square().mean(0)
+        left = products.square().sum() - diagonal.square().sum()
+        return left.clamp(min=0).div(pairs).sqrt()
+    correlation = standardized.T @ standardized / count
+    off_diagonal = correlation - correlation.diagonal().diag()
+    return off_diagonal.square().sum().div(pairs).sqrt()

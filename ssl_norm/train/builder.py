@@ -13,11 +13,11 @@ from ssl_norm.data.load import load_splits
 from ssl_norm.distributed import rank
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
-from ssl_norm.learners.learner import Learner, heads_of, needs_embedding_dim
+from ssl_norm.learners.learner import Learner, needs_embedding_dim
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms.swap.replace import Replacement, replace_norms
-from ssl_norm.settings.method import HeadSettings
+from ssl_norm.settings.method import HeadSettings, heads_of
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.settings.sections import DataSettings, OptimizerSettings
 from ssl_norm.train.optimizer import make_optimizer

@@ -9,7 +9,7 @@ from ssl_norm.commands.diagnose import diagnose
 from ssl_norm.errors import UserError
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import Classifier
-from ssl_norm.monitors.registry import MONITORS
+from ssl_norm.monitors import MONITORS
 from ssl_norm.settings.models import validate
 from ssl_norm.train.checkpoint import save_checkpoint
 from tests.evaluate.problems import coloured_images

@@ -7,15 +7,29 @@ import torch
 from rich.console import Console
 
 from ssl_norm.diagnose.diagnosis import (
+    Judgement,
+    collapse_begins_at,
     diagnose_outputs,
     diagnosis_record,
+    judge_features,
+    judge_projections,
     measure,
     measure_raw,
+    summary_sentence,
+    zones,
+    zones_sentence,
 )
 from ssl_norm.diagnose.outputs import Outputs
-from ssl_norm.diagnose.picture import cosines, draw_diagnosis
-from ssl_norm.diagnose.tables import layer_table, monitor_table, notes, verdict_lines
+from ssl_norm.diagnose.presentation import (
+    cosines,
+    draw_diagnosis,
+    layer_table,
+    monitor_table,
+    notes,
+    verdict_lines,
+)
 from ssl_norm.monitors import (
+    MONITORS,
     CollapseMonitor,
     feature_std,
     lidar,
@@ -23,8 +37,9 @@ from ssl_norm.monitors import (
     positive_negative_cosine,
     rank_me,
 )
+from ssl_norm.monitors.layers import LayerRow
 from ssl_norm.monitors.normalized import directions
-from ssl_norm.monitors.registry import MONITORS
+from ssl_norm.monitors.verdict import Thresholds
 from ssl_norm.text import finite_or_none
 
 
@@ -112,9 +127,7 @@ def test_features_decide_where_no_projector_is_known():
     assert found.verdict == "complete"
     assert found.collapse_begins_at == "encoder"
     assert list(found.parts) == ["features"]
-
-
-def test_collapsed_features_are_a_collapse_whatever_the_projections():
+    # and where features collapsed, whatever the projections
     assert diagnose_outputs(outputs(constant(), spread()), step=0).verdict == "complete"
 
 
@@ -164,3 +177,81 @@ def test_cosines_of_pairs():
     assert matching.mean().item() == pytest.approx(positive.item())
     assert len(foreign) == 5 * 4  # of 5 images all others are compared with
     assert foreign.mean().item() == pytest.approx(negative.item())
+
+
+# Measured with tools/diagnose.py on CIFAR-10.
+RANDOM_RESNET18 = {"positive_cosine": 0.943, "negative_cosine": 0.902, "feature_std": 0.230}
+TRAINED = {"positive_cosine": 0.709, "negative_cosine": 0.625, "feature_std": 0.601}
+COLLAPSED = {"positive_cosine": 0.99993, "negative_cosine": 0.99991, "feature_std": 0.0088}
+
+
+@pytest.mark.parametrize(
+    ("values", "rank", "dimensions", "verdict"),
+    [
+        (RANDOM_RESNET18, 18.6, 399, "healthy"),
+        (TRAINED, 92.7, 128, "healthy"),
+        (COLLAPSED, 3.4, 128, "complete"),
+        (COLLAPSED, 100, 128, "complete"),  # a round remainder
+        (TRAINED, 3.0, 512, "dimensional"),
+        (TRAINED, 3.0, 16, "healthy"),
+        (TRAINED | {"feature_std": 0.03}, 60, 128, "uncertain"),
+        (TRAINED | {"positive_cosine": 0.626}, 60, 128, "uncertain"),
+    ],
+)
+def test_features(values, rank, dimensions, verdict):
+    found = judge_features(values | {"effective_rank": rank, "dimensions": dimensions})
+    assert found.verdict == verdict
+    assert "\n" not in found.evidence
+
+
+@pytest.mark.parametrize("cosine", [0.0, 1.0])
+def test_features_of_zeros_or_one_direction_have_collapsed(cosine):
+    values = {"positive_cosine": cosine, "negative_cosine": cosine, "feature_std": 0.0}
+    evidence = "feature std 0.0000, below 0.02: one direction for all images"
+    found = judge_features(values | {"effective_rank": 0.0, "dimensions": 128})
+    assert found == Judgement("complete", evidence)
+
+
+def test_projections():
+    values = TRAINED | {"effective_rank": 40.0, "dimensions": 128.0}
+    assert judge_projections(values).verdict == "healthy"
+    found = judge_projections(COLLAPSED | {"effective_rank": 3.4, "dimensions": 128.0})
+    evidence = "negative cosine 0.9999, above 0.99, and feature std 0.0088, below 0.05"
+    assert found == Judgement("complete", evidence)
+
+
+def test_zones_tell_the_thresholds_of_the_parts_at_hand():
+    found = zones(["projections", "features"])
+    assert found["projections"] == vars(Thresholds())
+    assert found["features"]["complete_std"] == 0.02
+    assert zones(["features"]).keys() == {"features"}
+    line = zones_sentence(["projections", "features"])
+    assert "\n" not in line
+    for part in ("projections: complete above negative cosine 0.99", "; features: complete below"):
+        assert part in line
+    assert zones_sentence(["features"]).startswith("features: ")
+
+
+def rows(**stds):
+    names = {name.replace("_", "."): std for name, std in stds.items()}
+    return [LayerRow(0, name, 0.9, 0.8, std, 3.0, float("nan")) for name, std in names.items()]
+
+
+def test_where_the_collapse_begins():
+    begin = collapse_begins_at(rows(encoder=0.5, projector_0=0.2, projector_2=0.009))
+    assert begin == "projector.2"
+    assert collapse_begins_at(rows(encoder=0.5, projector_0=0.01, projector_1=0.9)) is None
+    assert collapse_begins_at(rows(encoder_a=0.9, encoder_b=0.01, encoder=0.0)) == "encoder.b"
+    assert collapse_begins_at([]) is None
+
+
+def test_the_sentence():
+    features = {"features": Judgement("healthy", "feature std 0.6")}
+    both = {"projections": Judgement("complete", "cosine 1")} | features
+    said = "features: healthy (feature std 0.6)"
+    assert summary_sentence(features, None) == said
+    begin = "the collapse begins at layer projector.2"
+    assert (
+        summary_sentence(both, "projector.2")
+        == f"projections: complete (cosine 1); {said}; {begin}"
+    )

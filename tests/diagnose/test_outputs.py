@@ -22,16 +22,10 @@ def make_views(pixels, generator):
     return pixels / 255 + noise[0], pixels / 255 + noise[1]
 
 
-def collect(network, **settings):
+def collect(network, make_views=make_views, **settings):
     options = {"samples": 23, "views": 2, "batch_size": 11, "seed": 0}
-    return collect_outputs(
-        network,
-        IMAGES,
-        make_views,
-        device=torch.device("cpu"),
-        description="",
-        **(options | settings),
-    )
+    options |= {"device": torch.device("cpu"), "description": ""}
+    return collect_outputs(network, IMAGES, make_views, **(options | settings))
 
 
 def test_outputs_of_all_views_and_layers():
@@ -64,21 +58,13 @@ def test_a_last_batch_of_one_image_joins_the_one_before():
         sizes.append(len(pixels))
         return make_views(pixels, generator)
 
-    collect_outputs(
-        make_network(),
-        IMAGES,
-        watched,
-        samples=23,
-        views=2,
-        batch_size=11,
-        seed=0,
-        device=torch.device("cpu"),
-        description="",
-    )
+    collect(make_network(), watched)
     assert sizes == [11, 12]
 
 
-def test_an_encoder_alone():
+def test_an_encoder_alone_and_too_few_images():
+    with pytest.raises(UserError, match=r"1 image\(s\) found"):
+        collect(make_network(), samples=1)
     outputs = collect(Network(make_network().encoder))
     assert outputs.projections is None
     assert list(outputs.layers) == ["encoder.0", "encoder.1", "encoder"]
@@ -87,21 +73,11 @@ def test_an_encoder_alone():
 def test_outputs_that_are_not_finite():
     network = make_network()
     nn.init.constant_(network.projector.bias, torch.nan)
-    message = (
-        r"weights give projections that are not finite: projector\.bias is the first of its tensors"
-    )
-    with pytest.raises(UserError, match=message):
+    first = r"projections that are not finite: projector\.bias is the first of its tensors"
+    with pytest.raises(UserError, match=first):
         collect(network)
     assert not any(module._forward_hooks for module in network.encoder.modules())
-
-
-def test_finite_weights_that_overflow():
-    network = make_network()
+    network = make_network()  # finite weights that overflow
     nn.init.constant_(network.encoder[0].weight, 3e38)
     with pytest.raises(UserError, match="features that are not finite: its tensors are finite"):
         collect(network)
-
-
-def test_too_few_images():
-    with pytest.raises(UserError, match=r"1 image\(s\) found"):
-        collect(make_network(), samples=1)

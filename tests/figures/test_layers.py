@@ -9,15 +9,7 @@ from ssl_norm.monitors.layers import LayerRow
 
 
 def row(step, layer, cosine=0.5, gradient=0.1):
-    return LayerRow(
-        step=step,
-        layer=layer,
-        positive_cosine=0.9,
-        negative_cosine=cosine,
-        feature_std=0.4,
-        rank_me=8.0,
-        gradient_norm=gradient,
-    )
+    return LayerRow(step, layer, 0.9, cosine, 0.4, 8.0, gradient)
 
 
 def meshes(figure):
@@ -25,13 +17,8 @@ def meshes(figure):
 
 
 def test_layers_stand_in_their_order_over_steps_on_a_scale_from_0_to_1():
-    steps = range(10, 90, 10)
-    rows = [
-        row(step, layer, cosine)
-        for step in steps
-        for layer, cosine in (("stem", 0.2), ("head", 0.7))
-    ]
-    figure = layer_figure(rows)
+    cosines = (("stem", 0.2), ("head", 0.7))
+    figure = layer_figure([row(10 * step, *one) for step in range(1, 9) for one in cosines])
     cosine, gradient = meshes(figure)
     assert cosine.get_array().tolist() == [[0.2] * 8, [0.7] * 8]
     assert cosine.get_clim() == (0, 1)

@@ -84,15 +84,12 @@ def test_uses_batch_statistics_in_training_and_its_own_in_evaluation():
     assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())
 
 
-def test_buffers_keep_to_themselves_as_published():
+def test_buffers_follow_by_option_not_as_published():
     online = network()
     target = target_of(online)
     online(torch.randn(8, 3))
     target.follow([online], 0.0)
     assert torch.equal(target[0][1].running_mean, torch.zeros(4))
-
-
-def test_buffers_follow_by_option():
     online = network()
     target = target_of(online, decay=0.75, ema_buffers=True)
     before = state(target)

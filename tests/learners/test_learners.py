@@ -1,15 +1,20 @@
 """What every learner promises."""
 
 import copy
+import inspect
 import re
 
 import pytest
 import torch
+from torch import nn
 
 from ssl_norm.learners import METHODS
-from ssl_norm.learners.learner import Learner, heads_of
+from ssl_norm.learners.learner import Learner
+from ssl_norm.learners.views import per_view
+from ssl_norm.settings.method import heads_of, method_model
 from ssl_norm.signature import REQUIRED, check_options, options_of
 from tests.learners.toy import WIDTH, make, views
+from tests.reference.losses import nt_xent, regression_loss
 
 CASES = [(name, {}) for name in METHODS] + [("moco_v2", {"symmetric": True})]
 
@@ -61,12 +66,11 @@ def test_gradient_equals_finite_differences(name, options, monkeypatch):
         loss = learner(*batch).loss
     loss.backward()
     for parameter in (learner.encoder[0].weight, learner.projector[-1].weight):
-        direction = torch.randn_like(parameter)
-        step = 1e-6
-        losses = []
+        direction, step, losses = torch.randn_like(parameter), 1e-6, []
         for sign in (1, -1):
             moved = copy.deepcopy(learner)
-            twin = dict(moved.named_parameters())[_name_of(learner, parameter)]
+            named = zip(learner.parameters(), moved.parameters(), strict=True)
+            twin = next(twin for original, twin in named if original is parameter)
             with torch.no_grad():
                 twin.add_(sign * step * direction)
             with monkeypatch.context() as patch:  # what gradients stop at is a constant
@@ -77,10 +81,6 @@ def test_gradient_equals_finite_differences(name, options, monkeypatch):
         slope = (losses[0] - losses[1]) / (2 * step)
         expected = (parameter.grad * direction).sum().item()
         assert slope == pytest.approx(expected, rel=1e-5, abs=1e-9)
-
-
-def _name_of(learner, parameter):
-    return next(name for name, other in learner.named_parameters() if other is parameter)
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
@@ -102,17 +102,14 @@ def test_joint_and_separate_agree_without_batch_statistics(name, options):
     torch.testing.assert_close(separate.loss, joint.loss)
 
 
-@pytest.mark.parametrize("name", ["byol", "simclr"])
-def test_joint_and_separate_differ_with_batch_statistics(name):
+@pytest.mark.parametrize("name", METHODS)
+def test_joint_and_separate_differ_with_batch_statistics_and_others_are_refused(name):
+    options = {"symmetric": True} if name == "moco_v2" else {}
     separate, joint = (
-        make(name, norm="bn", view_statistics=policy)(*views()).loss.item()
+        make(name, norm="bn", view_statistics=policy, **options)(*views()).loss.item()
         for policy in ("separate", "joint")
     )
     assert abs(separate - joint) > 1e-6
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_unknown_view_statistics(name):
     with pytest.raises(ValueError, match="unknown view_statistics 'both'"):
         make(name, view_statistics="both")
 
@@ -139,3 +136,84 @@ def test_state_dict_round_trip(name, options):
         torch.manual_seed(0)  # keys are shuffled
         losses.append(twin(*views(1)).loss)
     assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_defaults_are_those_of_the_settings(name):
+    config = method_model(name)()
+    options = inspect.signature(METHODS.load(name)).parameters
+    for name, option in options.items():
+        if option.default not in (inspect.Parameter.empty, None) and name != "view_statistics":
+            assert getattr(config, name) == option.default
+
+
+def test_base_class_leaves_forward_to_the_learner():
+    learner = Learner()
+    assert isinstance(learner, nn.Module)
+    with pytest.raises(NotImplementedError):
+        learner(None, None)
+
+
+def test_loss_of_simclr_from_its_own_parts():
+    learner = make("simclr", norm="bn", temperature=0.3).eval()
+    z1, z2 = (learner.projector(learner.encoder(view)).detach() for view in views())
+    output = learner(*views())
+    expected = nt_xent(z1.numpy(), z2.numpy(), 0.3)
+    torch.testing.assert_close(output.loss.item(), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(output.pairs, ((z1, z2),))
+
+
+def test_loss_of_byol_from_its_own_parts():
+    learner = make("byol", norm="bn").eval()
+    z1, z2 = z = [learner.projector(learner.encoder(view)).detach() for view in views()]
+    p = [learner.predictor(projection).detach().numpy() for projection in z]
+    t1, t2 = t = [learner.target(view) for view in views()]
+    output = learner(*views())
+    expected = regression_loss(p[0], t[1].numpy()) + regression_loss(p[1], t[0].numpy())
+    torch.testing.assert_close(output.loss.item(), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(output.pairs, ((z1, t2), (z2, t1)))
+
+
+def test_target_starts_equal_and_follows_after_the_step():
+    learner = make("byol", ema_decay=0.5, ema_schedule="constant")
+    start = [p.clone() for p in learner.target.parameters()]
+    online = [*learner.encoder.parameters(), *learner.projector.parameters()]
+    assert all(map(torch.equal, start, online))
+    with torch.no_grad():
+        for parameter in online:
+            parameter.add_(1.0)
+    learner(*views())
+    assert all(map(torch.equal, start, learner.target.parameters()))
+    learner.after_step(0.1)
+    for before, after in zip(start, learner.target.parameters(), strict=True):
+        torch.testing.assert_close(after.detach(), before + 0.5)
+
+
+def test_no_gradient_through_the_target():
+    learner = make("byol")
+    view1, view2 = views()
+    learner(view1, view2).loss.backward()
+    found = learner.encoder[0].weight.grad.clone()
+    learner.zero_grad()
+    t1, t2 = learner.target(view1), learner.target(view2)
+    for view, target in ((view1, t2), (view2, t1)):
+        p = learner.predictor(learner.project(view))
+        (2 - 2 * torch.cosine_similarity(p, target)).mean().backward()
+    torch.testing.assert_close(learner.encoder[0].weight.grad, found)
+
+
+def test_separate_views_have_their_own_statistics_and_joint_ones_share_them():
+    views = (torch.randn(8, 3), torch.randn(8, 3) + 5)
+    for out in per_view(nn.BatchNorm1d(3), views, "separate"):
+        torch.testing.assert_close(out.mean(0), torch.zeros(3), rtol=0, atol=1e-5)
+    first, second = per_view(nn.BatchNorm1d(3), views, "joint")
+    torch.testing.assert_close((first + second).mean(0), torch.zeros(3), rtol=0, atol=1e-5)
+    assert (second.mean(0) - first.mean(0) > 1).all()
+    whole = nn.BatchNorm1d(3)(torch.cat(views))
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-6, atol=1e-6)
+    views = (torch.randn(8, 3), torch.randn(8, 3))
+    network = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    separate, joint = (per_view(network, views, policy) for policy in ("separate", "joint"))
+    torch.testing.assert_close(separate, joint)
+    with pytest.raises(ValueError, match=r"unknown view_statistics 'join'.*did you mean 'joint'"):
+        per_view(nn.Identity(), (torch.zeros(1), torch.zeros(1)), "join")

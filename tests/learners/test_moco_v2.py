@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from ssl_norm.learners.moco_v2 import KeyQueue, on_permuted_batch, shared_permutation
 from tests.learners.toy import make, views, with_ghost_batches
 from tests.reference.losses import info_nce
 
@@ -113,3 +115,100 @@ def test_each_pass_of_the_key_network_has_a_permutation_of_its_own(view_statisti
     for number, permutation in enumerate(drawn):
         for chunk in (permutation + 4 * number).split(2):
             torch.testing.assert_close(keys[chunk], whole.target(torch.cat([view1, view2])[chunk]))
+
+
+def batch(index, rows=2):
+    return torch.randn(rows, 3, generator=torch.Generator().manual_seed(index))
+
+
+def test_starts_with_random_unit_rows():
+    torch.manual_seed(0)
+    queue = KeyQueue(64, 3)
+    torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(64))
+    assert queue.keys.mean(dim=0).norm() < 0.3
+    torch.manual_seed(0)
+    assert torch.equal(queue.keys, KeyQueue(64, 3).keys)
+    assert set(queue.state_dict()) == {"keys", "pointer"}
+
+
+def test_oldest_rows_are_replaced():
+    queue = KeyQueue(6, 3)
+    for index in range(5):
+        state, queue = queue.state_dict(), KeyQueue(6, 3)
+        queue.load_state_dict(state)  # continues where it stopped
+        queue.enqueue(batch(index))
+    newest = [F.normalize(batch(index)) for index in (3, 4, 2)]
+    torch.testing.assert_close(queue.keys, torch.cat(newest))
+    assert queue.pointer == 4
+
+
+def test_enqueue_keeps_the_queues_dtype_and_no_graph():
+    queue = KeyQueue(4, 3).double()
+    queue.enqueue(batch(0).requires_grad_())
+    assert queue.keys.dtype == torch.float64
+    assert not queue.keys.requires_grad
+
+
+def test_sizes_of_a_queue_are_checked():
+    with pytest.raises(ValueError, match="multiple of the batch size, got 6 and 4"):
+        KeyQueue(6, 3).enqueue(batch(0, rows=4))
+    with pytest.raises(ValueError, match=r"keys must have shape \(N, 5\), got \(2, 3\)"):
+        KeyQueue(6, 5).enqueue(batch(0))
+    with pytest.raises(ValueError, match="size >= 1 and dim >= 1, got 0 and 3"):
+        KeyQueue(0, 3)
+
+
+ROWS = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+PERMUTATION = torch.tensor([3, 0, 6, 1, 7, 2, 5, 4])
+
+
+def test_the_network_sees_the_permuted_batch_and_rows_come_back_to_their_places():
+    seen = []
+
+    def network(rows):
+        seen.append(rows)
+        return rows.flatten(1)
+
+    assert torch.equal(on_permuted_batch(network, ROWS, PERMUTATION), ROWS.flatten(1))
+    assert torch.equal(seen[0], ROWS[PERMUTATION])
+
+
+def test_outputs_stand_under_the_statistics_of_their_permuted_chunk():
+    def ghost_network(rows):
+        norm = nn.BatchNorm2d(3).double()
+        return torch.cat([norm(chunk) for chunk in rows.split(4)]).flatten(1)
+
+    outputs = on_permuted_batch(ghost_network, ROWS, PERMUTATION)
+    for chunk in ([3, 0, 6, 1], [7, 2, 5, 4]):
+        expected = nn.BatchNorm2d(3).double()(ROWS[chunk]).flatten(1)
+        torch.testing.assert_close(outputs[chunk], expected, rtol=1e-12, atol=1e-14)
+    assert not torch.allclose(outputs, ghost_network(ROWS), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [nn.GroupNorm(3, 3), nn.Conv2d(3, 2, 3), nn.BatchNorm2d(3), nn.BatchNorm2d(3).eval()],
+    ids=["groups", "convolution", "whole batch", "population"],
+)
+def test_changes_nothing_without_statistics_of_parts(network):
+    network = network.double()
+    outputs = on_permuted_batch(network, ROWS, PERMUTATION)
+    torch.testing.assert_close(outputs, network(ROWS), rtol=1e-12, atol=1e-12)
+    assert not outputs.requires_grad
+
+
+def test_permutation_is_given_by_the_seed():
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append([shared_permutation(50) for _ in range(2)])
+    assert torch.equal(drawn[0][0].sort().values, torch.arange(50))
+    assert torch.equal(drawn[0][0], drawn[1][0])
+    assert torch.equal(drawn[0][1], drawn[1][1])
+    assert not torch.equal(drawn[0][0], drawn[0][1])
+    assert not torch.equal(drawn[0][0], drawn[2][0])
+
+
+def test_permutation_of_another_length():
+    with pytest.raises(ValueError, match=r"permutation of the 8 rows of all ranks.*got 7 places"):
+        on_permuted_batch(torch.neg, ROWS, torch.randperm(7))

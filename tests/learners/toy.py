@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.learners import METHODS
-from ssl_norm.learners.learner import Learner, heads_of, needs_embedding_dim
+from ssl_norm.learners.learner import Learner, needs_embedding_dim
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms.layers.batch_norm import BatchNorm
+from ssl_norm.settings.method import heads_of
 from ssl_norm.signature import options_of
 
 WIDTH, SIZE = 4, 6

@@ -2,6 +2,9 @@
 
 import torch
 
+from ssl_norm.monitors import feature_std, positive_negative_cosine
+
+STREAMED = ("positive_cosine", "negative_cosine", "feature_std")  # of every step of a run
 DIMENSIONS = 24  # above 10, so that alpha_req has eigenvalues to fit
 
 
@@ -39,3 +42,17 @@ def with_singular_values(values, count, seed=3):
     noise = torch.randn(count, size, generator=generator, dtype=torch.float64)
     orthonormal = torch.linalg.qr(noise - noise.mean(0))[0]
     return orthonormal * torch.as_tensor(values, dtype=torch.float64) @ rotation(size)
+
+
+def streamed(row):
+    return {name: row[name] for name in STREAMED}
+
+
+def streamed_means(pairs_of_steps):
+    """Return the mean over steps and pairs of what a run measures at every step."""
+    rows = [
+        torch.stack([*positive_negative_cosine(*pair), feature_std(pair[0])])
+        for pairs in pairs_of_steps
+        for pair in pairs
+    ]
+    return dict(zip(STREAMED, torch.stack(rows).mean(0).tolist(), strict=True))

@@ -12,17 +12,9 @@ from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.report.columns import columns
 from ssl_norm.train.tensorboard.layout import OTHER_MONITORS, layout
 
-FACTS = {
-    "inputs": "embeddings",
-    "prepares": "nothing",
-    "cost": "linear",
-    "at_collapse": 1.0,
-    "at_even": "1",
-    "equation": "mean_n |z_n|",
-    "source": "this test",
-    "chart": "dimensions in use",
-    "label": "mean length",
-}
+FACTS = {"inputs": "embeddings", "prepares": "nothing", "cost": "linear", "at_collapse": 1.0}
+FACTS |= {"at_even": "1", "equation": "mean_n |z_n|", "source": "this test"}
+FACTS |= {"chart": "dimensions in use", "label": "mean length"}
 
 
 @monitor(**FACTS)
@@ -64,7 +56,6 @@ def test_a_run_measures_directions(added):
 
 
 def test_a_run_that_was_begun_without_it_goes_on():
-    state = CollapseMonitor(spectral_every=5).state_dict()
     begun = CollapseMonitor(spectral_every=5)
     begun.observe(1, pairs())
     state = begun.state_dict()
@@ -79,16 +70,13 @@ def test_a_run_that_was_begun_without_it_goes_on():
 
 
 def test_it_is_shown_everywhere(added):
+    assert columns()["mean_length"].heading == "mean length"
+    assert "gap" not in columns()
     charts = layout(["rank_me", "mean_length", "gap"])["collapse"]
     assert "^collapse/mean_length$" in charts["dimensions in use"][1]
     assert OTHER_MONITORS in charts
     assert {"mean_length", "gap"} <= measure(torch.stack(pairs()[0])).keys()
     assert "mean_n |z_n|" in monitor_table()
-
-
-def test_a_report_has_its_label(added):
-    assert columns()["mean_length"].heading == "mean length"
-    assert "gap" not in columns()
 
 
 def test_wrong_declarations_are_named():

@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import timm
@@ -17,8 +18,15 @@ from ssl_norm.learners.simclr import SimCLR
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.monitors import feature_std, positive_negative_cosine, rank_me
-from ssl_norm.monitors.attach.layer_outputs import LayerOutputs, pooled
-from ssl_norm.monitors.layers import LayerMonitor, LayerRow, gradient_norm, is_due, layers_of
+from ssl_norm.monitors.layers import (
+    LayerMonitor,
+    LayerOutputs,
+    LayerRow,
+    gradient_norm,
+    is_due,
+    layers_of,
+    pooled,
+)
 from ssl_norm.monitors.normalized import directions
 
 
@@ -26,6 +34,15 @@ from ssl_norm.monitors.normalized import directions
 def network():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5))
+
+
+def measured(layers, *calls, step=1, **options):
+    """Return the rows of one step in which a network is called with each of some inputs."""
+    network, monitor = layers["out"], LayerMonitor(layers, every=1, **options)
+    monitor.start(step)
+    for call in calls:
+        network(call)
+    return monitor.measure(step)
 
 
 def views(count=6, side=8):
@@ -41,18 +58,11 @@ def test_rows_are_the_monitors_of_pooled_outputs(network):
     view1, view2 = views()
     monitor = LayerMonitor({"conv": network[0], "out": network}, every=1)
     monitor.start(1)
-    loss = network(view1).sum() + network(view2).square().sum()
-    loss.backward()
+    (network(view1).sum() + network(view2).square().sum()).backward()
     rows = {row.layer: row for row in monitor.measure(1)}
     z1, z2 = (network[0](view).detach().mean((2, 3)) for view in (view1, view2))
-    positive, negative = positive_negative_cosine(z1, z2)
-    expected = [
-        positive,
-        negative,
-        feature_std(z1),
-        rank_me(directions(z1)),
-        gradient_norm(network[0]),
-    ]
+    expected = [*positive_negative_cosine(z1, z2), feature_std(z1), rank_me(directions(z1))]
+    expected.append(gradient_norm(network[0]))
     assert list(rows) == ["conv", "out"]
     assert rows["conv"][:2] == (1, "conv")
     assert rows["conv"][2:] == pytest.approx([float(value) for value in expected], rel=1e-6)
@@ -61,6 +71,8 @@ def test_rows_are_the_monitors_of_pooled_outputs(network):
 
 
 def test_steps_that_are_not_due_keep_and_return_nothing(network):
+    with pytest.raises(ValueError, match="every must be at least 1 step, got 0"):
+        LayerMonitor(layers_of(network), every=0)
     monitor = LayerMonitor({"conv": network[0]}, every=5, first=3)
     assert [step for step in range(12) if monitor.due(step)] == [0, 1, 2, 3, 4, 5, 10]
     monitor.start(6)
@@ -105,14 +117,8 @@ def test_of_accumulated_batches_the_last_counts(network):
 
 
 def test_joint_views_are_two_views(network):
-    separate, joint = (LayerMonitor({"out": network}, every=1, joint=j) for j in (False, True))
-    separate.start(1)
-    for view in views():
-        network(view)
-    expected = separate.measure(1)
-    joint.start(1)
-    network(torch.cat(views()))
-    (row,), (other,) = joint.measure(1), expected
+    (other,) = measured({"out": network}, *views())
+    (row,) = measured({"out": network}, torch.cat(views()), joint=True)
     assert row[2:6] == pytest.approx(other[2:6], rel=1e-5)
 
 
@@ -120,11 +126,7 @@ def test_joint_views_are_two_views(network):
     "calls", [[views()[0]], [views()[0], views(4)[0]]], ids=["one view", "views of other images"]
 )
 def test_without_a_second_view_the_positive_cosine_is_nan(network, calls):
-    monitor = LayerMonitor({"out": network}, every=1)
-    monitor.start(1)
-    for view in calls:
-        network(view)
-    (row,) = monitor.measure(1)
+    (row,) = measured({"out": network}, *calls)
     with torch.no_grad():
         z = network(calls[0])
     assert math.isnan(row.positive_cosine)
@@ -135,20 +137,13 @@ def test_without_a_second_view_the_positive_cosine_is_nan(network, calls):
 def test_a_collapsed_layer_reads_1_1_0_1():
     layer = nn.Linear(4, 8)
     nn.init.zeros_(layer.weight)
-    monitor = LayerMonitor({"head": layer}, every=1)
-    monitor.start(1)
-    for _ in range(2):
-        layer(torch.randn(16, 4))
-    (row,) = monitor.measure(1)
+    (row,) = measured({"out": layer}, *torch.randn(2, 16, 4))
     assert row[2:6] == pytest.approx((1, 1, 0, 1), abs=1e-4)
 
 
 def test_one_image_and_values_that_are_not_finite_give_nan(network):
     for batch in (views(1)[0], torch.full((4, 3, 8, 8), torch.inf)):
-        monitor = LayerMonitor({"out": network}, every=1)
-        monitor.start(1)
-        network(batch)
-        (row,) = monitor.measure(1)
+        (row,) = measured({"out": network}, batch)
         assert all(math.isnan(value) for value in row[2:])
 
 
@@ -160,15 +155,11 @@ def test_a_layer_without_a_tensor_is_named_once_and_left_out(network):
     odd, unused = Odd(), nn.Linear(2, 2)
     monitor = LayerMonitor({"odd": odd, "unused": unused, "out": network}, every=1)
     message = r"odd \(its output is a str\), unused \(was not called\)"
-    for attempt in range(2):
+    for once in (pytest.warns(UserWarning, match=message), nullcontext()):
         monitor.start(1)
         odd(network(views()[0]))
-        if attempt == 0:
-            with pytest.warns(UserWarning, match=message):
-                rows = monitor.measure(1)
-        else:
-            rows = monitor.measure(1)
-        assert [row.layer for row in rows] == ["out"]
+        with once:
+            assert [row.layer for row in monitor.measure(1)] == ["out"]
 
 
 def test_removal_and_copies(network):
@@ -227,11 +218,6 @@ def test_under_distributed_data_parallel(network, tmp_path):
     assert torch.allclose(torch.tensor(rows[0]), torch.tensor(rows[1]), equal_nan=True)
 
 
-def test_an_interval_of_no_steps_is_refused(network):
-    with pytest.raises(ValueError, match="every must be at least 1 step, got 0"):
-        LayerMonitor(layers_of(network), every=0)
-
-
 @pytest.mark.parametrize(
     ("shape", "axes"),
     [
@@ -248,14 +234,9 @@ def test_pooling(shape, axes):
     assert torch.equal(pooled({"a": (None, output)}), output.mean(axes))
 
 
-@pytest.mark.parametrize(
-    "output", [None, 3, "x", torch.ones(4), torch.ones(4, 4, dtype=torch.long), [], {}]
-)
-def test_pooling_of_what_is_no_output(output):
-    assert pooled(output) is None
-
-
-def test_half_precision_is_widened():
+def test_pooling_of_what_is_no_output_and_of_half_precision():
+    for output in (None, 3, "x", torch.ones(4), torch.ones(4, 4, dtype=torch.long), [], {}):
+        assert pooled(output) is None
     assert pooled(torch.randn(2, 4, dtype=torch.bfloat16)).dtype == torch.float32
 
 
@@ -268,34 +249,19 @@ def test_stages_of_known_encoders():
     resnet.fc = nn.Identity()
     blocks = ["layer1", "layer2", "layer3", "layer4", "encoder"]
     assert names(resnet) == ["conv1", "bn1", *blocks]
-    assert names(build_encoder("tiny16", small_images=None, image_size=32)) == [
-        "stem",
-        "stem_bn",
-        "stage1",
-        "stage2",
-        "stage3",
-        "encoder",
-    ]
+    stages = ["stem", "stem_bn", "stage1", "stage2", "stage3", "encoder"]
+    assert names(build_encoder("tiny16", small_images=None, image_size=32)) == stages
     vit = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32)
-    assert names(vit) == [
-        "patch_embed",
-        *(f"blocks.{i}" for i in (1, 3, 5, 7, 9, 11)),
-        "norm",
-        "encoder",
-    ]
+    blocks = [f"blocks.{i}" for i in (1, 3, 5, 7, 9, 11)]
+    assert names(vit) == ["patch_embed", *blocks, "norm", "encoder"]
 
 
 def test_layers_of_heads():
     layers = layers_of(nn.Linear(4, 4), head(4), nn.Linear(8, 8))
     assert list(layers) == ["encoder", "projector.0", "projector.1", "projector.3", "predictor"]
-    nested = nn.ModuleDict(
-        {"layers": nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False))}
-    )
-    assert list(layers_of(nn.Linear(4, 4), nested)) == [
-        "encoder",
-        "projector.layers.0",
-        "projector.layers.1",
-    ]
+    mlp = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False))
+    names = list(layers_of(nn.Linear(4, 4), nn.ModuleDict({"layers": mlp})))
+    assert names == ["encoder", "projector.layers.0", "projector.layers.1"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import copy
 import sys
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -21,14 +22,9 @@ from lightly.models.modules import (  # noqa: E402
 )
 from lightly.models.utils import deactivate_requires_grad, update_momentum  # noqa: E402
 
-from ssl_norm.monitors import (  # noqa: E402
-    CollapseCallback,
-    CollapseMonitor,
-    feature_std,
-    positive_negative_cosine,
-)
+from ssl_norm.monitors import CollapseCallback, CollapseMonitor  # noqa: E402
+from tests.monitors.samples import streamed, streamed_means  # noqa: E402
 
-STREAMED = ("positive_cosine", "negative_cosine", "feature_std")
 BATCH, STEPS = 8, 6
 
 
@@ -154,12 +150,7 @@ def loader(data):
 
 
 def trainer(folder, *callbacks, steps=STEPS, **options):
-    settings = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "log_every_n_steps": 1,
-        **options,
-    }
+    settings = {"logger": False, "enable_checkpointing": False, "log_every_n_steps": 1, **options}
     return lightning.Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -179,20 +170,6 @@ def fit(run, model, data, **options):
     return run
 
 
-def expected(pairs_of_steps):
-    """Mean over steps and pairs of what the functions make of the captured embeddings."""
-    rows = [
-        torch.stack([*positive_negative_cosine(*pair), feature_std(pair[0])])
-        for pairs in pairs_of_steps
-        for pair in pairs
-    ]
-    return dict(zip(STREAMED, torch.stack(rows).mean(0).tolist(), strict=True))
-
-
-def streamed(values):
-    return {name: values[name] for name in STREAMED}
-
-
 class Logged(lightning.Callback):
     """What `log_dict` made of every batch."""
 
@@ -204,25 +181,18 @@ class Logged(lightning.Callback):
         self.rows.append({k[9:]: float(v) for k, v in found if k.startswith("collapse/")})
 
 
-@pytest.mark.parametrize(
-    ("model", "options"),
-    [
-        (BYOL, {}),
-        (MoCo, {}),
-        (SimCLR, {}),
-        (lambda: SimCLR(joint=True), {"joint": True}),
-        (ByHand, {}),
-    ],
-    ids=["byol", "moco", "simclr", "simclr joint", "manual"],
-)
-def test_values_are_those_of_the_embeddings(tmp_path, model, options):
+@pytest.mark.parametrize("model", [BYOL, MoCo, SimCLR, partial(SimCLR, joint=True), ByHand])
+def test_values_are_those_of_the_embeddings(tmp_path, model):
     torch.manual_seed(0)
-    network, callback, logged = model(), CollapseCallback(**options), Logged()
+    network, logged = model(), Logged()
+    callback = CollapseCallback(joint=getattr(network, "joint", False))
     steps = 2 * STEPS if model is ByHand else STEPS  # Lightning counts every optimizer's
-    fit(trainer(tmp_path, callback, logged, steps=steps), network, batches())
+    # validation is not looked at
+    run = trainer(tmp_path, callback, logged, steps=steps, val_check_interval=1)
+    fit(run, network, batches(), val_dataloaders=loader(batches(1)))
     assert len(network.pairs) == STEPS
     for row, pairs in zip(logged.rows, network.pairs, strict=True):
-        assert streamed(row) == pytest.approx(expected([pairs]), abs=1e-6)
+        assert streamed(row) == pytest.approx(streamed_means([pairs]), abs=1e-6)
         assert row["verdict"] in (0, 1)
         assert row["rank_me"] >= 1
     assert streamed(callback.monitor.collect()) == pytest.approx(streamed(logged.rows[-1]))
@@ -232,8 +202,8 @@ def test_rarer_logs_are_means_over_the_steps_between(tmp_path):
     network, logged = BYOL(), Logged()
     fit(trainer(tmp_path, CollapseCallback(log_every=3), logged), network, batches())
     assert [bool(row) for row in logged.rows] == [False, False, True, True, True, True]
-    assert streamed(logged.rows[2]) == pytest.approx(expected(network.pairs[:3]), abs=1e-6)
-    assert streamed(logged.rows[5]) == pytest.approx(expected(network.pairs[3:]), abs=1e-6)
+    assert streamed(logged.rows[2]) == pytest.approx(streamed_means(network.pairs[:3]), abs=1e-6)
+    assert streamed(logged.rows[5]) == pytest.approx(streamed_means(network.pairs[3:]), abs=1e-6)
 
 
 def test_the_network_is_left_as_it_was(tmp_path):
@@ -267,21 +237,11 @@ def test_collapse_can_be_ignored_and_is_found_at_the_end(tmp_path):
 def test_of_accumulated_batches_the_last_counts(tmp_path):
     network, logged = BYOL(), Logged()
     monitor = CollapseMonitor(loss_at_collapse=-1.0)
-    run = trainer(
-        tmp_path, CollapseCallback(monitor=monitor), logged, steps=3, accumulate_grad_batches=2
-    )
-    fit(run, network, batches())
-    assert streamed(logged.rows[5]) == pytest.approx(expected(network.pairs[5:]), abs=1e-6)
+    watched = (CollapseCallback(monitor=monitor), logged)
+    fit(trainer(tmp_path, *watched, steps=3, accumulate_grad_batches=2), network, batches())
+    assert streamed(logged.rows[5]) == pytest.approx(streamed_means(network.pairs[5:]), abs=1e-6)
     assert monitor._means["loss"] == pytest.approx(network.losses[5], rel=1e-5)
     assert monitor._step == 3
-
-
-def test_validation_is_not_looked_at(tmp_path):
-    network, logged = BYOL(), Logged()
-    run = trainer(tmp_path, CollapseCallback(), logged, val_check_interval=1)
-    fit(run, network, batches(), val_dataloaders=loader(batches(1)))
-    for row, pairs in zip(logged.rows, network.pairs, strict=True):
-        assert streamed(row) == pytest.approx(expected([pairs]), abs=1e-6)
 
 
 def test_a_resumed_run_goes_on_exactly(tmp_path):
@@ -303,12 +263,8 @@ def test_a_resumed_run_goes_on_exactly(tmp_path):
     assert repr(after.monitor.collect()) == repr(whole.monitor.collect())
     assert after.monitor.evidence == whole.monitor.evidence
     assert repr(after.layer_rows) == repr(whole.layer_rows)
-    assert [row.step for row in whole.layer_rows if row.layer == "projector.layers.0"] == [
-        1,
-        2,
-        4,
-        6,
-    ]
+    steps = [row.step for row in whole.layer_rows if row.layer == "projector.layers.0"]
+    assert steps == [1, 2, 4, 6]
 
 
 def test_layers_are_recorded_and_drawn(tmp_path):
@@ -343,20 +299,17 @@ class Unusual(SimCLR):
         return self.g(self.backbone(x).flatten(start_dim=1))
 
 
-def test_a_projector_of_another_name(tmp_path):
+def test_a_projector_of_another_name_and_calls_that_do_not_fit(tmp_path):
     refused = r"Unusual has no projector under a usual name .* linear layer: g, g.layers, .*unused"
     with pytest.raises(ValueError, match=refused):
         fit(trainer(tmp_path, CollapseCallback()), Unusual(), batches())
     with pytest.raises(ValueError, match="the projector unused put out no embeddings"):
         fit(trainer(tmp_path, CollapseCallback("unused")), Unusual(), batches())
-    network, logged = Unusual(), Logged()
-    fit(trainer(tmp_path, CollapseCallback("g"), logged), network, batches())
-    assert streamed(logged.rows[0]) == pytest.approx(expected(network.pairs[:1]), abs=1e-6)
-
-
-def test_one_call_without_a_target_asks_for_joint(tmp_path):
     with pytest.raises(ValueError, match="pass joint=True if one call sees both views"):
         fit(trainer(tmp_path, CollapseCallback()), SimCLR(joint=True), batches())
+    network, logged = Unusual(), Logged()
+    fit(trainer(tmp_path, CollapseCallback("g"), logged), network, batches())
+    assert streamed(logged.rows[0]) == pytest.approx(streamed_means(network.pairs[:1]), abs=1e-6)
 
 
 @pytest.mark.parametrize(

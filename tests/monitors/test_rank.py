@@ -1,36 +1,33 @@
 import pytest
 import torch
 
-from ssl_norm.monitors import effective_rank, negative_cosine, rank_me
+from ssl_norm.monitors import (
+    effective_rank,
+    lidar,
+    ne_sum,
+    negative_cosine,
+    participation_ratio,
+    rank_me,
+)
 from tests.monitors import samples
-
-
-@pytest.mark.parametrize("rank", [1, 3, 8])
-def test_equal_directions_count_one_each(rank):
-    basis, _ = torch.linalg.qr(torch.randn(20, 20, dtype=torch.float64))
-    embeddings = (
-        5 * basis[:, :rank] @ torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64)).Q[:rank]
-    )
-    assert rank_me(embeddings).item() == pytest.approx(rank, rel=1e-4)
-
-
-def test_common_direction_is_not_removed():
-    noise = torch.randn(500, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert rank_me(noise) > 55
-    assert rank_me(1 + 1e-3 * noise) < 2
+from tests.reference import monitors as reference
 
 
 @pytest.mark.parametrize("rank", [1, 2, 7, 20])
-def test_effective_rank_counts_equal_directions(rank):
+def test_equal_directions_count_one_each(rank):
     embeddings = samples.with_singular_values([3.0] * rank + [0.0] * (20 - rank), 50)
-    assert effective_rank(embeddings).item() == pytest.approx(rank, rel=1e-12)
+    for measure in (effective_rank, participation_ratio, ne_sum):
+        assert measure(embeddings).item() == pytest.approx(rank, rel=1e-12)
     assert effective_rank(5 + embeddings).item() == pytest.approx(rank, rel=1e-6)
+    assert rank_me(embeddings).item() == pytest.approx(rank, rel=1e-4)
+    assert lidar(embeddings[:, None].expand(50, 2, 20)).item() == pytest.approx(rank, rel=1e-5)
 
 
 def test_near_collapse_only_the_uncentred_rank_is_low():
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(4096, 128, generator=generator, dtype=torch.float64)
     near_constant = 1 + 1e-3 * noise
+    assert rank_me(noise) > 110
     assert negative_cosine(near_constant, near_constant) > 0.99999
     assert rank_me(near_constant).item() == pytest.approx(1.12, abs=0.06)
     assert effective_rank(near_constant) > 126
@@ -44,3 +41,35 @@ def test_rank_me_falls_to_one(noise):
     share = expected / expected.sum() + 1e-7
     exact = (-(share * share.log()).sum()).exp().item()
     assert rank_me(embeddings).item() == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(12, 3, 5), (12, 2, 12), (6, 3, 4), (5, 3, 20)])
+@pytest.mark.parametrize("delta", [1e-4, 1.0])
+def test_lidar_equals_its_definition(shape, delta):
+    views = samples.random(*shape)
+    expected = reference.lidar(views.tolist(), delta)
+    assert lidar(views, delta).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_noise_within_images_discounts_a_direction():
+    # Images vary alike in both directions; in the first case views agree, in the second they differ
+    # ten times as much as images do along the second direction.
+    images = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
+    away = torch.tensor([0.0, 10.0])
+    same, other = ([images, images], [images + away, images - away])
+    assert lidar(torch.stack(same, dim=1)).item() == pytest.approx(2, rel=1e-5)
+    assert lidar(torch.stack(other, dim=1)).item() == pytest.approx(1, abs=1e-3)
+
+
+def test_images_that_agree_have_no_rank():
+    away = 1e-3 * samples.random(4, 20, seed=6)  # of views, the same for all images
+    assert lidar((samples.random(20) + away - away.mean(0)).expand(30, 4, 20)).item() == 0
+
+
+def test_bad_arguments():
+    views = samples.random(4, 2, 3)
+    for shape in ((4, 1, 3), (1, 2, 3), (2, 2, 0), (4, 3), (2, 2, 2, 3)):
+        with pytest.raises(ValueError, match=r"\(n >= 2, q >= 2, D\), got \(\d, "):
+            lidar(torch.ones(shape))
+    with pytest.raises(ValueError, match="delta and eps must be positive, got 0 and 1e-08"):
+        lidar(views, delta=0)

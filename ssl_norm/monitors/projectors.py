@@ -1,6 +1,6 @@
 """Projectors of a foreign network, found by name, and the pairs of their outputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from torch import Tensor, nn
@@ -18,13 +18,7 @@ _PROJECTORS = (
     "projection_model",  # imbue
     "head",  # DINO
 )
-_PREDICTORS = (
-    "prediction_head",
-    "predictor",
-    "prediction",
-    "prediction_mlp",
-    "prediction_model",
-)
+_PREDICTORS = ("prediction_head", "predictor", "prediction", "prediction_mlp", "prediction_model")
 _ENCODERS = ("backbone", "encoder", "base_encoder", "model")
 _LISTED = 10  # candidates in an error
 
@@ -55,7 +49,12 @@ def find_projectors(
         >>> find_projectors(network)
         {'online': 'projector', 'target': 'momentum_projector'}
     """
-    candidates = list(islice(_heads(network), _LISTED))
+    heads = (
+        path
+        for path, module in network.named_modules()
+        if path and path.count(".") < 2 and _ends_in_linear(module)
+    )
+    candidates = list(islice(heads, _LISTED))
     if online is None:
         online = _find_part(network, _PROJECTORS)
     if online is None:
@@ -154,10 +153,8 @@ def pairs_of_calls(
         )
     for first, second in pairs:
         if first.shape != second.shape:
-            raise ValueError(
-                "two views must have projections of one shape, got "
-                f"{tuple(first.shape)} and {tuple(second.shape)}"
-            )
+            got = f"{tuple(first.shape)} and {tuple(second.shape)}"
+            raise ValueError(f"two views must have projections of one shape, got {got}")
     return pairs
 
 
@@ -165,10 +162,8 @@ def _halves(calls: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return both views of the first call, or () without a call."""
     if not calls:
         return ()
-    if len(calls[0]) % 2:
-        raise ValueError(
-            f"joint=True needs an even number of rows, first view 1, got {len(calls[0])}"
-        )
+    if (rows := len(calls[0])) % 2:
+        raise ValueError(f"joint=True needs an even number of rows, first view 1, got {rows}")
     return calls[0].chunk(2)
 
 
@@ -176,13 +171,6 @@ def _kind(path: str) -> str:
     """Return the last part of a name, without prefix or suffix for its role."""
     words = path.rpartition(".")[2].split("_")
     return "_".join(word for word in words if word not in ONLINE_WORDS | TARGET_WORDS)
-
-
-def _heads(network: nn.Module) -> Iterator[str]:
-    """Yield the names of outer submodules that could be projectors."""
-    for path, module in network.named_modules():
-        if path and path.count(".") < 2 and _ends_in_linear(module):
-            yield path
 
 
 def _ends_in_linear(module: nn.Module) -> bool:

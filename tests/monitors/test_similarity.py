@@ -3,9 +3,33 @@ from math import exp, log
 import pytest
 import torch
 
-from ssl_norm.monitors import alignment, alignment_uniformity, positive_cosine, uniformity
+from ssl_norm.monitors import (
+    alignment,
+    positive_cosine,
+    positive_negative_cosine,
+    similarity,
+    uniformity,
+)
 from tests.monitors import samples
 from tests.reference import monitors as reference
+
+
+def test_float32_resolves_the_edge_of_collapse():
+    generator = torch.Generator().manual_seed(0)
+    center = torch.randn(32, generator=generator, dtype=torch.float64)
+    views = torch.randn(2, 64, 32, generator=generator, dtype=torch.float64)
+    online, target = (center + 1e-3 * views).float()
+    expected = reference.positive_negative_cosine(online.tolist(), target.tolist())
+    for value, exact in zip(positive_negative_cosine(online, target), expected, strict=True):
+        assert 1e-7 < 1 - exact < 1e-5
+        assert 1 - value.item() == pytest.approx(1 - exact, rel=1e-6)
+
+
+def test_online_and_target_may_swap():
+    online, target = samples.inputs("pair")
+    expected = positive_negative_cosine(online, target)
+    swapped = positive_negative_cosine(target, online)
+    torch.testing.assert_close(swapped, expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 10.0])
@@ -27,13 +51,16 @@ def test_squared_distance_is_two_minus_two_cosine():
 def test_uniformity_in_parts(at_once, monkeypatch):
     z = samples.random(40, 6)
     expected = uniformity(z)
-    monkeypatch.setattr(alignment_uniformity, "COSINES_AT_ONCE", at_once)
+    monkeypatch.setattr(similarity, "COSINES_AT_ONCE", at_once)
     torch.testing.assert_close(uniformity(z), expected, rtol=1e-13, atol=0)
 
 
 def test_known_values():
+    for z, values in ((torch.eye(4), [1, 0]), (torch.zeros(3, 4), [0, 0])):
+        assert [value.item() for value in positive_negative_cosine(z, z)] == values
     assert uniformity(torch.eye(8)).item() == pytest.approx(-4)
     opposite = torch.tensor([[1.0, 0.0], [-2.0, 0.0]])
+    assert [value.item() for value in positive_negative_cosine(opposite, opposite)] == [1, -1]
     assert uniformity(opposite).item() == pytest.approx(-8)
     assert uniformity(opposite, t=300).item() == pytest.approx(-1200)
     assert alignment(opposite, -opposite).item() == pytest.approx(4)
@@ -54,7 +81,8 @@ def test_an_isotropic_gaussian():
 
 def test_gradients():
     online, target = (z.requires_grad_() for z in samples.inputs("pair", count=4, size=3))
-    assert torch.autograd.gradcheck(alignment, (online, target))
+    for function in (positive_negative_cosine, alignment):
+        assert torch.autograd.gradcheck(function, (online, target))
     assert torch.autograd.gradcheck(uniformity, online)
 
 

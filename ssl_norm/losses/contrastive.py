@@ -1,0 +1,166 @@
+"""Contrastive losses of SimCLR and MoCo, their accuracy, and their value at collapse."""
+
+from math import inf, log
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_norm.losses.declare import loss
+from ssl_norm.losses.rows import check_matching_rows, check_temperature, full_precision, unit_rows
+
+
+def cross_entropy_at_collapse(candidates: int) -> float:
+    """Return ln(candidates), the cross entropy of a softmax over equal similarities.
+
+    A contrastive loss that stays there, at any temperature, has learned nothing. The candidates are
+    those that the code compares: 2 N - 1 in SimCLR, 2 N where an implementation leaves the row
+    itself among them, 1 + K with a queue of K keys, the prototypes of SwAV. N counts the images of
+    all processes where embeddings are gathered.
+
+    Args:
+        candidates: at least 1.
+
+    Raises:
+        ValueError: fewer candidates.
+
+    Example:
+        >>> round(cross_entropy_at_collapse(2 * 128 - 1), 3)
+        5.541
+    """
+    if candidates < 1:
+        raise ValueError(f"candidates must be at least 1, got {candidates}")
+    return log(candidates)
+
+
+@loss(low=0.0, high=inf, at_collapse=lambda N, _: cross_entropy_at_collapse(2 * N - 1))
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """Return the mean cross entropy of finding each row's other view among all 2N - 1 other rows.
+
+    With z the 2N unit rows of both views and j(i) the row of the other view of row i's image,
+
+        loss = 1/(2N) sum_i -log( exp(z_i.z_j(i) / T) / sum_{k != i} exp(z_i.z_k / T) ).
+
+    Only k = i is left out of the sum: the positive stays in it, and so do both views of every
+    other image.
+
+    Args:
+        z1: (N, D) first views; rows are scaled to unit length in float32 or wider.
+        z2: (N, D) second views, row i of the same image as row i of `z1`.
+        temperature: T > 0.
+
+    Returns:
+        Scalar >= 0; ln(2N - 1) at complete collapse, where every similarity is the same.
+
+    Raises:
+        ValueError: the shapes are not one (N >= 2, D >= 1), or the temperature is not positive.
+
+    Source: SimCLR, arXiv 2002.05709, equation 1 and algorithm 1.
+    """
+    check_matching_rows(z1=z1, z2=z2)
+    check_temperature(temperature)
+    N = len(z1)
+    if N < 2:
+        raise ValueError(
+            f"z1 and z2 must have shape (N >= 2, D), got {tuple(z1.shape)}: "
+            "a single image has no negatives"
+        )
+    with full_precision(z1):
+        z = torch.cat(unit_rows(z1, z2))
+        logits = z @ z.T / temperature  # (2N, 2N)
+        itself = torch.eye(2 * N, dtype=torch.bool, device=z.device)
+        other_view = torch.arange(2 * N, device=z.device).roll(N)
+        return F.cross_entropy(logits.masked_fill(itself, -torch.inf), other_view)
+
+
+@loss(low=0.0, high=inf, at_collapse=lambda N, _, K: cross_entropy_at_collapse(1 + K))
+def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """Return the mean cross entropy of finding each query's key among that key and the queue.
+
+    With unit rows q, k and queue rows u,
+
+        loss = 1/N sum_i -log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum_j exp(q_i.u_j / T)) ).
+
+    The queue must not hold `keys` yet (enqueue them after the loss), or each positive would be one
+    of its own negatives. Gradients flow into all three arguments: stop those of keys and queue
+    before the call.
+
+    Args:
+        queries: (N, D); rows of all three arguments are scaled to unit length in float32 or wider.
+        keys: (N, D), row i of the same image as row i of `queries`.
+        queue: (K >= 1, D) keys of earlier batches.
+        temperature: T > 0.
+
+    Returns:
+        Scalar >= 0; ln(K + 1) at complete collapse, where every similarity is the same.
+
+    Raises:
+        ValueError: the shapes do not fit, or the temperature is not positive.
+
+    Source: MoCo, arXiv 1911.05722, equation 1 and algorithm 1.
+    """
+    check_matching_rows(queries=queries, keys=keys)
+    check_temperature(temperature)
+    if queue.dim() != 2 or len(queue) == 0 or queue.shape[1] != queries.shape[1]:
+        raise ValueError(
+            f"queue must have shape (K >= 1, D = {queries.shape[1]}), got {tuple(queue.shape)}"
+        )
+    with full_precision(queries):
+        q, k, u = unit_rows(queries, keys, queue)
+        positive = (q * k).sum(dim=1, keepdim=True)  # (N, 1)
+        logits = torch.cat([positive, q @ u.T], dim=1) / temperature  # (N, 1 + K)
+        at_first_column = torch.zeros(len(q), dtype=torch.long, device=q.device)
+        return F.cross_entropy(logits, at_first_column)
+
+
+@torch.no_grad()
+def info_nce_accuracy(queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
+    """Return the share of queries that are nearer to their key than to every row of the queue.
+
+    A tie, to within rounding, does not count, so that constant embeddings solve nothing.
+
+    Args:
+        queries: (N, D).
+        keys: (N, D), row i of the same image as row i of `queries`.
+        queue: (K, D) keys of earlier batches.
+
+    Returns:
+        Scalar in [0, 1]; 1 / (K + 1) by chance, 0 at complete collapse.
+
+    Source: the contrastive task of MoCo, arXiv 1911.05722, equation 1.
+    """
+    check_matching_rows(queries=queries, keys=keys)
+    with full_precision(queries):
+        q, k, u = unit_rows(queries, keys, queue)
+        positive = (q * k).sum(dim=1)
+        return _share_above(positive, (q @ u.T).amax(dim=1))
+
+
+@torch.no_grad()
+def nt_xent_accuracy(z1: Tensor, z2: Tensor) -> Tensor:
+    """Return the share of views that are nearer to their image's other view than to all other rows.
+
+    Ties do not count, as in :func:`info_nce_accuracy`.
+
+    Args:
+        z1: (N >= 2, D) first views.
+        z2: (N, D) second views, row i of the same image as row i of `z1`.
+
+    Returns:
+        Scalar in [0, 1]; 1 / (2N - 1) by chance, 0 at complete collapse.
+
+    Source: the contrastive task of SimCLR, arXiv 2002.05709, equation 1.
+    """
+    check_matching_rows(z1=z1, z2=z2)
+    with full_precision(z1):
+        z = torch.cat(unit_rows(z1, z2))
+        similarity = (z @ z.T).fill_diagonal_(-torch.inf)
+        other_view = torch.arange(len(z), device=z.device).roll(len(z1))[:, None]
+        positive = similarity.gather(1, other_view)
+        negatives = similarity.scatter(1, other_view, -torch.inf)
+        return _share_above(positive[:, 0], negatives.amax(dim=1))
+
+
+def _share_above(positive: Tensor, negative: Tensor) -> Tensor:
+    """Return the share of positive cosines (N,) above the negative ones by more than rounding."""
+    return (positive - negative > 32 * torch.finfo(positive.dtype).eps).to(positive.dtype).mean()
