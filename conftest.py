@@ -1,4 +1,4 @@
-"""Tests run side by side, a process a core, so that each needs one thread only; set before torch is imported."""
+"""One thread for each process of the tests, which run in parallel; set before torch is imported."""
 
 import os
 

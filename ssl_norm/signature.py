@@ -40,8 +40,7 @@ class Option:
 def options_of(declared: Callable[..., Any]) -> Mapping[str, Option]:
     """Return the keyword-only parameters of a function or of a class and its bases.
 
-    A constructor that takes `**options` has those of the next class of its method resolution order,
-    too.
+    A constructor with `**options` also has those of the next class of its method resolution order.
     """
     options: dict[str, Option] = {}
     for function, documented in _signatures(declared):

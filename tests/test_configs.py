@@ -23,7 +23,7 @@ def test_head_comment(file: Path):
 
 @pytest.mark.parametrize("tool", ["pretrain", "finetune"])
 def test_every_option_of_every_group_composes(tool):
-    """Options of different groups are composed together; arms of studies have tests of their own."""
+    """Options of different groups are composed together; arms of studies have their own tests."""
     groups = {name: list(options) for name, options in groups_of(tool).items()}
     without_arms = [name for name in groups.pop("study") if not read_study(name).arms]
     for study in without_arms:

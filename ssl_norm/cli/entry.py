@@ -42,7 +42,8 @@ def main(tool: str) -> None:
     Exit codes: 0 done, 2 wrong input, 3 stopped at collapse, 4 non-finite loss, 130 interrupted.
 
     Args:
-        tool: a name in `ssl_norm.settings.models.MODELS`; `ssl_norm.commands.<tool>:<tool>` runs it.
+        tool: a name in `ssl_norm.settings.models.MODELS`; it is run by
+            `ssl_norm.commands.<tool>:<tool>`.
     """
     arguments = sys.argv[1:]
     arguments = _run_or_exit(lambda: take_folders(arguments))

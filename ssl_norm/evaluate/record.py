@@ -31,7 +31,7 @@ class Result:
 
 
 def find_output(given: str | None, checkpoint: Path, name: str) -> Path:
-    """Return the path of a result, by default `name` beside the checkpoint; make its folder.
+    """Return the path of a result, by default `name` next to the checkpoint; make its folder.
 
     Raises:
         UserError: the folder cannot be made or written to, or the path is the checkpoint's.

@@ -41,17 +41,17 @@ class NormSpec:
 
     @property
     def batch_statistics(self) -> bool:
-        """Whether training mixes the samples of a batch; no where the norm does not declare it."""
+        """Return whether training mixes the samples of a batch; no where the norm does not declare it."""
         return bool(getattr(self.cls, "mixes_samples", False))
 
     @property
     def vectors(self) -> bool:
-        """Whether the norm takes (N, C) inputs, as in heads; yes where it does not declare it."""
+        """Return whether the norm takes (N, C) inputs, as in heads; yes where it does not declare it."""
         return bool(getattr(self.cls, "vectors", True))
 
     @property
     def nonlinear(self) -> bool:
-        """Whether the norm replaces a norm and the activation after it."""
+        """Return whether the norm replaces a norm and the activation after it."""
         return bool(getattr(self.cls, "nonlinear", False))
 
     @property

@@ -168,7 +168,8 @@ def _node_of(study: Study, arm: str, lines: Sequence[str]) -> dict[str, Any]:
             groups.append({f"override /{setting.key_or_group}": setting.value()})
         else:
             OmegaConf.update(values, setting.key_or_group, setting.value(), force_add=True)
-    return {"defaults": ["_self_", *groups], **OmegaConf.to_container(values)}  # type: ignore[dict-item]
+    plain: Any = OmegaConf.to_container(values)
+    return {"defaults": ["_self_", *groups], **plain}
 
 
 def composed_values(tool: str, overrides: Sequence[str] = ()) -> dict[str, Any]:

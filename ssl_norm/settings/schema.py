@@ -49,9 +49,10 @@ def file_schemas() -> dict[str, Schema]:
         full=(AugmentSettings, option(AugmentSettings, "photographs")),
         small=(AugmentSettings, option(AugmentSettings, "images up to 64 px")),
     )
+    recipes: Any = dict[str, pretrain]  # type: ignore[valid-type]
     method = {
         "views": (views, option(views, "views of the learner")),
-        "recipes": (dict[str, pretrain], option(dict, "settings by data set")),  # type: ignore[valid-type]
+        "recipes": (recipes, option(dict, "settings by data set")),
     }
     of_data = {"views": (AugmentSettings, option(AugmentSettings, "views for all learners"))}
     hydra = {"hydra": (dict[str, Any], option(dict, "settings of Hydra"))}
@@ -68,9 +69,11 @@ def file_schemas() -> dict[str, Schema]:
 def _file_model(base: type[Settings], fields: Fields) -> type[Settings]:
     """Return settings with Hydra's list of defaults and further keys."""
     defaults = (list[Any], option(list, "Hydra's list of groups and files to start from"))
-    model: type[Settings] = create_model(  # type: ignore[call-overload]
-        base.__name__, __base__=base, defaults=defaults, **fields
-    )
+    return _extended(base.__name__, base, {"defaults": defaults, **fields})
+
+
+def _extended(name: str, base: type[Settings], fields: Mapping[str, Any]) -> type[Settings]:
+    model: type[Settings] = create_model(name, __base__=base, **fields)
     return model
 
 
@@ -83,7 +86,7 @@ def _all_learners() -> type[Settings]:
     }
     name = Annotated[str, WithJsonSchema(names_schema(METHODS))]
     fields["name"] = (name, fields["name"][1])
-    return create_model("Learner", __base__=MethodSettings, **fields)  # type: ignore[call-overload, no-any-return]
+    return _extended("Learner", MethodSettings, fields)
 
 
 def _all_sources() -> type[Settings]:
@@ -93,7 +96,7 @@ def _all_sources() -> type[Settings]:
         for key, field in options_model(DATA.load(name)).model_fields.items():
             if key not in {*DataSettings.model_fields, *FROM_RUN}:
                 fields[key] = (field.annotation, field)
-    return create_model("Source", __base__=DataSettings, **fields)  # type: ignore[call-overload, no-any-return]
+    return _extended("Source", DataSettings, fields)
 
 
 class _Generator(GenerateJsonSchema):

@@ -29,7 +29,7 @@ def batches():
 
 
 def standardized(x, weights):
-    """Return x, normalized by mean and unbiased variance of a batch of weights, and that batch normalized by itself."""
+    """Return x and a batch of weights, both normalized by the batch's mean and variance."""
     mean, variance = weights.mean(0), weights.var(0)
     own = (weights - mean) / (weights.var(0, unbiased=False) + 1e-5).sqrt()
     return (x - mean) / (variance + 1e-5).sqrt(), own

@@ -1,4 +1,4 @@
-"""What two gloo processes and a single one compute for tests/norms/batch/test_precise_bn.py."""
+"""Computations of two gloo processes and of a single one for tests/norms/batch/test_precise_bn.py."""
 
 from pathlib import Path
 

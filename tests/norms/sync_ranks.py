@@ -1,4 +1,4 @@
-"""What three gloo processes with uneven batches compute for tests/norms/test_sync.py."""
+"""Computations of three gloo processes with uneven batches for tests/norms/test_sync.py."""
 
 from contextlib import nullcontext
 from itertools import pairwise

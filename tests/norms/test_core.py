@@ -43,7 +43,7 @@ class Frozen(RuleNorm):
 
 
 def definition(x, rule):
-    """Return what `normalize` returns, from plain operations on (N, C, S)."""
+    """Return the result of `normalize` from plain operations on (N, C, S)."""
     rows = x.flatten(2) if x.ndim > 2 else x.unsqueeze(-1)
     mean, variance = rows.mean(-1), rows.var(-1, correction=0)
     scale, shift = (table.expand_as(mean).unsqueeze(-1) for table in rule(mean, variance))

@@ -143,7 +143,7 @@ class BatchStatisticsNorm(RuleNorm):
 
     @property
     def uses_batch(self) -> bool:
-        """Whether the next input is normalized by batch statistics."""
+        """Return whether the next input is normalized by batch statistics."""
         return self.training or self.evaluation == "batch"
 
     def forward(self, x: Tensor) -> Tensor:

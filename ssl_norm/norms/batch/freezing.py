@@ -25,7 +25,7 @@ class FrozenStatistics:
 
     @property
     def training(self) -> bool:
-        """Whether batch statistics are used: never."""
+        """Return whether batch statistics are used: never."""
         return False
 
     @training.setter

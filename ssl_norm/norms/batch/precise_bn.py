@@ -81,7 +81,7 @@ def recompute_statistics(
     moments = {name: _empty_moments(layer) for name, layer in layers.items()}
     count = 0
     with torch.no_grad(), _gathering(model, layers, moments):
-        for count, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop, too
+        for count, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop
             (forward or model)(batch)
     pool_over_ranks([part for name, part in moments.items() if not _is_joint(layers[name])])
     called = {name: layers[name] for name, part in moments.items() if part.count.any()}
@@ -144,7 +144,7 @@ def _empty_moments(layer: nn.Module) -> PooledMoments:
 
 
 def _is_joint(layer: nn.Module) -> bool:
-    """Whether a layer reports the moments of all ranks on every rank."""
+    """Return whether a layer reports the moments of all ranks on every rank."""
     return not isinstance(layer, INPUT_STATISTICS) and getattr(layer, "sync", False)
 
 

@@ -62,7 +62,7 @@ class ActNorm(Norm):
         return torch.addcmul(bias, weight, x)
 
     def is_initialized(self) -> bool:
-        """Whether data initialized weight and bias, here or in the loaded checkpoint."""
+        """Return whether data initialized weight and bias, here or in the loaded checkpoint."""
         if not self._known_initialized:
             self._known_initialized = bool(self.initialized)
         return self._known_initialized

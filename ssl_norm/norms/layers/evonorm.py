@@ -68,7 +68,7 @@ class EvoNormB0(BatchStatisticsNorm):
 
     y = weight x / max(sqrt(V + eps), v x + sqrt(I + eps)) + bias, with V and I the biased variances
     of a channel over the batch and over the positions of one sample; nothing is centred. The
-    maximum is a nonlinearity: the norm stands in the place of a norm and its activation. Evaluation
+    maximum is a nonlinearity: it replaces a norm and its activation. Evaluation
     takes the population variance for V.
 
     On (N, C) inputs, as in MLP heads, I is 0 and y = weight x / max(sqrt(V + eps), v x +

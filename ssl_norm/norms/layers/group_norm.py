@@ -34,7 +34,7 @@ class GroupNorm(nn.GroupNorm):
         affine: whether to learn weight and bias, each (C,), from 1 and 0.
 
     Shape:
-        (N, C) or (N, C, *spatial) to the same, in the same dtype under autocast, too.
+        (N, C) or (N, C, *spatial) to the same; the dtype stays the same under autocast.
 
     Raises:
         ValueError: `groups` does not divide C, or a group holds a single value, so that the output

@@ -20,7 +20,7 @@ def default_groups(num_features: int) -> int:
 
 
 def fewest_groups(num_features: int, most_channels: int) -> int:
-    """Return the smallest number of groups with at most so many channels each.
+    """Return the smallest number of groups with at most `most_channels` channels each.
 
     Example:
         >>> [fewest_groups(channels, 64) for channels in (128, 96, 7, 67)]

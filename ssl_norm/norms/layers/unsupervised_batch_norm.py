@@ -53,7 +53,7 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
 
     @property
     def uses_joint(self) -> bool:
-        """Whether the next input is normalized by the statistics of a joint batch."""
+        """Return whether the next input is normalized by the statistics of a joint batch."""
         joint = self.joint
         return self.training and joint is not None and joint.complete and bool(joint.recorded)
 

@@ -199,5 +199,5 @@ class IterativeNorm(WhiteningNorm):
         self.iterations = iterations
 
     def whitening_matrix(self, covariance: Tensor) -> Tensor:
-        """Return the inverse square roots after so many iterations."""
+        """Return the inverse square roots after `iterations` steps."""
         return newton_inverse_square_root(covariance, self.eps, self.iterations)

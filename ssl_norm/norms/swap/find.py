@@ -28,7 +28,7 @@ USUAL_OPTIONS: Mapping[str, object] = {
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a norm, in layers around it or not.
+    """Return whether a module is a norm, in layers around it or not.
 
     Known by class: torch's norms, ours, and subclasses. Known by contents: any other batch norm
     (torchvision's FrozenBatchNorm2d) by its running statistics, and norms over the last axes or
@@ -45,7 +45,7 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def is_nonlinear(norm: nn.Module) -> bool:
-    """Whether a norm holds a nonlinearity: an evonorm's gate, a thresholded linear unit."""
+    """Return whether a norm holds a nonlinearity: an evonorm's gate, a thresholded linear unit."""
     if type(norm).__module__ in TIMM_NONLINEAR:
         return any(getattr(norm, name, None) is not None for name in ("v", "tau"))
     return getattr(norm, "nonlinear", False) and getattr(norm, "threshold", True) is not None
@@ -102,7 +102,7 @@ def layers_before_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _precedes(name: str, layer: nn.Module, norm_name: str, norm: nn.Module) -> bool:
-    """Whether the norm may follow a layer of this kind, size and place."""
+    """Return whether the norm may follow a layer of this kind, size and place."""
     if isinstance(layer, nn.Linear):
         same_module = name.rpartition(".")[0] == norm_name.rpartition(".")[0]
         return same_module and layer.out_features == num_features(norm)
@@ -110,7 +110,7 @@ def _precedes(name: str, layer: nn.Module, norm_name: str, norm: nn.Module) -> b
 
 
 def keeps_batch_statistics(norm: nn.Module) -> bool:
-    """Whether a norm has population statistics of whole batches (an instance norm's are others)."""
+    """Return whether a norm has population statistics of whole batches (an instance norm's are others)."""
     return "running_mean" in norm._buffers and not isinstance(norm, _InstanceNorm)
 
 
@@ -144,7 +144,7 @@ def num_features(layer: nn.Module) -> int:
 
 
 def takes_channels_last(layer: nn.Module) -> bool:
-    """Whether a norm layer wants its channels in the last axis, found by trial for layer norms.
+    """Return whether a norm layer wants its channels in the last axis, found by trial for layer norms.
 
     torch's LayerNorm does; the subclasses of many vision models (LayerNorm2d) do not.
     """

@@ -199,7 +199,7 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _is_already(layer: nn.Module, spec: NormSpec) -> bool:
-    """Whether a layer is the norm that the spec names, so that it can stay and take on options."""
+    """Return whether a layer is the norm that the spec names, so that it can stay and take on options."""
     norm = unwrapped(layer)
     if spec.constructor is not None or not _is_kind(norm, spec):
         return False
@@ -215,7 +215,7 @@ def _is_already(layer: nn.Module, spec: NormSpec) -> bool:
 
 
 def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
-    """Whether a layer is the norm that the spec names, in our class or torch's."""
+    """Return whether a layer is the norm that the spec names, in our class or torch's."""
     if isinstance(norm, nn.GroupNorm):
         return spec.name == ("ln" if norm.num_groups == 1 else "gn")
     if isinstance(norm, nn.SyncBatchNorm):

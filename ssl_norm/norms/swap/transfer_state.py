@@ -114,7 +114,7 @@ def _dropped_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> list[str
 
 
 def _freeze_as(old: nn.Module, new: nn.Module) -> list[str]:
-    """Freeze what was frozen; return what could not be."""
+    """Freeze the parameters that were frozen; return the names of those that cannot be."""
     names = [name for name in old.__dict__.get(FROZEN_PARAMETERS, []) if name in new._parameters]
     if names:
         new.__dict__[FROZEN_PARAMETERS] = names

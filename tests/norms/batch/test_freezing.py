@@ -20,7 +20,7 @@ from ssl_norm.norms.swap.find import BATCH_NORMS
 
 
 class Doubled(nn.BatchNorm2d):
-    """A user's own subclass, with a constructor and state of its own."""
+    """A user's own subclass, with its own constructor and state."""
 
     def __init__(self, factor, channels):
         super().__init__(channels)

@@ -1,4 +1,4 @@
-"""Which passes serve a tensor: Triton's on a GPU where they run, torch's everywhere else."""
+"""Choice of passes: Triton's on a GPU where they run, torch's everywhere else."""
 
 import sys
 
@@ -13,7 +13,7 @@ CUDA = torch.device("cuda", 0)
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
-    """Let every test choose anew, outside the interpreter."""
+    """Let every test choose again, outside the interpreter."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     dispatch._passes_on.cache_clear()
     yield

@@ -1,4 +1,4 @@
-"""How work is divided among programs: every element exactly once, whatever the shape."""
+"""Division of work among programs: every element exactly once, whatever the shape."""
 
 import pytest
 import torch

@@ -22,7 +22,7 @@ CASES = [
 
 
 class AbsentDevice(NamedTuple):
-    """What Triton asks of a device before it compiles."""
+    """Properties of a device that Triton reads before it compiles."""
 
     target: object
 

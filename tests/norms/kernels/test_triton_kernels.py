@@ -1,6 +1,6 @@
 """Triton's passes: on a GPU, and on any machine in Triton's interpreter.
 
-Triton reads TRITON_INTERPRET when it is imported, so the first test runs the others in a subprocess.
+Triton reads TRITON_INTERPRET at import, so the first test runs the others in a subprocess.
 """
 
 import os
