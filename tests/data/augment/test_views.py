@@ -1,9 +1,17 @@
 import pytest
 import torch
 from torch import Generator
+from torchvision.transforms.v2 import functional as F
 
 from ssl_norm.data.augment.parameters import ViewParameters
-from ssl_norm.data.augment.views import Views, move_together, to_device
+from ssl_norm.data.augment.views import (
+    Views,
+    denormalise,
+    move_together,
+    normalise_,
+    to_device,
+    unit_pixels,
+)
 from ssl_norm.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -176,3 +184,18 @@ def test_what_is_no_tensor_stays():
     assert moved[0]["seed"] == 3
     assert moved[0]["rows"].device.type == "meta"
     assert moved[1] == {}
+
+
+def test_unit_pixels_for_both_memory_formats():
+    images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        pixels = unit_pixels(images.contiguous(memory_format=layout))
+        assert pixels.is_contiguous()
+        torch.testing.assert_close(pixels, images.double().div(255).float())
+
+
+def test_equals_torchvision_and_back():
+    images = torch.rand(2, 3, 5, 7)
+    found = normalise_(images.clone(), MEAN, STD)
+    torch.testing.assert_close(found, F.normalize(images, list(MEAN), list(STD)))
+    torch.testing.assert_close(denormalise(found, MEAN, STD), images)

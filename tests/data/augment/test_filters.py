@@ -1,10 +1,17 @@
+import kornia.enhance
 import pytest
 import torch
 from kornia.filters import gaussian_blur2d
 from torch import Generator
 from torchvision.transforms.v2 import functional as F
 
-from ssl_norm.data.augment.filters import GaussianBlur, blur_kernel_size, gaussian_blur
+from ssl_norm.data.augment.filters import (
+    GaussianBlur,
+    Solarize,
+    blur_kernel_size,
+    gaussian_blur,
+    solarize,
+)
 from ssl_norm.data.augment.transform import Share
 
 
@@ -34,7 +41,7 @@ def test_constant_stays_and_a_narrow_kernel_does_nothing():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
-def test_only_the_chosen_are_touched(probability):
+def test_only_the_chosen_are_blurred(probability):
     stage = GaussianBlur(probability=probability, sigma=(0.5, 2.0))
     images = torch.rand(40, 3, 16, 16)
     drawn = stage.draw(Share(40, slice(0, 40), 16, 16), Generator().manual_seed(0))
@@ -46,3 +53,22 @@ def test_only_the_chosen_are_touched(probability):
     torch.testing.assert_close(
         found[rows], gaussian_blur(images[rows], drawn["sigmas"], blur_kernel_size(16))
     )
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9, 1.0])
+def test_solarization_equals_torchvision_and_kornia(threshold):
+    images = torch.rand(3, 3, 9, 9)
+    images[0, 0, 0] = threshold
+    found = solarize(images, threshold)
+    assert torch.equal(found, F.solarize(images, threshold))
+    torch.testing.assert_close(found, kornia.enhance.solarize(images, threshold))
+
+
+def test_only_the_chosen_are_solarized():
+    stage = Solarize(probability=0.3, threshold=0.5)
+    images = torch.rand(50, 3, 8, 8)
+    drawn = stage.draw(Share(50, slice(0, 50), 8, 8), Generator().manual_seed(0))
+    found = stage.apply(images.clone(), drawn)
+    changed = (found != images).flatten(1).any(1).nonzero()[:, 0]
+    assert torch.equal(changed, drawn["rows"])
+    assert 5 < len(changed) < 28
