@@ -72,15 +72,12 @@ class KorniaTransform:
         shape = torch.Size((share.total, 3, self.size, self.size))
         with _seeded(seed, torch.device("cpu")):
             parameters = self.operation.forward_parameters(shape)
-        local = {
-            key: value[share.rows]
-            if key not in NOT_PER_IMAGE and len(value) == share.total
-            else value
-            for key, value in parameters.items()
-        }
+        for key, value in parameters.items():
+            if key not in NOT_PER_IMAGE and len(value) == share.total:
+                parameters[key] = value[share.rows]
         images = len(range(share.total)[share.rows])
-        local["forward_input_shape"] = torch.tensor((images, *shape[1:]))
-        return {"parameters": local, "seed": seed + share.rows.start}
+        parameters["forward_input_shape"] = torch.tensor((images, *shape[1:]))
+        return {"parameters": parameters, "seed": seed + share.rows.start}
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the changed images."""

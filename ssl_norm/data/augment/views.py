@@ -38,8 +38,7 @@ class Views:
     """Makes views of a batch on its device, every image with its own parameters.
 
     All parameters are drawn on the CPU from the generator, for the images of all ranks: the same
-    generator gives the same views on every device, and W ranks see what one process sees. They
-    reach the device in one asynchronous copy.
+    generator gives the same views on every device, and W ranks see what one process sees.
 
     Args:
         parameters: of each view, by the name of its key under `augment`.
@@ -99,11 +98,7 @@ class Views:
         n, _, height, width = images.shape
         share = Share(n * world_size, slice(rank * n, (rank + 1) * n), height, width)
         with torch.autocast(images.device.type, enabled=False):
-            drawn = [
-                transform.draw(share, generator)
-                for transforms in self.views
-                for transform in transforms
-            ]
+            drawn = [t.draw(share, generator) for view in self.views for t in view]
             params = iter(to_device(drawn, images.device))
             pixels = unit_pixels(images)
             return tuple(self._view(transforms, pixels, params) for transforms in self.views)
@@ -125,9 +120,7 @@ def to_device(parameters: list[Params], device: torch.device) -> list[Params]:
     """Return the parameters with their tensors on the device; other values stay."""
     if device.type == "cpu":
         return parameters
-    tensors = [
-        value for drawn in parameters for value in drawn.values() if isinstance(value, Tensor)
-    ]
+    tensors = [v for drawn in parameters for v in drawn.values() if isinstance(v, Tensor)]
     moved = iter(move_together(tensors, device))
     return [
         {key: next(moved) if isinstance(value, Tensor) else value for key, value in drawn.items()}

@@ -30,8 +30,7 @@ SEVERITIES = range(1, 6)
 class Corruption:
     """One corruption at one severity; `str` of it is `name:severity`.
 
-    Raises:
-        UserError: there is no such corruption or severity.
+    Another name or severity is a UserError.
     """
 
     name: str  # one of `CORRUPTIONS`, or `module:function`

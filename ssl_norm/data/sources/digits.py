@@ -77,7 +77,7 @@ def draw(scans: Array, size: int, random: np.random.Generator) -> npt.NDArray[np
 def paste(
     scans: Array, size: int, centre_x: Array, centre_y: Array, half: Array, angle: Array
 ) -> Array:
-    """Return each scan turned by `angle` radians and bilinearly resized, on an empty canvas.
+    """Return each scan turned and bilinearly resized on an empty canvas, (N, size, size) in [0, 1].
 
     Args:
         scans: (N, 8, 8) ink in [0, 1].
@@ -85,10 +85,7 @@ def paste(
         centre_x: (N,) in pixels from the left.
         centre_y: (N,) in pixels from the top.
         half: (N,) half of the side of the pasted scan in pixels.
-        angle: (N,).
-
-    Returns:
-        (N, size, size) ink in [0, 1].
+        angle: (N,) in radians.
     """
     count, side = scans.shape[:2]
     row = side + 2

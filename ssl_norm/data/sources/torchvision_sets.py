@@ -38,9 +38,6 @@ def load_cifar10(
         download: whether to download missing files.
         image_size: side of the views in pixels; the images keep their 32.
 
-    Raises:
-        UserError: files are missing and cannot be downloaded.
-
     Source: Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
     """
 
@@ -65,9 +62,6 @@ def load_stl10(*, root: str | None = None, download: bool = True, image_size: Si
         download: whether to download missing files.
         image_size: side of the views in pixels; the images keep their 96.
 
-    Raises:
-        UserError: files are missing and cannot be downloaded.
-
     Source: Coates et al., AISTATS 2011.
     """
 
@@ -83,7 +77,11 @@ def load_stl10(*, root: str | None = None, download: bool = True, image_size: Si
 
 
 def _open(kind: str, title: str, root: str | None, download: bool, **part: Any) -> Any:
-    """Return a data set of torchvision; `root` holds its folder, or is its folder."""
+    """Return a data set of torchvision; `root` holds its folder, or is its folder.
+
+    Raises:
+        UserError: files are missing or broken, and cannot be downloaded.
+    """
     from torchvision import datasets  # takes a second to import
 
     dataset = getattr(datasets, kind)

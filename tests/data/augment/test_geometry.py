@@ -6,13 +6,9 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
 from ssl_norm.data.augment.geometry import (
-    CropResizeFlip,
-    apply_separable,
     crop_resize,
     sample_boxes,
-    triangle_weights,
 )
-from ssl_norm.data.augment.transform import Share
 
 
 def batch(n, height, width, seed=0):
@@ -41,25 +37,11 @@ def test_equals_kornia_where_nothing_shrinks():
         (24, 24), align_corners=False, cropping_mode="slice"
     )
     parameters = operation.forward_parameters(images.shape)
-    corners = parameters[
-        "src"
-    ]  # upper left, upper right, lower right, lower left: (x, y), inclusive
+    corners = parameters["src"]  # from the upper left, clockwise: (x, y), inclusive
     first, last = corners[:, 0].flip(1), corners[:, 2].flip(1)
     boxes = torch.cat((first, last - first + 1), 1).float()
     found = crop_resize(images, boxes, torch.zeros_like(flips), 24)
     torch.testing.assert_close(found, operation(images, params=parameters), atol=2e-5, rtol=0)
-
-
-def test_both_forms_agree():
-    images, boxes, flips = batch(16, 32, 32)
-    sampled = crop_resize(images, boxes, flips, 32)
-    top, left, height, width = boxes[:, :, None].unbind(1)
-    fractions = (torch.arange(32) + 0.5) / 32
-    x = torch.where(flips[:, None], 1 - fractions, fractions)
-    rows = triangle_weights(top + fractions * height, top, height, 32)
-    columns = triangle_weights(left + x * width, left, width, 32)
-    product = apply_separable(images, rows, columns)
-    torch.testing.assert_close(sampled, product, atol=2e-5, rtol=0)
 
 
 def test_sees_nothing_outside_the_box():
@@ -68,14 +50,6 @@ def test_sees_nothing_outside_the_box():
     box = torch.tensor([[5.0, 10.0, 20.0, 24.0]]).expand(2, 4)
     found = crop_resize(images.nan_to_num(9.0), box, torch.tensor([True, False]), 16)
     torch.testing.assert_close(found, torch.full((2, 3, 16, 16), 0.25))
-
-
-def test_whole_box_is_the_image_and_flip_is_exact():
-    images = torch.rand(2, 3, 32, 32)
-    box = torch.tensor([[0.0, 0.0, 32.0, 32.0]]).expand(2, 4)
-    found = crop_resize(images, box, torch.tensor([False, True]), 32)
-    torch.testing.assert_close(found[0], images[0], atol=1e-5, rtol=0)
-    torch.testing.assert_close(found[1], images[1].flip(2), atol=1e-5, rtol=0)
 
 
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -89,12 +63,10 @@ def boxes(n, height, width, area=AREA, ratio=RATIO, seed=0):
 def test_boxes_are_whole_pixels_inside(height, width):
     top, left, box_height, box_width = boxes(5000, height, width).unbind(1)
     assert torch.equal(boxes(9, height, width), boxes(9, height, width).round())
-    assert (top >= 0).all()
-    assert (left >= 0).all()
-    assert (box_height >= 1).all()
-    assert (box_width >= 1).all()
-    assert (top + box_height <= height).all()
-    assert (left + box_width <= width).all()
+    assert min(top.min(), left.min()) >= 0
+    assert min(box_height.min(), box_width.min()) >= 1
+    assert (top + box_height).max() <= height
+    assert (left + box_width).max() <= width
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (60, 100)])
@@ -110,25 +82,10 @@ def test_distribution_is_torchvisions(height, width):
     assert torch.allclose(found.std(0), expected.std(0), rtol=0.05)
 
 
-@pytest.mark.parametrize(("height", "width"), [(10, 40), (40, 10), (10, 12)])
-def test_fallback_is_torchvisions(height, width):
-    area, ratio = (1.0, 1.0), (0.9, 1.3)
-    image = torch.zeros(3, height, width)
-    if height * width == 120:
-        area = (1.0, 1.0)
-        ratio = (1.19, 1.21)
-    expected = RandomResizedCrop.get_params(image, area, ratio)
-    assert boxes(4, height, width, area, ratio)[3].tolist() == list(expected)
-
-
-def test_whole_image_by_default_parameters():
-    whole = boxes(6, 32, 32, (1.0, 1.0), (1.0, 1.0))
-    assert whole.tolist() == [[0, 0, 32, 32]] * 6
-
-
-def test_ranks_share_the_draw():
-    stage = CropResizeFlip(8, AREA, RATIO, flip=0.5)
-    whole = stage.draw(Share(12, slice(0, 12), 9, 9), Generator().manual_seed(1))
-    part = stage.draw(Share(12, slice(4, 8), 9, 9), Generator().manual_seed(1))
-    assert torch.equal(part["boxes"], whole["boxes"][4:8])
-    assert torch.equal(part["flips"], whole["flips"][4:8])
+@pytest.mark.parametrize(
+    ("height", "width", "ratio"),
+    [(10, 40, (0.9, 1.3)), (40, 10, (0.9, 1.3)), (10, 12, (1.19, 1.21))],
+)
+def test_fallback_is_torchvisions(height, width, ratio):
+    expected = RandomResizedCrop.get_params(torch.zeros(3, height, width), (1.0, 1.0), ratio)
+    assert boxes(4, height, width, (1.0, 1.0), ratio)[3].tolist() == list(expected)

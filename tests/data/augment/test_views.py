@@ -109,15 +109,11 @@ def test_plain_view_is_the_normalised_image():
     assert torch.equal(view1, view2)
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (9, 30), (40, 25)])
-def test_any_size_of_image(height, width):
-    for view in make()(batch(3, height, width), seeded()):
-        assert view.shape == (3, 3, 16, 16)
+@pytest.mark.parametrize(("n", "height", "width"), [(3, 16, 16), (3, 9, 30), (1, 40, 25)])
+def test_any_number_and_size_of_images(n, height, width):
+    for view in make()(batch(n, height, width), seeded()):
+        assert view.shape == (n, 3, 16, 16)
         assert view.isfinite().all()
-
-
-def test_one_image():
-    assert make()(batch(1), seeded())[0].shape == (1, 3, 16, 16)
 
 
 def test_autocast_changes_nothing():

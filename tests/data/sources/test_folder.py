@@ -56,11 +56,8 @@ def test_the_split_follows_seed_and_fraction(root, load):
 
 
 def test_given_splits_are_kept(root, load):
-    for name, count, seed in (
-        ("train/a", 4, 0),
-        ("train/b", 3, 4),
-        ("val/a", 2, 7),
-        ("val/b", 1, 9),
+    for name, count, seed in zip(
+        ("train/a", "train/b", "val/a", "val/b"), (4, 3, 2, 1), (0, 4, 7, 9), strict=True
     ):
         write_images(root / name, count, first_seed=seed)
     splits = load()
