@@ -60,7 +60,8 @@ class GaussianBlur:
     def draw(self, share: Share, generator: Generator) -> Params:
         """Return the rows to blur and their standard deviations."""
         chosen = sample_events(share.total, self.probability, generator)[share.rows]
-        sigmas = sample_uniform(share.total, *self.sigma, generator)[share.rows]
+        low, high = self.sigma
+        sigmas = sample_uniform(share.total, low, high, generator)[share.rows]
         return {"rows": chosen.nonzero()[:, 0], "sigmas": sigmas[chosen]}
 
     def apply(self, images: Tensor, params: Params) -> Tensor:

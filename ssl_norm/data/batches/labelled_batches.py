@@ -80,8 +80,8 @@ class LabelledBatches:
         if chunk is None:
             self._order = partial(uniform_order, len(self._labels), batch_size, seed)
         else:
-            grouping = {"classes_per_chunk": classes_per_chunk, "shuffle": shuffle, "seed": seed}
-            self._order = partial(grouped_order, self._labels, batch_size, chunk=chunk, **grouping)
+            grouped = partial(grouped_order, self._labels, batch_size, chunk=chunk, seed=seed)
+            self._order = partial(grouped, classes_per_chunk=classes_per_chunk, shuffle=shuffle)
         self._unlabelled = None
         if unlabelled_size:
             self._unlabelled = place_pixels(_some(unlabelled), device, resident)
