@@ -128,7 +128,8 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
 
 def test_two_processes_under_torchrun_train_as_one_and_stop_at_collapse(tmp_path, pretrain):
     settings = ["norm.projector=ln", "norm.predictor=ln", "norm.encoder={name: gn, groups: 8}"]
-    settings += [*COLLAPSED_AT_ONCE, "monitor.patience=9", "epochs=4", "linear_probe=true"]
+    settings += [*COLLAPSED_AT_ONCE, "monitor.patience=9", "epochs=4"]
+    settings += ["linear_probe=true", "probe_labels=0.1", "monitor.layers_every=0"]
     assert pretrain(tmp_path / "one", *settings)[0] == 3
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     ended = subprocess.run(
@@ -147,11 +148,17 @@ def test_two_processes_under_torchrun_train_as_one_and_stop_at_collapse(tmp_path
             same = pytest.approx(float(row2[name]), abs=2e-4)
             assert float(row1[name]) == same, (name, row1["step"])
     assert checkpoint(tmp_path / "two")["step"] == summary(tmp_path / "two")["steps"] == 10
+    assert "linear_top1" in summary(tmp_path / "two")
 
 
 def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path, pretrain):
     code, said = pretrain(
-        tmp_path, *COLLAPSED_AT_ONCE, "monitor.patience=3", "linear_probe=true", "epochs=5"
+        tmp_path,
+        *COLLAPSED_AT_ONCE,
+        "monitor.patience=3",
+        "linear_probe=true",
+        "probe_labels=0.1",
+        "epochs=5",
     )
     assert code == 3
     assert "Traceback" not in said
