@@ -12,7 +12,7 @@ from rich.table import Table as ConsoleTable
 from ssl_norm.errors import UserError
 from ssl_norm.report.caveats import commands, left_out, provenance, to_mind
 from ssl_norm.report.figures import FIGURES
-from ssl_norm.report.frame import group_keys, group_runs, without_repeats
+from ssl_norm.report.frame import all_runs, group_keys, group_runs, without_repeats
 from ssl_norm.report.page import Report, html_page, markdown_page
 from ssl_norm.report.read import FINISHED, RunRecord, find_runs, read_runs
 from ssl_norm.report.studies import all_figures, in_study_order, studies_of
@@ -49,12 +49,13 @@ def report(settings: ReportSettings) -> Path:
     files, remarks = all_figures(
         groups, found, FIGURES if settings.figures is None else _as_list(settings.figures)
     )
-    shown = [run for group in groups for run in group.runs]
+    shown = all_runs(groups)
     output = _open_output(settings.output, roots)
     names = sorted({run.study for run in shown} - {""})
+    searched = Path(os.path.commonpath([root.resolve() for root in roots]))
     others = len(runs) - len(shown)
     content = Report(
-        title=settings.title or ", ".join(names) or _common_folder(roots).name or "runs",
+        title=settings.title or ", ".join(names) or searched.name or "runs",
         lead=f"{counted(len(shown), 'finished run')} in {counted(len(groups), 'group')}"
         + (f", grouped by {', '.join(keys)}" if keys else "")
         + (f"; {counted(others, 'run')} left out." if others else "."),
@@ -69,9 +70,14 @@ def report(settings: ReportSettings) -> Path:
         ],
         figures=files,
     )
-    numbers = {f"{file.name}.csv": file.numbers for file in files if file.numbers}
-    numbers |= {"table.csv": group_numbers(keys, groups), "runs.csv": run_numbers(keys, groups)}
-    _write(output, content, numbers)
+    numbers = {file.name: file.numbers for file in files if file.numbers}
+    numbers |= {"table": group_numbers(keys, groups), "runs": run_numbers(keys, groups)}
+    for file in files:
+        (output / f"{file.name}.png").write_bytes(file.png)
+    for name, table in numbers.items():
+        write_text(output / f"{name}.csv", table.csv())
+    write_text(output / "table.md", markdown_page(content))
+    write_text(output / "report.html", html_page(content))
     _print(content, short_table(keys, groups), output)
     return output
 
@@ -81,11 +87,6 @@ def _as_list(value: object) -> list[str]:
 
 
 def _find_roots(given: Sequence[str]) -> list[Path]:
-    """Return the folders of `runs=`, globs resolved.
-
-    Raises:
-        UserError: an entry names no folder.
-    """
     roots: list[Path] = []
     for text in given:
         path = Path(text).expanduser()
@@ -103,11 +104,6 @@ def _find_roots(given: Sequence[str]) -> list[Path]:
 
 
 def _finished_runs(runs: Sequence[RunRecord], given: Sequence[str]) -> list[RunRecord]:
-    """Return the finished runs.
-
-    Raises:
-        UserError: there are none.
-    """
     finished = [run for run in runs if run.state == FINISHED]
     if finished:
         return finished
@@ -137,20 +133,6 @@ def _open_output(given: str | None, roots: Sequence[Path]) -> Path:
             "name another folder with output=..."
         ) from error
     return folder
-
-
-def _common_folder(roots: Sequence[Path]) -> Path:
-    """Return the folder that was searched, or the deepest one that holds all of them."""
-    return Path(os.path.commonpath([root.resolve() for root in roots]))
-
-
-def _write(output: Path, content: Report, numbers: dict[str, Table]) -> None:
-    for figure in content.figures:
-        (output / f"{figure.name}.png").write_bytes(figure.png)
-    for name, table in numbers.items():
-        write_text(output / name, table.csv())
-    write_text(output / "table.md", markdown_page(content))
-    write_text(output / "report.html", html_page(content))
 
 
 def _print(content: Report, short: Table, output: Path) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ssl_norm.report.columns import columns_of, probe_of
-from ssl_norm.report.frame import ABSENT, Group, all_runs, differing_keys, is_compared
+from ssl_norm.report.frame import ABSENT, Group, all_runs, differing_keys, grouped, is_compared
 from ssl_norm.report.read import BROKEN, FINETUNE, UNFINISHED, RunRecord
 from ssl_norm.text import counted, finite, unique
 
@@ -22,13 +22,11 @@ Text = Callable[[RunRecord], str]
 
 def left_out(runs: Sequence[RunRecord], repeats: Sequence[RunRecord]) -> list[str]:
     """Return a line for each run that is in no table and no figure."""
+    again = "repeats a newer run with the same settings and seed"
     return [
         *(f"{run.name} is broken: {run.reason}" for run in runs if run.state == BROKEN),
         *(f"{run.name} is {run.reason}" for run in runs if run.state == UNFINISHED),
-        *(
-            f"{run.name} repeats a newer run with the same settings and seed {run.seed}"
-            for run in repeats
-        ),
+        *(f"{run.name} {again} {run.seed}" for run in repeats),
     ]
 
 
@@ -46,24 +44,18 @@ def to_mind(keys: Sequence[str], groups: Sequence[Group]) -> list[str]:
 
 
 def _uneven_seeds(groups: Sequence[Group]) -> list[str]:
-    """Return a line on the groups that lack seeds of others."""
-    all_seeds = sorted({seed for group in groups for seed in group.seeds}, key=_natural)
-    lacking: dict[str, list[str]] = {}
-    for group in groups:
-        if not set(all_seeds) <= set(group.seeds):
-            lacking.setdefault(", ".join(group.seeds), []).append(group.label)
+    seeds = sorted(
+        {seed for group in groups for seed in group.seeds},
+        key=lambda seed: (int(seed), "") if seed.isdecimal() else (-1, seed),
+    )
+    lacking = [group for group in groups if not set(seeds) <= set(group.seeds)]
     return [
-        f"only seed {seeds} of {', '.join(all_seeds)}: {'; '.join(labels)}"
-        for seeds, labels in lacking.items()
+        f"only seed {some} of {', '.join(seeds)}: {'; '.join(group.label for group in same)}"
+        for some, same in grouped(lacking, lambda group: ", ".join(group.seeds)).items()
     ]
 
 
-def _natural(seed: str) -> tuple[int, str]:
-    return (int(seed), "") if seed.isdecimal() else (-1, seed)
-
-
 def _ended_early(run: RunRecord) -> list[str]:
-    """Return a line where a run ended before its last epoch or step."""
     step, steps = finite(run.summary.get("steps")), finite(run.config.get("steps"))
     if run.tool == FINETUNE and step is not None and steps is not None and step < steps:
         ending = "'s loss became non-finite" * (run.summary.get("ended") == "non_finite_loss")
@@ -77,7 +69,6 @@ def _ended_early(run: RunRecord) -> list[str]:
 
 
 def _differences_within(keys: Sequence[str], group: Group) -> list[str]:
-    """Return a line for each setting besides the keys that differs between the runs of a group."""
     return [
         f"{group.label}: its runs differ in {key}: {_shared_values(group.runs, _setting(key))}"
         for key in differing_keys(run.texts for run in group.runs)
@@ -94,7 +85,6 @@ def _environment(name: str) -> Text:
 
 
 def _different_environments(runs: Sequence[RunRecord]) -> list[str]:
-    """Return a line for each part of the environment, path or device that differs."""
     lines = []
     for name in ENVIRONMENT:
         lines += _difference(f"{name} differs", runs, _environment(name))
@@ -102,11 +92,8 @@ def _different_environments(runs: Sequence[RunRecord]) -> list[str]:
         if key.startswith(UNCOMPARED_BUT_NAMED) and key not in WITHOUT_EFFECT:
             lines += _difference(f"{key} differs", runs, _setting(key))
     changed = [run for run in runs if run.environment.get("commit", "").endswith("-dirty")]
-    if changed:
-        lines.append(
-            f"made with files that differ from their commit (-dirty): {named_runs(changed)}"
-        )
-    return lines
+    dirty = f"made with files that differ from their commit (-dirty): {named_runs(changed)}"
+    return lines + [dirty] * bool(changed)
 
 
 def _different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
@@ -126,7 +113,6 @@ def _different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _recomputation(run: RunRecord) -> str:
-    """Return the images, views and batches of the statistics in population_stats.json."""
     found = run.population
     of = f" ({found['corruption']})" if found.get("corruption") else ""
     return (
@@ -136,7 +122,6 @@ def _recomputation(run: RunRecord) -> str:
 
 
 def _not_measured(runs: Sequence[RunRecord]) -> list[str]:
-    """Return lines on values that no run has, and on those that only some have."""
     there, nowhere = columns_of(runs)
     lines = []
     if nowhere:
@@ -158,12 +143,9 @@ def _difference(what: str, runs: Sequence[RunRecord], value: Text) -> list[str]:
 
 def _shared_values(runs: Sequence[RunRecord], value: Text) -> str:
     """Return each value with its runs: the most common one counted, the others' runs named."""
-    counts = Counter(value(run) for run in runs)
-    (usual, usual_count), *others = counts.most_common()
-    parts = [f"{usual} in {counted(usual_count, 'run')}"]
-    for other, _ in others:
-        parts.append(f"{other} in {named_runs(run for run in runs if value(run) == other)}")
-    return "; ".join(parts)
+    usual, *others = sorted(grouped(runs, value).items(), key=lambda item: -len(item[1]))
+    parts = [f"{usual[0]} in {counted(len(usual[1]), 'run')}"]
+    return "; ".join(parts + [f"{other} in {named_runs(those)}" for other, those in others])
 
 
 def named_runs(runs: Iterable[RunRecord]) -> str:
@@ -188,9 +170,11 @@ def provenance(runs: Sequence[RunRecord]) -> dict[str, str]:
 
 def commands(runs: Sequence[RunRecord]) -> list[str]:
     """Return the commands that made the runs and their evaluations; a sweep is one command."""
-    environments: list[object] = [run.environment for run in runs]
-    environments += [run.evaluation.get("environment") for run in runs]
-    environments += [run.population.get("environment") for run in runs]
+    environments = [
+        *(run.environment for run in runs),
+        *(run.evaluation.get("environment") for run in runs),
+        *(run.population.get("environment") for run in runs),
+    ]
     return unique(
         f"python {environment['command']}"
         for environment in environments

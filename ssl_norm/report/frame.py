@@ -69,16 +69,14 @@ def differing_keys(runs: Iterable[Texts]) -> list[str]:
     A key that some runs lack (another method's, or one newer than the run) differs only where those
     that have it differ.
     """
-    values: dict[str, set[str]] = {}
-    for settings in runs:
-        for key, value in settings.items():
-            values.setdefault(key, set()).add(value)
-    return sorted((key for key, found in values.items() if len(found) > 1), key=_importance)
+    pairs = {pair for settings in runs for pair in settings.items()}
+    several = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
+    def importance(key: str) -> tuple[int, str]:
+        places = (place for place, start in enumerate(ORDER) if key.startswith(start))
+        return next(places, len(ORDER)), key
 
-def _importance(key: str) -> tuple[int, str]:
-    places = (place for place, start in enumerate(ORDER) if key.startswith(start))
-    return next(places, len(ORDER)), key
+    return sorted(several, key=importance)
 
 
 def telling_keys(runs: Sequence[Texts]) -> list[str]:

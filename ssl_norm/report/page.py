@@ -86,7 +86,6 @@ def html_page(report: Report) -> str:
 
 
 def _items(lines: Iterable[str], kind: str = "") -> str:
-    """Return a list of lines; nothing without any."""
     items = "".join(f"<li>{line}</li>" for line in lines)
     attribute = f' class="{kind}"' if kind else ""
     return f"<ul{attribute}>{items}</ul>" if items else ""
@@ -126,7 +125,6 @@ def _is_number(text: str) -> bool:
 
 
 def _figure(shown: FigureFile) -> str:
-    """Return a figure inside the page, with its caption and numbers."""
     data = base64.b64encode(shown.png).decode()
     caption = escape(shown.caption)
     return (

@@ -131,7 +131,6 @@ def _draw(axes: "Axes", group: Group) -> None:
 
 
 def _curve(run: RunRecord, name: str) -> Curve:
-    """Return an accuracy of a run over the probed steps."""
     rows = run.probes["steps"]
     found = {row["step"]: row[name] for row in rows if finite(row.get(name)) is not None}
     return Curve(list(found), list(found.values()))

@@ -139,7 +139,6 @@ def _draw_lines(axes: "Axes", content: Content, lines: _Styled) -> None:
 
 
 def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and the sample deviation, 0 of one value."""
     found = statistic(values)
     return found.mean or 0.0, found.deviation or 0.0
 
@@ -226,7 +225,6 @@ def axis_label(names: Sequence[str]) -> str:
 
 
 def _caption(content: Content) -> str:
-    """Return the content of a figure, and the number of its runs."""
     spec = content.spec
     counts = {len(values) for line in content.series for values in line.cells.values()}
     several = max(counts) > 1

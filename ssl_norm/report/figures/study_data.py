@@ -304,7 +304,6 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
 def _points_of(
     spec: FigureSpec, places: Mapping[str, str], run: RunRecord, own: Row
 ) -> tuple[list[_Point], list[str]]:
-    """Return the points of one run, and the values that it should have and lacks."""
     rows, lacks = _rows_of(spec, places, run, own)
     points = []
     for row, values in rows:
@@ -366,7 +365,6 @@ def _rows_of(
 
 
 def _conditions_text(choices: Sequence[Conditions], names: Iterable[str]) -> str:
-    """Return conditions on some quantities, such as `split=test statistics=exact|batch`."""
     known = list(names)
     texts = (
         " ".join(f"{name}={'|'.join(map(str, choice[name]))}" for name in known if name in choice)
