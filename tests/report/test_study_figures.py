@@ -1,14 +1,304 @@
+import math
+from dataclasses import replace
+
 import pytest
 
-from ssl_norm.report.figures.study import study_figures
-from ssl_norm.report.figures.study_data import figure_specs
-from tests.report.finetune_folders import DEVIATION, TOP1, write_few_labels, write_finetune
-from tests.report.run_folders import runs_in
+from ssl_norm.errors import UserError
+from ssl_norm.report.figures.study import figure_numbers, figure_table, study_figures
+from ssl_norm.report.figures.study_data import (
+    content_of,
+    figure_specs,
+    find_places,
+    values_of,
+)
+from ssl_norm.report.read import read_run
+from ssl_norm.settings.study import read_study, study_tools
+from tests.report.finetune_folders import (
+    DEVIATION,
+    LABELS,
+    TOP1,
+    evaluation_rows,
+    finetune_config,
+    write_few_labels,
+    write_finetune,
+)
+from tests.report.run_folders import columns_of, config_of, runs_in, write_run
+
+ENTRY = {"name": "f", "x": "labels_per_class", "y": "top1"}
+
+
+def spec_of(**entry):
+    return figure_specs("s", [{**ENTRY, **entry}])[0]
+
+
+def test_every_key_of_an_entry():
+    given = {
+        "y": ["top1", "top1_exact"],
+        "log_x": True,
+        "title": "t",
+        "x_label": "labels",
+        "y_label": "accuracy",
+        "labels": {"bn": "BatchNorm"},
+    }
+    where = {"split": "test", "statistics": ["exact", "batch"]}
+    published = {"label": "Paper", "lines": {"bn": [[2, 0.5], [4, 1]]}}
+    spec = spec_of(lines="arm", where=where, published=published, **given)
+    assert spec.model_dump() == {
+        **ENTRY,
+        **given,
+        "lines": ["arm"],
+        "where": [{"split": ["test"], "statistics": ["exact", "batch"]}],
+        "published": {"label": "Paper", "lines": {"bn": [(2, 0.5), (4, 1)]}},
+    }
+    assert spec.names == ("labels_per_class", "arm", "split", "statistics", "top1", "top1_exact")
+    assert spec.label_of(["bn", "exact"]) == "BatchNorm, exact"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logx": True}, "unknown key 'logx'.*did you mean 'log_x'"),
+        ({"y": None}, "y: a name expected, or several in"),
+        ({"y": []}, r"y: .* expected, got \[\]"),
+        ({"x": 3}, "x=3: text expected"),
+        ({"name": "a/b"}, "name: letters, digits, _ and - expected"),
+        ({"name": "table"}, "name: letters, digits, _ and - expected"),
+        ({"lines": {"a": 1}}, "lines: a name expected, or several in"),
+        ({"where": "split"}, "where: a mapping expected"),
+        (
+            {"where": [{"split": "test"}, "train"]},
+            "where: a mapping expected, .* or a list of several, got .*'train'",
+        ),
+        ({"where": []}, "where: a mapping expected"),
+        ({"labels": []}, "labels: a mapping expected"),
+        ({"log_x": "yes"}, "log_x=yes: true or false expected"),
+        ({"published": {"lines": {}}}, "published: {label: source"),
+        ({"published": {"label": "p", "lines": {"bn": [[1]]}}}, "a point is two numbers"),
+        ({"published": {"label": "p", "lines": {"bn": 3}}}, "a point is two numbers"),
+    ],
+)
+def test_a_wrong_entry_is_one_line_that_names_its_file(change, message):
+    with pytest.raises(UserError, match=message) as raised:
+        figure_specs("few_labels", [{**ENTRY, **change}])
+    assert str(raised.value).startswith("configs/study/few_labels.yaml, figure ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ENTRY)
+def test_needed_keys_of_a_figure(key):
+    with pytest.raises(UserError, match=rf"{key}=\.\.\. is needed"):
+        figure_specs("s", [{name: value for name, value in ENTRY.items() if name != key}])
+
+
+def test_two_figures_of_one_name():
+    with pytest.raises(UserError, match="figure f: there are two figures of this name"):
+        figure_specs("s", [ENTRY, ENTRY])
+
+
+@pytest.mark.parametrize("study", study_tools())
+def test_the_figures_of_every_study_are_well_formed(study):
+    figure_specs(study, read_study(study).figures)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     return runs_in(write_few_labels(tmp_path_factory.mktemp("study")))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = finetune_config({"name": "bn", "batch_size": 4}, arm="small", study="s")
+    return read_run(write_finetune(tmp_path_factory.mktemp("run"), config), "a")
+
+
+def test_settings_are_numbers_or_text_and_norms_have_options(run):
+    expected = {
+        "norm.encoder": "bn(batch_size=4)",
+        "norm.encoder.name": "bn",
+        "norm.encoder.batch_size": 4,
+        "norm.freeze_last": 0.0,
+        "evaluation.samples": "[1000, 100]",
+        "arm": "small",
+        "study": "s",
+        "checkpoint": None,
+    }
+    found = values_of(run)
+    assert {name: found[f"config.{name}"] for name in expected} == expected
+    assert "config.norm.projector" not in found
+    assert "summary.top1" not in values_of(replace(run, summary={"top1": math.nan}))
+
+
+@pytest.mark.parametrize(
+    ("entry", "places"),
+    [
+        ({"x": "batch_size"}, {"batch_size": "config.batch_size", "top1": "summary.top1"}),
+        (
+            {"x": "batch_size", "where": {"statistics": "batch"}},
+            {"batch_size": "evaluations.batch_size", "top1": "evaluations.top1"},
+        ),
+        ({"x": "labels"}, {"labels": "config.labels"}),
+        ({"y": "labels"}, {"labels": "summary.labels"}),
+        ({"x": "summary.labels"}, {"summary.labels": "summary.labels"}),
+        (
+            {"x": "nothing", "y": "summary.nothing"},
+            {"nothing": None, "summary.nothing": None},
+        ),
+    ],
+)
+def test_sources_of_a_name_that_several_have(run, entry, places):
+    assert places.items() <= find_places(spec_of(**entry), values_of(run)).items()
+
+
+def content(runs, **entry):
+    found, lines = content_of(spec_of(**entry), runs)
+    assert lines == []
+    return found
+
+
+@pytest.mark.parametrize("lines", [["arm"], ["norm.encoder"], ["norm.encoder.name"]])
+def test_a_line_an_arm_with_means_and_deviations_over_seeds(runs, lines):
+    found = content(runs, lines=lines)
+    assert [line.label for line in found.series] == ["bn", "ubn"]
+    assert (found.places, found.numeric, found.runs) == (list(LABELS), True, 18)
+    numbers = columns_of(figure_numbers(found))
+    assert numbers["line"] == ["bn"] * 3 + ["ubn"] * 3
+    assert [float(x) for x in numbers["mean"]] == pytest.approx([*TOP1["bn"], *TOP1["ubn"]])
+    deviations = [*DEVIATION["bn"], *DEVIATION["ubn"]]
+    assert [float(x) for x in numbers["sd"]] == pytest.approx(deviations)
+    assert numbers["n"] == ["3"] * 6
+    table = columns_of(figure_table(found))
+    assert table["labels_per_class"] == ["4", "10", "40"]
+    assert table["ubn"] == ["0.400 +- 0.020 (3)", "0.450 +- 0.020 (3)", "0.520 +- 0.010 (3)"]
+
+
+def test_several_values_are_a_line_each(runs):
+    found = content(runs, y=["top1", "top1_exact"], where={"arm": "bn"})
+    assert [line.label for line in found.series] == ["top1", "top1_exact"]
+    both = content(runs, y=["top1", "top1_exact"], lines=["arm"], labels={"top1": "EMA"})
+    assert [line.label for line in both.series] == [
+        "bn, EMA", "bn, top1_exact", "ubn, EMA", "ubn, top1_exact",
+    ]  # fmt: skip
+
+
+def test_lines_that_differ_in_what_they_are_restricted_to(runs):
+    where = [
+        {"arm": "bn", "statistics": ["population", "exact"]},
+        {"arm": "ubn", "statistics": "batch"},
+    ]
+    found = content(runs, lines=["arm", "statistics"], where=where)
+    assert [line.label for line in found.series] == ["bn, population", "bn, exact", "ubn, batch"]
+    alone = content(runs, lines=["arm", "statistics"], where=where[1])
+    assert alone.series[0] == found.series[2]
+    other = [{"arm": "none"}, {"arm": "ln", "statistics": "batch"}]
+    _, lines = content_of(spec_of(where=other), runs)
+    assert lines == ["figure f is not drawn: no run has arm=none or arm=ln statistics=batch"]
+
+
+def test_rows_of_evaluations_at_the_last_step_and_first_choice_of_samples(runs):
+    exact = content(runs, lines=["arm"], where={"split": "test", "statistics": "exact"})
+    table = columns_of(figure_table(exact))
+    assert table["bn"] == ["0.350 +- 0.010 (3)", "0.450 +- 0.020 (3)", "0.550 +- 0.030 (3)"]
+    fewer = {"statistics": "exact", "samples": 100}
+    table = columns_of(figure_table(content(runs, lines=["arm"], where=fewer)))
+    assert table["bn"][0] == "0.330 +- 0.010 (3)"
+
+
+def test_a_column_over_which_rows_are_drawn(runs):
+    where = {"arm": "bn", "labels_per_class": 4, "statistics": ["population", "exact"]}
+    found = content(runs, x="step", lines=["statistics"], where=where)
+    table = columns_of(figure_table(found))
+    assert table["step"] == ["50", "100"]
+    assert table["population"] == ["0.150 +- 0.005 (3)", "0.300 +- 0.010 (3)"]
+    assert table["exact"] == ["0.200 +- 0.005 (3)", "0.350 +- 0.010 (3)"]
+    where = {"arm": "bn", "labels_per_class": 4, "statistics": "exact"}
+    assert content(runs, x="samples", where=where).places == [100, 1000]
+
+
+def test_rows_that_nothing_tells_apart_are_not_mixed(runs):
+    found, lines = content_of(spec_of(lines=["arm"], where={"split": "test"}), runs)
+    assert found is None
+    assert lines == [
+        "figure f is not drawn: several rows of evaluations.csv stand for one point, which "
+        "differ in batch_size, samples, statistics, statistics_from; choose by where, or name "
+        "it in lines"
+    ]
+
+
+def test_a_name_that_no_run_has_is_one_line(runs):
+    found, lines = content_of(spec_of(x="labels_per_clas"), runs)
+    assert found is None
+    assert len(lines) == 1
+    assert "unknown quantity 'labels_per_clas'" in lines[0]
+    assert "did you mean 'labels_per_class'?" in lines[0]
+
+
+def test_runs_without_an_option_of_their_norm_are_left_out_with_a_line(tmp_path):
+    for size in (2, 8, None):
+        norm = {"name": "bn", "batch_size": size} if size else "bn"
+        write_finetune(tmp_path / f"bn{size}", finetune_config(norm), top1=0.5 + 0.01 * (size or 0))
+    runs = runs_in(tmp_path)
+    found, lines = content_of(spec_of(x="norm.encoder.batch_size"), runs)
+    assert lines == ["figure f: no norm.encoder.batch_size in 1 run: bnNone"]
+    assert columns_of(figure_table(found))["top1"] == ["0.520 (1)", "0.580 (1)"]
+
+
+def test_missing_values_and_rows_leave_a_run_out_with_a_line(tmp_path):
+    write_finetune(tmp_path / "a", summary={"top1": math.nan})
+    write_finetune(tmp_path / "b", finetune_config(seed=1), rows=[])
+    runs = runs_in(tmp_path)
+    found, lines = content_of(spec_of(), runs)
+    assert lines == ["figure f: no top1 in 1 run: a"]
+    assert found.runs == 1
+    found, lines = content_of(spec_of(where={"statistics": "batch"}), runs)
+    assert lines == ["figure f: no row of evaluations.csv with statistics=batch in 1 run: b"]
+    empty = [{**row, "top1": math.nan} for row in evaluation_rows(0.5)]
+    missing = runs_in(write_finetune(tmp_path / "c", rows=empty))
+    _, lines = content_of(spec_of(y="evaluations.top1", where={"statistics": "batch"}), missing)
+    assert lines[0] == "figure f: no evaluations.top1 in 1 run: c"
+    found, lines = content_of(spec_of(where={"arm": "none"}), runs)
+    assert (found, lines) == (None, ["figure f is not drawn: no run has arm=none"])
+
+
+def test_runs_of_one_seed_at_one_point_are_named(runs):
+    found, lines = content_of(spec_of(), runs)
+    assert found.series[0].label == "top1"
+    assert len(lines) == 1
+    assert "2 runs of seed 0 at 10 of top1, which differ in norm.encoder, arm" in lines[0]
+
+
+def test_names_that_stand_for_several_things_take_their_file(tmp_path):
+    rows = [{**row, "batch_size": 32} for row in evaluation_rows(0.5)]
+    write_finetune(tmp_path / "a", rows=rows)
+    runs = runs_in(tmp_path)
+    where = {"statistics": "batch"}
+    assert content(runs, x="batch_size", where=where).places == [32]
+    assert content(runs, x="config.batch_size", where=where).places == [64]
+
+
+def test_an_x_that_is_an_outcome_has_means_of_both(tmp_path):
+    for seed, (cosine, top1) in enumerate([(0.25, 0.5), (0.75, 0.7)]):
+        write_run(
+            tmp_path / str(seed),
+            config_of(seed=seed),
+            summary={"negative_cosine": cosine, "linear_top1": top1},
+            top1=None,
+        )
+    runs = runs_in(tmp_path)
+    found = content(runs, x="negative_cosine", y="linear_top1", lines=["method.name"])
+    assert found.measured_x
+    table = figure_table(found)
+    assert table.rows == [["byol", "0.500 +- 0.354 (2)", "0.600 +- 0.141 (2)"]]
+
+
+def test_published_numbers_stand_beside_and_add_their_x(runs):
+    published = {"label": "Paper", "lines": {"bn": [[4, 0.35], [100, 0.6]]}}
+    table = columns_of(figure_table(content(runs, lines=["arm"], published=published)))
+    assert table["labels_per_class"] == ["4", "10", "40", "100"]
+    assert table["Paper: bn"] == ["0.350", "-", "-", "0.600"]
+    assert table["bn"][-1] == "-"
+    numbers = columns_of(figure_numbers(content(runs, lines=["arm"], published=published)))
+    assert numbers["line"][-1] == "Paper: bn"
+    assert numbers["n"][-1] == ""
 
 
 def drawn(runs, **entry):
