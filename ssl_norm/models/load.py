@@ -152,11 +152,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
 
 def _compare(wanted: Weights, candidate: Candidate) -> LoadReport:
     prefix = candidate.prefix
-    found = {
-        key.removeprefix(prefix): value
-        for key, value in candidate.weights.items()
-        if key.startswith(prefix)
-    }
+    weights = candidate.weights.items()
+    found = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
     shared = [name for name in wanted if name in found]
     same_shape = {name for name in shared if found[name].shape == wanted[name].shape}
     same_shape.update(spread_over_domains(wanted, found))
@@ -165,9 +162,7 @@ def _compare(wanted: Weights, candidate: Candidate) -> LoadReport:
         source=str(candidate),
         matched=tuple(name for name in shared if name in same_shape),
         missing=tuple(name for name in wanted if name not in found and name not in kept),
-        unexpected=tuple(
-            name for name in found if name not in wanted and found[name].is_floating_point()
-        ),
+        unexpected=tuple(n for n, v in found.items() if n not in wanted and v.is_floating_point()),
         shape_mismatch=tuple(name for name in shared if name not in same_shape),
         kept=tuple(name for name in wanted if name in kept),
         nesting=candidate.nesting,
