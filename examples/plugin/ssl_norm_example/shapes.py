@@ -34,5 +34,6 @@ def load_shapes(
     light = 120 + 120 * torch.rand(images, 1, 1, 3, generator=generator)
     pixels = torch.where(drawn[..., None], light, 40.0).to(torch.uint8)
     whole = ImageSet(pixels, labels, CLASSES)
-    train, test = torch.arange(images).split([images - images // 4, images // 4])
-    return Splits(whole.subset(train), whole.subset(train), whole.subset(test))
+    count = images - images // 4
+    train, test = whole.subset(range(count)), whole.subset(range(count, images))
+    return Splits(train, train, test)
