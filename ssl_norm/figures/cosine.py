@@ -74,7 +74,6 @@ def cosine_figure(runs: Sequence[_Run], collapsed_at: Sequence[float | None] = (
 
 
 def _add_legend(figure: "Figure", axes: "Axes", spans: Sequence[Sequence[_VerdictSpan]]) -> None:
-    """Name the three lines, and the shades of the verdicts that the runs have."""
     from matplotlib.patches import Patch
 
     negative, positive, deviation = axes.get_legend_handles_labels()[0]

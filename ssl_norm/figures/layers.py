@@ -95,7 +95,6 @@ def _table(
 def _draw_table(
     axes: "Axes", cells: NDArray[np.float64], steps: Sequence[int], scale: _Scale
 ) -> None:
-    """Draw one heat map with its colour bar."""
     from matplotlib import colormaps
 
     few = len(steps) <= _FEW_STEPS

@@ -64,7 +64,6 @@ def _checked_spectra(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> _Spe
 
 
 def _draw_lines(axes: "Axes", steps: Sequence[int], rows: _Spectra) -> None:
-    """Draw eigenvalue over index, coloured by step."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -87,7 +86,6 @@ def _draw_lines(axes: "Axes", steps: Sequence[int], rows: _Spectra) -> None:
 
 
 def _draw_bands(axes: "Axes", steps: Sequence[int], rows: _Spectra) -> None:
-    """Stack the variance of bands of dimensions over steps."""
     dimensions = max(row.size for row in rows)
     ends = [end for end in _BANDS if end < dimensions] + [dimensions]
     bands = list(zip([0, *ends[:-1]], ends, strict=True))

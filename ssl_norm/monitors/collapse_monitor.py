@@ -224,9 +224,7 @@ class CollapseMonitor:
             "verdict": list(self._state),
             "step": self._step,
             "observed": self._observed,
-            "judged": [
-                [found, list(measured), spectral] for found, measured, spectral in self._judged
-            ],
+            "judged": [[step.zone, list(step.measured), step.spectral] for step in self._judged],
             "means": dict(self._means),
             "shown": dict(self._shown),
             "spectral": dict(self._spectral),
@@ -297,7 +295,6 @@ class CollapseMonitor:
 
 
 def _mean(measurements: Iterable[_Measurement]) -> dict[str, float]:
-    """Return the mean of each measurement by name."""
     columns = zip(*measurements, strict=True)
     return dict(zip(_Measurement._fields, map(fmean, columns), strict=True))
 

@@ -260,7 +260,6 @@ class CollapseCallback(Callback):
             board.experiment.add_image("collapse/layers", picture, self._step, dataformats="HWC")
 
     def _detach(self) -> None:
-        """Remove all hooks from the network."""
         if self._outputs is not None:
             self._outputs.remove()
             self._outputs = None

@@ -156,9 +156,8 @@ def _whitening(deviations: Tensor, degrees: int, delta: float) -> Tensor:
     within = deviations.T @ deviations / degrees
     finite = within.isfinite().all()
     identity = torch.eye(len(within)).to(within)
-    host = within.where(finite, identity).to(
-        "cpu" if within.device.type == "mps" else within.device
-    )
+    matrix = within.where(finite, identity)
+    host = matrix.cpu() if matrix.device.type == "mps" else matrix
     values, vectors = torch.linalg.eigh(host)
     roots = (values.clamp(min=0) + delta).rsqrt()
     whitening: Tensor = (vectors * roots) @ vectors.T

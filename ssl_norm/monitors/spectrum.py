@@ -215,17 +215,12 @@ def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor
     gram = (rows.T @ rows if size <= count else rows @ rows.T) / count
     finite = gram.isfinite().all()
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    eigenvalues = _symmetric_eigenvalues(gram.where(finite, identity)).flip(0)
+    matrix = gram.where(finite, identity)
+    matrix = matrix.cpu() if matrix.device.type == "mps" else matrix  # mps has no eigvalsh
+    eigenvalues: Tensor = torch.linalg.eigvalsh(matrix).to(gram.device).flip(0)
     resolution = len(gram) * torch.finfo(gram.dtype).eps * eigenvalues[0]
     above = (eigenvalues > resolution) & (eigenvalues > floor)
     return eigenvalues.where(above, 0.0).where(finite, torch.nan)
-
-
-def _symmetric_eigenvalues(matrix: Tensor) -> Tensor:
-    """Return the ascending eigenvalues; by way of the host from mps, which cannot compute them."""
-    host = matrix.cpu() if matrix.device.type == "mps" else matrix
-    eigenvalues: Tensor = torch.linalg.eigvalsh(host)
-    return eigenvalues.to(matrix.device)
 
 
 def rounding_floor(rows: Tensor) -> Tensor:

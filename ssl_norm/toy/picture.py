@@ -161,7 +161,6 @@ def _draw_points(axes: "Axes", moons: Moons) -> None:
 
 
 def _add_legend(figure: "Figure", axes: "Axes") -> None:
-    """Name points and boundary above the panels."""
     from matplotlib.lines import Line2D
 
     label = "decision boundary, population statistics"

@@ -13,7 +13,7 @@ STEPS, BATCH = 4, 8
 
 
 class SimSiam(nn.Module):
-    """ResNet-18 with group norm, which does not depend on the split over processes, and two heads."""
+    """ResNet-18 with group norm, independent of the split over processes, and two heads."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -128,8 +128,8 @@ def measured(cosine, std, **more):
         ),
         (
             measured(0.9825, 0.11, effective_rank=1.8, dimensions=256),
-            "negative cosine 0.9825, between 0.9 and 0.99, and feature std 0.1100, between 0.05 and "
-            "0.25; effective rank 1.8 of at most 256, below 5",
+            "negative cosine 0.9825, between 0.9 and 0.99, and feature std 0.1100, "
+            "between 0.05 and 0.25; effective rank 1.8 of at most 256, below 5",
         ),
         (
             measured(0.5, 0.1, effective_rank=1.8, dimensions=16),
@@ -138,7 +138,8 @@ def measured(cosine, std, **more):
         ),
         (
             measured(0.27, 0.8, effective_rank=2.0, dimensions=128),
-            "effective rank 2.0 of at most 128, below 5; negative cosine 0.2700, feature std 0.8000",
+            "effective rank 2.0 of at most 128, below 5; "
+            "negative cosine 0.2700, feature std 0.8000",
         ),
         (
             measured(0.27, 0.8, effective_rank=30.5, dimensions=128),

@@ -141,7 +141,7 @@ def off_diagonal_correlation(embeddings):
 
 
 def lidar(views, delta=1e-4, eps=1e-8):
-    """arXiv 2312.04000, equations 1 to 4; the eigenvalues of W^-1 B are those of W^-1/2 B W^-1/2."""
+    """arXiv 2312.04000, equations 1 to 4; W^-1 B has the eigenvalues of W^-1/2 B W^-1/2."""
     n, q, size = len(views), len(views[0]), len(views[0][0])
     means = [[sum(column) / q for column in zip(*image, strict=True)] for image in views]
     mean = [sum(column) / n for column in zip(*means, strict=True)]
