@@ -19,23 +19,24 @@ def describe_environment(device: torch.device) -> dict[str, str]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "hardware": hardware(device),
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(sys.orig_argv[1:]),
     }
 
 
 def _git_commit() -> str:
     """Return the commit of the code, with `-dirty` if files differ; `unknown` outside git."""
+    describe = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        _git("ls-files", "--error-unmatch", __file__)  # installed inside a repository of the user
+        return _git(*describe)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return answer.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    """Return the output of git in the folder of this file."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def hardware(device: torch.device) -> str:
