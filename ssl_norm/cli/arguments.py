@@ -4,12 +4,15 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import model_of
 from ssl_norm.settings.compose import check_choice, groups_of
 from ssl_norm.settings.folder import add_folder
-from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.models import MODELS, check_value
 
 FLAGS = ("-m", "--multirun", "--resolve", "--hydra-help")
 FLAGS_WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-i", "--info")
@@ -107,6 +110,17 @@ def check_setting(argument: str, tool: str) -> None:
         raise UserError(
             f"{key}: holds the keys {', '.join(names)}; set them as {key}.{names[0]}=..."
         )
+    _check_plain_value(argument, tool)
+
+
+def _check_plain_value(argument: str, tool: str) -> None:
+    """Raise UserError where a value is wrong, unless only the composition can tell."""
+    try:
+        (override,) = OverridesParser.create().parse_overrides([literal(argument.lstrip("+"))])
+    except OverrideParseException:
+        return
+    if not override.is_sweep_override() and "${" not in argument:
+        check_value(tool, override.key_or_group, override.value())
 
 
 def literal(argument: str) -> str:

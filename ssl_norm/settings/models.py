@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from ssl_norm.errors import UserError
-from ssl_norm.option_errors import line_of
+from ssl_norm.option_errors import find_field, line_of, model_of
 from ssl_norm.options import QUICK, Settings
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.settings.pretrain import PretrainSettings
@@ -47,3 +47,22 @@ def validate(tool: str, values: Mapping[str, Any]) -> Any:
         return model.model_validate(dict(values))
     except ValidationError as error:
         raise UserError(line_of(error, model)) from error
+
+
+def check_value(tool: str, key: str, value: Any) -> None:
+    """Check name, type and range of one setting, without its place among others.
+
+    Sections, and settings of a learner or a source, are left to `validate`.
+
+    Raises:
+        UserError: the value is wrong.
+    """
+    section, dot, name = key.rpartition(".")
+    owner, field = find_field(MODELS[tool], key.split("."))
+    if field is None or owner.model_fields.get(name) is not field or model_of(field.annotation):
+        return
+    model = create_model(name, __base__=Settings, **{name: (field.annotation, field)})  # type: ignore[call-overload]
+    try:
+        model.model_validate({name: value}, context=QUICK)
+    except ValidationError as error:
+        raise UserError(line_of(error, model, section + dot)) from error

@@ -1,10 +1,16 @@
 """Single arguments of a command line, as they are checked before composition."""
 
+from typing import get_args
+
 import pytest
 
-from ssl_norm.cli.arguments import check_setting, literal, split_flags, take_folders
+from ssl_norm.cli.arguments import LITERAL_KEYS, check_setting, literal, split_flags, take_folders
 from ssl_norm.errors import UserError
+from ssl_norm.option_errors import annotation_of
 from ssl_norm.settings import folder
+from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.sections import PathText
+from tests.settings.test_ranges import SETTINGS
 
 WRONG = {
     "pretrain": {
@@ -17,6 +23,10 @@ WRONG = {
         "a.b=3": ["unknown key 'a'"],
         "tool=x": ["unknown key 'tool'"],
         "schema=3": ["unknown key 'schema'"],
+        "epochs=0": ["epochs=0", "[1, "],
+        "norm.encoder=bm": ["norm.encoder", "'bm'", "'bn'?"],
+        "optimizer.betas=[0.9,1]": ["optimizer.betas[1]=1"],
+        "data.root=": ["data.root", "leave it out"],
         "recipe=byol_digits": ["unknown key 'recipe'"],
         "monitor=3": ["monitor: ", "log_every, ", "monitor.complete_cosine=..."],
         "optimizer=sgd": ["optimizer: ", "optimizer.name=..."],
@@ -73,6 +83,12 @@ def test_wrong_arguments_are_one_line(tool, argument):
         "norm.encoder={name: gn, groups: 4}",
         "study=byol_collapse",
         "hydra.sweep.dir=x",
+        "epochs=1,2",
+        "norm.encoder.groups=4",
+        "method.ema_decay=3",  # of a learner: later
+        "data.root=/a b/(c), d",
+        "data.root=${oc.env:HOME}",
+        "monitor.healthy_cosine=0.995",  # with other settings, it may be right
     ],
 )
 def test_right_arguments_pass(argument):
@@ -124,3 +140,10 @@ def test_missing_folders_are_one_line(argument):
 )
 def test_paths_and_titles_are_taken_literally(typed, passed_on):
     assert literal(typed) == passed_on
+
+
+def test_all_paths_are_taken_literally():
+    for tool in MODELS:
+        for key, field in SETTINGS[tool].items():
+            if PathText in (annotation_of(field), *get_args(annotation_of(field))):
+                assert key in LITERAL_KEYS
