@@ -1,4 +1,4 @@
-"""One thread for each process of the tests, which run in parallel; set before torch is imported."""
+"""Limit of one thread for each parallel process of the tests; set before torch is imported."""
 
 import os
 

@@ -60,7 +60,7 @@ def configuration(root: str, overrides: tuple[str, ...], device: str) -> Pretrai
 def parts(
     config: PretrainSettings, device: torch.device
 ) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Return encoder, projector and predictor, and the target's encoder and projector, as plain modules."""
+    """Return the online encoder and heads, and the target's encoder and projector."""
     learner = make_learner(config, initial_encoder(config)[0])
     online = [learner.encoder, learner.projector, learner.predictor]
     online = [module.to(device) for module in online]

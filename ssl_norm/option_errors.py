@@ -118,7 +118,7 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
-    """Return a phrase for the values of an annotation: `an integer in [1, 100]`, `true or false`."""
+    """Return a phrase for the values of an annotation: `an integer in [1, 100]`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return expected(arguments[0], [*arguments[1:], *metadata])
@@ -141,7 +141,7 @@ def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 
 def bounds_of(metadata: Sequence[Any]) -> Bounds:
-    """Return lower bound, its bracket, upper bound and its bracket; None for a side without bound."""
+    """Return lower bound, bracket, upper bound and bracket; None for a side without bound."""
     low: float | None = None
     high: float | None = None
     opening, closing = "[", "]"

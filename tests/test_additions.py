@@ -91,7 +91,7 @@ def contents(root):
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory):
-    """Return a copy of package, tests and configs with the additions, and the files each touched."""
+    """Return a copy of the repository with the additions, and the files of each."""
     root = tmp_path_factory.mktemp("copy")
     ignored = shutil.ignore_patterns("__pycache__", "fixtures")
     for name in COPIED:

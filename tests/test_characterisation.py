@@ -23,7 +23,7 @@ EXIT_CODES = {"collapsed": 3}
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """Change to an empty folder with the run folders in it; figures are created but not rendered."""
+    """Change to a folder with the run folders in it; figures are created but not rendered."""
     from matplotlib.figure import Figure
 
     monkeypatch.chdir(tmp_path)

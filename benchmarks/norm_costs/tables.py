@@ -59,7 +59,7 @@ def sections(results: Results, allocator: str) -> Iterator[str]:
 def layer_table(
     costs: Mapping[str, Any], extra: tuple[str, Mapping[str, str]] | None = None
 ) -> Iterator[str]:
-    """Yield a row per contestant: ratios per shape and over all; `extra` is an additional column."""
+    """Yield a row per contestant: ratios per shape and over all; `extra` is one more column."""
     cases = list(next(iter(costs.values()))["ratio"])
     with_plain = any(cost["speed_up"] for cost in costs.values())
     header = ["norm", *cases, *(["times plain rbn's speed"] if with_plain else [])]

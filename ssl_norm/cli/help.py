@@ -16,7 +16,7 @@ from ssl_norm.settings.models import MODELS
 from ssl_norm.signature import REQUIRED, Option, declared_options
 
 READS_CHECKPOINTS = ("linear_eval", "population_stats", "diagnose")
-DETAILS = """Exit codes: 0 done; 2 wrong input; 3 stopped because of collapse; 4 the loss became non-finite.
+DETAILS = """Exit codes: 0 done; 2 wrong input; 3 stopped at collapse; 4 non-finite loss.
 `--cfg job` prints the composed configuration; `--hydra-help` explains the grammar of sweeps.
 Own YAML files: `--config-dir FOLDER`, with folders method/, data/, encoder/ ... as in configs/."""
 

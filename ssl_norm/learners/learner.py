@@ -65,7 +65,7 @@ class Learner(nn.Module):
 
 
 def needs_embedding_dim(learner: Callable[..., Any]) -> bool:
-    """Whether the constructor of a learner requires the width of the projections."""
+    """Return whether the constructor of a learner requires the width of the projections."""
     parameter = signature(learner).parameters.get("embedding_dim")
     return parameter is not None and parameter.default is Parameter.empty
 

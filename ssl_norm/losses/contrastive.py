@@ -82,7 +82,7 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
         loss = 1/N sum_i -log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum_j exp(q_i.u_j / T)) ).
 
     The queue must not hold `keys` yet (enqueue them after the loss), or each positive would be one
-    of its own negatives. Gradients flow into all three arguments: stop those of keys and queue
+    of the negatives as well. Gradients flow into all three arguments: stop those of keys and queue
     before the call.
 
     Args:

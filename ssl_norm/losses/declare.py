@@ -1,4 +1,4 @@
-"""Declarations of losses: range and value at collapse, beside the function."""
+"""Declarations of losses: range and value at collapse of each function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance
 
 _STEPS_ON_DEVICE = 1000  # most steps whose measurements wait for `collect`
 _SNAPSHOTS_KEPT = 1000  # the most for a loop that never takes them
-_LAYER_ROWS_KEPT = 100_000  # likewise
+_LAYER_ROWS_KEPT = 100_000  # the most for a loop that never takes them
 
 
 class _Measurement(NamedTuple):
@@ -126,7 +126,7 @@ class CollapseMonitor:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the latest step, as of the last `collect`, is in the zone of the verdict."""
+        """Return whether the latest collected step is in the zone of the verdict."""
         return self._state.candidate is None
 
     @property

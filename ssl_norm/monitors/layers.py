@@ -83,7 +83,7 @@ class LayerMonitor:
         self._warned: set[str] = set()
 
     def due(self, step: int) -> bool:
-        """Whether a step is measured."""
+        """Return whether a step is measured."""
         return step == self.first or is_due(step, self.every)
 
     def start(self, step: int) -> None:
@@ -141,7 +141,7 @@ class LayerMonitor:
 
 
 def is_due(step: int, every: int) -> bool:
-    """Whether a step is a multiple of `every`, or 1, 2, 4, 8, ... below it.
+    """Return whether a step is a multiple of `every`, or 1, 2, 4, 8, ... below it.
 
     Example:
         >>> [step for step in range(1, 61) if is_due(step, every=20)]

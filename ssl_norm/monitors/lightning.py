@@ -61,7 +61,7 @@ class CollapseCallback(Callback):
     Args:
         online: name of the projector, as `model.head`; None: see
             :func:`ssl_norm.monitors.projectors.find_projectors`.
-        target: name of the slowly moving projector; None: likewise; `none`: left out.
+        target: name of the slowly moving projector; None: found in the same way; `none`: left out.
         joint: whether one call of a projector sees both views, first all of view 1; else each call
             sees one view, and only the first two calls count (not local crops).
         log_every: steps between logged values and verdicts, a multiple of the trainer's

@@ -126,7 +126,7 @@ def pairs_of_calls(
 
     Args:
         online: outputs (N, D) of up to two calls, in the order of the views.
-        target: likewise of the target network; empty without one.
+        target: the same of the target network; empty without one.
         joint: whether one call sees both views, (2N, D), first all of view 1.
 
     Returns:
@@ -174,6 +174,6 @@ def _kind(path: str) -> str:
 
 
 def _ends_in_linear(module: nn.Module) -> bool:
-    """Whether the last layer with a weight matrix is linear, so that the output is (N, D)."""
+    """Return whether the last layer with a weight matrix is linear: the output is (N, D)."""
     layers = [part for part in module.modules() if isinstance(part, nn.Linear | _ConvNd)]
     return bool(layers) and isinstance(layers[-1], nn.Linear)

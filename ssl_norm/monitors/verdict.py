@@ -82,7 +82,7 @@ def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
 
 
 def has_few_dimensions(values: Mapping[str, float], below: float) -> bool:
-    """Whether the effective rank is known, below a bound, and at most a tenth of its maximum."""
+    """Return whether the effective rank is below a bound and a tenth of its maximum."""
     rank, dimensions = values.get("effective_rank", nan), values.get("dimensions", nan)
     return rank < below and dimensions >= _WIDE * rank
 
@@ -246,7 +246,7 @@ def _ranks(values: Mapping[str, float], thresholds: Thresholds) -> str:
 
 
 def at_collapse(values: Mapping[str, float]) -> bool:
-    """Whether the loss is that of constant embeddings, within 5 % of it or 0.05."""
+    """Return whether the loss is that of constant embeddings, within 5 % of it or 0.05."""
     loss, constant = values.get("loss"), values.get("loss_at_collapse")
     if loss is None or constant is None:
         return False

@@ -41,12 +41,12 @@ class NormSpec:
 
     @property
     def batch_statistics(self) -> bool:
-        """Return whether training mixes the samples of a batch; no where the norm does not declare it."""
+        """Return whether training mixes the samples of a batch; undeclared: no."""
         return bool(getattr(self.cls, "mixes_samples", False))
 
     @property
     def vectors(self) -> bool:
-        """Return whether the norm takes (N, C) inputs, as in heads; yes where it does not declare it."""
+        """Return whether the norm takes (N, C) inputs, as in heads; undeclared: yes."""
         return bool(getattr(self.cls, "vectors", True))
 
     @property

@@ -193,7 +193,7 @@ def _read_config(run: RunFolder) -> dict[str, Any]:
 
 
 def _tool_of(config: Mapping[str, Any]) -> str | None:
-    """Return the tool that wrote a config.yaml, by keys of its own; None for another file."""
+    """Return the tool that wrote a config.yaml, by its keys; None for another file."""
     if isinstance(config.get("method"), Mapping):
         return PRETRAIN
     return FINETUNE if {"labels", "evaluation"} <= config.keys() else None

@@ -125,7 +125,7 @@ def register(tool: str, overrides: Sequence[str] = ()) -> None:
 
 
 def defaults_of(model: type[Settings]) -> dict[str, Any]:
-    """Return the nested default values of settings as plain containers; required ones are left out."""
+    """Return the nested defaults of settings as plain containers, without required ones."""
     values: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if not field.is_required():
@@ -173,7 +173,7 @@ def _node_of(study: Study, arm: str, lines: Sequence[str]) -> dict[str, Any]:
 
 
 def composed_values(tool: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the nested values of a command with some overrides; required settings may be missing."""
+    """Return the nested values of a command; required settings may be missing."""
     register(tool, overrides)
     chosen = dict(override.partition("=")[::2] for override in overrides)
     if chosen.get("study") and read_study(chosen["study"]).arms:

@@ -61,7 +61,8 @@ def check_value(tool: str, key: str, value: Any) -> None:
     owner, field = find_field(MODELS[tool], key.split("."))
     if field is None or owner.model_fields.get(name) is not field or model_of(field.annotation):
         return
-    model = create_model(name, __base__=Settings, **{name: (field.annotation, field)})  # type: ignore[call-overload]
+    fields: dict[str, Any] = {name: (field.annotation, field)}
+    model = create_model(name, __base__=Settings, **fields)
     try:
         model.model_validate({name: value}, context=QUICK)
     except ValidationError as error:

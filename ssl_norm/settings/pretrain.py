@@ -87,7 +87,7 @@ class MonitorSettings(_ThresholdSettings):
     )
     layers_every: int = option(
         50,
-        "interval of the measurements of every layer, in addition to steps 1, 2, 4, 8, ...; 0: never",
+        "interval of the measurements of all layers, and at steps 1, 2, 4, 8, ...; 0: never",
         unit="steps",
         ge=0,
         le=10**9,

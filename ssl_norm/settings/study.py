@@ -1,4 +1,4 @@
-"""Studies: tables of runs, each row an arm with several settings, in one YAML file for one command."""
+"""Studies: tables of runs in one YAML file, each row an arm with several settings."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -1,4 +1,4 @@
-"""What every learner promises."""
+"""Promises of every learner."""
 
 import copy
 import inspect

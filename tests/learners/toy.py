@@ -50,7 +50,7 @@ def views(seed: int = 0, N: int = 4) -> tuple[Tensor, Tensor]:
 
 
 def with_ghost_batches(model: nn.Module, size: int) -> nn.Module:
-    """Let every batch norm of a model have statistics per chunk of so many consecutive rows."""
+    """Let every batch norm of a model have statistics per chunk of `size` consecutive rows."""
     for layer in model.modules():
         if isinstance(layer, BatchNorm):
             layer.batch_size = size

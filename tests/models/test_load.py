@@ -58,7 +58,7 @@ def solo_learn(weights):
 
 
 def lightly_sequential(weights):
-    """Return weights as a LightningModule saves nn.Sequential(*encoder.children()), its backbone."""
+    """Return weights as a LightningModule saves its backbone of encoder.children()."""
     children = {name: str(i) for i, (name, _) in enumerate(TinyResNet(4).named_children())}
     parts = {name: name.partition(".") for name in weights}
     numbered = {f"{children[p[0]]}.{p[2]}": weights[name] for name, p in parts.items()}
@@ -193,7 +193,7 @@ def test_a_file_that_holds_no_dict(tmp_path):
 
 
 def test_lightlys_own_resnet():
-    """lightly.models.ResNetGenerator: numbered children, and shortcuts where timm has downsamples."""
+    """lightly.models.ResNetGenerator: numbered children, shortcuts instead of downsamples."""
     timm_names = timm.create_model("resnet18", num_classes=0)
     shrink_stem(timm_names)
     stages = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]

@@ -27,7 +27,7 @@ class SimSiam(nn.Module):
 
 
 def train_and_watch() -> dict:
-    """Train on this process's share of a few batches; return what the monitor said."""
+    """Train on this process's share of a few batches; return the values of the monitor."""
     torch.manual_seed(0)
     network = SimSiam().double()
     model = DistributedDataParallel(network) if is_distributed() else network

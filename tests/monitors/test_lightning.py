@@ -171,7 +171,7 @@ def fit(run, model, data, **options):
 
 
 class Logged(lightning.Callback):
-    """What `log_dict` made of every batch."""
+    """Records of `log_dict` of every batch."""
 
     def __init__(self):
         self.rows = []

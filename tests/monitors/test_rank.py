@@ -52,7 +52,7 @@ def test_lidar_equals_its_definition(shape, delta):
 
 
 def test_noise_within_images_discounts_a_direction():
-    # Images vary alike in both directions; in the first case views agree, in the second they differ
+    # Images vary equally in both directions; first the views agree, then they differ
     # ten times as much as images do along the second direction.
     images = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
     away = torch.tensor([0.0, 10.0])

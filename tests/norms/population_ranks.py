@@ -1,4 +1,4 @@
-"""Computations of two gloo processes and of a single one for tests/norms/batch/test_precise_bn.py."""
+"""Computations of two gloo processes and of one for norms/batch/test_precise_bn.py."""
 
 from pathlib import Path
 

@@ -35,7 +35,7 @@ def run_rank(index: int, folder: Path) -> None:
 
 
 def step(name: str, shape: tuple[int, ...], *, sync: bool) -> dict[str, torch.Tensor]:
-    """Return output, gradients and buffers after a step on this rank's samples, or on all of them."""
+    """Return output, gradients and buffers after a step on this rank's samples, or on all."""
     mine = slice(*list(pairwise(BOUNDS))[rank()]) if sync else slice(None)
     layer = build(name, sync=sync, **OPTIONS.get(name, {}))
     x = data(*shape)[mine].requires_grad_()

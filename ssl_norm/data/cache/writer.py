@@ -109,7 +109,7 @@ def _decode_all(
 def _decode_chunk(
     pixel_file: Path, offset: int, job: tuple[Images, Sequence[bytes], int]
 ) -> dict[int, str]:
-    """Write the pixels of images behind a byte offset; return why images do not decode, by index."""
+    """Write the pixels of images behind a byte offset; return errors of decoding by index."""
     images, digests, first = job  # the index of the first image
     corrupt = {}
     with open(pixel_file, "r+b") as pixels:

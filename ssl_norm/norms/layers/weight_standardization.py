@@ -88,7 +88,7 @@ def standardized_class(kind: type[nn.Module]) -> type[nn.Module] | None:
 
 
 def is_standardized(module: nn.Module) -> bool:
-    """Return whether a layer standardizes its weights: one of ours, or timm's StdConv2d and its kin."""
+    """Return whether a layer standardizes its weights: ours, or timm's StdConv2d and kin."""
     return (
         isinstance(module, StandardizedWeights) or type(module).__module__ == "timm.layers.std_conv"
     )

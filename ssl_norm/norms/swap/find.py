@@ -110,7 +110,7 @@ def _precedes(name: str, layer: nn.Module, norm_name: str, norm: nn.Module) -> b
 
 
 def keeps_batch_statistics(norm: nn.Module) -> bool:
-    """Return whether a norm has population statistics of whole batches (an instance norm's are others)."""
+    """Return whether a norm has population statistics of whole batches, not of instances."""
     return "running_mean" in norm._buffers and not isinstance(norm, _InstanceNorm)
 
 
@@ -144,7 +144,7 @@ def num_features(layer: nn.Module) -> int:
 
 
 def takes_channels_last(layer: nn.Module) -> bool:
-    """Return whether a norm layer wants its channels in the last axis, found by trial for layer norms.
+    """Return whether a norm layer has its channels last, found by trial for layer norms.
 
     torch's LayerNorm does; the subclasses of many vision models (LayerNorm2d) do not.
     """

@@ -199,7 +199,7 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _is_already(layer: nn.Module, spec: NormSpec) -> bool:
-    """Return whether a layer is the norm that the spec names, so that it can stay and take on options."""
+    """Return whether a layer is the norm of the spec, so that it can stay."""
     norm = unwrapped(layer)
     if spec.constructor is not None or not _is_kind(norm, spec):
         return False

@@ -181,7 +181,7 @@ class Content(NamedTuple):
 
     @property
     def numeric(self) -> bool:
-        """Whether every x is a number."""
+        """Return whether every x is a number."""
         return not any(isinstance(x, str) for line in self.series for x in line.cells)
 
 
@@ -193,8 +193,7 @@ def values_of(run: RunRecord) -> dict[str, Value | None]:
     | `config.`: `labels_per_class`, `optimizer.lr`, `arm` | settings; `norm.encoder` is the text |
     | | of a norm, `norm.encoder.name`, `norm.encoder.batch_size` its name and options |
     | `summary.`: `top1`, `linear_top1_exact`, `loss` | numbers of the tables and of summary.json |
-    | `evaluations.`: `step`, `split`, `domain` | columns of evaluations.csv; None, as each row has |
-    | | its own value |
+    | `evaluations.`: `step`, `split` | columns of evaluations.csv; None, as each row differs |
 
     In figures the source is left out, except of a name that several sources have.
     """

@@ -75,7 +75,7 @@ def one(rows, **wanted):
 
 
 def by_hand(model, pixels, labels, training_on=None):
-    """Return top-1 and loss of plain views, with the statistics of other images where they are given."""
+    """Return top-1 and loss of plain views, with the statistics of other images if given."""
     model = copy.deepcopy(model)
     if training_on is not None:
         for layer in model.modules():

@@ -77,7 +77,7 @@ def check(passes, x, dy):
 
 
 def check_hostile_mean(passes, device, layout):
-    """Compare the variance within 1e-5 for a mean of 1,000 deviations and an outlying first value."""
+    """Compare the variance within 1e-5: mean of 1,000 deviations, outlying first value."""
     x = LAYOUTS[layout](data(2, 3, 40, 41, seed=5) + 2000).to(device, torch.float32)
     x[0, 0, 0] = 0
     mean, variance = passes.instance_moments(x)
