@@ -5,7 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 
-def unless_pipe_closes(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+def unless_pipe_closes(
+    command: Callable[[Sequence[str]], int | None], arguments: Sequence[str]
+) -> int | None:
     """Return the exit code of a command, or 0 if the reader closed the pipe of its output."""
     try:
         code = command(arguments)

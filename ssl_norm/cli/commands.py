@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.registry import load_object
@@ -32,7 +33,7 @@ def main() -> None:
         sys.exit(0)
     command = name.replace("_", "-")
     if command in LISTS:
-        sys.exit(load_object(LISTS[command][0])(arguments))
+        sys.exit(unless_pipe_closes(load_object(LISTS[command][0]), arguments))
     if command not in TOOLS:
         print(f"error: {unknown_name('command', name, [*TOOLS, *LISTS])}", file=sys.stderr)
         sys.exit(UserError.exit_code)

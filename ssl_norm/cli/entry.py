@@ -24,6 +24,7 @@ from ssl_norm.cli.arguments import (
 from ssl_norm.cli.arms import choose_arms
 from ssl_norm.cli.help import help_text
 from ssl_norm.cli.resume import continued
+from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
@@ -49,8 +50,8 @@ def main(tool: str) -> None:
     arguments = _run_or_exit(lambda: take_folders(arguments))
     if {"--help", "-h"} & set(arguments):
         chosen = dict(argument.partition("=")[::2] for argument in arguments)
-        _run_or_exit(lambda: print(help_text(tool, chosen.get("method"))))
-        sys.exit(0)
+        text = _run_or_exit(lambda: help_text(tool, chosen.get("method")))
+        sys.exit(unless_pipe_closes(lambda _: print(text), ()))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     exit_codes: list[int] = []
 
