@@ -110,7 +110,7 @@ def _finished_runs(runs: Sequence[RunRecord], given: Sequence[str]) -> list[RunR
     where = f"runs={','.join(given)}"
     if not runs:
         raise UserError(
-            f"{where}: no run folder in it, which would hold settings.yaml, metrics.csv or "
+            f"{where}: no run folder in it, which would hold config.yaml, metrics.csv or "
             "summary.json"
         )
     raise UserError(
