@@ -39,7 +39,7 @@ KINDS = {
     "augmentation": Kind("data.augment", "data/augment", ("data/augment/test_extra.py",)),
     "corruption": Kind("data.corruption", "data/corruption", ("data/corruption",)),
     "logger": Kind("train", "train", ("train/test_loggers.py",)),
-    "figure": Kind("report.figures", "report", ("report/test_figures.py",)),
+    "figure": Kind("reporting.figures", "reporting", ("reporting/test_figures.py",)),
 }
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from torch import nn
@@ -74,6 +75,7 @@ def test_results_of_the_tools(tmp_path, capsys):
     assert (run.folder, run.ended) == (tmp_path / "run", "done")
     found = ssl_norm.diagnose(checkpoint=run.folder, samples=32, random_init=False, device="cpu")
     assert found.record["step"] == 2
+    import_module("ssl_norm.reporting.page")
     assert ssl_norm.report(runs=str(run.folder)) == run.folder / "report"
     assert "written to" in capsys.readouterr().out
 

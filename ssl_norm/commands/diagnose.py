@@ -8,15 +8,15 @@ from torch import nn
 
 from ssl_norm.console import say
 from ssl_norm.data.dataset import ImageSet
-from ssl_norm.diagnose.diagnosis import RANDOM_INIT, diagnose_outputs, diagnosis_record
-from ssl_norm.diagnose.outputs import (
+from ssl_norm.diagnosis.diagnosis import RANDOM_INIT, diagnose_outputs, diagnosis_record
+from ssl_norm.diagnosis.outputs import (
     Network,
     Outputs,
     collect_outputs,
     trained_network,
     untrained_network,
 )
-from ssl_norm.diagnose.presentation import draw_diagnosis, print_diagnosis
+from ssl_norm.diagnosis.presentation import draw_diagnosis, print_diagnosis
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.record import Result, find_output
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation

@@ -10,13 +10,13 @@ from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
 from ssl_norm.errors import UserError
-from ssl_norm.report.caveats import commands, left_out, provenance, to_mind
-from ssl_norm.report.figures import FIGURES
-from ssl_norm.report.frame import all_runs, group_keys, group_runs, without_repeats
-from ssl_norm.report.page import Report, html_page, markdown_page
-from ssl_norm.report.read import FINISHED, RunRecord, find_runs, read_runs
-from ssl_norm.report.studies import all_figures, in_study_order, studies_of
-from ssl_norm.report.table import (
+from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
+from ssl_norm.reporting.figures import FIGURES
+from ssl_norm.reporting.frame import all_runs, group_keys, group_runs, without_repeats
+from ssl_norm.reporting.page import Report, html_page, markdown_page
+from ssl_norm.reporting.read import FINISHED, RunRecord, find_runs, read_runs
+from ssl_norm.reporting.studies import all_figures, in_study_order, studies_of
+from ssl_norm.reporting.table import (
     Table,
     group_numbers,
     group_table,

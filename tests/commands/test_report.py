@@ -9,13 +9,13 @@ import pytest
 from ssl_norm.cli.arguments import literal
 from ssl_norm.commands.report import report
 from ssl_norm.errors import UserError
-from ssl_norm.report import studies
-from ssl_norm.report.studies import in_study_order
+from ssl_norm.reporting import studies
+from ssl_norm.reporting.studies import in_study_order
 from ssl_norm.settings.models import validate
 from ssl_norm.settings.study import Study
 from ssl_norm.settings.tools import ReportSettings
-from tests.report.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
-from tests.report.run_folders import config_of, runs_in, write_run, write_study
+from tests.reporting.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
+from tests.reporting.run_folders import config_of, runs_in, write_run, write_study
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
 
@@ -79,7 +79,7 @@ def test_arms_name_the_rows_in_the_order_of_their_study(tmp_path):
 
 
 def test_only_chosen_figures_are_drawn(study):
-    for figures in ("cosines", ["ssl_norm.report.figures.collapse:cosines"]):
+    for figures in ("cosines", ["ssl_norm.reporting.figures.collapse:cosines"]):
         output = report(ReportSettings(runs=str(study), figures=figures))
         assert [file.name for file in output.glob("*.png")] == ["cosines.png"]
 

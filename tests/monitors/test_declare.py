@@ -5,11 +5,11 @@ from math import isnan
 import pytest
 import torch
 
-from ssl_norm.diagnose.diagnosis import measure
+from ssl_norm.diagnosis.diagnosis import measure
 from ssl_norm.monitors import MONITORS, CollapseMonitor, monitor
 from ssl_norm.monitors.__main__ import monitor_table
 from ssl_norm.monitors.declare import load_monitor
-from ssl_norm.report.columns import columns
+from ssl_norm.reporting.columns import columns
 from ssl_norm.train.tensorboard.layout import OTHER_MONITORS, layout
 
 FACTS = {"inputs": "embeddings", "prepares": "nothing", "cost": "linear", "at_collapse": 1.0}

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from ssl_norm.report.figures.parts import (
+from ssl_norm.reporting.figures.parts import (
     CURVES_READ,
     Curve,
     FigureFile,
     draw_curves,
     panel_figures,
 )
-from ssl_norm.report.frame import Group
+from ssl_norm.reporting.frame import Group
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,8 +1,8 @@
 from math import nan
 
-from ssl_norm.report.frame import Group
+from ssl_norm.reporting.frame import Group
 from ssl_norm_example.rank_over_steps import rank_over_steps
-from tests.report.run_folders import curves, runs_in, write_run
+from tests.reporting.run_folders import curves, runs_in, write_run
 
 
 def test_a_curve_of_the_steps_that_measured_the_rank(tmp_path):

@@ -17,11 +17,11 @@ from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, option
-from ssl_norm.report.caveats import named_runs
-from ssl_norm.report.columns import columns
-from ssl_norm.report.figures import FIGURES
-from ssl_norm.report.frame import differing_keys, grouped, is_compared, norm_options
-from ssl_norm.report.read import NORMS, PLACE_IN_STUDY, RunRecord
+from ssl_norm.reporting.caveats import named_runs
+from ssl_norm.reporting.columns import columns
+from ssl_norm.reporting.figures import FIGURES
+from ssl_norm.reporting.frame import differing_keys, grouped, is_compared, norm_options
+from ssl_norm.reporting.read import NORMS, PLACE_IN_STUDY, RunRecord
 from ssl_norm.text import as_typed, counted, finite, unique
 
 Value = str | float

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from ssl_norm.report.figures.parts import FigureFile
-from ssl_norm.report.table import Table
+from ssl_norm.reporting.figures.parts import FigureFile
+from ssl_norm.reporting.table import Table
 
 COMMANDS_ON_TOP = 3  # more of them are at the end
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from ssl_norm.diagnose.diagnosis import LAYER_VALUES, RANDOM_INIT, Diagnosis, zones_sentence
+from ssl_norm.diagnosis.diagnosis import LAYER_VALUES, RANDOM_INIT, Diagnosis, zones_sentence
 from ssl_norm.figures.spectrum import FLOOR
 from ssl_norm.figures.style import BLUE, GREEN, VERMILION, drawing, write_number
 from ssl_norm.monitors import MONITORS

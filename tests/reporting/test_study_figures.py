@@ -4,16 +4,16 @@ from dataclasses import replace
 import pytest
 
 from ssl_norm.errors import UserError
-from ssl_norm.report.figures.study import figure_numbers, figure_table, study_figures
-from ssl_norm.report.figures.study_data import (
+from ssl_norm.reporting.figures.study import figure_numbers, figure_table, study_figures
+from ssl_norm.reporting.figures.study_data import (
     content_of,
     figure_specs,
     find_places,
     values_of,
 )
-from ssl_norm.report.read import read_run
+from ssl_norm.reporting.read import read_run
 from ssl_norm.settings.study import read_study, study_tools
-from tests.report.finetune_folders import (
+from tests.reporting.finetune_folders import (
     DEVIATION,
     LABELS,
     TOP1,
@@ -22,7 +22,7 @@ from tests.report.finetune_folders import (
     write_few_labels,
     write_finetune,
 )
-from tests.report.run_folders import columns_of, config_of, runs_in, write_run
+from tests.reporting.run_folders import columns_of, config_of, runs_in, write_run
 
 ENTRY = {"name": "f", "x": "labels_per_class", "y": "top1"}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from ssl_norm.diagnose.diagnosis import (
+from ssl_norm.diagnosis.diagnosis import (
     Judgement,
     collapse_begins_at,
     diagnose_outputs,
@@ -19,8 +19,8 @@ from ssl_norm.diagnose.diagnosis import (
     zones,
     zones_sentence,
 )
-from ssl_norm.diagnose.outputs import Outputs
-from ssl_norm.diagnose.presentation import (
+from ssl_norm.diagnosis.outputs import Outputs
+from ssl_norm.diagnosis.presentation import (
     cosines,
     draw_diagnosis,
     layer_table,

@@ -5,15 +5,15 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ssl_norm.report.columns import (
+from ssl_norm.reporting.columns import (
     Column,
     collapse_steps,
     columns,
     columns_of,
     verdict_counts,
 )
-from ssl_norm.report.frame import Group, all_runs
-from ssl_norm.report.read import RunRecord
+from ssl_norm.reporting.frame import Group, all_runs
+from ssl_norm.reporting.read import RunRecord
 from ssl_norm.text import Statistic, finite, statistic, unique
 
 SHORT = ("negative_cosine", "linear_top1", "top1", "top1_exact", "top1_batch")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ssl_norm.report.columns import collapse_steps, measured
-from ssl_norm.report.frame import group_keys, group_runs
-from ssl_norm.report.read import RunRecord
-from ssl_norm.report.table import (
+from ssl_norm.reporting.columns import collapse_steps, measured
+from ssl_norm.reporting.frame import group_keys, group_runs
+from ssl_norm.reporting.read import RunRecord
+from ssl_norm.reporting.table import (
     Table,
     group_numbers,
     group_table,
@@ -18,8 +18,15 @@ from ssl_norm.report.table import (
     run_table,
     short_table,
 )
-from tests.report.finetune_folders import write_few_labels, write_finetune
-from tests.report.run_folders import columns_of, config_of, curves, runs_in, write_run, write_study
+from tests.reporting.finetune_folders import write_few_labels, write_finetune
+from tests.reporting.run_folders import (
+    columns_of,
+    config_of,
+    curves,
+    runs_in,
+    write_run,
+    write_study,
+)
 
 
 def grouped(root):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ssl_norm.learners import METHODS
 from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import monitors_in_runs
-from ssl_norm.report.read import FINETUNE, PRETRAIN, RunRecord
+from ssl_norm.reporting.read import FINETUNE, PRETRAIN, RunRecord
 from ssl_norm.text import finite
 
 LATE_ROWS = 5

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ssl_norm.report.page import Report, html_page, markdown_page
-from ssl_norm.report.table import Table
+from ssl_norm.reporting.page import Report, html_page, markdown_page
+from ssl_norm.reporting.table import Table
 
 REPORT = Report(
     title="a <b> & c",

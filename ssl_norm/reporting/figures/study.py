@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_norm.figures.style import GREY, drawing
-from ssl_norm.report.columns import columns
-from ssl_norm.report.figures.parts import (
+from ssl_norm.reporting.columns import columns
+from ssl_norm.reporting.figures.parts import (
     COLOURS,
     MARKERS,
     WIDTH,
@@ -17,7 +17,7 @@ from ssl_norm.report.figures.parts import (
     height_of,
     legend_below,
 )
-from ssl_norm.report.figures.study_data import (
+from ssl_norm.reporting.figures.study_data import (
     Content,
     FigureSpec,
     Published,
@@ -25,8 +25,8 @@ from ssl_norm.report.figures.study_data import (
     Value,
     content_of,
 )
-from ssl_norm.report.read import RunRecord
-from ssl_norm.report.table import Table, number_cell, statistic_cells
+from ssl_norm.reporting.read import RunRecord
+from ssl_norm.reporting.table import Table, number_cell, statistic_cells
 from ssl_norm.text import counted, statistic
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import math
 
 from omegaconf import OmegaConf
 
-from ssl_norm.report.frame import group_keys, group_runs
-from ssl_norm.report.read import find_runs, read_runs
+from ssl_norm.reporting.frame import group_keys, group_runs
+from ssl_norm.reporting.read import find_runs, read_runs
 
 ENVIRONMENT = {
     "ssl_norm": "0.1.0",

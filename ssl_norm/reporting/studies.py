@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ssl_norm.errors import UserError
-from ssl_norm.report.figures import FIGURES
-from ssl_norm.report.figures.parts import FigureFile
-from ssl_norm.report.figures.study import study_figures
-from ssl_norm.report.figures.study_data import figure_specs
-from ssl_norm.report.frame import SUBJECT, Group, all_runs, norm_options
-from ssl_norm.report.read import FINETUNE, RunRecord, norm_text
+from ssl_norm.reporting.figures import FIGURES
+from ssl_norm.reporting.figures.parts import FigureFile
+from ssl_norm.reporting.figures.study import study_figures
+from ssl_norm.reporting.figures.study_data import figure_specs
+from ssl_norm.reporting.frame import SUBJECT, Group, all_runs, norm_options
+from ssl_norm.reporting.read import FINETUNE, RunRecord, norm_text
 from ssl_norm.settings.study import Study, read_study, study_tools
 from ssl_norm.text import unique
 

@@ -10,7 +10,7 @@ import yaml  # type: ignore[import-untyped]  # PyYAML, which omegaconf brings
 
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
-from ssl_norm.report.read import FINETUNE, PLACE_IN_STUDY, PRETRAIN, RunRecord
+from ssl_norm.reporting.read import FINETUNE, PLACE_IN_STUDY, PRETRAIN, RunRecord
 from ssl_norm.settings.models import MODELS
 from ssl_norm.settings.resume import may_change_on_resume
 from ssl_norm.text import as_typed

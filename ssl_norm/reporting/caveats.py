@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ssl_norm.report.columns import columns_of, probe_of
-from ssl_norm.report.frame import ABSENT, Group, all_runs, differing_keys, grouped, is_compared
-from ssl_norm.report.read import BROKEN, FINETUNE, UNFINISHED, RunRecord
+from ssl_norm.reporting.columns import columns_of, probe_of
+from ssl_norm.reporting.frame import ABSENT, Group, all_runs, differing_keys, grouped, is_compared
+from ssl_norm.reporting.read import BROKEN, FINETUNE, UNFINISHED, RunRecord
 from ssl_norm.text import counted, finite, unique
 
 UNCOMPARED_BUT_NAMED = ("data.root", "device", "monitor.")  # may change numbers, never the groups

@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ssl_norm.figures.style import BLUE, GREY, ORANGE, drawing
-from ssl_norm.report.columns import measured, probe_words
-from ssl_norm.report.figures.parts import (
+from ssl_norm.reporting.columns import measured, probe_words
+from ssl_norm.reporting.figures.parts import (
     CURVES_READ,
     WIDTH,
     Curve,
@@ -19,8 +19,8 @@ from ssl_norm.report.figures.parts import (
     panel_figures,
     styles,
 )
-from ssl_norm.report.frame import Group, all_runs
-from ssl_norm.report.read import RunRecord
+from ssl_norm.reporting.frame import Group, all_runs
+from ssl_norm.reporting.read import RunRecord
 from ssl_norm.text import counted, finite
 
 if TYPE_CHECKING:

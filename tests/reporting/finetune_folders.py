@@ -4,7 +4,7 @@ import json
 
 from omegaconf import OmegaConf
 
-from tests.report.run_folders import ENVIRONMENT, write_csv
+from tests.reporting.run_folders import ENVIRONMENT, write_csv
 
 ARMS = ("bn", "ubn")
 LABELS = (4, 10, 40)

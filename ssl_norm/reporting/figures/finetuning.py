@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_norm.figures.style import BLUE, GREEN, ORANGE, VERMILION, drawing
-from ssl_norm.report.columns import columns, measured
-from ssl_norm.report.figures.parts import (
+from ssl_norm.reporting.columns import columns, measured
+from ssl_norm.reporting.figures.parts import (
     CURVES_READ,
     WIDTH,
     Curve,
@@ -15,8 +15,8 @@ from ssl_norm.report.figures.parts import (
     legend_below,
     panel_figures,
 )
-from ssl_norm.report.frame import Group, all_runs
-from ssl_norm.report.read import FINETUNE, RunRecord
+from ssl_norm.reporting.frame import Group, all_runs
+from ssl_norm.reporting.read import FINETUNE, RunRecord
 from ssl_norm.text import counted, statistic
 
 if TYPE_CHECKING:

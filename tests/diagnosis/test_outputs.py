@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.diagnose.outputs import Network, collect_outputs
+from ssl_norm.diagnosis.outputs import Network, collect_outputs
 from ssl_norm.errors import UserError
 from tests.evaluate.problems import coloured_images
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ssl_norm.figures import layer_figure
 from ssl_norm.figures.style import BLUE, GREY, VERMILION, drawing
 from ssl_norm.monitors.layers import LayerRow
-from ssl_norm.report.figures.parts import (
+from ssl_norm.reporting.figures.parts import (
     COLOURS,
     CURVES_READ,
     WIDTH,
@@ -21,7 +21,7 @@ from ssl_norm.report.figures.parts import (
     numbered,
     panel_figures,
 )
-from ssl_norm.report.frame import Group
+from ssl_norm.reporting.frame import Group
 from ssl_norm.text import counted, finite
 
 if TYPE_CHECKING:

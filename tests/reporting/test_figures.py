@@ -2,16 +2,16 @@ import math
 
 import pytest
 
-from ssl_norm.report.figures import FIGURES
-from ssl_norm.report.figures.parts import PANELS, Curve, band
-from ssl_norm.report.studies import all_figures
-from tests.report.finetune_folders import (
+from ssl_norm.reporting.figures import FIGURES
+from ssl_norm.reporting.figures.parts import PANELS, Curve, band
+from ssl_norm.reporting.studies import all_figures
+from tests.reporting.finetune_folders import (
     evaluation_rows,
     finetune_config,
     write_few_labels,
     write_finetune,
 )
-from tests.report.run_folders import (
+from tests.reporting.run_folders import (
     add_probes,
     config_of,
     curves,
@@ -59,7 +59,7 @@ def test_figures_are_named_after_their_function_and_have_captions(name, groups, 
 
 
 def test_a_figure_of_another_package_is_drawn_by_its_reference(groups):
-    (file,), _ = all_figures(groups, [], ["ssl_norm.report.figures.collapse:spectra"])
+    (file,), _ = all_figures(groups, [], ["ssl_norm.reporting.figures.collapse:spectra"])
     assert file.name == "spectra"
     with pytest.raises(ValueError, match=r"unknown figure 'spectrum'.*did you mean 'spectra'"):
         all_figures(groups, [], ["spectrum"])

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from ssl_norm.errors import UserError
-from ssl_norm.report.frame import (
+from ssl_norm.reporting.frame import (
     differing_keys,
     group_keys,
     group_runs,
@@ -12,9 +12,9 @@ from ssl_norm.report.frame import (
     telling_keys,
     without_repeats,
 )
-from ssl_norm.report.read import RunRecord
-from tests.report.finetune_folders import write_few_labels
-from tests.report.run_folders import config_of, groups_in, runs_in, write_run, write_study
+from ssl_norm.reporting.read import RunRecord
+from tests.reporting.finetune_folders import write_few_labels
+from tests.reporting.run_folders import config_of, groups_in, runs_in, write_run, write_study
 
 
 def record(study=None, arm=None, **changes):

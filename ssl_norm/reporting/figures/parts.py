@@ -11,8 +11,8 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_norm.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILION, drawing
-from ssl_norm.report.frame import Group
-from ssl_norm.report.table import Table
+from ssl_norm.reporting.frame import Group
+from ssl_norm.reporting.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ssl_norm.diagnose.outputs import Outputs
+from ssl_norm.diagnosis.outputs import Outputs
 from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.monitors.layers import LayerRow, layer_values
@@ -46,7 +46,7 @@ def judge_features(values: Mapping[str, float]) -> Judgement:
     """Return the verdict on the features of an encoder; `healthy` does not mean useful.
 
     Args:
-        values: of :func:`ssl_norm.diagnose.diagnosis.measure`.
+        values: of :func:`ssl_norm.diagnosis.diagnosis.measure`.
 
     Returns:
         `complete` where all features have one direction; `dimensional` where wide features vary

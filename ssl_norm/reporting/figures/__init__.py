@@ -1,0 +1,18 @@
+"""Figures of a report by name; each is a function from groups of runs to figure files."""
+
+from ssl_norm.registry import Registry
+
+# In the order of the page. A function yields `FigureFile`s whose names begin with its own.
+FIGURES = Registry(
+    "figure",
+    {
+        "accuracy_by_statistics": "ssl_norm.reporting.figures.finetuning:accuracy_by_statistics",
+        "accuracy_over_steps": "ssl_norm.reporting.figures.finetuning:accuracy_over_steps",
+        "cosines": "ssl_norm.reporting.figures.collapse:cosines",
+        "accuracy": "ssl_norm.reporting.figures.accuracy:accuracy",
+        "spectra": "ssl_norm.reporting.figures.collapse:spectra",
+        "probes_over_steps": "ssl_norm.reporting.figures.accuracy:probes_over_steps",
+        "accuracy_course": "ssl_norm.reporting.figures.accuracy:accuracy_course",
+        "layers": "ssl_norm.reporting.figures.collapse:layers",
+    },
+)
