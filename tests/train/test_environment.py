@@ -1,5 +1,6 @@
 """Versions, hardware and command of a run."""
 
+import shlex
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from ssl_norm.train import environment
 
 def test_command_as_it_was_typed():
     described = environment.describe_environment(torch.device("cpu"))
-    assert described["command"].split()[-1] in sys.orig_argv[-1]
+    assert shlex.split(described["command"]) == sys.orig_argv[1:]
 
 
 def test_commit_of_an_installed_package_is_unknown_inside_another_repository(tmp_path, monkeypatch):
