@@ -1,6 +1,5 @@
 """Base class of all settings, and the declaration of one setting."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
@@ -9,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validat
 
 from ssl_norm.registry import Registry
 
-T = TypeVar("T")
+T = TypeVar("T", bound=BaseModel)
 
 
 class Settings(BaseModel):
@@ -100,7 +99,5 @@ def is_saved(info: ValidationInfo) -> bool:
 
 
 def replace(settings: T, **changes: Any) -> T:
-    """Return a copy of settings, or of a dataclass, with other values."""
-    if isinstance(settings, BaseModel):
-        return settings.model_copy(update=changes)
-    return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
+    """Return a copy of settings with other values, which are not checked again."""
+    return settings.model_copy(update=changes)

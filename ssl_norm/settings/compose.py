@@ -126,13 +126,8 @@ def register(tool: str, overrides: Sequence[str] = ()) -> None:
 
 def defaults_of(model: type[Settings]) -> dict[str, Any]:
     """Return the nested defaults of settings as plain containers, without required ones."""
-    values: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        if not field.is_required():
-            default = field.get_default(call_default_factory=True)
-            values[name] = default
-    required = [name for name, field in model.model_fields.items() if field.is_required()]
-    return model.model_construct(**values).model_dump(mode="json", exclude=set(required))
+    required = {name for name, field in model.model_fields.items() if field.is_required()}
+    return model.model_construct().model_dump(mode="json", exclude=required)
 
 
 def learner_values(method: str, data: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def make_training(
     """Return a run around an encoder, at its beginning or as a checkpoint left it.
 
     Raises:
-        UserError: the settings fit neither each other nor the images.
+        UserError: the settings do not fit each other, or do not fit the images.
     """
     if config.encoder.pretrained_path is not None and checkpoint is None:
         report = load_encoder_weights(encoder, config.encoder.pretrained_path)
