@@ -1,0 +1,83 @@
+"""Random trials of one property, seeded and counted."""
+
+import importlib
+import pkgutil
+import random
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import tests.campaigns
+
+KINDS = ("lost", "different", "traceback", "silent")
+
+
+class Broken(Exception):
+    """The property did not hold in a trial.
+
+    Args:
+        kind: one of `KINDS`: something was lost, a result differed, a person met a traceback, or
+            a fault passed in silence.
+        text: what was found.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        assert kind in KINDS, kind
+        super().__init__(text)
+        self.kind = kind
+
+
+class Result(NamedTuple):
+    """One trial: its number, the kind of what broke (None: the property held), and what broke."""
+
+    number: int
+    kind: str | None
+    text: str
+
+
+def campaigns() -> dict[str, ModuleType]:
+    """Return the modules of this package with a `trial`, by name.
+
+    Each has a docstring that names the property, `trial(chance: random.Random, folder: Path)`,
+    which raises :class:`Broken`, and `TRIALS` and `SAMPLE`: the lengths of the campaign and of its
+    short form in the tests.
+    """
+    names = [module.name for module in pkgutil.iter_modules(tests.campaigns.__path__)]
+    modules = {
+        name: importlib.import_module(f"tests.campaigns.{name}")
+        for name in names
+        if not name.startswith(("test_", "_", "campaign"))
+    }
+    return {name: module for name, module in modules.items() if hasattr(module, "trial")}
+
+
+def run(module: ModuleType, trials: int, *, seed: int = 0, first: int = 0) -> Iterator[Result]:
+    """Yield the results of trials; trial n of a seed is the same, whatever ran before it."""
+    for number in range(first, first + trials):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                module.trial(random.Random(f"{seed} {number}"), Path(folder))
+            except Broken as broken:
+                yield Result(number, broken.kind, str(broken))
+            except Exception:
+                yield Result(number, "traceback", traceback.format_exc())
+            else:
+                yield Result(number, None, "")
+
+
+def report(name: str, module: ModuleType, trials: int, seed: int, first: int = 0) -> int:
+    """Run and print a campaign; return the number of trials that broke the property."""
+    start, kinds = time.monotonic(), Counter[str | None]()
+    for result in run(module, trials, seed=seed, first=first):
+        kinds[result.kind] += 1
+        if result.kind:
+            print(f"{name} trial {result.number}: {result.kind}: {result.text}", flush=True)
+    counts = "  ".join(f"{kind} {kinds[kind]}" for kind in KINDS)
+    minutes = (time.monotonic() - start) / 60
+    print(f"{name:<16} trials {trials}  {counts}  seed {seed}  {minutes:.1f} min", flush=True)
+    return trials - kinds[None]
