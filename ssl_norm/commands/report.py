@@ -11,6 +11,7 @@ from rich.table import Table as ConsoleTable
 
 from ssl_norm.errors import UserError
 from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
+from ssl_norm.reporting.differences import difference_numbers, difference_table, differences
 from ssl_norm.reporting.figures import FIGURES
 from ssl_norm.reporting.frame import all_runs, group_keys, group_runs, without_repeats
 from ssl_norm.reporting.page import Report, html_page, markdown_page
@@ -49,7 +50,7 @@ def report(settings: ReportSettings) -> Path:
     files, remarks = all_figures(
         groups, found, FIGURES if settings.figures is None else _as_list(settings.figures)
     )
-    shown = all_runs(groups)
+    shown, paired = all_runs(groups), differences(groups)
     output = _open_output(settings.output, roots)
     names = sorted({run.study for run in shown} - {""})
     searched = Path(os.path.commonpath([root.resolve() for root in roots]))
@@ -64,6 +65,8 @@ def report(settings: ReportSettings) -> Path:
         left_out=left_out(runs, repeats),
         to_mind=[*remarks, *to_mind(keys, groups)],
         groups=group_table(keys, groups),
+        differences=difference_table(paired) if paired else None,
+        reference=groups[0].label,
         runs=run_table(groups),
         evidence=[
             (run.name, str(run.summary["evidence"])) for run in shown if run.summary.get("evidence")
@@ -72,6 +75,8 @@ def report(settings: ReportSettings) -> Path:
     )
     numbers = {file.name: file.numbers for file in files if file.numbers}
     numbers |= {"table": group_numbers(keys, groups), "runs": run_numbers(keys, groups)}
+    if paired:
+        numbers["differences"] = difference_numbers(paired)
     for file in files:
         (output / f"{file.name}.png").write_bytes(file.png)
     for name, table in numbers.items():

@@ -10,6 +10,10 @@ from ssl_norm.reporting.figures.parts import FigureFile
 from ssl_norm.reporting.table import Table
 
 COMMANDS_ON_TOP = 3  # more of them are at the end
+PAIRED = (
+    "Differences are paired by seed: mean (95 % confidence interval by the t distribution; number "
+    "of pairs). The intervals are not corrected for the number of comparisons."
+)
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
@@ -25,6 +29,8 @@ class Report:
         left_out: lines on runs that are in no table.
         to_mind: lines on differences that limit comparisons.
         groups: the table of groups.
+        differences: of the groups from the first one; None where no seeds pair.
+        reference: the label of the first group.
         runs: the table of single runs.
         evidence: (run, sentence) of verdicts that come with one.
         figures: in the order of the page.
@@ -37,6 +43,8 @@ class Report:
     left_out: Sequence[str]
     to_mind: Sequence[str]
     groups: Table
+    differences: Table | None
+    reference: str
     runs: Table
     evidence: Sequence[tuple[str, str]]
     figures: Sequence[FigureFile]
@@ -69,6 +77,15 @@ def html_page(report: Report) -> str:
         _table(report.groups),
         '<p class="note">Numbers: mean &plusmn; sample standard deviation (n runs) of the last '
         "values of each run; a group of one run has no deviation. Accuracies are fractions.</p>",
+        *(
+            [
+                f"<h2>Differences from {escape(report.reference)}</h2>",
+                _table(report.differences),
+                f'<p class="note">{PAIRED}</p>',
+            ]
+            if report.differences
+            else []
+        ),
         "<h2>Figures</h2>" if report.figures else "",
         *map(_figure, report.figures),
         "<h2>Every run</h2>",
@@ -143,6 +160,9 @@ def markdown_page(report: Report) -> str:
     if commands and not many:
         text += f"{commands}\n"
     text += f"{facts}.\n\n{report.groups.markdown()}"
+    if report.differences:
+        text += f"\n## Differences from {report.reference}\n\n{report.differences.markdown()}"
+        text += f"\n{PAIRED}\n"
     for heading, lines in (("Left out", report.left_out), ("To mind", report.to_mind)):
         if lines:
             text += f"\n{heading}:\n\n" + "".join(f"- {line}\n" for line in lines)

@@ -30,7 +30,14 @@ def test_a_study_becomes_a_page_tables_and_figures(study, capsys):
     report(ReportSettings(runs=str(study)))
     output = study / "report"
     figures = ("cosines", "accuracy", "spectra", "layers_1", "layers_2")
-    names = {"report.html", "table.md", "table.csv", "runs.csv", *(f"{n}.png" for n in figures)}
+    names = {
+        "report.html",
+        "table.md",
+        "table.csv",
+        "runs.csv",
+        "differences.csv",
+        *(f"{n}.png" for n in figures),
+    }
     assert {file.name for file in output.iterdir()} == names
     page = (output / "report.html").read_text()
     assert (
@@ -115,7 +122,15 @@ def test_a_study_of_finetuning_draws_its_figures_with_their_numbers(finetuned, c
     write_finetune(root / "running", finetune_config(seed=7), summary=False)
     report(ReportSettings(runs=str(root)))
     output = root / "report"
-    names = {"report.html", "table.md", "table.csv", "runs.csv", "by_labels.png", "by_labels.csv"}
+    names = {
+        "report.html",
+        "table.md",
+        "table.csv",
+        "runs.csv",
+        "differences.csv",
+        "by_labels.png",
+        "by_labels.csv",
+    }
     assert {file.name for file in output.iterdir()} == names
     with (output / "by_labels.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["line"] == "bn"]

@@ -14,6 +14,8 @@ REPORT = Report(
     commands=["python x"],
     left_out=["z is broken: <unreadable>"],
     to_mind=["only seed 0"],
+    differences=Table(["group", "top-1"], [["gn", "+0.1 (-0.1 to +0.3; 2)"]]),
+    reference="<bn>",
     groups=Table(["norm", "top-1"], [["gn(groups=8,eps=1)", "0.5 +- 0.1 (2)"], ["<bn>", "-"]]),
     runs=Table(["run", "verdict"], [["a", "complete"]]),
     evidence=[("a", "negative cosine 0.9993 for 200 steps")],
