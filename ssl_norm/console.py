@@ -1,12 +1,48 @@
-"""Progress bars and messages on stderr."""
+"""Messages, tables and progress bars: the only way of text to a terminal."""
 
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ssl_norm.text import printable
 
 Item = TypeVar("Item")
+
+
+class Terminal(Console):
+    """Console that prints strings as they are, without markup, and control characters escaped.
+
+    Colours are given by `rich.text.Text`, whose parts are escaped as well where `coloured` joins
+    them.
+    """
+
+    def __init__(self, *, stderr: bool = True, quiet: bool = False) -> None:
+        super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a string of a message, a cell or a title as plain text of one line."""
+        return super().render_str(printable(text), **options)
+
+
+def coloured(*parts: str | tuple[str, str]) -> Text:
+    """Return text of plain parts and of parts with a style, `("healthy", "green")`."""
+    styled = (part if isinstance(part, tuple) else (part, "") for part in parts)
+    return Text.assemble(*((printable(text), style) for text, style in styled))
+
+
+def say(*lines: str | Text, stderr: bool = True) -> None:
+    """Print lines as they are, to stderr or to stdout."""
+    show(lines, stderr=stderr, soft_wrap=True)
+
+
+def show(parts: Sequence[RenderableType], *, stderr: bool = False, soft_wrap: bool = False) -> None:
+    """Print tables and lines, to stdout or to stderr."""
+    terminal = Terminal(stderr=stderr)
+    for part in parts:
+        terminal.print(part, soft_wrap=soft_wrap)
 
 
 def track(
@@ -14,21 +50,16 @@ def track(
 ) -> Iterator[Item]:
     """Yield `items` while a bar counts `step` of `total` for each, and vanishes at the end."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
+    console = Terminal()
     with Progress(
         *columns, console=console, transient=True, disable=not (enabled and console.is_terminal)
     ) as progress:
-        task = progress.add_task(description, total=total)
+        task = progress.add_task(printable(description), total=total)
         for done, item in enumerate(items, start=1):
             progress.update(task, completed=min(done * step, total))
             yield item
-
-
-def say(message: str, *, stderr: bool = True) -> None:
-    """Print one line as it is, to stderr or to stdout."""
-    Console(stderr=stderr).print(message, markup=False, highlight=False, soft_wrap=True)

@@ -1,5 +1,9 @@
 """Exceptions that end a run, with exit codes."""
 
+import sys
+
+from ssl_norm.text import printable
+
 
 class UserError(ValueError):
     """Wrong input of the user; the message is one line: found, expected, repair."""
@@ -25,3 +29,8 @@ class NonFiniteLoss(Exception):
     """The loss became NaN or infinite; the last good checkpoint was kept."""
 
     exit_code = 4
+
+
+def print_error(message: object) -> None:
+    """Print one line on stderr."""
+    print(f"error: {printable(str(message))}", file=sys.stderr)

@@ -1,9 +1,30 @@
 """Values, settings, tables and statistics as text."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
+
+# Controls of terminals, and characters that hide or reorder others; bytes that are no text.
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|([\ud800-\udfff])"
+)
+
+
+def printable(text: str | Path) -> str:
+    r"""Return text of one line that any stream can write: control characters escaped.
+
+    Example:
+        >>> print(printable("a\nb\x1b[31m"), printable(Path("caf\udce9.png")))
+        a\nb\x1b[31m caf�.png
+    """
+    return _CONTROLS.sub(_escaped, str(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "�" if found[1] else found[0].encode("unicode_escape").decode()
 
 
 def as_typed(value: Any) -> str:

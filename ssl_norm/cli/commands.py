@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ssl_norm.closed_pipe import unless_pipe_closes
-from ssl_norm.errors import UserError
+from ssl_norm.errors import UserError, print_error
 from ssl_norm.names import unknown_name
 from ssl_norm.registry import load_object
 from ssl_norm.text import text_table
@@ -35,7 +35,7 @@ def main() -> None:
     if command in LISTS:
         sys.exit(unless_pipe_closes(load_object(LISTS[command][0]), arguments))
     if command not in TOOLS:
-        print(f"error: {unknown_name('command', name, [*TOOLS, *LISTS])}", file=sys.stderr)
+        print_error(unknown_name("command", name, [*TOOLS, *LISTS]))
         sys.exit(UserError.exit_code)
     from ssl_norm.cli.entry import main as run_tool
 

@@ -25,7 +25,7 @@ from ssl_norm.cli.arms import choose_arms
 from ssl_norm.cli.help import help_text
 from ssl_norm.cli.resume import continued
 from ssl_norm.closed_pipe import unless_pipe_closes
-from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
+from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError, print_error
 from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
 from ssl_norm.settings.compose import forced, groups_of, register, unknown_choice
@@ -157,7 +157,7 @@ def _run_task(config: DictConfig, tool: str) -> int:
 def _report(message: str) -> None:
     """Print one line on stderr, once for all ranks."""
     if is_first_process():
-        print(f"error: {message}", file=sys.stderr)
+        print_error(message)
 
 
 def _one_line(error: Exception) -> str:

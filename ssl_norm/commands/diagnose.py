@@ -3,10 +3,9 @@
 from contextlib import nullcontext
 
 import torch
-from rich.console import Console
 from torch import nn
 
-from ssl_norm.console import say
+from ssl_norm.console import Terminal, say
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.diagnosis.diagnosis import RANDOM_INIT, diagnose_outputs, diagnosis_record
 from ssl_norm.diagnosis.outputs import (
@@ -109,7 +108,7 @@ def _outputs_of(
             device=device,
             description=description,
         )
-    if not Console(stderr=True).is_terminal:  # a terminal shows a bar
+    if not Terminal().is_terminal:  # a terminal shows a bar
         count = outputs.features.shape[1]
         say(f"{description}: {config.views} views of {count} images, {len(outputs.layers)} layers")
     return outputs

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
+from rich.table import Table
 
-from ssl_norm.console import say
+from ssl_norm.console import say, show
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.kept import evaluate_kept, kept_checkpoints, steps_table
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, ProbeResult, evaluate_encoder
@@ -107,6 +107,6 @@ def evaluation_of(
     )
 
 
-def _print(table: object, output: Path) -> None:
-    Console().print(table)
+def _print(table: Table, output: Path) -> None:
+    show([table])
     say(f"written to {output}", stderr=False)

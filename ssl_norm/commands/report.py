@@ -5,10 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
+from ssl_norm.console import say, show
 from ssl_norm.errors import UserError
 from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
 from ssl_norm.reporting.differences import difference_numbers, difference_table, differences
@@ -142,18 +141,16 @@ def _open_output(given: str | None, roots: Sequence[Path]) -> Path:
 
 def _print(content: Report, short: Table, output: Path) -> None:
     """Print the caveats on stderr, and the short table and the report's place on stdout."""
-    notes, console = Console(stderr=True), Console()
     for kind, lines in (("left out", content.left_out), ("to mind", content.to_mind)):
-        for line in lines:
-            notes.print(f"{kind}: {line}", highlight=False, soft_wrap=True, markup=False)
-    table = ConsoleTable(title=escape(f"{content.title}: {content.lead}"), title_justify="left")
+        say(*(f"{kind}: {line}" for line in lines))
+    table = ConsoleTable(title=f"{content.title}: {content.lead}", title_justify="left")
     for heading in short.headings:
-        table.add_column(escape(heading), overflow="fold")
+        table.add_column(heading, overflow="fold")
     for row in short.rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
-    line = (
+        table.add_row(*row)
+    show([table])
+    say(
         f"written to {output / 'report.html'}, with table.md, table.csv, runs.csv and "
-        f"{counted(len(content.figures), 'figure')} beside it"
+        f"{counted(len(content.figures), 'figure')} beside it",
+        stderr=False,
     )
-    console.print(line, highlight=False, soft_wrap=True, markup=False)

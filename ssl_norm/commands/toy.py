@@ -5,11 +5,10 @@ from itertools import islice
 from math import nan
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import nn
 
+from ssl_norm.console import say, show, track
 from ssl_norm.evaluate.record import find_output
 from ssl_norm.norms import NormLike, parse_norm
 from ssl_norm.settings.tools import ToySettings
@@ -59,10 +58,8 @@ def toy(config: ToySettings) -> None:
         seed=config.seed,
         caption=f"seed {config.seed}; {verdict}",
     )
-    console = Console()
-    console.print(score_table(config, scores))
-    for line in (verdict, f"written to {output}"):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    show([score_table(config, scores)])
+    say(verdict, f"written to {output}", stderr=False)
 
 
 def train_all(config: ToySettings) -> tuple[dict[str, nn.Module], Scores]:
@@ -80,7 +77,7 @@ def train_all(config: ToySettings) -> tuple[dict[str, nn.Module], Scores]:
     models: dict[str, nn.Module] = {}
     scores: dict[str, list[Mapping[str, float]]] = {name: [] for name in norms}
     seeds = range(config.seed, config.seed + config.seeds)
-    for seed in track(seeds, "training", console=Console(stderr=True), transient=True):
+    for seed in track(seeds, "training", total=len(seeds), step=1, enabled=True):
         moons = moons_of(config, seed)
         for name, norm in norms.items():
             model = train_classifier(norm, moons, recipe, seed)

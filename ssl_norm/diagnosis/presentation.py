@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from rich.box import SIMPLE
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
+from ssl_norm.console import coloured, say, show
 from ssl_norm.diagnosis.diagnosis import LAYER_VALUES, RANDOM_INIT, Diagnosis, zones_sentence
 from ssl_norm.figures.spectrum import FLOOR
 from ssl_norm.figures.style import BLUE, GREEN, VERMILION, drawing, write_number
@@ -29,13 +29,9 @@ _VERDICT_COLOURS = {"healthy": "green", "complete": "red"}
 
 def print_diagnosis(found: Diagnosis, random_init: Diagnosis | None) -> None:
     """Print the tables, their notes, and the verdict."""
-    console = Console()
-    console.print(monitor_table(found, random_init))
-    console.print(layer_table(found, random_init))
-    for line in notes(found, random_init):
-        console.print(line, highlight=False, soft_wrap=True, markup=False, style="dim")
-    for line in verdict_lines(found):
-        console.print(line, highlight=False, soft_wrap=True)
+    show([monitor_table(found, random_init), layer_table(found, random_init)])
+    say(*(coloured((line, "dim")) for line in notes(found, random_init)), stderr=False)
+    say(*verdict_lines(found), stderr=False)
 
 
 def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
@@ -79,19 +75,19 @@ def layer_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
         if random_rows:
             cells.append(_number(random_rows[row.layer].feature_std))
         collapsed = collapsed or row.layer == found.collapse_begins_at
-        table.add_row(escape(row.layer), *cells, style="red" if collapsed else "")
+        table.add_row(row.layer, *cells, style="red" if collapsed else "")
     return table
 
 
-def verdict_lines(found: Diagnosis) -> list[str]:
-    """Return the verdict and the evidence of each part, as marked-up lines."""
+def verdict_lines(found: Diagnosis) -> list[Text]:
+    """Return the verdict and the evidence of each part."""
     lines = [
-        f"{name}: {_coloured(one.verdict)} ({escape(one.evidence)})"
+        coloured(f"{name}: ", _coloured(one.verdict), f" ({one.evidence})")
         for name, one in found.judgements.items()
     ]
     if found.collapse_begins_at is not None:
-        lines.append(f"the collapse begins at layer {escape(found.collapse_begins_at)}")
-    return [f"[bold]verdict: {_coloured(found.verdict)}[/]", *lines]
+        lines.append(coloured(f"the collapse begins at layer {found.collapse_begins_at}"))
+    return [coloured(("verdict: ", "bold"), _coloured(found.verdict, "bold ")), *lines]
 
 
 def notes(found: Diagnosis, random_init: Diagnosis | None) -> list[str]:
@@ -107,8 +103,8 @@ def notes(found: Diagnosis, random_init: Diagnosis | None) -> list[str]:
     return [*lines, f"random: of {images} images; {RANDOM_INIT}"]
 
 
-def _coloured(verdict: str) -> str:
-    return f"[{_VERDICT_COLOURS.get(verdict, 'yellow')}]{verdict}[/]"
+def _coloured(verdict: str, weight: str = "") -> tuple[str, str]:
+    return verdict, weight + _VERDICT_COLOURS.get(verdict, "yellow")
 
 
 def _number(value: float) -> str:

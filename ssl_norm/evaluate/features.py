@@ -5,10 +5,9 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 
+from ssl_norm.console import track
 from ssl_norm.data.batches.sampler import epoch_order
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
@@ -50,10 +49,9 @@ def extract_features(
     encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     order = epoch_order(len(images), 0, 0) if random_batches else torch.arange(len(images))
     parts = []
-    console = Console(stderr=True)
-    bar = Progress(console=console, transient=True, disable=not (progress and console.is_terminal))
-    with evaluation_mode(encoder), torch.no_grad(), bar:
-        for batch in bar.track(torch.split(order, batch_size), description="features"):
+    batches, total = torch.split(order, batch_size), len(images)
+    with evaluation_mode(encoder), torch.no_grad():
+        for batch in track(batches, "features", total=total, step=batch_size, enabled=progress):
             view = to_input(images.take(batch).to(device))
             parts.append(encoder(view).float().cpu())
     features = torch.cat(parts)[order.argsort()]

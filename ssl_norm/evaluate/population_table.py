@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from ssl_norm.console import say
+from ssl_norm.console import say, show
 from ssl_norm.evaluate.population import Accuracies, StatisticsComparison
 from ssl_norm.norms.batch.population_report import PopulationReport
 
@@ -41,16 +39,13 @@ def population_record(compared: StatisticsComparison) -> dict[str, Any]:
 
 def print_comparison(compared: StatisticsComparison) -> None:
     """Print the tables, and the layers that were not recomputed."""
-    console, report = Console(), compared.report
-    console.print(shift_table(report))
+    report = compared.report
     found = {name: each for name, each in compared.accuracies.items() if each is not None}
-    if found:
-        console.print(evaluation_table(found))
+    show([shift_table(report), *([evaluation_table(found)] if found else [])])
     left = [f"not recomputed: {name} ({why})" for name, why in report.not_recomputed.items()]
     if report.not_called:
         left.insert(0, f"never called, as they were: {', '.join(report.not_called)}")
-    for line in left:
-        say(line, stderr=False)
+    say(*left, stderr=False)
 
 
 def shift_table(report: PopulationReport) -> Table:
@@ -72,7 +67,7 @@ def shift_table(report: PopulationReport) -> Table:
         if name in shown:
             least, largest = shift.deviation_range
             table.add_row(
-                escape(name),
+                name,
                 f"{shift.typical_mean:.4f}",
                 f"{shift.largest_mean:.4f}",
                 f"{shift.typical_deviation:.4f}",

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from ssl_norm.errors import UserError
@@ -119,5 +118,5 @@ def evaluation_table(trained: ProbeResult, random_init: ProbeResult | None) -> T
     ranked = sorted(present, key=present.__getitem__)
     for place, name in (("best", ranked[-1]), ("worst", ranked[0])):
         random = None if random_init is None else random_init.per_class[name]
-        add_row(f"{place} class: {escape(name)}", present[name], random, None)
+        add_row(f"{place} class: {name}", present[name], random, None)
     return table

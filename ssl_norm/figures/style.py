@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # names may hold a `$`
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,

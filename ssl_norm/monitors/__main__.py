@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from ssl_norm.closed_pipe import unless_pipe_closes
-from ssl_norm.errors import UserError
+from ssl_norm.errors import UserError, print_error
 from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.text import text_table
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 0
     if arguments:
-        print(f"error: no arguments expected, got {' '.join(arguments)}", file=sys.stderr)
+        print_error(f"no arguments expected, got {' '.join(arguments)}")
         return UserError.exit_code
     print(monitor_table())
     print()

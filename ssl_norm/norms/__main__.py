@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ssl_norm.closed_pipe import unless_pipe_closes
-from ssl_norm.errors import UserError
+from ssl_norm.errors import UserError, print_error
 from ssl_norm.norms.registry import NORMS
 from ssl_norm.norms.spec import parse_norm
 from ssl_norm.text import text_table
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
             raise UserError(f"an encoder and a norm expected, got {len(arguments)} arguments")
         print(replacement_table(*arguments))
     except (ValueError, TypeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return UserError.exit_code
     return 0
 

@@ -7,7 +7,8 @@ from html import escape
 from pathlib import Path
 
 from ssl_norm.reporting.figures.parts import FigureFile
-from ssl_norm.reporting.table import Table
+from ssl_norm.reporting.table import Table, markdown
+from ssl_norm.text import printable
 
 COMMANDS_ON_TOP = 3  # more of them are at the end
 PAIRED = (
@@ -153,10 +154,10 @@ def _figure(shown: FigureFile) -> str:
 
 def markdown_page(report: Report) -> str:
     """Return the page as Markdown, for results/."""
-    commands = "".join(f"    {command}\n" for command in report.commands)
+    commands = "".join(f"    {printable(command)}\n" for command in report.commands)
     many = len(report.commands) > COMMANDS_ON_TOP
-    facts = "; ".join(f"{name}: {value}" for name, value in report.provenance.items())
-    text = f"# {report.title}\n\n{report.lead}\n\n"
+    facts = "; ".join(f"{name}: {markdown(value)}" for name, value in report.provenance.items())
+    text = f"# {markdown(report.title)}\n\n{markdown(report.lead)}\n\n"
     if commands and not many:
         text += f"{commands}\n"
     text += f"{facts}.\n\n{report.groups.markdown()}"
@@ -165,9 +166,9 @@ def markdown_page(report: Report) -> str:
         text += f"\n{PAIRED}\n"
     for heading, lines in (("Left out", report.left_out), ("To mind", report.to_mind)):
         if lines:
-            text += f"\n{heading}:\n\n" + "".join(f"- {line}\n" for line in lines)
+            text += f"\n{heading}:\n\n" + "".join(f"- {markdown(line)}\n" for line in lines)
     for shown in report.figures:
-        text += f"\n![{shown.caption}]({shown.name}.png)\n"
+        text += f"\n![{markdown(shown.caption)}]({shown.name}.png)\n"
         text += f"\n{shown.table.markdown()}" if shown.table else ""
     text += f"\n## Every run\n\n{report.runs.markdown()}"
     return text + (f"\n## Commands\n\n{commands}" if many else "")

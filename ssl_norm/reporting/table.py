@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from ssl_norm.reporting.columns import (
 )
 from ssl_norm.reporting.frame import Group, all_runs
 from ssl_norm.reporting.read import RunRecord
-from ssl_norm.text import Statistic, finite, statistic, unique
+from ssl_norm.text import Statistic, finite, printable, statistic, unique
 
 SHORT = ("negative_cosine", "linear_top1", "top1", "top1_exact", "top1_batch")
 VERDICTS = ("verdict", "collapsed_at_step")
@@ -36,17 +37,26 @@ class Table(NamedTuple):
     def markdown(self) -> str:
         """Return the table as Markdown, with a line break at the end."""
         lines = [self.headings, ["---"] * len(self.headings), *self.rows]
-        return "".join(f"| {' | '.join(map(_markdown_cell, line))} |\n" for line in lines)
+        return "".join(f"| {' | '.join(map(markdown, line))} |\n" for line in lines)
 
     def csv(self) -> str:
         """Return the table as CSV."""
         file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows([self.headings, *self.rows])
+        rows = [map(_csv_cell, row) for row in (self.headings, *self.rows)]
+        csv.writer(file, lineterminator="\n").writerows(rows)
         return file.getvalue()
 
 
-def _markdown_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def markdown(text: str) -> str:
+    """Return text as Markdown of one line that shows it: no HTML, code, links or cells of it."""
+    escaped = re.sub(r"[\\`*|]|\](?=[(\[:])", r"\\\g<0>", printable(text.replace("\n", " ")))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _csv_cell(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula; numbers stay as they are."""
+    is_formula = re.match(r"[=+@\t\r]|-(?![\d.]+(e|$)|inf|nan|$)", text)
+    return f"'{text}" if is_formula else text
 
 
 def group_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:

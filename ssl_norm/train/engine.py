@@ -9,10 +9,9 @@ from statistics import median
 from typing import Any, ClassVar
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
-from ssl_norm.console import say
+from ssl_norm.console import say, show
 from ssl_norm.distributed import from_first_rank, rank, world_size
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.train.device import process_group
@@ -144,8 +143,7 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
             if rank() == 0:
                 run_folder.write_config(plain_config(config), describe_environment(task.device))
                 run_folder.write_skipped(skipped)
-                lines = "\n".join(task.banner(run_folder))
-                Console(stderr=True).print(lines, highlight=False, soft_wrap=True)
+                say(*task.banner(run_folder))
                 files = RunFiles(run_folder, task.run.first_step, config.loggers, task.tables())
                 stack.enter_context(closing(files))
             ending = _follow(task, run_folder, files)
@@ -193,10 +191,8 @@ def _finish(task: Task, files: RunFiles, ending: Ending | None) -> dict[str, Any
         summary["rolled_back_to_step"] = ending.rolled_back_to  # accuracies are of this step
     folder.write_json("summary.json", summary)
     task.draw(files, summary)
-    console = Console()
-    console.print(task.table(summary))
-    places = f"run folder: {folder}   curves: tensorboard --logdir {folder}"
-    console.print(places, highlight=False, soft_wrap=True)
+    show([task.table(summary)])
+    say(f"run folder: {folder}   curves: tensorboard --logdir {folder}", stderr=False)
     return summary
 
 

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ssl_norm.console import Terminal
 from ssl_norm.train.run_folder import Row
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -31,14 +31,14 @@ class ProgressLine:
         visible: bool = True,
     ) -> None:
         self._text = text
-        self.console = Console(stderr=True, quiet=not visible)
+        self.console = Terminal(quiet=not visible)
         self._steps = steps
         self._first = first_step
         self._started = self._printed = time.monotonic()
         self._bar = Progress(
-            TextColumn("step {task.completed}/{task.total}"),
+            TextColumn("step {task.completed}/{task.total}", markup=False),
             BarColumn(bar_width=10),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self.console,
             disable=not self.console.is_terminal or not visible,
@@ -69,7 +69,5 @@ class ProgressLine:
             self._printed = now
             left = (now - self._started) / max(1, step - self._first) * (self._steps - step)
             self.console.print(
-                f"step {step}/{self._steps}  {text}  {left:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
+                f"step {step}/{self._steps}  {text}  {left:.0f} s left", soft_wrap=True
             )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from ssl_norm.console import coloured
 from ssl_norm.errors import CollapseStop
 from ssl_norm.figures import layer_figure, pixels, spectrum_figure
 from ssl_norm.monitors import CollapseMonitor
@@ -264,7 +265,7 @@ class Recorder:
         )
         if self._on_collapse != "warn" and verdict == "complete":
             raise CollapseStop(found)
-        self._line.console.print(f"[bold red]warning:[/] {found}", highlight=False, soft_wrap=True)
+        self._line.console.print(coloured(("warning:", "bold red"), f" {found}"), soft_wrap=True)
 
 
 def roll_back(folder: RunFolder, stop: CollapseStop, learner: nn.Module) -> CollapseStop:

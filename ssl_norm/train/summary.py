@@ -5,7 +5,9 @@ from statistics import fmean
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from ssl_norm.console import coloured
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.train.run_folder import Row
 from ssl_norm.train.run_settings import norm_specs
@@ -46,8 +48,8 @@ def pretraining_table(summary: Mapping[str, Any]) -> Table:
             yield heading, f"{summary[name]:.4f}" if name in summary else "-", meaning
 
     verdict = summary.get("verdict", "unknown")
-    coloured = f"[bold {COLOURS.get(verdict, 'yellow')}]{verdict}[/]"
-    rows = [*numbers(PRETRAINING_ROWS), ("verdict", coloured, summary["evidence"])]
+    shown = coloured((verdict, f"bold {COLOURS.get(verdict, 'yellow')}"))
+    rows = [*numbers(PRETRAINING_ROWS), ("verdict", shown, summary["evidence"])]
     if "linear_top1" in summary:
         rows += numbers(PROBE_ROWS)
     return _table(f"{summary['method']} after {summary['steps']} steps", rows)
@@ -115,7 +117,7 @@ def _meanings(config: FinetuneSettings, has_statistics: bool) -> dict[str, tuple
     }
 
 
-def _table(title: str, rows: Iterable[Sequence[str]]) -> Table:
+def _table(title: str, rows: Iterable[Sequence[str | Text]]) -> Table:
     table = Table(show_header=False, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)

@@ -151,7 +151,7 @@ def test_tables_and_picture(collapsed, sound, with_random, tmp_path):
     console = Console(width=80, file=(tmp_path / "out").open("w"))
     console.print(monitor_table(collapsed, random_init))
     console.print(layer_table(collapsed, random_init))
-    console.print("\n".join(verdict_lines(collapsed)), soft_wrap=True)
+    console.print(*verdict_lines(collapsed), sep="\n", soft_wrap=True)
     console.file.close()
     text = (tmp_path / "out").read_text()
     assert all(name.replace("_", " ") in text for name in MONITORS)

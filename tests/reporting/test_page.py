@@ -84,5 +84,5 @@ def test_markdown_shows_the_figures_beside_it():
     text = markdown_page(REPORT)
     assert "| gn(groups=8,eps=1) | 0.5 +- 0.1 (2) |" in text
     assert "![two cosines](cosines.png)" in text
-    assert "- z is broken: <unreadable>" in text
+    assert "- z is broken: &lt;unreadable>" in text
     assert "    python x\n" in text

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ssl_norm.text import printable
+
 # A file written again within the clock's resolution of its last change shows no trace of it.
 _CLOCK_RESOLUTION_NS = 2_000_000_000
 
@@ -100,8 +102,3 @@ def content_digests(reader: Reader, identifiers: Sequence[str]) -> list[bytes]:
 def location(reader: Reader, identifier: str) -> str:
     """Return collection and identifier of an image as text that any stream can write."""
     return printable(os.path.join(reader.name, identifier))
-
-
-def printable(path: str | Path) -> str:
-    """Return a path as text that any stream can write, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", "replace")

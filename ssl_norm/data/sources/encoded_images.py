@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ssl_norm.console import say
 from ssl_norm.data.cache.cached_pixels import CachedPixels, cached_pixels
-from ssl_norm.data.cache.reader import Reader, location, printable
+from ssl_norm.data.cache.reader import Reader, location
 from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.sources.folder_labels import Layout
 from ssl_norm.data.subsets import stratified_split
 from ssl_norm.errors import UserError
+from ssl_norm.text import printable
 
 
 def decoded_splits(

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from ssl_norm.data.cache.reader import FolderReader, printable
+from ssl_norm.data.cache.reader import FolderReader
 from ssl_norm.data.dataset import Splits
 from ssl_norm.data.sources.encoded_images import decoded_splits, require_two
 from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
+from ssl_norm.text import printable
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
