@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
+from ssl_norm.options import VERBATIM
 from ssl_norm.text import as_typed
 
 Bounds = tuple[float | None, str, float | None, str]
@@ -108,6 +109,12 @@ def find_field(
             return owner, None
         field = owner.model_fields[key]
     return owner, field
+
+
+def is_verbatim(annotation: Any) -> bool:
+    """Return whether an annotation is that of text which a command line takes as it is."""
+    parts = get_args(annotation)
+    return VERBATIM in parts or any(map(is_verbatim, parts))
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from ssl_norm.registry import Registry
 
 T = TypeVar("T", bound=BaseModel)
+VERBATIM = "verbatim"  # mark of text that means itself on a command line: a path, a title
+Text = Annotated[str, VERBATIM]
 
 
 class Settings(BaseModel):

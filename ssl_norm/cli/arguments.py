@@ -3,13 +3,14 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from typing import get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
-from ssl_norm.option_errors import model_of
+from ssl_norm.option_errors import annotation_of, find_field, is_verbatim, model_of
 from ssl_norm.settings.compose import check_choice, groups_of
 from ssl_norm.settings.folder import add_folder
 from ssl_norm.settings.models import MODELS, check_value
@@ -17,16 +18,6 @@ from ssl_norm.settings.models import MODELS, check_value
 FLAGS = ("-m", "--multirun", "--resolve", "--hydra-help")
 FLAGS_WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-i", "--info")
 SWEEP_FLAGS = {"-m", "--multirun"}
-LITERAL_KEYS = (
-    "data.root",
-    "data.cache_dir",
-    "encoder.pretrained_path",
-    "checkpoint",
-    "run_dir",
-    "output",
-    "runs",
-    "title",
-)
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -116,27 +107,33 @@ def check_setting(argument: str, tool: str) -> None:
 def _check_plain_value(argument: str, tool: str) -> None:
     """Raise UserError where a value is wrong, unless only the composition can tell."""
     try:
-        (override,) = OverridesParser.create().parse_overrides([literal(argument.lstrip("+"))])
+        (override,) = OverridesParser.create().parse_overrides(
+            [literal(argument.lstrip("+"), tool)]
+        )
     except OverrideParseException:
         return
     if not override.is_sweep_override() and "${" not in argument:
         check_value(tool, override.key_or_group, override.value())
 
 
-def literal(argument: str) -> str:
+def literal(argument: str, tool: str) -> str:
     """Quote a path or a title, so that `~`, spaces, brackets and commas arrive as typed.
 
     Example:
-        >>> literal("data.root=/photos/Rome (2024)")
+        >>> literal("data.root=/photos/Rome (2024)", "pretrain")
         "data.root='/photos/Rome (2024)'"
     """
     key, equals, value = argument.partition("=")
-    is_list = key == "runs" and value.startswith("[")
-    is_literal = not is_list and (key in LITERAL_KEYS or value.startswith("~/"))
+    field = find_field(MODELS[tool], key.split("."))[1]
+    annotation = field and annotation_of(field)
+    is_list = value.startswith("[") and any(get_origin(t) is list for t in get_args(annotation))
+    is_literal = not is_list and (is_verbatim(annotation) or value.startswith("~/"))
     if not equals or not is_literal or not value or value[0] in "'\"" or value == "null":
         return argument
     expanded = os.path.expanduser(value)
     if re.fullmatch(r"[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*)+", expanded):
         return f"{key}={expanded}"  # plain text for Hydra
-    escaped = expanded.replace("'", "\\'")
+    escaped = re.sub(
+        r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), expanded
+    )
     return f"{key}='{escaped}'"

@@ -74,7 +74,7 @@ def _checked(arguments: list[str], tool: str) -> list[str]:
     flags, settings = split_flags(arguments)
     for setting in settings:
         check_setting(setting, tool)
-    settings = [literal(setting.lstrip("+")) for setting in settings]
+    settings = [literal(setting.lstrip("+"), tool) for setting in settings]
     register(tool, settings)
     if "study" in groups_of(tool):
         settings = choose_arms(settings, tool, sweep=bool(SWEEP_FLAGS & set(flags)))

@@ -14,6 +14,7 @@ from ssl_norm.settings.compose import composed_values, defaults_of, groups_of, l
 from ssl_norm.settings.method import NOT_SETTINGS, HeadSettings, MethodSettings, heads_of
 from ssl_norm.settings.models import MODELS
 from ssl_norm.signature import REQUIRED, Option, declared_options
+from ssl_norm.text import as_typed
 
 READS_CHECKPOINTS = ("linear_eval", "population_stats", "diagnose")
 DETAILS = """Exit codes: 0 done; 2 wrong input; 3 stopped at collapse; 4 non-finite loss.
@@ -91,12 +92,4 @@ def _default(option: Option) -> Any:
 
 
 def _line(key: str, value: object, text: str) -> str:
-    return f"  {key}={_shown(value)}".ljust(44) + f" {text}".rstrip()
-
-
-def _shown(value: object) -> str:
-    """Return a value as the user would type it, numbers in lists rounded."""
-    if isinstance(value, tuple | list):
-        items = (f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
-        return f"[{','.join(items)}]"
-    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+    return f"  {key}={as_typed(value)}".ljust(44) + f" {text}".rstrip()

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from ssl_norm.errors import UserError
-from ssl_norm.option_errors import find_field, model_of
-from ssl_norm.settings.compose import groups_of
-from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.compose import groups_of, with_values
 from ssl_norm.settings.resume import restore
 
 
@@ -37,14 +35,10 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
         return values
     saved: Any = OmegaConf.to_container(OmegaConf.load(path))
     try:
-        before = OmegaConf.create(restore(tool, saved).model_dump(mode="json"))
+        before = restore(tool, saved).model_dump(mode="json")
     except UserError as error:
         raise UserError(f"{path} is not of tools/{tool}.py of this version: {error}") from error
-    assert isinstance(before, DictConfig)
-    for setting in settings:
-        key = setting.key_or_group
-        field = find_field(MODELS[tool], key.split("."))[1]
-        section = field is not None and model_of(field.annotation) is not None
-        OmegaConf.update(before, key, setting.value(), merge=section, force_add=True)
-    plain: Any = OmegaConf.to_container(before, resolve=True)
+    typed_values = {setting.key_or_group: setting.value() for setting in settings}
+    merged = OmegaConf.create(with_values(tool, before, typed_values))
+    plain: Any = OmegaConf.to_container(merged, resolve=True)
     return dict(plain)

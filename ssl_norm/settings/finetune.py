@@ -9,10 +9,10 @@ from pydantic import AfterValidator, ValidationInfo, model_validator
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.errors import UserError
+from ssl_norm.launch import require_one_process
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, is_quick, is_saved, option
 from ssl_norm.settings.head_checks import check_chunks
-from ssl_norm.settings.launch import require_one_process
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.settings.pretrain import RunSettings
 from ssl_norm.settings.sections import (

@@ -8,11 +8,11 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_vali
 
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.errors import UserError
+from ssl_norm.launch import processes_of, resumes_sweep
 from ssl_norm.monitors.verdict import Thresholds
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, is_quick, is_saved, option
 from ssl_norm.settings.head_checks import check_chunks, check_head, norms_of_head
-from ssl_norm.settings.launch import processes_of, resumes_sweep
 from ssl_norm.settings.method import HeadSettings, MethodSettings, parse_method
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.settings.sections import (

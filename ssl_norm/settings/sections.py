@@ -11,7 +11,7 @@ from ssl_norm.data.registry import DATA, default_image_size
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import find_encoder
 from ssl_norm.names import unknown_name
-from ssl_norm.options import Settings, names_schema, option
+from ssl_norm.options import Settings, Text, names_schema, option
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.signature import declared_options
 from ssl_norm.train.registry import LOGGERS
@@ -55,7 +55,7 @@ def _check_logger(name: str) -> str:
     return name
 
 
-PathText = Annotated[str, AfterValidator(_check_path)]
+PathText = Annotated[Text, AfterValidator(_check_path)]
 Device = Annotated[
     str,
     AfterValidator(_check_device),

@@ -6,11 +6,11 @@ from typing import Literal, Self
 from pydantic import ValidationInfo, model_validator
 
 from ssl_norm.errors import UserError
+from ssl_norm.launch import require_one_process
 from ssl_norm.norms import NormSpec
-from ssl_norm.options import Settings, is_quick, option
+from ssl_norm.options import Settings, Text, is_quick, option
 from ssl_norm.settings.finetune import UbnSettings
 from ssl_norm.settings.head_checks import check_groups, check_vectors
-from ssl_norm.settings.launch import require_one_process
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.settings.sections import (
     Colour,
@@ -171,13 +171,13 @@ class ReportSettings(Settings):
     python tools/report.py runs=runs/*byol* group_by=norm.projector           own groups
     """
 
-    runs: str | list[str] = option(
+    runs: Text | list[str] = option(
         ..., "folder, glob, or [several]; every run folder in and below them is read"
     )
     output: PathText | None = option(
         None, "folder; null: report/ in the searched folder, of several in the current folder"
     )
-    title: str | None = option(None, "null: the study, else the name of the searched folder")
+    title: Text | None = option(None, "null: the study, else the name of the searched folder")
     group_by: str | list[str] | None = option(
         None,
         "key or [keys]; null: the arm of a study, else the keys that differ, but seed and paths",

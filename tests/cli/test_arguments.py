@@ -1,15 +1,12 @@
 """Single arguments of a command line, as they are checked before composition."""
 
-from typing import get_args
-
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from ssl_norm.cli.arguments import LITERAL_KEYS, check_setting, literal, split_flags, take_folders
+from ssl_norm.cli.arguments import check_setting, literal, split_flags, take_folders
 from ssl_norm.errors import UserError
-from ssl_norm.option_errors import annotation_of
 from ssl_norm.settings import folder
 from ssl_norm.settings.models import MODELS
-from ssl_norm.settings.sections import PathText
 from tests.settings.test_ranges import SETTINGS
 
 WRONG = {
@@ -132,6 +129,8 @@ def test_missing_folders_are_one_line(argument):
         ("checkpoint=true", "checkpoint='true'"),
         ("title=a, b", "title='a, b'"),
         ("title=it's", r"title='it\'s'"),
+        ("data.root=C:\\photos\\", r"data.root='C:\photos\\'"),
+        (r"title=a\'b\\'", r"title='a\\\'b\\\\\''"),
         ("runs=[a,b]", "runs=[a,b]"),
         ("runs=*byol*", "runs='*byol*'"),
         ("run_dir=null", "run_dir=null"),
@@ -139,11 +138,9 @@ def test_missing_folders_are_one_line(argument):
     ],
 )
 def test_paths_and_titles_are_taken_literally(typed, passed_on):
-    assert literal(typed) == passed_on
-
-
-def test_all_paths_are_taken_literally():
-    for tool in MODELS:
-        for key, field in SETTINGS[tool].items():
-            if PathText in (annotation_of(field), *get_args(annotation_of(field))):
-                assert key in LITERAL_KEYS
+    tool = next(tool for tool in MODELS if typed.split("=")[0] in SETTINGS[tool])
+    assert literal(typed, tool) == passed_on
+    if passed_on[-1] in "'\"":
+        (override,) = OverridesParser.create().parse_overrides([passed_on])
+        value = typed.partition("=")[2]
+        assert override.value() == (value[1:-1] if value[0] == "'" else value)

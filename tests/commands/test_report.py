@@ -205,9 +205,9 @@ def test_values_of_another_kind(wrong):
 
 
 def test_paths_reach_us_as_they_were_typed():
-    assert literal("runs=a b/*,c") == "runs='a b/*,c'"
-    assert literal("runs=[a,b]") == "runs=[a,b]"
-    assert literal("title=bn, gn (3 seeds)") == "title='bn, gn (3 seeds)'"
+    assert literal("runs=a b/*,c", "report") == "runs='a b/*,c'"
+    assert literal("runs=[a,b]", "report") == "runs=[a,b]"
+    assert literal("title=bn, gn (3 seeds)", "report") == "title='bn, gn (3 seeds)'"
 
 
 def test_from_the_command_line(tmp_path):
