@@ -101,6 +101,9 @@ def _run_or_exit(action: Callable[[], T]) -> T:
         sys.exit(error.exit_code)
     except _RunFailed as failed:  # the first of a sweep; the other runs went on
         sys.exit(failed.exit_code)
+    except OSError as error:
+        _report(_of_system(error))
+        sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
         _report("interrupted")
         sys.exit(INTERRUPTED)
@@ -142,9 +145,8 @@ def _run_task(config: DictConfig, tool: str) -> int:
     except (UserError, CollapseStop, NonFiniteLoss) as error:
         _report(f"{_name_in_sweep()}{error}")
         return error.exit_code
-    except OSError as error:  # a full disk, a lost mount, a file without permission
-        where = f": {error.filename}" if error.filename else ""
-        _report(f"{_name_in_sweep()}{error.strerror or error}{where}")
+    except OSError as error:
+        _report(f"{_name_in_sweep()}{_of_system(error)}")
         return UserError.exit_code
     except Exception:
         if not _is_in_sweep():
@@ -158,6 +160,12 @@ def _report(message: str) -> None:
     """Print one line on stderr, once for all ranks."""
     if is_first_process():
         print_error(message)
+
+
+def _of_system(error: OSError) -> str:
+    """Return one line for a full disk, a lost mount or a file without permission."""
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{where}"
 
 
 def _one_line(error: Exception) -> str:

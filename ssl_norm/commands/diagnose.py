@@ -18,13 +18,13 @@ from ssl_norm.diagnosis.outputs import (
 from ssl_norm.diagnosis.presentation import draw_diagnosis, print_diagnosis
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.record import Result, find_output
+from ssl_norm.files import write_json
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
 from ssl_norm.settings.tools import DiagnoseSettings
 from ssl_norm.train.builder import naming
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.population import MakeViews
-from ssl_norm.train.run_folder import write_json
 
 RANDOM_SAMPLES = 500  # images that the random initialization is measured on
 

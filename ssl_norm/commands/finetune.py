@@ -23,6 +23,7 @@ from ssl_norm.evaluate.classifier.inputs import (
 from ssl_norm.evaluate.classifier.scores import score_classifier
 from ssl_norm.evaluate.classifier.uncertainty import uncertainty_summary
 from ssl_norm.evaluate.features import evaluation_view
+from ssl_norm.figures import save_figure
 from ssl_norm.figures.accuracy import accuracies, accuracy_figure
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.train.banner import finetuning_banner
@@ -152,7 +153,7 @@ class _Finetuning(Task):
     def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:
         rows = files.rows("evaluations.csv")
         if any(len(points) > 1 for points in accuracies(rows).values()):
-            accuracy_figure(rows).savefig(files.folder / "accuracy.png", dpi=120)
+            save_figure(accuracy_figure(rows), files.folder / "accuracy.png")
 
     def table(self, summary: Mapping[str, Any]) -> Table:
         return finetuning_table(self.config, summary, has_statistics=self.has_statistics)

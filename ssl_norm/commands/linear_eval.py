@@ -19,10 +19,10 @@ from ssl_norm.evaluate.record import (
     probe_settings,
     record_name,
 )
+from ssl_norm.files import write_json
 from ssl_norm.settings.tools import LinearEvalSettings, ProbeSettings
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
-from ssl_norm.train.run_folder import write_json
 
 
 def linear_eval(config: LinearEvalSettings) -> Result:

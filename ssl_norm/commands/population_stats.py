@@ -19,12 +19,13 @@ from ssl_norm.evaluate.population import (
 )
 from ssl_norm.evaluate.population_table import population_record, print_comparison
 from ssl_norm.evaluate.record import Result, find_output
+from ssl_norm.figures import save_figure
 from ssl_norm.figures.shifts import shift_figure
+from ssl_norm.files import write_json
 from ssl_norm.settings.tools import PopulationStatsSettings
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.population import recompute_over_images
-from ssl_norm.train.run_folder import write_json
 
 
 def population_stats(config: PopulationStatsSettings) -> Result:
@@ -72,7 +73,7 @@ def population_stats(config: PopulationStatsSettings) -> Result:
     stem = output.with_name("population_stats") if config.output is None else output
     write_json(stem.with_suffix(".json"), record)
     picture = stem.with_suffix(".png")
-    shift_figure(compared.report.shifts).savefig(picture, dpi=120)
+    save_figure(shift_figure(compared.report.shifts), picture)
     images = len(splits.pretrain)
     say(f"exact statistics of {compared.samples:,} {views} views of {images:,} images")
     print_comparison(compared)

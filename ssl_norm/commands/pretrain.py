@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ssl_norm.commands.final_probe import embeddings, linear_probe
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
-from ssl_norm.figures import cosine_figure
+from ssl_norm.figures import cosine_figure, save_figure
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.train.banner import pretraining_banner
 from ssl_norm.train.builder import initial_encoder, load_images
@@ -120,7 +120,7 @@ class _Pretraining(Task):
             since = "" if began is None else f" since step {began}"
             title = f"{summary['method']}, heads {heads}: {summary['verdict']}{since}"
             picture = cosine_figure([(title, rows)], [began])
-            picture.savefig(files.folder / "collapse.png", dpi=120)
+            save_figure(picture, files.folder / "collapse.png")
 
     def table(self, summary: Mapping[str, Any]) -> Table:
         return pretraining_table(summary)

@@ -9,6 +9,7 @@ from rich.table import Table as ConsoleTable
 
 from ssl_norm.console import say, show
 from ssl_norm.errors import UserError
+from ssl_norm.files import write_bytes, write_text
 from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
 from ssl_norm.reporting.differences import difference_numbers, difference_table, differences
 from ssl_norm.reporting.figures import FIGURES
@@ -26,7 +27,6 @@ from ssl_norm.reporting.table import (
 )
 from ssl_norm.settings.tools import ReportSettings
 from ssl_norm.text import counted
-from ssl_norm.train.run_folder import write_text
 
 
 def report(settings: ReportSettings) -> Path:
@@ -77,7 +77,7 @@ def report(settings: ReportSettings) -> Path:
     if paired:
         numbers["differences"] = difference_numbers(paired)
     for file in files:
-        (output / f"{file.name}.png").write_bytes(file.png)
+        write_bytes(output / f"{file.name}.png", file.png)
     for name, table in numbers.items():
         write_text(output / f"{name}.csv", table.csv())
     write_text(output / "table.md", markdown_page(content))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ssl_norm.console import coloured, say, show
 from ssl_norm.diagnosis.diagnosis import LAYER_VALUES, RANDOM_INIT, Diagnosis, zones_sentence
 from ssl_norm.figures.spectrum import FLOOR
-from ssl_norm.figures.style import BLUE, GREEN, VERMILION, drawing, write_number
+from ssl_norm.figures.style import BLUE, GREEN, VERMILION, drawing, save_figure, write_number
 from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.monitors.normalized import directions
@@ -130,7 +130,7 @@ def draw_diagnosis(found: Diagnosis, random_init: Diagnosis | None, title: str, 
             _draw_layers(axes, shown, value, colours)
         panels[3].set_yticklabels([])
         figure.suptitle(title, fontsize=10)
-        figure.savefig(path, dpi=120)
+        save_figure(figure, path)
 
 
 def _draw_spectra(axes: "Axes", shown: dict[str, Diagnosis]) -> None:

@@ -1,12 +1,12 @@
 """Figures of collapse, as matplotlib figures of plain data.
 
-No function uses pyplot, whose state is global. Save a figure with `figure.savefig(path, dpi=...)`,
-or turn it into an array by :func:`pixels`.
+No function uses pyplot, whose state is global. :func:`save_figure` writes a figure, and
+:func:`pixels` turns it into an array.
 """
 
 from ssl_norm.figures.cosine import cosine_figure
 from ssl_norm.figures.layers import layer_figure
 from ssl_norm.figures.spectrum import spectrum_figure
-from ssl_norm.figures.style import pixels
+from ssl_norm.figures.style import pixels, save_figure
 
-__all__ = ["cosine_figure", "layer_figure", "pixels", "spectrum_figure"]
+__all__ = ["cosine_figure", "layer_figure", "pixels", "save_figure", "spectrum_figure"]

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ssl_norm.files import replaced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +60,12 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
         yield figure
         for axes in figure.axes:  # ticks are made later, when the figure is rendered
             axes.tick_params(color="#444444", labelcolor="black", labelsize=9)
+
+
+def save_figure(figure: "Figure", path: Path, dots_per_inch: int = 120) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    with replaced(path) as file:
+        figure.savefig(file, format="png", dpi=dots_per_inch)
 
 
 def write_number(

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ssl_norm.files import write_text
 from ssl_norm.learners import METHODS
 from ssl_norm.option_errors import annotation_of, choices_of, expected, model_of
 from ssl_norm.options import Settings
@@ -78,4 +79,4 @@ def _default(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    write_text(PAGE, page())

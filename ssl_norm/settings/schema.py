@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
 from ssl_norm.data.registry import DATA
+from ssl_norm.files import write_text
 from ssl_norm.learners import METHODS
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, names_schema, option
@@ -149,4 +150,4 @@ def schema_line(path: Path) -> str:
 if __name__ == "__main__":
     for path, content in schema_files():
         path.parent.mkdir(exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        write_text(path, content)

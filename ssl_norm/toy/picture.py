@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_norm.evaluate.uncertainty import uncertainty
-from ssl_norm.figures.style import BLUE, VERMILION, drawing
+from ssl_norm.figures.style import BLUE, VERMILION, drawing, save_figure
 from ssl_norm.toy.classifiers import Moons, joint_batches
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def draw_classifiers(
     batches = list(islice(joint_batches(moons, unlabelled, seed), draws))
     shape = (len(y), len(x))
     maps = [plane_map(title, model, grid, batches, shape) for title, model in models.items()]
-    moons_figure(x, y, maps, moons, caption).savefig(output, dpi=_DOTS_PER_INCH)
+    save_figure(moons_figure(x, y, maps, moons, caption), output, _DOTS_PER_INCH)
 
 
 def axis(moons: Moons, dimension: int) -> NDArray[np.float64]:

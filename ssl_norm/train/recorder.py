@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssl_norm.console import coloured
 from ssl_norm.errors import CollapseStop
 from ssl_norm.figures import layer_figure, pixels, spectrum_figure
+from ssl_norm.files import replaced
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.monitors.collapse_monitor import Snapshot
 from ssl_norm.monitors.layers import LayerRow
@@ -111,7 +112,8 @@ class RunFiles:
     def views(self, grid: Tensor) -> None:
         """Write views.png, a picture (3, H, W), uint8, of what the learner sees."""
         picture = grid.permute(1, 2, 0).numpy()
-        Image.fromarray(picture).save(self.folder / "views.png")
+        with replaced(self.folder / "views.png") as file:
+            Image.fromarray(picture).save(file, format="PNG")
         self._loggers.each(lambda logger: logger.image("views", None, picture))
 
     def hyperparameters(

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml  # type: ignore[import-untyped]  # PyYAML, which omegaconf brings
 from omegaconf import OmegaConf
 
 from ssl_norm.errors import UserError
-from ssl_norm.text import finite_or_none
+from ssl_norm.files import append_text, write_json, write_text
 
 Row = dict[str, float | int | str]
 
@@ -212,13 +213,14 @@ class StepTable:
         A resumed run keeps the columns that it began with: a monitor added since then is left out
         of the file (loggers show it), one that no longer exists is NaN.
         """
-        with self._path.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if rows and not self._columns:
-                self._columns = list(rows[0])
-                writer.writerow(self._columns)
-            known = [{column: row.get(column, nan) for column in self._columns} for row in rows]
-            writer.writerows(row.values() for row in known)
+        text = StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if rows and not self._columns:
+            self._columns = list(rows[0])
+            writer.writerow(self._columns)
+        known = [{column: row.get(column, nan) for column in self._columns} for row in rows]
+        writer.writerows(row.values() for row in known)
+        append_text(self._path, text.getvalue())
         if self._keep:
             self.rows += known
 
@@ -255,18 +257,6 @@ def _typed(path: Path, schema: TableSchema, name: str, cell: str) -> float | int
         return float(cell) if cell else nan
     except ValueError as error:
         raise UnreadableRun(f"{path.name}: '{cell}' in column {name} is no number") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all; NaN and infinities, which JSON lacks, are null."""
-    write_text(path, json.dumps(finite_or_none(content), indent=2, allow_nan=False) + "\n")
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,14 +19,6 @@ def test_content_goes_round(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
-    save_checkpoint(tmp_path / "last.pt", {"step": 1})
-    with pytest.raises(Exception, match="pickle"):
-        save_checkpoint(tmp_path / "last.pt", {"step": lambda: None})
-    assert load_checkpoint(tmp_path / "last.pt")["step"] == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
-
-
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
 def test_unreadable_file_is_named(tmp_path, content):
     path = tmp_path / "last.pt"

@@ -9,9 +9,11 @@ from PIL import Image
 
 from ssl_norm.monitors.collapse_monitor import Snapshot
 from ssl_norm.monitors.layers import LayerRow
+from ssl_norm.train.loggers import Loggers
 from ssl_norm.train.recorder import RunFiles
 from ssl_norm.train.run_folder import RunFolder
 from ssl_norm.train.tensorboard.layout import OTHER_MONITORS, charts, layout
+from tests.disk import full_disk
 
 SPECTRUM = [0.5, 0.25, 0.05, 0.0]
 
@@ -232,3 +234,13 @@ def test_a_resumed_run_hides_only_what_came_after_its_checkpoint(tmp_path):
     again.row(row(40))
     again.close()
     assert [event.step for event in events(tmp_path).Scalars("train/loss")] == [10, 20, 40]
+
+
+def test_a_full_disk_costs_the_logger_and_one_line(tmp_path, capsys):
+    loggers = Loggers(["tensorboard"], tmp_path, 0)
+    with full_disk():
+        while loggers:
+            loggers.each(lambda logger: logger.text("note", 1, "text"))
+    printed = capsys.readouterr().err
+    assert printed.startswith("warning: logger 'tensorboard' failed and is left out from here on")
+    assert printed.count("\n") == 1

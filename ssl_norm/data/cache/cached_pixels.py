@@ -23,6 +23,7 @@ from ssl_norm.data.cache.writer import (
     write_entry,
 )
 from ssl_norm.errors import UserError
+from ssl_norm.files import write_text
 
 FORMAT = 1  # raise it when `decode` computes other pixels
 
@@ -103,14 +104,8 @@ def _find_or_write(home: Path, images: Images, workers: int, progress: bool) -> 
         if not entry.is_dir():
             write_entry(entry, images, digests, run, progress=progress)
     if stamp.settled:
-        _write_atomically(known, entry.name)
+        write_text(known, entry.name)
     return entry
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    partial_file = path.with_name(f"{path.name}.{os.getpid()}")
-    partial_file.write_text(text)
-    partial_file.replace(path)
 
 
 def _open_entry(entry: Path) -> CachedPixels:

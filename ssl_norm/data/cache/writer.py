@@ -2,10 +2,8 @@
 
 import json
 import os
-import secrets
 import shutil
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +21,7 @@ from ssl_norm.console import track
 from ssl_norm.data.cache.decode import DecodeError, decode
 from ssl_norm.data.cache.reader import Reader, content_digest, location
 from ssl_norm.errors import UserError
+from ssl_norm.files import unfinished
 
 PIXELS, CORRUPT = "pixels.npy", "corrupt.json"
 CHUNK = 32  # images per job
@@ -59,24 +58,22 @@ def write_entry(
         UserError: an image does not decode or changes meanwhile, or the disk lacks room.
     """
     home = entry.parent
-    _remove_partial_entries(home)
     _require_room(home, len(images.identifiers) * images.side**2 * 3)
-    process = f"{socket.gethostname()}-{os.getpid()}"
-    unfinished = home / f".partial-{process}-{secrets.token_hex(4)}"
-    unfinished.mkdir()
+    partial_entry = unfinished(home)
+    partial_entry.mkdir()
     try:
-        corrupt = _decode_all(unfinished / PIXELS, images, digests, run, progress=progress)
-        (unfinished / CORRUPT).write_text(json.dumps(corrupt))
+        corrupt = _decode_all(partial_entry / PIXELS, images, digests, run, progress=progress)
+        (partial_entry / CORRUPT).write_text(json.dumps(corrupt))
         for name in (PIXELS, CORRUPT):
-            with open(unfinished / name, "r+b") as file:
+            with open(partial_entry / name, "r+b") as file:
                 os.fsync(file.fileno())
         try:
-            unfinished.rename(entry)
+            partial_entry.rename(entry)
         except OSError:
             if not entry.is_dir():
                 raise
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(partial_entry, ignore_errors=True)
 
 
 def corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
@@ -151,24 +148,6 @@ def _require_room(home: Path, needed: int) -> None:
             f"where {free / 1e9:.2f} GB are free; "
             "choose another folder by data.cache_dir or a lower data.cache_size"
         )
-
-
-def _remove_partial_entries(home: Path) -> None:
-    """Remove the partial folders of processes of this machine that no longer live."""
-    for unfinished in home.glob(f".partial-{socket.gethostname()}-*"):
-        if not _is_alive(int(unfinished.name.split("-")[-2])):
-            shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        if os.name != "nt":  # where signal 0 is Ctrl-C
-            os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 @contextmanager

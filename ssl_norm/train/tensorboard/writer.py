@@ -1,5 +1,6 @@
 """TensorBoard event files of a run."""
 
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from math import isnan
@@ -16,6 +17,17 @@ from ssl_norm.train.run_folder import Row
 from ssl_norm.train.tensorboard.layout import UNDRAWN_COLUMNS, layout, tag_of
 
 THUMBNAIL = 32  # pixels; the projector takes one sprite of at most 8192 pixels a side
+
+_show_error = threading.excepthook
+
+
+def _leave_to_the_next_call(args: threading.ExceptHookArgs) -> None:
+    """Print no error of TensorBoard's threads: its next call raises it again."""
+    if not type(args.thread).__module__.startswith("tensorboard."):
+        _show_error(args)
+
+
+threading.excepthook = _leave_to_the_next_call
 
 
 class TensorBoard(Logger):

@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -181,7 +182,7 @@ def test_what_a_killed_process_leaves_is_never_taken_and_is_removed(folder, cach
 
 
 def test_the_work_of_a_living_process_is_left_alone(folder, cache_dir):
-    name = f".partial-{cache_writer.socket.gethostname()}-{os.getpid()}-00"
+    name = f".partial-{socket.gethostname()}-{os.getpid()}-00"
     (cache_dir / name).mkdir(parents=True)
     load(folder, cache_dir)
     assert name in entries(cache_dir)

@@ -1,0 +1,117 @@
+"""The writing of files: whole or not at all, with one line of error where the disk is full."""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ssl_norm.errors import UserError
+from ssl_norm.text import finite_or_none
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` when the block ends.
+
+    Until then the old file stays, also if the process is killed or the disk is full. A link stays a
+    link, and a device such as /dev/stdout is written to as it is.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    place = Path(os.path.realpath(path))
+    with _one_line_if_full(path):
+        if place.exists() and not place.is_file():
+            with open(place, "wb") as device:
+                yield device
+            return
+        partial = unfinished(place.parent)
+        try:
+            with open(partial, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, place)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replaced(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all; NaN and infinities, which JSON lacks, are null."""
+    write_text(path, json.dumps(finite_or_none(content), indent=2, allow_nan=False) + "\n")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add text in UTF-8 to the end of a file; where there is no room, the file stays as it was."""
+    with _one_line_if_full(path), open(path, "ab", buffering=0) as file:
+        size, left = file.tell(), text.encode()
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            with suppress(OSError):  # a device has no size
+                file.truncate(size)
+            raise
+
+
+def unfinished(folder: Path) -> Path:
+    """Return a path in a folder for a file or folder that is renamed when it is finished.
+
+    Those that killed processes of this machine left are removed.
+    """
+    prefix = f".partial-{socket.gethostname()}-"
+    for left in folder.glob(f"{prefix}*-*"):
+        process = left.name.removeprefix(prefix).partition("-")[0]
+        if process.isdecimal() and not is_alive(int(process)):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+    return folder / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def is_alive(process: int) -> bool:
+    """Return whether a process of this machine runs, by its number."""
+    try:
+        if os.name != "nt":  # where signal 0 is Ctrl-C
+            os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextmanager
+def _one_line_if_full(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system, on which a library's may build, into a UserError."""
+    try:
+        yield
+    except Exception as error:
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, OSError):
+            found = found.__cause__ or found.__context__
+        if found is None or isinstance(error, UserError):
+            raise
+        reason = f"cannot write {path}: {found.strerror or found}"
+        full = "; make room there, or name another place" if found.errno in _FULL else ""
+        raise UserError(f"{reason}{full}") from error
