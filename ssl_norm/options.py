@@ -1,12 +1,14 @@
 """Base class of all settings, and the declaration of one setting."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, model_validator
 
+from ssl_norm.memory import Need
 from ssl_norm.registry import Registry
+from ssl_norm.signature import REQUIRED, Option
 
 T = TypeVar("T", bound=BaseModel)
 VERBATIM = "verbatim"  # mark of text that means itself on a command line: a path, a title
@@ -27,6 +29,10 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         arbitrary_types_allowed=True,
     )
+
+    def memory_needs(self) -> Iterator[Need]:
+        """Yield settings with the fewest bytes that each takes, for a check before the run."""
+        yield from ()
 
     @model_validator(mode="before")
     @classmethod
@@ -72,6 +78,17 @@ def option(
         kind = {"default_factory": default}
     extra: dict[str, Any] = {"resume": resume} | ({"unit": unit} if unit else {})
     return Field(**kind, description=text, json_schema_extra=extra, **limits)
+
+
+def model_from(
+    name: str, options: Iterable[Option], base: type[BaseModel] = Settings, /, **fields: Any
+) -> type[BaseModel]:
+    """Return a model with a field for each option, in addition to `fields`."""
+    for found in options:
+        default = ... if found.default is REQUIRED else found.default
+        fields[found.name] = (found.annotation, Field(default, description=found.text))
+    model: type[BaseModel] = create_model(name, __base__=base, **fields)
+    return model
 
 
 def names_schema(registry: Registry, suffix: str = "") -> dict[str, Any]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from annotated_types import Interval
 
 from ssl_norm.names import unknown_name
 from ssl_norm.registry import Registry
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 REQUIRED = inspect.Parameter.empty
+# Types of annotations that are read from source.
+TYPES: dict[str, Any] = {
+    **{kind.__name__: kind for kind in (bool, int, float, str, list, tuple, dict)},
+    **{"Annotated": Annotated, "Interval": Interval, "Literal": Literal},
+}
+ATTRIBUTE = re.compile(r"\.[A-Za-z_]")
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Option:
 
     Attributes:
         name: of the parameter.
-        annotation: its type, with range or choices; source text where the object was not imported.
+        annotation: its type, with range or choices.
         default: its default; `REQUIRED` without one.
         text: its meaning, from the section `Args:` of the docstring.
     """
@@ -72,18 +80,45 @@ def _signatures(declared: Callable[..., Any]) -> list[tuple[Callable[..., Any], 
 def read_options(target: str) -> Mapping[str, Option]:
     """Return the options of `module:object` from source text, without importing the module.
 
-    Annotations, and defaults that are no literals, stay source text. A constructor that takes
+    Defaults that are no literals stay source text. A constructor that takes
     `**options` has those of its bases, as far as their modules are named by `from ... import`.
     """
     options: dict[str, Option] = {}
-    for function, texts in _read_signatures(target):
+    for function, texts, module in _read_signatures(target):
         arguments = function.args
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-            annotation = ast.unparse(argument.annotation) if argument.annotation else ""
             text = texts.get(argument.arg, "")
-            option = Option(argument.arg, annotation, _literal(default), text)
-            options.setdefault(argument.arg, option)
+            type_ = _type_of(argument.annotation, module)
+            options.setdefault(argument.arg, Option(argument.arg, type_, _literal(default), text))
     return options
+
+
+def _type_of(node: ast.expr | None, module: ast.Module) -> Any:
+    """Return the type that an annotation names; `Any` where it names a class of other modules."""
+    if node is None:
+        return Any
+    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    assigned = {
+        target.id: statement.value
+        for statement in module.body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+    imported = _imports(module)
+    scope: dict[str, Any] = {}
+    for name in names:
+        if name in TYPES:
+            scope[name] = TYPES[name]
+        elif name in assigned:
+            scope[name] = _type_of(assigned[name], module)
+        elif name in imported:
+            source, _, original = imported[name].partition(":")
+            scope[name] = _type_of(ast.Name(original, ast.Load()), _read_module(source))
+        if scope.get(name, Any) is Any:
+            return Any
+    text = ast.unparse(node)
+    return eval(text, {"__builtins__": {}}, scope) if not ATTRIBUTE.search(text) else Any
 
 
 def read_positional(target: str) -> tuple[str, ...]:
@@ -91,24 +126,19 @@ def read_positional(target: str) -> tuple[str, ...]:
 
     They are read from source text; `self` is left out.
     """
-    for function, _ in _read_signatures(target):
+    for function, _, _ in _read_signatures(target):
         arguments = [*function.args.posonlyargs, *function.args.args]
         count = len(arguments) - len(function.args.defaults)
         return tuple(a.arg for a in arguments[:count] if a.arg != "self")
     return ()
 
 
-def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, str]]]:
-    """Yield each function that takes options, with the texts of its arguments."""
+def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, str], ast.Module]]:
+    """Yield each function that takes options, with the texts of its arguments and its module."""
     module_name, _, name = target.partition(":")
     module = _read_module(module_name)
     nodes = {n.name: n for n in module.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    imported = {
-        (alias.asname or alias.name): f"{statement.module}:{alias.name}"
-        for statement in ast.walk(module)
-        if isinstance(statement, ast.ImportFrom)
-        for alias in statement.names
-    }
+    imported = _imports(module)
     node = nodes.get(name)
     if node is None:
         if name in imported:
@@ -116,31 +146,53 @@ def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, s
         return
     texts = argument_texts(ast.get_docstring(node) or "")
     if isinstance(node, ast.FunctionDef):
-        yield node, texts
+        yield node, texts, module
         return
     functions = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
     constructor = functions.get("__init__")
     if constructor is not None:
-        yield constructor, texts
+        yield constructor, texts, module
     if constructor is None or constructor.args.kwarg:
         for base in node.bases:
             if isinstance(base, ast.Name):
                 yield from _read_signatures(imported.get(base.id, f"{module_name}:{base.id}"))
 
 
+def _imports(module: ast.Module) -> dict[str, str]:
+    """Return `module:object` of each name that a module imports from another one."""
+    return {
+        (alias.asname or alias.name): f"{statement.module}:{alias.name}"
+        for statement in ast.walk(module)
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+
+
+@cache
 def _read_module(name: str) -> ast.Module:
     """Return the syntax of a module, its imports absolute; empty where there is no source."""
-    try:
-        spec = find_spec(name)
-    except ModuleNotFoundError:  # a package that it is in
+    path = _file_of(name)
+    if path is None:
         return ast.Module([], [])
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return ast.Module([], [])
-    module = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and node.level:
-            node.module = resolve_name("." * node.level + (node.module or ""), spec.parent)
+            node.module = resolve_name("." * node.level + (node.module or ""), package)
     return module
+
+
+def _file_of(name: str) -> Path | None:
+    """Return the source file of a module; packages that it is in are not imported."""
+    top, *below = name.split(".")
+    spec = find_spec(top)
+    if spec is None:
+        return None
+    if not below:
+        return Path(spec.origin) if (spec.origin or "").endswith(".py") else None
+    folders = [Path(folder, *below) for folder in spec.submodule_search_locations or ()]
+    files = [file for f in folders for file in (f.with_suffix(".py"), f / "__init__.py")]
+    return next((file for file in files if file.is_file()), None)
 
 
 def _literal(node: ast.expr | None) -> Any:
@@ -170,12 +222,12 @@ def argument_texts(docstring: str) -> dict[str, str]:
 
 
 def check_options(
-    declared: Callable[..., Any], values: Mapping[str, Any], where: str
+    declared: Callable[..., Any] | str, values: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
     """Return the values as the signature of `declared` types them.
 
     Args:
-        declared: function or class.
+        declared: function or class, or its `module:object`, which is read and not imported.
         values: by name of the option; those left out keep their defaults.
         where: of the values, for messages, for example `norm 'bn'`.
 
@@ -185,11 +237,10 @@ def check_options(
     """
     from pydantic import ValidationError
 
-    options = options_of(declared)
-    for name in values:
-        if name not in options:
-            raise TypeError(unknown_name(f"option of {where}", name, options))
     model = options_model(declared)
+    for name in values:
+        if name not in model.model_fields:
+            raise TypeError(unknown_name(f"option of {where}", name, model.model_fields))
     try:
         checked = model.model_validate(dict(values))
     except ValidationError as error:
@@ -200,22 +251,12 @@ def check_options(
 
 
 @cache
-def options_model(declared: Callable[..., Any]) -> "type[BaseModel]":
-    """Return the pydantic model of the options of a function or class."""
-    from pydantic import Field, create_model
+def options_model(declared: Callable[..., Any] | str) -> "type[BaseModel]":
+    """Return the pydantic model of the options of a function or class, or of `module:object`."""
+    from ssl_norm.options import model_from
 
-    from ssl_norm.options import Settings
-
-    fields: dict[str, Any] = {
-        option.name: (
-            option.annotation,
-            Field(... if option.default is REQUIRED else option.default, description=option.text),
-        )
-        for option in options_of(declared).values()
-    }
-    name = getattr(declared, "__name__", "Options")
-    model: type[BaseModel] = create_model(name, __base__=Settings, **fields)
-    return model
+    options = read_options(declared) if isinstance(declared, str) else options_of(declared)
+    return model_from(getattr(declared, "__name__", "Options"), options.values())
 
 
 def declared_options(registry: Registry, name: str) -> Mapping[str, Option]:

@@ -8,7 +8,7 @@ from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional as F
 
-Temperature = Annotated[float, Interval(gt=0, le=1e6)]
+Temperature = Annotated[float, Interval(ge=1e-6, le=1e6)]  # below, similarities overflow
 
 
 def full_precision(z: Tensor) -> torch.autocast:

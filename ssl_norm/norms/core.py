@@ -30,7 +30,8 @@ from ssl_norm.norms.kernels.dispatch import passes_for
 from ssl_norm.norms.kernels.tables import over_space, space_axes, table_dtype
 
 Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-Eps = Annotated[float, Interval(gt=0, le=1e3)]  # 0 divides by 0 where a channel is constant
+# Below, gradients of constant channels overflow; above, outputs vanish.
+Eps = Annotated[float, Interval(ge=1e-12, le=1e3)]
 
 
 def normalize(x: Tensor, rule: Rule) -> Tensor:

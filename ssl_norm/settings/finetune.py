@@ -1,5 +1,6 @@
 """Settings of tools/finetune.py."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,7 @@ from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.errors import UserError
 from ssl_norm.launch import require_one_process
+from ssl_norm.memory import FLOAT, Need
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, is_quick, is_saved, option
 from ssl_norm.settings.head_checks import check_chunks
@@ -205,6 +207,14 @@ class FinetuneSettings(RunSettings):
     log_every: int = option(
         20, "interval of the rows of metrics.csv", unit="steps", resume=True, ge=1, le=10**9
     )
+
+    def memory_needs(self) -> Iterator[Need]:
+        """Yield the images of a step."""
+        side, norm = self.data.view_size, self.norm.encoder
+        joint = norm is not None and norm.name == "ubn"
+        images, ratio = self.batch_size, f" with ubn.ratio={self.ubn.ratio:g}" * joint
+        count = images * (1 + self.ubn.ratio * joint)
+        yield f"batch_size={images} of {side} px{ratio}", count * FLOAT * 3 * side**2
 
     @model_validator(mode="after")
     def _check_start(self, info: ValidationInfo) -> Self:

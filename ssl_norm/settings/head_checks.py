@@ -53,9 +53,9 @@ def check_groups(key: str, norm: NormSpec, width_key: str, width: int) -> None:
     """
     if "groups" not in norm.all_options:
         return
-    if norm.batch_statistics and "groups" not in norm.options:
+    if norm.batch_statistics and norm.option("groups") is None:
         return
-    groups: int = norm.options.get("groups", default_groups(width))
+    groups: int = norm.option("groups") or default_groups(width)
     if width % groups == 0 and (groups < width or norm.batch_statistics):
         return
     fitting = max(count for count in range(1, min(groups, width - 1) + 1) if width % count == 0)

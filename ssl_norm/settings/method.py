@@ -1,17 +1,18 @@
 """Settings of a learner, from the signature of its class."""
 
-import inspect
+from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from pydantic import Field, ValidationError, ValidationInfo, create_model
+from pydantic import ValidationError, ValidationInfo
 
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
+from ssl_norm.memory import FLOAT, Need
 from ssl_norm.option_errors import line_of
-from ssl_norm.options import Settings, is_quick, option
+from ssl_norm.options import Settings, is_quick, model_from, option
 from ssl_norm.settings.norm_choice import OutputNorm
-from ssl_norm.signature import options_of, positional_of, read_positional
+from ssl_norm.signature import declared_options, options_of, positional_of, read_positional
 
 # From norm.view_statistics, the projector and the seed.
 NOT_SETTINGS = ("view_statistics", "embedding_dim", "generator")
@@ -26,6 +27,12 @@ class HeadSettings(Settings):
     norm_output: OutputNorm = option(
         False, "norm after the output layer: true (SimCLR): that of the head; or another norm"
     )
+
+    def memory_needs(self) -> Iterator[Need]:
+        """Yield the weights, their gradients and a moment of the layers after the first."""
+        if self.layers > 1:
+            weights = self.hidden_dim * (self.hidden_dim * (self.layers - 2) + self.output_dim)
+            yield f"hidden_dim={self.hidden_dim} in layers={self.layers}", 3 * FLOAT * weights
 
 
 class MethodSettings(Settings):
@@ -44,28 +51,29 @@ def heads_of(name: str) -> tuple[str, ...]:
 
 @cache
 def method_model(name: str) -> type[MethodSettings]:
-    """Return the settings of a learner; this imports its class.
+    """Return the settings of a learner; this imports its class unless it is of this package.
 
     Raises:
         ValueError: the name is unknown.
     """
-    learner = METHODS.load(name)
+    if name in METHODS.built_in:
+        heads, options = heads_of(name), declared_options(METHODS, name)
+    else:
+        learner = METHODS.load(name)
+        heads, options = positional_of(learner)[1:], options_of(learner)
     fields: dict[str, Any] = {"name": (str, option(name, "learner, chosen by method=<name>"))}
-    for head in positional_of(learner)[1:]:
+    for head in heads:
         text = "head of the embeddings" if head == "projector" else f"the head `{head}`"
         fields[head] = (HeadSettings, option(HeadSettings, text))
-    for found in options_of(learner).values():
-        if found.name not in NOT_SETTINGS:
-            fields[found.name] = (found.annotation, Field(found.default, description=found.text))
-    model = create_model(f"{learner.__name__}Settings", __base__=MethodSettings, **fields)
-    model.__doc__ = inspect.getdoc(learner)
-    return model
+    settings = (found for found in options.values() if found.name not in NOT_SETTINGS)
+    return cast(type[MethodSettings], model_from(name, settings, MethodSettings, **fields))
 
 
 def parse_method(values: Any, info: ValidationInfo) -> Any:
     """Return the typed settings of the learner that `name` names.
 
-    In a validation with the context `quick` only the name is checked, and no class is imported.
+    In a validation with the context `quick`, no class is imported: of learners of other packages
+    only the name is checked.
 
     Raises:
         ValueError: there is no name, or it is unknown.
@@ -77,7 +85,7 @@ def parse_method(values: Any, info: ValidationInfo) -> Any:
     if "name" not in values:
         raise ValueError(f"choose a learner: method={' | '.join(METHODS)}")
     METHODS.check(values["name"], "method")
-    if is_quick(info):
+    if is_quick(info) and values["name"] not in METHODS.built_in:
         return MethodSettings.model_construct(**values)
     model = method_model(values["name"])
     try:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError, create_model
 
 from ssl_norm.errors import UserError
+from ssl_norm.memory import check_memory
 from ssl_norm.option_errors import find_field, line_of, model_of
 from ssl_norm.options import QUICK, Settings
 from ssl_norm.settings.finetune import FinetuneSettings
@@ -39,14 +40,17 @@ def validate(tool: str, values: Mapping[str, Any]) -> Any:
     learner and of norms, and combinations.
 
     Raises:
-        UserError: a setting is unknown, has a wrong value, or does not fit another one.
+        UserError: a setting is unknown, has a wrong value, does not fit another one, or needs more
+            memory than the machine has.
     """
     model = MODELS[tool]
     try:
         model.model_validate(dict(values), context=QUICK)
-        return model.model_validate(dict(values))
+        settings: Any = model.model_validate(dict(values))
     except ValidationError as error:
         raise UserError(line_of(error, model)) from error
+    check_memory(settings.memory_needs(), getattr(settings, "device", "cpu"))
+    return settings
 
 
 def check_value(tool: str, key: str, value: Any) -> None:

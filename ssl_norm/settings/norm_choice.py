@@ -6,12 +6,17 @@ from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonS
 
 from ssl_norm.norms import NORMS, NormSpec, parse_norm
 from ssl_norm.options import is_quick, names_schema
+from ssl_norm.signature import check_options
 
 
 def _parse(value: Any, info: ValidationInfo) -> NormSpec:
     try:
         spec = parse_norm(value)
-        return spec if is_quick(info) else spec.checked()
+        if not is_quick(info):
+            return spec.checked()
+        if spec.name in NORMS.built_in:
+            check_options(NORMS[spec.name], spec.options, f"norm '{spec.name}'")
+        return spec
     except TypeError as error:  # pydantic reports ValueError only
         raise ValueError(str(error)) from error
 

@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_vali
 
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.errors import UserError
-from ssl_norm.launch import processes_of, resumes_sweep
+from ssl_norm.launch import processes_of, read_launch, resumes_sweep
+from ssl_norm.memory import FLOAT, Need
 from ssl_norm.monitors.verdict import Thresholds
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, is_quick, is_saved, option
@@ -205,6 +206,20 @@ class PretrainSettings(RunSettings):
             if not isinstance(head.norm_output, bool):
                 specs[f"method.{part}.norm_output"] = head.norm_output
         return specs
+
+    def memory_needs(self) -> Iterator[Need]:
+        """Yield images of a step, weights of heads, and rows of embeddings that are kept."""
+        side, row = self.data.view_size, FLOAT * self.method.projector.output_dim
+        images = self.batch_size // read_launch().world_size
+        yield f"batch_size={self.batch_size} of {side} px", 2 * images * FLOAT * 3 * side**2
+        for part, head in self.heads.items():
+            yield from ((f"method.{part}.{key}", bytes_) for key, bytes_ in head.memory_needs())
+        kept = {
+            "method.queue_size": getattr(self.method, "queue_size", 0),
+            "monitor.buffer_size": self.monitor.buffer_size,
+            "monitor.embeddings": self.monitor.embeddings,
+        }
+        yield from ((f"{key}={rows}", rows * row) for key, rows in kept.items())
 
     @model_validator(mode="after")
     def _check_lengths(self, info: ValidationInfo) -> Self:

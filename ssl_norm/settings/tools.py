@@ -1,5 +1,6 @@
 """Settings of the tools that read checkpoints and runs, and of tools/toy.py."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -7,6 +8,7 @@ from pydantic import ValidationInfo, model_validator
 
 from ssl_norm.errors import UserError
 from ssl_norm.launch import require_one_process
+from ssl_norm.memory import FLOAT, Need
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, Text, is_quick, option
 from ssl_norm.settings.finetune import UbnSettings
@@ -30,7 +32,7 @@ class KnnSettings(Settings):
     """Weighted k-nearest neighbours (Wu et al., arXiv 1805.01978)."""
 
     k: int = option(200, "neighbours that vote", ge=1, le=10**6)
-    temperature: float = option(0.1, "temperature of the weights of votes", gt=0, le=100)
+    temperature: float = option(0.1, "temperature of the weights of votes", ge=1e-6, le=100)
 
 
 class SgdProbeSettings(Settings):
@@ -241,6 +243,17 @@ class ToySettings(Settings):
     def unlabelled_per_step(self) -> int:
         """Unlabelled points in the joint batch of a step."""
         return round(self.ubn.ratio * 2 * self.labels_per_class)
+
+    def memory_needs(self) -> Iterator[Need]:
+        """Yield weights with their gradients and moments, and outputs of the hidden layers."""
+        width, layers = self.hidden_dim, self.layers
+        yield f"hidden_dim={width} in layers={layers}", 4 * FLOAT * width * width * (layers - 2)
+        for key, points in (
+            ("labels_per_class", 2 * self.labels_per_class),
+            ("unlabelled", self.unlabelled),
+        ):
+            what = f"{key}={getattr(self, key)} at hidden_dim={width}"
+            yield what, points * (width * 2 * FLOAT + 48)
 
     @model_validator(mode="after")
     def _check_points(self, info: ValidationInfo) -> Self:

@@ -65,7 +65,7 @@ def test_names_are_checked_at_once(spec, error, message):
         ({"name": "gn", "groups": "x"}, ValueError, "norm 'gn': groups=x: an integer in "),
         ({"name": "gn", "groups": True}, ValueError, "groups=true: an integer"),
         ({"name": "gn", "groups": 8.0}, ValueError, r"groups=8.0: an integer in \[1, "),
-        ({"name": "ln", "eps": 0}, ValueError, r"norm 'ln': eps=0: a number in \(0, 1000\]"),
+        ({"name": "ln", "eps": 0}, ValueError, r"norm 'ln': eps=0: a number in \[1e-12, 1000\]"),
         ({"name": "ln", "eps": "tiny"}, ValueError, "eps=tiny: a number in"),
         ({"name": "bn", "eps": float("inf")}, ValueError, "eps=inf: a number in"),
         ({"name": "rbn", "update_rate": 1.5}, ValueError, r"a number in \(0, 1\] expected"),

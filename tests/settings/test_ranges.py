@@ -1,19 +1,31 @@
 """Properties of all settings and options: meanings, ranges with two ends, refusal outside them."""
 
+import inspect
+import re
 import types
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from math import inf, nextafter
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
+import torch
 from pydantic import BaseModel
 
+from ssl_norm import memory
+from ssl_norm.data.augment.parameters import AUGMENTATIONS, ViewParameters
+from ssl_norm.data.augment.views import Views
 from ssl_norm.data.corruption.spec import CORRUPTIONS
 from ssl_norm.data.registry import DATA
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
+from ssl_norm.losses import LOSSES
+from ssl_norm.losses.rows import Temperature
 from ssl_norm.models.heads import mlp_head
-from ssl_norm.norms import NORMS
-from ssl_norm.option_errors import Bounds, bounds_of, model_of
+from ssl_norm.monitors import MONITORS
+from ssl_norm.norms import NORMS, make_norm
+from ssl_norm.norms.layers.domain_batch_norm import domain_labels
+from ssl_norm.option_errors import Bounds, annotation_of, bounds_of, model_of
 from ssl_norm.options import Settings
 from ssl_norm.settings.compose import defaults_of, with_values
 from ssl_norm.settings.method import NOT_SETTINGS, HeadSettings, method_model
@@ -21,7 +33,7 @@ from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.settings.sections import FROM_RUN
 from ssl_norm.settings.study import Study
 from ssl_norm.signature import options_of
-from tests.settings.refusals import START
+from tests.settings.refusals import START, accept
 
 Key = tuple[str, Any]
 
@@ -50,7 +62,7 @@ def ranges(annotation: Any, metadata: Any = ()) -> Iterator[Bounds]:
 
 def options() -> Iterator[Key]:
     """Yield the options of everything that is registered, and of heads."""
-    for registry in (NORMS, METHODS, DATA, CORRUPTIONS):
+    for registry in (NORMS, METHODS, DATA, CORRUPTIONS, LOSSES, MONITORS, AUGMENTATIONS):
         for name in registry:
             for option in options_of(registry.load(name)).values():
                 if option.name not in {*NOT_SETTINGS, *FROM_RUN}:
@@ -77,6 +89,105 @@ def test_every_option_has_a_meaning_and_every_number_two_ends():
             assert None not in (low, high), key
     for _, field in fields_of(Study):
         assert all(None not in bounds for bounds in ranges(field.annotation, field.metadata))
+
+
+def is_optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
+
+
+def test_null_is_taken_only_where_it_is_the_default():
+    for key, option in options():
+        assert not is_optional(option.annotation) or option.default is None, key
+    for owner, fields in SETTINGS.items():
+        for key, field in fields.items():
+            assert not is_optional(field.annotation) or field.default is None, f"{owner}: {key}"
+
+
+def ends(annotation: Any) -> Iterator[float]:
+    """Yield the smallest and the largest number that an annotation takes."""
+    for low, opening, high, closing in ranges(annotation):
+        assert low is not None
+        assert high is not None
+        is_integer = isinstance(low, int) and isinstance(high, int) and "int" in str(annotation)
+        kind = int if is_integer else float
+        yield kind(low if opening == "[" else nextafter(low, inf))
+        yield kind(high if closing == "]" else nextafter(high, -inf))
+
+
+NORM_ENDS = [
+    (name, option.name, end)
+    for name in NORMS
+    for option in options_of(NORMS.load(name)).values()
+    for end in ends(option.annotation)
+]
+
+
+@pytest.mark.parametrize(("name", "option", "end"), NORM_ENDS)
+@pytest.mark.parametrize("shape", [(8, 16), (8, 16, 4, 4)])
+def test_a_norm_at_each_end_of_an_option_learns_or_is_refused(name, option, end, shape):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator, requires_grad=True)
+    try:
+        norm = make_norm({"name": name, option: end}, 16)
+        with domain_labels(norm, [0] * 8) if name == "domain" else nullcontext():
+            for _ in range(2):
+                y = norm(x)
+                y.square().sum().backward()
+    except ValueError as error:
+        refused = str(error)
+    else:
+        refused = ""
+        assert y.isfinite().all()
+        assert x.grad.isfinite().all()
+        assert y.std() > 1e-3
+    assert "\n" not in refused
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("temperature", list(ends(Temperature)))
+def test_a_loss_at_each_end_of_its_temperature_has_a_gradient(name, temperature):
+    loss = LOSSES.load(name)
+    names = inspect.signature(loss).parameters
+    options = {"temperature": temperature} if "temperature" in names else {}
+    z = torch.randn(len(names) - len(options), 8, 4, requires_grad=True)
+    loss(*z, **options).backward()
+    assert z.grad.isfinite().all()
+
+
+VIEW_ENDS = [
+    (key, field, end)
+    for key, field in fields_of(ViewParameters)
+    for end in ends(annotation_of(field))
+]
+
+
+@pytest.mark.parametrize(("key", "field", "end"), VIEW_ENDS)
+def test_a_view_at_each_end_of_a_parameter_is_finite(key, field, end):
+    value = (end, end) if get_origin(field.annotation) is tuple else end
+    strong = {"jitter": 1.0, "grey": 0.5, "blur": 1.0, "solarize": 0.5}
+    parameters = ViewParameters(**{**strong, key: value})
+    make = Views({"view1": parameters}, 16, (0.5,) * 3, (0.2,) * 3)
+    images = torch.randint(256, (4, 3, 20, 20), dtype=torch.uint8)
+    assert all(view.isfinite().all() for view in make(images, torch.Generator()))
+
+
+NEEDS = {
+    "pretrain": ("batch_size=1000000 data.image_size=8192", "monitor.buffer_size=1000000"),
+    "finetune": ("batch_size=1000000 data.image_size=8192", "norm.encoder=ubn ubn.ratio=1000000"),
+    "toy": ("hidden_dim=100000 layers=100", "unlabelled=10000000"),
+}
+
+
+@pytest.mark.parametrize(("tool", "typed"), [(t, s) for t, found in NEEDS.items() for s in found])
+def test_settings_that_need_more_memory_than_is_free_are_refused_with_both(
+    monkeypatch, tool, typed
+):
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: 10**8)
+    with pytest.raises(UserError) as caught:
+        accept(tool, typed)
+    assert re.search(r"\w=[\d.]+.* takes at least .* GB .* 0\.1 GB are free", str(caught.value))
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: 10**20)
+    accept(tool, typed)
 
 
 def outside(bounds: list[Bounds]) -> Iterator[float]:

@@ -1,12 +1,12 @@
 """Gaussian blur, every image with its own width, and solarization."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
 
 from ssl_norm.data.augment.geometry import apply_separable
+from ssl_norm.data.augment.parameters import Probability, Sigmas
 from ssl_norm.data.augment.transform import Params, Share, sample_events, sample_uniform
 
 
@@ -54,7 +54,7 @@ class GaussianBlur:
         sigma: range of the standard deviation in pixels.
     """
 
-    def __init__(self, *, probability: float = 0.5, sigma: Sequence[float] = (0.1, 2.0)) -> None:
+    def __init__(self, *, probability: Probability = 0.5, sigma: Sigmas = (0.1, 2.0)) -> None:
         self.probability, self.sigma = probability, sigma
 
     def draw(self, share: Share, generator: Generator) -> Params:
@@ -90,7 +90,7 @@ class Solarize:
         threshold: in [0, 1].
     """
 
-    def __init__(self, *, probability: float = 0.5, threshold: float = 0.5) -> None:
+    def __init__(self, *, probability: Probability = 0.5, threshold: Probability = 0.5) -> None:
         self.probability, self.threshold = probability, threshold
 
     def draw(self, share: Share, generator: Generator) -> Params:

@@ -58,9 +58,9 @@ def sample_boxes(
 def central_box(height: int, width: int, ratio: Sequence[float]) -> Tensor:
     """Return (4,) top, left, height, width of the largest central box with a ratio in the range."""
     if width / height < ratio[0]:
-        box_height, box_width = round(width / ratio[0]), width
+        box_height, box_width = max(1, round(width / ratio[0])), width
     elif width / height > ratio[1]:
-        box_height, box_width = height, round(height * ratio[1])
+        box_height, box_width = height, max(1, round(height * ratio[1]))
     else:
         box_height, box_width = height, width
     top, left = (height - box_height) // 2, (width - box_width) // 2

@@ -12,7 +12,8 @@ from ssl_norm.registry import Registry
 from ssl_norm.text import as_typed
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
-Positive = Annotated[float, Interval(gt=0, le=1e6)]
+Ratio = Annotated[float, Interval(ge=0.01, le=100)]  # beyond, a crop is thinner than a pixel
+Sigma = Annotated[float, Interval(ge=1e-3, le=1e6)]  # below, squared distances overflow
 Scale = Annotated[float, Interval(gt=0, le=1)]
 
 
@@ -50,7 +51,8 @@ def _check_operation(entry: Any) -> Any:
 
 
 Area = Annotated[tuple[Scale, Scale], AfterValidator(_check_order)]
-Range = Annotated[tuple[Positive, Positive], AfterValidator(_check_order)]
+Ratios = Annotated[tuple[Ratio, Ratio], AfterValidator(_check_order)]
+Sigmas = Annotated[tuple[Sigma, Sigma], AfterValidator(_check_order)]
 Operation = Annotated[Any, AfterValidator(_check_operation)]
 
 
@@ -60,7 +62,7 @@ class ViewParameters(Settings):
     crop_area: Area = option(
         (0.08, 1.0), "smallest and largest share of the image's area in a crop"
     )
-    crop_ratio: Range = option((0.75, 4 / 3), "smallest and largest width / height of a crop")
+    crop_ratio: Ratios = option((0.75, 4 / 3), "smallest and largest width / height of a crop")
     flip: Probability = option(0.5, "probability of a horizontal flip")
     jitter: Probability = option(0.8, "probability of the four colour changes below")
     brightness: float = option(0.4, "largest relative change", ge=0, le=100)
@@ -69,7 +71,9 @@ class ViewParameters(Settings):
     hue: float = option(0.1, "largest shift; 0.5 is half the colour circle", ge=0, le=0.5)
     grey: Probability = option(0.2, "probability of grey")
     blur: Probability = option(0.5, "probability of a Gaussian blur")
-    blur_sigma: Range = option((0.1, 2.0), "smallest and largest standard deviation", unit="pixels")
+    blur_sigma: Sigmas = option(
+        (0.1, 2.0), "smallest and largest standard deviation", unit="pixels"
+    )
     solarize: Probability = option(0.0, "probability that bright pixels are inverted")
     solarize_threshold: Probability = option(0.5, "brightness from which pixels are inverted")
     extra: list[Operation] = option(

@@ -1,7 +1,6 @@
 """Places of the pixels of a set: a GPU, host memory, or a mapped file."""
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
+from ssl_norm.memory import free_host_bytes
 from ssl_norm.names import unknown_name
 
 _CHUNK = 4096  # images copied at once, so that a set on a GPU needs no second copy on the host
@@ -52,40 +52,9 @@ def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -
     return Placed(images.pixels, rows, images.mapped)
 
 
-def free_host_bytes(processes: int = 1) -> int:
-    """Return the free host memory for each of `processes` on this machine, in bytes.
-
-    The smaller of the memory that Linux reports as available and the rest of a container's limit
-    (cgroup v2). On other systems, half of the physical memory, or 4 GiB where that is not known.
-    """
-    return min(_available_bytes(), _container_bytes()) // processes
-
-
 def _copy(images: ImageSet, device: torch.device) -> Placed:
     pixels = torch.empty((len(images), *images.image_shape), dtype=torch.uint8, device=device)
     for first in range(0, len(images), _CHUNK):
         index = torch.arange(first, min(first + _CHUNK, len(images)))
         pixels[first : first + _CHUNK] = images.take(index)
     return Placed(pixels, torch.arange(len(images), device=device), mapped=False)
-
-
-def _available_bytes() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
-    except (OSError, ValueError, AttributeError):
-        return 4 * 2**30
-
-
-def _container_bytes() -> int:
-    cgroup = Path("/sys/fs/cgroup")
-    try:
-        limit = int((cgroup / "memory.max").read_text())
-        return max(0, limit - int((cgroup / "memory.current").read_text()))
-    except (OSError, ValueError):  # no such file, or it says "max"
-        return 2**63

@@ -11,7 +11,8 @@ from ssl_norm.norms.batch.batch_norm_checkpoints import fill_from_batch_norm
 from ssl_norm.norms.core import RuleNorm, normalize
 from ssl_norm.norms.input_checks import check_batch, check_channels
 
-BatchSize = Annotated[int, Interval(ge=1, le=10**6)] | None
+Samples = Annotated[int, Interval(ge=1, le=10**6)]
+BatchSize = Samples | None
 UpdateRate = Annotated[float, Interval(gt=0, le=1)]  # 0 moves nothing, 1 keeps the last batch
 Evaluation = Literal["population", "batch"]
 Population = Literal["ema", "cumulative", "exact"]

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_norm.norms.batch.batch_statistics import BatchSize, BatchStatisticsNorm
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm, Samples
 from ssl_norm.norms.input_checks import check_batch, check_channels
 
 
@@ -51,7 +51,7 @@ class GhostBatchNorm(BatchNorm):
     """:class:`BatchNorm` over chunks of 32 consecutive samples.
 
     Args:
-        batch_size: samples of a chunk, of which the last may be smaller; None: the whole batch.
+        batch_size: samples of a chunk, of which the last may be smaller.
         **options: the others of :class:`BatchStatisticsNorm`.
 
     Source: Hoffer et al., arXiv 1705.08741.
@@ -59,5 +59,5 @@ class GhostBatchNorm(BatchNorm):
 
     equation = "bn over chunks of batch_size consecutive samples, 32 by default"
 
-    def __init__(self, num_features: int, *, batch_size: BatchSize = 32, **options: Any) -> None:
+    def __init__(self, num_features: int, *, batch_size: Samples = 32, **options: Any) -> None:
         super().__init__(num_features, batch_size=batch_size, **options)

@@ -1,0 +1,70 @@
+"""Free memory, and the check of settings that need it; needs no torch."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ssl_norm.errors import UserError
+
+Need = tuple[str, float]  # setting as typed, and the fewest bytes that it takes
+FLOAT = 4  # bytes of a float32
+
+
+def check_memory(needs: Iterable[Need], device: str = "cpu") -> None:
+    """Raise UserError for the first setting that takes more memory than is free.
+
+    Args:
+        needs: settings and the bytes that each takes at least.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; of a GPU the whole memory counts.
+    """
+    free = _memory_of(device)
+    for setting, needed in needs:
+        if needed > free:
+            raise UserError(
+                f"{setting} takes at least {_shown(needed)} of memory, and {_shown(free)} are "
+                "free; lower it"
+            )
+
+
+def _memory_of(device: str) -> int:
+    if device.startswith(("auto", "cuda")):
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_properties(0).total_memory
+    return free_host_bytes()
+
+
+def _shown(count: float) -> str:
+    return f"{count / 1e9:.3g} GB" if count < 1e15 else f"{count / 1e15:.3g} million GB"
+
+
+def free_host_bytes(processes: int = 1) -> int:
+    """Return the free host memory for each of `processes` on this machine, in bytes.
+
+    The smaller of the memory that Linux reports as available and the rest of a container's limit
+    (cgroup v2). On other systems, half of the physical memory, or 4 GiB where that is not known.
+    """
+    return min(_available_bytes(), _container_bytes()) // processes
+
+
+def _available_bytes() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    except (OSError, ValueError, AttributeError):
+        return 4 * 2**30
+
+
+def _container_bytes() -> int:
+    cgroup = Path("/sys/fs/cgroup")
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        return max(0, limit - int((cgroup / "memory.current").read_text()))
+    except (OSError, ValueError):  # no such file, or it says "max"
+        return 2**63
