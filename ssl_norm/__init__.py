@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ssl_norm.api import diagnose as diagnose
     from ssl_norm.api import finetune as finetune
     from ssl_norm.api import linear_eval as linear_eval
+    from ssl_norm.api import load_encoder as load_encoder
     from ssl_norm.api import population_stats as population_stats
     from ssl_norm.api import pretrain as pretrain
     from ssl_norm.api import report as report
@@ -23,9 +24,8 @@ _HOMES = {
     "CollapseMonitor": "monitors",
     "make_norm": "norms",
     "replace_norms": "norms",
-    **dict.fromkeys(
-        ("pretrain", "finetune", "linear_eval", "diagnose", "population_stats", "report"), "api"
-    ),
+    **dict.fromkeys(("pretrain", "finetune", "linear_eval", "diagnose"), "api"),
+    **dict.fromkeys(("population_stats", "report", "load_encoder"), "api"),
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -11,14 +11,17 @@ A norm may be a name, a mapping, or a class; a learner, source or encoder `modul
 object itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_norm.registry import load_object
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from ssl_norm.evaluate.record import Result
+    from ssl_norm.models.load import NetworkRole
     from ssl_norm.train.engine import RunResult
 
 
@@ -89,6 +92,38 @@ def population_stats(**settings: Any) -> "Result":
     """
     found: Result = _run("population_stats", settings)
     return found
+
+
+def load_encoder(
+    checkpoint: str | Path, *, network: "NetworkRole" = "online", **settings: Any
+) -> "tuple[nn.Module, Callable[[Tensor], Tensor]]":
+    """Return the encoder of a checkpoint in evaluation mode, and the view that it takes.
+
+    It has the stem, norms and image size of its training, as its file tells (`encoder_record`).
+
+    Args:
+        checkpoint: a run folder, or a file of weights.
+        network: `target`: the EMA network, where there is one.
+        **settings: `encoder`, `norm`, `augment` and `data` of tools/linear_eval.py, as mappings;
+            weights of another package need `encoder={"name": ...}` and `data={"name": ...,
+            "image_size": ...}`.
+
+    Returns:
+        The encoder, from (N, 3, S, S) to features (N, num_features), and a function from uint8
+        pixels (N, H, H, 3) to its input.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or does not fit.
+
+    Example:
+        >>> encoder, view = load_encoder("runs/x")  # doctest: +SKIP
+        >>> features = encoder(view(pixels))  # doctest: +SKIP
+    """
+    from ssl_norm.evaluate.checkpoint import Checkpoint
+
+    found = Checkpoint.read(checkpoint, settings)
+    encoder, _ = found.encoder(network)
+    return encoder.eval(), found.evaluation_view
 
 
 def report(**settings: Any) -> Path:

@@ -1,9 +1,10 @@
 """Diagnosis of a checkpoint: tools/diagnose.py."""
 
 from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
 
 from ssl_norm.console import Terminal, say
 from ssl_norm.data.dataset import ImageSet
@@ -11,7 +12,9 @@ from ssl_norm.diagnosis.diagnosis import RANDOM_INIT, diagnose_outputs, diagnosi
 from ssl_norm.diagnosis.outputs import (
     Network,
     Outputs,
+    TrainedNetwork,
     collect_outputs,
+    draw_views,
     trained_network,
     untrained_network,
 )
@@ -37,38 +40,23 @@ def diagnose(config: DiagnoseSettings) -> Result:
     """
     device = pick_device(config.device)
     checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
-    path = checkpoint.path
+    path, is_run = checkpoint.path, checkpoint.kind == "run"
     name = "diagnosis.json" if path.name == "last.pt" else f"{path.name}_diagnosis.json"
     output = find_output(config.output, path, name)
     trained = trained_network(checkpoint)
-    say(f"{path}: {trained.report}; {trained.projector}")
-    is_run = checkpoint.kind == "run"
-    step = checkpoint.step if is_run else 0
+    say(trained.projector)
     views = checkpoint.random_views(checkpoint.settings().augment if is_run else None)
-    images = checkpoint.images().pretrain
-    outputs = _outputs_of(config, trained.network, images, views, device)
-    found = diagnose_outputs(outputs, step or 0)
+    images, step = checkpoint.images().pretrain, checkpoint.step if is_run else 0
+    outputs_of = partial(_outputs_of, config, images, views, device)
+    found = diagnose_outputs(outputs_of(trained.network), step or 0)
     random_init = None
     if config.random_init:
-        network = untrained_network(trained)
-        random_init = diagnose_outputs(
-            _outputs_of(config, network, images, views, device, random=True), 0
-        )
-    record = diagnosis_record(found, random_init) | {
-        "projector": trained.projector,
-        "images": min(config.samples, len(images)),
-        "images_random_init": min(config.samples, RANDOM_SAMPLES, len(images)),
-        "random_init": RANDOM_INIT if config.random_init else None,
-        "batch_size": config.batch_size,
-        "views": config.views,
-        "checkpoint": str(path),
+        network = untrained_network(checkpoint, trained.network)
+        random_init = diagnose_outputs(outputs_of(network, random=True), 0)
+    record = {
+        **diagnosis_record(found, random_init),
+        **_settings_record(config, checkpoint, trained, len(images)),
         "step": step,
-        "match": str(trained.report),
-        "unmatched": [*trained.report.missing, *trained.report.shape_mismatch],
-        "encoder": checkpoint.encoder_name,
-        "image_size": checkpoint.view_size,
-        "data": {name: checkpoint.data.get(name) for name in ("name", "root")},
-        "seed": config.seed,
         "environment": describe_environment(device),
     }
     write_json(output, record)
@@ -79,12 +67,34 @@ def diagnose(config: DiagnoseSettings) -> Result:
     return Result(record, output, {"picture": picture})
 
 
+def _settings_record(
+    config: DiagnoseSettings, checkpoint: Checkpoint, trained: TrainedNetwork, images: int
+) -> dict[str, Any]:
+    """Return the part of diagnosis.json that tells what was measured."""
+    return {
+        "projector": trained.projector,
+        "images": min(config.samples, images),
+        "images_random_init": min(config.samples, RANDOM_SAMPLES, images),
+        "random_init": RANDOM_INIT if config.random_init else None,
+        "batch_size": config.batch_size,
+        "views": config.views,
+        "checkpoint": str(checkpoint.path),
+        "match": str(trained.report),
+        "network": trained.report.network,
+        "unmatched": list(trained.report.kept),
+        "encoder": checkpoint.encoder_name,
+        "image_size": checkpoint.view_size,
+        "data": {name: checkpoint.data.get(name) for name in ("name", "root")},
+        "seed": config.seed,
+    }
+
+
 def _outputs_of(
     config: DiagnoseSettings,
-    network: Network,
     images: ImageSet,
     make_views: MakeViews,
     device: torch.device,
+    network: Network,
     *,
     random: bool = False,
 ) -> Outputs:
@@ -93,12 +103,10 @@ def _outputs_of(
     The random one normalizes with batch statistics, because its running ones are of no data.
     """
     description = "random init" if random else "checkpoint"
-    network.to(device)
-    parts = nn.ModuleList(part for part in vars(network).values() if part is not None)
+    parts = network.parts.to(device).to(memory_format=torch.channels_last)
     statistics = batch_statistics_at_evaluation(parts) if random else nullcontext()
     with naming("batch_size"), statistics:
-        outputs = collect_outputs(
-            network,
+        batches = draw_views(
             images,
             make_views,
             samples=min(config.samples, RANDOM_SAMPLES) if random else config.samples,
@@ -108,6 +116,7 @@ def _outputs_of(
             device=device,
             description=description,
         )
+        outputs = collect_outputs(network, batches)
     if not Terminal().is_terminal:  # a terminal shows a bar
         count = outputs.features.shape[1]
         say(f"{description}: {config.views} views of {count} images, {len(outputs.layers)} layers")

@@ -4,16 +4,13 @@ from typing import Any
 
 from torch import nn
 
-from ssl_norm.console import say
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.models.encoders import SMALL_IMAGE_SIDE
-from ssl_norm.norms import NormSpec, parse_norm
+from ssl_norm.norms import NormSpec
 from ssl_norm.options import replace
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.settings.sections import EncoderOverride, EncoderSettings
 from ssl_norm.train.builder import make_encoder
-
-REPLACED_MATCH = 0.5  # of the tensors of an encoder with other norms than the checkpoint's
 
 
 def find_start(config: FinetuneSettings) -> tuple[FinetuneSettings, nn.Module]:
@@ -27,10 +24,7 @@ def find_start(config: FinetuneSettings) -> tuple[FinetuneSettings, nn.Module]:
     names = ("name", "root", "image_size", "cache_size")
     data = {name: getattr(config.data, name) for name in names}
     checkpoint = Checkpoint.read(config.checkpoint, {**config.model_dump(), "data": data})
-    saved = checkpoint.saved
-    is_replaced = bool(saved) and _norm_of(checkpoint) != parse_norm(saved["norm"]["encoder"])
-    encoder, report = checkpoint.encoder(min_match=REPLACED_MATCH if is_replaced else None)
-    say(f"{checkpoint.path}: {report}")
+    encoder, _ = checkpoint.encoder(new_norms=True)
     return _settled(config, checkpoint), encoder
 
 
@@ -51,17 +45,12 @@ def _from_scratch(config: FinetuneSettings) -> tuple[FinetuneSettings, nn.Module
     ), network
 
 
-def _norm_of(checkpoint: Checkpoint) -> NormSpec | None:
-    """Return the norm of a checkpoint's encoder; None: the architecture's own."""
-    return None if checkpoint.norm is None else parse_norm(checkpoint.norm)
-
-
 def _settled(config: FinetuneSettings, checkpoint: Checkpoint) -> FinetuneSettings:
     """Fill settings that the user left null from the checkpoint.
 
     The stem is set if the size of the images would choose another one than in the checkpoint.
     """
-    size, stem = checkpoint.view_size, checkpoint.small_images
+    size, stem = checkpoint.view_size, checkpoint.stem
     trained_small = checkpoint.trained_size <= SMALL_IMAGE_SIDE
     if stem is None and (size <= SMALL_IMAGE_SIDE) != trained_small:
         stem = trained_small
@@ -72,6 +61,6 @@ def _settled(config: FinetuneSettings, checkpoint: Checkpoint) -> FinetuneSettin
         config,
         data=data,
         encoder=EncoderOverride(name=checkpoint.encoder_name, small_images=stem),
-        norm=replace(config.norm, encoder=_norm_of(checkpoint)),
+        norm=replace(config.norm, encoder=checkpoint.norm_spec),
         augment=replace(config.augment, **pixels),
     )

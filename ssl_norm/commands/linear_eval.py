@@ -39,8 +39,7 @@ def _evaluate_one(config: LinearEvalSettings, device: torch.device) -> Result:
     checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
     name = record_name("linear_eval", config.network)
     output = find_output(config.output, checkpoint.path, name)
-    encoder, match = checkpoint.encoder(of_target=config.network == "target")
-    say(f"{checkpoint.path}: {match}")
+    encoder, match = checkpoint.encoder(config.network)
     images = checkpoint.labelled_images(checkpoint.images())
     evaluate = evaluation_of(config, images, device)
     trained = evaluate(encoder)
@@ -48,7 +47,7 @@ def _evaluate_one(config: LinearEvalSettings, device: torch.device) -> Result:
     record = evaluation_record(probe_of(config), checkpoint, trained, random_init) | {
         "test_images": len(images.test),
         "checkpoint": str(checkpoint.path),
-        "network": config.network,
+        "network": match.network,
         "step": checkpoint.step,
         "match": str(match),
         "environment": describe_environment(device),
@@ -69,9 +68,8 @@ def _evaluate_kept(config: LinearEvalSettings, device: torch.device) -> Result:
     images = first.labelled_images(first.images())
     evaluate = evaluation_of(config, images, device)
     environment = describe_environment(device)
-    of_target, random_init = config.network == "target", config.random_init
     kept = partial(evaluate_kept, first, paths, config.model_dump(), evaluate, unfinished)
-    for steps, found in kept(of_target=of_target, random_init=random_init):
+    for steps, found in kept(network=config.network, random_init=config.random_init):
         record = {
             "steps": steps,
             "chance": found.chance,

@@ -1,6 +1,9 @@
 """Exact population statistics of a checkpoint: tools/population_stats.py."""
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +16,7 @@ from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.classifier.inputs import corrupting, domain_name
 from ssl_norm.evaluate.population import (
     Evaluate,
+    StatisticsComparison,
     classifier_accuracies,
     compare_statistics,
     encoder_accuracies,
@@ -39,17 +43,14 @@ def population_stats(config: PopulationStatsSettings) -> Result:
     output = find_output(config.output, checkpoint.path, f"{checkpoint.path.stem}_exact.pt")
     _check(config, checkpoint)
     views = config.views or ("plain" if checkpoint.kind == "weights" else "train")
-    make_views = checkpoint.network_views(views)
     corruption = parse_corruption(config.corruption or "clean")
-    if corruption is not None:
-        make_views = corrupting(make_views, [corruption])
     network, evaluated = checkpoint.networks()
     network.to(device)
     splits = checkpoint.images(checkpoint.limit)
     recompute = partial(
         recompute_over_images,
         network,
-        make_views,
+        corrupting(checkpoint.network_views(views), [corruption]),
         splits.pretrain,
         samples=config.samples,
         batch_size=config.batch_size,
@@ -59,9 +60,9 @@ def population_stats(config: PopulationStatsSettings) -> Result:
     )
     evaluate = _evaluation_of(config, checkpoint, splits, corruption, device)
     compared = compare_statistics(evaluated, evaluate, recompute)
-    record = population_record(compared) | {
-        "batch_size": config.batch_size,
-        "seed": config.seed,
+    record = {
+        **population_record(compared),
+        **config.model_dump(include={"batch_size", "seed"}),
         "views": views,
         "images": len(splits.pretrain),
         "corruption": config.corruption and domain_name(corruption),
@@ -70,15 +71,22 @@ def population_stats(config: PopulationStatsSettings) -> Result:
         "environment": describe_environment(device),
     }
     checkpoint.save_as(output, network)
-    stem = output.with_name("population_stats") if config.output is None else output
-    write_json(stem.with_suffix(".json"), record)
-    picture = stem.with_suffix(".png")
+    return _write(record, compared, output, is_named=config.output is not None)
+
+
+def _write(
+    record: Mapping[str, Any], compared: StatisticsComparison, output: Path, *, is_named: bool
+) -> Result:
+    """Write the record and a picture next to the new checkpoint, and print them."""
+    stem = output if is_named else output.with_name("population_stats")
+    result, picture = stem.with_suffix(".json"), stem.with_suffix(".png")
+    write_json(result, record)
     save_figure(shift_figure(compared.report.shifts), picture)
-    images = len(splits.pretrain)
-    say(f"exact statistics of {compared.samples:,} {views} views of {images:,} images")
+    images = f"{compared.samples:,} {record['views']} views of {record['images']:,} images"
+    say(f"exact statistics of {images}")
     print_comparison(compared)
-    say(f"written to {output}, {stem.stem}.json and {picture.name} beside it", stderr=False)
-    return Result(record, stem.with_suffix(".json"), {"checkpoint": output, "picture": picture})
+    say(f"written to {output}; {result.name} and {picture.name} are next to it", stderr=False)
+    return Result(record, result, {"checkpoint": output, "picture": picture})
 
 
 def _check(config: PopulationStatsSettings, checkpoint: Checkpoint) -> None:

@@ -1,8 +1,8 @@
 """Networks of a checkpoint, trained and at random initialization, and their outputs for views."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,9 +15,8 @@ from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.features import evaluation_mode
 from ssl_norm.learners.learner import Learner
-from ssl_norm.models.checkpoint_prefixes import state_dicts
 from ssl_norm.models.foreign_projector import FoundHead, find_projector
-from ssl_norm.models.load import LoadReport, load_encoder_weights
+from ssl_norm.models.load import LoadReport
 from ssl_norm.monitors.layers import LayerOutputs, layers_of
 
 _MakeViews = Callable[[Tensor, torch.Generator], Sequence[Tensor]]
@@ -31,14 +30,19 @@ class Network:
     projector: nn.Module | None = None
     predictor: nn.Module | None = None
 
-    def to(self, device: torch.device) -> "Network":
-        """Move all parts to a device, weights channels last in memory, and return the network."""
-        nn.ModuleList(self.parts()).to(device).to(memory_format=torch.channels_last)
-        return self
+    @property
+    def parts(self) -> nn.ModuleDict:
+        """Encoder and known heads by name."""
+        return nn.ModuleDict({name: part for name, part in vars(self).items() if part is not None})
 
-    def parts(self) -> list[nn.Module]:
-        """Return encoder and known heads."""
-        return [part for part in vars(self).values() if part is not None]
+    def __call__(self, view: Tensor) -> dict[str, Tensor]:
+        """Pass a view (B, 3, S, S) through all parts; return `features` and any `projections`."""
+        outputs = {"features": self.encoder(view)}
+        if self.projector is not None:
+            outputs["projections"] = self.projector(outputs["features"])
+            if self.predictor is not None:
+                self.predictor(outputs["projections"])
+        return outputs
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,39 @@ class Outputs:
 
 
 @torch.no_grad()
-def collect_outputs(
-    network: Network,
+def collect_outputs(network: Network, batches: Iterable[Sequence[Tensor]]) -> Outputs:
+    """Return the outputs of a network in evaluation mode; its weights and mode stay.
+
+    Args:
+        network: on the device of the views.
+        batches: views of images, each (B, 3, S, S), as of :func:`draw_views`.
+
+    Raises:
+        UserError: an output is NaN or infinite.
+    """
+    found: dict[str, dict[int, list[Tensor]]] = {}
+    layers = layers_of(**vars(network))
+    with evaluation_mode(network.parts), LayerOutputs(layers) as one, LayerOutputs(layers) as two:
+        for views in batches:
+            for number, view in enumerate(views):
+                one.listening, two.listening = number == 0, number == 1
+                for name, output in network(view).items():
+                    parts = found.setdefault(name, {}).setdefault(number, [])
+                    parts.append(output.float().cpu())
+    embeddings = {
+        name: torch.stack([torch.cat(parts) for parts in views.values()])
+        for name, views in found.items()
+    }
+    _check_finite(embeddings, network)
+    seen = {
+        name: (torch.cat(one.kept[name]).cpu(), torch.cat(two.kept[name]).cpu())
+        for name in layers
+        if one.kept[name]
+    }
+    return Outputs(embeddings["features"], embeddings.get("projections"), seen)
+
+
+def draw_views(
     images: ImageSet,
     make_views: _MakeViews,
     *,
@@ -69,86 +104,51 @@ def collect_outputs(
     seed: int,
     device: torch.device,
     description: str,
-) -> Outputs:
-    """Return the outputs of a network in evaluation mode; its weights and mode stay.
+) -> Iterator[list[Tensor]]:
+    """Yield the views of one batch after another, while a bar on stderr counts the images.
 
     Args:
-        network: on the device.
         images: N of them are drawn by `seed`, the same ones for every network.
         make_views: from uint8 images (B, 3, H, W) and a generator to views, each (B, 3, S, S).
         samples: N, or all images where there are fewer.
         views: q of each image, at least 2.
-        batch_size: images per forward pass; a last one of a single image joins the batch before.
+        batch_size: images of a batch; a last one of a single image joins the batch before.
         seed: of the images and their views.
-        device: where views are made and passed.
-        description: of the bar on stderr.
+        device: where views are made.
+        description: of the bar.
 
     Raises:
-        UserError: there are fewer than two images, or an output is NaN or infinite.
+        UserError: there are fewer than two images.
     """
     index = epoch_order(len(images), seed, 0)[:samples]
     if len(index) < 2:
         raise UserError(f"{len(index)} image(s) found, and a diagnosis compares at least 2")
     generator = torch.Generator().manual_seed(seed)
-    features: list[list[Tensor]] = [[] for _ in range(views)]
-    projections: list[list[Tensor]] = [[] for _ in range(views)]
-    layers = layers_of(network.encoder, network.projector, network.predictor)
-    seen = [LayerOutputs(layers), LayerOutputs(layers)]
-    try:
-        with evaluation_mode(nn.ModuleList(network.parts())):
-            batches, total = list(torch.split(index, batch_size)), len(index)
-            if len(batches) > 1 and len(batches[-1]) == 1:
-                batches[-2:] = [torch.cat(batches[-2:])]
-            for batch in track(batches, description, total=total, step=batch_size, enabled=True):
-                pixels = images.take(batch).permute(0, 3, 1, 2).to(device)
-                made: list[Tensor] = []
-                while len(made) < views:
-                    made.extend(make_views(pixels, generator))
-                for number, view in enumerate(made[:views]):
-                    for hooks, kept in enumerate(seen):
-                        kept.listening = hooks == number
-                    feature = network.encoder(view)
-                    features[number].append(feature.float().cpu())
-                    if network.projector is not None:
-                        projection = network.projector(feature)
-                        projections[number].append(projection.float().cpu())
-                        if network.predictor is not None:
-                            network.predictor(projection)
-    finally:
-        for kept in seen:
-            kept.remove()
-    first, second = (kept.kept for kept in seen)
-    return Outputs(
-        _finite(features, "features", network),
-        None if network.projector is None else _finite(projections, "projections", network),
-        {
-            name: (torch.cat(first[name]).cpu(), torch.cat(second[name]).cpu())
-            for name in layers
-            if first[name]
-        },
-    )
+    batches = list(torch.split(index, batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    for batch in track(batches, description, total=len(index), step=batch_size, enabled=True):
+        pixels = images.take(batch).permute(0, 3, 1, 2).to(device)
+        made: list[Tensor] = []
+        while len(made) < views:
+            made.extend(make_views(pixels, generator))
+        yield made[:views]
 
 
-def _finite(batches: list[list[Tensor]], name: str, network: Network) -> Tensor:
-    """Return the outputs of all batches of each view as (q, N, D), or raise UserError."""
-    outputs = torch.stack([torch.cat(view) for view in batches])
-    if outputs.isfinite().all():
-        return outputs
-    tensors = (
-        (f"{part}.{key}", value)
-        for part, module in vars(network).items()
-        for key, value in (module.state_dict() if module is not None else {}).items()
-    )
-    reason = next(
-        (
-            f"{place} is the first of its tensors that is not finite"
-            for place, value in tensors
-            if isinstance(value, Tensor) and not value.isfinite().all()
-        ),
-        "its tensors are finite, so that a layer overflows",
+def _check_finite(embeddings: Mapping[str, Tensor], network: Network) -> None:
+    wrong = [name for name, values in embeddings.items() if not values.isfinite().all()]
+    if not wrong:
+        return
+    tensors = [
+        name for name, value in network.parts.state_dict().items() if not value.isfinite().all()
+    ]
+    reason = (
+        f"{tensors[0]} is the first of its tensors that is not finite"
+        if tensors
+        else "its tensors are finite, so that a layer overflows"
     )
     raise UserError(
-        f"the checkpoint's weights give {name} that are not finite: {reason}; "
+        f"the checkpoint's weights give {wrong[0]} that are not finite: {reason}; "
         "use an earlier checkpoint"
     )
 
@@ -157,13 +157,11 @@ class TrainedNetwork(NamedTuple):
     """A network with the weights of a checkpoint.
 
     Attributes:
-        checkpoint: that it is of, with the stem that its weights have.
         network: encoder and heads.
         report: match of the learner's tensors; for other files, of the encoder's.
         projector: sentence on the origin of the projections.
     """
 
-    checkpoint: Checkpoint
     network: Network
     report: LoadReport
     projector: str
@@ -177,31 +175,24 @@ def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
     """
     if checkpoint.kind == "run":
         network = _online_network(checkpoint.learner())
-        report = LoadReport("learner", tuple(checkpoint.contents["learner"]), (), (), ())
-        return TrainedNetwork(checkpoint, network, report, "projections of its projector")
-    checkpoint, encoder, report = _fitting_encoder(checkpoint)
-    if left := len(report.missing) + len(report.shape_mismatch):
-        say(
-            f"{left} tensors of the encoder are random, as the file has none that fit, and the "
-            "diagnosis is of this mixture"
-        )
-    weights = dict(state_dicts(checkpoint.contents))[report.nesting]
+        report = LoadReport("learner", "online", tuple(checkpoint.contents["learner"]))
+        say(f"{checkpoint.path}: {report}")
+        return TrainedNetwork(network, report, "projections of its projector")
+    encoder, report = checkpoint.encoder()
     width: int = encoder.num_features  # type: ignore[assignment]
-    found = find_projector(weights, report.prefix, width)
-    return TrainedNetwork(checkpoint, Network(encoder, found.head), report, _origin(found))
+    found = find_projector(report.weights, report.prefix, width)
+    return TrainedNetwork(Network(encoder, found.head), report, _origin(found))
 
 
-def untrained_network(trained: TrainedNetwork) -> Network:
+def untrained_network(checkpoint: Checkpoint, trained: Network) -> Network:
     """Return the same network at random initialization."""
-    checkpoint = trained.checkpoint
     if checkpoint.kind == "run":
         return _online_network(checkpoint.learner(trained=False))
-    encoder = checkpoint.untrained_encoder()
-    projector = deepcopy(trained.network.projector)
+    projector = deepcopy(trained.projector)
     for layer in projector.modules() if projector is not None else ():
         if isinstance(layer, nn.Linear | nn.BatchNorm1d):
             layer.reset_parameters()
-    return Network(encoder, projector)
+    return Network(checkpoint.untrained_encoder(), projector)
 
 
 def _online_network(learner: Learner) -> Network:
@@ -216,22 +207,3 @@ def _origin(found: FoundHead) -> str:
     if found.name is not None:
         return f"projections not looked at: {found.name} is no plain MLP of {mlp}"
     return "projections not looked at: the file has no projector under a known name"
-
-
-def _fitting_encoder(checkpoint: Checkpoint) -> tuple[Checkpoint, nn.Module, LoadReport]:
-    """Return the encoder with its weights; a stem that was left open is the one in the file."""
-    encoder, report = checkpoint.encoder()
-    if checkpoint.small_images is None and report.shape_mismatch:
-        for small_images in (False, True):
-            other = replace(checkpoint, small_images=small_images)
-            try:
-                network = other.untrained_encoder()
-            except UserError:  # no such stem
-                continue
-            found = load_encoder_weights(
-                network, other.path, min_match=0.0, contents=other.contents
-            )
-            if found.match > report.match:
-                say(f"encoder.small_images={str(small_images).lower()}, the stem that the file has")
-                checkpoint, encoder, report = other, network, found
-    return checkpoint, encoder, report

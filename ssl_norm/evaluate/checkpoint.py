@@ -1,8 +1,8 @@
 """A checkpoint on disk: a pretraining run, a classifier, or weights of another package."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
@@ -21,14 +21,28 @@ from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_mode, evaluation_view
 from ssl_norm.evaluate.protocol import ProbeImages
 from ssl_norm.learners.learner import Learner
+from ssl_norm.models.catalogue import library_of
+from ssl_norm.models.encoders import has_open_stem
 from ssl_norm.models.heads import Classifier
-from ssl_norm.models.load import LoadReport, load_encoder_weights, read_checkpoint
+from ssl_norm.models.load import (
+    LoadReport,
+    NetworkRole,
+    load_encoder_weights,
+    read_checkpoint,
+)
+from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.settings.resume import restore
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
 from ssl_norm.train.checkpoint import FORMAT, save_checkpoint
 from ssl_norm.train.population import MakeViews
 
-FOREIGN_MATCH = 0.9  # smallest share of an encoder's tensors in a file of another package
+RECORDED = {
+    "name": ("encoder", "name"),
+    "small_images": ("encoder", "small_images"),
+    "norm": ("norm", "encoder"),
+    "mean": ("augment", "mean"),
+    "std": ("augment", "std"),
+}  # of an encoder, with the settings that override it
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -44,7 +58,7 @@ class Checkpoint:
         contents: everything in the file, on the CPU.
         kind: `run` of tools/pretrain.py, `classifier` of tools/finetune.py, or `weights`.
         encoder_name: architecture of the encoder.
-        small_images: whether its stem is the one for small images; None: chosen by `trained_size`.
+        small_images: whether its stem is the one for small images; None: see `stem`.
         norm: of the encoder, a name or a mapping; None: the architecture's own.
         trained_size: side in pixels of the views that it was trained on.
         view_size: side in pixels of the images that it is evaluated on.
@@ -52,6 +66,7 @@ class Checkpoint:
         std: of each colour, above 0.
         data: source of the images and its settings, see :func:`ssl_norm.data.load.load_splits`.
         seed: of the random initialization and, if the source has no test split, of that split.
+        changes: sentences on settings in which the evaluation differs from the training.
     """
 
     path: Path = field(compare=False)
@@ -66,6 +81,7 @@ class Checkpoint:
     std: tuple[float, ...]
     data: Mapping[str, Any]
     seed: int
+    changes: tuple[str, ...] = field(compare=False)
 
     @classmethod
     def read(cls, given: str | Path, overrides: Mapping[str, Any]) -> "Checkpoint":
@@ -84,31 +100,31 @@ class Checkpoint:
         contents = read_checkpoint(path)
         saved = _saved_settings(contents, path)
         kind = "weights" if not saved else "classifier" if "classes" in contents else "run"
-        encoder = saved.get("encoder", {}) | _given(overrides, "encoder")
-        if "name" not in encoder:
+        trained = _encoder_record(contents, saved)
+        wishes = {key: overrides.get(room, {}).get(name) for key, (room, name) in RECORDED.items()}
+        wishes = {key: value for key, value in wishes.items() if value is not None}
+        used = IMAGENET | trained | wishes
+        if "name" not in used:
             raise UserError(
                 "the checkpoint does not say which encoder it holds; add encoder.name=..., "
                 "for example encoder.name=resnet50"
             )
-        pixels = IMAGENET | saved.get("augment", {}) | _given(overrides, "augment")
-        check_normalisation(pixels["mean"], pixels["std"])
-        norm = _given(overrides, "norm").get("encoder")
-        if norm is None and saved:
-            norm = saved.get("norm", {}).get("encoder", "bn")
+        check_normalisation(used["mean"], used["std"])
         data = _choose_data(saved.get("data", {}), _given(overrides, "data"))
         return cls(
             path=path,
             contents=contents,
             kind=kind,  # type: ignore[arg-type]
-            encoder_name=encoder["name"],
-            small_images=encoder.get("small_images"),
-            norm=norm,
-            trained_size=_view_size(saved.get("data", data)),
+            encoder_name=used["name"],
+            small_images=used.get("small_images"),
+            norm=used.get("norm"),
+            trained_size=trained.get("image_size") or _view_size(saved.get("data", data)),
             view_size=_view_size(data),
-            mean=tuple(pixels["mean"]),
-            std=tuple(pixels["std"]),
+            mean=tuple(used["mean"]),
+            std=tuple(used["std"]),
             data=data,
             seed=saved.get("seed", overrides.get("seed", 0)),
+            changes=tuple(_changes(trained, wishes, path)),
         )
 
     @property
@@ -153,16 +169,34 @@ class Checkpoint:
                 f"the checkpoint's configuration is of another version: {reason}"
             ) from error
 
+    @cached_property
+    def stem(self) -> bool | None:
+        """Whether the stem is the one for small images; None: chosen by `trained_size`.
+
+        A file of weights that does not tell it has the architecture's own, unless only the other
+        one fits the shapes of its tensors.
+        """
+        if self.small_images is not None or self.kind != "weights":
+            return self.small_images
+        for small_images in (False, True):
+            try:
+                self._load(self._build(small_images), "online")
+            except UserError:  # does not fit, or there is no such stem
+                continue
+            return small_images
+        return False
+
+    def _build(self, small_images: bool | None) -> nn.Module:
+        size = self.trained_size
+        return make_encoder(self.encoder_name, small_images, self.norm, size, self.seed)[0]
+
     def untrained_encoder(self) -> nn.Module:
         """Return the encoder at the random initialization of the seed.
 
         Raises:
             UserError: it cannot be built, or does not take images of `view_size`.
         """
-        encoder, _ = make_encoder(
-            self.encoder_name, self.small_images, self.norm, self.trained_size, self.seed
-        )
-        size = self.view_size
+        encoder, size = self._build(self.stem), self.view_size
         if size != self.trained_size:
             try:
                 with evaluation_mode(encoder), torch.no_grad():
@@ -175,25 +209,48 @@ class Checkpoint:
         return encoder
 
     def encoder(
-        self, *, min_match: float | None = None, of_target: bool = False
+        self, network: NetworkRole = "online", *, new_norms: bool = False
     ) -> tuple[nn.Module, LoadReport]:
-        """Return the encoder with its weights, and the report of their match.
+        """Return the encoder with its weights and the report of their match, which is also printed.
 
         Args:
-            min_match: smallest share of its tensors that must be in the file, in [0, 1]; None: all,
-                or `FOREIGN_MATCH` for weights.
-            of_target: take the target network.
+            network: to take, where the file has two.
+            new_norms: whether norms that replace those of the file may keep initial values.
 
         Raises:
-            UserError: the encoder cannot be built, or too few tensors match.
+            UserError: the encoder cannot be built, or a tensor does not fit.
         """
         encoder = self.untrained_encoder()
-        if min_match is None:
-            min_match = FOREIGN_MATCH if self.kind == "weights" else 1.0
-        report = load_encoder_weights(
-            encoder, self.path, min_match=min_match, of_target=of_target, contents=self.contents
-        )
+        report = self._load(encoder, network, new_norms)
+        for change in self.changes:
+            say(f"{self.path}: {change}")
+        if self.kind == "weights" and self.small_images is None and has_open_stem(encoder):
+            say(
+                f"{self.path} does not tell the stride of its stem, and its architecture's own is "
+                "taken; set encoder.small_images=true if it was trained with the 3x3 stem"
+            )
+        if report.network != network:
+            say(f"{self.path}: the {report.network} network, the only one in the file")
+        say(f"{self.path}: {report}")
         return encoder, report
+
+    def _load(
+        self, encoder: nn.Module, network: NetworkRole, new_norms: bool = False
+    ) -> LoadReport:
+        trained = _encoder_record(self.contents, self.saved).get("norm")
+        is_same = self.norm_spec == (None if trained is None else parse_norm(trained))
+        return load_encoder_weights(
+            encoder,
+            self.path,
+            network=network,
+            other_norms="refuse" if is_same else "reset" if new_norms else "drop",
+            contents=self.contents,
+        )
+
+    @property
+    def norm_spec(self) -> NormSpec | None:
+        """Norm of the encoder; None: the architecture's own."""
+        return None if self.norm is None else parse_norm(self.norm)
 
     def learner(self, *, trained: bool = True) -> Learner:
         """Return the learner of a run with its weights, or at its random initialization.
@@ -238,15 +295,17 @@ class Checkpoint:
             return learner, learner.encoder
         if self.kind == "classifier":
             return (classifier := self.classifier()), classifier
-        encoder, match = self.encoder()
-        say(f"{self.path}: {match}")
+        encoder, _ = self.encoder()
         return encoder, encoder
 
     def save_as(self, path: Path, network: nn.Module) -> None:
         """Write the file with another state of its whole network; for weights, the state dict."""
         state = {name: value.cpu() for name, value in network.state_dict().items()}
         if self.kind == "weights":
-            save_checkpoint(path, {"encoder": state})
+            norm = self.norm_spec and self.norm_spec.setting
+            record = {"name": self.encoder_name, "small_images": self.stem, "norm": norm}
+            record |= {"image_size": self.trained_size, "mean": self.mean, "std": self.std}
+            save_checkpoint(path, {"encoder": state, "encoder_record": record})
         else:
             save_checkpoint(path, {**self.contents, "learner": state})
 
@@ -332,6 +391,43 @@ def _saved_settings(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any
         raise UserError(f"{path} has format {contents['format']}; this version reads {FORMAT}")
     saved: Mapping[str, Any] = contents["config"]
     return saved
+
+
+def _encoder_record(contents: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file tells of its encoder: the keys of `RECORDED`, and `image_size`.
+
+    It is the record that every checkpoint has, or what the settings of older ones tell.
+    """
+    record = contents.get("encoder_record")
+    if not isinstance(record, Mapping):
+        found = {key: saved.get(room, {}).get(name) for key, (room, name) in RECORDED.items()}
+        record = found | {"norm": saved.get("norm", {}).get("encoder", "bn")} if saved else {}
+    return {key: value for key, value in record.items() if value is not None}
+
+
+def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) -> Iterator[str]:
+    """Yield sentences on the user's settings, and a library, that differ from the file's.
+
+    Raises:
+        UserError: the stem differs, which no weights fit.
+    """
+    for key, value in wishes.items():
+        known = trained.get(key)
+        normal: Callable[[Any], Any] = {"norm": parse_norm, "mean": tuple, "std": tuple}.get(
+            key, str
+        )
+        if known is None or normal(known) == normal(value):
+            continue
+        setting = ".".join(RECORDED[key])
+        if key == "small_images":
+            raise UserError(
+                f"{setting}={str(value).lower()}: the encoder in {path} was trained with "
+                f"{str(known).lower()}, and its weights serve no other stem; leave it out"
+            )
+        yield f"evaluated with {setting}={value}, trained with {known}"
+    library, here = trained.get("library"), library_of(str((trained | wishes).get("name", "tiny")))
+    if library and here and library != here:
+        yield f"its encoder was built by {library}, and here by {here}"
 
 
 def _given(overrides: Mapping[str, Any], section: str) -> dict[str, Any]:

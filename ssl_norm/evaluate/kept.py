@@ -9,11 +9,11 @@ from typing import Any
 from rich.table import Table
 from torch import nn
 
-from ssl_norm.console import say
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.protocol import ProbeResult
 from ssl_norm.evaluate.record import step_record
+from ssl_norm.models.load import NetworkRole
 
 KEPT = re.compile(r"step_(\d+)\.pt")
 
@@ -52,7 +52,7 @@ def evaluate_kept(
     evaluate: Callable[[nn.Module], ProbeResult],
     unfinished: Path,
     *,
-    of_target: bool,
+    network: NetworkRole,
     random_init: bool,
 ) -> Iterator[tuple[list[dict[str, Any]], ProbeResult]]:
     """Yield the records of all steps so far, in their order, and the newest result.
@@ -66,7 +66,7 @@ def evaluate_kept(
         overrides: see :meth:`Checkpoint.read`.
         evaluate: an encoder.
         unfinished: file of the steps so far, for messages.
-        of_target: take the target networks.
+        network: to take of each.
         random_init: begin with the untrained encoder, as step 0.
 
     Raises:
@@ -74,7 +74,7 @@ def evaluate_kept(
             evaluated; the message names its file.
     """
     records: dict[int, dict[str, Any]] = {}
-    encoders = _encoders(first, paths, overrides, of_target)
+    encoders = _encoders(first, paths, overrides, network)
     if random_init:
         encoders = chain([(0, first.untrained_encoder(), "random initialisation")], encoders)
     for step, encoder, origin in encoders:
@@ -90,13 +90,12 @@ def evaluate_kept(
 
 
 def _encoders(
-    first: Checkpoint, paths: Sequence[Path], overrides: Mapping[str, Any], of_target: bool
+    first: Checkpoint, paths: Sequence[Path], overrides: Mapping[str, Any], network: NetworkRole
 ) -> Iterator[tuple[int | None, nn.Module, str]]:
     """Yield step, encoder and file name of each checkpoint."""
     for path in paths:
         checkpoint = first if path == first.path else Checkpoint.read(path, overrides)
-        encoder, match = checkpoint.encoder(of_target=of_target)
-        say(f"{path}: {match}")
+        encoder, _ = checkpoint.encoder(network)
         if checkpoint != first:
             raise UserError(
                 f"{path} is of another run than {first.path.name}: encoder, data or seed differ; "

@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +19,8 @@ ENCODERS = Registry(
         "tiny": "ssl_norm.models.tiny:tiny",
         "tiny16": "ssl_norm.models.tiny:tiny16",
         "tiny64": "ssl_norm.models.tiny:tiny64",
-        "timm": "ssl_norm.models.libraries:timm_encoder",
-        "torchvision": "ssl_norm.models.libraries:torchvision_encoder",
+        "timm": "ssl_norm.models.encoders:timm_encoder",
+        "torchvision": "ssl_norm.models.encoders:torchvision_encoder",
     },
 )
 LIBRARIES = ("timm", "torchvision")  # entries that need the name of a model
@@ -62,6 +63,12 @@ def find_encoder(name: str) -> EncoderName:
         if name.partition(".")[0] in library_names(library):
             return EncoderName(library, name)
     raise UserError(unknown_name("encoder", name, encoder_names()))
+
+
+def library_of(name: str) -> str | None:
+    """Return library and version that build an encoder, such as `timm 1.0.20`; None: no library."""
+    entry = find_encoder(name).entry
+    return f"{entry} {version(entry)}" if entry in LIBRARIES else None
 
 
 def encoder_names() -> tuple[str, ...]:

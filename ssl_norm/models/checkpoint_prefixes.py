@@ -11,6 +11,12 @@ Weights = Mapping[str, Tensor]
 
 # Names in lightly's residual blocks, and in timm's and torchvision's.
 OTHER_NAMES = (("shortcut", "downsample"),)
+# Modules around a part of a network, which add a name wherever they stand; `module` of DDP does
+# inside a name only, since before it it is a prefix like any other.
+WRAPPERS = re.compile(
+    r"\b(_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|_forward_module)\."
+    r"|(?<=\.)module\."
+)
 ONLINE_WORDS = frozenset({"online", "student", "query", "q"})
 TARGET_WORDS = frozenset({"momentum", "target", "teacher", "ema", "lagging", "key", "k"})
 
@@ -31,8 +37,9 @@ class Candidate(NamedTuple):
 def candidates(contents: Mapping[str, Any], wanted: Weights) -> Iterator[Candidate]:
     """Yield every place of a checkpoint where names end as those of an encoder's tensors.
 
-    Names are compared unchanged, with the numbers of a `nn.Sequential(*encoder.children())` read as
-    the encoder's children in their order (lightly), and with other libraries' names of a part.
+    Names are compared unchanged, without the names of modules around a part, with the numbers of a
+    `nn.Sequential(*encoder.children())` read as the encoder's children in their order (lightly),
+    and with other libraries' names of a part.
     """
     for nesting, found in state_dicts(contents):
         for weights, notes in _wordings(found):
@@ -64,11 +71,16 @@ def _prefixes(weights: Weights, wanted: Weights) -> list[str]:
 
 
 def _wordings(weights: Weights) -> Iterator[tuple[Weights, tuple[str, ...]]]:
-    """Yield the weights unchanged, and renamed where another library's names occur."""
+    """Yield the weights unchanged, and renamed where wrappers or another library's names occur."""
     yield weights, ()
+    bare = {WRAPPERS.sub("", key): value for key, value in weights.items()}
+    if len(bare) < len(weights):  # two networks, one of them wrapped
+        bare = dict(weights)
+    if bare.keys() != weights.keys():
+        yield bare, ("without wrappers",)
     for theirs, ours in OTHER_NAMES:
-        renamed = {key.replace(f".{theirs}.", f".{ours}."): value for key, value in weights.items()}
-        if renamed.keys() != weights.keys():
+        renamed = {key.replace(f".{theirs}.", f".{ours}."): value for key, value in bare.items()}
+        if renamed.keys() != bare.keys():
             yield renamed, (f"{theirs} read as {ours}",)
 
 
@@ -103,4 +115,9 @@ def names_target(path: str) -> bool:
         >>> [names_target(name) for name in ("module.encoder_k.", "teacher: backbone.", "encoder.")]
         [True, True, False]
     """
-    return not TARGET_WORDS.isdisjoint(re.split(r"[._: ]+", path))
+    return names_any(path, TARGET_WORDS)
+
+
+def names_any(path: str, words: frozenset[str]) -> bool:
+    """Return whether a dotted name, with the keys that lead to it, has one of some words."""
+    return not words.isdisjoint(re.split(r"[._: *]+", path))

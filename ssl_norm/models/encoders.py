@@ -1,6 +1,7 @@
 """Encoders by name: images (N, 3, H, W) to features (N, num_features)."""
 
 import inspect
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -8,15 +9,17 @@ from torch import nn
 
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import ENCODERS, LIBRARIES, EncoderName, find_encoder
-from ssl_norm.models.libraries import BUILD_ERRORS, cannot_build
-from ssl_norm.models.stem import has_strided_stem, shrink_stem
 
 SMALL_IMAGE_SIDE = 64  # pixels up to which `small_images=None` means yes
+STEM_CONVOLUTIONS = 3  # a deep stem has three; a max-pool further down is no part of it
+# What the constructors of both libraries raise for an image size that they cannot take.
+BUILD_ERRORS = (RuntimeError, ValueError, AssertionError)
 
 
 def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> nn.Module:
-    """Return an encoder without its classifier; its `num_features` is the features' width.
+    """Return an encoder without its classifier.
 
+    Its `num_features` is the width of the features, its `small_images` whether the stem was shrunk.
     Weights are random; nothing is downloaded.
 
     Args:
@@ -47,8 +50,10 @@ def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> n
     except BUILD_ERRORS as error:
         hint = "; encoder.small_images=false keeps its own stem" if shrunk else ""
         raise cannot_build(name, image_size, error, hint) from error
+    described = cast(Any, encoder)
     # timm's own num_features is not the width of the output for all of its models.
-    cast(Any, encoder).num_features = width
+    described.num_features = width
+    described.small_images = taken.get("small_images", shrunk)
     return encoder
 
 
@@ -104,3 +109,176 @@ def _output_width(encoder: nn.Module, image_size: int) -> int:
         shape = getattr(features, "shape", type(features).__name__)
         raise ValueError(f"its output is {shape}, not features of shape (N, num_features)")
     return features.shape[1]
+
+
+def has_strided_stem(model: nn.Module) -> bool:
+    """Return whether the model begins with a strided convolution that does not cut patches."""
+    _, convolution = first_convolution(model)
+    if convolution is None:
+        return False
+    is_patch_embedding = convolution.stride == convolution.kernel_size
+    return max(convolution.stride) > 1 and not is_patch_embedding
+
+
+def shrink_stem(model: nn.Module) -> None:
+    """Make the first convolution at most 3x3, of stride 1, and remove the max-pool after it.
+
+    Done in place. A convolution larger than 3x3 gets new weights (He et al.'s normal initialisation
+    over the fan-out, as ResNets have); a 3x3 one keeps its weights. The max-pool, with the padding
+    before it, is sought among the modules that follow, up to the third convolution; a ResNet's
+    `maxpool` is removed whatever it consists of.
+
+    Raises:
+        ValueError: the model has no strided first convolution.
+
+    Source: SimCLR, arXiv 2002.05709, appendix B.9.
+    """
+    name, convolution = first_convolution(model)
+    if convolution is None or not has_strided_stem(model):
+        raise ValueError(f"{type(model).__name__} does not begin with a strided convolution")
+    _shrink(convolution)
+    for parent, child in _pooling_after(model, name):
+        setattr(parent, child, nn.Identity())
+
+
+def has_open_stem(model: nn.Module) -> bool:
+    """Return whether the weights of an unchanged model would also fit its stem for small images."""
+    _, convolution = first_convolution(model)
+    fits = convolution is not None and max(convolution.kernel_size) <= 3
+    return fits and has_strided_stem(model)
+
+
+def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d | None]:
+    """Return the first convolution and its name; "" and None where there is none."""
+    named = ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    return next(named, ("", None))
+
+
+@torch.no_grad()
+def _shrink(convolution: nn.Conv2d) -> None:
+    convolution.stride = (1, 1)
+    if max(convolution.kernel_size) > 3:
+        convolution.kernel_size = (3, 3)
+        # Zero means that the layer pads in its own way ("same"), or not at all.
+        convolution.padding = tuple(min(int(side), 1) for side in convolution.padding)
+        shape = (*convolution.weight.shape[:2], 3, 3)
+        convolution.weight = nn.Parameter(convolution.weight.new_empty(shape))
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _pooling_after(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
+    """Return parent and name of the stem's max-pool and of the padding before it."""
+    convolutions = 1
+    padding: list[tuple[nn.Module, str]] = []
+    for parent, child, module in _followers(model, name):
+        if child.startswith("maxpool"):
+            return [*padding, (parent, child)]
+        convolutions += sum(isinstance(m, nn.Conv2d) for m in module.modules())
+        if convolutions > STEM_CONVOLUTIONS:
+            break
+        if any(isinstance(m, nn.MaxPool2d) for m in module.modules()):
+            return [*padding, (parent, child)]
+        if isinstance(module, nn.ConstantPad2d):
+            padding.append((parent, child))
+    return []
+
+
+def _followers(model: nn.Module, name: str) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """Yield the modules after a module: its later siblings, then its parent's, up to the model."""
+    path = name.split(".")
+    while path:
+        child = path.pop()
+        parent = model.get_submodule(".".join(path))
+        children = list(parent.named_children())
+        position = [sibling for sibling, _ in children].index(child)
+        for sibling, module in children[position + 1 :]:
+            yield parent, sibling, module
+
+
+def timm_encoder(model: str, *, image_size: int) -> nn.Module:
+    """Return a timm model, perhaps with a tag; models such as ViT are built for the image size.
+
+    Raises:
+        UserError: there is no such tag, or the model cannot take images of this size.
+    """
+    import timm
+
+    def construct(**size: Any) -> nn.Module:
+        built: nn.Module = timm.create_model(model, pretrained=False, num_classes=0, **size)
+        return built
+
+    try:
+        return _sized(construct, img_size=image_size)
+    except BUILD_ERRORS as error:
+        raise cannot_build(model, image_size, error) from error
+
+
+def torchvision_encoder(model: str, *, image_size: int) -> nn.Module:
+    """Return a torchvision classifier without its last layer; ViT is built for the image size.
+
+    Raises:
+        UserError: the model cannot take images of this size.
+    """
+    from torchvision.models import get_model
+
+    # Inception's auxiliary classifiers would change what its forward returns.
+    auxiliary = {"aux_logits": False, "init_weights": True}
+    options = auxiliary if model in ("googlenet", "inception_v3") else {}
+
+    def construct(**size: Any) -> nn.Module:
+        built: nn.Module = get_model(model, weights=None, **options, **size)
+        return built
+
+    try:
+        if model.startswith("maxvit"):
+            network = construct(input_size=(image_size, image_size))
+        else:
+            network = _sized(construct, image_size=image_size)
+    except BUILD_ERRORS as error:
+        raise cannot_build(model, image_size, error) from error
+    remove_classifier(network)
+    return network
+
+
+def cannot_build(name: str, image_size: int, error: Exception, hint: str = "") -> UserError:
+    """Return the error for an encoder that cannot take images of a size."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return UserError(
+        f"encoder '{name}' cannot be built for images of {image_size} px: {reason}{hint}"
+    )
+
+
+def _sized(construct: Callable[..., nn.Module], **size: int) -> nn.Module:
+    """Return the model built for an image size, or without where it takes images of any size."""
+    (option,) = size
+    try:
+        return construct(**size)
+    except TypeError as error:
+        if option not in str(error):
+            raise
+    return construct()
+
+
+def remove_classifier(model: nn.Module) -> None:
+    """Replace a classifier's last layer, and the dropout right before it, by the identity.
+
+    The last layer is the last Linear of the model or, where there is none (SqueezeNet), its last
+    convolution.
+
+    Raises:
+        ValueError: the model has neither.
+    """
+    named = list(model.named_modules())
+    linear = [name for name, module in named if isinstance(module, nn.Linear)]
+    last = linear or [name for name, module in named if isinstance(module, nn.Conv2d)]
+    if not last:
+        raise ValueError(f"{type(model).__name__} has no linear or convolutional layer to remove")
+    path, _, child = last[-1].rpartition(".")
+    parent = model.get_submodule(path)
+    names = [name for name, _ in parent.named_children()]
+    setattr(parent, child, nn.Identity())
+    position = names.index(child)
+    if position > 0 and isinstance(parent, nn.Sequential):
+        before = names[position - 1]
+        if isinstance(getattr(parent, before), nn.Dropout):
+            setattr(parent, before, nn.Identity())

@@ -1,19 +1,48 @@
 """Encoder weights from any checkpoint, whatever its nesting and the prefix of its keys."""
 
+import codecs
 import pickle
 import re
 from argparse import Namespace
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_norm.errors import UserError
-from ssl_norm.models.checkpoint_prefixes import Candidate, Weights, candidates, names_target
+from ssl_norm.models.checkpoint_prefixes import (
+    ONLINE_WORDS,
+    Candidate,
+    Weights,
+    candidates,
+    names_any,
+    names_target,
+)
+from ssl_norm.models.conversions import converted
 from ssl_norm.norms.batch.batch_norm_checkpoints import not_in_batch_norm, spread_over_domains
+from ssl_norm.norms.swap.find import is_norm
+
+NUMBER = re.compile(r"\d+$")
+NetworkRole = Literal["online", "target"]
+# What scripts save with their weights, and is read without running code: arguments of DINO and timm,
+# paths of Lightning, numbers and arrays of numpy.
+SAFE: Sequence[Any] = (
+    Namespace,
+    defaultdict,
+    *((PurePath, f"{home}.{kind}Path") for home in ("pathlib", "pathlib._local")
+      for kind in ("Posix", "Windows")),
+    codecs.encode,
+    np.ndarray,
+    np.dtype,
+    *(kind for kind in vars(np.dtypes).values() if isinstance(kind, type)),
+    *((make.__reduce__()[0], f"numpy.{core}.multiarray.{name}") for core in ("core", "_core")
+      for make, name in ((np.float64(), "scalar"), (np.empty(0), "_reconstruct"))),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,35 +52,46 @@ class LoadReport:
     Step counters of batch norms do not count.
 
     Attributes:
-        kept: names that a checkpoint of batch norms lacks of the encoder's norms, such as the
-            calibration weights of rbn; they keep their values and do not count.
+        source: their place in the file, such as `learner: encoder.*`.
+        network: the network that was read; `online` also where the file has one only.
+        matched: tensors that were loaded, converted ones included.
+        converted: sentences on tensors whose shape was changed.
+        missing: names that the file does not have.
+        shape_mismatch: names whose shape differs.
+        surplus: names in that place that would be parts of the encoder, which lacks them.
+        unused: names in that place that belong to a head.
+        kept: names in norms that the file lacks because it has other norms; they keep their values.
+        prefix: of the names in the file, such as `encoder.`.
+        weights: of that place in the file, with all that is next to the encoder.
     """
 
-    source: str  # their place in the file, such as `learner: encoder.*`
-    matched: tuple[str, ...]  # tensors that were loaded
-    missing: tuple[str, ...]  # names that the file does not have
-    unexpected: tuple[str, ...]  # names in that place that the encoder does not have
-    shape_mismatch: tuple[str, ...]  # names whose shape differs; they keep their values
+    source: str
+    network: NetworkRole
+    matched: tuple[str, ...]
+    converted: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    shape_mismatch: tuple[str, ...] = ()
+    surplus: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
-    nesting: str = ""  # the part of `source` that leads to their dict, such as `learner: `
-    prefix: str = ""  # of their names there, such as `encoder.`
+    prefix: str = ""
+    weights: Weights = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def match(self) -> float:
-        """Share of the encoder's tensors that were loaded, in [0, 1]."""
-        return len(self.matched) / self._wanted if self._wanted else 0.0
-
-    @property
-    def _wanted(self) -> int:
-        return len(self.matched) + len(self.missing) + len(self.shape_mismatch)
+    def fits(self) -> bool:
+        """Whether every tensor of the encoder is in the file, and none too many."""
+        return bool(self.matched) and not (self.missing or self.shape_mismatch or self.surplus)
 
     def __str__(self) -> str:
-        parts = [f"{len(self.matched)} of {self._wanted} tensors match ({self.source})"]
+        wanted = len(self.matched) + len(self.missing) + len(self.shape_mismatch)
+        parts = [f"{len(self.matched)} of {wanted} tensors match ({self.source})"]
         for label, names in (
             ("missing", self.missing),
             ("of other shape", self.shape_mismatch),
-            ("not used", self.unexpected),
-            ("kept, as a batch norm has none", self.kept),
+            ("that the encoder lacks", self.surplus),
+            ("converted", self.converted),
+            ("not used", self.unused),
+            ("kept, as the file has other norms", self.kept),
         ):
             if names:
                 more = ", ..." if len(names) > 3 else ""
@@ -63,62 +103,112 @@ def load_encoder_weights(
     encoder: nn.Module,
     path: str | Path,
     *,
-    min_match: float = 0.9,
-    of_target: bool = False,
+    network: NetworkRole = "online",
+    other_norms: Literal["refuse", "drop", "reset"] = "refuse",
     contents: Mapping[str, Any] | None = None,
 ) -> LoadReport:
-    """Load an encoder's weights from a checkpoint, and return a report.
+    """Load all of an encoder's weights from a checkpoint, and return a report.
 
     Takes runs of this package, plain state dicts, state dicts nested in other dicts (`state_dict`,
-    `model`, `teacher`, ...), keys with any prefix (`module.encoder_q.`, `backbone.`, ...) and
-    numbered children (`backbone.0.`, lightly). The place that matches most tensors is taken; ties
-    go to the shortest.
+    `model`, `teacher`, ...), keys with any prefix (`module.encoder_q.`, `backbone.`, ...), wrappers
+    inside names (`_orig_mod`) and numbered children (`backbone.0.`, lightly). The place that
+    matches most tensors is taken. Every tensor is loaded or converted (:func:`converted`), none
+    keeps its initial value.
 
     Args:
-        encoder: its matching tensors are overwritten, unless an error is raised.
+        encoder: its tensors are overwritten, unless an error is raised.
         path: a file of torch.save, or a `.safetensors` file.
-        min_match: smallest share of the encoder's tensors that must match, in [0, 1].
-        of_target: consider only names of a target network (`target`, `momentum`, `teacher`,
-            `encoder_k`, ...).
+        network: `target`: of places whose names say target (`momentum`, `teacher`, `encoder_k`,
+            ...); `online`: of others, or of the only network.
+        other_norms: whether the encoder's norms may differ from those of the file. `drop`: tensors
+            of norms that the encoder does not have are left out, and parameters beyond batch norm's
+            keep their values; `reset`: all that the file lacks of norms keeps its initial value.
         contents: of the file, if it was read before.
 
     Raises:
-        UserError: the file is missing or not readable, or too few tensors match.
+        UserError: the file is missing or not readable, a tensor does not fit, or two places fit
+            equally well and differ.
     """
     wanted = {
         name: value
         for name, value in encoder.state_dict().items()
         if value.is_floating_point()  # not batch norms' step counters
     }
-    found = [
-        candidate
-        for candidate in candidates(contents or read_checkpoint(path), wanted)
-        if not of_target or names_target(candidate.nesting + candidate.prefix)
-    ]
+    contents = contents or read_checkpoint(path)
+    kind = type(encoder).__name__
+    _check_stem(encoder, contents, path)
+    found = list(candidates(contents, wanted))
     if not found:
-        if of_target:
-            raise UserError(
-                f"{path} holds no target network of {type(encoder).__name__}: no name says target, "
-                "momentum, teacher, ema or key; take the online network"
-            )
-        raise UserError(f"{path} holds no weights of {type(encoder).__name__}: no name matches")
-    compared = [(_compare(wanted, candidate), candidate) for candidate in found]
-    report, best = max(compared, key=lambda pair: (len(pair[0].matched), -len(pair[0].source)))
-    if report.match < min_match:
+        raise UserError(f"{path} holds no weights of {kind}: no name matches")
+    compared = [(_compare(encoder, wanted, place, other_norms), place) for place in found]
+    report, values = _choose([each for each, _ in compared], network, f"{path}: {kind}")
+    if not report.fits:
         raise UserError(
-            f"{path} does not fit {type(encoder).__name__}: {report}; "
-            f"at least {min_match:.0%} must match"
+            f"{path} does not fit {kind}: {report}; none may stay random: name the encoder in the "
+            "file (encoder.name, encoder.small_images, norm.encoder), or take an undamaged file"
         )
-    matching = {name: best.weights[best.prefix + name] for name in report.matched}
-    encoder.load_state_dict(matching, strict=False)
+    encoder.load_state_dict(values, strict=False)
     return report
+
+
+def _check_stem(encoder: nn.Module, contents: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a file whose record tells another stem: its weights may fit, its features do not."""
+    record = contents.get("encoder_record")
+    theirs = record.get("small_images") if isinstance(record, Mapping) else None
+    ours = getattr(encoder, "small_images", None)
+    if None not in (ours, theirs) and ours != theirs:
+        stems = {
+            True: "3x3 of stride 1 (encoder.small_images=true)",
+            False: "the architecture's own",
+        }
+        raise UserError(
+            f"{path}: the stem of its encoder is {stems.get(theirs, theirs)}, of this one "
+            f"{stems.get(ours, ours)}; set encoder.small_images={str(theirs).lower()}"
+        )
+
+
+_Compared = tuple[LoadReport, Weights]
+
+
+def _choose(found: Sequence[_Compared], network: NetworkRole, subject: str) -> _Compared:
+    """Return the place of a network that matches most tensors; of equal ones the shortest.
+
+    Raises:
+        UserError: there is no target network, or places match equally well and differ.
+    """
+    roles: dict[str, list[_Compared]] = {"online": [], "target": []}
+    for each in found:
+        roles[each[0].network].append(each)
+    if not roles["target"] and network == "target":
+        raise UserError(
+            f"{subject}: the file holds no target network: no name says target, momentum, teacher, "
+            "ema or key; take the online network"
+        )
+
+    def most(places: Sequence[_Compared]) -> int:
+        return max((len(report.matched) for report, _ in places), default=0)
+
+    # A few names outside the only network match by accident.
+    is_only = network == "online" and 2 * most(roles["online"]) < most(roles["target"])
+    places = roles["target" if is_only else network]
+    best = [each for each in places if len(each[0].matched) == most(places)]
+    named = [each for each in best if names_any(each[0].source, ONLINE_WORDS)]
+    best = sorted(named or best, key=lambda each: len(each[0].source))
+    first = best[0][1]
+    for report, values in best[1:]:
+        if any(not torch.equal(values[name], first[name]) for name in first):
+            raise UserError(
+                f"{subject} fits {best[0][0].source} and {report.source} equally well, and they "
+                "differ; save the one you mean in a file by torch.save"
+            )
+    return best[0]
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """Return the contents of a checkpoint file on the CPU, without running any code in it.
 
     Raises:
-        UserError: there is no such file, or it holds more than tensors, numbers and text.
+        UserError: there is no such file, or it holds more than tensors, arrays, numbers and text.
     """
     path = Path(path)
     if not path.is_file():
@@ -128,8 +218,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        # scripts of DINO and timm save their arguments
-        with torch.serialization.safe_globals([Namespace]):
+        with torch.serialization.safe_globals(list(SAFE)):
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except KeyError as error:  # torch's error for a text file
         raise UserError(
@@ -150,21 +239,78 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     return contents
 
 
-def _compare(wanted: Weights, candidate: Candidate) -> LoadReport:
-    prefix = candidate.prefix
+def _compare(
+    encoder: nn.Module, wanted: Weights, candidate: Candidate, other_norms: str
+) -> _Compared:
+    """Return the report of a place, and the values that the encoder would get from it."""
+    prefix, norms_differ = candidate.prefix, other_norms != "refuse"
     weights = candidate.weights.items()
-    found = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
-    shared = [name for name in wanted if name in found]
-    same_shape = {name for name in shared if found[name].shape == wanted[name].shape}
-    same_shape.update(spread_over_domains(wanted, found))
-    kept = not_in_batch_norm(wanted, found)
-    return LoadReport(
+    given = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
+    spread = spread_over_domains(wanted, given)
+    kept = not_in_batch_norm(wanted, given) if norms_differ else set()
+    values, sentences, missing, mismatch = dict[str, Tensor](), [], [], []
+    for name, target in wanted.items():
+        value = given.get(name)
+        if value is None:
+            if other_norms == "reset" and _in_norm(encoder, name):
+                kept.add(name)
+            elif name not in kept:
+                missing.append(name)
+        elif not value.is_floating_point():  # quantized, or integers of another format
+            mismatch.append(name)
+        elif value.shape == target.shape or name in spread:
+            values[name] = value
+        elif found := converted(name, value, target, encoder):
+            values[name] = found[0]
+            sentences.append(found[1])
+        else:
+            mismatch.append(name)
+    others = [name for name, v in given.items() if name not in wanted and v.is_floating_point()]
+    surplus = [
+        name
+        for name in others
+        if _belongs_inside(encoder, name) and not (norms_differ and _in_norm(encoder, name))
+    ]
+    report = LoadReport(
         source=str(candidate),
-        matched=tuple(name for name in shared if name in same_shape),
-        missing=tuple(name for name in wanted if name not in found and name not in kept),
-        unexpected=tuple(n for n, v in found.items() if n not in wanted and v.is_floating_point()),
-        shape_mismatch=tuple(name for name in shared if name not in same_shape),
+        network="target" if names_target(candidate.nesting + prefix) else "online",
+        matched=tuple(values),
+        converted=tuple(sentences),
+        missing=tuple(missing),
+        shape_mismatch=tuple(mismatch),
+        surplus=tuple(surplus),
+        unused=tuple(name for name in others if name not in surplus),
         kept=tuple(name for name in wanted if name in kept),
-        nesting=candidate.nesting,
         prefix=prefix,
+        weights=candidate.weights,
     )
+    return report, values
+
+
+def _in_norm(encoder: nn.Module, name: str) -> bool:
+    """Return whether a tensor is of a norm, or of the identity that `none` puts in its place."""
+    try:
+        module = encoder.get_submodule(name.rpartition(".")[0])
+    except AttributeError:
+        return False
+    return is_norm(module) or isinstance(module, nn.Identity)
+
+
+def _belongs_inside(encoder: nn.Module, name: str) -> bool:
+    """Return whether a name that an encoder lacks is of a part of it, such as one more block.
+
+    Names of heads are those of a removed classifier and of modules next to the encoder's own.
+    """
+    *path, leaf = name.split(".")
+    module = encoder
+    for depth, part in enumerate(path):
+        if isinstance(module, nn.Identity) or not module.state_dict():
+            return False
+        child = module._modules.get(part)
+        if child is None:
+            siblings = {NUMBER.sub("#", each) for each in module._modules if NUMBER.search(each)}
+            return depth > 0 or NUMBER.sub("#", part) in siblings | {"norm", "bn", "ln"}
+        module = child
+    if path:
+        return not isinstance(module, nn.Identity)
+    return bool(re.search(r"(?<!mask_)token|pos_", leaf))

@@ -14,6 +14,7 @@ from ssl_norm.distributed import rank
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
 from ssl_norm.learners.learner import Learner, needs_embedding_dim
+from ssl_norm.models.catalogue import library_of
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms.swap.replace import Replacement, replace_norms
@@ -72,6 +73,24 @@ def initial_encoder(config: PretrainSettings) -> tuple[nn.Module, Replacement | 
     """Return the encoder of a run at its initialisation, before `pretrained_path`."""
     encoder, size = config.encoder, config.data.view_size
     return make_encoder(encoder.name, encoder.small_images, config.norm.encoder, size, config.seed)
+
+
+def encoder_record(config: Any, encoder: nn.Module) -> dict[str, Any]:
+    """Return what is needed to use a run's encoder as it was trained, for its checkpoints.
+
+    Keys: `name`, `small_images` (whether the stem was shrunk), `norm`, `image_size` in pixels,
+    `mean` and `std` of the pixels, and `library`, the version that built it.
+    """
+    norm = config.norm.encoder
+    return {
+        "name": config.encoder.name,
+        "small_images": getattr(encoder, "small_images", config.encoder.small_images),
+        "norm": norm and norm.setting,
+        "image_size": config.data.view_size,
+        "mean": config.augment.mean,
+        "std": config.augment.std,
+        "library": library_of(config.encoder.name),
+    }
 
 
 def make_learner(config: PretrainSettings, encoder: nn.Module) -> Learner:

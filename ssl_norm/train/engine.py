@@ -14,6 +14,7 @@ from rich.table import Table
 from ssl_norm.console import say, show
 from ssl_norm.distributed import from_first_rank, rank, world_size
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
+from ssl_norm.train.builder import encoder_record
 from ssl_norm.train.device import process_group
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.loop import Run
@@ -162,7 +163,9 @@ def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | N
 
     def save(step: int) -> None:
         if is_main:
-            content = {"config": plain, "processes": world_size(), "step": step, **run.state()}
+            record = encoder_record(config, run.network.encoder)  # type: ignore[arg-type]
+            content = {"config": plain, "encoder_record": record, "processes": world_size()}
+            content |= {"step": step, **run.state()}
             for name in ("last.pt", *task.copies(step)):
                 folder.save(content, name)
 

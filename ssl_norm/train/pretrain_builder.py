@@ -39,7 +39,8 @@ def make_training(
         UserError: the settings do not fit each other, or do not fit the images.
     """
     if config.encoder.pretrained_path is not None and checkpoint is None:
-        report = load_encoder_weights(encoder, config.encoder.pretrained_path)
+        path = config.encoder.pretrained_path
+        report = load_encoder_weights(encoder, path, other_norms="drop")
         if rank() == 0:
             say(str(report))
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format

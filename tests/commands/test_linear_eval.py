@@ -55,6 +55,12 @@ def test_record_of_a_run(run, encoder, capsys):
     by_name = [part.subset(part.labels.argsort(stable=True)) for part in (TRAIN, TEST)]
     view = partial(evaluation_view, image_size=16, mean=MEAN, std=STD)
     expected = evaluate_encoder(encoder, ProbeImages(*by_name, view), Probe(k=5))
+    torch.manual_seed(0)  # of the run
+    began_with = build_encoder("tiny16", small_images=None, image_size=16)
+    random_init = evaluate_encoder(began_with, ProbeImages(*by_name, view), Probe(k=5))
+    for name in ("top1", "knn_top1", "rank_me"):
+        assert found[f"{name}_random_init"] == getattr(random_init, name)
+    assert found["rank_me"] == expected.rank_me != random_init.rank_me
     assert found["chance"] == expected.chance == 1 / 6
     assert (found["top1"], found["knn_top1"]) == (expected.top1, expected.knn_top1)
     keys = ("labels", "test_images", "protocol", "step", "encoder", "norm")
@@ -86,6 +92,14 @@ def test_foreign_weights(tmp_path, photos, encoder, capsys):
     found = record(tmp_path / "out")
     assert (found["norm"], found["step"]) == (None, None)
     assert "50 of 50 tensors match (state_dict: module.encoder_q.*)" in capsys.readouterr().err
+
+
+def test_the_only_network_of_a_file_is_recorded_as_what_it_is(tmp_path, photos, encoder, capsys):
+    weights = {f"backbone.{name}": v for name, v in encoder.state_dict().items()}
+    torch.save({"teacher": weights}, tmp_path / "dino.pth")
+    settings = {"data": source(photos), "encoder": {"name": "tiny16"}, "random_init": False}
+    assert evaluate(tmp_path / "dino.pth", **settings).record["network"] == "target"
+    assert "the target network, the only one in the file" in capsys.readouterr().err
 
 
 def test_weights_of_another_encoder_are_refused(run):
@@ -133,6 +147,7 @@ def test_every_kept_checkpoint_of_a_run(run, capsys):
         one = record(run / "one.json")
         assert all(one[name] == value for name, value in row.items())
         assert one["top1_random_init"] == untrained["top1"]
+        assert one["rank_me_random_init"] == untrained["rank_me"] != one["rank_me"]
 
 
 def test_a_step_in_two_files_is_evaluated_once_and_last_pt_may_be_missing(run, tmp_path):

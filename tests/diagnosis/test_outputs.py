@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.diagnosis.outputs import Network, collect_outputs
+from ssl_norm.diagnosis.outputs import Network, collect_outputs, draw_views
 from ssl_norm.errors import UserError
 from tests.evaluate.problems import coloured_images
 
@@ -25,7 +25,7 @@ def make_views(pixels, generator):
 def collect(network, make_views=make_views, **settings):
     options = {"samples": 23, "views": 2, "batch_size": 11, "seed": 0}
     options |= {"device": torch.device("cpu"), "description": ""}
-    return collect_outputs(network, IMAGES, make_views, **(options | settings))
+    return collect_outputs(network, draw_views(IMAGES, make_views, **(options | settings)))
 
 
 def test_outputs_of_all_views_and_layers():

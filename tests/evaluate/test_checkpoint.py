@@ -134,7 +134,7 @@ def test_the_file_is_read_once(read, monkeypatch):
     saved = {**SAVED, "encoder": {"name": "tiny16"}, "norm": {"encoder": "bn"}}
     checkpoint = read(saved, weights)
     checkpoint.path.unlink()
-    assert checkpoint.encoder()[1].match == 1
+    assert checkpoint.encoder()[1].fits
 
 
 def test_the_untrained_encoder_is_the_one_that_the_run_began_with(read):

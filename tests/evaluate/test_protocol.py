@@ -7,7 +7,8 @@ import torch
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
-from tests.evaluate.problems import coloured_images, small_encoder
+from ssl_norm.monitors import rank_me
+from tests.evaluate.problems import blobs, coloured_images, small_encoder
 
 VIEW = partial(evaluation_view, image_size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -40,6 +41,23 @@ def test_labels_that_say_nothing_give_chance():
     found = evaluate(train, test)
     assert found.top1 == pytest.approx(0.5, abs=0.1)
     assert found.knn_top1 == pytest.approx(0.5, abs=0.1)
+
+
+def test_test_features_are_standardized_by_the_statistics_of_training():
+    """Test images of one class only lie on one side, unless they are centred by themselves."""
+    ramp = torch.linspace(0.5, 1.5, 20, dtype=torch.float64)
+    features = torch.cat([ramp, -ramp])[:, None] * torch.ones(2, dtype=torch.float64)
+    labels = torch.arange(40) // 20
+    found = Probe(k=1).result((features, labels), (features[:20], labels[:20]), ("a", "b"))
+    assert found.top1 == 1.0
+
+
+def test_rank_me_is_of_the_test_features():
+    train, test = (blobs(60, 4, 2, seed)[0] for seed in (0, 1))
+    train = train[:, :1].expand(60, 4) + 1e-6 * train  # of rank one
+    labels = torch.arange(60) % 2
+    found = Probe(k=1).result((train, labels), (test, labels), ("a", "b"))
+    assert found.rank_me == rank_me(test).item() > 1.5 * rank_me(train).item()
 
 
 def test_sgd_protocol():

@@ -1,5 +1,10 @@
+import copy
+import random
+import re
 from argparse import Namespace
+from functools import cache
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -8,8 +13,8 @@ from torch import nn
 
 from ssl_norm.errors import UserError
 from ssl_norm.models.checkpoint_prefixes import candidates
+from ssl_norm.models.encoders import build_encoder, first_convolution, shrink_stem
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
-from ssl_norm.models.stem import shrink_stem
 from ssl_norm.models.tiny import TinyResNet
 
 
@@ -99,60 +104,223 @@ LAYOUTS = {
 def test_any_layout(layout, weights, tmp_path):
     torch.save(LAYOUTS[layout](weights), tmp_path / "file.pt")
     encoder = TinyResNet(4)
-    report = load_encoder_weights(encoder, tmp_path / "file.pt", min_match=1.0)
-    assert report.match == 1.0
-    assert report.missing == report.shape_mismatch == ()
+    report = load_encoder_weights(encoder, tmp_path / "file.pt")
+    assert report.fits
+    assert report.network == ("target" if layout in ("dino", "arguments of a script") else "online")
     assert all(torch.equal(encoder.state_dict()[name], weights[name]) for name in report.matched)
+    assert set(report.matched) == {n for n, v in weights.items() if v.is_floating_point()}
 
 
 @pytest.mark.parametrize("layout", ["byol", "moco", "lightly, numbered children", "imbue"])
 def test_the_target_network_is_loaded_where_it_is_asked_for(layout, weights, tmp_path):
     torch.save(LAYOUTS[layout](weights), tmp_path / "file.pt")
     encoder = TinyResNet(4)
-    load_encoder_weights(encoder, tmp_path / "file.pt", min_match=1.0, of_target=True)
+    report = load_encoder_weights(encoder, tmp_path / "file.pt", network="target")
+    assert report.network == "target"
     expected = other(weights)
     assert all(torch.equal(value, expected[name]) for name, value in encoder.state_dict().items())
 
 
 def test_a_file_without_a_target_network_says_so(weights, tmp_path):
     torch.save(weights, tmp_path / "file.pt")
-    with pytest.raises(UserError, match="holds no target network of TinyResNet"):
-        load_encoder_weights(TinyResNet(4), tmp_path / "file.pt", of_target=True)
+    with pytest.raises(UserError, match="TinyResNet: the file holds no target network"):
+        load_encoder_weights(TinyResNet(4), tmp_path / "file.pt", network="target")
+
+
+TWO = [("student", "teacher"), ("online", "target"), ("model", "model_ema"), ("query", "key")]
+
+
+@pytest.mark.parametrize(("online", "target"), TWO)
+@pytest.mark.parametrize("network", ["online", "target"])
+def test_the_network_is_the_one_that_was_asked_for_whatever_the_order(
+    online, target, network, weights, tmp_path
+):
+    networks = {online: weights, target: other(weights)}
+    for number, names in enumerate([(online, target), (target, online)]):
+        path = tmp_path / f"{number}.pt"
+        torch.save({name: networks[name] for name in names}, path)
+        encoder = TinyResNet(4)
+        report = load_encoder_weights(encoder, path, network=network)
+        name = online if network == "online" else target
+        assert (report.network, report.source) == (network, f"{name}: *")
+        assert encoder.stem.weight.equal(networks[name]["stem.weight"])
+
+
+def test_places_that_fit_equally_well_are_refused_unless_they_are_equal(weights, tmp_path):
+    path = tmp_path / "file.pt"
+    torch.save({"first": weights, "second": other(weights)}, path)
+    with pytest.raises(UserError, match=r"fits first: \* and second: \* equally well"):
+        load_encoder_weights(TinyResNet(4), path)
+    torch.save({"first": weights, "second": dict(weights)}, path)
+    assert load_encoder_weights(TinyResNet(4), path).source == "first: *"
+    # the online network of two is not replaced by a whole target
+    damaged = {name: value for name, value in weights.items() if name != "stem.weight"}
+    torch.save({"student": damaged, "teacher": weights}, path)
+    with pytest.raises(UserError, match=r"\(student: \*\); 1 missing: stem.weight"):
+        load_encoder_weights(TinyResNet(4), path)
 
 
 def test_safetensors(weights, tmp_path):
     save_file(weights, tmp_path / "file.safetensors")
-    assert load_encoder_weights(TinyResNet(4), tmp_path / "file.safetensors").match == 1.0
-
-
-def test_report(weights, tmp_path):
-    partial = {k: v for k, v in weights.items() if k != "stem.weight"}
-    partial["stem_bn.weight"] = torch.zeros(5)
-    torch.save(partial | {"fc.bias": torch.zeros(10)}, tmp_path / "file.pt")
-    report = load_encoder_weights(TinyResNet(4), tmp_path / "file.pt")
-    assert report.missing == ("stem.weight",)
-    assert report.shape_mismatch == ("stem_bn.weight",)
-    assert report.unexpected == ("fc.bias",)
-    assert report.match == len(report.matched) / (len(report.matched) + 2)
-    assert "1 missing: stem.weight" in str(report)
-
-
-def test_poor_match_is_refused_and_changes_nothing(weights, tmp_path):
-    torch.save({k: v for k, v in weights.items() if "stage1" in k}, tmp_path / "file.pt")
-    encoder = TinyResNet(4)
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    with pytest.raises(
-        UserError, match=r"\d+ of \d+ tensors match.* missing: stem.weight"
-    ) as error:
-        load_encoder_weights(encoder, tmp_path / "file.pt")
-    assert "\n" not in str(error.value)
-    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+    assert load_encoder_weights(TinyResNet(4), tmp_path / "file.safetensors").fits
 
 
 def test_other_network(tmp_path):
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "file.pt")
     with pytest.raises(UserError, match="holds no weights of TinyResNet"):
         load_encoder_weights(TinyResNet(4), tmp_path / "file.pt")
+
+
+ENCODERS = {
+    "tiny16": 16,
+    "resnet10t": 32,
+    "mobilenetv3_small_050": 32,
+    "convnext_atto": 32,
+    "vit_tiny_patch16_224": 32,
+}
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@cache
+def trained(name):
+    """Return an encoder whose every tensor differs from its initial value, and its features."""
+    encoder = build(name)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in encoder.state_dict().values():
+            if value.is_floating_point():
+                value.add_(0.01 * torch.rand(value.shape, generator=generator))
+        return encoder, encoder(IMAGES[..., : ENCODERS[name], : ENCODERS[name]])
+
+
+def build(name):
+    torch.manual_seed(0)
+    return build_encoder(name, small_images=None, image_size=ENCODERS[name]).eval()
+
+
+def load(name, contents, folder, **options):
+    """Return the report and the features of an encoder that is loaded from a file."""
+    torch.save(contents, folder / "file.pt")
+    encoder = build(name)
+    report = load_encoder_weights(encoder, folder / "file.pt", **options)
+    with torch.no_grad():
+        return report, encoder(IMAGES[..., : ENCODERS[name], : ENCODERS[name]])
+
+
+def one_more_block(state, name):
+    """Add a block like the last numbered one, which the encoder does not have."""
+    numbered = re.compile(r"(.*?\d+)(\..*|$)")
+    last = [numbered.fullmatch(each)[1] for each in state if numbered.fullmatch(each)][-1]
+    more = last.rstrip("0123456789") + "77"
+    copies = {k.replace(last, more, 1): v for k, v in state.items() if k.startswith(last)}
+    return state | copies
+
+
+DAMAGES = {
+    "dropped": lambda state, name: {k: v for k, v in state.items() if k != name},
+    "renamed": lambda state, name: {k if k != name else f"{k}_": v for k, v in state.items()},
+    "resized": lambda state, name: state | {name: torch.cat([state[name], state[name]])},
+    "quantized": lambda state, name: state | {name: state[name].to(torch.int8)},
+    "one more block": one_more_block,
+}
+WORDINGS = {
+    "prefix": lambda key: f"module.encoder_q.{key}",
+    "several prefixes": lambda key: f"student.module.backbone.{key}",
+    "compiled": lambda key: f"_orig_mod.{key}",
+    "compiled block by block": lambda key: key.replace(".", "._orig_mod.", 1),
+    "checkpointed": lambda key: key.replace(".", "._checkpoint_wrapped_module."),
+    "in DDP, part by part": lambda key: f"model.{key.replace('.', '.module.', 1)}",
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_refused_and_changes_nothing(damage, name, tmp_path):
+    encoder, _ = trained(name)
+    state = dict(encoder.state_dict())
+    names = [key for key, value in state.items() if value.is_floating_point() and value.ndim]
+    choice = random.Random(f"{damage} {name}").choice(names)
+    torch.save(DAMAGES[damage](state, choice), tmp_path / "file.pt")
+    found = build(name)
+    before = {key: value.clone() for key, value in found.state_dict().items()}
+    said = "that the encoder lacks" if damage == "one more block" else f": {re.escape(choice)}"
+    with pytest.raises(UserError, match=rf"\d+ of \d+ tensors match.*{said}") as error:
+        load_encoder_weights(found, tmp_path / "file.pt")
+    assert "\n" not in str(error.value)
+    assert all(before[key].equal(value) for key, value in found.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("wording", WORDINGS)
+def test_prefixes_and_wrappers_anywhere_give_equal_features(wording, name, tmp_path):
+    encoder, features = trained(name)
+    state = {WORDINGS[wording](key): value for key, value in encoder.state_dict().items()}
+    report, found = load(name, {"state_dict": state, "fc.weight": torch.zeros(2, 2)}, tmp_path)
+    assert torch.equal(found, features), report
+
+
+def test_classifiers_of_timm_leave_their_heads(tmp_path):
+    for name in ("convnext_atto", "mobilenetv3_small_050"):
+        full = timm.create_model(name, num_classes=3)
+        state = full.state_dict() | dict(trained(name)[0].state_dict())
+        torch.save(state, tmp_path / "file.pt")
+        report = load_encoder_weights(timm.create_model(name, num_classes=0), tmp_path / "file.pt")
+        assert {name.split(".")[-1] for name in report.unused} == {"weight", "bias"}
+
+
+def test_positions_are_resized_and_said(tmp_path):
+    name = "vit_tiny_patch16_224"
+    state = dict(trained(name)[0].state_dict())
+    token = state["pos_embed"][:, :1]
+    ramp = torch.linspace(0, 1, 14)[:, None, None] * torch.ones(
+        14, 14, state["cls_token"].shape[-1]
+    )
+    larger = torch.cat([token, ramp.reshape(1, 196, -1)], dim=1)
+    report, _ = load(name, state | {"pos_embed": larger}, tmp_path)
+    assert "1 converted: pos_embed from 14x14 to 2x2 positions" in str(report)
+    found = build(name)
+    load_encoder_weights(found, tmp_path / "file.pt")
+    assert found.pos_embed[:, :1].equal(token)
+    rows = found.pos_embed[0, 1:].view(2, 2, -1)[..., 0]
+    assert torch.allclose(rows, torch.tensor([[0.25, 0.25], [0.75, 0.75]]), atol=0.03)
+    not_square = state | {"pos_embed": larger[:, :-1]}
+    with pytest.raises(UserError, match="1 of other shape: pos_embed"):
+        load(name, not_square, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tiny16", "resnet10t"])
+def test_weights_for_grey_images_see_the_mean_of_colours(name, tmp_path):
+    encoder, _ = trained(name)
+    key = f"{first_convolution(encoder)[0]}.weight"
+    grey = encoder.state_dict()[key].mean(1, keepdim=True)
+    report, found = load(name, dict(encoder.state_dict()) | {key: grey}, tmp_path)
+    assert report.converted == (f"{key} from grey images to the mean of colours",)
+    expected = copy.deepcopy(encoder)
+    expected.get_parameter(key).data = grey.expand(-1, 3, -1, -1)
+    images = IMAGES[..., : ENCODERS[name], : ENCODERS[name]]
+    with torch.no_grad():
+        of_grey = expected(images.mean(1, keepdim=True).expand(-1, 3, -1, -1) / 3)
+    torch.testing.assert_close(found, of_grey)
+    with pytest.raises(UserError, match=f"1 of other shape: {key}"):
+        load(name, dict(encoder.state_dict()) | {key: grey.expand(-1, 4, -1, -1)}, tmp_path)
+
+
+def test_the_stem_of_the_record_is_compared(tmp_path):
+    encoder, features = trained("resnet10t")
+    contents = {"encoder": encoder.state_dict(), "encoder_record": {"small_images": True}}
+    _, found = load("resnet10t", contents, tmp_path)
+    assert torch.equal(found, features)
+    plain = build_encoder("resnet10t", small_images=False, image_size=32)
+    with pytest.raises(UserError, match=r"the stem of its encoder is 3x3 of stride 1"):
+        load_encoder_weights(plain, tmp_path / "file.pt")
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), np.arange(3), np.array(["a", None], object)])
+def test_numbers_and_arrays_of_numpy_beside_the_weights_are_read(value, weights, tmp_path):
+    torch.save({"state_dict": weights, "best": value, "path": tmp_path}, tmp_path / "file.pt")
+    contents = read_checkpoint(tmp_path / "file.pt")
+    assert np.array_equal(contents["best"], value)
+    assert str(contents["path"]) == str(tmp_path)
 
 
 class Harmful:

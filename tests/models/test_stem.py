@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.models.stem import has_strided_stem, shrink_stem
+from ssl_norm.models.encoders import has_strided_stem, shrink_stem
 
 
 def small_resnet(conv, pool):

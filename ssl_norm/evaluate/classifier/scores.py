@@ -2,18 +2,40 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_norm.data.batches.sampler import epoch_order
+from ssl_norm.data.corruption.dataset import corrupted
+from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.data.dataset import ImageSet
-from ssl_norm.evaluate.classifier.inputs import Scoring, keeps_statistics
-from ssl_norm.evaluate.classifier.rows import Scorer
+from ssl_norm.evaluate.classifier.accuracy import score
+from ssl_norm.evaluate.classifier.inputs import (
+    Scoring,
+    corrupting,
+    domain_name,
+    even_size,
+    keeps_statistics,
+)
+from ssl_norm.norms.batch.evaluation_statistics import (
+    batch_statistics_at_evaluation,
+    domain_layers,
+    kept_statistics,
+    pooled_over_domains,
+    population_statistics_at_evaluation,
+)
+from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm, domain_labels
 from ssl_norm.train.builder import naming
+from ssl_norm.train.population import recompute_over_images
 from ssl_norm.train.run_folder import Row
+
+EVALUATION_COLUMNS = (
+    "step", "split", "domain", "statistics", "statistics_from", "samples", "batch_size", "images",
+    "top1", "loss",
+)  # fmt: skip
 
 
 def score_classifier(scoring: Scoring, model: nn.Module, step: int, *, final: bool) -> list[Row]:
@@ -59,51 +81,51 @@ def score_classifier(scoring: Scoring, model: nn.Module, step: int, *, final: bo
     Raises:
         UserError: the statistics cannot be computed.
     """
-    scores = _Scores(scoring, Scorer(scoring, copy.deepcopy(model), step))
+    scorer = _Scorer(scoring, copy.deepcopy(model), step)
     devices = [scoring.device] if scoring.device.type == "cuda" else []
     with torch.random.fork_rng(devices), naming("evaluation"):
-        rows = scores.of_test_images(final)
+        rows = scorer.of_test_images(final)
         if final:
-            rows += scores.of_training_images() if scoring.train else []
-            rows += scores.of_corruptions()
+            rows += scorer.of_training_images() if scoring.train else []
+            rows += scorer.of_corruptions()
     return rows
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """The rows of each kind of images."""
+class _Scorer:
+    """The rows of each kind of images; every method leaves the model unchanged."""
 
     scoring: Scoring
-    scorer: Scorer
+    model: nn.Module
+    step: int
 
     @property
     def statistics(self) -> Sequence[str]:
-        has_statistics = keeps_statistics(self.scorer.model)
-        return self.scoring.statistics if has_statistics else ["population"]
+        return self.scoring.statistics if keeps_statistics(self.model) else ["population"]
 
     def of_test_images(self, final: bool) -> list[Row]:
         """Return the rows of the test images of every domain."""
-        scoring, scorer, domains = self.scoring, self.scorer, self.scoring.domains
-        tests = [scorer.scored_images(scoring.images.test, corruption) for corruption in domains]
+        scoring, domains = self.scoring, self.scoring.domains
+        tests = [self.scored_images(scoring.images.test, corruption) for corruption in domains]
         first = scoring.samples[0], scoring.batch_sizes[0]
         rows: list[Row] = []
         for number, (domain, test) in enumerate(zip(domains, tests, strict=True)):
-            with scorer.in_domain(number):
-                rows += scorer.own_rows(domain, test, self.statistics)
+            with self.in_domain(number):
+                rows += self.own_rows(domain, test, self.statistics)
                 if "exact" in self.statistics and len(domains) > 1:
-                    everything = scoring.images.everything
-                    rows.append(scorer.adapted_row(domain, test, everything, *first))
+                    rows.append(self.adapted_row(domain, test, scoring.images.everything, *first))
         return rows + (self.exact_rows(tests, final) if "exact" in self.statistics else [])
 
     def exact_rows(self, tests: Sequence[ImageSet], final: bool) -> list[Row]:
         """Return the rows of the test images of every domain under the same exact statistics."""
         domains, rows = self.scoring.domains, []
         for origin, source, samples, size in self.exact_settings(final):
-            pooled = self.scorer.pooled() if origin == "mixture" else nullcontext()
-            with self.scorer.exact(source, domains, samples, size), pooled:
+            is_pooled = origin == "mixture" and domain_layers(self.model)
+            pooled = pooled_over_domains(self.model) if is_pooled else nullcontext()
+            with self.exact(source, domains, samples, size), pooled:
                 for number, (domain, test) in enumerate(zip(domains, tests, strict=True)):
-                    with self.scorer.in_domain(number):
-                        rows.append(self.scorer.row(domain, test, "exact", origin, samples, size))
+                    with self.in_domain(number):
+                        rows.append(self.row(domain, test, "exact", origin, samples, size))
         return rows
 
     def exact_settings(self, final: bool) -> Iterator[tuple[str, ImageSet, int, int]]:
@@ -119,26 +141,116 @@ class _Scores:
 
     def of_training_images(self) -> list[Row]:
         """Return the rows of the labelled images in training views, of every domain."""
-        kinds = [kind for kind in ("population", "batch") if kind in self.statistics]
-        images = self.scorer.scored_images(self.scoring.images.labelled)
+        images = self.scored_images(self.scoring.images.labelled)
         rows = []
         for number, domain in enumerate(self.scoring.domains):
-            with self.scorer.in_domain(number):
-                rows += self.scorer.own_rows(domain, images, kinds, split="train")
+            with self.in_domain(number):
+                rows += self.own_rows(domain, images, self.statistics, split="train")
         return rows
 
     def of_corruptions(self) -> list[Row]:
         """Return the rows of corrupted test images, which are of domain 0 for a `domain` norm."""
-        scoring, scorer, everything = self.scoring, self.scorer, self.scoring.images.everything
-        kinds = ["population", "batch"] if keeps_statistics(scorer.model) else ["population"]
+        scoring, everything = self.scoring, self.scoring.images.everything
+        kinds = ["population", "batch"] if keeps_statistics(self.model) else ["population"]
         sizes = sorted({min(count, len(everything)) for count in scoring.adapt_samples})
         order = epoch_order(len(everything), scoring.seed, 0)
         rows = []
         for corruption in scoring.corruptions:
-            test = scorer.scored_images(scoring.images.test, corruption)
-            with scorer.in_domain(0):
-                rows += scorer.own_rows(corruption, test, kinds)
+            test = self.scored_images(scoring.images.test, corruption)
+            with self.in_domain(0):
+                rows += self.own_rows(corruption, test, kinds)
                 for count in sizes if "batch" in kinds else ():
                     seen, batch = everything.subset(order[:count]), scoring.batch_sizes[0]
-                    rows.append(scorer.adapted_row(corruption, test, seen, count, batch))
+                    rows.append(self.adapted_row(corruption, test, seen, count, batch))
         return rows
+
+    def own_rows(
+        self,
+        domain: Corruption | None,
+        images: ImageSet,
+        kinds: Sequence[str],
+        split: str = "test",
+    ) -> list[Row]:
+        """Return the rows under population and batch statistics, which need no other images."""
+        rows = []
+        if "population" in kinds:
+            with population_statistics_at_evaluation(self.model):
+                rows.append(self.row(domain, images, "population", split=split))
+        if "batch" in kinds:
+            size = self.scoring.batch_size
+            with batch_statistics_at_evaluation(self.model):
+                rows.append(self.row(domain, images, "batch", batch_size=size, split=split))
+        return rows
+
+    def adapted_row(
+        self,
+        domain: Corruption | None,
+        images: ImageSet,
+        source: ImageSet,
+        samples: int,
+        batch_size: int,
+    ) -> Row:
+        """Return the row under statistics re-estimated on training images of the same domain."""
+        with self.exact(source, [domain], samples, batch_size):
+            return self.row(domain, images, "exact", "domain", samples, batch_size)
+
+    def row(
+        self,
+        domain: Corruption | None,
+        images: ImageSet,
+        statistics: str,
+        statistics_from: str = "",
+        samples: int = 0,
+        batch_size: int = 0,
+        split: str = "test",
+    ) -> Row:
+        """Score the model under its present statistics and return the row."""
+        scoring, generator = self.scoring, torch.Generator().manual_seed(self.scoring.seed)
+        views = corrupting(scoring.make_views, [domain])
+
+        def training_input(pixels: Tensor) -> Tensor:
+            return views(pixels.permute(0, 3, 1, 2), generator)[0]
+
+        found = score(
+            self.model,
+            images,
+            training_input if split == "train" else scoring.to_input,
+            batch_size=scoring.batch_size,
+            device=scoring.device,
+            seed=scoring.seed,
+        )
+        place = (self.step, split, domain_name(domain))
+        kind = (statistics, statistics_from, samples, batch_size)
+        values = (*place, *kind, found.images, found.top1, found.loss)
+        return dict(zip(EVALUATION_COLUMNS, values, strict=True))
+
+    def scored_images(self, images: ImageSet, corruption: Corruption | None = None) -> ImageSet:
+        """Return at most `limit` of these images, corrupted."""
+        return corrupted(self.scoring.limited(images), corruption, self.scoring.seed)
+
+    def in_domain(self, number: int) -> AbstractContextManager[None]:
+        """Tell `domain` norms the domain of all images in this context."""
+        if any(isinstance(layer, DomainBatchNorm) for layer in self.model.modules()):
+            return domain_labels(self.model, number)
+        return nullcontext()
+
+    @contextmanager
+    def exact(
+        self,
+        images: ImageSet,
+        domains: Sequence[Corruption | None],
+        samples: int,
+        batch_size: int,
+    ) -> Iterator[None]:
+        """Recompute the statistics on training views, in equal parts of these domains."""
+        with kept_statistics(self.model), population_statistics_at_evaluation(self.model):
+            recompute_over_images(
+                self.model,
+                corrupting(self.scoring.make_views, domains),
+                images,
+                samples=samples,
+                batch_size=even_size(samples, batch_size, len(images), len(domains)),
+                seed=self.scoring.seed,
+                device=self.scoring.device,
+            )
+            yield

@@ -11,8 +11,7 @@ from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.sources.digits import load_digits_splits
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.classifier.inputs import Scoring, training_domains
-from ssl_norm.evaluate.classifier.rows import EVALUATION_COLUMNS
-from ssl_norm.evaluate.classifier.scores import score_classifier
+from ssl_norm.evaluate.classifier.scores import EVALUATION_COLUMNS, score_classifier
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.norms.batch.freezing import freeze_statistics

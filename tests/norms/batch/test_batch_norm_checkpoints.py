@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ssl_norm.errors import UserError
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.models.tiny import TinyResNet
 from ssl_norm.norms import make_norm
@@ -50,11 +51,11 @@ def test_encoder_weights_match_in_full(spec, checkpoint, tmp_path):
     torch.save({"encoder": checkpoint.state_dict()}, tmp_path / "file.pt")
     network = TinyResNet(4)
     replace_norms(network, spec)
-    report = load_encoder_weights(network, tmp_path / "file.pt", min_match=1.0)
-    assert report.missing == report.shape_mismatch == report.unexpected == ()
+    report = load_encoder_weights(network, tmp_path / "file.pt", other_norms="drop")
+    assert report.missing == report.shape_mismatch == report.unused == ()
     own = network.state_dict().keys() - checkpoint.state_dict().keys()
     assert set(report.kept) == own
-    assert ("kept, as a batch norm has none" in str(report)) == (spec in EXTENDED)
+    assert ("kept, as the file has other norms" in str(report)) == (spec in EXTENDED)
     assert torch.equal(network.stem.weight, checkpoint.stem.weight)
 
 
@@ -86,9 +87,11 @@ def test_whitening_lacks_its_covariance(checkpoint, tmp_path):
     torch.save(checkpoint.state_dict(), tmp_path / "file.pt")
     network = TinyResNet(4)
     replace_norms(network, "zca")
-    report = load_encoder_weights(network, tmp_path / "file.pt", min_match=0.5)
-    assert report.missing
-    assert all(name.endswith("running_covariance") for name in report.missing)
+    report = load_encoder_weights(network, tmp_path / "file.pt", other_norms="reset")
+    assert report.kept
+    assert all(name.endswith("running_covariance") for name in report.kept)
+    with pytest.raises(UserError, match=r"\d missing: .*running_covariance"):
+        load_encoder_weights(network, tmp_path / "file.pt", other_norms="drop")
 
 
 @pytest.mark.parametrize(
