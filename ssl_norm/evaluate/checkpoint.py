@@ -22,7 +22,7 @@ from ssl_norm.evaluate.features import evaluation_mode, evaluation_view
 from ssl_norm.evaluate.protocol import ProbeImages
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.catalogue import library_of
-from ssl_norm.models.encoders import has_open_stem
+from ssl_norm.models.encoders import has_open_stem, has_strided_stem
 from ssl_norm.models.heads import Classifier
 from ssl_norm.models.load import (
     LoadReport,
@@ -224,11 +224,15 @@ class Checkpoint:
         report = self._load(encoder, network, new_norms)
         for change in self.changes:
             say(f"{self.path}: {change}")
-        if self.kind == "weights" and self.small_images is None and has_open_stem(encoder):
-            say(
-                f"{self.path} does not tell the stride of its stem, and its architecture's own is "
-                "taken; set encoder.small_images=true if it was trained with the 3x3 stem"
-            )
+        if self.kind == "weights" and self.small_images is None:
+            if has_open_stem(encoder):
+                say(
+                    f"{self.path} does not tell the stride of its stem, and its architecture's own "
+                    "is taken; set encoder.small_images=true if it was trained with the 3x3 stem"
+                )
+            elif self.stem or has_strided_stem(encoder):
+                stem = f"encoder.small_images={str(self.stem).lower()}"
+                say(f"{self.path}: {stem}, the stem that the file has")
         if report.network != network:
             say(f"{self.path}: the {report.network} network, the only one in the file")
         say(f"{self.path}: {report}")

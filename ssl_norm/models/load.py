@@ -312,5 +312,5 @@ def _belongs_inside(encoder: nn.Module, name: str) -> bool:
             return depth > 0 or NUMBER.sub("#", part) in siblings | {"norm", "bn", "ln"}
         module = child
     if path:
-        return not isinstance(module, nn.Identity)
+        return not isinstance(module, nn.Identity) and leaf not in module._buffers
     return bool(re.search(r"(?<!mask_)token|pos_", leaf))

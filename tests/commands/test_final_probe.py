@@ -9,7 +9,7 @@ from tests.evaluate.problems import coloured_images
 
 def test_the_baseline_is_the_initialization_of_the_run_and_not_the_trained_encoder():
     train, test = coloured_images(60, 16, 6, seed=0), coloured_images(30, 16, 6, seed=1)
-    config = validate("pretrain", {"method": {"name": "simclr"}, "encoder": {"name": "tiny16"}})
+    config = validate("pretrain", {"method": {"name": "byol"}, "encoder": {"name": "tiny16"}})
     splits, device = Splits(train, train, test), torch.device("cpu")
     collapsed = initial_encoder(config)[0]
     with torch.no_grad():
