@@ -207,7 +207,8 @@ def measure(views: Tensor) -> _Values:
     in_runs = spectral_monitors()
     measured = measure_spectrum(views[0], [(views[0], views[1])], in_runs).values.tolist()
     spectral = dict(zip(in_runs, measured, strict=True))
-    values = {name: spectral[name] if name in spectral else _call(name, views) for name in MONITORS}
+    names = [name for name in MONITORS if load_monitor(name).declaration.inputs != "tokens"]
+    values = {name: spectral[name] if name in spectral else _call(name, views) for name in names}
     return values | {"dimensions": float(min(views.shape[1] - 1, views.shape[2]))}
 
 

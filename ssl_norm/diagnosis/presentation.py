@@ -45,7 +45,8 @@ def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
         if random_init is not None:
             table.add_column("random", justify="right", style="dim", no_wrap=True)
     table.add_column("collapsed", justify="right", style="dim", no_wrap=True)
-    ends = {name: _number(load_monitor(name).declaration.at_collapse) for name in MONITORS}
+    measured = [name for name in MONITORS if name in next(iter(found.parts.values()))]
+    ends = {name: _number(load_monitor(name).declaration.at_collapse) for name in measured}
     for monitor, end in {**ends, "dimensions": ""}.items():
         both = [found] if random_init is None else [found, random_init]
         cells = [_number(one.parts[name][monitor]) for name in found.parts for one in both]

@@ -41,6 +41,8 @@ MONITORS = Registry(
         "dead_dimensions": "ssl_norm.monitors.spread:dead_dimensions",
         "alignment": "ssl_norm.monitors.similarity:alignment",
         "lidar": "ssl_norm.monitors.rank:lidar",
+        "token_cosine": "ssl_norm.monitors.tokens:token_cosine",
+        "token_outliers": "ssl_norm.monitors.tokens:token_outliers",
     },
 )
 _FURTHER = {

@@ -9,7 +9,12 @@ from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.text import text_table
 
-_INPUTS = {"embeddings": "(N, D)", "pair": "two (N, D)", "views": "(n, q, D)"}
+_INPUTS = {
+    "embeddings": "(N, D)",
+    "pair": "two (N, D)",
+    "views": "(n, q, D)",
+    "tokens": "(N, T, D)",
+}
 _PREPARES = {"both": "normalizes, centres", "nothing": "-"}  # else as declared
 _LEGEND = """\
 A function (from ssl_norm.monitors import rank_me) takes embeddings as they are; `first` is its own

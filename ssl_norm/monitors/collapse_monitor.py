@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 
 from ssl_norm.distributed import gather_batch
+from ssl_norm.monitors.embeddings import views_of, without_broken_rows
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
-from ssl_norm.monitors.normalized import matching_directions
+from ssl_norm.monitors.normalized import directions, matching_directions
 from ssl_norm.monitors.similarity import cosines_of_directions
-from ssl_norm.monitors.spectral import RecentRows, Spectral, measure_spectrum, spectral_monitors
+from ssl_norm.monitors.spectral import (
+    RecentRows,
+    Spectral,
+    measure_spectrum,
+    spectral_monitors,
+    token_monitors,
+)
 from ssl_norm.monitors.spread import std_of_directions
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, evidence, zone
 
@@ -29,6 +36,7 @@ class _Measurement(NamedTuple):
     negative_cosine: float
     feature_std: float
     loss: float
+    broken: float = 0.0  # share of rows with NaN or infinity
 
 
 class _Judged(NamedTuple):
@@ -105,7 +113,7 @@ class CollapseMonitor:
         self.loss_at_collapse = loss_at_collapse
         self.gather = gather
         self.layers = layers
-        self._monitors = spectral_monitors()
+        self._monitors, self._of_tokens = spectral_monitors(), token_monitors()
         self._recent = RecentRows(buffer_size)
         self._state = VerdictState()
         self._observed = 0
@@ -154,32 +162,52 @@ class CollapseMonitor:
 
     @torch.no_grad()
     def observe(
-        self, step: int, pairs: Iterable[tuple[Tensor, Tensor]], loss: Tensor | None = None
+        self,
+        step: int,
+        embeddings: Any,
+        loss: Tensor | float | None = None,
+        *,
+        target: Any = None,
+        crops: int = 1,
+        layout: str | None = None,
+        negatives: Tensor | None = None,
     ) -> None:
         """Measure the embeddings of one step, in O(N D) on ordinary steps.
 
         Call it between backward and the optimizer's step, so that layers have their gradients.
+        Cosines are means over all pairs of views; the rest is of the first view. Tokens also get
+        the monitors of tokens. Rows with NaN or infinity are left out, and named in the evidence.
 
         Args:
             step: number of the step, from 1, as `collapsed_at_step` will name it.
-            pairs: (online, target) embeddings, each (N >= 2, D), row i of both from image i.
-                Cosines are means over the pairs; the rest is of the first online ones.
+            embeddings: pairs [(online, target)], each (N >= 2, D), row i of both from image i; one
+                (N, D); or any other form of :func:`ssl_norm.monitors.embeddings.views_of`, to
+                which `target`, `crops` and `layout` belong as well. Of one view without a target
+                the positive cosine is NaN.
             loss: scalar, for the evidence.
+            target: views of the target network.
+            crops: number of views in each tensor.
+            layout: axes of the tensors, as `NCL`.
+            negatives: (K, D), further negatives such as a queue or prototypes, in O(K D).
 
         Raises:
-            ValueError: another shape, or no pair.
+            ValueError: another shape, no embedding, or a loss that is no scalar.
         """
-        pairs = list(pairs)
-        if not pairs or any(isinstance(pair, Tensor) or len(pair) != 2 for pair in pairs):
-            raise ValueError("pairs must be a sequence of (online, target): [(online, target)]")
+        views = views_of(embeddings, target, crops=crops, layout=layout)
+        pairs, tokens = views.pairs, views.tokens
         if self.gather:
             pairs = [(gather_batch(online), gather_batch(target)) for online, target in pairs]
-        measured = torch.stack([_measure(online, target) for online, target in pairs]).mean(0)
-        value = measured.new_full((), nan) if loss is None else loss.detach().to(measured)
+        whole = [without_broken_rows(online, target) for online, target in pairs]
+        pairs = [(online, target) for (online, target), _ in whole]
+        measured = torch.stack([_measure(*pair, negatives) for pair in pairs]).mean(0)
+        if not views.matched:
+            measured[0] = nan
+        ends = torch.stack([_scalar(loss, measured), whole[0][1].to(measured)])
         rows = self._recent.add(pairs[0][0])
         due = self._observed % self.spectral_every == 0
-        spectral = measure_spectrum(rows, pairs, self._monitors) if due else None
-        self._on_device.append((step, torch.cat([measured, value.view(1)]), spectral))
+        monitors = self._monitors if tokens is None else self._monitors | self._of_tokens
+        spectral = measure_spectrum(rows, pairs, monitors, tokens) if due else None
+        self._on_device.append((step, torch.cat([measured, ends]), spectral))
         self._observed += 1
         if len(self._on_device) >= _STEPS_ON_DEVICE:
             self._fetch()
@@ -201,8 +229,10 @@ class CollapseMonitor:
             self._means = _mean(step.measured for step in self._judged)
             self._shown = self._telling()
             self._judged.clear()
-        means = {name: value for name, value in self._means.items() if name != "loss"}
-        known = self._monitors if self._spectral else ()
+        shown = ("positive_cosine", "negative_cosine", "feature_std")
+        means = {name: value for name, value in self._means.items() if name in shown}
+        known = [*self._monitors] if self._spectral else []
+        known += [name for name in self._of_tokens if name in self._spectral]
         return means | {name: self._spectral.get(name, nan) for name in known}
 
     def take_snapshots(self) -> list[Snapshot]:
@@ -262,7 +292,7 @@ class CollapseMonitor:
 
     def _take_in(self, step: int, spectral: Spectral) -> None:
         """Bring one measurement of the spectrum to the host; NaN rows do not replace others."""
-        values = dict(zip(self._monitors, spectral.values.tolist(), strict=True))
+        values = dict(zip(spectral.names, spectral.values.tolist(), strict=True))
         spectrum = spectral.spectrum.tolist()
         if not isnan(values["effective_rank"]) or not self._spectral:
             before = self._spectral.get("effective_rank", values["effective_rank"])
@@ -299,7 +329,21 @@ def _mean(measurements: Iterable[_Measurement]) -> dict[str, float]:
     return dict(zip(_Measurement._fields, map(fmean, columns), strict=True))
 
 
-def _measure(online: Tensor, target: Tensor) -> Tensor:
+def _measure(online: Tensor, target: Tensor, negatives: Tensor | None) -> Tensor:
     """Return both cosines and the feature std, (3,), on the device of the embeddings."""
     z, z_target = matching_directions(online, target)
-    return torch.stack([*cosines_of_directions(z, z_target), std_of_directions(z).mean()])
+    positive, negative = cosines_of_directions(z, z_target)
+    if negatives is not None:
+        further = directions(negatives.detach(), "negatives").mean(0)
+        in_batch, more = len(z) - 1, len(negatives)
+        negative = (in_batch * negative + more * (z.mean(0) @ further.to(z))) / (in_batch + more)
+    return torch.stack([positive, negative, std_of_directions(z).mean()])
+
+
+def _scalar(loss: Tensor | float | None, like: Tensor) -> Tensor:
+    """Return a loss as a scalar on the device of `like`, NaN for None."""
+    if isinstance(loss, Tensor):
+        if loss.numel() != 1:
+            raise ValueError(f"loss must be a scalar, got a tensor of shape {tuple(loss.shape)}")
+        return loss.detach().reshape(()).to(like)
+    return like.new_full((), nan if loss is None else float(loss))

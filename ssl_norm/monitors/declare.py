@@ -16,7 +16,8 @@ class Declaration:
     """Facts about a monitor; contract tests, runs, dashboard, reports and tables read them.
 
     Attributes:
-        inputs: `embeddings` (N, D), `pair` two such, matching by row, or `views` (n, q, D).
+        inputs: `embeddings` (N, D), `pair` two such, matching by row, `views` (n, q, D), or
+            `tokens` (N, T, D).
         prepares: preparation of the rows by the function itself: it `normalizes` each to length 1,
             `centres` them, does `both` in this order, or `nothing`.
         cost: `linear` O(N D); `quadratic` O(N D^2) or O(N^2 D); `spectral`, one more eigenvalue
@@ -42,7 +43,7 @@ class Declaration:
     at_even: str
     equation: str
     source: str
-    inputs: Literal["embeddings", "pair", "views"] = "embeddings"
+    inputs: Literal["embeddings", "pair", "views", "tokens"] = "embeddings"
     depends_on: tuple[Literal["scale", "axes"], ...] = ()
     in_runs: bool = True
     chart: str = ""
@@ -52,8 +53,8 @@ class Declaration:
     of_spectrum: "Callable[[Tensor], Tensor] | None" = None
 
     def __post_init__(self) -> None:
-        if self.inputs == "views" and self.in_runs:
-            raise ValueError("runs hold no (n, q, D) views for a monitor; declare in_runs=False")
+        if self.inputs in ("views", "tokens") and self.in_runs:
+            raise ValueError(f"runs hold no {self.inputs} for a monitor; declare in_runs=False")
 
 
 class Monitor(Protocol):

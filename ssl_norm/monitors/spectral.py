@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors.declare import Monitor, monitors_in_runs
+from ssl_norm.monitors import MONITORS
+from ssl_norm.monitors.declare import Monitor, load_monitor, monitors_in_runs
 from ssl_norm.monitors.normalized import directions, matching_directions
 from ssl_norm.monitors.spectrum import covariance_spectrum
 from ssl_norm.monitors.spread import std_of_directions
@@ -18,11 +19,13 @@ class Spectral(NamedTuple):
     """Measurements of M directions (rows of length 1) of width D, on their device.
 
     Attributes:
-        values: one for each of :func:`spectral_monitors`, in their order.
+        names: of the monitors that were measured.
+        values: of these monitors, in their order.
         spectrum: (min(M, D),) eigenvalues of the covariance of the directions, descending.
         deviations: (D,) standard deviation of each dimension of the directions.
     """
 
+    names: tuple[str, ...]
     values: Tensor
     spectrum: Tensor
     deviations: Tensor
@@ -33,11 +36,18 @@ def spectral_monitors() -> dict[str, Monitor]:
     return {name: one for name, one in monitors_in_runs().items() if name not in _EVERY_STEP}
 
 
+def token_monitors() -> dict[str, Monitor]:
+    """Return the monitors of tokens (N, T, D), by name."""
+    loaded = {name: load_monitor(name) for name in MONITORS}
+    return {name: one for name, one in loaded.items() if one.declaration.inputs == "tokens"}
+
+
 @torch.no_grad()
 def measure_spectrum(
     embeddings: Tensor,
     pairs: Sequence[tuple[Tensor, Tensor]],
     monitors: Mapping[str, Monitor],
+    tokens: Tensor | None = None,
 ) -> Spectral:
     """Measure the directions of embeddings (M >= 2, D); about O(M D min(M, D) + M^2 D).
 
@@ -47,6 +57,7 @@ def measure_spectrum(
         embeddings: (M, D), of monitors of one set of embeddings.
         pairs: (online, target) embeddings of one batch, over which monitors of pairs are averaged.
         monitors: by name, as from :func:`spectral_monitors`.
+        tokens: (N, T, D), of the monitors of tokens.
     """
     z = directions(embeddings)
     spectrum = covariance_spectrum(z)
@@ -56,12 +67,14 @@ def measure_spectrum(
         of_rows = declared.of_normalized or function
         if declared.inputs == "pair":
             value = torch.stack([of_rows(*matching_directions(*pair)) for pair in pairs]).mean()
+        elif declared.inputs == "tokens":
+            value = function(tokens) if tokens is not None else z.new_full((), nan)
         elif declared.of_spectrum is not None:
             value = declared.of_spectrum(spectrum)
         else:
             value = of_rows(z)
         values.append(value.to(z))
-    return Spectral(torch.stack(values), spectrum, std_of_directions(z))
+    return Spectral(tuple(monitors), torch.stack(values), spectrum, std_of_directions(z))
 
 
 class RecentRows:

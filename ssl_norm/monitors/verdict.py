@@ -173,8 +173,9 @@ def evidence(
         state: the verdict.
         step: the latest step.
         values: as for :func:`ssl_norm.monitors.verdict.zone`, and where known `loss`,
-            `loss_at_collapse` and `latest_effective_rank`, which is shown in place of the effective
-            rank that decides.
+            `loss_at_collapse`, `latest_effective_rank`, which is shown in place of the effective
+            rank that decides, `broken`, the share of rows that are left out, and monitors of
+            tokens.
         thresholds: borders of the zones.
         patience: consecutive steps that change the verdict.
 
@@ -191,6 +192,12 @@ def evidence(
     if state.candidate is not None:
         so_far = "1 step" if state.streak == 1 else f"{state.streak} steps"
         parts.append(f"{state.candidate} for the last {so_far}, and a verdict takes {patience}")
+    if values.get("broken", 0.0) > 0:
+        parts.append(f"{values['broken']:.1%} of the rows hold NaN or infinity and are left out")
+    if values.get("token_cosine", 0.0) > thresholds.complete_cosine:
+        parts.append(f"tokens of one image are equal (cosine {values['token_cosine']:.4f})")
+    if values.get("token_outliers", 0.0) > 0:
+        parts.append(f"{values['token_outliers']:.1%} of the tokens are far longer than the rest")
     if state.verdict == "complete" and at_collapse(values):
         constant = values["loss_at_collapse"]
         parts.append(f"loss {values['loss']:.4f}, a constant embedding has {constant:g}")

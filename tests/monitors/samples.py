@@ -17,6 +17,10 @@ def random(*shape, seed=0, dtype=torch.float64):
 
 def inputs(kind, count=40, size=DIMENSIONS, **options):
     """Return the arguments of a monitor whose registry entry has these inputs."""
+    if kind == "tokens":
+        tokens = random(count, 5, size, **options)
+        tokens[:, 0] *= 20  # outliers
+        return (tokens,)
     if kind == "views":
         return (random(count, 3, size, **options),)
     if kind == "pair":
@@ -26,7 +30,7 @@ def inputs(kind, count=40, size=DIMENSIONS, **options):
 
 def constant(kind, row, count=40):
     """Return arguments in which every embedding is the row."""
-    shape = (count, 3, len(row)) if kind == "views" else (count, len(row))
+    shape = (count, 3, len(row)) if kind in ("views", "tokens") else (count, len(row))
     return tuple(row.expand(shape).clone() for _ in range(2 if kind == "pair" else 1))
 
 

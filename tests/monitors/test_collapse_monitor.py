@@ -275,8 +275,6 @@ def test_a_verdict_is_settled_while_the_latest_steps_agree_with_it():
 @pytest.mark.parametrize(
     ("pairs", "said"),
     [
-        ((), "pairs must be"),
-        ((torch.ones(2, 4), torch.ones(2, 4)), "pairs must be"),
         ([(torch.ones(4, 4), torch.ones(8, 4))], "the same shape"),
         ([(torch.ones(4, 4), torch.ones(4, 1))], "the same shape"),
         ([(torch.ones(1, 4),) * 2], r"online must have shape \(N >= 2, D\), got \(1, 4\)"),

@@ -140,6 +140,23 @@ def off_diagonal_correlation(embeddings):
     return sqrt(sum(squares) / len(squares))
 
 
+def token_cosine(tokens):
+    cosines = [
+        _dot(u, v) / sqrt(_dot(u, u) * _dot(v, v))
+        for image in tokens
+        for s, u in enumerate(image)
+        for t, v in enumerate(image)
+        if s != t
+    ]
+    return sum(cosines) / len(cosines)
+
+
+def token_outliers(tokens, above=4.0):
+    lengths = sorted(sqrt(_dot(token, token)) for image in tokens for token in image)
+    median = lengths[(len(lengths) - 1) // 2]
+    return sum(length > above * median for length in lengths) / len(lengths)
+
+
 def lidar(views, delta=1e-4, eps=1e-8):
     """arXiv 2312.04000, equations 1 to 4; W^-1 B has the eigenvalues of W^-1/2 B W^-1/2."""
     n, q, size = len(views), len(views[0]), len(views[0][0])

@@ -1,0 +1,161 @@
+"""Embeddings of any training loop, as pairs of views of the same images."""
+
+from collections.abc import Mapping
+from itertools import combinations, product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+Pair = tuple[Tensor, Tensor]
+_LAYOUTS = {2: "NC", 3: "NTC"}  # of embeddings whose layout is not given
+_OUTPUT = "last_hidden_state"  # of transformers' models
+
+
+class Views(NamedTuple):
+    """Embeddings of one step.
+
+    Attributes:
+        pairs: (online, target), each (N, C), row i of both from image i; the first online one is
+            that of the first view.
+        matched: whether a pair holds two views; else its positive cosine has no meaning.
+        tokens: (N, T, C) of the first view, where it came as tokens; else None.
+    """
+
+    pairs: list[Pair]
+    matched: bool
+    tokens: Tensor | None
+
+
+def views_of(
+    embeddings: Any, target: Any = None, *, crops: int = 1, layout: str | None = None
+) -> Views:
+    """Return the pairs of views in the embeddings of one step.
+
+    An embedding is a tensor (N, C), tokens (N, T, C), which are pooled by their mean, any other
+    tensor with its `layout`, or an output with a `last_hidden_state`, as attribute or key.
+
+    Args:
+        embeddings: an embedding; a sequence of them, one for each view (crop) of the same images;
+            or a sequence of pairs (online, target), where the target may be None.
+        target: the views of the target network, in the same order, in either of the first two
+            forms; None: the views of `embeddings` are compared with each other.
+        crops: number of views in a tensor of either network, first all rows of view 1.
+        layout: a letter for each axis of a tensor, `N` for images and `C` for channels; all other
+            axes are pooled, as in `NCL`, `NCHW`, `NHWC` or `LNC`. None: `NC` or `NTC`.
+
+    Returns:
+        With a target, all pairs of an online and a target view other than the same one, as in DINO;
+        of one view each, that pair. Views of one image never count as negatives.
+
+    Raises:
+        ValueError: no embedding, an unknown form or layout, or views of different shapes.
+
+    Example:
+        >>> z = torch.randn(8, 4)
+        >>> [len(views_of(form).pairs) for form in (z, [z, z], [(z, z), (z, z)], [z, z, z])]
+        [1, 1, 2, 3]
+        >>> len(views_of([z] * 8, [z] * 2).pairs)
+        14
+    """
+    if _is_pairs(embeddings):
+        if target is not None:
+            raise ValueError("pairs of (online, target) have their targets: leave target out")
+        flat = [_views(pair, crops, layout) for pair in embeddings]
+        views = [view for pair in flat for view in pair]
+        pairs = [(pair[0][0], pair[-1][0]) for pair in flat if pair]
+        matched = all(len(pair) == 2 for pair in flat)
+    else:
+        views, targets = _views(embeddings, crops, layout), _views(target, crops, layout)
+        first, others = [view for view, _ in views], [view for view, _ in targets]
+        both = list(product(enumerate(first), enumerate(others)))
+        pairs = [(z, t) for (i, z), (j, t) in both if i != j or len(both) == 1]
+        pairs = pairs or list(combinations(first, 2)) or [(view, view) for view in first]
+        matched = len(first) > 1 or bool(others)
+        views = [*views, *targets]
+    if not pairs:
+        raise ValueError("no embedding was given: expected (N, C), views of it, or pairs of views")
+    if len({view.shape for view, _ in views}) > 1:
+        shapes = ", ".join(str(tuple(view.shape)) for view, _ in views)
+        raise ValueError(f"views of the same images must have the same shape, got {shapes}")
+    return Views(pairs, matched, views[0][1])
+
+
+def _is_pairs(given: Any) -> bool:
+    """Return whether embeddings are a sequence of pairs."""
+    parts = given if isinstance(given, list | tuple) else []
+    nested = [part for part in parts if isinstance(part, list | tuple)]
+    if nested and (len(nested) < len(parts) or any(len(pair) != 2 for pair in nested)):
+        raise ValueError("pairs must be a sequence of (online, target): [(online, target)]")
+    return bool(nested)
+
+
+def _views(given: Any, crops: int, layout: str | None) -> list[tuple[Tensor, Tensor | None]]:
+    """Return the views of one network, each as vectors and, where it has some, tokens."""
+    if given is None:
+        return []
+    if isinstance(given, list | tuple):
+        return [view for part in given for view in _views(part, crops, layout)]
+    tensor = given if isinstance(given, Tensor) else _tensor_of(given)
+    if len(tensor) % crops:
+        raise ValueError(f"crops={crops} does not divide {len(tensor)} rows")
+    return [vectors(view, layout) for view in tensor.detach().chunk(crops)]
+
+
+def _tensor_of(output: Any) -> Tensor:
+    """Return the embedding in the output of a model."""
+    found = output.get(_OUTPUT) if isinstance(output, Mapping) else getattr(output, _OUTPUT, None)
+    if not isinstance(found, Tensor):
+        keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
+        raise ValueError(
+            f"a {type(output).__name__}{keys} is no embedding: pass a tensor, or an output with "
+            f"{_OUTPUT}"
+        )
+    return found
+
+
+def vectors(embedding: Tensor, layout: str | None = None) -> tuple[Tensor, Tensor | None]:
+    """Return an embedding as one vector for each image, (N, C), and as tokens (N, T, C).
+
+    Args:
+        embedding: of any layout.
+        layout: as for :func:`views_of`.
+
+    Returns:
+        The means over the tokens, and the tokens; None where the embedding has no axis of tokens.
+
+    Raises:
+        ValueError: the layout is needed and not given, or does not fit.
+    """
+    axes = _LAYOUTS.get(embedding.ndim) if layout is None else layout
+    if axes is None:
+        raise ValueError(
+            f"an embedding of shape {tuple(embedding.shape)} needs layout=..., a letter for each "
+            "axis with N for images and C for channels, as in NCHW"
+        )
+    if len(axes) != embedding.ndim or axes.count("N") != 1 or axes.count("C") != 1:
+        raise ValueError(
+            f"layout={axes} does not fit {tuple(embedding.shape)}: a letter for each axis "
+            "expected, one of them N (images) and one C (channels)"
+        )
+    moved = embedding.movedim((axes.index("N"), axes.index("C")), (0, -1))
+    if embedding.ndim == 2:
+        return moved, None
+    tokens = moved.flatten(1, -2)
+    wide = torch.promote_types(tokens.dtype, torch.float32)
+    return tokens.mean(1, dtype=wide), tokens
+
+
+def without_broken_rows(*embeddings: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Return embeddings in which other rows stand for those with NaN or infinity, and their share.
+
+    A row that is broken in one embedding is replaced in all by the same finite row; each of these
+    is taken about as often. Where no row is finite, nothing is replaced. Nothing waits for the
+    device.
+    """
+    finite = torch.stack([rows.isfinite().all(1) for rows in embeddings]).all(0)
+    place = torch.arange(len(finite), device=finite.device)
+    order = finite.to(torch.int8).argsort(descending=True, stable=True)
+    chosen = place.where(finite, order[place % finite.sum().clamp(min=1)])
+    share = 1 - finite.to(torch.float32).mean()
+    return [rows.index_select(0, chosen) for rows in embeddings], share

@@ -1,0 +1,81 @@
+"""Collapse within images: tokens that are equal, and tokens that stand out."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_norm.monitors.declare import monitor
+
+
+@monitor(
+    inputs="tokens",
+    prepares="normalizes",
+    cost="linear",
+    at_collapse=1.0,
+    at_even="about 0",
+    equation="mean_n mean_{s != t} z[n, s] . z[n, t]",
+    source="own definition",
+    in_runs=False,
+)
+def token_cosine(tokens: Tensor) -> Tensor:
+    """Return the mean cosine of different tokens of one image, 1 where they have collapsed.
+
+    Equal tokens within each image are a collapse that pooled vectors do not show: these may still
+    differ between images. No gradient flows.
+
+    Args:
+        tokens: (N >= 2, T, D); with T = 1 there are no two tokens, and the value is NaN.
+
+    Returns:
+        Scalar in [-1, 1], NaN for tokens with NaN or infinity.
+
+    Raises:
+        ValueError: another shape.
+    """
+    z = F.normalize(_wide(tokens), dim=2, eps=1e-300)
+    count = z.shape[1]
+    different = z.sum(1).square().sum(1) - z.square().sum((1, 2))
+    pairs = count * (count - 1)
+    return different.mean() / pairs if pairs else z.new_full((), torch.nan)
+
+
+@monitor(
+    inputs="tokens",
+    prepares="nothing",
+    cost="linear",
+    at_collapse=0.0,
+    at_even="0",
+    equation="mean_nt [|z[n, t]| > 4 median_nt |z[n, t]|]",
+    source="after arXiv 2309.16588, figure 3",
+    in_runs=False,
+)
+def token_outliers(tokens: Tensor, above: float = 4.0) -> Tensor:
+    """Return the share of tokens that are far longer than most, 0 at complete collapse.
+
+    Vision transformers may turn a few background tokens into long registers of global content,
+    which is no collapse, but which hides in pooled vectors. No gradient flows.
+
+    Args:
+        tokens: (N >= 2, T, D).
+        above: multiple of the median length from which a token is an outlier.
+
+    Returns:
+        Scalar in [0, 0.5), NaN for tokens with NaN or infinity.
+
+    Raises:
+        ValueError: another shape, or `above` is below 1.
+
+    Source: Darcet et al., arXiv 2309.16588, who cut at a fixed length (150 for DINOv2 ViT-g), which
+    fits one network only.
+    """
+    if above < 1:
+        raise ValueError(f"above must be at least 1, got {above}")
+    lengths = torch.linalg.vector_norm(_wide(tokens), dim=2)
+    outliers: Tensor = (lengths > above * lengths.median()).to(lengths.dtype)
+    return outliers.where(lengths.isfinite(), torch.nan).mean()
+
+
+def _wide(tokens: Tensor) -> Tensor:
+    if tokens.ndim != 3 or tokens.shape[0] < 2 or 0 in tokens.shape:
+        raise ValueError(f"tokens must have shape (N >= 2, T, D), got {tuple(tokens.shape)}")
+    return tokens.detach().to(torch.float32 if tokens.device.type == "mps" else torch.float64)
