@@ -68,7 +68,7 @@ def measure_spectrum(
         if declared.inputs == "pair":
             value = torch.stack([of_rows(*matching_directions(*pair)) for pair in pairs]).mean()
         elif declared.inputs == "tokens":
-            value = function(tokens) if tokens is not None else z.new_full((), nan)
+            value = function(tokens) if tokens is not None else z.new_full((), torch.nan)
         elif declared.of_spectrum is not None:
             value = declared.of_spectrum(spectrum)
         else:

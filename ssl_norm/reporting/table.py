@@ -55,7 +55,7 @@ def markdown(text: str) -> str:
 
 def _csv_cell(text: str) -> str:
     """Return text that no spreadsheet takes for a formula; numbers stay as they are."""
-    is_formula = re.match(r"[=+@\t\r]|-(?![\d.]+(e|$)|inf|nan|$)", text)
+    is_formula = re.match(r"[=+@\t\r]|-(?![\d.]+(e|$)|inf|nan|$| )", text)
     return f"'{text}" if is_formula else text
 
 
