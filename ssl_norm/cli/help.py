@@ -92,4 +92,4 @@ def _default(option: Option) -> Any:
 
 
 def _line(key: str, value: object, text: str) -> str:
-    return f"  {key}={as_typed(value)}".ljust(44) + f" {text}".rstrip()
+    return f"  {key}={as_typed(value)}".ljust(43) + f"  {text}".rstrip()

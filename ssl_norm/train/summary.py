@@ -49,7 +49,10 @@ def pretraining_table(summary: Mapping[str, Any]) -> Table:
 
     verdict = summary.get("verdict", "unknown")
     shown = coloured((verdict, f"bold {COLOURS.get(verdict, 'yellow')}"))
-    rows = [*numbers(PRETRAINING_ROWS), ("verdict", shown, summary["evidence"])]
+    rows: list[Sequence[str | Text]] = [
+        *numbers(PRETRAINING_ROWS),
+        ("verdict", shown, summary["evidence"]),
+    ]
     if "linear_top1" in summary:
         rows += numbers(PROBE_ROWS)
     return _table(f"{summary['method']} after {summary['steps']} steps", rows)
