@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from ssl_norm.errors import UserError
 
@@ -100,12 +100,22 @@ class _GatherBatch(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+        own: Tensor = _OwnRowsOfSum.apply(grad)
+        return own
+
+
+class _OwnRowsOfSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor) -> Tensor:
         # A copy, because autograd may pass the same buffer to other consumers.
-        total = grad.clone(memory_format=torch.contiguous_format)
+        total = rows.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total.chunk(world_size())[rank()]
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+        return gather_batch(grad)
 
 
 def gather_batch(local: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import Function
 
 
 def inverse_square_root(covariance: Tensor, eps: float) -> Tensor:
@@ -18,7 +18,7 @@ def inverse_square_root(covariance: Tensor, eps: float) -> Tensor:
 
     which stay finite for equal eigenvalues; autograd through `torch.linalg.eigh` divides by their
     difference. Negative eigenvalues from rounding count as 0. The root of a matrix with values that
-    are not finite is NaN, where `eigh` raises an error.
+    are not finite is NaN, where `eigh` raises an error. There are derivatives of any order.
 
     Args:
         covariance: (G, D, D), symmetric, positive semidefinite.
@@ -27,33 +27,63 @@ def inverse_square_root(covariance: Tensor, eps: float) -> Tensor:
     Returns:
         (G, D, D), symmetric. For a constant input, whose covariance is 0, it is I / sqrt(eps).
 
-    Raises:
-        RuntimeError: on a second derivative, which is not defined here.
-
     Source: Huang et al., arXiv 1804.08450, algorithm 1.
     """
-    root: Tensor = _InverseSquareRoot.apply(covariance, eps)
+    root: Tensor = _InverseSquareRoot.apply(covariance, eps)[0]
     return root
 
 
-class _InverseSquareRoot(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, covariance: Tensor, eps: float) -> Tensor:
-        finite = covariance.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
-        eigenvalues, vectors = torch.linalg.eigh(covariance.where(finite, 0))
-        roots = (eigenvalues.clamp(min=0) + eps).rsqrt()
-        ctx.save_for_backward(roots, vectors)
-        inverse: Tensor = vectors * roots.unsqueeze(-2) @ vectors.mT
-        return inverse.where(finite, torch.nan)
+class _InverseSquareRoot(Function):
+    """A, eps -> W = (A + eps I)^(-1/2), and its eigenvalues and eigenvectors."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        roots, vectors = ctx.saved_tensors  # roots are 1 / s
+    def forward(covariance: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        finite = covariance.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+        eigenvalues, vectors = torch.linalg.eigh(covariance.where(finite, 0))
+        roots = (eigenvalues.clamp(min=0) + eps).rsqrt()  # 1 / s
+        inverse: Tensor = vectors * roots.unsqueeze(-2) @ vectors.mT
+        return inverse.where(finite, torch.nan), roots, vectors
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        covariance, ctx.eps = inputs
+        ctx.save_for_backward(covariance, *output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None]:
+        covariance, inverse, roots, vectors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            root = inverse @ covariance + ctx.eps * inverse
+            return -_Lyapunov.apply(root, inverse @ grad @ inverse, roots, vectors), None
         rows, columns = roots.unsqueeze(-1), roots.unsqueeze(-2)
         differences = -((rows * columns) ** 2) / (rows + columns)
         inner = vectors.mT @ grad @ vectors
         return vectors @ (differences * inner) @ vectors.mT, None
+
+
+class _Lyapunov(Function):
+    """S, C -> the X with S X + X S = C, from the eigenvalues 1 / roots and eigenvectors of S."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(root: Tensor, right: Tensor, roots: Tensor, vectors: Tensor) -> Tensor:
+        sums = 1 / roots.unsqueeze(-1) + 1 / roots.unsqueeze(-2)
+        return vectors @ ((vectors.mT @ right @ vectors) / sums) @ vectors.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        root, _, *basis = inputs
+        ctx.save_for_backward(root, output, *basis)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        root, solution, *basis = ctx.saved_tensors
+        d_right = _Lyapunov.apply(root, grad, *basis)
+        return -(d_right @ solution.mT + solution.mT @ d_right), d_right, None, None
 
 
 def newton_inverse_square_root(covariance: Tensor, eps: float, iterations: int) -> Tensor:
