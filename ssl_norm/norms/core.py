@@ -23,7 +23,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from annotated_types import Interval
 from torch import Tensor, nn
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from ssl_norm.norms.input_checks import check_channels
 from ssl_norm.norms.kernels.dispatch import passes_for
@@ -59,12 +59,20 @@ def normalize(x: Tensor, rule: Rule) -> Tensor:
     """
     if x.ndim < 2 or 0 in x.shape[1:]:
         raise ValueError(f"expected an input of shape (N, C, *spatial), got {tuple(x.shape)}")
-    if x.ndim == 2 or len(x) == 0 or torch.compiler.is_compiling():
+    if x.ndim == 2 or len(x) == 0 or _is_transformed():
         return _normalize_by_autograd(x, rule)
     carry_dy, carry_scale, mean, variance = _InstanceMoments.apply(x)
     scale, shift = (table.to(mean.dtype).expand_as(mean) for table in rule(mean, variance))
     y: Tensor = _AffineMap.apply(x, mean.detach(), scale, shift, carry_dy, carry_scale)
     return y
+
+
+def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance over space of x (N, C, *spatial), without gradients."""
+    if x.ndim == 2 or len(x) == 0 or _is_transformed():
+        return _moments_by_autograd(x.detach().to(table_dtype(x)))
+    mean, variance = passes_for(x).instance_moments(x)
+    return mean, variance
 
 
 class Norm(nn.Module):
@@ -76,7 +84,9 @@ class Norm(nn.Module):
         affine: whether to learn weight and bias, each (C,), from 1 and 0.
 
     Shape:
-        (N, C) or (N, C, *spatial) to the same.
+        (N, C) or (N, C, *spatial) to the same, in the dtype of the input, whatever that of the
+        norm is; statistics and products are float32, or wider where one of them is. An empty batch
+        stays empty; its batch statistics are an error.
     """
 
     equation: ClassVar[str] = ""  # one line for the table of norms
@@ -156,14 +166,28 @@ def affine_coefficients(
     return scale, shift if bias is None else shift + bias
 
 
+def _is_transformed() -> bool:
+    """Return whether a compiler, torch.func or forward-mode differentiation sees the operations."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
+
+
 def _normalize_by_autograd(x: Tensor, rule: Rule) -> Tensor:
-    """Return the same from plain operations: for (N, C) inputs, and for a compiler to fuse."""
-    values, space = x.to(table_dtype(x)), space_axes(x)
-    mean = values.mean(space) if space else values
-    deviation = values - over_space(mean, x)
-    variance = deviation.square().mean(space) if space else torch.zeros_like(values)
+    """Return the same from plain operations: for (N, C) inputs and for transformations."""
+    values = x.to(table_dtype(x))
+    mean, variance = _moments_by_autograd(values)
     scale, shift = (over_space(t.to(mean.dtype).expand_as(mean), x) for t in rule(mean, variance))
     return (scale * values + shift).to(x.dtype)
+
+
+def _moments_by_autograd(x: Tensor) -> tuple[Tensor, Tensor]:
+    if x.ndim == 2:
+        return x, torch.zeros_like(x)
+    mean = x.mean(space_axes(x))
+    return mean, (x - over_space(mean, x)).square().mean(space_axes(x))
 
 
 class _InstanceMoments(Function):

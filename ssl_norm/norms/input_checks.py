@@ -1,6 +1,10 @@
 """Checks of the input of norms."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
+from torch._C import _functorch
 
 
 def check_channels(x: Tensor, num_features: int) -> None:
@@ -20,16 +24,47 @@ def check_channels(x: Tensor, num_features: int) -> None:
         )
 
 
-def check_batch(x: Tensor, batch_size: int | None = None) -> None:
-    """Raise ValueError if a batch (N, C, *spatial) or its last chunk has one value per channel."""
-    values = x.shape[2:].numel()
-    samples = len(x) if batch_size is None or len(x) == 0 else len(x) % batch_size or batch_size
-    if samples * values > 1:
+def check_batch(
+    x: Tensor, batch_size: int | None = None, domains: Sequence[int] | None = None
+) -> None:
+    """Raise ValueError unless a batch has batch statistics.
+
+    Args:
+        x: (N, C, *spatial).
+        batch_size: samples of a chunk, of which the last may be smaller; None: all of them.
+        domains: numbers of samples of parts that have statistics each; None: one part.
+
+    Raises:
+        ValueError: there is one value per channel, in the batch or in the last chunk of a part; or
+            :func:`torch.func.vmap` gives the samples one by one.
+    """
+    if _is_vmapped(x):
+        raise ValueError(
+            "batch statistics mix the samples of a batch, and vmap gives one at a time, so there "
+            "are no gradients of single samples; call .eval() or use a norm without such statistics"
+        )
+    parts = [len(x)] if domains is None else domains
+    fewest = min((n and (n % (batch_size or n) or batch_size or n) for n in parts), default=0)
+    if fewest * x.shape[2:].numel() > 1:
         return
-    chunk = (
-        "" if batch_size is None else f", whose last chunk of batch_size={batch_size} has {samples}"
+    text = (
+        "" if batch_size is None else f", whose last chunk of batch_size={batch_size} has {fewest}"
     )
+    if domains is not None:
+        text = f" with domains of {tuple(domains)} samples"
     raise ValueError(
-        "batch statistics need more than one value per channel in training, got an input "
-        f"of shape {tuple(x.shape)}{chunk}; use more samples, or a norm without batch statistics"
+        f"batch statistics need more than one value per channel{' and domain' * bool(domains)} in "
+        f"training, got an input of shape {tuple(x.shape)}{text}; use more samples, or a norm "
+        "without batch statistics"
     )
+
+
+def _is_vmapped(x: Tensor) -> bool:
+    """Return whether :func:`torch.func.vmap` maps over a hidden axis of a tensor."""
+    if torch.compiler.is_compiling():
+        return False
+    while _functorch.is_functorch_wrapped_tensor(x):
+        if _functorch.is_batchedtensor(x):
+            return True
+        x = _functorch.get_unwrapped(x)
+    return False

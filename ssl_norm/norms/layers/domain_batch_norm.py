@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_norm.distributed import is_distributed
 from ssl_norm.norms.batch.batch_statistics import BatchMoments, BatchStatisticsNorm, pool_over_ranks
-from ssl_norm.norms.input_checks import check_channels
+from ssl_norm.norms.input_checks import check_batch, check_channels
 
 
 class SampleDomains(NamedTuple):
@@ -93,12 +93,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
         if self.shared_statistics:
             super().check_input(x)
         elif self.uses_batch and not (self.sync and is_distributed()):
-            rests = [size % (self.batch_size or size) or self.batch_size or size for size in sizes]
-            if min(rests, default=0) * x.shape[2:].numel() <= 1:
-                raise ValueError(
-                    "batch statistics need more than one value per channel and domain in training, "
-                    f"got an input of shape {tuple(x.shape)} with domains of {sizes} samples"
-                )
+            check_batch(x, self.batch_size, sizes)
 
     def _domain_sizes(self, samples: int) -> tuple[int, ...]:
         """Return the numbers of samples of the domains in a batch."""
