@@ -98,21 +98,16 @@ class EmaTarget(nn.Sequential):
     @torch.no_grad()
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Return the copy's output, detached."""
-        if self.training and self._not_begun:
-            self._begin_as_followed()
+        if self.training:
+            for twin, layer in self._not_begun:
+                twin.begin_as(layer)
+            self._not_begun = [pair for pair in self._not_begun if not pair[0].known_initialized]
         before = [buffer.clone() for buffer in self.buffers()] if self.ema_buffers else []
         for module in self:
             input = module(input)  # noqa: A001
         for buffer, value in zip(self.buffers(), before, strict=False):
             buffer.copy_(value)
         return input
-
-    def _begin_as_followed(self) -> None:
-        """Copy the followed ActNorm layers that are initialized to the twins that are not yet."""
-        for twin, layer in self._not_begun:
-            if layer.is_initialized() and not twin.is_initialized():
-                twin.load_state_dict(layer.state_dict())
-        self._not_begun = [pair for pair in self._not_begun if not pair[0].is_initialized()]
 
     def follow(self, modules: Iterable[nn.Module], progress: float) -> None:
         """Move towards the modules that were copied; `progress` in [0, 1] is the share done."""

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from ssl_norm.distributed import is_distributed
 from ssl_norm.norms.batch.batch_statistics import BatchMoments, moments_of, pool_over_ranks
-from ssl_norm.norms.core import Eps, Norm
+from ssl_norm.norms.core import Eps, Norm, instance_moments
 from ssl_norm.norms.input_checks import check_batch, check_channels
-from ssl_norm.norms.kernels.dispatch import passes_for
 from ssl_norm.norms.kernels.tables import over_space, table_dtype
 
 
@@ -30,13 +29,13 @@ class ActNorm(Norm):
 
     Attributes:
         initialized: whether there was a training batch, a boolean tensor; in the state_dict.
+        known_initialized: whether `initialized` is known to be True without asking the device.
 
     Raises:
         ValueError: the first training batch has one value per channel.
 
     Source: Kingma & Dhariwal, arXiv 1807.03039, section 3.1 (which adds eps outside the root, and
-    the
-    offset before the scale), after Salimans & Kingma, arXiv 1602.07868, section 3.
+    the offset before the scale), after Salimans & Kingma, arXiv 1602.07868, section 3.
     """
 
     equation = (
@@ -51,33 +50,41 @@ class ActNorm(Norm):
     def __init__(self, num_features: int, *, eps: Eps = 1e-5) -> None:
         super().__init__(num_features, eps=eps)
         self.register_buffer("initialized", torch.tensor(False))
-        self._known_initialized = False  # so that only the first steps ask a GPU
+        self.known_initialized = False  # False: perhaps
 
     def forward(self, x: Tensor) -> Tensor:
         """Return weight x + bias; the first training batch sets both."""
         check_channels(x, self.num_features)
-        if self.training and not self.is_initialized():
+        has_several = x.numel() > self.num_features or is_distributed()
+        if self.training and not self.known_initialized and (has_several or not self.initialized):
             self.initialize(x)
-        weight, bias = (over_space(p.to(x.dtype), x) for p in (self.weight[None], self.bias[None]))
-        return torch.addcmul(bias, weight, x)
-
-    def is_initialized(self) -> bool:
-        """Return whether data initialized weight and bias, here or in the loaded checkpoint."""
-        if not self._known_initialized:
-            self._known_initialized = bool(self.initialized)
-        return self._known_initialized
+        dtype = table_dtype(x)
+        weight, bias = (over_space(p[None].to(dtype), x) for p in (self.weight, self.bias))
+        return torch.addcmul(bias, weight, x).to(x.dtype)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set weight and bias so that this batch is normalized as by batch norm."""
+        """Set weight and bias so that this batch is normalized as by batch norm, if none did."""
         moments = batch_moments(x)
         scale = self.weight * (moments.variance[0] + self.eps).rsqrt()
-        self.weight.copy_(scale)
-        self.bias.copy_(self.bias - moments.mean[0] * scale)
-        self.initialized.fill_(True)
+        self._begin(scale, self.bias - moments.mean[0] * scale, torch.ones_like(self.initialized))
+
+    @torch.no_grad()
+    def begin_as(self, other: "ActNorm") -> None:
+        """Take weight and bias of another layer, if that is initialized and this is not."""
+        self._begin(other.weight, other.bias, other.initialized)
+        self.known_initialized = other.known_initialized
+
+    def _begin(self, weight: Tensor, bias: Tensor, is_initial: Tensor) -> None:
+        """Set weight and bias unless this layer is initialized, without waiting for the device."""
+        begins = is_initial & ~self.initialized
+        for own, initial in ((self.weight, weight), (self.bias, bias)):
+            own.copy_(torch.where(begins, initial.to(own.dtype), own))
+        self.initialized.logical_or_(is_initial)
+        self.known_initialized = True
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
-        self._known_initialized = False
+        self.known_initialized = False
         super()._load_from_state_dict(*arguments)
 
 
@@ -89,9 +96,4 @@ def batch_moments(x: Tensor) -> BatchMoments:
     """
     if not is_distributed():
         check_batch(x)
-    if x.ndim == 2:
-        mean = x.to(table_dtype(x))
-        variance = torch.zeros_like(mean)
-    else:
-        mean, variance = passes_for(x).instance_moments(x)
-    return pool_over_ranks(moments_of(mean, variance, x.shape[2:].numel()))
+    return pool_over_ranks(moments_of(*instance_moments(x), x.shape[2:].numel()))

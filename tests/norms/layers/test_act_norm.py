@@ -51,14 +51,14 @@ def test_a_mean_far_from_zero_loses_no_digits():
 def test_before_the_first_batch_it_is_the_identity_and_evaluation_does_not_start_it():
     layer, x = ActNorm(CHANNELS).double().eval(), data(5, CHANNELS, 3, 2)
     assert torch.equal(layer(x), x)
-    assert not layer.is_initialized()
+    assert not layer.initialized
 
 
 def test_a_checkpoint_says_whether_there_was_a_first_batch():
     layer, other, x = build("act"), build("act"), data(5, CHANNELS)
     other.load_state_dict(layer.state_dict())
     other(x)
-    assert other.is_initialized()
+    assert other.initialized
     layer(data(5, CHANNELS, seed=1))
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other(x), layer(x))
