@@ -2,10 +2,12 @@
 
 import copy
 import io
+import itertools
 
 import pytest
 import torch
 from torch import distributed, nn
+from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_norm.norms import NORMS, make_norm, parse_norm
@@ -88,6 +90,95 @@ def test_gradients(name, shape):
     inputs = (data(*shape).requires_grad_(), *parameters)
     many = len(shape) > 2  # entries: along random directions instead of one by one
     assert torch.autograd.gradcheck(function, inputs, fast_mode=many)
+    assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+
+@each_norm_and_two_shapes
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")  # of torch's own jvp
+def test_torch_func_differentiates(name, shape, training):
+    layer, x, weights = build(name).train(training), data(*shape), data(*shape, seed=1)
+    layer(x)
+    buffers = dict(layer.named_buffers())
+    parameters = {key: value.detach() for key, value in layer.named_parameters()}
+
+    def forward(x, parameters):
+        own = {key: value.clone() for key, value in buffers.items()}
+        return functional_call(layer, (parameters, own), (x,))
+
+    def loss(x, parameters, weights):
+        return (forward(x, parameters) * weights).sum()
+
+    def loss_of_one(x, weights):
+        return loss(x[None], parameters, weights[None])
+
+    leaf = x.clone().requires_grad_()
+    wanted = (leaf, *layer.parameters())
+    expected = torch.autograd.grad(
+        (forward(leaf, dict(layer.named_parameters())) * weights).sum(), wanted
+    )
+    dx, others = torch.func.grad(loss, argnums=(0, 1))(x, parameters, weights)
+    torch.testing.assert_close((dx, *others.values()), expected)
+    single = torch.func.vmap(torch.func.grad(loss_of_one))
+    if training and SPECS[name].batch_statistics:
+        with pytest.raises(ValueError, match=r"batch statistics mix the samples .* vmap"):
+            single(x, weights)
+    else:
+        torch.testing.assert_close(single(x, weights), dx)
+    tangent = data(*shape, seed=2)
+    if training and name == "zca":
+        with pytest.raises(RuntimeError, match="implement the jvp function"):
+            torch.func.jvp(lambda x: forward(x, parameters), (x,), (tangent,))
+    else:
+        _, dy = torch.func.jvp(lambda x: forward(x, parameters), (x,), (tangent,))
+        torch.testing.assert_close((dy * weights).sum(), (dx * tangent).sum())
+
+
+@each_norm
+def test_compiles_into_one_graph(name):
+    policies = {"population": "cumulative", "evaluation": "batch"}
+    known = {key: value for key, value in policies.items() if key in SPECS[name].all_options}
+    layer = build(name, **known)
+    torch.compiler.reset()
+    compiled = torch.compile(copy.deepcopy(layer), fullgraph=True, backend="eager")
+    for training in (True, True, False):
+        inputs = [data(5, CHANNELS, 3, 2).requires_grad_() for _ in range(2)]
+        outputs = [layer.train(training)(inputs[0]), compiled.train(training)(inputs[1])]
+        for y in outputs:
+            y.square().sum().backward()
+        torch.testing.assert_close(outputs[1], outputs[0])
+        torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+    torch.testing.assert_close(compiled._orig_mod.state_dict(), layer.state_dict())
+
+
+@each_norm_and_two_shapes
+@pytest.mark.parametrize("training", [True, False])
+def test_dtypes_of_input_and_norm_may_differ(name, shape, training):
+    x = data(*shape)
+    for own, given in itertools.product((torch.bfloat16, torch.float32, torch.float64), repeat=2):
+        layer = build(name, own).train(training)
+        y = layer(x.to(given))
+        assert y.dtype == given
+        expected = copy.deepcopy(layer).double()
+        for key, buffer in build(name, own).named_buffers():
+            expected.get_buffer(key).copy_(buffer)
+        tolerance = max(torch.finfo(given).eps, torch.finfo(torch.float32).eps)
+        torch.testing.assert_close(
+            y.double(), expected(x.to(given).double()), rtol=tolerance, atol=10 * tolerance
+        )
+
+
+@each_norm_and_two_shapes
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.filterwarnings("ignore:var:UserWarning")
+def test_empty_batches(name, shape, training):
+    layer, x = build(name).train(training), torch.zeros(0, *shape[1:]).double().requires_grad_()
+    if training and (SPECS[name].batch_statistics or name == "act"):
+        with pytest.raises(ValueError, match=r"more than one value per channel .* shape \(0, 6"):
+            layer(x)
+    else:
+        layer(x).sum().backward()
+        assert x.grad.shape == x.shape
 
 
 @each_norm
@@ -130,10 +221,16 @@ def test_channels_last_equals_contiguous(name, training):
 
 
 @each_norm_and_two_shapes
-def test_bfloat16_is_near_float64(name, shape):
-    x = data(*shape)
-    y = build(name, torch.bfloat16)(x.bfloat16())
-    torch.testing.assert_close(y.double(), build(name)(x), rtol=0.03, atol=0.05)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_rounded_once(name, shape, training, dtype):
+    x = (data(64, *shape[1:]) + 100).to(dtype)
+    y, expected = (
+        build(name, kind).train(training)(x.to(given))
+        for kind, given in ((torch.float32, dtype), (torch.float64, torch.float64))
+    )
+    step = torch.finfo(dtype).eps
+    torch.testing.assert_close(y.double(), expected, rtol=0.51 * step, atol=0.25 * step)
 
 
 @each_norm

@@ -9,6 +9,12 @@ def table_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+def kernel_takes(x: Tensor, table: Tensor | None) -> bool:
+    """Return whether the kernels of torch take an input with the dtype of weights or statistics."""
+    half = x.dtype in (torch.float16, torch.bfloat16)
+    return table is None or table.dtype == x.dtype or (half and table.dtype == torch.float32)
+
+
 def space_axes(x: Tensor) -> tuple[int, ...]:
     """Return the axes of (N, C, *spatial) that are space."""
     return tuple(range(2, x.ndim))

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm, Samples
 from ssl_norm.norms.input_checks import check_batch, check_channels
+from ssl_norm.norms.kernels.tables import kernel_takes
 
 
 class BatchNorm(BatchStatisticsNorm):
@@ -14,9 +16,9 @@ class BatchNorm(BatchStatisticsNorm):
 
     y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance of a
     channel over (N, *spatial) in training, and the running statistics in evaluation. The running
-    variance averages the unbiased variance, as torch does. Statistics are float32 or wider. Whole
-    batches of one process are computed by torch's kernel, ghost and synchronized ones by
-    :mod:`ssl_norm.norms.core`. Options: :class:`BatchStatisticsNorm`.
+    variance averages the unbiased variance, as torch does. Whole batches of one process are
+    computed by torch's kernel, ghost and synchronized ones by :mod:`ssl_norm.norms.core`. Options:
+    :class:`BatchStatisticsNorm`.
 
     Source: Ioffe & Szegedy, arXiv 1502.03167, algorithms 1 and 2.
     """
@@ -25,7 +27,10 @@ class BatchNorm(BatchStatisticsNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized input; in training, move the running statistics."""
-        if self.uses_batch and (self.sync or self.batch_size is not None):
+        of_parts = self.uses_batch and (self.sync or self.batch_size is not None)
+        on_host = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        waits = self.training and self.population == "cumulative" and not on_host  # for the count
+        if of_parts or waits or not kernel_takes(x, self.running_mean):
             return super().forward(x)
         check_channels(x, self.num_features)
         if self.uses_batch:

@@ -53,9 +53,12 @@ class EvoNormS0(RuleNorm):
                 f"{self.groups} groups of an input of shape {tuple(x.shape)} hold one value each, "
                 "which has no deviation; use fewer groups"
             )
-        gate = torch.sigmoid(over_space(self.v.to(x.dtype), x) * x)
-        y = gate * normalize(x, self.rule)
-        return y if self.bias is None else y + over_space(self.bias.to(x.dtype), x)
+        values = x.to(table_dtype(x))
+        gate = torch.sigmoid(over_space(self.v.to(values.dtype), x) * values)
+        y = gate * normalize(values, self.rule)
+        if self.bias is not None:
+            y = y + over_space(self.bias.to(values.dtype), x)
+        return y.to(x.dtype)
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weighted inverse deviation of each group, and no shift."""

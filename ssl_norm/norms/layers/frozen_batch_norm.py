@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_norm.norms.batch.batch_norm_checkpoints import fill_from_batch_norm
-from ssl_norm.norms.core import Norm
+from ssl_norm.norms.core import Norm, normalize
 from ssl_norm.norms.input_checks import check_channels
+from ssl_norm.norms.kernels.tables import kernel_takes
 
 
 class FrozenBatchNorm(Norm):
@@ -42,6 +43,12 @@ class FrozenBatchNorm(Norm):
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized input."""
         check_channels(x, self.num_features)
+        if not kernel_takes(x, self.running_mean):
+            return normalize(x, self.rule)
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
         )
+
+    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scale and shift that standardize by the constants."""
+        return self.coefficients(self.running_mean.to(mean.dtype), self.running_var.to(mean.dtype))

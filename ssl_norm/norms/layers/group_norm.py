@@ -5,14 +5,15 @@ from torch import Tensor, nn
 from ssl_norm.norms.batch.batch_statistics import pool
 from ssl_norm.norms.core import Eps, affine_coefficients, normalize
 from ssl_norm.norms.input_checks import check_channels
+from ssl_norm.norms.kernels.tables import kernel_takes
 from ssl_norm.norms.layers.groups import Groups, check_groups, default_groups
 
 
 def group_moments(mean: Tensor, variance: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of the group of each channel, all tables (N, C)."""
-    in_groups = (table.reshape(len(table), groups, -1, 1) for table in (mean, variance))
-    pooled = (table.flatten(1) for table in pool(*in_groups))  # (N, G)
     channels = mean.shape[1] // groups
+    in_groups = (table.reshape(len(table), groups, channels, 1) for table in (mean, variance))
+    pooled = (table.flatten(1) for table in pool(*in_groups))  # (N, G)
     group_mean, group_variance = (table.repeat_interleave(channels, 1) for table in pooled)
     return group_mean, group_variance
 
@@ -69,7 +70,8 @@ class GroupNorm(nn.GroupNorm):
                 f"{self.num_groups} groups of an input of shape {tuple(input.shape)} hold one "
                 "value each, which becomes 0 whatever it was; use fewer groups"
             )
-        if input.device.type == "cpu" and not input.is_contiguous():
+        is_exact = input.device.type != "cpu" or input.is_contiguous()
+        if not is_exact or not kernel_takes(input, self.weight):
             return normalize(input, self.rule)
         return super().forward(input).to(input.dtype)
 

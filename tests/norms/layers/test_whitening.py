@@ -128,13 +128,15 @@ def test_equal_variances_have_finite_gradients():
     assert x.grad.isfinite().all()
 
 
-def test_second_derivatives():
-    x = data(9, CHANNELS).requires_grad_()
-    assert torch.autograd.gradgradcheck(IterativeNorm(CHANNELS, groups=2).double(), x)
-    y = DecorrelatedBatchNorm(CHANNELS).double()(x)
-    (gradient,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
-        gradient.sum().backward()
+def test_third_derivatives_of_the_root():
+    matrix = torch.eye(3).double() + data(3, 3).mul(0.1)
+    matrix = (matrix + matrix.mT)[None].requires_grad_()
+
+    def first(matrix):
+        root = symmetric(inverse_square_root)(matrix, EPS)
+        return torch.autograd.grad(root.pow(3).sum(), matrix, create_graph=True)[0]
+
+    assert torch.autograd.gradgradcheck(first, matrix)
 
 
 @each_kind
@@ -150,18 +152,6 @@ def test_memory_format_is_kept(kind, groups, training, shape, layout):
     torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
     assert expected.is_contiguous()
     assert y.is_contiguous(memory_format=layout)
-
-
-@each_kind
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("autocast", [True, False])
-def test_half_precision_computes_in_float32(kind, dtype, autocast):
-    x = data(40, CHANNELS, 2, 2, dtype=dtype)
-    layer = kind(CHANNELS)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        y = layer(x)
-    assert y.dtype == dtype
-    assert torch.equal(y, kind(CHANNELS)(x.float()).to(dtype))
 
 
 @each_kind
@@ -224,11 +214,3 @@ def test_function_leaves_statistics_to_the_caller():
     torch.testing.assert_close(y, x)
     assert torch.equal(used_mean.float(), mean)
     assert torch.equal(used_covariance.float(), covariance)
-
-
-@each_kind
-def test_empty_batches(kind):
-    layer = kind(CHANNELS)
-    assert layer.eval()(torch.empty(0, CHANNELS, 3, 2)).shape == (0, CHANNELS, 3, 2)
-    with pytest.raises(ValueError, match="more than one value per channel"):
-        layer.train()(torch.empty(0, CHANNELS, 3, 2))
