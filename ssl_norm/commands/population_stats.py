@@ -20,8 +20,9 @@ from ssl_norm.evaluate.population import (
     classifier_accuracies,
     compare_statistics,
     encoder_accuracies,
+    population_record,
+    print_comparison,
 )
-from ssl_norm.evaluate.population_table import population_record, print_comparison
 from ssl_norm.evaluate.record import Result, find_output
 from ssl_norm.figures import save_figure
 from ssl_norm.figures.shifts import shift_figure

@@ -171,7 +171,7 @@ class Checkpoint:
 
     @cached_property
     def stem(self) -> bool | None:
-        """Whether the stem is the one for small images; None: chosen by `trained_size`.
+        """True for the stem for small images; None: chosen by `trained_size`.
 
         A file of weights that does not tell it has the architecture's own, unless only the other
         one fits the shapes of its tensors.
@@ -398,9 +398,9 @@ def _saved_settings(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any
 
 
 def _encoder_record(contents: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file tells of its encoder: the keys of `RECORDED`, and `image_size`.
+    """Return the settings of its encoder in a file: the keys of `RECORDED`, and `image_size`.
 
-    It is the record that every checkpoint has, or what the settings of older ones tell.
+    Older checkpoints have no record; there they follow from the settings of the run.
     """
     record = contents.get("encoder_record")
     if not isinstance(record, Mapping):

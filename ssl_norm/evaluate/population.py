@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor, nn
 
+from ssl_norm.console import say, show
 from ssl_norm.data.corruption.dataset import corrupted
 from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.data.dataset import ImageSet
@@ -42,17 +45,15 @@ class Accuracies:
     chance: float
 
 
+MOST_ROWS = 30  # of the table of shifts
 Evaluate = Callable[..., Accuracies | None]  # (network, random_batches=False)
 
 
 @dataclass(frozen=True)
 class StatisticsComparison:
-    """Effect of a recomputation of population statistics.
+    """Shifts of statistics recomputed on `samples` images, and accuracies under each kind.
 
-    Attributes:
-        accuracies: under `population`, `exact` and `batch` statistics; None without labels.
-        report: shifts of the statistics.
-        samples: number of images of the new statistics.
+    Without labels, the accuracies under `population`, `exact` and `batch` statistics are None.
     """
 
     accuracies: Mapping[str, Accuracies | None]
@@ -88,9 +89,7 @@ def compare_statistics(
     return StatisticsComparison(found, report, samples)
 
 
-def encoder_accuracies(
-    evaluate: Callable[..., ProbeResult], images: int
-) -> Callable[..., Accuracies]:
+def encoder_accuracies(evaluate: Callable[..., ProbeResult], images: int) -> Evaluate:
     """Return the evaluation of a frozen encoder on `images` test images as accuracies."""
     headings = {"top1": "linear top-1", "knn_top1": "kNN top-1"}
 
@@ -114,14 +113,8 @@ def classifier_accuracies(
 ) -> Callable[..., Accuracies]:
     """Return a function that scores a classifier on labelled images.
 
-    Args:
-        images: labelled.
-        classes: names of the classifier's logits.
-        to_input: from uint8 pixels (B, H, W, 3) to the classifier's input.
-        corruption: of all images.
-        batch_size: images per forward pass.
-        seed: of the corruption and of random batches.
-        device: of the classifier.
+    `classes` are the names of its logits, `corruption` is of all images, and `seed` is of the
+    corruption and of random batches.
 
     Raises:
         UserError: the images have a class that the classifier does not know.
@@ -155,3 +148,83 @@ def with_labels_of(images: ImageSet, classes: Sequence[str]) -> ImageSet:
     place = torch.tensor([classes.index(name) for name in images.classes])
     assert images.labels is not None
     return replace(images, labels=place[images.labels], classes=tuple(classes))
+
+
+def population_record(compared: StatisticsComparison) -> dict[str, Any]:
+    """Return the part of population_stats.json that follows from results."""
+    report, evaluations = compared.report, compared.accuracies
+    found = next((found for found in evaluations.values() if found), None)
+    return {
+        "evaluations": {name: each and dict(each.values) for name, each in evaluations.items()},
+        "chance": found and found.chance,
+        "test_images": found and found.images,
+        "samples": compared.samples,
+        "batches": report.batches,
+        "layers": {
+            name: {
+                "mean_shift": shift.typical_mean,
+                "largest_mean_shift": shift.largest_mean,
+                "deviation_ratio": shift.typical_deviation,
+                "deviation_ratio_range": shift.deviation_range,
+                "values": shift.count,
+            }
+            for name, shift in report.shifts.items()
+        },
+        "not_called": report.not_called,
+        "not_recomputed": dict(report.not_recomputed),
+    }
+
+
+def print_comparison(compared: StatisticsComparison) -> None:
+    """Print the tables, and the layers that were not recomputed."""
+    report = compared.report
+    found = {name: each for name, each in compared.accuracies.items() if each is not None}
+    show([shift_table(report), *([evaluation_table(found)] if found else [])])
+    left = [f"not recomputed: {name} ({why})" for name, why in report.not_recomputed.items()]
+    if report.not_called:
+        left.insert(0, f"never called, as they were: {', '.join(report.not_called)}")
+    say(*left, stderr=False)
+
+
+def shift_table(report: PopulationReport) -> Table:
+    """Return a row for each layer, at most `MOST_ROWS`: those whose means moved most."""
+    moved = sorted(report.shifts, key=lambda name: report.shifts[name].typical_mean)
+    shown = set(moved[-MOST_ROWS:])
+    title = f"exact statistics of {len(report.shifts)} batch norms"
+    if len(report.shifts) > len(shown):
+        title += f", the {len(shown)} that moved most"
+    table = Table(
+        title=title,
+        caption="shift of means in deviations (0: the old ones were exact), "
+        "ratio of deviations new/old (1)",
+    )
+    table.add_column("layer")
+    for column in ("mean", "largest", "deviation", "range"):
+        table.add_column(column, justify="right")
+    for name, shift in report.shifts.items():
+        if name in shown:
+            least, largest = shift.deviation_range
+            table.add_row(
+                name,
+                f"{shift.typical_mean:.4f}",
+                f"{shift.largest_mean:.4f}",
+                f"{shift.typical_deviation:.4f}",
+                f"{least:.3f} - {largest:.3f}",
+            )
+    return table
+
+
+def evaluation_table(evaluations: Mapping[str, Accuracies]) -> Table:
+    """Return a column of accuracies for each kind of statistics."""
+    first = next(iter(evaluations.values()))
+    title = (
+        f"{first.network} on {first.images:,} test images by the statistics of its batch norms; "
+        f"chance {first.chance:.4f}"
+    )
+    table = Table(title=title)
+    table.add_column("")
+    for name in evaluations:
+        table.add_column(name, justify="right")
+    for key, heading in first.headings.items():
+        table.add_row(heading, *(f"{found.values[key]:.4f}" for found in evaluations.values()))
+    return table

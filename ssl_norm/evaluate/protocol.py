@@ -13,9 +13,8 @@ from ssl_norm.evaluate.accuracy import class_accuracies, majority_frequency, top
 from ssl_norm.evaluate.features import extract_features
 from ssl_norm.evaluate.knn import knn_scores
 from ssl_norm.evaluate.logistic import choose_inverse_strength, fit_logistic
+from ssl_norm.evaluate.probe_samples import label_fraction, standardize
 from ssl_norm.evaluate.sgd_probe import fit_sgd_probe
-from ssl_norm.evaluate.standardize import standardize
-from ssl_norm.evaluate.subset import label_fraction
 from ssl_norm.monitors import rank_me
 from ssl_norm.names import unknown_name
 

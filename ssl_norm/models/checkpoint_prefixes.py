@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -34,19 +34,22 @@ class Candidate(NamedTuple):
         return f"{self.nesting}{self.prefix}*{notes}"
 
 
-def candidates(contents: Mapping[str, Any], wanted: Weights) -> Iterator[Candidate]:
+def candidates(
+    contents: Mapping[str, Any], wanted: Weights, layers: Sequence[str] = ()
+) -> Iterator[Candidate]:
     """Yield every place of a checkpoint where names end as those of an encoder's tensors.
 
     Names are compared unchanged, without the names of modules around a part, with the numbers of a
     `nn.Sequential(*encoder.children())` read as the encoder's children in their order (lightly),
-    and with other libraries' names of a part.
+    and with other libraries' names of a part. `layers` are the encoder's children that compute
+    anything, in their order: where a Sequential has none in the place of one, a note says so.
     """
     for nesting, found in state_dicts(contents):
         for weights, notes in _wordings(found):
             for prefix in _prefixes(weights, wanted):
                 yield Candidate(nesting, prefix, weights, notes)
-            for prefix, named in _children_by_number(weights, wanted):
-                yield Candidate(nesting, prefix, named, (*notes, "children by number"))
+            for prefix, named, lacking in _children_by_number(weights, wanted, layers):
+                yield Candidate(nesting, prefix, named, (*notes, "children by number", *lacking))
 
 
 def state_dicts(contents: Mapping[str, Any], nesting: str = "") -> Iterator[tuple[str, Weights]]:
@@ -84,8 +87,10 @@ def _wordings(weights: Weights) -> Iterator[tuple[Weights, tuple[str, ...]]]:
             yield renamed, (f"{theirs} read as {ours}",)
 
 
-def _children_by_number(weights: Weights, wanted: Weights) -> Iterator[tuple[str, Weights]]:
-    """Yield prefixes before numbers, and the weights with children's names for the numbers.
+def _children_by_number(
+    weights: Weights, wanted: Weights, layers: Sequence[str]
+) -> Iterator[tuple[str, Weights, list[str]]]:
+    """Yield prefixes before numbers, the weights with children's names, and notes on lacking layers.
 
     A module without weights, such as an activation, leaves out its number in the file; so the k-th
     number found is taken for the k-th child that has weights.
@@ -99,13 +104,20 @@ def _children_by_number(weights: Weights, wanted: Weights) -> Iterator[tuple[str
                 numbers.setdefault("".join(f"{before}." for before in parts[:cut]), set()).add(part)
     for prefix, found in numbers.items():
         child = dict(zip(sorted(found, key=int), children, strict=False))
+        number_of = {name: int(number) for number, name in child.items()}
+        missed = [  # layers without weights, such as a ReLU that the Sequential does not have
+            layer
+            for before, layer, after in zip(layers, layers[1:], layers[2:], strict=False)
+            if layer not in children and number_of.get(after, 0) == number_of.get(before, 0) + 1
+        ]
+        lacking = [f"which has no {layer}, as this encoder has" for layer in missed]
         named = {}
         for key, value in weights.items():
             number, _, rest = key.removeprefix(prefix).partition(".")
             if key.startswith(prefix) and number in child:
                 named[f"{prefix}{child[number]}.{rest}"] = value
         if any(key.removeprefix(prefix) in wanted for key in named):
-            yield prefix, named
+            yield prefix, named, lacking
 
 
 def names_target(path: str) -> bool:

@@ -29,8 +29,8 @@ from ssl_norm.norms.swap.find import is_norm
 
 NUMBER = re.compile(r"\d+$")
 NetworkRole = Literal["online", "target"]
-# What scripts save with their weights, and is read without running code: arguments of DINO and timm,
-# paths of Lightning, numbers and arrays of numpy.
+# Values next to the weights that are read without running code: arguments of DINO and timm, paths
+# of Lightning, numbers and arrays of numpy.
 SAFE: Sequence[Any] = (
     Namespace,
     defaultdict,
@@ -47,39 +47,26 @@ SAFE: Sequence[Any] = (
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Names of an encoder's weights and statistics, by what a file has of them.
+    """Names of an encoder's weights and statistics, by their match in a file.
 
     Step counters of batch norms do not count.
-
-    Attributes:
-        source: their place in the file, such as `learner: encoder.*`.
-        network: the network that was read; `online` also where the file has one only.
-        matched: tensors that were loaded, converted ones included.
-        converted: sentences on tensors whose shape was changed.
-        missing: names that the file does not have.
-        shape_mismatch: names whose shape differs.
-        surplus: names in that place that would be parts of the encoder, which lacks them.
-        unused: names in that place that belong to a head.
-        kept: names in norms that the file lacks because it has other norms; they keep their values.
-        prefix: of the names in the file, such as `encoder.`.
-        weights: of that place in the file, with all that is next to the encoder.
     """
 
-    source: str
-    network: NetworkRole
-    matched: tuple[str, ...]
-    converted: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    shape_mismatch: tuple[str, ...] = ()
-    surplus: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-    prefix: str = ""
-    weights: Weights = field(default_factory=dict, repr=False, compare=False)
+    source: str  # their place in the file, such as `learner: encoder.*`
+    network: NetworkRole  # that was read; `online` also where the file has one without a role
+    matched: tuple[str, ...]  # tensors that were loaded, converted ones included
+    converted: tuple[str, ...] = ()  # sentences on tensors whose shape was changed
+    missing: tuple[str, ...] = ()  # names that the file does not have
+    shape_mismatch: tuple[str, ...] = ()  # names whose shape or kind of number differs
+    surplus: tuple[str, ...] = ()  # names of parts that the encoder lacks
+    unused: tuple[str, ...] = ()  # names of heads
+    kept: tuple[str, ...] = ()  # names that the file's other norms lack; they keep their values
+    prefix: str = ""  # of the names in the file, such as `encoder.`
+    weights: Weights = field(default_factory=dict, repr=False, compare=False)  # and all next to it
 
     @property
     def fits(self) -> bool:
-        """Whether every tensor of the encoder is in the file, and none too many."""
+        """True if every tensor of the encoder is in the file, and no surplus one."""
         return bool(self.matched) and not (self.missing or self.shape_mismatch or self.surplus)
 
     def __str__(self) -> str:
@@ -137,7 +124,8 @@ def load_encoder_weights(
     contents = contents or read_checkpoint(path)
     kind = type(encoder).__name__
     _check_stem(encoder, contents, path)
-    found = list(candidates(contents, wanted))
+    layers = [n for n, each in encoder.named_children() if not isinstance(each, nn.Identity)]
+    found = list(candidates(contents, wanted, layers))
     if not found:
         raise UserError(f"{path} holds no weights of {kind}: no name matches")
     compared = [(_compare(encoder, wanted, place, other_norms), place) for place in found]

@@ -76,7 +76,7 @@ def initial_encoder(config: PretrainSettings) -> tuple[nn.Module, Replacement | 
 
 
 def encoder_record(config: Any, encoder: nn.Module) -> dict[str, Any]:
-    """Return what is needed to use a run's encoder as it was trained, for its checkpoints.
+    """Return the settings with which a run's encoder is used as it was trained.
 
     Keys: `name`, `small_images` (whether the stem was shrunk), `norm`, `image_size` in pixels,
     `mean` and `std` of the pixels, and `library`, the version that built it.

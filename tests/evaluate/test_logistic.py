@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ssl_norm.evaluate import logistic
 from ssl_norm.evaluate.logistic import INVERSE_STRENGTHS, choose_inverse_strength, fit_logistic
-from ssl_norm.evaluate.standardize import standardize
+from ssl_norm.evaluate.probe_samples import standardize
 from tests.evaluate.problems import blobs
 from tests.reference import evaluation as reference
 

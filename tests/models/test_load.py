@@ -370,13 +370,15 @@ def test_lightlys_own_resnet():
         stage, _, rest = name.partition(".")
         theirs = rest.replace("downsample", "shortcut")
         weights[f"backbone.{stages.index(stage)}.{theirs}"] = value + 1
+    layers = ["conv1", "bn1", "act1", *stages[2:]]
     (candidate,) = [
         found
-        for found in candidates({"state_dict": weights}, timm_names.state_dict())
-        if len(found.notes) == 2 and found.prefix == "backbone."
+        for found in candidates({"state_dict": weights}, timm_names.state_dict(), layers)
+        if len(found.notes) == 3 and found.prefix == "backbone."
     ]
     assert str(candidate) == (
-        "state_dict: backbone.* (shortcut read as downsample, children by number)"
+        "state_dict: backbone.* (shortcut read as downsample, children by number, "
+        "which has no act1, as this encoder has)"
     )
     names = {key.removeprefix("backbone.") for key in candidate.weights}
     assert names == timm_names.state_dict().keys()

@@ -1,4 +1,4 @@
-"""Seeded subsets of labelled samples."""
+"""Samples and features of a probe: subsets of the labels, and standardized features."""
 
 import torch
 from torch import Tensor
@@ -26,3 +26,24 @@ def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:
     among_occurring = torch.searchsorted(occurring, labels)
     names = [str(label) for label in occurring.tolist()]
     return label_subset(among_occurring, fraction=fraction, seed=seed, classes=names)
+
+
+def standardize(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Return features less the mean and over the standard deviation of the training features.
+
+    Statistics are computed in float64 with correction=0. A feature that varies by no more than its
+    dtype's rounding counts as constant and is only centred.
+
+    Args:
+        train: (N, F).
+        others: (M, F) each.
+
+    Returns:
+        The training features and the others, in the same order and dtype.
+    """
+    variance, mean = torch.var_mean(train.double(), dim=0, correction=0)
+    std = variance.sqrt()
+    rounding = torch.finfo(train.dtype).eps * mean.abs()
+    scale = torch.where(std > rounding, std, 1.0)
+    mean, scale = mean.to(train.dtype), scale.to(train.dtype)
+    return tuple((features - mean) / scale for features in (train, *others))
