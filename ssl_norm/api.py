@@ -5,10 +5,10 @@
     run = ssl_norm.pretrain(method="simclr", epochs=5, norm={"encoder": "gn+ws"})
     found = ssl_norm.linear_eval(checkpoint=run.folder)
 
-Keywords are the settings of the command line: `data="folder"` chooses a file of configs/,
-`data={"name": "folder", "root": "photos"}` gives values, `**{"data.root": "photos"}` one value.
-A norm may be a name, a mapping, or a class; a learner, source or encoder `module:object` or the
-object itself.
+Keywords are the settings of the command line, and take the same way: `data="folder"` or
+`data={"name": "folder", "root": "photos"}` chooses a file of configs/, `**{"data.root": "photos"}`
+gives one value. A norm may be a name, a mapping, or a class; a learner, source or encoder
+`module:object` or the object itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -145,29 +145,12 @@ def settings_of(tool: str, settings: Mapping[str, Any]) -> Any:
     Raises:
         UserError: a setting is unknown, has a wrong value, or does not fit another one.
     """
-    from ssl_norm.settings.compose import check_choice, composed_values, groups_of, with_values
-    from ssl_norm.settings.models import validate
+    from ssl_norm.cli.command import checked_settings, command_settings, typed_lines
+    from ssl_norm.settings.compose import composed_values
 
-    plain = {key: _plain(value) for key, value in settings.items()}
-    groups = {key: plain.pop(key) for key in groups_of(tool) if isinstance(plain.get(key), str)}
-    for group, name in groups.items():
-        check_choice(group, name, tool)
-    values = composed_values(tool, [f"{key}={value}" for key, value in groups.items()])
-    return validate(tool, with_values(tool, values, plain))
+    typed = checked_settings(list(typed_lines(tool, settings)), tool)
+    return command_settings(tool, composed_values(tool, typed), typed)
 
 
 def _run(tool: str, settings: Mapping[str, Any]) -> Any:
     return load_object(f"ssl_norm.commands.{tool}:{tool}")(settings_of(tool, settings))
-
-
-def _plain(value: Any) -> Any:
-    """Return paths as text, and classes and functions as `module:object`."""
-    if isinstance(value, Path):
-        return str(value)
-    if callable(value):
-        return f"{value.__module__}:{value.__qualname__}"
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

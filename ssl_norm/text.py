@@ -27,17 +27,24 @@ def _escaped(found: re.Match[str]) -> str:
     return "�" if found[1] else found[0].encode("unicode_escape").decode()
 
 
-def as_typed(value: Any) -> str:
+def as_typed(value: Any, text: Callable[[str], str] = str) -> str:
     """Return a value of YAML in Hydra's grammar, as a user would type it.
+
+    Args:
+        value: of YAML.
+        text: form of the text in it.
 
     Example:
         >>> as_typed({"name": "bn", "batch_size": 4}), as_typed([1, None, True]), as_typed("gn+ws")
         ('{name: bn, batch_size: 4}', '[1, null, true]', 'gn+ws')
     """
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {as_typed(item)}" for key, item in value.items()) + "}"
+        items = (f"{key}: {as_typed(item, text)}" for key, item in value.items())
+        return "{" + ", ".join(items) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(as_typed, value)) + "]"
+        return "[" + ", ".join(as_typed(item, text) for item in value) + "]"
+    if isinstance(value, str):
+        return text(value)
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 

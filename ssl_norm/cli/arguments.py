@@ -89,8 +89,9 @@ def check_setting(argument: str, tool: str) -> None:
     fields, groups = MODELS[tool].model_fields, groups_of(tool)
     if root not in {*fields, *groups, "hydra"}:
         raise UserError(unknown_name("key", root, dict.fromkeys([*fields, *groups])))
-    if key == "method.name" and "method" in groups:
-        raise UserError(f"{argument}: heads and options follow the learner; use method={value}")
+    if key in ("method.name", "data.name") and "method" in groups:
+        name = value.strip("'\"")
+        raise UserError(f"{key}={name}: other settings follow from it; use {root}={name}")
     if key in groups:
         check_choice(key, value, tool)
         return
@@ -131,9 +132,16 @@ def literal(argument: str, tool: str) -> str:
     if not equals or not is_literal or not value or value[0] in "'\"" or value == "null":
         return argument
     expanded = os.path.expanduser(value)
-    if re.fullmatch(r"[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*)+", expanded):
-        return f"{key}={expanded}"  # plain text for Hydra
-    escaped = re.sub(
-        r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), expanded
-    )
-    return f"{key}='{escaped}'"
+    is_plain = re.fullmatch(r"[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]*)+", expanded)
+    return f"{key}={expanded if is_plain else quoted(expanded)}"
+
+
+def quoted(text: str) -> str:
+    r"""Return text in quotes of Hydra's grammar.
+
+    Example:
+        >>> quoted("it's")
+        "'it\\\\'s'"
+    """
+    text = os.path.expanduser(text) if text.startswith("~/") else text
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"

@@ -1,7 +1,6 @@
 """From a command line to a tool: composition, checks, one-line errors and exit codes."""
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,31 +8,20 @@ from typing import Any, TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from ssl_norm.cli.arguments import (
-    SWEEP_FLAGS,
-    check_setting,
-    literal,
-    split_flags,
-    take_folders,
-)
-from ssl_norm.cli.arms import choose_arms
+from ssl_norm.cli.arguments import SWEEP_FLAGS, split_flags, take_folders
+from ssl_norm.cli.command import TRAINING_TOOLS, checked_settings, command_settings
 from ssl_norm.cli.help import help_text
-from ssl_norm.cli.resume import continued
 from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError, print_error
 from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
-from ssl_norm.settings.compose import forced, groups_of, register, unknown_choice
+from ssl_norm.settings.compose import forced, one_line_errors
 from ssl_norm.settings.folder import CONFIG_FOLDER
-from ssl_norm.settings.models import validate
 
 T = TypeVar("T")
-TRAINING_TOOLS = ("pretrain", "finetune")
 INTERRUPTED = 130
 
 
@@ -62,23 +50,14 @@ def main(tool: str) -> None:
             raise _RunFailed(code)
 
     def compose_and_run() -> None:
-        sys.argv[1:] = _checked(arguments, tool)
-        hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=tool)(job)()
+        flags, settings = split_flags(arguments)
+        settings = checked_settings(settings, tool, sweep=bool(SWEEP_FLAGS & set(flags)))
+        sys.argv[1:] = [*flags, *(forced(setting, tool) for setting in settings)]
+        with one_line_errors():
+            hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=tool)(job)()
 
     _run_or_exit(compose_and_run)
     sys.exit(next((code for code in exit_codes if code), 0))
-
-
-def _checked(arguments: list[str], tool: str) -> list[str]:
-    """Return the command line for Hydra; raise UserError where an argument is wrong."""
-    flags, settings = split_flags(arguments)
-    for setting in settings:
-        check_setting(setting, tool)
-    settings = [literal(setting.lstrip("+"), tool) for setting in settings]
-    register(tool, settings)
-    if "study" in groups_of(tool):
-        settings = choose_arms(settings, tool, sweep=bool(SWEEP_FLAGS & set(flags)))
-    return [*flags, *(forced(setting, tool) for setting in settings)]
 
 
 class _RunFailed(Exception):
@@ -93,9 +72,6 @@ def _run_or_exit(action: Callable[[], T]) -> T:
     """Run an action; end the process with a line and an exit code where the input is wrong."""
     try:
         return action()
-    except (ConfigCompositionException, OverrideParseException, OmegaConfBaseException) as error:
-        _report(_one_line(error))
-        sys.exit(UserError.exit_code)
     except UserError as error:
         _report(str(error))
         sys.exit(error.exit_code)
@@ -129,19 +105,15 @@ def _name_in_sweep() -> str:
 def _run_task(config: DictConfig, tool: str) -> int:
     """Check the composed settings, run the tool with them, and return the exit code."""
     try:
-        values: Any = OmegaConf.to_container(config, resolve=True)
-        if tool in TRAINING_TOOLS:
-            values = continued(values, tool, typed_settings())
-        settings = validate(tool, values)
+        with one_line_errors():
+            values: Any = OmegaConf.to_container(config, resolve=True)
+        settings = command_settings(tool, values, typed_settings())
         options: dict[str, Any] = {}
         if tool in TRAINING_TOOLS and _is_in_sweep():
             from ssl_norm.cli.sweep_folder import folder_in_sweep  # needs torch
 
             options["folder"] = folder_in_sweep(settings, typed_settings())
         load_object(f"ssl_norm.commands.{tool}:{tool}")(settings, **options)
-    except OmegaConfBaseException as error:
-        _report(f"{_name_in_sweep()}{_one_line(error)}")
-        return UserError.exit_code
     except (UserError, CollapseStop, NonFiniteLoss) as error:
         _report(f"{_name_in_sweep()}{error}")
         return error.exit_code
@@ -166,20 +138,3 @@ def _of_system(error: OSError) -> str:
     """Return one line for a full disk, a lost mount or a file without permission."""
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}"
-
-
-def _one_line(error: Exception) -> str:
-    """Return one line for a command line that Hydra refuses."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return unknown_choice(group, option, tuple(error.options or ()))
-    if isinstance(error, OverrideParseException):
-        override = error.override.lstrip("+")
-        return (
-            f"cannot read '{override}': expected key=value, with quotes around special characters"
-        )
-    if ambiguous := re.match(r"Ambiguous value for argument '\+*(.*)'", str(error)):
-        return f"{ambiguous[1]}: one value expected; put a list in [ ], and -m before a sweep"
-    cause = error.__cause__ or error
-    key, line = getattr(cause, "full_key", None), str(cause).splitlines()[0]
-    return f"{key}: {line[0].lower()}{line[1:]}" if key else line

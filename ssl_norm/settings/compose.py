@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ssl_norm.data.registry import DATA
 from ssl_norm.errors import UserError
@@ -173,11 +175,36 @@ def composed_values(tool: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     chosen = dict(override.partition("=")[::2] for override in overrides)
     if chosen.get("study") and read_study(chosen["study"]).arms:
         register_arms(read_study(chosen["study"]))
-    folder = str(Path(CONFIG_FOLDER))
-    with initialize_config_dir(folder, version_base="1.3"):
+    with one_line_errors(), initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         composed = compose(tool, [forced(override, tool) for override in overrides])
-    values: Any = OmegaConf.to_container(composed, resolve=True)
+        values: Any = OmegaConf.to_container(composed, resolve=True)
     return dict(values)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Raise UserError with one line where Hydra or OmegaConf refuses settings."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    """Return one line for a command line that Hydra refuses."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return unknown_choice(group, option, tuple(error.options or ()))
+    if isinstance(error, OverrideParseException):
+        override = error.override.lstrip("+")
+        return (
+            f"cannot read '{override}': expected key=value, with quotes around special characters"
+        )
+    if ambiguous := re.match(r"Ambiguous value for argument '\+*(.*)'", str(error)):
+        return f"{ambiguous[1]}: one value expected; put a list in [ ], and -m before a sweep"
+    cause = error.__cause__ or error
+    key, line = getattr(cause, "full_key", None), str(cause).splitlines()[0]
+    return f"{key}: {line[0].lower()}{line[1:]}" if key else line
 
 
 def check_choice(group: str, value: str, tool: str) -> None:

@@ -33,6 +33,7 @@ WRONG = {
         "method=3": ["unknown method '3'"],
         "method=": ["unknown method ''"],
         "method.name=simclr": ["method.name=simclr", "use method=simclr"],
+        "data.name=folder": ["data.name=folder", "use data=folder"],
         "data=cifer": ["unknown data 'cifer'", "'cifar10'?"],
         "data=digits,cifer": ["unknown data 'cifer'", "'cifar10'?"],
         "data=null": ["unknown data 'null'", "cifar10", "digits"],

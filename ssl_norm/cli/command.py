@@ -1,0 +1,110 @@
+"""The settings of one command, typed on a command line or given in Python."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from ssl_norm.cli.arguments import check_setting, literal, quoted
+from ssl_norm.cli.arms import choose_arms
+from ssl_norm.cli.resume import continued
+from ssl_norm.errors import UserError
+from ssl_norm.option_errors import find_field, model_of
+from ssl_norm.settings.compose import groups_of, one_line_errors, register
+from ssl_norm.settings.models import MODELS, validate
+from ssl_norm.text import as_typed
+
+TRAINING_TOOLS = ("pretrain", "finetune")
+
+
+def typed_lines(tool: str, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield `key=value` for each value of nested settings, as it is typed on a command line.
+
+    The `name` in the section of a config group chooses the group, as `data=folder` does.
+
+    Args:
+        tool: whose settings they are.
+        values: by key or dotted key.
+        prefix: keys that lead to `values`, with a trailing dot.
+
+    Raises:
+        UserError: a value is none of YAML, and no object of a module.
+    """
+    groups = groups_of(tool)
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        field = find_field(MODELS[tool], key.split("."))[1]
+        plain = _plain(key, value)
+        if isinstance(plain, dict) and (key in groups or (field and model_of(field.annotation))):
+            option = plain.get("name")
+            is_choice = key in ("method", "data") or option in groups.get(key, ())
+            if key in groups and isinstance(option, str) and is_choice:
+                yield f"{key}={plain.pop('name')}"
+            yield from typed_lines(tool, plain, f"{key}.")
+        elif plain is not None or key not in ("study", "arm"):
+            is_option = key in (*groups, "arm") and isinstance(plain, str)
+            yield f"{key}={plain if is_option else as_typed(plain, quoted)}"
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Return a value of YAML: paths as text, classes and functions as `module:object`."""
+    value = getattr(value, "setting", value)  # of a parsed norm
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(f"{key}.{name}", item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(key, item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    name = getattr(value, "__qualname__", "<")
+    if "<" in name:
+        raise UserError(
+            f"{key}: a plain value expected, or a class or function at the top of a module; "
+            f"got {value!r}"
+        )
+    return f"{value.__module__}:{name}"
+
+
+def checked_settings(settings: Sequence[str], tool: str, *, sweep: bool = False) -> list[str]:
+    """Return the settings of a command as Hydra takes them, with the sweep that a study implies.
+
+    Args:
+        settings: `key=value` each.
+        tool: that was started.
+        sweep: whether the command runs several runs (`-m`).
+
+    Raises:
+        UserError: a setting is wrong.
+    """
+    settings = [line for setting in settings for line in _without_mapping(setting, tool)]
+    for setting in settings:
+        check_setting(setting, tool)
+    settings = [literal(setting.lstrip("+"), tool) for setting in settings]
+    register(tool, settings)
+    return choose_arms(settings, tool, sweep=sweep) if "study" in groups_of(tool) else settings
+
+
+def _without_mapping(setting: str, tool: str) -> list[str]:
+    """Return a mapping for a config group, `data={name: folder, ...}`, as one line for each key."""
+    key, _, value = setting.lstrip("+").partition("=")
+    if key not in groups_of(tool) or not value.startswith("{"):
+        return [setting]
+    with one_line_errors():
+        (override,) = OverridesParser.create().parse_overrides([f"{key}={value}"])
+    return list(typed_lines(tool, {key: override.value()}))
+
+
+def command_settings(tool: str, values: dict[str, Any], typed: Sequence[str]) -> Any:
+    """Return the checked settings of one run.
+
+    Args:
+        tool: that runs.
+        values: as composed.
+        typed: settings of the command for this run.
+
+    Raises:
+        UserError: a setting is unknown, has a wrong value, or does not fit another one.
+    """
+    return validate(tool, continued(values, tool, typed) if tool in TRAINING_TOOLS else values)
