@@ -1,6 +1,7 @@
 """Messages, tables and progress bars: the only way of text to a terminal."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
@@ -43,6 +44,16 @@ def show(parts: Sequence[RenderableType], *, stderr: bool = False, soft_wrap: bo
     terminal = Terminal(stderr=stderr)
     for part in parts:
         terminal.print(part, soft_wrap=soft_wrap)
+
+
+@contextmanager
+def warned(what: str) -> Iterator[None]:
+    """Print one line where work fails that a run can end without: a picture, a logger."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error) or "no reason given").splitlines()[0]
+        say(f"warning: {what} failed and is left out: {type(error).__name__}: {reason}")
 
 
 def track(

@@ -1,6 +1,9 @@
 """Exceptions that end a run, with exit codes."""
 
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from ssl_norm.text import printable
 
@@ -15,14 +18,19 @@ class CollapseStop(Exception):
     """The representation collapsed while `monitor.on_collapse` was `stop` or `rollback`.
 
     Attributes:
-        rolled_back_to: step of the healthy checkpoint that replaced the collapsed one, or None.
+        found: `steps`, `verdict`, `collapsed_at_step` and `evidence` of summary.json, and after a
+            rollback `rolled_back_to_step`, the step of the healthy checkpoint.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, rolled_back_to: int | None = None) -> None:
+    def __init__(self, message: str, found: Mapping[str, Any] = MappingProxyType({})) -> None:
         super().__init__(message)
-        self.rolled_back_to = rolled_back_to
+        self.found = dict(found)
+
+    def state(self) -> dict[str, Any]:
+        """Return the arguments as plain values, for a checkpoint."""
+        return {"message": str(self), "found": self.found}
 
 
 class NonFiniteLoss(Exception):

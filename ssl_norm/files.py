@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from zipfile import BadZipFile, ZipFile, is_zipfile
+from zlib import crc32
 
 from ssl_norm.errors import UserError
 from ssl_norm.text import finite_or_none
@@ -56,8 +58,42 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all; NaN and infinities, which JSON lacks, are null."""
-    write_text(path, json.dumps(finite_or_none(content), indent=2, allow_nan=False) + "\n")
+    """Write a JSON file whole or not at all; NaN and infinities, which JSON lacks, are null.
+
+    Its last key, `crc32`, is the checksum of the others.
+    """
+    plain = json.loads(json.dumps(finite_or_none(content), allow_nan=False))
+    write_text(path, json.dumps(plain | {"crc32": checksum(plain)}, indent=2) + "\n")
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """Return the CRC-32 of an object of JSON."""
+    return f"{crc32(json.dumps(content).encode()):08x}"
+
+
+def check_archive(path: Path) -> None:
+    """Raise UserError if parts of a zip file of torch.save do not match their CRC-32.
+
+    Torch does not compare them. A file without checksums, which torch writes after
+    `set_crc32_options(False)`, matches in no part.
+    """
+    if not is_zipfile(path):
+        return
+    with ZipFile(path) as archive:
+        names = archive.namelist()
+        damaged = [name for name in names if not _matches(archive, name)]
+    if damaged and len(damaged) < len(names):
+        raise UserError(f"{path} is damaged: {damaged[0]} in it does not match its checksum")
+
+
+def _matches(archive: ZipFile, name: str) -> bool:
+    with archive.open(name) as part:
+        try:
+            while part.read(2**20):
+                pass
+        except BadZipFile:
+            return False
+    return True
 
 
 def append_text(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
@@ -20,9 +21,11 @@ from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
 from ssl_norm.settings.compose import forced, one_line_errors
 from ssl_norm.settings.folder import CONFIG_FOLDER
+from ssl_norm.train.lock import new_folder
 
 T = TypeVar("T")
 INTERRUPTED = 130
+SWEEP_FOLDER = "SSL_NORM_SWEEP_FOLDER"  # variable that configs/tool.yaml reads
 
 
 def main(tool: str) -> None:
@@ -52,6 +55,9 @@ def main(tool: str) -> None:
     def compose_and_run() -> None:
         flags, settings = split_flags(arguments)
         settings = checked_settings(settings, tool, sweep=bool(SWEEP_FLAGS & set(flags)))
+        named = any(setting.startswith("hydra.sweep.dir=") for setting in settings)
+        if flags and set(flags) <= SWEEP_FLAGS and not named:
+            os.environ[SWEEP_FOLDER] = str(new_folder(Path("multirun")))
         sys.argv[1:] = [*flags, *(forced(setting, tool) for setting in settings)]
         with one_line_errors():
             hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=tool)(job)()

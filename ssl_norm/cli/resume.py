@@ -1,15 +1,16 @@
 """Settings of a run that a command continues."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
+from ssl_norm.console import say
 from ssl_norm.errors import UserError
 from ssl_norm.settings.compose import groups_of, with_values
-from ssl_norm.settings.resume import restore
+from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.resume import may_change_on_resume, restore
+from ssl_norm.train.run_folder import RunFolder
 
 
 def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[str, Any]:
@@ -24,21 +25,51 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
         typed: settings of the command line.
 
     Raises:
-        UserError: config.yaml of the run is not of this tool.
+        UserError: config.yaml of the run is damaged or not of this tool, or there is no run and
+            nothing that tells what a new one should be.
     """
     if not values.get("resume") or values.get("run_dir") is None:
         return values
-    path = Path(values["run_dir"]).expanduser() / "config.yaml"
-    settings = OverridesParser.create().parse_overrides(list(typed))
-    groups = {*groups_of(tool), "arm"}
-    if not path.is_file() or not groups.isdisjoint(setting.key_or_group for setting in settings):
+    folder = RunFolder(values["run_dir"])
+    settings = {
+        setting.key_or_group: setting.value()
+        for setting in OverridesParser.create().parse_overrides(list(typed))
+    }
+    if not settings.keys().isdisjoint({*groups_of(tool), "arm"}):
         return values
-    saved: Any = OmegaConf.to_container(OmegaConf.load(path))
+    saved = _saved_settings(folder)
+    if saved is None:
+        if all(may_change_on_resume(MODELS[tool], key) for key in settings):
+            raise UserError(
+                f"run_dir={folder} holds no run to resume; check the path, or give the settings of "
+                "a new run"
+            )
+        return values
     try:
         before = restore(tool, saved).model_dump(mode="json")
     except UserError as error:
-        raise UserError(f"{path} is not of tools/{tool}.py of this version: {error}") from error
-    typed_values = {setting.key_or_group: setting.value() for setting in settings}
-    merged = OmegaConf.create(with_values(tool, before, typed_values))
-    plain: Any = OmegaConf.to_container(merged, resolve=True)
-    return dict(plain)
+        place = folder / "config.yaml"
+        raise UserError(f"{place} is not of tools/{tool}.py of this version: {error}") from error
+    changes = {
+        key: _value_at(values, key) if isinstance(value, str) and "${" in value else value
+        for key, value in settings.items()
+    }
+    return with_values(tool, before, changes)
+
+
+def _saved_settings(folder: RunFolder) -> Mapping[str, Any] | None:
+    """Return the settings in config.yaml, without it those in last.pt, None without both."""
+    if (folder / "config.yaml").exists():
+        return folder.config()
+    if not (folder / "last.pt").exists():
+        return None
+    say(f"warning: {folder / 'config.yaml'} is gone; the settings are those in last.pt")
+    saved: Mapping[str, Any] = folder.checkpoint()["config"]
+    return saved
+
+
+def _value_at(values: Mapping[str, Any], key: str) -> Any:
+    """Return the composed value of a dotted key."""
+    for name in key.split("."):
+        values = values[name]
+    return values

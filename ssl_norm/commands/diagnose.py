@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ssl_norm.console import Terminal, say
+from ssl_norm.console import Terminal, say, warned
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.diagnosis.diagnosis import RANDOM_INIT, diagnose_outputs, diagnosis_record
 from ssl_norm.diagnosis.outputs import (
@@ -61,7 +61,8 @@ def diagnose(config: DiagnoseSettings) -> Result:
     }
     write_json(output, record)
     picture = output.with_suffix(".png")
-    draw_diagnosis(found, random_init, f"{path}: {found.verdict}", picture)
+    with warned(picture.name):
+        draw_diagnosis(found, random_init, f"{path}: {found.verdict}", picture)
     print_diagnosis(found, random_init)
     say(f"written to {output} and {picture}", stderr=False)
     return Result(record, output, {"picture": picture})

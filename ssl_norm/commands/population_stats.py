@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ssl_norm.commands.linear_eval import evaluation_of
-from ssl_norm.console import say
+from ssl_norm.console import say, warned
 from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import UserError
@@ -82,7 +82,8 @@ def _write(
     stem = output if is_named else output.with_name("population_stats")
     result, picture = stem.with_suffix(".json"), stem.with_suffix(".png")
     write_json(result, record)
-    save_figure(shift_figure(compared.report.shifts), picture)
+    with warned(picture.name):
+        save_figure(shift_figure(compared.report.shifts), picture)
     images = f"{compared.samples:,} {record['views']} views of {record['images']:,} images"
     say(f"exact statistics of {images}")
     print_comparison(compared)

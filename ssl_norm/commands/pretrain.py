@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from ssl_norm.commands.final_probe import embeddings, linear_probe
+from ssl_norm.console import warned
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
 from ssl_norm.figures import cosine_figure, save_figure
 from ssl_norm.settings.pretrain import PretrainSettings
@@ -19,7 +20,7 @@ from ssl_norm.train.population import make_statistics_exact
 from ssl_norm.train.pretrain_builder import draw_views, make_training
 from ssl_norm.train.pretraining import PretrainingRun, measure_initial
 from ssl_norm.train.progress import ProgressLine
-from ssl_norm.train.recorder import Recorder, RunFiles, roll_back
+from ssl_norm.train.recorder import Recorder, RunFiles, roll_back, verdict_of
 from ssl_norm.train.run_folder import RunFolder
 from ssl_norm.train.run_settings import norm_names
 from ssl_norm.train.summary import pretraining_table
@@ -72,11 +73,15 @@ class _Pretraining(Task):
         recorder = Recorder(files, self.run.monitor, line, on_collapse)
         images, learner = self.splits.pretrain, self.run.network
         if files:
-            files.views(draw_views(self.config, images))
+            with warned("views.png"):
+                files.views(draw_views(self.config, images))
         try:
+            if self.stop:
+                raise self.stop
             (train if self.run.steps else measure_initial)(self.run, recorder.row, save)
         except CollapseStop as stop:
-            save(recorder.last_step)
+            if not self.stop:
+                save(recorder.last_step, stop)
             if files and on_collapse == "rollback":
                 raise roll_back(files.folder, stop, learner) from None
             raise
@@ -97,20 +102,15 @@ class _Pretraining(Task):
     def summary(
         self, course: Mapping[str, Any], files: RunFiles, ending: Ending | None
     ) -> dict[str, Any]:
-        monitor, encoder = self.run.monitor, self.run.network.encoder
-        summary = {
-            "method": self.config.method.name,
-            **course,
-            "verdict": monitor.verdict,
-            "collapsed_at_step": monitor.collapsed_at_step,
-            "evidence": monitor.evidence,
-        }
+        encoder = self.run.network.encoder
+        summary = {"method": self.config.method.name, **course, **verdict_of(self.run.monitor)}
         if isinstance(ending, NonFiniteLoss):
             return summary
         if self.config.linear_probe:
             summary |= linear_probe(self.config, encoder, self.splits, self.device)
         if self.config.monitor.embeddings:
-            files.embeddings(*embeddings(self.config, encoder, self.splits, self.device))
+            with warned("monitor.embeddings"):
+                files.embeddings(*embeddings(self.config, encoder, self.splits, self.device))
         return summary
 
     def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:

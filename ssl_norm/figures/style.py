@@ -1,7 +1,9 @@
 """Style of all figures: white background, fonts, colours safe for print and colour blindness."""
 
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,7 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
         width: in inches.
         height: in inches.
     """
+    _import_matplotlib()
     from matplotlib import rc_context, rcParamsDefault
     from matplotlib.figure import Figure
 
@@ -60,6 +63,20 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
         yield figure
         for axes in figure.axes:  # ticks are made later, when the figure is rendered
             axes.tick_params(color="#444444", labelcolor="black", labelsize=9)
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib, also where MPLBACKEND names one that is not installed, as of a notebook.
+
+    No figure here needs a backend; a user's gets that of the variable where there is one.
+    """
+    backend = os.environ.pop("MPLBACKEND", "") if "matplotlib" not in sys.modules else ""
+    import matplotlib as mpl
+
+    if backend:
+        os.environ["MPLBACKEND"] = backend
+        with suppress(ValueError):
+            mpl.rcParams["backend"] = backend
 
 
 def save_figure(figure: "Figure", path: Path, dots_per_inch: int = 120) -> None:
@@ -92,6 +109,7 @@ def pixels(figure: "Figure", dpi: float = 110) -> NDArray[np.uint8]:
         >>> pixels(Figure(figsize=(2, 1)), dpi=50).shape
         (50, 100, 3)
     """
+    _import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure.set_dpi(dpi)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.errors import UserError
+from ssl_norm.files import check_archive
 from ssl_norm.models.checkpoint_prefixes import (
     ONLINE_WORDS,
     Candidate,
@@ -196,18 +197,22 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """Return the contents of a checkpoint file on the CPU, without running any code in it.
 
     Raises:
-        UserError: there is no such file, or it holds more than tensors, arrays, numbers and text.
+        UserError: there is no such file, it is damaged, or it holds more than tensors, arrays,
+            numbers and text.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint file {path}")
     try:
+        check_archive(path)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         with torch.serialization.safe_globals(list(SAFE)):
             contents = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except KeyError as error:  # torch's error for a text file
         raise UserError(
             f"{path} is not a readable checkpoint: no file of torch.save or safetensors"

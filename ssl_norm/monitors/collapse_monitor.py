@@ -160,6 +160,7 @@ class CollapseMonitor:
         if self.layers:
             self.layers.start(step)
 
+    @torch.inference_mode(False)  # the first call may come from one, later ones not
     @torch.no_grad()
     def observe(
         self,

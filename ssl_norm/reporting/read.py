@@ -143,7 +143,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
     try:
         return RunRecord(folder, name, **_content(folder))
     except UnreadableRun as error:
-        return RunRecord(folder, name, BROKEN, str(error))
+        return RunRecord(folder, name, BROKEN, error.reason)
 
 
 def _content(folder: Path) -> dict[str, Any]:
@@ -186,8 +186,9 @@ def _read_config(run: RunFolder) -> dict[str, Any]:
     content = run.config()
     if _tool_of(content) is None:
         raise UnreadableRun(
+            run / "config.yaml",
             "config.yaml names no method and no labels; "
-            "it is not of tools/pretrain.py or tools/finetune.py"
+            "it is not of tools/pretrain.py or tools/finetune.py",
         )
     return content
 
@@ -205,14 +206,15 @@ def _read_probes(run: RunFolder) -> dict[str, Any]:
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and type(row.get("step")) is int for row in rows
     ):
-        raise UnreadableRun("linear_eval_steps.json: steps is no list of rows with a step")
+        reason = "linear_eval_steps.json: steps is no list of rows with a step"
+        raise UnreadableRun(run / "linear_eval_steps.json", reason)
     return content
 
 
 def _read_layers(run: RunFolder) -> Sequence[Mapping[str, Any]]:
     rows = run.rows("layers.csv")
     if any("layer" not in row for row in rows):
-        raise UnreadableRun("layers.csv: a row has no layer")
+        raise UnreadableRun(run / "layers.csv", "layers.csv: a row has no layer")
     return rows
 
 
@@ -226,7 +228,8 @@ def _progress(
     steps = metrics.get("step", ())
     if summary:
         if not isinstance(last := summary.get("steps"), int):
-            raise UnreadableRun("summary.json says no number of steps")
+            reason = "summary.json says no number of steps"
+            raise UnreadableRun(folder / "summary.json", reason)
         if not steps or steps[-1] <= last:
             return FINISHED, ""
     if not steps:

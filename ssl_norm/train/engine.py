@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from rich.table import Table
 
-from ssl_norm.console import say, show
+from ssl_norm.console import say, show, warned
 from ssl_norm.distributed import from_first_rank, rank, world_size
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.train.builder import encoder_record
@@ -22,7 +22,6 @@ from ssl_norm.train.progress import ProgressLine
 from ssl_norm.train.recorder import RunFiles
 from ssl_norm.train.run_folder import RunFolder
 from ssl_norm.train.run_settings import (
-    is_done,
     norm_names,
     open_run_folder,
     plain_config,
@@ -30,8 +29,8 @@ from ssl_norm.train.run_settings import (
 )
 
 Ending = CollapseStop | NonFiniteLoss
+Save = Callable[..., None]  # of the number of steps, and of the CollapseStop that ends the run
 ENDINGS = {type(None): "done", CollapseStop: "collapse", NonFiniteLoss: "non_finite_loss"}
-Save = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class Task(ABC):
 
     Attributes:
         run: network and schedule, after `build`.
+        stop: that ended the run before, and ends it again instead of training.
         less_memory: settings that lower the need for memory, for an error message.
         final_metrics: keys of the summary that loggers show at the end.
     """
@@ -79,6 +79,7 @@ class Task(ABC):
     def __init__(self, config: Any, device: torch.device) -> None:
         self.config = config
         self.device = device
+        self.stop: CollapseStop | None = None
 
     @abstractmethod
     def build(self, checkpoint: Mapping[str, Any] | None) -> Sequence[str]:
@@ -135,17 +136,26 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
     config, files = task.config, None
     with ExitStack() as stack:
         with process_group(task.device):
-            run_folder, checkpoint = from_first_rank(lambda: open_run_folder(config, folder))
-            if from_first_rank(lambda: is_done(config, run_folder, checkpoint)):
+            found = from_first_rank(lambda: open_run_folder(config, stack, folder))
+            run_folder, task.stop = found.folder, found.stop
+            if found.is_over:
+                if task.stop:
+                    raise task.stop
                 if rank() == 0:
                     say(f"{run_folder} is done: summary.json is there; skipped")
                 return RunResult(run_folder.path, run_folder.json("summary.json"), skipped=True)
-            skipped = task.build(checkpoint)
-            if rank() == 0:
+            if rank() == 0:  # before anything that can be resumed
                 run_folder.write_config(plain_config(config), describe_environment(task.device))
+            skipped = task.build(found.checkpoint)
+            if rank() == 0:
                 run_folder.write_skipped(skipped)
                 say(*task.banner(run_folder))
-                files = RunFiles(run_folder, task.run.first_step, config.loggers, task.tables())
+                tables = task.tables()
+                if task.stop:  # after a rollback there are rows of later steps
+                    tables = dict.fromkeys(tables, int(task.stop.found["steps"]))
+                written = (found.checkpoint or {}).get("tables")
+                first_step = task.run.first_step
+                files = RunFiles(run_folder, first_step, config.loggers, tables, written)
                 stack.enter_context(closing(files))
             ending = _follow(task, run_folder, files)
         if files is None:
@@ -161,12 +171,13 @@ def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | N
     run, config = task.run, task.config
     plain, is_main = plain_config(config), files is not None
 
-    def save(step: int) -> None:
-        if is_main:
+    def save(step: int, stop: CollapseStop | None = None) -> None:
+        if files:
             record = encoder_record(config, run.network.encoder)  # type: ignore[arg-type]
             content = {"config": plain, "encoder_record": record, "processes": world_size()}
-            content |= {"step": step, **run.state()}
-            for name in ("last.pt", *task.copies(step)):
+            content |= {"step": step, **run.state(), "tables": files.sums()}
+            content |= {"stopped": stop.state()} if stop else {}
+            for name in (*task.copies(step), "last.pt"):
                 folder.save(content, name)
 
     try:
@@ -190,10 +201,12 @@ def _finish(task: Task, files: RunFiles, ending: Ending | None) -> dict[str, Any
     metrics = {name: summary[name] for name in task.final_metrics if name in summary}
     files.hyperparameters(shown_settings(task.config), metrics)
     summary["ended"] = ENDINGS[type(ending)]
-    if isinstance(ending, CollapseStop) and ending.rolled_back_to is not None:
-        summary["rolled_back_to_step"] = ending.rolled_back_to  # accuracies are of this step
+    if isinstance(ending, CollapseStop):
+        summary |= ending.found  # with a rollback, accuracies are of `rolled_back_to_step`
+    summary["tables"] = files.sums()
     folder.write_json("summary.json", summary)
-    task.draw(files, summary)
+    with warned("the picture of the run"):
+        task.draw(files, summary)
     show([task.table(summary)])
     say(f"run folder: {folder}   curves: tensorboard --logdir {folder}", stderr=False)
     return summary

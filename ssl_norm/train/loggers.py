@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssl_norm.console import say
+from ssl_norm.console import warned
 from ssl_norm.errors import UserError
 from ssl_norm.train.registry import LOGGERS
 from ssl_norm.train.run_folder import Row
@@ -89,9 +89,9 @@ class Loggers:
 
     @contextmanager
     def _without_on_failure(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self._loggers.pop(name, None)
-            what = f"{type(error).__name__}: {error}"
-            say(f"warning: logger '{name}' failed and is left out from here on: {what}")
+        with warned(f"logger '{name}'"):
+            try:
+                yield
+            except Exception:
+                self._loggers.pop(name, None)
+                raise

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from ssl_norm.console import coloured
+from ssl_norm.console import coloured, warned
 from ssl_norm.errors import CollapseStop
 from ssl_norm.figures import layer_figure, pixels, spectrum_figure
 from ssl_norm.files import replaced
@@ -19,7 +19,7 @@ from ssl_norm.monitors.layers import LayerRow
 from ssl_norm.text import as_typed, flatten
 from ssl_norm.train.loggers import Loggers
 from ssl_norm.train.progress import ProgressLine
-from ssl_norm.train.run_folder import Row, RunFolder
+from ssl_norm.train.run_folder import Row, RunFolder, Sums
 from ssl_norm.train.throttle import Pace
 
 REMEDIES = (
@@ -52,6 +52,7 @@ class RunFiles:
         loggers: names of `LOGGERS`, or `module:class`.
         tables: names of the CSV files and the last steps whose rows they keep; None: those of a
             pretraining.
+        written: `sums` when the checkpoint was written; None: unknown.
 
     Attributes:
         folder: the run folder.
@@ -63,12 +64,14 @@ class RunFiles:
         first_step: int,
         loggers: Sequence[str],
         tables: Mapping[str, int] | None = None,
+        written: Sums | None = None,
     ) -> None:
         self.folder = folder
         if tables is None:
             tables = dict.fromkeys(("metrics.csv", "spectra.csv", "layers.csv"), first_step)
         self._tables = {
-            name: folder.table(name, last, keep=name in KEPT) for name, last in tables.items()
+            name: folder.table(name, last, keep=name in KEPT, written=written)
+            for name, last in tables.items()
         }
         self._loggers = Loggers(loggers, folder.path, first_step)
         self._spectra = _Picture("collapse/spectrum", self._loggers, _draw_spectra)
@@ -78,6 +81,10 @@ class RunFiles:
     def rows(self, name: str) -> list[Row]:
         """Return the rows of metrics.csv or evaluations.csv."""
         return self._tables[name].rows
+
+    def sums(self) -> Sums:
+        """Return the number of bytes and the CRC-32 of each table."""
+        return {name: table.sum for name, table in self._tables.items()}
 
     def row(self, row: Row) -> None:
         """Write one row of metrics.csv."""
@@ -171,7 +178,7 @@ class _Picture:
     def draw_rest(self) -> None:
         """Draw the picture if there is something new and somebody to show it to."""
         if self._loggers and len(self._entries) > self._pace.drawn:
-            with self._pace.drawing(len(self._entries)):
+            with self._pace.drawing(len(self._entries)), warned(f"the picture {self._name}"):
                 step, picture = self._entries[-1].step, self._draw(self._entries)
                 self._loggers.each(lambda logger: logger.image(self._name, step, picture))
 
@@ -266,8 +273,17 @@ class Recorder:
             f"{self._monitor.evidence}; {REMEDIES}"
         )
         if self._on_collapse != "warn" and verdict == "complete":
-            raise CollapseStop(found)
+            raise CollapseStop(found, {"steps": self.last_step, **verdict_of(self._monitor)})
         self._line.console.print(coloured(("warning:", "bold red"), f" {found}"), soft_wrap=True)
+
+
+def verdict_of(monitor: CollapseMonitor) -> dict[str, Any]:
+    """Return the verdict of a monitor with its step and evidence, as summary.json holds them."""
+    return {
+        "verdict": monitor.verdict,
+        "collapsed_at_step": monitor.collapsed_at_step,
+        "evidence": monitor.evidence,
+    }
 
 
 def roll_back(folder: RunFolder, stop: CollapseStop, learner: nn.Module) -> CollapseStop:
@@ -278,13 +294,19 @@ def roll_back(folder: RunFolder, stop: CollapseStop, learner: nn.Module) -> Coll
         stop: the collapse.
         learner: gets the weights of the healthy checkpoint.
     """
-    checkpoint = folder.roll_back()
-    if checkpoint is None:
-        return CollapseStop(f"{stop}; no checkpoint was healthy, so there is none to roll back to")
-    learner.load_state_dict(checkpoint["learner"])
-    return CollapseStop(
-        f"{stop}; rolled back: last.pt is the healthy checkpoint of step {checkpoint['step']} and "
+    if "rolled_back_to_step" in stop.found:  # by a process that was killed after it
+        return stop
+    if not (folder / "healthy.pt").exists():
+        none = "no checkpoint was healthy, so there is none to roll back to"
+        return CollapseStop(f"{stop}; {none}", stop.found)
+    healthy = folder.checkpoint("healthy.pt")
+    step = int(healthy["step"])
+    ending = CollapseStop(
+        f"{stop}; rolled back: last.pt is the healthy checkpoint of step {step} and "
         "collapsed.pt the collapsed one; to go on with other settings: "
         f"encoder.pretrained_path={folder / 'last.pt'}",
-        rolled_back_to=int(checkpoint["step"]),
+        {**stop.found, "rolled_back_to_step": step},
     )
+    folder.roll_back({**healthy, "stopped": ending.state()})
+    learner.load_state_dict(healthy["learner"])
+    return ending

@@ -1,26 +1,51 @@
 """The folder of a run: the format, the reader and the writer of each of its files."""
 
 import csv
+import io
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from math import nan
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import yaml  # type: ignore[import-untyped]  # PyYAML, which omegaconf brings
 from omegaconf import OmegaConf
 
+from ssl_norm.console import say
 from ssl_norm.errors import UserError
-from ssl_norm.files import append_text, write_json, write_text
+from ssl_norm.files import append_text, checksum, write_json, write_text
 
 Row = dict[str, float | int | str]
+Sums = dict[str, list[int]]  # by table the number of bytes and their CRC-32
+LARGEST = {".yaml": 2**18, ".json": 2**26}  # bytes
+DEEPEST = 40  # levels of YAML
+CHECKSUM = "# checksum "  # first line of config.yaml
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class UnreadableRun(ValueError):
-    """A file of a run folder does not hold what it should; the text names the file."""
+class UnreadableRun(UserError):
+    """A file of a run folder does not hold what it should.
+
+    Args:
+        path: the file.
+        reason: its fault, which names the file.
+
+    Attributes:
+        reason: the same; the message names the folder and the way to go on as well.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        then = {
+            "config.yaml": "a resumed run takes the settings from last.pt",
+            "summary.json": "a resumed run writes it again",
+            **dict.fromkeys(TABLES, "a resumed run goes on without its earlier rows"),
+        }.get(path.name, "the tool that wrote it writes it again")
+        self.reason = reason
+        super().__init__(f"{path.parent}: {reason}; restore it from a copy, or delete it: {then}")
 
 
 @dataclass(frozen=True)
@@ -77,24 +102,11 @@ class RunFolder:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def claim(self, *, resume: bool) -> Mapping[str, Any] | None:
-        """Make the folder if need be, and return the checkpoint that a run goes on from, if any.
-
-        Raises:
-            UserError: the folder cannot be written to, or it holds a run and `resume` is false.
-        """
-        has_run = (self / "last.pt").exists()
-        if has_run and not resume:
-            raise UserError(
-                f"run_dir={self} already holds a run; add resume=true to go on, or name another"
-            )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self / ".writable").touch()
-            (self / ".writable").unlink()
-        except OSError as error:
-            raise UserError(f"run_dir={self} cannot be written to: {error.strerror}") from error
-        return self.checkpoint() if has_run else None
+    def has_run(self) -> bool:
+        """Return whether there is a checkpoint, a result, or a row of metrics."""
+        metrics = self / "metrics.csv"
+        has_rows = metrics.is_file() and metrics.stat().st_size > 0
+        return has_rows or any((self / name).exists() for name in ("last.pt", "summary.json"))
 
     def checkpoint(self, name: str = "last.pt") -> Mapping[str, Any]:
         """Return a checkpoint, on the CPU.
@@ -104,7 +116,15 @@ class RunFolder:
         """
         from ssl_norm.train.checkpoint import load_checkpoint
 
-        return load_checkpoint(self / name)
+        try:
+            content = load_checkpoint(self / name)
+            if missing := {"config", "processes", "step"} - content.keys():
+                raise UserError(f"{self / name} is not of a run: no {', '.join(sorted(missing))}")
+            return content
+        except UserError as error:
+            kept = sorted(self.path.glob("step_*.pt"), key=lambda path: path.stat().st_mtime)
+            way = f"copy {kept[-1].name} over it" if kept else "restore it from a copy"
+            raise UserError(f"{error}; {way}, or name another run_dir") from error
 
     def save(self, content: Mapping[str, Any], name: str = "last.pt") -> None:
         """Write a checkpoint, whole or not at all."""
@@ -112,16 +132,13 @@ class RunFolder:
 
         save_checkpoint(self / name, content)
 
-    def roll_back(self) -> Mapping[str, Any] | None:
-        """Make healthy.pt the last checkpoint and return it; the last one becomes collapsed.pt.
-
-        Without a healthy checkpoint nothing changes, and None is returned.
-        """
-        if not (self / "healthy.pt").exists():
-            return None
-        (self / "last.pt").replace(self / "collapsed.pt")
-        (self / "healthy.pt").replace(self / "last.pt")
-        return self.checkpoint()
+    def roll_back(self, healthy: Mapping[str, Any]) -> None:
+        """Make a healthy checkpoint last.pt; what was last.pt becomes collapsed.pt."""
+        partial = self / ".collapsed.pt"
+        shutil.copyfile(self / "last.pt", partial)
+        partial.replace(self / "collapsed.pt")
+        self.save(healthy)
+        (self / "healthy.pt").unlink()
 
     def write_config(self, settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         """Write config.yaml.
@@ -131,23 +148,35 @@ class RunFolder:
             environment: what the results depend on beyond the settings.
         """
         content = {**settings, "environment": dict(environment)}
-        write_text(self / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
+        text = OmegaConf.to_yaml(OmegaConf.create(content))
+        first = f"{CHECKSUM}{crc32(text.encode()):08x}; after a change by hand, delete this line\n"
+        write_text(self / "config.yaml", first + text)
 
     def config(self) -> dict[str, Any]:
         """Return config.yaml as nested plain containers, with an `environment`.
 
         Raises:
-            UnreadableRun: it is missing or no YAML.
+            UnreadableRun: it is missing, no YAML of plain containers, or damaged.
         """
+        path = self / "config.yaml"
+        text = read_text(path)
+        if text is None:
+            raise UnreadableRun(path, "there is no config.yaml")
+        first, _, body = text.partition("\n")
+        if first.startswith(CHECKSUM) and f"{crc32(body.encode()):08x}" not in first:
+            raise UnreadableRun(path, "config.yaml is damaged: it does not match its checksum")
         try:
-            content = yaml.safe_load((self / "config.yaml").read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UnreadableRun("there is no config.yaml") from error
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UnreadableRun(f"config.yaml cannot be read: {_first_line(error)}") from error
+            _check_events(text)
+            content = yaml.load(text, _LOADER)
+        except (ValueError, yaml.YAMLError) as error:
+            raise UnreadableRun(
+                path, f"config.yaml cannot be read: {_first_line(error)}"
+            ) from error
         content = content if isinstance(content, dict) else {}
+        if not all(isinstance(key, str) for key in content):
+            raise UnreadableRun(path, "config.yaml holds a key that is no text")
         if not isinstance(content.setdefault("environment", {}), dict):
-            raise UnreadableRun("config.yaml: environment holds no keys")
+            raise UnreadableRun(path, "config.yaml: environment holds no keys")
         return content
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -158,16 +187,21 @@ class RunFolder:
         """Return the object of a JSON file, an empty one without the file.
 
         Raises:
-            UnreadableRun: the file holds no JSON object.
+            UnreadableRun: the file holds no JSON object, or is damaged.
         """
-        try:
-            content = json.loads((self / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        path = self / name
+        text = read_text(path)
+        if text is None:
             return {}
-        except (OSError, ValueError) as error:
-            raise UnreadableRun(f"{name} cannot be read: {_first_line(error)}") from error
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableRun(path, f"{name} cannot be read: {_first_line(error)}") from error
         if not isinstance(content, dict):
-            raise UnreadableRun(f"{name} holds no object")
+            raise UnreadableRun(path, f"{name} holds no object")
+        found = content.pop("crc32", None)
+        if found is not None and found != checksum(content):
+            raise UnreadableRun(path, f"{name} is damaged: it does not match its crc32")
         return content
 
     def write_skipped(self, paths: Sequence[str]) -> None:
@@ -175,13 +209,15 @@ class RunFolder:
         if paths:
             write_text(self / "skipped.txt", "\n".join(paths) + "\n")
 
-    def rows(self, name: str) -> list[Row]:
+    def rows(self, name: str, written: Sums | None = None) -> list[Row]:
         """Return the rows of a file of `TABLES`; see :func:`read_metrics`."""
-        return read_metrics(self / name)
+        return read_metrics(self / name, (written or {}).get(name))
 
-    def table(self, name: str, last_step: int, *, keep: bool = False) -> "StepTable":
+    def table(
+        self, name: str, last_step: int, *, keep: bool = False, written: Sums | None = None
+    ) -> "StepTable":
         """Return the writer of a file of `TABLES`, without rows after `last_step`."""
-        return StepTable(self / name, last_step, keep=keep)
+        return StepTable(self / name, last_step, keep=keep, written=(written or {}).get(name))
 
 
 class StepTable:
@@ -191,21 +227,38 @@ class StepTable:
         path: of a file of `TABLES` in a run folder.
         last_step: rows of later steps, of a run that was interrupted, are dropped.
         keep: whether `rows` grows with the file.
+        written: bytes and CRC-32 of the file when the checkpoint was written; None: unknown.
 
     Attributes:
         rows: those of the file; after `keep=False` none.
+        sum: bytes and CRC-32 of the file.
+
+    Raises:
+        UnreadableRun: the file is damaged.
     """
 
-    def __init__(self, path: Path, last_step: int, *, keep: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        last_step: int,
+        *,
+        keep: bool = False,
+        written: Sequence[int] | None = None,
+    ) -> None:
         self._path = path
         self._keep = keep
-        self.rows = [row for row in read_metrics(path) if int(row["step"]) <= last_step]
-        self._columns = list(self.rows[0]) if self.rows else []
-        lines = [self._columns] if self.rows else []
-        lines += [list(map(str, row.values())) for row in self.rows]
-        write_text(path, "".join(f"{','.join(line)}\n" for line in lines))
-        if not keep:
-            self.rows = []
+        if written and written[0] and not path.exists():
+            say(f"warning: {path} is gone; its rows begin again after step {last_step}")
+            written = None
+        lines, rows = _read_table(path, written)
+        kept = [index for index, row in enumerate(rows) if int(row["step"]) <= last_step]
+        self.rows = [rows[index] for index in kept] if keep else []
+        self._columns = list(rows[0]) if kept else []
+        text = "".join(lines[index + 1] for index in kept)
+        text = lines[0] + text if kept else ""
+        self.sum = [0, 0]
+        self._count(text)
+        write_text(path, text)
 
     def append(self, *rows: Row) -> None:
         """Add rows; the first row of all names the columns.
@@ -213,38 +266,59 @@ class StepTable:
         A resumed run keeps the columns that it began with: a monitor added since then is left out
         of the file (loggers show it), one that no longer exists is NaN.
         """
-        text = StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        lines: list[Sequence[object]] = []
         if rows and not self._columns:
             self._columns = list(rows[0])
-            writer.writerow(self._columns)
+            lines.append(self._columns)
         known = [{column: row.get(column, nan) for column in self._columns} for row in rows]
-        writer.writerows(row.values() for row in known)
+        lines += [list(row.values()) for row in known]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(lines)
         append_text(self._path, text.getvalue())
+        self._count(text.getvalue())
         if self._keep:
             self.rows += known
 
+    def _count(self, text: str) -> None:
+        data = text.encode()
+        self.sum = [self.sum[0] + len(data), crc32(data, self.sum[1])]
 
-def read_metrics(path: Path) -> list[Row]:
+
+def read_metrics(path: Path, written: Sequence[int] | None = None) -> list[Row]:
     """Return the rows of a file of `TABLES`, typed; a last row cut short by a kill is left out.
 
     An empty number is NaN. Without the file there are no rows.
 
+    Args:
+        path: the file.
+        written: bytes and CRC-32 of its beginning; None: unknown.
+
     Raises:
-        UnreadableRun: the file cannot be read, a row does not fit the columns, or a cell is no
-            number.
+        UnreadableRun: the file cannot be read, a row does not fit the columns, a cell is no
+            number, or the beginning differs from what was written.
     """
+    return _read_table(path, written)[1]
+
+
+def _read_table(path: Path, written: Sequence[int] | None) -> tuple[list[str], list[Row]]:
+    """Return the whole lines of a CSV file, and the rows in them below the first."""
+    text = read_text(path) or ""
+    if written and crc32(text.encode()[: written[0]]) != written[1]:
+        raise UnreadableRun(path, f"{path.name} is damaged: its rows are not those of the run")
+    lines = [line for line in io.StringIO(text, newline="\n") if line.endswith("\n")]
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise UnreadableRun(f"{path.name} cannot be read: {_first_line(error)}") from error
-    rows = list(csv.DictReader(line for line in lines if line.endswith("\n")))
-    if any(None in row or None in row.values() or "step" not in row for row in rows):
-        raise UnreadableRun(f"{path.name}: a row does not fit the columns of the first line")
+        header, *cells = csv.reader(lines, strict=True) if lines else [[]]
+    except csv.Error as error:
+        raise UnreadableRun(path, f"{path.name} cannot be read: {error}") from error
+    fits = len(cells) == max(0, len(lines) - 1) and all(len(row) == len(header) for row in cells)
+    if not fits or (cells and ("step" not in header or len(set(header)) < len(header))):
+        raise UnreadableRun(path, f"{path.name}: a row does not fit the columns of the first line")
     schema = TABLES.get(path.name, TableSchema())
-    return [{name: _typed(path, schema, name, cell) for name, cell in row.items()} for row in rows]
+    rows = [
+        {name: _typed(path, schema, name, cell) for name, cell in zip(header, row, strict=True)}
+        for row in cells
+    ]
+    return lines, rows
 
 
 def _typed(path: Path, schema: TableSchema, name: str, cell: str) -> float | int | str:
@@ -256,7 +330,41 @@ def _typed(path: Path, schema: TableSchema, name: str, cell: str) -> float | int
             return int(cell)
         return float(cell) if cell else nan
     except ValueError as error:
-        raise UnreadableRun(f"{path.name}: '{cell}' in column {name} is no number") from error
+        reason = f"{path.name}: '{cell}' in column {name} is no number"
+        raise UnreadableRun(path, reason) from error
+
+
+def read_text(path: Path) -> str | None:
+    """Return the text of a small UTF-8 file, None without it.
+
+    Raises:
+        UnreadableRun: it is no file, larger than `LARGEST`, or no text.
+    """
+    try:
+        if not os.path.lexists(path):
+            return None
+        if not path.is_file():
+            raise UnreadableRun(path, f"{path.name} cannot be read: it is no file")
+        largest = LARGEST.get(path.suffix)
+        if largest and path.stat().st_size > largest:
+            raise UnreadableRun(path, f"{path.name} cannot be read: more than {largest:,} bytes")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableRun(path, f"{path.name} cannot be read: it is no UTF-8 text") from error
+    except OSError as error:
+        raise UnreadableRun(path, f"{path.name} cannot be read: {_first_line(error)}") from error
+
+
+def _check_events(text: str) -> None:
+    """Raise ValueError for aliases, which can stand for exponentially many values, and depth."""
+    depth = 0
+    for event in yaml.parse(text, _LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"an alias, *{event.anchor}, which no run writes")
+        if depth > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} levels")
 
 
 def _first_line(error: BaseException) -> str:

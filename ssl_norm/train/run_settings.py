@@ -2,18 +2,19 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssl_norm.console import say
 from ssl_norm.distributed import world_size
-from ssl_norm.errors import UserError
+from ssl_norm.errors import CollapseStop, UserError
 from ssl_norm.models.heads import output_norm
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.settings.resume import differences
+from ssl_norm.train.lock import locked, new_folder
 from ssl_norm.train.run_folder import RunFolder
 
 RunConfig = PretrainSettings | FinetuneSettings
@@ -43,9 +44,9 @@ def run_name(config: RunConfig) -> str:
 
 
 def default_run_dir(config: RunConfig) -> Path:
-    """Return runs/<date>_<study>_<arm>, or runs/<date>_<name of the run> outside of studies."""
+    """Make runs/<date>_<study>_<arm>, or runs/<date>_<name of the run> outside of studies."""
     name = f"{config.study}_{config.arm}" if config.arm else run_name(config)
-    return Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{file_name(name)}"
+    return new_folder(Path("runs"), f"_{file_name(name)}")
 
 
 def file_name(text: str) -> str:
@@ -53,32 +54,83 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w+.]+", "-", text)
 
 
-def open_run_folder(
-    config: RunConfig, default: Path | None = None
-) -> tuple[RunFolder, Mapping[str, Any] | None]:
-    """Return the folder of this run, made if need be, and the checkpoint to go on from, if any.
+class Opened(NamedTuple):
+    """The folder of a run, and what an earlier process left there.
+
+    Attributes:
+        folder: made if need be, and locked.
+        checkpoint: to go on from, if any.
+        stop: at collapse, that ended the run before and ends it again.
+        is_over: whether there is nothing to add.
+    """
+
+    folder: RunFolder
+    checkpoint: Mapping[str, Any] | None
+    stop: CollapseStop | None
+    is_over: bool
+
+
+def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = None) -> Opened:
+    """Open the folder of a run.
 
     Args:
         config: of the run; `run_dir` names its folder.
+        held: keeps the lock of the folder.
         default: folder without `run_dir`; None: :func:`default_run_dir`.
 
     Raises:
-        UserError: the folder cannot be written to, it holds a run that would be overwritten, or
-            the run to resume was made with other settings.
+        UserError: the folder cannot be written to, another process writes it, it holds a run that
+            would be overwritten, or the run to resume was made with other settings.
     """
-    folder = RunFolder(config.run_dir or default or default_run_dir(config))
-    checkpoint = folder.claim(resume=config.resume)
-    if checkpoint is not None:
-        check_same_settings(folder.path, checkpoint, config)
-    elif config.resume and config.run_dir:
-        say(f"run_dir={folder} holds no run to resume; a new one begins")
-    return folder, checkpoint
+    try:
+        folder = RunFolder(config.run_dir or default or default_run_dir(config))
+        folder.path.mkdir(parents=True, exist_ok=True)
+        held.enter_context(locked(folder / ".lock", f"run_dir={folder}"))
+    except OSError as error:
+        place = config.run_dir or error.filename
+        raise UserError(f"run_dir={place} cannot be written to: {error.strerror}") from error
+    has_run = folder.has_run()
+    if has_run and not config.resume:
+        raise UserError(
+            f"run_dir={folder} already holds a run; add resume=true to go on, or name another"
+        )
+    summary = folder.json("summary.json")
+    if not summary and not (folder / "last.pt").exists():
+        if config.resume and config.run_dir:
+            state = "has no checkpoint yet; it" if has_run else "holds no run to resume; a new one"
+            say(f"run_dir={folder} {state} begins")
+        return Opened(folder, None, None, is_over=False)
+    checkpoint = folder.checkpoint()
+    check_same_settings(folder.path, checkpoint, config)
+    stop = _earlier_stop(config, folder, checkpoint, summary)
+    if stop:
+        is_over = summary.get("ended") == "collapse" and summary["steps"] == stop.found["steps"]
+    else:  # a sweep that goes on, where the run is done
+        done = summary.get("ended", "done") == "done"
+        is_over = bool(summary) and done and config.resume and config.run_dir is None
+    return Opened(folder, checkpoint, stop, is_over)
 
 
-def is_done(config: RunConfig, folder: RunFolder, checkpoint: Mapping[str, Any] | None) -> bool:
-    """Return whether a sweep that goes on has nothing to add to this run."""
-    in_sweep = config.resume and config.run_dir is None
-    return in_sweep and checkpoint is not None and (folder / "summary.json").exists()
+def _earlier_stop(
+    config: RunConfig,
+    folder: RunFolder,
+    checkpoint: Mapping[str, Any],
+    summary: Mapping[str, Any],
+) -> CollapseStop | None:
+    """Return the stop at collapse that ended a run, unless it is to go on past it."""
+    if not isinstance(config, PretrainSettings) or config.monitor.on_collapse in ("warn", "ignore"):
+        return None
+    stopped = checkpoint.get("stopped")
+    reached = summary.get("rolled_back_to_step", summary.get("steps"))
+    if not stopped and summary.get("ended") == "collapse" and reached == checkpoint["step"]:
+        keys = ("steps", "verdict", "collapsed_at_step", "evidence", "rolled_back_to_step")
+        found = {key: summary[key] for key in keys if key in summary}
+        message = f"complete collapse since step {found['collapsed_at_step']}: {found['evidence']}"
+        stopped = {"message": message, "found": found}
+    if not stopped:
+        return None
+    go_on = f"to go on past it: run_dir={folder} resume=true monitor.on_collapse=warn"
+    return CollapseStop(f"{stopped['message']}; {go_on}", stopped["found"])
 
 
 def check_same_settings(folder: Path, checkpoint: Mapping[str, Any], config: RunConfig) -> None:

@@ -1,4 +1,4 @@
-import json
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,6 +18,12 @@ def saved(config):
     return {"step": 7, "processes": 1, "config": plain_config(config)}
 
 
+def opened(config):
+    """Return folder and checkpoint of a run whose lock is released."""
+    with ExitStack() as held:
+        return open_run_folder(config, held)[:2]
+
+
 def test_default_name_says_method_and_norms():
     config = configuration(norm=NormSettings(encoder={"name": "gn+ws", "groups": 16}))
     assert default_run_dir(config).name.endswith("_byol_gn+ws-groups-16-bn-bn")
@@ -27,17 +33,17 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
     config = configuration(run_dir=str(tmp_path))
     save_checkpoint(tmp_path / "last.pt", saved(config))
     with pytest.raises(UserError, match="add resume=true"):
-        open_run_folder(config)
+        opened(config)
 
 
 def test_resume_goes_on_from_the_checkpoint_or_says_that_it_begins(tmp_path, capsys):
     config = configuration(run_dir=str(tmp_path), resume=True)
-    assert open_run_folder(config)[1] is None
+    assert opened(config)[1] is None
     assert (
         capsys.readouterr().err == f"run_dir={tmp_path} holds no run to resume; a new one begins\n"
     )
     save_checkpoint(tmp_path / "last.pt", saved(config))
-    folder, checkpoint = open_run_folder(config)
+    folder, checkpoint = opened(config)
     assert (folder.path, checkpoint["step"]) == (tmp_path, 7)
 
 
@@ -49,7 +55,7 @@ def test_resume_with_other_settings_tells_how_to_go_on(tmp_path):
         optimizer=PretrainOptimizer(lr=9.0), data=DataSettings(workers=5), **place
     )
     with pytest.raises(UserError) as refused:
-        open_run_folder(config)
+        opened(config)
     assert "norm.projector was {'name': 'gn', 'groups': 4}, is bn" in str(refused.value)
     assert str(refused.value).endswith(
         "optimizer.lr was 0.4, is 9.0; to go on with those it was made with, give "
@@ -102,19 +108,19 @@ def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(t
     config = configuration(**place)
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
     with pytest.raises(UserError, match="4 then, 1 now"):
-        open_run_folder(config)
+        opened(config)
     config = configuration(
         norm=NormSettings(encoder="ln", projector="ln", predictor="none"), **place
     )
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
-    assert open_run_folder(config)[1] is not None
+    assert opened(config)[1] is not None
 
 
 def test_json_has_null_for_numbers_that_are_not_finite(tmp_path):
     RunFolder(tmp_path).write_json(
         "a.json", {"loss": float("nan"), "below": [1.5, -float("inf")], "step": 3}
     )
-    assert json.loads((tmp_path / "a.json").read_text()) == {
+    assert RunFolder(tmp_path).json("a.json") == {
         "loss": None,
         "below": [1.5, None],
         "step": 3,
@@ -125,7 +131,7 @@ def test_json_has_null_for_numbers_that_are_not_finite(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written to: Not a directory"):
-        open_run_folder(configuration(run_dir=str(tmp_path / "file" / "run")))
+        opened(configuration(run_dir=str(tmp_path / "file" / "run")))
 
 
 @pytest.mark.parametrize(

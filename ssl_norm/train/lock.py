@@ -1,0 +1,75 @@
+"""Locks of the folders and files that one process at a time writes."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from ssl_norm.console import say
+from ssl_norm.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file, which the kernel unlocks when this process ends, however it ends.
+
+    Args:
+        path: of the lock file, whose folder exists; it names process and host.
+        what: is written meanwhile, such as `run_dir=x`.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    descriptor = _open_locked(path, what)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is locked, so that it is nobody else's
+        os.close(descriptor)
+
+
+def _open_locked(path: Path, what: str) -> int:
+    """Return the descriptor of a lock file after locking it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is None:
+                raise OSError("this system has no flock")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            text = os.read(descriptor, 200).decode(errors="replace")
+            os.close(descriptor)
+            holder = "".join(filter(str.isprintable, text)) or "another process"
+            elsewhere = holder.rpartition(" on ")[2] not in (holder, socket.gethostname())
+            down = f", or delete {path} if that machine is down" if elsewhere else ""
+            raise UserError(
+                f"{what} is being written by {holder}; wait until it ends or stop it{down}, "
+                "or name another place"
+            ) from error
+        except OSError as error:  # some network file systems
+            say(f"warning: {what} cannot be locked ({error}); let no second process write there")
+            return descriptor
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+        os.close(descriptor)  # of a file that its holder has just deleted
+
+
+def new_folder(parent: Path, name: str = "") -> Path:
+    """Make a folder named by the time and a name, with a number where it is taken."""
+    began = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for number in count(1):
+        folder = parent / f"{began}{f'-{number}' if number > 1 else ''}{name}"
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    return folder
