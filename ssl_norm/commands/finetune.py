@@ -1,6 +1,6 @@
 """Fine-tuning: tools/finetune.py."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import nn
 
 from ssl_norm.commands.finetune_start import find_start
 from ssl_norm.data.corruption.spec import parse_corruption
+from ssl_norm.data.dataset import Splits
 from ssl_norm.evaluate.accuracy import majority_frequency
 from ssl_norm.evaluate.classifier.inputs import (
     Scoring,
@@ -85,12 +86,12 @@ class _Finetuning(Task):
         self.encoder = encoder
         self.domains = training_domains(config.domains)
 
-    def build(self, checkpoint: Mapping[str, Any] | None) -> Sequence[str]:
+    def build(self, checkpoint: Mapping[str, Any] | None) -> Splits:
         splits = load_images(self.config.data, self.config.seed)
         self.images = choose_images(self.config, splits)
         self.run = make_finetuning(self.config, self.encoder, self.images, self.device, checkpoint)
         self.scoring = scoring_of(self.config, self.images, self.run.make_views, self.device)
-        return splits.skipped
+        return splits
 
     @property
     def has_statistics(self) -> bool:

@@ -1,6 +1,6 @@
 """Pretraining: tools/pretrain.py."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ssl_norm.commands.final_probe import embeddings, linear_probe
 from ssl_norm.console import warned
+from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import CollapseStop, NonFiniteLoss
 from ssl_norm.figures import cosine_figure, save_figure
 from ssl_norm.settings.pretrain import PretrainSettings
@@ -54,12 +55,12 @@ class _Pretraining(Task):
         "positive_cosine",
     )  # fmt: skip
 
-    def build(self, checkpoint: Mapping[str, Any] | None) -> Sequence[str]:
+    def build(self, checkpoint: Mapping[str, Any] | None) -> Splits:
         self.splits = load_images(self.config.data, self.config.seed)
         encoder, self.replaced = initial_encoder(self.config)
         images = self.splits.pretrain
         self.run = make_training(self.config, encoder, images, self.device, checkpoint)
-        return self.splits.skipped
+        return self.splits
 
     def banner(self, folder: RunFolder) -> Iterator[str]:
         images, replaced = self.splits.pretrain, self.replaced

@@ -61,11 +61,13 @@ class Splits:
         pretrain: images to learn from; their labels are not used.
         train: labelled images for fitting a probe; None without labels.
         test: labelled images for scoring it, in no other part; None without labels.
+        notes: for the user: how the source was read, and what was left out.
     """
 
     pretrain: ImageSet
     train: ImageSet | None = None
     test: ImageSet | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> tuple[str, ...]:

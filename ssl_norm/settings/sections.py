@@ -8,6 +8,7 @@ from pydantic import AfterValidator, ConfigDict, WithJsonSchema, model_validator
 
 from ssl_norm.data.augment.parameters import Probability, Scale
 from ssl_norm.data.registry import DATA, default_image_size
+from ssl_norm.data.sources.folder_labels import LayoutName
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import find_encoder
 from ssl_norm.names import unknown_name
@@ -85,6 +86,15 @@ class DataSettings(Settings):
         unit="pixels",
         ge=8,
         le=8192,
+    )
+    layout: LayoutName = option(
+        "auto", "folder: meaning of its sub-folders; splits: train, test; flat: no labels"
+    )
+    white: Annotated[int, Interval(ge=255, le=65535)] | Literal["auto"] | None = option(
+        None, "folder: white in images of more than 8 bits; null: 65535; auto: by a sample"
+    )
+    max_pixels: int = option(
+        100_000_000, "folder: largest image that is decoded", unit="pixels", ge=64, le=10**10
     )
     cache_size: int | None = option(
         None,

@@ -1,7 +1,7 @@
 """The course of a run of any tool: open or resume its folder, train, end, and summarize."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from rich.table import Table
 
 from ssl_norm.console import say, show, warned
+from ssl_norm.data.dataset import Splits
 from ssl_norm.distributed import from_first_rank, rank, world_size
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.train.builder import encoder_record
@@ -82,8 +83,8 @@ class Task(ABC):
         self.stop: CollapseStop | None = None
 
     @abstractmethod
-    def build(self, checkpoint: Mapping[str, Any] | None) -> Sequence[str]:
-        """Set `run`, as a checkpoint left it, and return images that did not decode."""
+    def build(self, checkpoint: Mapping[str, Any] | None) -> Splits:
+        """Set `run`, as a checkpoint left it, and return the images."""
 
     @abstractmethod
     def banner(self, folder: RunFolder) -> Iterable[str]:
@@ -146,9 +147,9 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
                 return RunResult(run_folder.path, run_folder.json("summary.json"), skipped=True)
             if rank() == 0:  # before anything that can be resumed
                 run_folder.write_config(plain_config(config), describe_environment(task.device))
-            skipped = task.build(found.checkpoint)
+            splits = task.build(found.checkpoint)
             if rank() == 0:
-                run_folder.write_skipped(skipped)
+                run_folder.write_images(splits.notes, splits.skipped)
                 say(*task.banner(run_folder))
                 tables = task.tables()
                 if task.stop:  # after a rollback there are rows of later steps

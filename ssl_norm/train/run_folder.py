@@ -82,6 +82,7 @@ class RunFolder:
     layers.csv         monitors of each layer, a row per layer and step
     evaluations.csv    accuracies of a classifier, a row per step and kind of statistics
     summary.json       results of a run that ended
+    images.txt         how the images were read
     skipped.txt        images that did not decode
     last.pt            checkpoint to go on from; step_<n>.pt: kept ones; healthy.pt, collapsed.pt:
                        the latest healthy checkpoint, and the one that it replaced after a collapse
@@ -204,10 +205,11 @@ class RunFolder:
             raise UnreadableRun(path, f"{name} is damaged: it does not match its crc32")
         return content
 
-    def write_skipped(self, paths: Sequence[str]) -> None:
-        """Write skipped.txt, the files that did not decode, if there are any."""
-        if paths:
-            write_text(self / "skipped.txt", "\n".join(paths) + "\n")
+    def write_images(self, notes: Sequence[str], skipped: Sequence[str]) -> None:
+        """Write images.txt, how the images were read, and skipped.txt, where they have lines."""
+        for name, lines in (("images.txt", notes), ("skipped.txt", skipped)):
+            if lines:
+                write_text(self / name, "\n".join(lines) + "\n")
 
     def rows(self, name: str, written: Sums | None = None) -> list[Row]:
         """Return the rows of a file of `TABLES`; see :func:`read_metrics`."""

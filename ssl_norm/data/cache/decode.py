@@ -2,43 +2,97 @@
 
 import io
 import warnings
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+# AVIF only where Pillow was built with it. Ghostscript and the like are never called.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
+FULL_WHITE = 65535
+MAX_PIXELS = 100_000_000
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _WHITE = (255, 255, 255, 255)
+_STRIP = 1024  # rows that are composited at once
+_OTHER_CONTENT = {  # by its first bytes, without white space, in lower case
+    b"%!ps": "PostScript (EPS)",
+    b"\xc5\xd0\xd3\xc6": "PostScript (EPS)",
+    b"%pdf": "PDF",
+    b"8bps": "Photoshop (PSD)",
+    b"<svg": "SVG",
+    b"<?xml": "XML, perhaps SVG",
+    b"<!doctype html": "HTML",
+    b"<html": "HTML",
+    b"\0\0\0\x0cjp  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cjxl ": "JPEG XL",
+    b"version https://git-lfs": "a Git LFS pointer (run git lfs pull)",
+}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class DecodeError(Exception):
     """The bytes are not an image that can be decoded; the message says why."""
 
 
-def decode(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Return the centre square of an image file, (side, side, 3) uint8.
+class Rules(NamedTuple):
+    """Rules by which images are decoded."""
 
-    In this order: the camera's orientation (EXIF) is applied; 16-bit grey values are divided by
-    257, so that 65535 is white; transparency is composited over white; palette, grey, CMYK and
+    side: int  # of the square, in pixels
+    white: int = FULL_WHITE  # value of white in grey images of more than 8 bits
+    max_pixels: int = MAX_PIXELS  # of an image while it is decoded
+
+
+class Decoded(NamedTuple):
+    """A decoded image, and facts about its file."""
+
+    pixels: NDArray[np.uint8]  # (side, side, 3)
+    largest: int | None  # value, of 65,535, of a file of more than 8 bits a channel
+    is_composited: bool  # whether a part was transparent
+
+
+def decode(data: bytes, rules: Rules) -> Decoded:
+    """Return the centre square of an image file.
+
+    In this order: the camera's orientation (EXIF) is applied; grey values of more than 8 bits are
+    scaled so that `white` is 255; transparency is composited over white; palette, grey, CMYK and
     other colours become RGB without applying a colour profile; the largest centred square is cut
     out and resized with Pillow's antialiased bicubic filter. So the shorter side becomes `side`
     pixels, and an image of `side` x `side` keeps its exact values. A JPEG of at least 4 x `side` is
     first reduced in its frequencies, to no less than 2 x `side`, which is several times faster. Of
-    several frames or pages the first is taken.
+    several frames or pages the first is taken. Metadata that are broken are ignored.
 
     Raises:
-        DecodeError: the file is truncated, broken or no image, or its numbers have no agreed white
-            (floating point or more than 16 bits).
+        DecodeError: the file is truncated, broken, too large or none of `FORMATS`, or its numbers
+            have no agreed white (floating point, or above `white`).
     """
     try:
-        with _strict_and_silent(), Image.open(io.BytesIO(data)) as image:
-            return np.asarray(_centre_square(_load_rgb(image, side), side))
+        with _strict_and_silent():
+            try:
+                return _decode(data, rules)
+            except DecodeError:
+                raise
+            except Exception:
+                if (bare := _without_metadata(data)) is None:
+                    raise
+                return _decode(bare, rules)
     except DecodeError:
         raise
     except UnidentifiedImageError as error:
-        raise DecodeError("not an image that Pillow can read") from error
+        raise DecodeError(_name_content(data)) from error
     # A decoder may raise anything on broken bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise DecodeError(f"{type(error).__name__}: {error}") from error
@@ -46,45 +100,165 @@ def decode(data: bytes, side: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _strict_and_silent() -> Iterator[None]:
-    """Refuse truncated files; silence warnings of size and metadata, which spare the pixels."""
-    lenient = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    """Refuse truncated files; silence warnings; leave the limit of pixels to `max_pixels`."""
+    lenient, limit = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = lenient, limit
 
 
-def _load_rgb(image: ImageFile.ImageFile, side: int) -> Image.Image:
-    image.draft(None, (2 * side, 2 * side))
-    upright: Image.Image = image
-    ImageOps.exif_transpose(upright, in_place=True)
-    if upright.mode in _DEEP_GREY:
-        return Image.fromarray(_eight_bits(np.asarray(upright))).convert("RGB")
-    if upright.mode == "F":
+def largest_value(data: bytes, max_pixels: int) -> int | None:
+    """Return the largest value, of 65,535, of a file of more than 8 bits; None for other files."""
+    with _strict_and_silent(), suppress(Exception), _opened(data, Rules(1, 0, max_pixels)) as image:
+        return _largest(image) if _is_deep(image) else None
+    return None
+
+
+@contextmanager
+def _opened(data: bytes, rules: Rules) -> Iterator[ImageFile.ImageFile]:
+    """Open an image of an allowed size; DecodeError for a larger one."""
+    Image.init()
+    with Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in Image.OPEN]) as image:
+        width, height = image.size
+        image.draft(None, (2 * rules.side, 2 * rules.side))
+        if "progressive" not in image.info:  # where the whole image is in memory
+            width, height = image.size
+        if width * height > rules.max_pixels:
+            raise DecodeError(
+                f"{width} x {height} pixels are more than data.max_pixels={rules.max_pixels}"
+            )
+        yield image
+
+
+def _decode(data: bytes, rules: Rules) -> Decoded:
+    with _opened(data, rules) as image:
+        is_deep = _is_deep(image)
+        image.load()
+        turn = _turn(image)
+        square = _centre_square(image if turn is None else image.transpose(turn))
+        largest = _largest(square) if is_deep else None
+        rgb, is_composited = _to_rgb(square, is_deep, rules.white)
+        size = (rules.side, rules.side)
+        if rgb.size != size:
+            rgb = rgb.resize(size, Image.Resampling.BICUBIC)
+        return Decoded(np.asarray(rgb), largest, is_composited)
+
+
+def _to_rgb(image: Image.Image, is_deep: bool, white: int) -> tuple[Image.Image, bool]:
+    """Return the image in 8-bit colours, and whether a part of it was transparent."""
+    if image.mode in _DEEP_GREY:
+        return Image.fromarray(_eight_bits(np.asarray(image), white)).convert("RGB"), False
+    if image.mode == "F":
         raise DecodeError(
             "floating-point pixels have no agreed white; convert the file to 8 or 16 bits"
         )
-    if upright.has_transparency_data:
-        white = Image.new("RGBA", upright.size, _WHITE)
-        return Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
-    return upright if upright.mode == "RGB" else upright.convert("RGB")
+    if is_deep and white != FULL_WHITE:
+        raise DecodeError(
+            f"of 16-bit colours the upper 8 bits are read, so that data.white={white} cannot be "
+            "applied; convert the file to 8 bits"
+        )
+    if image.has_transparency_data and _is_transparent(image):
+        return _over_white(image), True
+    return image.convert("RGB"), False
 
 
-def _eight_bits(grey: NDArray[np.integer]) -> NDArray[np.uint8]:
-    if grey.min() < 0 or grey.max() > 65535:
+def _is_deep(image: Image.Image) -> bool:
+    tiles = getattr(image, "tile", ())  # which name the layout of 16-bit colours
+    return image.mode in _DEEP_GREY or any(";16" in str(tile[3]) for tile in tiles)
+
+
+def _without_metadata(data: bytes) -> bytes | None:
+    """Return a PNG or JPEG file with what its pixels need; None for other files."""
+    kept, place = [data[:8]], 8
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        while place < len(data):
+            end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+            kind, check = data[place + 4 : place + 8], zlib.crc32(data[place + 4 : end - 4])
+            is_whole = check == int.from_bytes(data[end - 4 : end], "big")
+            if kind[:1].isupper() or kind == b"tRNS" or (kind == b"eXIf" and is_whole):
+                kept.append(data[place:end])
+            place = end
+        return b"".join(kept)
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    kept, place = [data[:2]], 2
+    while place + 4 <= len(data) and data[place] == 0xFF and 0xC0 <= data[place + 1] != 0xDA:
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        # of comments and applications, EXIF and the colours of Adobe
+        if data[place + 1] in (0xE1, 0xEE) or not 0xE0 <= data[place + 1] <= 0xFE:
+            kept.append(data[place:end])
+        place = end
+    return b"".join((*kept, data[place:]))
+
+
+def _name_content(data: bytes) -> str:
+    """Return why bytes are no image of `FORMATS`: what they are instead, where that shows."""
+    if not data:
+        return "an empty file"
+    start = data[:64].lstrip().lower()
+    found = next((kind for first, kind in _OTHER_CONTENT.items() if start.startswith(first)), "")
+    if data[4:8] == b"ftyp":
+        brand = data[8:12].decode("ascii", "replace")
+        found = {"avif": "AVIF", "avis": "AVIF"}.get(
+            brand, "HEIC" if brand[:1] in "hm" else "video"
+        )
+    if not found:
+        return "not an image that Pillow can read"
+    return f"its content is {found}, which is not read; convert it to PNG or JPEG"
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # of broken metadata, which may be anything
+        return None
+
+
+def _largest(image: Image.Image) -> int:
+    """Return the largest value; Pillow keeps the upper 8 bits of 16-bit colours."""
+    if image.mode in _DEEP_GREY:
+        return int(np.asarray(image).max())
+    colours = np.asarray(image)[..., : 1 if image.mode == "LA" else 3]
+    return 257 * int(colours.max())
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    has_alpha = image.mode in ("LA", "RGBA")
+    alpha = (image if has_alpha else image.convert("RGBA")).getchannel("A")
+    return bool(alpha.getextrema()[0] != 255)
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Return the image over white, in strips, which bounds the memory."""
+    canvas = Image.new("RGB", image.size)
+    for top in range(0, image.height, _STRIP):
+        box = (0, top, image.width, min(top + _STRIP, image.height))
+        strip = image.crop(box).convert("RGBA")
+        white = Image.new("RGBA", strip.size, _WHITE)
+        canvas.paste(Image.alpha_composite(white, strip).convert("RGB"), box)
+    return canvas
+
+
+def _eight_bits(grey: NDArray[np.integer], white: int) -> NDArray[np.uint8]:
+    if grey.min() < 0 or grey.max() > FULL_WHITE:
         raise DecodeError(
             "grey values beyond 16 bits have no agreed white; convert the file to 8 or 16 bits"
         )
-    return ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if grey.max() > white:
+        raise DecodeError(f"grey values up to {grey.max()} are above data.white={white}")
+    scaled = grey.astype(np.uint32)
+    scaled *= 255
+    scaled += white // 2
+    scaled //= white
+    return scaled.astype(np.uint8)
 
 
-def _centre_square(image: Image.Image, side: int) -> Image.Image:
+def _centre_square(image: Image.Image) -> Image.Image:
     width, height = image.size
-    shorter = min(width, height)
-    if width != height:
-        left, top = (width - shorter) // 2, (height - shorter) // 2
-        image = image.crop((left, top, left + shorter, top + shorter))
-    return image if shorter == side else image.resize((side, side), Image.Resampling.BICUBIC)
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image if width == height else image.crop((left, top, left + side, top + side))

@@ -1,7 +1,9 @@
 """Access to the bytes of images, whatever stores them; needs no torch."""
 
+import errno
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,13 +42,20 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Files of a folder; identifiers are paths relative to it."""
+    """Regular files of a folder; identifiers are paths relative to it."""
 
     name: str  # absolute path of the folder
+    most_bytes: int = 2**30  # of a file
 
     def read(self, identifier: str) -> bytes:
-        """Return the bytes of a file."""
-        return Path(self.name, identifier).read_bytes()
+        """Return the bytes of a file; a pipe or device, which may never end, is an OSError."""
+        path = Path(self.name, identifier)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "a pipe, socket or device, not a regular file")
+        if status.st_size > self.most_bytes:
+            raise OSError(errno.EFBIG, f"{status.st_size / 1e9:.1f} GB, too large for an image")
+        return path.read_bytes()
 
     def stamp(self, identifier: str) -> Stamp:
         """Return size, times and inode of a file, by which Git's index tells changes.
@@ -56,11 +65,12 @@ class FolderReader:
         creation.)
         """
         try:
-            stat = os.stat(os.path.join(self.name, identifier))
+            status = os.stat(os.path.join(self.name, identifier))
         except OSError as error:
             return Stamp((-1, error.errno or 0, 0, 0), 0)
-        changed = max(stat.st_mtime_ns, stat.st_ctime_ns)
-        return Stamp((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino), changed)
+        changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        fields = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        return Stamp(fields, changed)
 
 
 class Fingerprint(NamedTuple):

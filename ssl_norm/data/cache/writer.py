@@ -5,11 +5,12 @@ import os
 import shutil
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -18,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from ssl_norm.console import track
-from ssl_norm.data.cache.decode import DecodeError, decode
+from ssl_norm.data.cache.decode import DecodeError, Rules, decode
 from ssl_norm.data.cache.reader import Reader, content_digest, location
 from ssl_norm.errors import UserError
 from ssl_norm.files import unfinished
 
-PIXELS, CORRUPT = "pixels.npy", "corrupt.json"
+PIXELS, FACTS = "pixels.npy", "facts.json"
 CHUNK = 32  # images per job
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
@@ -34,8 +35,24 @@ class Images:
 
     reader: Reader
     identifiers: Sequence[str]
-    side: int  # of the decoded images, in pixels
+    rules: Rules
     skip_corrupt: bool  # record images that do not decode, instead of an error
+
+
+@dataclass
+class Facts:
+    """Facts on images, found while they were decoded."""
+
+    corrupt: dict[int, str] = field(default_factory=dict)  # why images do not decode, by index
+    composited: int = 0  # number of images with transparent parts
+    # number of images of more than 8 bits a channel, by the bits of their largest value
+    depths: Counter[int] = field(default_factory=Counter)
+
+    def add(self, other: "Facts") -> None:
+        """Add the facts of other images."""
+        self.corrupt.update(other.corrupt)
+        self.composited += other.composited
+        self.depths.update(other.depths)
 
 
 def write_entry(
@@ -58,13 +75,14 @@ def write_entry(
         UserError: an image does not decode or changes meanwhile, or the disk lacks room.
     """
     home = entry.parent
-    _require_room(home, len(images.identifiers) * images.side**2 * 3)
+    _require_room(home, len(images.identifiers) * images.rules.side**2 * 3)
     partial_entry = unfinished(home)
     partial_entry.mkdir()
     try:
-        corrupt = _decode_all(partial_entry / PIXELS, images, digests, run, progress=progress)
-        (partial_entry / CORRUPT).write_text(json.dumps(corrupt))
-        for name in (PIXELS, CORRUPT):
+        facts = _decode_all(partial_entry / PIXELS, images, digests, run, progress=progress)
+        content = {**vars(facts), "white": images.rules.white}
+        (partial_entry / FACTS).write_text(json.dumps(content))
+        for name in (PIXELS, FACTS):
             with open(partial_entry / name, "r+b") as file:
                 os.fsync(file.fileno())
         try:
@@ -86,9 +104,9 @@ def corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
 
 def _decode_all(
     pixel_file: Path, images: Images, digests: Sequence[bytes], run: Map, *, progress: bool
-) -> dict[int, str]:
-    count = len(images.identifiers)
-    shape = (count, images.side, images.side, 3)
+) -> Facts:
+    count, side = len(images.identifiers), images.rules.side
+    shape = (count, side, side, 3)
     offset = np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape).offset
 
     def job(first: int) -> tuple[Images, Sequence[bytes], int]:
@@ -97,32 +115,37 @@ def _decode_all(
 
     jobs = (job(first) for first in range(0, count, CHUNK))
     parts = run(partial(_decode_chunk, pixel_file, offset), jobs)
-    corrupt: dict[int, str] = {}
+    facts = Facts()
     for part in track(parts, "decoding images", total=count, step=CHUNK, enabled=progress):
-        corrupt.update(part)
-    return corrupt
+        facts.add(part)
+    return facts
 
 
-def _decode_chunk(
-    pixel_file: Path, offset: int, job: tuple[Images, Sequence[bytes], int]
-) -> dict[int, str]:
-    """Write the pixels of images behind a byte offset; return errors of decoding by index."""
+def _decode_chunk(pixel_file: Path, offset: int, job: tuple[Images, Sequence[bytes], int]) -> Facts:
+    """Write the pixels of images behind a byte offset."""
     images, digests, first = job  # the index of the first image
-    corrupt = {}
+    facts = Facts()
     with open(pixel_file, "r+b") as pixels:
         for index, (identifier, digest) in enumerate(
             zip(images.identifiers, digests, strict=True), start=first
         ):
             try:
-                image = decode(_read(images.reader, identifier, digest), images.side)
+                decoded = decode(_read(images.reader, identifier, digest), images.rules)
             except DecodeError as error:
                 if not images.skip_corrupt:
                     raise corrupt_error(images.reader, identifier, str(error)) from error
-                corrupt[index] = str(error)
+                facts.corrupt[index] = str(error)
                 continue
-            pixels.seek(offset + index * image.nbytes)
-            pixels.write(image.tobytes())
-    return corrupt
+            facts.composited += decoded.is_composited
+            facts.depths.update(bits_of(decoded.largest))
+            pixels.seek(offset + index * decoded.pixels.nbytes)
+            pixels.write(decoded.pixels.tobytes())
+    return facts
+
+
+def bits_of(value: int | None) -> list[int]:
+    """Return the bits of the largest value in an image; none for 8 bits a channel, or for black."""
+    return [value.bit_length()] if value else []
 
 
 def _read(reader: Reader, identifier: str, digest: bytes) -> bytes:

@@ -1,6 +1,8 @@
 """Splits of encoded images, decoded once into the cache."""
 
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from ssl_norm.data.sources.folder_labels import Layout
 from ssl_norm.data.subsets import stratified_split
 from ssl_norm.errors import UserError
 from ssl_norm.text import printable
+
+_NAMED = 5  # files that a note names
 
 
 def decoded_splits(
@@ -42,25 +46,32 @@ def decoded_splits(
         test_fraction: share of the test part where the layout has none, in (0, 1).
         seed: of that split.
         progress: whether to show bars and messages on stderr.
-        **cache: `cache_dir`, `on_corrupt` and `workers` of `cached_pixels`.
+        **cache: `white`, `max_pixels`, `cache_dir`, `on_corrupt` and `workers` of `cached_pixels`.
 
     Raises:
         UserError: fewer than two images decode, or as `cached_pixels`.
     """
     side = cached_side(image_size, cache_size)
     cached = cached_pixels(reader, layout.paths, side=side, progress=progress, **cache)
-    good = [index for index in range(len(layout.paths)) if index not in cached.corrupt]
-    require_two(len(good), f"that decode in {printable(reader.name)}", len(cached.corrupt))
+    corrupt = cached.facts.corrupt
+    good = [index for index in range(len(layout.paths)) if index not in corrupt]
+    require_two(len(good), f"that decode in {printable(reader.name)}", len(corrupt))
+    notes = (*layout.notes, *_notes(layout, cached))
     if progress:
-        _describe(layout, cached)
+        count, classes = len(layout.paths), len(layout.classes)
+        of_classes = f" of {classes} classes" if classes else ""
+        say(f"{count:,} images{of_classes}, kept at {side} px in {printable(cached.entry)}")
+        for note in notes:
+            say(note)
     everything = ImageSet(
         _as_tensor(cached.pixels),
         None if layout.labels is None else torch.tensor(layout.labels),
         layout.classes,
-        tuple(location(reader, layout.paths[index]) for index in sorted(cached.corrupt)),
+        tuple(location(reader, layout.paths[index]) for index in sorted(corrupt)),
         mapped=True,
     )
-    return _split(everything, layout, torch.tensor(good), test_fraction, seed)
+    splits = _split(everything, layout, torch.tensor(good), test_fraction, seed)
+    return replace(splits, notes=notes)
 
 
 def cached_side(image_size: int, cache_size: int | None) -> int:
@@ -70,11 +81,11 @@ def cached_side(image_size: int, cache_size: int | None) -> int:
     return image_size if image_size <= 64 else round(image_size * 8 / 7)
 
 
-def require_two(count: int, where: str, others: int) -> None:
+def require_two(count: int, where: str, others: int, of_them: str = "") -> None:
     """Raise UserError unless there are two images; `where` follows their number in the message."""
     if count < 2:
         found = f"found {count} image{'' if count == 1 else 's'} {where}"
-        rest = f" (and {others:,} other entries)" if others else ""
+        rest = f" (and {others:,} other entries{of_them})" if others else ""
         raise UserError(f"{found}{rest}; at least 2 are needed")
 
 
@@ -102,11 +113,22 @@ def _as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(pixels)
 
 
-def _describe(layout: Layout, cached: CachedPixels) -> None:
-    side = cached.pixels.shape[1]
-    classes = f" of {len(layout.classes)} classes" if layout.classes else ""
-    say(f"{len(layout.paths):,} images{classes}, kept at {side} px in {printable(cached.entry)}")
-    if cached.corrupt:
-        say(f"skipped {len(cached.corrupt):,} files that do not decode")
-    for note in layout.notes:
-        say(note)
+def _notes(layout: Layout, cached: CachedPixels) -> Iterator[str]:
+    """Yield sentences on the facts that decoding found."""
+    facts = cached.facts
+    if facts.corrupt:
+        named = [
+            f"{printable(layout.paths[i])} ({why})" for i, why in sorted(facts.corrupt.items())
+        ]
+        more = ", ..." if len(named) > _NAMED else ""
+        shown = ", ".join(named[:_NAMED])
+        yield f"skipped {len(named):,} files that do not decode: {shown}{more}"
+    if facts.composited:
+        yield f"{facts.composited:,} images are partly transparent, composited over white"
+    if facts.depths:
+        dim = sum(number for bits, number in facts.depths.items() if 2**bits <= cached.white // 4)
+        number, darker = sum(facts.depths.values()), f", {dim:,} of them below a quarter of it"
+        yield (
+            f"{number:,} images of more than 8 bits; their white is {cached.white:,}"
+            f"{darker if dim else ''}"
+        )

@@ -1,30 +1,43 @@
 """A folder of image files."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from ssl_norm.data.cache.decode import FULL_WHITE, MAX_PIXELS
 from ssl_norm.data.cache.reader import FolderReader
 from ssl_norm.data.dataset import Splits
 from ssl_norm.data.sources.encoded_images import decoded_splits, require_two
-from ssl_norm.data.sources.folder_labels import read_layout
+from ssl_norm.data.sources.folder_labels import LayoutName, read_layout
 from ssl_norm.errors import UserError
 from ssl_norm.text import printable
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+READ = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|bmp|tiff?|p[bgnp]m|gif|avif)$", re.IGNORECASE)
+# Pictures of other formats, which a message names.
+UNREAD = re.compile(
+    r"\.(hei[cf]|j[px][2flx]|j2k|psd|svg|eps|pdf|ico|tga|dds|exr|hdr|dcm|dng|nef|cr[23]|arw)$",
+    re.IGNORECASE,
 )
+# Folders of operating systems and tools, whose pictures are copies or thumbnails.
+JUNK = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "__pycache__"))
+MOST_VISITS = 1000  # of one folder, by links
+Side = Annotated[int, Interval(ge=8, le=8192)]
 
 
 def load_folder(
     *,
     root: str | None = None,
-    image_size: Annotated[int, Interval(ge=8, le=8192)] = 96,
-    cache_size: Annotated[int, Interval(ge=8, le=8192)] | None = None,
+    layout: LayoutName = "auto",
+    image_size: Side = 96,
+    cache_size: Side | None = None,
+    white: Annotated[int, Interval(ge=255, le=FULL_WHITE)] | Literal["auto"] | None = None,
+    max_pixels: Annotated[int, Interval(ge=64, le=10**10)] = MAX_PIXELS,
     cache_dir: str | None = None,
     on_corrupt: Literal["stop", "skip"] = "stop",
     workers: Annotated[int, Interval(ge=0, le=1024)] = 2,
@@ -39,8 +52,11 @@ def load_folder(
 
     Args:
         root: the folder.
+        layout: meaning of its sub-folders; `auto`: see `read_layout`.
         image_size: side of the views in pixels; the images may be larger.
         cache_size: side of decoded images in pixels; None: `image_size` up to 64, else 8/7 of it.
+        white: value of white in images of more than 8 bits; None: 65,535; `auto`: by a sample.
+        max_pixels: of an image while it is decoded.
         cache_dir: folder of the decoded images; None: `~/.cache/ssl_norm`.
         on_corrupt: whether to stop at a file that does not decode, or to skip it.
         workers: processes that decode; 0: this one.
@@ -53,16 +69,20 @@ def load_folder(
     """
     folder = existing_folder(root)
     listing = find_images(folder)
-    require_two(len(listing.paths), f"in {printable(folder)}", listing.ignored)
-    layout = read_layout(listing.paths)
+    unread = ", ".join(f"{number:,} {suffix}" for suffix, number in sorted(listing.unread.items()))
+    others = f", of them {unread}, which are not read: convert them to PNG or JPEG" * bool(unread)
+    require_two(len(listing.paths), f"in {printable(folder)}", listing.ignored, others)
+    found = read_layout(listing.paths, layout)
     if listing.ignored:
-        note = f"ignored {listing.ignored:,} hidden entries and files that are no images"
-        layout = replace(layout, notes=(note, *layout.notes))
+        note = f"ignored {listing.ignored:,} hidden entries and files that are no images{others}"
+        found = replace(found, notes=(*found.notes, note))
     return decoded_splits(
-        FolderReader(str(folder)),
-        layout,
+        FolderReader(str(folder), 8 * max_pixels + 2**24),
+        found,
         image_size=image_size,
         cache_size=cache_size,
+        white=white,
+        max_pixels=max_pixels,
         cache_dir=cache_dir,
         on_corrupt=on_corrupt,
         workers=workers,
@@ -77,7 +97,8 @@ class Listing:
     """The images under a folder."""
 
     paths: tuple[str, ...]  # relative to the folder, with `/`, sorted folder by folder
-    ignored: int  # number of hidden entries and of files whose suffix is not in `SUFFIXES`
+    ignored: int  # number of hidden or junk entries and of files of no suffix in `READ`
+    unread: Mapping[str, int]  # of these, the number of pictures by their suffix
 
 
 def existing_folder(root: str | None) -> Path:
@@ -96,37 +117,53 @@ def find_images(folder: Path) -> Listing:
     """Return all images at any depth of a folder, by their suffix in any case of letters.
 
     Links to files and folders are followed, but never back into a folder that holds them. Entries
-    whose name begins with a dot are ignored.
+    whose name begins with a dot, and `JUNK`, are ignored.
     """
-    paths, ignored = [], 0
-    for path in _walk(str(folder), "", frozenset()):
-        if os.path.splitext(path)[1].lower() in SUFFIXES and not _is_hidden(path):
+    paths, ignored, unread = [], 0, Counter[str]()
+    for path in _walk(str(folder)):
+        if READ.search(path) and not _is_hidden(path):
             paths.append(path)
         else:
             ignored += 1
-    return Listing(tuple(paths), ignored)
+            unread.update(suffix[0].lower() for suffix in UNREAD.finditer(path))
+    return Listing(tuple(paths), ignored, unread)
 
 
 def _is_hidden(path: str) -> bool:
-    return path.rpartition("/")[2].startswith(".")
+    name = path.rpartition("/")[2]
+    return name.startswith(".") or name.lower() in JUNK
 
 
-def _walk(folder: str, prefix: str, ancestors: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """Yield files and hidden entries below `folder`, in order, as `prefix` plus path in it."""
+def _walk(root: str) -> Iterator[str]:
+    """Yield files and hidden entries below a folder, in order, relative to it."""
+    visits = Counter[tuple[int, int]]()
+    here, entries = _scan(root)
+    stack = [("", iter(entries), frozenset([here]))]
+    while stack:
+        prefix, entries_left, ancestors = stack[-1]
+        if (entry := next(entries_left, None)) is None:
+            stack.pop()
+            continue
+        path = prefix + entry.name
+        # Unlike `entry.is_dir()`, `isdir` takes a link to itself for no folder.
+        is_folder = os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
+        if not is_folder or _is_hidden(path):
+            yield path
+            continue
+        here, entries = _scan(entry.path)
+        visits[here] += 1
+        if visits[here] > MOST_VISITS:
+            raise UserError(f"links lead to {printable(entry.path)} more than {MOST_VISITS} times")
+        if here not in ancestors:
+            stack.append((f"{path}/", iter(entries), ancestors | {here}))
+
+
+def _scan(folder: str) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
+    """Return the identity of a folder and its entries, sorted."""
     try:
-        stat = os.stat(folder)
+        status = os.stat(folder)
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"cannot read folder {printable(folder)}: {error.strerror}") from error
-    here = (stat.st_dev, stat.st_ino)
-    if here in ancestors:
-        return
-    for entry in ordered:
-        path = prefix + entry.name
-        # Unlike `entry.is_dir()`, `isdir` takes a link to itself for no folder.
-        is_folder = os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
-        if is_folder and not _is_hidden(path):
-            yield from _walk(entry.path, f"{path}/", ancestors | {here})
-        else:
-            yield path
+    return (status.st_dev, status.st_ino), ordered

@@ -1,9 +1,26 @@
-"""Splits and labels from the names of sub-folders; needs no torch."""
+"""Splits and labels from the folders of images; needs no torch."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Literal
 
 from ssl_norm.errors import UserError
+
+Folders = Mapping[str, tuple[str, ...]]  # of each path
+LayoutName = Literal["auto", "classes", "splits", "flat"]
+SPLIT_NAMES = {
+    "train": "train training trainval",
+    "test": "test testing",
+    "validation": "val valid validation eval evaluation dev holdout",
+}
+_SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names.split()}
+# Folders that say what files hold, not what the pictures show; in names of splits, fillers.
+_NEUTRAL = frozenset(("images", "image", "imgs", "img", "pictures", "photos", "jpg", "jpeg", "png"))
+_FILLERS = _NEUTRAL | frozenset(("seg", "set", "data", "dataset", "split", ""))
+_SHOWN = 6  # folders that a message names
 
 
 @dataclass(frozen=True)
@@ -14,95 +31,184 @@ class Layout:
     is_test: tuple[bool, ...] | None = None  # whether each is in the test folder, if there is one
     labels: tuple[int, ...] | None = None  # of each, an index into `classes`; None without labels
     classes: tuple[str, ...] = ()  # names of the class folders, sorted
-    notes: tuple[str, ...] = ()  # sentences for the user on images and labels that are left out
+    notes: tuple[str, ...] = ()  # for the user: the layout, and images and labels that are left out
 
 
-def read_layout(paths: Sequence[str]) -> Layout:
+def read_layout(paths: Sequence[str], layout: LayoutName = "auto") -> Layout:
     """Return splits and labels of images from the folders in their paths.
 
-    Splits: if there are folders `train` and one of `test` and `val` (in any case of letters), or
-    `train` alone holds all images, these are the splits and images outside of them are left out.
-    Of `test` and `val`, `test` is used, unless only `val` has class folders.
+    A folder that holds all images counts as the root. Then, for `auto`:
 
-    Labels: the first level of folders, below the splits where there are any, if all images are in
-    such folders and there are at least two; otherwise there are no labels.
+    Splits: one folder is called as training images are and at least one as test or validation
+    images (`SPLIT_NAMES`, in any case, also as `seg_train`, `train2017`, `test_images`). Others are
+    left out. Of test and validation, the test images are used, unless only the validation images
+    have labels. Labels are the folders below the splits; a test image of a class without training
+    images is left out. Test images without labels are left out, and so never pretrained on.
+
+    Classes: otherwise, the first level of folders. There are labels if all images are in at least
+    two such folders.
 
     Args:
         paths: of images, relative to the folder or archive, with `/` between parts.
+        layout: `auto`; `classes`: the folders are classes, whatever their names and content;
+            `splits`: they are splits, by any part of their names, and several may be for training;
+            `flat`: no labels.
 
     Raises:
-        UserError: the class folders of the splits differ.
+        UserError: two classes hold the same sub-folders, or it is not clear whether folders are
+            splits or classes.
 
     Example:
         >>> read_layout(["cat/1.jpg", "cat/old/2.jpg", "dog/1.jpg"]).labels
         (0, 0, 1)
     """
-    splits = _split_folders(paths)
-    if splits is None:
-        return _with_labels(tuple(paths), None, [_folder(path, 0) for path in paths], ())
-    train, test = splits
-    used = [path for path in paths if _folder(path, 0) in (train, test or train)]
-    notes = []
-    if len(used) < len(paths):
-        named = f"{train}/ and {test}/" if test else f"{train}/"
-        notes.append(f"{len(paths) - len(used):,} images outside of {named} are left out")
-    classes = [_folder(path, 1) for path in used]
-    is_test = None
-    if test is not None:
-        is_test = tuple(_folder(path, 0) == test for path in used)
-        _require_same_classes(train, test, classes, is_test)
-    return _with_labels(tuple(used), is_test, classes, notes)
+    folders = {path: tuple(path.split("/")[:-1]) for path in paths}
+    folders = _below(folders, len(_wrapper(folders)))
+    if layout == "flat":
+        return Layout(tuple(paths), notes=("layout: images without labels (data.layout=flat)",))
+    splits = {} if layout == "classes" else _split_folders(folders, exact=layout == "auto")
+    if splits:
+        return _with_splits(folders, splits)
+    if layout == "splits":
+        raise UserError(f"data.layout=splits: no folder for training; {_seen(folders)}")
+    if layout == "auto":
+        _require_classes(folders)
+    return _with_labels(folders)
 
 
-def _split_folders(paths: Sequence[str]) -> tuple[str, str | None] | None:
-    tops = {_folder(path, 0) for path in paths}
-    by_name = {top.lower(): top for top in tops if top is not None}
-    train = by_name.get("train")
-    tests = [by_name[name] for name in ("test", "val") if name in by_name]
-    if train is None or not (tests or tops == {train}):
-        return None
-    if not tests:
-        return train, None
-    labelled = {_folder(path, 0) for path in paths if _folder(path, 1) is not None}
-    return train, next((test for test in tests if test in labelled), tests[0])
+def _wrapper(folders: Folders) -> tuple[str, ...]:
+    """Return the folders, one in the other, that hold all images."""
+    ends = zip(min(folders.values(), default=()), max(folders.values(), default=()), strict=False)
+    return tuple(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], ends))
 
 
-def _folder(path: str, level: int) -> str | None:
-    """Return a folder of a path, counted from the root; None where the path has fewer."""
-    folders = path.split("/")[:-1]
-    return folders[level] if len(folders) > level else None
+def _below(folders: Folders, depth: int) -> dict[str, tuple[str, ...]]:
+    return {path: parts[depth:] for path, parts in folders.items()}
 
 
-def _require_same_classes(
-    train: str, test: str, classes: Sequence[str | None], is_test: Sequence[bool]
-) -> None:
-    pairs = {pair for pair in zip(classes, is_test, strict=True) if pair[0] is not None}
-    differing = sorted(
-        (name or "", where) for name, where in pairs if (name, not where) not in pairs
+def _contents(folders: Folders) -> dict[str, set[str]]:
+    """Return the sub-folders of each folder of the first level, without neutral ones."""
+    contents = defaultdict[str, set[str]](set)
+    for parts in folders.values():
+        if parts:
+            contents[parts[0]].update(name for name in parts[1:2] if name.lower() not in _NEUTRAL)
+    return dict(sorted(contents.items()))
+
+
+def _split_of(folder: str) -> tuple[str | None, bool]:
+    """Return the split in the name of a folder, and whether the name says nothing else."""
+    words = re.split(r"[\W\d_]+", folder.lower())
+    splits = [_SPLITS.get(word) or _SPLITS.get(word.removesuffix("set")) for word in words]
+    if len(found := {split for split in splits if split}) == 1:
+        others = {word for word, split in zip(words, splits, strict=True) if not split}
+        return found.pop(), others <= _FILLERS
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", folder)  # as in trainA
+    return next((_SPLITS[p.lower()] for p in parts if p.lower() in _SPLITS), None), False
+
+
+def _split_folders(folders: Folders, *, exact: bool) -> dict[str, list[str]]:
+    """Return the folders of each split; empty where the folders are no splits.
+
+    Raises:
+        UserError: `exact`, and folders are called like splits, but not clearly.
+    """
+    contents = _contents(folders)
+    named = {folder: _split_of(folder) for folder in contents}
+    by_split: dict[str, list[str]] = {
+        split: [f for f, (of, is_exact) in named.items() if of == split and (is_exact or not exact)]
+        for split in SPLIT_NAMES
+    }
+    train, *tests = by_split.values()
+    if not exact:
+        return {split: names for split, names in by_split.items() if names} if train else {}
+    if (
+        len(train) == 1
+        and all(len(names) < 2 for names in tests)
+        and (any(tests) or len(contents) == 1)
+    ):
+        return {split: names for split, names in by_split.items() if names}
+    found = [split for split, _ in named.values() if split]
+    is_mixed = any(split and len(contents[f]) > 1 for f, (split, _) in named.items()) and any(
+        not below for below in contents.values()
     )
-    if differing:
-        first, in_test = differing[0]
-        here, there = (test, train) if in_test else (train, test)
-        more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+    if len(set(found)) > 1 or is_mixed:
         raise UserError(
-            f"{here}/{first} has no counterpart in {there}/{more}; "
-            "the class folders of both must be the same"
+            f"cannot tell whether folders are splits or classes; {_seen(folders)}; "
+            f"set data.layout=splits or classes, or flat to pretrain on all images"
         )
+    return {}
 
 
-def _with_labels(
-    paths: tuple[str, ...],
-    is_test: tuple[bool, ...] | None,
-    folders: Sequence[str | None],
-    notes: Iterable[str],
-) -> Layout:
-    classes = sorted({folder for folder in folders if folder is not None})
-    outside = folders.count(None)
+def _require_classes(folders: Folders) -> None:
+    """Raise UserError if two folders hold the same sub-folders, so that they are no classes."""
+    contents = _contents(folders)
+    holders = defaultdict[str, list[str]](list)
+    for folder, below in contents.items():
+        for other, shared in Counter(o for name in below for o in holders[name]).items():
+            if shared > 1 or contents[other] == below:
+                same = ", ".join(sorted(contents[other] & below)[:_SHOWN])
+                raise UserError(
+                    f"{other}/ and {folder}/ hold the same sub-folders ({same}), so they are no "
+                    "classes; point data.root at one of them, call them train and test, or set "
+                    "data.layout=classes, splits or flat"
+                )
+        for name in below:
+            holders[name].append(folder)
+
+
+def _seen(folders: Folders) -> str:
+    contents = _contents(folders)
+    seen = [f"{f}/ ({len(below)} sub-folders)" for f, below in contents.items()]
+    more = f" and {len(seen) - _SHOWN} more" if len(seen) > _SHOWN else ""
+    return f"found {', '.join(seen[:_SHOWN]) or 'no folders'}{more}"
+
+
+def _with_splits(folders: Folders, splits: Mapping[str, list[str]]) -> Layout:
+    """Return the layout of splits."""
+    parts = {
+        split: {path: below[1:] for path, below in folders.items() if {*below[:1]} & {*names}}
+        for split, names in splits.items()
+    }
+    train = _below(parts["train"], len(_wrapper(parts["train"])))
+    _require_classes(train)
+    classes = set(_with_labels(train).classes)
+    test, tested = dict[str, tuple[str, ...]](), ""
+    for split in ("test", "validation"):
+        part = parts.get(split, {})
+        wrapper = _wrapper(part)
+        part = _below(part, len(list(takewhile(lambda name: name not in classes, wrapper))))
+        test = {path: below for path, below in part.items() if {*below[:1]} & classes}
+        if test:
+            tested = split
+            break
+    train_names, test_names = (
+        " and ".join(f"{name}/" for name in splits.get(split, ())) for split in ("train", tested)
+    )
+    named = f"{train_names} and {test_names}" if test else train_names
+    used = {path: (train | test)[path] for path in folders if path in train or path in test}
+    layout = _with_labels(used, f"{named}, ")
+    notes = [*layout.notes]
+    if lacking := sorted(classes - {below[0] for below in test.values()}):
+        found = f"{test_names} has no image of {', '.join(lacking[:_SHOWN])}"
+        held_out = "no test images with labels; a part of the training images is held out"
+        notes.append(found + " ..." * (len(lacking) > _SHOWN) if test else held_out)
+    if left_out := len(folders) - len(used):
+        unknown = " and those there without a class folder" if test else ""
+        notes.append(f"{left_out:,} images outside of {named}{unknown} are left out")
+    is_test = tuple(path in test for path in used) if test else None
+    return replace(layout, is_test=is_test, notes=tuple(notes))
+
+
+def _with_labels(folders: Folders, where: str = "") -> Layout:
+    """Return a layout whose classes are the folders of the first level."""
+    paths, outside = tuple(folders), sum(not parts for parts in folders.values())
+    classes = sorted({parts[0] for parts in folders.values() if parts})
     if len(classes) < 2 or outside:
         note = "no labels (there are no two class folders)"
         if len(classes) >= 2:
             note = f"no labels ({outside:,} images are outside of the class folders)"
-        return Layout(paths, is_test, notes=(*notes, note))
+        return Layout(paths, notes=(f"layout: {where}{note}",))
     index = {name: label for label, name in enumerate(classes)}
-    labels = tuple(index[folder] for folder in folders if folder is not None)
-    return Layout(paths, is_test, labels, tuple(classes), tuple(notes))
+    labels = tuple(index[parts[0]] for parts in folders.values())
+    note = f"layout: {where}{len(classes)} class folders"
+    return Layout(paths, None, labels, tuple(classes), (note,))

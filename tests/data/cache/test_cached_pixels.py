@@ -26,13 +26,13 @@ from ssl_norm.data.cache import writer as cache_writer
 from ssl_norm.data.cache.reader import FolderReader
 
 decoded = 0
-def decode(data, side, real=cache_writer.decode):
+def decode(data, rules, real=cache_writer.decode):
     global decoded
     decoded += 1
     if decoded > 3:
         print("half way", flush=True)
         time.sleep(60)
-    return real(data, side)
+    return real(data, rules)
 cache_writer.decode = decode
 cache.cached_pixels(FolderReader(sys.argv[1]), sys.argv[3:], side=8, cache_dir=sys.argv[2],
                     on_corrupt="stop", workers=0, progress=False)
@@ -139,7 +139,7 @@ def test_corrupt_files_are_skipped_and_remembered(folder, cache_dir):
     (folder / "004.png").symlink_to("nowhere")
     for _ in range(2):
         cached = load(folder, cache_dir, on_corrupt="skip")
-        assert cached.corrupt == {
+        assert cached.facts.corrupt == {
             2: "not an image that Pillow can read",
             4: "No such file or directory",
         }
@@ -154,11 +154,11 @@ def test_corrupt_files_are_skipped_and_remembered(folder, cache_dir):
 def test_interrupted_caching_leaves_nothing(folder, cache_dir, monkeypatch, interruption):
     real, calls = cache_writer.decode, []
 
-    def decode(data, side):
+    def decode(data, rules):
         calls.append(1)
         if len(calls) > 3:
             raise interruption
-        return real(data, side)
+        return real(data, rules)
 
     monkeypatch.setattr(cache_writer, "decode", decode)
     with pytest.raises((KeyboardInterrupt, UserError), match=r"^$|No space left.*data\.cache_dir"):
@@ -191,11 +191,11 @@ def test_the_work_of_a_living_process_is_left_alone(folder, cache_dir):
 def test_of_two_writers_the_first_to_end_wins(folder, cache_dir, monkeypatch):
     real, inner = cache_writer.decode, []
 
-    def decode(data, side):
+    def decode(data, rules):
         if not inner:
             inner.append(None)
             inner[0] = load(folder, cache_dir)
-        return real(data, side)
+        return real(data, rules)
 
     monkeypatch.setattr(cache_writer, "decode", decode)
     outer = load(folder, cache_dir)

@@ -1,14 +1,24 @@
 import io
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from ssl_norm.data.cache.decode import DecodeError, decode
+from ssl_norm.data.cache import decode as decoder
+from ssl_norm.data.cache.decode import Decoded, DecodeError, Rules, largest_value
 from tests.data.image_files_on_disk import noise
 
 RAMP = (np.arange(64, dtype=np.uint32).reshape(8, 8) * 65535 // 63).astype(np.uint16)
 RAMP_AS_BYTES = np.rint(RAMP / 257).astype(np.uint8)
+
+
+def decode(data: bytes, side: int, **rules) -> np.ndarray:
+    return decoded(data, side=side, **rules).pixels
+
+
+def decoded(data: bytes, side: int = 8, **rules) -> Decoded:
+    return decoder.decode(data, Rules(side, **rules))
 
 
 def encoded(image: Image.Image, file_format: str, **options) -> bytes:
@@ -39,14 +49,14 @@ def test_grey_bilevel_and_palette_become_rgb(mode):
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM"])
 def test_16_bit_grey_is_scaled_by_its_full_range(file_format):
-    decoded = decode(encoded(Image.fromarray(RAMP), file_format), 8)
-    np.testing.assert_array_equal(decoded, np.repeat(RAMP_AS_BYTES[..., None], 3, axis=2))
+    found = decode(encoded(Image.fromarray(RAMP), file_format), 8)
+    np.testing.assert_array_equal(found, np.repeat(RAMP_AS_BYTES[..., None], 3, axis=2))
 
 
 def test_big_endian_and_32_bit_tiffs_within_16_bits_are_scaled_alike():
     for pixels in (RAMP.astype(">u2"), RAMP.astype(np.int32)):
-        decoded = decode(encoded(Image.fromarray(pixels), "TIFF"), 8)
-        np.testing.assert_array_equal(decoded[..., 0], RAMP_AS_BYTES)
+        found = decode(encoded(Image.fromarray(pixels), "TIFF"), 8)
+        np.testing.assert_array_equal(found[..., 0], RAMP_AS_BYTES)
 
 
 @pytest.mark.parametrize("pixels", [RAMP.astype(np.int32) * 2, RAMP.astype(np.float32)])
@@ -62,8 +72,8 @@ def test_transparency_is_composited_over_white(file_format):
     options = {"lossless": True, "exact": True} if file_format == "WEBP" else {}
     share = alpha / 255
     expected = share * noise() + (1 - share) * 255
-    decoded = decode(encoded(image, file_format, **options), 8)
-    assert np.abs(decoded - expected).max() <= 1
+    found = decode(encoded(image, file_format, **options), 8)
+    assert np.abs(found - expected).max() <= 1
 
 
 def test_transparent_grey_and_palette_entries_are_white():
@@ -78,8 +88,8 @@ def test_transparent_grey_and_palette_entries_are_white():
 @pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
 def test_cmyk_keeps_its_colours(file_format):
     image = Image.new("RGB", (16, 16), (200, 40, 90)).convert("CMYK")
-    decoded = decode(encoded(image, file_format), 16).astype(int)
-    assert np.abs(decoded - (200, 40, 90)).max() <= 4
+    found = decode(encoded(image, file_format), 16).astype(int)
+    assert np.abs(found - (200, 40, 90)).max() <= 4
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -109,9 +119,9 @@ def test_the_centre_square_is_cut_out_without_resampling():
 def test_the_shorter_side_becomes_the_wanted_one_with_antialiasing():
     stripes = np.zeros((64, 96, 3), np.uint8)
     stripes[:, ::2] = 255
-    decoded = decode(encoded(Image.fromarray(stripes), "PNG"), 8).astype(int)
-    assert decoded.shape == (8, 8, 3)
-    assert np.abs(decoded[:, 1:-1] - 127.5).max() < 3
+    found = decode(encoded(Image.fromarray(stripes), "PNG"), 8).astype(int)
+    assert found.shape == (8, 8, 3)
+    assert np.abs(found[:, 1:-1] - 127.5).max() < 3
 
 
 def test_small_images_are_enlarged():
@@ -137,16 +147,135 @@ def test_truncated_files_are_refused_whatever_pillows_global_setting(file_format
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-@pytest.mark.parametrize("data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_image_is_refused(data):
-    with pytest.raises(DecodeError, match="not an image that Pillow can read"):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "an empty file"),
+        (b"not an image", "not an image that Pillow can read"),
+        (b"\x89PNG\r\n\x1a\n", "not an image that Pillow can read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript .*not read; convert"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "its content is HEIC, which is not read"),
+        (b"\n <!DOCTYPE html><p>404", "its content is HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (encoded(Image.new("RGB", (8, 8)), "JPEG2000"), "its content is JPEG 2000"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_is(data, message):
+    with pytest.raises(DecodeError, match=message):
         decode(data, 8)
 
 
-def test_large_images_pass_in_silence_and_absurd_ones_are_refused(monkeypatch):
-    data = encoded(Image.fromarray(noise()), "PNG")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-    assert decode(data, 8).shape == (8, 8, 3)
+def test_only_the_listed_formats_are_opened(monkeypatch):
+    for name, (_, accept) in list(Image.OPEN.items()):
+        if name not in decoder.FORMATS:
+            monkeypatch.setitem(Image.OPEN, name, (pytest.fail, accept))
+    for name in ("TGA", "ICO", "EPS", "PCX", "SGI"):
+        with pytest.raises(DecodeError):
+            decode(encoded(Image.new("RGB", (16, 16)), name), 8)
+
+
+def test_the_limit_of_pixels_holds_for_what_is_decoded():
+    wide = Image.fromarray(noise(64, 128))
+    for name in ("PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM"):
+        data = encoded(wide, name)
+        assert decode(data, 8, max_pixels=64 * 128).shape == (8, 8, 3)
+        with pytest.raises(DecodeError, match=r"128 x 64 pixels .* data\.max_pixels=8191"):
+            decode(data, 8, max_pixels=64 * 128 - 1)
+    assert decode(encoded(wide, "JPEG"), 8, max_pixels=32 * 16).shape == (8, 8, 3)
+    with pytest.raises(DecodeError, match="128 x 64 pixels"):
+        decode(encoded(wide, "JPEG", progressive=True), 8, max_pixels=8191)
+
+
+def test_pillows_limit_does_not_decide(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    with pytest.raises(DecodeError, match="decompression bomb"):
-        decode(data, 8)
+    assert decode(encoded(Image.fromarray(noise()), "PNG"), 8).shape == (8, 8, 3)
+    assert Image.MAX_IMAGE_PIXELS == 20
+
+
+BROKEN = b"garbage" * 3
+EXIF = b"Exif\0\0" + BROKEN
+
+
+def chunk(kind: bytes, content: bytes, check: int | None = None) -> bytes:
+    check = zlib.crc32(kind + content) if check is None else check
+    return len(content).to_bytes(4, "big") + kind + content + check.to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        *(chunk(kind, BROKEN) for kind in (b"eXIf", b"iCCP", b"pHYs", b"zTXt", b"iTXt", b"cHRM")),
+        chunk(b"tEXt", BROKEN, check=1),
+        chunk(b"eXIf", BROKEN, check=1),
+        chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(2**23))),
+        chunk(b"gAMA", b""),
+        chunk(b"sRGB", b""),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_broken_metadata_spare_the_pixels_of_a_png(added, is_first):
+    data = encoded(Image.fromarray(noise()), "PNG")
+    place = 33 if is_first else len(data) - 12
+    np.testing.assert_array_equal(decode(data[:place] + added + data[place:], 8), noise())
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [(1, EXIF), (1, b""), (2, b"MPF\0" + BROKEN), (2, b"ICC_PROFILE\0"), (13, b"Photoshop 3.0\0"), (0, b"JFIF"),
+     (0, b"JFIF\0\1"), (2, b"MPF\0II*\0\x08\0\0\0\1\0\2\xb0\4\0\xff\xff\0\0")],
+)  # fmt: skip
+def test_broken_metadata_spare_the_pixels_of_a_jpeg(segment):
+    number, content = segment
+    data = encoded(Image.fromarray(noise(32, 32)), "JPEG")
+    added = bytes([0xFF, 0xE0 + number]) + (len(content) + 2).to_bytes(2, "big") + content
+    np.testing.assert_array_equal(decode(data[:20] + added + data[20:], 8), decode(data, 8))
+
+
+@pytest.mark.parametrize("file_format", ["WEBP", "TIFF", "PNG", "JPEG"])
+def test_broken_exif_spares_the_pixels(file_format):
+    image = Image.fromarray(noise())
+    exact = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
+    options = exact.get(file_format, {})
+    broken = {"exif": EXIF} if file_format != "TIFF" else {"tiffinfo": {34665: 2**31}}
+    data, plain = (encoded(image, file_format, **options, **extra) for extra in (broken, {}))
+    np.testing.assert_array_equal(decode(data, 8), decode(plain, 8))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_white_scales_values_of_more_than_8_bits(file_format, bits):
+    white = 2**bits - 1
+    grey = np.linspace(0, white, 64).round().astype(np.uint16).reshape(8, 8)
+    data = encoded(Image.fromarray(grey), file_format)
+    found = decoded(data, white=white)
+    np.testing.assert_array_equal(found.pixels[..., 1], np.rint(grey / white * 255))
+    assert found.largest == largest_value(data, 64) == white
+    with pytest.raises(DecodeError, match=rf"up to {white} are above data\.white=200"):
+        decode(data, 8, white=200)
+
+
+def test_of_16_bit_colours_no_white_can_be_applied():
+    data = colour_png(np.full((8, 8, 3), 4000, np.uint16))
+    found = decoded(data)
+    assert found.largest == largest_value(data, 64) == 257 * (4000 >> 8)
+    with pytest.raises(DecodeError, match="of 16-bit colours the upper 8 bits are read"):
+        decode(data, 8, white=4095)
+
+
+def colour_png(pixels: np.ndarray) -> bytes:
+    """Return 16-bit colours as a PNG, which Pillow cannot write."""
+    height, width = pixels.shape[:2]
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_images_are_composited_where_a_part_is_transparent(mode):
+    opaque = Image.fromarray(noise()).convert(mode if mode == "P" else "RGB").convert(mode)
+    assert not decoded(encoded(opaque, "PNG")).is_composited
+    options = {"transparency": opaque.getpixel((3, 3))} if mode == "P" else {}
+    if mode != "P":
+        opaque.putalpha(Image.fromarray(noise()[..., 0]))
+    assert decoded(encoded(opaque, "PNG", **options)).is_composited

@@ -1,7 +1,17 @@
+import inspect
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ssl_norm.data import load_splits
+from ssl_norm.data.cache import cached_pixels
 from ssl_norm.data.sources.encoded_images import cached_side
 from ssl_norm.data.sources.folder import existing_folder, find_images
 from ssl_norm.errors import UserError
@@ -137,6 +147,105 @@ def test_messages_go_to_stderr_as_they_are(root, load, capsys):
     assert "2 images, kept at 8 px in " in err
     assert "ignored 1 hidden entries and files that are no images\n" in err
     assert "no labels (there are no two class folders)\n" in err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "absurd"])
+def test_only_regular_files_of_a_possible_size_are_read(root, load, kind, monkeypatch):
+    write_images(root, 3)
+    monkeypatch.chdir(root)
+    if kind == "pipe":
+        os.mkfifo("x.png")
+    elif kind == "device":
+        Path("x.png").symlink_to("/dev/zero")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("x.png")
+    else:
+        Path("x.png").touch()
+        os.truncate("x.png", 2**36)
+    with pytest.raises(UserError, match=r"x\.png does not decode \((a pipe, socket|68\.7 GB)"):
+        load()
+    splits = load(on_corrupt="skip")
+    assert splits.skipped == (str(root / "x.png"),)
+    assert "skipped 1 files that do not decode: x.png (" in " ".join(splits.notes)
+
+
+def test_pictures_of_unread_formats_are_named(root, load):
+    touch(root, "1.heic", "2.HEIC", "3.jp2", "notes.txt")
+    unread = r"2 \.heic, 1 \.jp2, which are not read: convert them to PNG or JPEG"
+    with pytest.raises(UserError, match=rf"\(and 4 other entries, of them {unread}\)"):
+        load()
+    write_images(root, 2)
+    assert re.search(rf"ignored 4 .* that are no images, of them {unread}", load().notes[-1])
+
+
+def write_grey(root, bits, first=0, count=4):
+    root.mkdir(exist_ok=True)
+    for index in range(first, first + count):
+        grey = np.linspace(0, 2**bits - 1, 64).round().astype(np.uint16).reshape(8, 8)
+        Image.fromarray(grey).save(root / f"{index}.png")
+
+
+@pytest.mark.parametrize("bits", [8, 11, 12, 14])
+def test_values_that_fill_a_small_part_of_16_bits_stop_with_the_choice(root, load, bits):
+    write_images(root / "colour", 3)
+    write_grey(root, bits)
+    white = 2**bits - 1
+    with pytest.raises(
+        UserError, match=rf"4 of 4 .* up to {white} of 65535.*data\.white={white}, "
+    ):
+        load()
+    for choice in (white, "auto"):
+        splits = load(white=choice)
+        assert splits.pretrain.images[0].max() == 255
+        assert f"4 images of more than 8 bits; their white is {white:,}" in splits.notes
+    assert load(white=65535).pretrain.images[0].max() == round(white / 257)
+
+
+def test_a_few_dark_images_of_16_bits_are_a_note(root, load):
+    write_grey(root, 16, count=5)
+    write_grey(root, 12, first=5, count=2)
+    splits, chosen = load(), load(white="auto")
+    assert splits.notes == chosen.notes
+    assert splits.notes[-1].endswith("white is 65,535, 2 of them below a quarter of it")
+
+
+def test_dark_images_outside_of_the_sample_stop_as_well(root, load, monkeypatch):
+    write_images(root, 9)
+    write_grey(root, 12, count=2)
+    monkeypatch.setattr(cached_pixels, "SAMPLE", 0)
+    for white in (None, "auto"):
+        with pytest.raises(UserError, match="2 of 2 images of more than 8 bits"):
+            load(white=white)
+
+
+def test_transparent_images_are_counted(root, load):
+    write_images(root, 2)
+    for index in range(3):
+        Image.new("RGBA", (8, 8), (9, 9, 9, 255 - index)).save(root / f"alpha{index}.png")
+    assert "2 images are partly transparent, composited over white" in load().notes
+
+
+def test_links_that_multiply_folders_end_in_one_line(tmp_path):
+    for level in range(30):
+        (tmp_path / f"{level}").mkdir()
+        for name in "ab":
+            (tmp_path / f"{level}/{name}").symlink_to(tmp_path / f"{level + 1}")
+    (tmp_path / "30").mkdir()
+    with pytest.raises(UserError, match=r"links lead to .* more than 1000 times"):
+        find_images(tmp_path)
+
+
+def test_folders_deeper_than_the_stack_are_read(tmp_path):
+    limit = len(inspect.stack()) + 60
+    os.makedirs(tmp_path / "/".join("d" * 200))
+    (tmp_path / "/".join("d" * 200) / "1.png").touch()
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit)
+    try:
+        assert len(find_images(tmp_path).paths) == 1
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def touch(folder, *names):

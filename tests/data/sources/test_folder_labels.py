@@ -1,5 +1,8 @@
+import random
+
 import pytest
 
+from ssl_norm.data.sources.folder import find_images
 from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
 
@@ -9,7 +12,7 @@ def test_first_level_folders_are_classes():
     assert layout.labels == (0, 0, 1)
     assert layout.classes == ("cat", "dog")
     assert layout.is_test is None
-    assert layout.notes == ()
+    assert layout.notes == ("layout: 2 class folders",)
 
 
 @pytest.mark.parametrize(
@@ -28,13 +31,6 @@ def test_there_are_no_labels_without_two_classes_that_hold_everything(paths, rea
     assert reason in layout.notes[0]
 
 
-@pytest.mark.parametrize("test", ["test", "val", "Test", "VAL"])
-def test_train_and_test_folders_are_splits(test):
-    layout = read_layout(["train/a/1.png", "train/b/1.png", f"{test}/a/1.png", f"{test}/b/1.png"])
-    assert layout.labels == (0, 1, 0, 1)
-    assert layout.is_test == (False, False, True, True)
-
-
 def test_train_alone_is_the_root():
     layout = read_layout(["train/a/1.png", "train/b/1.png"])
     assert layout.labels == (0, 1)
@@ -45,32 +41,129 @@ def test_a_class_called_train_is_a_class():
     assert read_layout(["bus/1.png", "car/1.png", "train/1.png"]).classes == ("bus", "car", "train")
 
 
+TRAINS = ["train", "Train", "TRAINING", "seg_train", "train2017", "train_images", "TrainSet"]
+TESTS = ["test", "Testing", "seg_test", "test2017", "TEST", "testset"]
+VALIDATIONS = ["val", "valid", "VALIDATION", "eval", "val_images", "dev", "val-set"]
+JUNK = [
+    "__MACOSX/train/a/._1.png", "__MACOSX/._x.png", ".DS_Store", "Thumbs.db", ".cache/x.png",
+    "@eaDir/a/SYNO_THUMB.jpg", "{0}/.ipynb_checkpoints/1.png", "{0}/a/Thumbs.db", "{0}/a/.1.png",
+    "$RECYCLE.BIN/1.png", "{0}/__MACOSX/a/1.png", "readme.txt",
+]  # fmt: skip
+CLASSES = ["a", "b c", "ü"]
+
+
+def listed(folder, names):
+    """Return the images of a folder with these files."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return find_images(folder).paths
+
+
+@pytest.mark.parametrize("number", range(60))
+def test_splits_are_known_by_usual_names_in_any_layout(tmp_path, number):
+    chance = random.Random(number)
+    train, test, extra = map(chance.choice, (TRAINS, TESTS, VALIDATIONS))
+    if chance.random() < 0.5:
+        test, extra = extra, None
+    inner = chance.choice(["", "images/", "{0}/"])
+    root = chance.choice(["", "archive/", "download/archive/"])
+    in_class = chance.choice(["", "images/", "images/deep/"])
+    kind = chance.choice(["labelled", "flat test", "flat", "a class lacks", "an unknown class"])
+    known = ["a"] if kind == "a class lacks" else CLASSES
+    expected = {}
+    for count, split, classes in ((3, train, CLASSES), (2, test, known)):
+        here, is_flat = root + split + "/" + inner.format(split), "flat" in kind and split == test
+        for index in range(count):
+            for label in [""] if is_flat or kind == "flat" else classes:
+                path = f"{here}{label}/{in_class}{index}.png".replace("//", "/")
+                expected[path] = (split == test, label)
+    others = [f"{root}{extra}/{n}/1.png" for n in CLASSES] * bool(extra and kind == "labelled")
+    if kind == "an unknown class":
+        others += [f"{root}{test}/{inner.format(test)}new/1.png"]
+    junk = [root + name.format(train) for name in chance.sample(JUNK, 4)]
+    layout = read_layout(listed(tmp_path, [*expected, *others, *junk]))
+    if "flat" in kind:
+        expected = {path: value for path, value in expected.items() if not value[0]}
+    assert set(layout.paths) == set(expected)
+    names = [layout.classes[label] for label in layout.labels or ()] or [""] * len(expected)
+    is_test = layout.is_test or [False] * len(expected)
+    assert dict(zip(layout.paths, zip(is_test, names, strict=True), strict=True)) == expected
+    assert f"{train}/" in layout.notes[0]
+    left_out = bool(others) or "flat" in kind
+    assert any("left out" in note for note in layout.notes) == left_out
+
+
+FOLDERS = ["photo", "art", "part 1", "trainA", "testB", "x", "fold0", "batch", "2019", "cats"]
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_folders_of_the_same_content_are_never_classes(number):
+    chance = random.Random(number)
+    tops = chance.sample(FOLDERS, chance.randint(2, 4))
+    below = chance.sample(["a", "b", "c", "d", "e"], chance.randint(1, 4))
+    where = chance.choice(["", "root/", "train/"])
+    paths = [f"{where}{top}/{name}/1.png" for top in tops for name in below]
+    paths += [f"{where}{tops[0]}/only here/1.png"] * (len(below) > 1) + ["1.png"] * (not where)
+    with pytest.raises(UserError, match=r"hold the same sub-folders|cannot tell") as error:
+        read_layout(sorted(paths))
+    assert "data.layout=" in str(error.value)
+    assert read_layout(paths, "flat").labels is None
+    if where == "root/":
+        assert read_layout(paths, "classes").classes == tuple(sorted(tops))
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["trainA/1.png", "trainB/1.png", "testA/1.png", "testB/1.png"],
+        ["train2014/1.png", "train2017/1.png", "val2017/1.png"],
+        ["val/1.png", "test/1.png"],
+        ["train/a/1.png", "train/b/1.png", "other/1.png"],
+        ["my train data/1.png", "the test data/1.png"],
+    ],
+)
+def test_what_may_be_splits_or_classes_stops_with_what_was_seen(paths):
+    first = min(paths).split("/")[0]
+    with pytest.raises(UserError, match=f"{first}/ .*; set data.layout=splits or classes") as error:
+        read_layout(paths)
+    assert "\n" not in str(error.value)
+    if any("train" in path for path in paths):
+        layout = read_layout(paths, "splits")
+        assert {path for path in layout.paths if "train" not in path.split("/")[0]} == set()
+    else:
+        with pytest.raises(UserError, match=r"no folder for training; found test/"):
+            read_layout(paths, "splits")
+    assert len(read_layout(paths, "classes").classes) >= 2
+    assert len(read_layout(paths, "flat").paths) == len(paths)
+
+
 def test_images_beside_the_splits_are_left_out():
     layout = read_layout(["cover.png", "extra/1.png", "test/1.png", "train/1.png"])
-    assert layout.paths == ("test/1.png", "train/1.png")
-    assert layout.is_test == (True, False)
-    assert layout.notes[0] == "2 images outside of train/ and test/ are left out"
+    assert layout.paths == ("train/1.png",)
+    assert layout.is_test is None
+    assert layout.notes[-1] == "3 images outside of train/ are left out"
 
 
 def test_the_labelled_one_of_test_and_val_is_used():
     train = ["train/a/1.png", "train/b/1.png"]
     validation = ["val/a/1.png", "val/b/1.png"]
+    test = ["test/a/1.png", "test/b/1.png"]
     assert read_layout(["test/1.png", *train, *validation]).paths == (*train, *validation)
-    assert read_layout(["test/a/1.png", "test/b/1.png", *train, *validation]).paths == (
-        "test/a/1.png",
-        "test/b/1.png",
-        *train,
-    )
+    assert read_layout([*test, *train, *validation]).paths == (*test, *train)
 
 
 @pytest.mark.parametrize(
-    ("test", "message"),
+    ("test", "note"),
     [
-        (["test/a/1.png", "test/c/1.png"], "train/b has no counterpart in test/ "),
-        (["test/a/1.png"], "train/b has no counterpart in test/;"),
-        (["test/1.png"], r"train/a has no counterpart in test/ \(and 1 more\)"),
+        (["test/a/1.png", "test/c/1.png"], "test/ has no image of b"),
+        (["test/1.png"], "no test images with labels; a part of the training images is held out"),
+        (["test/c/1.png", "test/d/1.png"], "no test images with labels; a part of the training"),
     ],
 )
-def test_different_classes_in_the_splits_are_an_error(test, message):
-    with pytest.raises(UserError, match=message):
-        read_layout(["train/a/1.png", "train/b/1.png", *test])
+def test_a_mismatch_of_classes_is_a_note(test, note):
+    layout = read_layout(["train/a/1.png", "train/b/1.png", *test])
+    assert layout.classes == ("a", "b")
+    assert any(line.startswith(note) for line in layout.notes)
+    assert layout.paths[:2] == ("train/a/1.png", "train/b/1.png")
+    assert "test/1.png" not in layout.paths

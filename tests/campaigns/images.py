@@ -1,0 +1,244 @@
+"""A folder with hostile files decodes the others to the bit, and names each bad one, in bounds.
+
+Bounds are a minute, little memory, and one line for each file.
+"""
+
+import io
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.campaigns.campaign import Broken
+from tests.data.image_files_on_disk import noise
+
+TRIALS, SAMPLE = 200, 4
+MEMORY = 200  # MB, to decode images of at most 4 million pixels
+CHILD = """
+import json, resource, sys
+from pathlib import Path
+from ssl_norm.data.cache.cached_pixels import cached_pixels
+from ssl_norm.data.cache.reader import FolderReader
+from ssl_norm.data.sources.folder import find_images
+from ssl_norm.data.sources.folder_labels import read_layout
+from ssl_norm.errors import UserError
+root, cache, stop = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30,) * 2)
+used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = used()
+paths = read_layout(find_images(Path(root)).paths, "flat").paths
+options = {"side": 8, "max_pixels": 4_000_000, "cache_dir": cache, "workers": 0}
+try:
+    cached = cached_pixels(FolderReader(root), paths, on_corrupt=stop, **options)
+except UserError as error:
+    print(json.dumps({"error": str(error)}))
+else:
+    rows = dict(zip(paths, map(int, cached.pixels.astype(int).sum((1, 2, 3)))))
+    bad = {paths[index]: reason for index, reason in cached.facts.corrupt.items()}
+    print(json.dumps({"rows": rows, "bad": bad, "memory": used() - before}))
+"""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16")
+TEXTS = (
+    b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", b"<html>404</html>", b"", b"GIF89a",
+    b"\0\0\0\x18ftypheic\0\0\0\0mif1", b"BM", b"II*\0", b"P6 9999999 9999999 255\n", b"RIFF\xff\xff\xff\xffWEBPVP8 ",
+    b"P6 9 9 99999999\n", b"\xff\xd8\xff\xe0", b"version https://git-lfs.github.com/spec/v1\n", b"{}" * 999,
+)  # fmt: skip
+
+
+def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
+    """Return the bytes of a file."""
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def picture(chance: random.Random, side: int = 48) -> Image.Image:
+    """Return an image of noise."""
+    return Image.fromarray(noise(side, side, chance.randrange(10**6)))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    check = zlib.crc32(kind + content)
+    return len(content).to_bytes(4, "big") + kind + content + check.to_bytes(4, "big")
+
+
+def truncated(chance: random.Random, path: Path) -> bool:
+    """Write the first part of a file."""
+    data = encoded(picture(chance), chance.choice(FORMATS))
+    path.write_bytes(data[: chance.randrange(len(data) * 9 // 10)])
+    return False
+
+
+def flipped(chance: random.Random, path: Path) -> None:
+    """Write a file with some changed bytes."""
+    data = bytearray(encoded(picture(chance), chance.choice(FORMATS)))
+    reach = chance.choice((64, 512, len(data)))
+    for _ in range(chance.choice((1, 1, 3, 30))):
+        data[chance.randrange(min(reach, len(data)))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+
+
+def bomb(chance: random.Random, path: Path) -> bool:
+    """Write a small file of a huge picture."""
+    side, kind = chance.choice((2100, 13_300, 60_000)), chance.choice(("PNG", "JPEG", "GIF", "BMP"))
+    if kind == "PNG":
+        sides = side.to_bytes(4, "big") * 2
+        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sides + b"\x08\x06\0\0\0")
+        data += chunk(b"IDAT", zlib.compress(bytes(2**20))) + chunk(b"IEND", b"")
+    elif kind == "GIF":
+        data = b"GIF89a" + side.to_bytes(2, "little") * 2 + b"\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0"
+        data += side.to_bytes(2, "little") * 2 + b"\0\x02\x02L\x01\0;"
+    elif kind == "BMP":
+        data = bytearray(encoded(picture(chance), "BMP"))
+        data[18:26] = side.to_bytes(4, "little") * 2
+    else:
+        data = encoded(picture(chance), "JPEG", progressive=True)
+        place = data.index(b"\xff\xc2") + 5
+        data = data[:place] + side.to_bytes(2, "big") * 2 + data[place + 4 :]
+    path.write_bytes(data)
+    return False
+
+
+def mode(chance: random.Random, path: Path) -> bool | None:
+    """Write a sound file of some mode and format."""
+    image, name = picture(chance), chance.choice(MODES)
+    if name == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257)
+    else:
+        image = image.convert("L").convert(name) if name in ("I", "F") else image.convert(name)
+    for file_format in chance.sample(FORMATS, len(FORMATS)):
+        try:
+            path.write_bytes(encoded(image, file_format))
+        except (OSError, KeyError, ValueError):
+            continue
+        return name != "F" or file_format == "PPM" or None
+    path.write_bytes(encoded(image.convert("RGB"), "PNG"))
+    return True
+
+
+def frames(chance: random.Random, path: Path) -> bool:
+    """Write a file of several frames."""
+    more = {"save_all": True, "append_images": [picture(chance) for _ in range(3)]}
+    path.write_bytes(
+        encoded(picture(chance), chance.choice(("GIF", "TIFF", "WEBP", "PNG")), **more)
+    )
+    return True
+
+
+def metadata(chance: random.Random, path: Path) -> bool:
+    """Write a sound file with random metadata."""
+    junk = chance.randbytes(chance.choice((0, 1, 9, 300)))
+    if chance.random() < 0.5:
+        extra = {chance.choice(("exif", "icc_profile")): b"Exif\0\0" + junk}
+        path.write_bytes(encoded(picture(chance), chance.choice(("PNG", "JPEG", "WEBP")), **extra))
+        return True
+    data, kind = encoded(picture(chance), "PNG"), chance.choice(("eXIf", "iCCP", "zTXt", "tEXt"))
+    added, place = bytearray(chunk(kind.encode(), junk)), chance.choice((33, len(data) - 12))
+    added[-1] ^= chance.choice((0, 1))
+    path.write_bytes(data[:place] + added + data[place:])
+    return True
+
+
+def special(chance: random.Random, path: Path) -> bool:
+    """Make a pipe, socket, link or file of absurd size."""
+    kind = chance.choice(("pipe", "socket", "sparse", "/dev/zero", "/dev/null", "/dev/tty", "gone"))
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        here = os.getcwd()
+        os.chdir(path.parent)  # the name of a socket is short
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path.name)
+        os.chdir(here)
+    elif kind == "sparse":
+        path.touch()
+        os.truncate(path, 2**36)
+    else:
+        path.symlink_to(kind)
+    return False
+
+
+def text(chance: random.Random, path: Path) -> bool:
+    """Write something else."""
+    path.write_bytes(chance.choice((*TEXTS, chance.randbytes(999))))
+    return False
+
+
+def named(chance: random.Random, path: Path) -> bool:
+    """Write a sound file of another suffix."""
+    path.write_bytes(encoded(picture(chance), chance.choice(("PNG", "BMP", "GIF", "TIFF", "PPM"))))
+    return True
+
+
+def tree(chance: random.Random, path: Path) -> bool:
+    """Make a deep folder, or one of links, around a sound file."""
+    path.mkdir()
+    inner = path
+    if chance.random() < 0.5:
+        for _ in range(chance.choice((5, 60, 300))):
+            inner = inner / "d"
+        inner.mkdir(parents=True)
+    else:
+        for name in ("up", "here"):
+            (path / name).symlink_to(chance.choice((path, path.parent)))
+    (inner / "1.png").write_bytes(encoded(picture(chance), "PNG"))
+    return True
+
+
+KINDS: tuple[Callable[[random.Random, Path], bool | None], ...] = (
+    truncated, flipped, flipped, flipped, bomb, mode, frames, metadata, special, text, named, tree,
+)  # fmt: skip
+SUFFIXES = (".png", ".jpg", ".JPEG", ".tif", ".webp", ".gif", ".bmp", ".ppm", ".avif")
+
+
+def trial(chance: random.Random, folder: Path) -> None:
+    """Decode three sound images and up to six hostile entries of a folder."""
+    root = folder / "root"
+    root.mkdir()
+    good = {}
+    for index in range(3):
+        pixels = noise(8, 8, chance.randrange(10**6))
+        Image.fromarray(pixels).save(root / f"good{index}.png")
+        good[f"good{index}.png"] = int(pixels.astype(int).sum())
+    made: dict[str, tuple[str, bool | None]] = {}
+    for index in range(chance.randint(1, 6)):
+        kind, name = chance.choice(KINDS), f"x{index}{chance.choice(SUFFIXES)}"
+        made[name] = kind.__name__, kind(chance, root / name)
+    found = child(root, folder, "skip", made)
+    if {name: found["rows"].get(name) for name in good} != good or set(good) & set(found["bad"]):
+        raise Broken("lost", f"sound files: {found}; {made}")
+    for name, (kind, is_sound) in made.items():
+        bad = [reason for path, reason in found["bad"].items() if path.split("/")[0] == name]
+        if is_sound and bad:
+            raise Broken("lost", f"{kind} {name}: {bad}")
+        if is_sound is False and not bad:
+            raise Broken("silent", f"{kind} {name} was read")
+    if any(not reason.strip() or "\n" in reason for reason in found["bad"].values()):
+        raise Broken("silent", f"reasons: {found['bad']}")
+    if found["memory"] > MEMORY:
+        raise Broken("lost", f"{found['memory']:.0f} MB; {made}")
+    stopped = child(root, folder, "stop", made).get("error", "")
+    if bool(found["bad"]) != bool(stopped) or "\n" in stopped:
+        raise Broken("silent", f"{stopped!r} for {found['bad']}")
+
+
+def child(root: Path, folder: Path, stop: str, made: object) -> dict[str, object]:
+    """Return the facts of a process that decodes the folder."""
+    command = [sys.executable, "-c", CHILD, str(root), str(folder / "cache"), stop]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
+    except subprocess.TimeoutExpired:
+        raise Broken("lost", f"no end within a minute: {made}") from None
+    if done.returncode or "Traceback" in done.stderr:
+        raise Broken("traceback", f"exit {done.returncode}: {done.stderr[-2000:]} {made}")
+    return json.loads(done.stdout)
