@@ -43,6 +43,10 @@ RECORDED = {
     "mean": ("augment", "mean"),
     "std": ("augment", "std"),
 }  # of an encoder, with the settings that override it
+RECORD_TYPES: Mapping[str, Any] = {
+    "name": str, "small_images": bool, "norm": str | Mapping, "image_size": int,
+    "mean": list | tuple, "std": list | tuple, "library": str,
+}  # fmt: skip
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -406,6 +410,9 @@ def _encoder_record(contents: Mapping[str, Any], saved: Mapping[str, Any]) -> di
     if not isinstance(record, Mapping):
         found = {key: saved.get(room, {}).get(name) for key, (room, name) in RECORDED.items()}
         record = found | {"norm": saved.get("norm", {}).get("encoder", "bn")} if saved else {}
+    for key, value in record.items():
+        if value is not None and not isinstance(value, RECORD_TYPES.get(key, object)):
+            raise UserError(f"the encoder_record of the checkpoint is damaged: {key}={value!r}")
     return {key: value for key, value in record.items() if value is not None}
 
 

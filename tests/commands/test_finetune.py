@@ -119,6 +119,10 @@ def test_a_run_begins_with_the_encoder_of_another_and_what_it_says(finetune, tmp
     assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
     network, _ = make_encoder("tiny16", None, "bn", 16, 0)
     assert load_encoder_weights(network, second / "last.pt").prefix == "encoder."
+    record = torch.load(second / "last.pt", weights_only=True)["encoder_record"]
+    assert record.keys() == {
+        "name", "small_images", "norm", "image_size", "mean", "std", "library",
+    }  # fmt: skip
 
     replaced = tmp_path / "replaced"
     code, said = finetune(*settings, "norm.encoder=ubn", f"run_dir={replaced}")

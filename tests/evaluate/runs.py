@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from ssl_norm.settings.models import validate
-from ssl_norm.train.builder import initial_encoder, make_learner
+from ssl_norm.train.builder import encoder_record, initial_encoder, make_learner
 from ssl_norm.train.checkpoint import save_checkpoint
 
 HEAD = {"hidden_dim": 8, "output_dim": 4}
@@ -40,6 +40,7 @@ def save_run(folder, root, change=lambda learner: None, **settings):
     folder.mkdir()
     content = {"step": 7, "optimizer": {}, "monitor": {}, "learner": learner.state_dict()}
     content["config"] = config.model_dump(mode="json")
+    content["encoder_record"] = encoder_record(config, learner.encoder)
     save_checkpoint(folder / "last.pt", content)
     return folder
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import ssl_norm
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.models.encoders import build_encoder
@@ -8,6 +9,7 @@ from ssl_norm.settings.pretrain import NormSettings, PretrainSettings
 from ssl_norm.settings.sections import DataSettings, EncoderOverride, EncoderSettings
 from ssl_norm.settings.tools import DataOverride
 from ssl_norm.train.checkpoint import save_checkpoint
+from tests.evaluate.runs import save_run
 
 SAVED = PretrainSettings(
     method={"name": "byol"},
@@ -150,6 +152,58 @@ def test_the_stem_is_the_one_of_training(read):
     saved = {"data": data, "encoder": {"name": "torchvision/resnet18"}, "norm": {"encoder": "bn"}}
     checkpoint = read(saved, data={"image_size": 96})
     assert checkpoint.untrained_encoder().state_dict()["conv1.weight"].shape[-1] == 3
+
+
+def test_an_encoder_is_used_with_the_stem_of_its_training(tmp_path, capsys):
+    """resnet10t has tensors of the same shapes with both stems, and other features."""
+    folder = save_run(tmp_path / "run", tmp_path, encoder={"name": "resnet10t"})
+    contents = torch.load(folder / "last.pt", weights_only=True)
+    record = contents["encoder_record"]
+    assert (record["name"], record["small_images"], record["image_size"]) == ("resnet10t", True, 16)
+    state = {
+        name.removeprefix("encoder."): value
+        for name, value in contents["learner"].items()
+        if name.startswith("encoder.")
+    }
+    trained = build_encoder("resnet10t", small_images=True, image_size=16).eval()
+    trained.load_state_dict(state)
+    pixels = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    encoder, view = ssl_norm.load_encoder(folder)
+    expected = trained(view(pixels))
+    assert torch.equal(encoder(view(pixels)), expected)
+    with pytest.raises(UserError, match=r"encoder.small_images=false: the encoder in .* with true"):
+        ssl_norm.load_encoder(folder, encoder={"small_images": False})
+    weights = {"encoder": {"name": "resnet10t"}, "data": {"name": "digits"}}
+    torch.save(state, tmp_path / "state.pt")  # which tells no stem
+    plain, _ = ssl_norm.load_encoder(tmp_path / "state.pt", **weights)
+    assert not torch.allclose(plain(view(pixels)), expected, atol=0.01)
+    assert "does not tell the stride of its stem" in capsys.readouterr().err
+    checkpoint = Checkpoint.read(tmp_path / "state.pt", weights | {"encoder": record})
+    checkpoint.save_as(tmp_path / "exact.pt", checkpoint.encoder()[0])
+    again, _ = ssl_norm.load_encoder(tmp_path / "exact.pt", data={"name": "digits"})
+    assert torch.equal(again(view(pixels)), expected)
+
+
+def test_changes_of_norm_and_pixels_are_said(tmp_path, capsys):
+    folder = save_run(tmp_path / "run", tmp_path)
+    changes = {"norm": {"encoder": "gn"}, "augment": {"mean": [0.5, 0.5, 0.5]}}
+    ssl_norm.load_encoder(folder, **changes)
+    printed = capsys.readouterr().err
+    assert "evaluated with norm.encoder=gn, trained with bn" in printed
+    assert "evaluated with augment.mean=[0.5, 0.5, 0.5], trained with" in printed
+    with pytest.raises(UserError, match=r"\d+ missing: "):
+        ssl_norm.load_encoder(
+            save_run(tmp_path / "gn", tmp_path, norm={"encoder": "gn"}), norm={"encoder": "bn"}
+        )
+
+
+@pytest.mark.parametrize("damage", [{"name": 5}, {"small_images": "yes"}, {"mean": 0.5}])
+def test_a_damaged_record_is_refused(tmp_path, damage):
+    torch.save({"encoder": {"w": torch.zeros(1)}, "encoder_record": damage}, tmp_path / "file.pt")
+    with pytest.raises(UserError, match="encoder_record of the checkpoint is damaged"):
+        Checkpoint.read(
+            tmp_path / "file.pt", {"encoder": {"name": "tiny"}, "data": {"name": "digits"}}
+        )
 
 
 def test_an_encoder_that_takes_one_size_only(read):
