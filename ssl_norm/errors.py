@@ -34,7 +34,7 @@ class CollapseStop(Exception):
 
 
 class NonFiniteLoss(Exception):
-    """The loss became NaN or infinite; the last good checkpoint was kept."""
+    """A loss, weight or other tensor became NaN or infinite; the last good checkpoint was kept."""
 
     exit_code = 4
 

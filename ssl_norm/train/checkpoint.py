@@ -6,15 +6,24 @@ from typing import Any
 
 import torch
 
-from ssl_norm.errors import UserError
+from ssl_norm.errors import NonFiniteLoss, UserError
 from ssl_norm.files import replaced
 from ssl_norm.models.load import read_checkpoint
+from ssl_norm.train.finite import first_non_finite, floating_tensors
 
 FORMAT = 1
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values atomically: a kill leaves the old file or the new one."""
+    """Write tensors and plain values whole or not at all.
+
+    Raises:
+        NonFiniteLoss: a tensor holds NaN or infinities, and the file stays as it was.
+        UserError: the file cannot be written.
+    """
+    if found := first_non_finite(dict(floating_tensors(content))):
+        name, value = found
+        raise NonFiniteLoss(f"{name} became {value}; {path} is not written")
     with replaced(path) as file:
         torch.save({"format": FORMAT, **content}, file)
 

@@ -42,6 +42,8 @@ class FinetuningRun(Run):
         unlabelled = None
         if batch.unlabelled is not None:
             (unlabelled,) = self.make_views(batch.unlabelled, generator)
+        views = [view for view in (labelled, unlabelled) if view is not None]
+        self.look(log, step, *views)
         with self.autocast():
             logits = labelled_logits(self.network, labelled, unlabelled, self.joint_gradient)
             loss = F.cross_entropy(logits, batch.labels)
@@ -49,11 +51,12 @@ class FinetuningRun(Run):
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         right = (logits.argmax(1) == batch.labels).float().mean()
-        log.add(len(batch.labels), loss=loss, train_top1=right)
+        log.add(step + 1, len(batch.labels), loss=loss, train_top1=right)
 
     def row(self, log: StepLog, step: int) -> Row:
         """Return loss and accuracy, means over the labelled training views since the last row."""
-        means = log.means(step)
+        self.look(log, step)
+        means = log.means()
         return {
             "step": step,
             "loss": means["loss"],

@@ -1,18 +1,20 @@
 """The training loop of every tool."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssl_norm.distributed import rank, tensor_from_first_rank
+from ssl_norm.errors import UserError
 from ssl_norm.norms.batch.freezing import freeze_statistics
+from ssl_norm.train.finite import first_non_finite, floating_tensors
 from ssl_norm.train.run_folder import Row
 from ssl_norm.train.step_log import StepLog
 
@@ -49,9 +51,35 @@ class Run(ABC):
     score_every: int = 0
     frozen_from: int
 
+    _watched: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+
     def start(self) -> None:
         """Get ready for the first step."""
         self.network.train()
+
+    def look(self, log: StepLog, step: int, *views: Tensor) -> None:
+        """Look for NaN and infinities in all that training changes, and in the views of a batch.
+
+        Args:
+            log: tells what was found when it makes a row.
+            step: steps done.
+            views: of the next step; without any, also tensors that were replaced are looked at.
+        """
+        if not views or step <= self.first_step + 1:
+            self._watched = dict(self.tensors())
+        log.watch.look(step, self._watched)
+        named = enumerate(views, start=1)
+        log.watch.look(step + 1, {f"view {number}": view for number, view in named})
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights, buffers and states of the optimizer by name."""
+        yield from floating_tensors(self.network.state_dict())
+        names: dict[Tensor, str] = {
+            parameter: name for name, parameter in self.network.named_parameters()
+        }
+        for parameter, state in self.optimizer.state.items():
+            for key, value in floating_tensors(state):
+                yield f"{key} of {names[parameter]}", value
 
     @abstractmethod
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
@@ -62,7 +90,7 @@ class Run(ABC):
         """Return the row of metrics.csv after `step` steps; waits for the device.
 
         Raises:
-            NonFiniteLoss: a loss since the last row was NaN or infinite.
+            NonFiniteLoss: a loss, view, weight, buffer or state since the last row was not finite.
         """
 
     @abstractmethod
@@ -74,9 +102,18 @@ class Run(ABC):
         return {"learner": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, checkpoint: Mapping[str, Any]) -> None:
-        """Load the content of `state` from a checkpoint."""
+        """Load the content of `state` from a checkpoint.
+
+        Raises:
+            UserError: it holds NaN or infinities, as those of earlier versions may.
+        """
         self.network.load_state_dict(checkpoint["learner"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
+        if found := first_non_finite(dict(self.tensors())):
+            raise UserError(
+                f"last.pt of step {checkpoint['step']} cannot be resumed: {found[0]} is {found[1]}; "
+                "copy an earlier step_*.pt over it, or start a new run"
+            )
 
 
 def train(
@@ -91,16 +128,16 @@ def train(
         run: what to train.
         on_row: takes a row of metrics every `log_every` steps, before every score and checkpoint,
             and at the end.
-        on_checkpoint: called with the number of steps done, only while the loss is finite.
+        on_checkpoint: called with the number of steps done, only while all tensors are finite.
         on_score: called with the number of steps done every `score_every` steps but the last;
             leaves the network as it is.
 
     Raises:
-        NonFiniteLoss: a loss since the last row was NaN or infinite.
+        NonFiniteLoss: a loss, view, weight, buffer or state of the optimizer was not finite.
     """
     run.start()
     generator = torch.Generator()
-    log = StepLog(run.accumulate)
+    log = StepLog()
     if run.first_step > run.frozen_from:
         freeze_batch_norms(run.network)
     for step in range(run.first_step, run.steps):

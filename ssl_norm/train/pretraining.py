@@ -50,13 +50,14 @@ class PretrainingRun(Run):
         for part in range(self.accumulate):
             images = next(self.batches)
             seed_step(generator, self.seed, step, part)
-            view1, view2 = self.make_views(images, generator)
+            views = self.make_views(images, generator)
+            self.look(log, step, *views)
             self.monitor.start(step + 1)
             with self.autocast():
-                output = self._parallel(view1, view2)
+                output = self._parallel(*views)
             (output.loss / self.accumulate).backward()
             self.network.after_backward(output)
-            log.add(images.shape[0], **_logged(output))
+            log.add(step + 1, images.shape[0], **_logged(output))
         self.monitor.observe(step + 1, output.pairs, output.loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -64,7 +65,8 @@ class PretrainingRun(Run):
 
     def row(self, log: StepLog, step: int) -> Row:
         """Return loss, monitors and verdict after `step` steps; waits for the device."""
-        means = log.means(step)
+        self.look(log, step)
+        means = log.means()
         measured = self.monitor.collect()
         return {
             "step": step,
@@ -114,10 +116,12 @@ def measure_initial(
     log = StepLog()
     for step, images in enumerate(run.batches):
         seed_step(generator, run.seed, step)
+        views = run.make_views(images, generator)
+        run.look(log, step, *views)
         with run.autocast():
-            output = learner(*run.make_views(images, generator))
+            output = learner(*views)
         learner.after_backward(output)
-        log.add(images.shape[0], **_logged(output))
+        log.add(step + 1, images.shape[0], **_logged(output))
         run.monitor.observe(step + 1, output.pairs, output.loss)
     learner.load_state_dict(initial)
     on_row({**run.row(log, 0), "lr": 0.0})

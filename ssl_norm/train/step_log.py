@@ -6,47 +6,38 @@ import torch
 from torch import Tensor
 
 from ssl_norm.distributed import world_size
-from ssl_norm.errors import NonFiniteLoss
+from ssl_norm.train.finite import FiniteWatch
 
 
 class StepLog:
     """Collects losses without waiting for the device, and turns them into means.
 
-    Args:
-        batches_per_step: number of losses added per step.
+    Attributes:
+        watch: looks at the losses and at other tensors of the steps.
     """
 
-    def __init__(self, batches_per_step: int = 1) -> None:
-        self._batches_per_step = batches_per_step
+    def __init__(self) -> None:
+        self.watch = FiniteWatch()
         self._values: dict[str, list[Tensor]] = {}
         self._images = 0
         self._since = time.perf_counter()
 
-    def add(self, images: int, loss: Tensor, **others: Tensor) -> None:
-        """Take in one batch of this rank: its size, its loss, and other scalars by name."""
+    def add(self, step: int, images: int, loss: Tensor, **others: Tensor) -> None:
+        """Take in one batch of this rank: its step from 1, size, loss, and other scalars by name."""
+        self.watch.look(step, {"the loss": loss})
         self._images += images * world_size()
         for name, value in {"loss": loss, **others}.items():
             self._values.setdefault(name, []).append(value.detach())
 
-    def means(self, step: int) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Return the means by name since the last call; waits for the device.
 
-        Args:
-            step: the number of steps done.
-
         Raises:
-            NonFiniteLoss: a loss was NaN or infinite.
+            NonFiniteLoss: a loss, or another tensor that was looked at, was NaN or infinite.
         """
+        self.watch.check()
         values = {name: torch.stack(v).cpu().double() for name, v in self._values.items()}
         self._values = {}
-        losses = values["loss"]
-        if not losses.isfinite().all():
-            batch = int(losses.isfinite().logical_not().nonzero()[0])
-            first = step - (len(losses) - 1 - batch) // self._batches_per_step
-            raise NonFiniteLoss(
-                f"the loss became {losses[batch]:g} at step {first}; "
-                "a lower optimizer.lr or a longer warm-up may help"
-            )
         return {name: float(value.mean()) for name, value in values.items()}
 
     def images_per_second(self) -> float:

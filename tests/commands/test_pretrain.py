@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -206,21 +207,25 @@ def test_collapse_without_a_healthy_checkpoint_says_so(tmp_path, pretrain):
     assert checkpoint(tmp_path)["monitor"]["verdict"][0] == "complete"
 
 
-def test_non_finite_loss_ends_with_exit_code_4_and_keeps_the_last_good_checkpoint(
-    tmp_path, pretrain
-):
+def test_a_run_that_diverges_writes_no_checkpoint(tmp_path, pretrain):
+    code, said = pretrain(tmp_path, "epochs=4", "optimizer.lr=1e9", "linear_probe=true")
+    assert code == 4
+    assert re.search(r"error: \S.* became (nan|-?inf) at step \d+; a lower", said.splitlines()[-1])
+    assert "Traceback" not in said
+    assert summary(tmp_path)["ended"] == "non_finite_loss"
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_a_spoiled_checkpoint_of_an_earlier_version_is_refused(tmp_path, pretrain):
     assert pretrain(tmp_path, "epochs=1")[0] == 0
     content = checkpoint(tmp_path)
-    content["config"]["epochs"] = 2
     content["learner"]["predictor.0.weight"].fill_(float("inf"))
     torch.save(content, tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()
-    code, said = pretrain(tmp_path, "epochs=2", "resume=true", "linear_probe=true")
-    assert code == 4
-    assert "Traceback" not in said
-    assert "the loss became nan at step 6" in said.splitlines()[-1]
+    code, said = pretrain(tmp_path, "epochs=1", "resume=true")
+    assert code == 2
+    assert "last.pt of step 5 cannot be resumed: predictor.0.weight is inf; copy" in said
     assert (tmp_path / "last.pt").read_bytes() == before
-    assert (summary(tmp_path)["steps"], summary(tmp_path)["ended"]) == (5, "non_finite_loss")
 
 
 def test_exact_population_statistics_end_the_run(tmp_path, pretrain, monkeypatch):

@@ -1,0 +1,190 @@
+"""NaN or infinity in any tensor at any step: exit code 4, step and tensor named, nothing lost.
+
+Every trial spoils one number of a view, weight, buffer, gradient, state of the optimizer or image
+of a pretraining or fine-tuning. The run must end with exit code 4 and one line that names the
+tensor and the step, the checkpoints that are there must be finite, and a resume without the fault
+must end in the same files as a run without it.
+"""
+
+import contextlib
+import io
+import random
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from math import inf, nan
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from ssl_norm.cli import entry
+from ssl_norm.train.checkpoint import load_checkpoint
+from ssl_norm.train.finetuning import FinetuningRun
+from ssl_norm.train.finite import floating_tensors
+from ssl_norm.train.loop import Run
+from ssl_norm.train.pretraining import PretrainingRun
+from tests.campaigns.campaign import Broken
+
+TRIALS, SAMPLE = 200, 2
+COMMON = (
+    "data=digits", "data.image_size=8", "device=cpu", "loggers=[]", "batch_size=16",
+    "encoder.name=tiny16",
+)  # fmt: skip
+COMMANDS = {
+    "pretrain": [
+        (*COMMON, "data.limit=48", "epochs=3", "linear_probe=false", *more)
+        for more in (
+            ("method=byol",),
+            ("method=moco_v2", "method.queue_size=64", "keep_every=1"),
+            ("method=simclr", "optimizer.name=lars", "accumulate=2", "monitor.log_every=2"),
+            ("method=byol", "norm.freeze_last_epochs=1"),
+        )
+    ],
+    "finetune": [
+        (*COMMON, "labels=64", "steps=9", "checkpoint_every=3", "log_every=4", *more)
+        for more in ((), ("evaluation.every=3",), ("optimizer.name=adamw",))
+    ],
+}
+STEPS = 9
+KINDS = ("view", "weight", "buffer", "gradient", "optimizer")
+
+
+def trial(chance: random.Random, folder: Path) -> None:
+    """Spoil a tensor of a run, then resume it, and compare it with a run without the fault."""
+    tool = chance.choice(list(COMMANDS))
+    settings = chance.choice(COMMANDS[tool])
+    kind = chance.choice(KINDS)
+    step = chance.randrange(1 if kind == "optimizer" else 0, STEPS)
+    fault = Fault(kind, step, chance.choice((nan, inf, -inf)), chance.random())
+    with _spoiled(fault):
+        code, said = _run(tool, folder, settings)
+    if not fault.name:
+        return  # the run is shorter
+    what = f"{tool} {' '.join(settings[6:])}: {fault}"
+    if code != 4:
+        kind_of_fault = "traceback" if "Traceback" in said else "silent"
+        raise Broken(kind_of_fault, f"{what}: exit code {code}: {said[-300:]}")
+    line = re.search(r"error: (.*) became (nan|-?inf) at step (\d+);", said.splitlines()[-1])
+    if not line or fault.name not in line[1] or int(line[3]) not in (step, step + 1):
+        raise Broken("silent", f"{what}: named as {said.splitlines()[-1]}")
+    for path in folder.glob("*.pt"):
+        for name, tensor in floating_tensors(load_checkpoint(path)):
+            if not tensor.isfinite().all():
+                raise Broken("lost", f"{what}: {path.name} holds {name} that is not finite")
+    code, said = _run(tool, folder, (*settings, "resume=true"))
+    if code:
+        raise Broken("lost", f"{what}: the resume ended with {code}: {said[-300:]}")
+    found, expected = _content(folder), _without_fault(tool, settings)
+    if different := [name for name in expected if found.get(name) != expected[name]]:
+        raise Broken("different", f"{what}: after the resume {', '.join(different)} differ")
+
+
+@cache
+def _without_fault(tool: str, settings: tuple[str, ...]) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        _run(tool, Path(folder), settings)
+        return _content(Path(folder))
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    """Return the tensors of each checkpoint as bytes."""
+    content = {}
+    for path in sorted(folder.glob("*.pt")):
+        tensors = dict(floating_tensors(load_checkpoint(path)))
+        content[path.name] = b"".join(value.numpy().tobytes() for value in tensors.values())
+    return content
+
+
+def _run(tool: str, folder: Path, settings: tuple[str, ...]) -> tuple[int, str]:
+    """Return exit code and stderr of a command in this process."""
+    said = io.StringIO()
+    arguments = [f"{tool}.py", *settings, f"run_dir={folder}"]
+    with (
+        mock.patch.object(sys, "argv", arguments),
+        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        try:
+            entry.main(tool)
+        except SystemExit as ending:
+            return int(ending.code or 0), said.getvalue()
+    raise AssertionError("a command ends by SystemExit")
+
+
+@contextlib.contextmanager
+def _spoiled(fault: "Fault") -> Iterator[None]:
+    """Let every run of this process have a fault."""
+    with contextlib.ExitStack() as patches:
+        for kind in (PretrainingRun, FinetuningRun):
+            real = kind.train_step
+            patched = partial(fault.train_step, real)
+            patches.enter_context(
+                mock.patch.object(kind, "train_step", lambda *given, call=patched: call(*given))
+            )
+        yield
+
+
+@dataclass
+class Fault:
+    """One number of a tensor that is spoiled at a step.
+
+    Attributes:
+        kind: of the tensor, one of `KINDS`.
+        step: steps done before.
+        value: what the number becomes.
+        place: of tensor and number among all, in [0, 1).
+        name: of the tensor, once it was spoiled.
+    """
+
+    kind: str
+    step: int
+    value: float
+    place: float
+    name: str | None = None
+
+    def train_step(self, real: Callable[..., None], run: Run, step: int, *given: Any) -> None:
+        """Carry out a step, spoiled if it is the one."""
+        if step != self.step or self.name:
+            real(run, step, *given)
+            return
+        real_views = run.make_views
+        hook = run.optimizer.register_step_pre_hook(lambda *_: self._spoil(run, "gradient"))
+        run.make_views = lambda *images: self._spoil_view(real_views(*images))
+        self._spoil(run, self.kind if self.kind in ("weight", "buffer", "optimizer") else "")
+        real(run, step, *given)
+        hook.remove()
+        run.make_views = real_views
+
+    def _spoil_view(self, views: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        if self.kind == "view" and not self.name:
+            self._set({"view 1": views[0]})
+        return views
+
+    def _spoil(self, run: Run, kind: str) -> None:
+        if self.kind == kind:
+            named = dict(run.network.named_parameters())
+            states = run.optimizer.state.items()
+            names = {parameter: name for name, parameter in named.items()}
+            self._set(
+                {
+                    "weight": named,
+                    "buffer": dict(floating_tensors(dict(run.network.named_buffers()))),
+                    "gradient": {n: p.grad for n, p in named.items() if p.grad is not None},
+                    "optimizer": {
+                        f"{key} of {names[parameter]}": value
+                        for parameter, state in states
+                        for key, value in floating_tensors(state)
+                    },
+                }[kind]
+            )
+
+    @torch.no_grad()
+    def _set(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.name, tensor = list(tensors.items())[int(self.place * len(tensors))]
+        place = torch.tensor(int(self.place * tensor.numel()))
+        tensor[torch.unravel_index(place, tensor.shape)] = self.value
