@@ -30,6 +30,13 @@ class Settings(BaseModel):
         arbitrary_types_allowed=True,
     )
 
+    def unused(self) -> Mapping[str, str]:
+        """Return settings of this section, by key, that nothing reads, with the reason.
+
+        Those that depend on one other setting declare it instead, see `option`.
+        """
+        return {}
+
     def memory_needs(self) -> Iterator[Need]:
         """Yield settings with the fewest bytes that each takes, for a check before the run."""
         yield from ()
@@ -59,6 +66,7 @@ def option(
     *,
     unit: str = "",
     resume: bool = False,
+    only_with: str = "",
     **limits: Any,
 ) -> Any:
     """Declare a setting.
@@ -69,6 +77,8 @@ def option(
         text: its meaning, for `--help`, the reference page and the JSON schema.
         unit: of its number, for example `steps`.
         resume: whether a run may go on with another value, since no weight depends on it.
+        only_with: without which it has no effect: `key` (true, or not 0), `key=value|value` or
+            `key>number`, of the same section or of the whole settings.
         **limits: `ge`, `gt`, `le`, `lt`: the ends of its range.
     """
     kind: dict[str, Any] = {"default": default}
@@ -77,6 +87,7 @@ def option(
     elif callable(default):
         kind = {"default_factory": default}
     extra: dict[str, Any] = {"resume": resume} | ({"unit": unit} if unit else {})
+    extra |= {"only_with": only_with} if only_with else {}
     return Field(**kind, description=text, json_schema_extra=extra, **limits)
 
 

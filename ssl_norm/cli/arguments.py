@@ -85,6 +85,8 @@ def check_setting(argument: str, tool: str) -> None:
     if argument.startswith(("=", "~")) or "=" not in argument:
         raise UserError(f"cannot read '{argument}': expected key=value")
     key, _, value = argument.lstrip("+").partition("=")
+    if re.search(r"\d{400}", value):  # Python reads integers of up to 4300 digits
+        raise UserError(f"{key}: {len(value)} characters with a number beyond every range")
     root = re.split(r"[.@/:]", key)[0].strip()
     fields, groups = MODELS[tool].model_fields, groups_of(tool)
     if root not in {*fields, *groups, "hydra"}:

@@ -11,7 +11,7 @@ from ssl_norm.cli.arms import choose_arms
 from ssl_norm.cli.resume import continued
 from ssl_norm.errors import UserError
 from ssl_norm.option_errors import find_field, model_of
-from ssl_norm.settings.compose import groups_of, one_line_errors, register
+from ssl_norm.settings.compose import given_keys, groups_of, one_line_errors, register
 from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.text import as_typed
 
@@ -107,4 +107,5 @@ def command_settings(tool: str, values: dict[str, Any], typed: Sequence[str]) ->
     Raises:
         UserError: a setting is unknown, has a wrong value, or does not fit another one.
     """
-    return validate(tool, continued(values, tool, typed) if tool in TRAINING_TOOLS else values)
+    values = continued(values, tool, typed) if tool in TRAINING_TOOLS else values
+    return validate(tool, values, given_keys(tool, typed))

@@ -28,6 +28,7 @@ from ssl_norm.registry import is_reference
 from ssl_norm.settings.folder import CONFIG_FOLDER, added_folders, find_file, names_in
 from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.settings.study import Study, read_study, study_tools
+from ssl_norm.text import flatten
 
 OWN_KEYS = ("views", "recipes")  # of files in configs/method and configs/data, for this module
 REGISTRIES = {"method": METHODS, "data": DATA, "encoder": ENCODERS}
@@ -205,6 +206,33 @@ def _one_line(error: Exception) -> str:
     cause = error.__cause__ or error
     key, line = getattr(cause, "full_key", None), str(cause).splitlines()[0]
     return f"{key}: {line[0].lower()}{line[1:]}" if key else line
+
+
+def given_keys(tool: str, typed: Sequence[str]) -> list[str]:
+    """Return the dotted keys that the user gave: typed, in own files, by a study for this run.
+
+    What the arms of a study share counts as not given, since it may concern some of them only.
+
+    Args:
+        tool: that runs.
+        typed: settings of the command line for one run, groups and arms included.
+    """
+    groups, lines = {*groups_of(tool), "arm"}, list(typed)
+    chosen = dict(setting.partition("=")[::2] for setting in typed)
+    given: dict[str, Any] = {}
+    if chosen.get("study") in study_tools():
+        study = read_study(chosen["study"])
+        given |= {} if study.arms else study.settings
+        lines += study.arms.get(chosen.get("arm", ""), [])
+    for group, name in chosen.items():
+        path = find_file(group, name)
+        if path is not None and path.parent.parent in added_folders():
+            own = {k: v for k, v in _contents(path).items() if k not in OWN_KEYS}
+            given |= own if group in ("method", "study") else {group: own}
+    for setting in OverridesParser.create().parse_overrides(lines):
+        if setting.key_or_group not in groups:
+            given[setting.key_or_group] = setting.value()
+    return [key for key in flatten(given) if key.split(".")[0] not in ("defaults", "study")]
 
 
 def check_choice(group: str, value: str, tool: str) -> None:

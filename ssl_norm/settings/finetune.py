@@ -1,6 +1,6 @@
 """Settings of tools/finetune.py."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -138,7 +138,9 @@ class ScoringSettings(Settings):
         list, "corruptions of the test images, e.g. [{name: contrast, severity: 5}]"
     )
     adapt_samples: tuple[Images, ...] = option(
-        (10, 100, 1000), "corrupted training images on which statistics are re-estimated"
+        (10, 100, 1000),
+        "corrupted training images on which statistics are re-estimated",
+        only_with="corruptions",
     )
     uncertainty: int = option(
         0,
@@ -207,6 +209,22 @@ class FinetuneSettings(RunSettings):
     log_every: int = option(
         20, "interval of the rows of metrics.csv", unit="steps", resume=True, ge=1, le=10**9
     )
+
+    def unused(self) -> Mapping[str, str]:
+        """Return what the norm leaves out, if it is not that of a checkpoint, and exact scores."""
+        found, norm = {}, self.norm.encoder
+        if norm is None and self.checkpoint is None:
+            norm = NormSpec("bn")
+        if norm is not None and norm.name != "ubn":
+            for key in UbnSettings.model_fields:
+                found[f"ubn.{key}"] = f"it is for norm.encoder=ubn, and the norm is {norm}"
+        if norm is not None and not norm.batch_statistics:
+            for key in ("norm.freeze_last", "evaluation.statistics"):
+                found[key] = f"the norm {norm} has no batch statistics"
+        if "exact" not in self.evaluation.statistics:
+            for key in ("samples", "batch_sizes"):
+                found[f"evaluation.{key}"] = "evaluation.statistics has no `exact`"
+        return found
 
     def memory_needs(self) -> Iterator[Need]:
         """Yield the images of a step."""

@@ -22,8 +22,12 @@ class HeadSettings(Settings):
     """An MLP head: `layers - 1` times (Linear, norm, ReLU), then a Linear for the output."""
 
     layers: int = option(2, "Linear layers; 0: no head", ge=0, le=100)
-    hidden_dim: int = option(512, "width of the hidden layers", unit="channels", ge=2, le=10**6)
-    output_dim: int = option(128, "width of the embedding", unit="channels", ge=2, le=10**6)
+    hidden_dim: int = option(
+        512, "width of the hidden layers", unit="channels", only_with="layers>1", ge=2, le=10**6
+    )
+    output_dim: int = option(
+        128, "width of the embedding", unit="channels", only_with="layers", ge=2, le=10**6
+    )
     norm_output: OutputNorm = option(
         False, "norm after the output layer: true (SimCLR): that of the head; or another norm"
     )

@@ -1,6 +1,6 @@
 """The settings of each tool, and their validation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +10,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.memory import check_memory
 from ssl_norm.option_errors import find_field, line_of, model_of
 from ssl_norm.options import QUICK, Settings
+from ssl_norm.settings.effects import check_effects
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.settings.tools import (
@@ -33,15 +34,21 @@ MODELS: Mapping[str, type[Settings]] = MappingProxyType(
 )
 
 
-def validate(tool: str, values: Mapping[str, Any]) -> Any:
+def validate(tool: str, values: Mapping[str, Any], given: Iterable[str] = ()) -> Any:
     """Return the settings of a tool from nested values.
 
     Names, types and ranges are checked first, without importing torch; then the options of the
     learner and of norms, and combinations.
 
+    Args:
+        tool: whose settings they are.
+        values: nested, as composed.
+        given: dotted keys that the user gave; those without effect are printed, see
+            `check_effects`.
+
     Raises:
         UserError: a setting is unknown, has a wrong value, does not fit another one, or needs more
-            memory than the machine has.
+            memory than the machine has; a path is given that nothing reads.
     """
     model = MODELS[tool]
     try:
@@ -50,6 +57,7 @@ def validate(tool: str, values: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         raise UserError(line_of(error, model)) from error
     check_memory(settings.memory_needs(), getattr(settings, "device", "cpu"))
+    check_effects(settings, given)
     return settings
 
 

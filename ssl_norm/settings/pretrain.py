@@ -1,6 +1,6 @@
 """Settings of tools/pretrain.py."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -167,10 +167,12 @@ class PretrainSettings(RunSettings):
     augment: AugmentSettings = option(AugmentSettings, "the two views")
     encoder: EncoderSettings = option(EncoderSettings, "the network to train")
     norm: NormSettings = option(NormSettings, "the norms")
-    optimizer: PretrainOptimizer = option(PretrainOptimizer, "the optimizer")
+    optimizer: PretrainOptimizer = option(PretrainOptimizer, "the optimizer", only_with="train")
     monitor: MonitorSettings = option(MonitorSettings, "collapse monitors", resume=True)
     train: bool = option(True, "false: measure and evaluate the network at its initialization")
-    epochs: int = option(20, "passes over the training images", unit="epochs", ge=1, le=10**6)
+    epochs: int = option(
+        20, "passes over the training images", unit="epochs", only_with="train", ge=1, le=10**6
+    )
     batch_size: int = option(128, "images per step over all ranks", unit="images", ge=1, le=10**6)
     accumulate: int = option(1, "batches per optimizer step", unit="batches", ge=1, le=10**6)
     checkpoint_every: int = option(
@@ -181,6 +183,7 @@ class PretrainSettings(RunSettings):
         "interval of checkpoints kept as step_*.pt",
         unit="epochs",
         resume=True,
+        only_with="train",
         ge=1,
         le=10**6,
     )
@@ -189,6 +192,7 @@ class PretrainSettings(RunSettings):
         1.0,
         "fraction of the training labels of the probe, seeded, per class",
         resume=True,
+        only_with="linear_probe",
         gt=0,
         le=1,
     )
@@ -206,6 +210,20 @@ class PretrainSettings(RunSettings):
             if not isinstance(head.norm_output, bool):
                 specs[f"method.{part}.norm_output"] = head.norm_output
         return specs
+
+    def unused(self) -> Mapping[str, str]:
+        """Return what norms without batch statistics, small heads and missing loggers leave out."""
+        found, used = {}, [self.norm.encoder]
+        for part, head in self.heads.items():
+            used += [norm for _, norm, _ in norms_of_head(part, head, getattr(self.norm, part))]
+            if head.layers < 2 and head.norm_output is not True:
+                found[f"norm.{part}"] = f"method.{part} has no layer with this norm"
+        if not any(norm.batch_statistics for norm in used):
+            for key in ("view_statistics", "freeze_last_epochs"):
+                found[f"norm.{key}"] = "no norm of this run has batch statistics"
+        if not self.loggers:
+            found["monitor.embeddings"] = "it needs a logger; loggers is []"
+        return found
 
     def memory_needs(self) -> Iterator[Need]:
         """Yield images of a step, weights of heads, and rows of embeddings that are kept."""

@@ -115,8 +115,8 @@ def _schema_of(model: type[Settings]) -> Schema:
         for setting in part["properties"].values():
             if unit := setting.pop("unit", None):
                 setting["description"] += f" [{unit}]"
-            setting.pop("resume", None)
-            setting.pop("title", None)
+            for key in ("resume", "title", "only_with"):
+                setting.pop(key, None)
     return schema
 
 

@@ -1,6 +1,7 @@
 """Sections of settings that several tools share."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from annotated_types import Interval
@@ -54,6 +55,18 @@ def _check_source(name: str) -> str:
 def _check_logger(name: str) -> str:
     LOGGERS.check(name)
     return name
+
+
+def unused_of_source(name: str) -> Mapping[str, str]:
+    """Return the keys of `data` that other sources take and this one does not."""
+    own = declared_options(DATA, name)
+    takers: dict[str, list[str]] = {}
+    for source in DATA.built_in if own else ():
+        for key in declared_options(DATA, source).keys() - own.keys() - FROM_RUN - {"workers"}:
+            takers.setdefault(key, []).append(source)
+    return {
+        k: f"data={name} does not read it, data={' | '.join(s)} does" for k, s in takers.items()
+    }
 
 
 PathText = Annotated[Text, AfterValidator(_check_path)]
@@ -134,6 +147,10 @@ class DataSettings(Settings):
                 raise UserError(unknown_name("key of data", key, known))
         return self
 
+    def unused(self) -> Mapping[str, str]:
+        """Return the keys of other sources."""
+        return unused_of_source(self.name)
+
     @property
     def view_size(self) -> int:
         """Side of a view in pixels: `image_size`, or the default of the source."""
@@ -149,6 +166,10 @@ class EncoderSettings(Settings):
     )
     pretrained_path: PathText | None = option(None, "file of encoder weights to start from")
 
+    def unused(self) -> Mapping[str, str]:
+        """Return the stem of an encoder that has one only."""
+        return {"small_images": "encoder.name=tiny has one stem"} if self.name == "tiny" else {}
+
 
 class OptimizerSettings(Settings):
     """Optimizer and learning rate schedule of both training tools."""
@@ -160,14 +181,16 @@ class OptimizerSettings(Settings):
         gt=0,
         le=1e30,
     )
-    momentum: Decay = option(0.9, "momentum of sgd and lars")
+    momentum: Decay = option(0.9, "momentum of sgd and lars", only_with="name=sgd|lars")
     weight_decay: float = option(1e-4, "L2 factor; decoupled with adamw", ge=0, le=1e3)
     schedule: Literal["cosine", "constant"] = option("cosine", "shape of the learning rate")
     exclude_norm_and_bias: bool = option(
         False, "exclude them from weight decay and from the LARS adaptation"
     )
-    lars_eta: float = option(1e-3, "trust coefficient of lars", gt=0, le=10)
-    betas: tuple[Decay, Decay] = option((0.9, 0.999), "decay rates of adamw's two moments")
+    lars_eta: float = option(1e-3, "trust coefficient of lars", only_with="name=lars", gt=0, le=10)
+    betas: tuple[Decay, Decay] = option(
+        (0.9, 0.999), "decay rates of adamw's two moments", only_with="name=adamw"
+    )
 
 
 class EncoderOverride(Settings):

@@ -1,6 +1,6 @@
 """Settings of the tools that read checkpoints and runs, and of tools/toy.py."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,6 +23,7 @@ from ssl_norm.settings.sections import (
     Scales,
     Seed,
     SourceName,
+    unused_of_source,
 )
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -62,6 +63,10 @@ class DataOverride(Settings):
         None, "share held out for evaluation if the source has no test split", gt=0, lt=1
     )
 
+    def unused(self) -> Mapping[str, str]:
+        """Return the keys of other sources than the one that is given."""
+        return {} if self.name is None else unused_of_source(self.name)
+
 
 class PixelOverride(Settings):
     """Normalization of pixels; null: as in the checkpoint, else ImageNet's."""
@@ -96,7 +101,7 @@ class ProbeSettings(CheckpointSettings):
     protocol: Literal["logistic", "sgd"] = option("logistic", "linear classifier")
     labels: float = option(1.0, "fraction of the training labels, seeded, per class", gt=0, le=1)
     knn: KnnSettings = option(KnnSettings, "k-nearest neighbours")
-    sgd: SgdProbeSettings = option(SgdProbeSettings, "protocol=sgd")
+    sgd: SgdProbeSettings = option(SgdProbeSettings, "protocol=sgd", only_with="protocol=sgd")
 
 
 class LinearEvalSettings(ProbeSettings):

@@ -8,7 +8,7 @@ from ssl_norm.data.dataset import ImageSet
 from ssl_norm.distributed import world_size
 from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.norms.swap.replace import Replacement
-from ssl_norm.settings.finetune import FinetuneSettings, ScoringSettings, UbnSettings
+from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.finetune_builder import FinetuningImages, unlabelled_per_step
@@ -105,19 +105,7 @@ def finetuning_banner(
         )
     if config.domains:
         yield f"an equal chunk of each batch is {', '.join(map(str, config.domains))}"
-    yield from unused_lines(config, has_statistics)
     yield from _course(run)
-
-
-def unused_lines(config: FinetuneSettings, has_statistics: bool) -> Iterator[str]:
-    """Yield settings that were given but have no effect in this run."""
-    norm, scoring, usual = norm_names(config)["encoder"], config.evaluation, ScoringSettings()
-    if config.ubn != UbnSettings() and not unlabelled_per_step(config):
-        yield f"not used: ubn.*, which is for norm.encoder=ubn, and the norm is {norm}"
-    if scoring.adapt_samples != usual.adapt_samples and not scoring.corruptions:
-        yield "not used: evaluation.adapt_samples, as there are no evaluation.corruptions"
-    if not has_statistics and scoring.statistics != usual.statistics:
-        yield f"not used: evaluation.statistics, as norm {norm} has no statistics of batches"
 
 
 def _course(run: Run) -> Iterator[str]:

@@ -65,17 +65,21 @@ class ViewParameters(Settings):
     crop_ratio: Ratios = option((0.75, 4 / 3), "smallest and largest width / height of a crop")
     flip: Probability = option(0.5, "probability of a horizontal flip")
     jitter: Probability = option(0.8, "probability of the four colour changes below")
-    brightness: float = option(0.4, "largest relative change", ge=0, le=100)
-    contrast: float = option(0.4, "largest relative change", ge=0, le=100)
-    saturation: float = option(0.2, "largest relative change", ge=0, le=100)
-    hue: float = option(0.1, "largest shift; 0.5 is half the colour circle", ge=0, le=0.5)
+    brightness: float = option(0.4, "largest relative change", only_with="jitter", ge=0, le=100)
+    contrast: float = option(0.4, "largest relative change", only_with="jitter", ge=0, le=100)
+    saturation: float = option(0.2, "largest relative change", only_with="jitter", ge=0, le=100)
+    hue: float = option(
+        0.1, "largest shift; 0.5 is half the colour circle", only_with="jitter", ge=0, le=0.5
+    )
     grey: Probability = option(0.2, "probability of grey")
     blur: Probability = option(0.5, "probability of a Gaussian blur")
     blur_sigma: Sigmas = option(
-        (0.1, 2.0), "smallest and largest standard deviation", unit="pixels"
+        (0.1, 2.0), "smallest and largest standard deviation", unit="pixels", only_with="blur"
     )
     solarize: Probability = option(0.0, "probability that bright pixels are inverted")
-    solarize_threshold: Probability = option(0.5, "brightness from which pixels are inverted")
+    solarize_threshold: Probability = option(
+        0.5, "brightness from which pixels are inverted", only_with="solarize"
+    )
     extra: list[Operation] = option(
         list, "further operations of kornia, e.g. [{name: RandomRotation, degrees: 10}]"
     )
