@@ -139,11 +139,15 @@ def vectors(embedding: Tensor, layout: str | None = None) -> tuple[Tensor, Tenso
             "expected, one of them N (images) and one C (channels)"
         )
     moved = embedding.movedim((axes.index("N"), axes.index("C")), (0, -1))
-    if embedding.ndim == 2:
-        return moved, None
-    tokens = moved.flatten(1, -2)
-    wide = torch.promote_types(tokens.dtype, torch.float32)
-    return tokens.mean(1, dtype=wide), tokens
+    return (moved, None) if moved.ndim == 2 else (pool(embedding, axes), moved.flatten(1, -2))
+
+
+def pool(tensor: Tensor, layout: str) -> Tensor:
+    """Return the means (N, C) of a tensor over all other axes, in float32 or wider."""
+    others = tuple(axis for axis, letter in enumerate(layout) if letter not in "NC")
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    means = tensor.mean(others, dtype=wide)
+    return means if layout.index("N") < layout.index("C") else means.T
 
 
 def without_broken_rows(*embeddings: Tensor) -> tuple[list[Tensor], Tensor]:

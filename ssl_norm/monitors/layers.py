@@ -1,17 +1,22 @@
 """Forward hooks on layers, and monitors of encoder stages and head layers."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ssl_norm.models.stages import layers_of
+from ssl_norm.monitors.embeddings import pool
+from ssl_norm.monitors.layout import layout_of
 from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.rank import rank_me
 from ssl_norm.monitors.similarity import positive_negative_cosine
 from ssl_norm.monitors.spread import feature_std
+
+Layout = str | Callable[[Sequence[int]], str | None] | None
 
 __all__ = ["LayerMonitor", "LayerRow", "layer_values", "layers_of"]
 
@@ -55,6 +60,8 @@ class LayerMonitor:
         every: steps between measurements, at least 1; the early ones are below it.
         first: always measure this step, in addition to those of :func:`is_due`.
         joint: whether one call sees both views, first all of view 1 and then all of view 2.
+        layouts: axes of the outputs of layers by name, as `{"stage1": "NHWC"}`; of all others they
+            are derived from the modules, see :func:`ssl_norm.monitors.layout.layout_of`.
 
     Example:
         >>> encoder, images = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), torch.randn(8, 3, 2, 2)
@@ -71,7 +78,13 @@ class LayerMonitor:
     """
 
     def __init__(
-        self, layers: Mapping[str, nn.Module], every: int, *, first: int = 1, joint: bool = False
+        self,
+        layers: Mapping[str, nn.Module],
+        every: int,
+        *,
+        first: int = 1,
+        joint: bool = False,
+        layouts: Mapping[str, str] | None = None,
     ) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1 step, got {every}")
@@ -79,7 +92,7 @@ class LayerMonitor:
         self.first = first
         self.joint = joint
         self.layers = dict(layers)
-        self._outputs = LayerOutputs(layers, most_calls=2)
+        self._outputs = LayerOutputs(layers, most_calls=2, layouts=layouts)
         self._warned: set[str] = set()
 
     def due(self, step: int) -> bool:
@@ -99,7 +112,7 @@ class LayerMonitor:
         Everything is computed on the device of the tensors, and brought to the host at once.
 
         Warns:
-            UserWarning: once per layer that was not called or whose output is no (N, C, ...).
+            UserWarning: once per layer that was not called or whose output has no known layout.
         """
         if not self._outputs.listening:
             return []
@@ -128,16 +141,14 @@ class LayerMonitor:
         """Warn once of each layer that gets no row."""
         unpooled = self._outputs.unpooled
         without = {
-            name: f"its output is a {unpooled[name]}" if name in unpooled else "was not called"
+            name: f"its output is {unpooled[name]}" if name in unpooled else "was not called"
             for name, calls in self._outputs.kept.items()
             if not calls and name not in self._warned
         }
         if without:
             self._warned.update(without)
             reasons = ", ".join(f"{name} ({reason})" for name, reason in without.items())
-            warnings.warn(
-                f"layers without a tensor (N, C, ...) to measure: {reasons}", stacklevel=4
-            )
+            warnings.warn(f"layers without an output to measure: {reasons}", stacklevel=4)
 
 
 def is_due(step: int, every: int) -> bool:
@@ -184,30 +195,27 @@ def gradient_norm(layer: nn.Module) -> Tensor:
     return norm.reshape(1)
 
 
-def pooled(output: Any) -> Tensor | None:
+def pooled(output: Any, layout: Layout = None) -> Tensor | None:
     """Return one vector per image from a layer's output: a copy, detached, in float32 or wider.
 
     Args:
-        output: (N, C) as is; (N, T, C): the mean over tokens; (N, C, H, W) or (N, H, W, C), told
-            by the two equal sides: the mean over space; (N, C, ...): the mean over all further
-            axes. Of a tuple, list or dict, the first tensor.
+        output: a tensor (N, C) as is; with more axes the mean over all but images and channels. Of
+            a tuple, list or dict, the first tensor.
+        layout: of the tensor, as `NCHW`, or a function from its shape to that; None: (N, C) only.
 
     Returns:
-        (N, C), or None where there is no floating tensor of two dimensions or more.
+        (N, C), or None where there is no floating tensor of two dimensions or more, or its layout
+        is not known.
     """
     tensor = _first_tensor(output)
     if tensor is None or tensor.ndim < 2 or not tensor.is_floating_point():
         return None
     tensor = tensor.detach()
-    wide = torch.promote_types(tensor.dtype, torch.float32)
     if tensor.ndim == 2:
+        wide = torch.promote_types(tensor.dtype, torch.float32)
         return tensor.to(wide, copy=True)  # an activation in place may follow
-    if tensor.ndim == 3:
-        return tensor.mean(1, dtype=wide)
-    _, first, second, third = tensor.shape[:4]
-    channels_last = tensor.ndim == 4 and first == second != third
-    axes = (1, 2) if channels_last else tuple(range(2, tensor.ndim))
-    return tensor.mean(axes, dtype=wide)
+    axes = layout(tensor.shape) if callable(layout) else layout
+    return None if axes is None or len(axes) != tensor.ndim else pool(tensor, axes)
 
 
 def _first_tensor(output: Any) -> Tensor | None:
@@ -220,6 +228,15 @@ def _first_tensor(output: Any) -> Tensor | None:
     return next((found for part in parts if (found := _first_tensor(part)) is not None), None)
 
 
+def _why(output: Any, name: str) -> str:
+    """Return why the output of a layer has no vectors."""
+    tensor = _first_tensor(output)
+    if tensor is None or tensor.ndim < 3:
+        return f"a {type(output).__name__}"
+    axes = "N" + "HWD"[: tensor.ndim - 2] + "C"
+    return f"{tuple(tensor.shape)} with unknown axes; name them with layouts={{'{name}': '{axes}'}}"
+
+
 class LayerOutputs:
     """Forward hooks that keep the outputs of layers while `listening`, and else only test a flag.
 
@@ -228,11 +245,12 @@ class LayerOutputs:
     Args:
         layers: modules by name.
         most_calls: number of calls of a layer that are kept, from the first; None: all.
+        layouts: as for :class:`LayerMonitor`.
 
     Attributes:
         listening: whether outputs are kept.
         kept: by name, the pooled outputs (N, C) of its calls since `clear`.
-        unpooled: by name, the type of outputs that :func:`pooled` cannot pool.
+        unpooled: by name, why outputs cannot be pooled.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
@@ -243,8 +261,17 @@ class LayerOutputs:
         [(2, 4)]
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], most_calls: int | None = None) -> None:
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        most_calls: int | None = None,
+        layouts: Mapping[str, str] | None = None,
+    ) -> None:
         self.listening = False
+        self._layouts: dict[str, Layout] = {
+            **{name: partial(layout_of, layer) for name, layer in layers.items()},
+            **(layouts or {}),
+        }
         self._most_calls = most_calls
         self.kept: dict[str, list[Tensor]] = {name: [] for name in layers}
         self.unpooled: dict[str, str] = {}
@@ -257,9 +284,9 @@ class LayerOutputs:
         calls = self.kept[name]
         if self._most_calls is not None and len(calls) >= self._most_calls:
             return
-        rows = pooled(output)
+        rows = pooled(output, self._layouts[name])
         if rows is None:
-            self.unpooled[name] = type(output).__name__
+            self.unpooled[name] = _why(output, name)
         else:
             calls.append(rows)
 
