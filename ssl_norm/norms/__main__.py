@@ -46,11 +46,14 @@ def replacement_table(encoder: str, norm: str) -> str:
     """
     spec = parse_norm(_from_yaml(norm))
     # Only this command looks up encoders: norms themselves know no models.
+    import torch
+
     from ssl_norm.models.encoders import build_encoder
     from ssl_norm.norms.swap.replace import replace_norms
 
     network = build_encoder(encoder, small_images=False, image_size=IMAGE_SIDE)
-    return replace_norms(network, spec, dry_run=True).table()
+    example = torch.zeros(2, 3, IMAGE_SIDE, IMAGE_SIDE)
+    return replace_norms(network, spec, example=example, dry_run=True).table()
 
 
 def main(arguments: Sequence[str]) -> int:

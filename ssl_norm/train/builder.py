@@ -56,17 +56,9 @@ def make_encoder(
     if norm is None:
         return network, None
     with naming("norm.encoder"):
-        replaced = replace_norms(network, norm)
-        _try_out(network, view_size)
+        example = torch.zeros(2, 3, view_size, view_size)
+        replaced = replace_norms(network, norm, example=example)
     return network, replaced
-
-
-@torch.no_grad()
-def _try_out(network: nn.Module, view_size: int) -> None:
-    """Let a norm raise now if its input has too few positions; evaluation mode changes nothing."""
-    training = network.training
-    network.eval()(torch.zeros(2, 3, view_size, view_size))
-    network.train(training)
 
 
 def initial_encoder(config: PretrainSettings) -> tuple[nn.Module, Replacement | None]:

@@ -4,7 +4,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-TRANSFORMERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 NO_FUSED_KERNEL = 0  # of `activation_relu_or_gelu`, which only the choice of a kernel reads
 
 
@@ -48,13 +47,29 @@ class ChannelsLast(AroundNorm):
     """A norm of (N, C, *spatial) tensors applied to (N, *spatial, C) ones, such as ViT's tokens.
 
     Args:
-        norm: the norm; its space is all axes between the first and the last.
+        norm: the norm; its space is all axes but that of the samples and the last.
+        sample_axis: axis of the samples: 0, or 1 in sequence-first (L, N, C) tokens.
     """
 
+    sample_axis = 0
+
+    def __init__(self, norm: nn.Module, sample_axis: int = 0) -> None:
+        super().__init__(norm)
+        self.sample_axis = sample_axis
+
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalized (N, *spatial, C)."""
-        y: Tensor = self.norm(x.movedim(-1, 1))
-        return y.movedim(1, -1)
+        """Return the normalized input."""
+        y: Tensor = self.norm(x.movedim((self.sample_axis, -1), (0, 1)))
+        return y.movedim((0, 1), (self.sample_axis, -1))
+
+
+class PerPosition(AroundNorm):
+    """A norm of the last axis applied to axis 1 of (N, C, *spatial), like timm's LayerNorm2d."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input."""
+        y: Tensor = self.norm(x.movedim(1, -1))
+        return y.movedim(-1, 1)
 
 
 def unwrapped(layer: nn.Module) -> nn.Module:
@@ -78,21 +93,6 @@ def _lower_keys(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any
         name = key.removeprefix(prefix)
         if name.partition(".")[0] not in children:
             state[f"{prefix}norm.{name}"] = state.pop(key)
-
-
-def check_sample_axis(parent: nn.Module, norm: nn.Module) -> None:
-    """Raise ValueError where a norm would take positions for samples.
-
-    Args:
-        parent: the module that holds the norm.
-        norm: the new norm.
-    """
-    first_is_samples = not isinstance(parent, TRANSFORMERS) or parent.self_attn.batch_first
-    if isinstance(norm, ChannelsLast) and not first_is_samples:
-        raise ValueError(
-            f"this {type(parent).__name__} keeps samples in the second axis, where norms here take "
-            "positions; build it with batch_first=True"
-        )
 
 
 def call_norms(parent: nn.Module) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
@@ -12,7 +11,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.core import Norm
 from ssl_norm.norms.layers.whitening import WhiteningNorm
-from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast, unwrapped
+from ssl_norm.norms.swap.adapters import unwrapped
 
 BATCH_NORMS = (_BatchNorm, BatchStatisticsNorm, WhiteningNorm)
 TIMM_NONLINEAR = ("timm.layers.evo_norm", "timm.layers.filter_response_norm")  # modules
@@ -123,19 +122,16 @@ def num_features(layer: nn.Module) -> int:
     """Return the channels of a norm layer.
 
     Raises:
-        ValueError: a norm over two axes, of which either may be the channels, or a lazy one that
+        ValueError: a norm over several axes, of which any may be the channels, or a lazy one that
             has seen no input.
     """
     norm: Any = unwrapped(layer)
     if isinstance(norm, nn.GroupNorm):
         return norm.num_channels
-    shape = getattr(norm, "normalized_shape", None)
-    if shape is not None and len(shape) == 2:
-        raise ValueError(
-            f"a {type(norm).__name__} over {tuple(shape)} does not say which of its axes "
-            "are channels"
-        )
-    channels = shape[0] if shape is not None else getattr(norm, "num_features", None)
+    shape = elementwise_shape(norm)
+    if shape:
+        return int(shape[-1 if channels_trail(norm) else 0])
+    channels = getattr(norm, "num_features", None)
     if channels is None:
         channels = len(norm.running_mean if "running_mean" in norm._buffers else norm.weight)
     if not channels:
@@ -143,25 +139,28 @@ def num_features(layer: nn.Module) -> int:
     return int(channels)
 
 
-def takes_channels_last(layer: nn.Module) -> bool:
-    """Return whether a norm layer has its channels last, found by trial for layer norms.
+def elementwise_shape(norm: nn.Module) -> tuple[int, ...]:
+    """Return the sizes of the last axes that a layer norm normalizes, () for other norms."""
+    return tuple(getattr(norm, "normalized_shape", ()))
 
-    torch's LayerNorm does; the subclasses of many vision models (LayerNorm2d) do not.
+
+def channels_trail(norm: nn.Module) -> bool:
+    """Return whether the last of the axes that a layer norm normalizes is the channels.
+
+    Of (C, 7, 7) it is the first, of (7, 7, C) the last: the one whose others are equal.
+
+    Raises:
+        ValueError: either may be the channels.
     """
-    if isinstance(layer, AroundNorm):
-        return isinstance(layer, ChannelsLast) or takes_channels_last(layer.norm)
-    if len(getattr(layer, "normalized_shape", ())) != 1:
-        return False
-    norm: Any = layer
-    channels = num_features(layer)
-    side = 3 if channels == 2 else 2
-    like = torch.empty(()) if norm.weight is None else norm.weight
-    try:
-        with torch.no_grad():
-            norm.forward(like.new_zeros(1, channels, side, side))
-    except RuntimeError:
-        return True
-    return False
+    shape = elementwise_shape(norm)
+    if len(shape) < 2:
+        return bool(shape)
+    first, last = len({*shape[1:]}) == 1, len({*shape[:-1]}) == 1
+    if first == last:
+        raise ValueError(
+            f"a {type(norm).__name__} over {shape} does not say which of its axes are channels"
+        )
+    return last
 
 
 def usual_options_of(layer: nn.Module) -> dict[str, Any]:

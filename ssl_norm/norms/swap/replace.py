@@ -1,15 +1,15 @@
 """Replacing the norms inside any model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.instancenorm import _InstanceNorm
 
+from ssl_norm.names import unknown_name
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.batch.freezing import FrozenStatistics
 from ssl_norm.norms.layers.weight_standardization import (
@@ -20,33 +20,39 @@ from ssl_norm.norms.layers.weight_standardization import (
     standardize_weights,
 )
 from ssl_norm.norms.spec import NormLike, NormSpec, make_norm, parse_norm
-from ssl_norm.norms.swap.adapters import call_norms, check_sample_axis, unwrapped
+from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast, call_norms, unwrapped
+from ssl_norm.norms.swap.changeable import check_changeable
 from ssl_norm.norms.swap.find import (
     USUAL_OPTIONS,
     affine_of,
     layers_before_norms,
-    named_norms,
     num_features,
     unknown_norms,
     usual_options_of,
 )
+from ssl_norm.norms.swap.kinds import TORCH_KINDS, structure
 from ssl_norm.norms.swap.report import LayerChange, Replacement
-from ssl_norm.norms.swap.transfer_state import Transfer, new_layer
+from ssl_norm.norms.swap.transfer_state import comes_back, new_layer
 
 __all__ = ["Replacement", "replace_norms"]
 
-TORCH_KINDS: Mapping[str, type[nn.Module]] = {
-    "bn": _BatchNorm,
-    "in": _InstanceNorm,
-    "ln": nn.LayerNorm,
-    "gn": nn.GroupNorm,
-    "rms": nn.RMSNorm,
-}
 SETTABLE_ON_TORCHS = ("eps", "update_rate", "affine")
 SETTABLE = (*USUAL_OPTIONS, "affine")
+SEQUENCE_FIRST = (
+    "the axis of the samples is not known, as parts of this model are sequence-first "
+    "(batch_first=False); pass sample_axis=1 for tokens (L, N, C), or example=, a batch of images"
+)
 
 
-def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) -> Replacement:
+def replace_norms(
+    model: nn.Module,
+    spec: NormLike,
+    *,
+    example: Tensor | None = None,
+    sample_axis: Literal[0, 1] | None = None,
+    keep: Collection[str] = (),
+    dry_run: bool = False,
+) -> Replacement:
     """Replace every norm of a model in place and report the state that could not be transferred.
 
     Layers that are that norm already stay and only take on the options of the spec: torch's under
@@ -54,12 +60,15 @@ def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) ->
     ours. Others get a new layer with their device, dtype and mode, and all parameters, statistics
     and options that have a place in it (:func:`~ssl_norm.norms.swap.transfer_state.new_layer`). So
     one batch norm can be swapped for another (representative, ghost, frozen, synchronized, domain)
-    and back with the same state_dict and the same outputs in evaluation.
+    and back with the same state_dict and the same outputs in evaluation. The report says which norm
+    brings the network back exactly, if any does.
 
-    A layer that ends in dropout and an activation (timm's BatchNormAct2d) keeps them, and a model
-    keeps its activations, even after frn and evonorm, which contain a nonlinearity: published
-    networks have no other there. Where channels are last, as in ViT, the space of the new norm is
-    all positions of a sample, but `ln` and `rms` normalize each token, as torch's do.
+    A layer is known by what it computes (:func:`~ssl_norm.norms.swap.kinds.kind_of`): a subclass
+    that does more than its norm is refused. One that ends in dropout and an activation (timm's
+    BatchNormAct2d) keeps them, and a model keeps its activations, even after frn and evonorm, which
+    contain a nonlinearity: published networks have no other there. Where channels are last, as in
+    ViT, the space of the new norm is all positions of a sample, but `ln` and `rms` normalize each
+    token, as torch's do.
 
     `+ws` standardizes the weights of every convolution and linear layer that a norm follows
     (:func:`~ssl_norm.norms.swap.find.layers_before_norms`); a spec without it undoes that.
@@ -69,12 +78,20 @@ def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) ->
         spec: as for :func:`ssl_norm.norms.make_norm`; `none` removes norms for good. A norm of your
             own must be a subclass of RuleNorm or of one of torch's norms to be found by the next
             swap.
+        example: a batch that the model takes, of at least two samples, which are its first axis.
+            The model runs on it once, in evaluation mode, which shows the axis of the samples in
+            tokens, and the layers whose input is too small for the new norm.
+        sample_axis: axis of the samples where channels are last: 0, or 1 in sequence-first tokens
+            (L, N, C). None: as the example shows, else 0; an error if parts of the model are
+            sequence-first and there is no example of images.
+        keep: names of norm layers that stay as they are.
         dry_run: change nothing; `print(replace_norms(model, spec, dry_run=True).table())`.
 
     Raises:
-        ValueError: there is nothing to replace or to standardize, or the layer that is named cannot
-            be replaced (groups do not divide its channels, ...).
-        TypeError: the norm has no such option.
+        ValueError: there is nothing to replace or to standardize, the model cannot be changed
+            (TorchScript, DistributedDataParallel, quantized, ...), or the layer that is named
+            cannot be replaced (groups do not divide its channels, ...).
+        TypeError: the norm has no such option, or the model is no module.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())
@@ -83,23 +100,31 @@ def replace_norms(model: nn.Module, spec: NormLike, *, dry_run: bool = False) ->
         (1, ('0',), ('running_mean', 'running_var'))
     """
     parsed = parse_norm(spec).checked()
-    norms = named_norms(model)
-    _check_model(model, parsed, norms)
+    norms = check_changeable(model, parsed)
+    for name in keep:
+        if name not in dict(norms):
+            raise ValueError(unknown_name("norm layer in keep", name, dict(norms)))
+    norms = [(name, layer) for name, layer in norms if name not in keep]
     weighted = _weighted_layers(model, parsed)
-    steps = _steps(model, parsed, norms)
+    steps = _steps(model, parsed, norms, example, sample_axis)
     names = tuple(name for name, _ in weighted)
     report = Replacement(
         norm=parsed,
-        changes=tuple(_change(name, layer, steps[layer]) for name, layer in norms),
+        changes=tuple(steps[layer].change._replace(name=name) for name, layer in norms),
         standardized=names if parsed.weight_standardization else (),
         plain=() if parsed.weight_standardization else names,
         weighted=sum(isinstance(layer, (nn.Linear, _ConvNd)) for layer in model.modules()),
-        left=tuple(unknown_norms(model)),
+        left=(*keep, *unknown_norms(model)),
         dry_run=dry_run,
     )
     if not dry_run:
         for name, layer in norms:
-            _take(steps[layer], model, name, layer)
+            step = steps[layer]
+            if step.new is None:
+                _set_options(unwrapped(layer), step.options)
+            else:
+                model.set_submodule(name, step.new)
+                call_norms(_parent(model, name))
         for _, layer in weighted:
             (standardize_weights if parsed.weight_standardization else plain_weights)(layer)
     return report
@@ -126,63 +151,113 @@ def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mod
 
 
 class _Step(NamedTuple):
-    """Plan for one norm layer: a new layer, or new options."""
+    """Plan for one norm layer: a new layer, or new options of a layer that stays."""
 
     new: nn.Module | None
-    transfer: Transfer
+    change: LayerChange
     options: Mapping[str, Any]
 
 
-def _check_model(model: nn.Module, spec: NormSpec, norms: list[tuple[str, nn.Module]]) -> None:
-    """Raise ValueError where the model leaves nothing to replace."""
-    kind = type(model).__name__
-    if any(layer is model for _, layer in norms):
-        raise ValueError(f"the model is itself a norm layer, {kind}; make_norm builds another")
-    if not norms and spec.name != "none":
-        left = unknown_norms(model)
-        hint = f"layers of unknown kind: {', '.join(left[:3])}" if left else "'none' describes it"
-        raise ValueError(f"{kind} has no norm layer for '{spec}' to replace; {hint}")
-
-
 def _steps(
-    model: nn.Module, spec: NormSpec, norms: list[tuple[str, nn.Module]]
+    model: nn.Module,
+    spec: NormSpec,
+    norms: list[tuple[str, nn.Module]],
+    example: Tensor | None,
+    sample_axis: int | None,
 ) -> dict[nn.Module, _Step]:
     """Return the plan for each norm layer; one step for a layer with two names."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
+    shapes = {} if example is None else _input_shapes(model, norms, example)
+    sequence_first = any(getattr(part, "batch_first", True) is False for part in model.modules())
+    if sequence_first and example is not None and example.ndim == 3:
+        samples = None  # the example may be sequence-first itself
+    else:
+        samples = None if example is None else len(example)
     steps: dict[nn.Module, _Step] = {}
     for name, layer in norms:
+        if layer in steps:
+            continue
         with _naming(name):
-            if layer not in steps:
-                steps[layer] = _step(layer, spec, like)
-                check_sample_axis(_parent(model, name), steps[layer].new or layer)
+            step, shape = _step(layer, spec, like), shapes.get(layer)
+            adapter = _new_adapter(step.new, layer)
+            if adapter is not None:
+                axis = sample_axis if sample_axis is not None else _sample_axis(shape, samples)
+                if axis is None and sequence_first:
+                    raise ValueError(SEQUENCE_FIRST)
+                adapter.sample_axis = axis or 0
+                step = step._replace(change=step.change._replace(assumed=axis is None))
+            if step.new is not None and (example is None or shape is not None):
+                small = _try_out(step.new, step.change.channels, shape, like)
+                step = step._replace(change=step.change._replace(needs_space=small))
+            steps[layer] = step
     return steps
 
 
+def _new_adapter(new: nn.Module | None, layer: nn.Module) -> ChannelsLast | None:
+    """Return the part of a new layer that moves the channels, if the layer had none to copy."""
+    if new is None or isinstance(layer, AroundNorm):
+        return None
+    return next((part for part in new.modules() if isinstance(part, ChannelsLast)), None)
+
+
+def _sample_axis(shape: tuple[int, ...] | None, samples: int | None) -> int | None:
+    """Return the axis of the samples in (N, *spatial, C) or (L, N, C), None if it may be either."""
+    if shape is None or samples is None or shape[0] == samples == shape[1]:
+        return None
+    if shape[1] == samples and len(shape) == 3:
+        return 1
+    return 0 if shape[0] % samples == 0 else None  # several windows of an image, for example
+
+
 def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> _Step:
-    if not _is_already(layer, spec):
-        return _Step(*new_layer(layer, spec, like), options={})
-    make_norm(spec, num_features(layer))  # refuses options that exclude each other
-    return _Step(None, Transfer(), _changed_options(layer, spec))
+    change = LayerChange("", type(unwrapped(layer)).__name__, num_features(layer))
+    if _is_already(layer, spec):
+        make_norm(spec, num_features(layer))  # refuses options that exclude each other
+        options = _changed_options(layer, spec)
+        shown = tuple(f"{option}={value}" for option, value in options.items())
+        return _Step(None, change._replace(options=shown), options)
+    new, transfer = new_layer(layer, spec, like)
+    change = change._replace(replaced=True, back=comes_back(layer, spec), **transfer._asdict())
+    return _Step(new, change, {})
 
 
-def _change(name: str, layer: nn.Module, step: _Step) -> LayerChange:
-    """Return a step in the form of the report."""
-    return LayerChange(
-        name=name,
-        old=type(unwrapped(layer)).__name__,
-        channels=num_features(layer),
-        replaced=step.new is not None,
-        options=tuple(f"{option}={value}" for option, value in step.options.items()),
-        **step.transfer._asdict(),
-    )
+@torch.no_grad()
+def _input_shapes(
+    model: nn.Module, norms: list[tuple[str, nn.Module]], example: Tensor
+) -> dict[nn.Module, tuple[int, ...]]:
+    """Return the shape of the input of each norm layer that the model calls with an example."""
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        shapes[layer] = tuple(inputs[0].shape)
+
+    handles = [layer.register_forward_pre_hook(note) for _, layer in norms]
+    modes = [(part, vars(part)["training"]) for part in model.modules()]
+    try:
+        model.eval()(example)
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for handle in handles:
+            handle.remove()
+    return shapes
 
 
-def _take(step: _Step, model: nn.Module, name: str, layer: nn.Module) -> None:
-    if step.new is None:
-        _set_options(layer, step.options)
-    else:
-        model.set_submodule(name, step.new)
-        call_norms(_parent(model, name))
+@torch.no_grad()
+def _try_out(new: nn.Module, channels: int, shape: tuple[int, ...] | None, like: Tensor) -> bool:
+    """Return whether a new norm refuses maps of one position; raise if it refuses `shape`."""
+    last = any(isinstance(part, ChannelsLast) for part in new.modules())
+    mode, tensor = vars(new)["training"], next(iter(new.state_dict().values()), like)
+    x = tensor.new_zeros(shape or ((2, 1, 1, channels) if last else (2, channels, 1, 1)))
+    try:
+        new.eval().forward(x.to(like.dtype))
+    except (ValueError, RuntimeError) as error:
+        if shape is not None:
+            raise
+        return isinstance(error, ValueError)
+    finally:
+        new.train(mode)
+    return False
 
 
 def _parent(model: nn.Module, name: str) -> nn.Module:
@@ -209,7 +284,7 @@ def _is_already(layer: nn.Module, spec: NormSpec) -> bool:
         return False
     settable = SETTABLE if isinstance(norm, BatchStatisticsNorm) else SETTABLE_ON_TORCHS
     return all(
-        option in settable or _structure(norm, option) == value
+        option in settable or structure(norm, option) == value
         for option, value in spec.options.items()
     )
 
@@ -224,12 +299,6 @@ def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
     return kind is spec.cls or isinstance(norm, TORCH_KINDS.get(spec.name, ()))
 
 
-def _structure(norm: nn.Module, option: str) -> object:
-    """Return the value of an option that no layer can change."""
-    attribute = "num_groups" if isinstance(norm, nn.GroupNorm) and option == "groups" else option
-    return getattr(norm, attribute, None)
-
-
 def _changed_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
     """Return the options that change where a layer stays, with their new values.
 
@@ -242,9 +311,8 @@ def _changed_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
     return {o: value for o, value in wanted.items() if o in present and present[o] != value}
 
 
-def _set_options(layer: nn.Module, options: Mapping[str, Any]) -> None:
-    """Give options to a layer that stays."""
-    norm = unwrapped(layer)
+def _set_options(norm: nn.Module, options: Mapping[str, Any]) -> None:
+    """Give options to a norm that stays."""
     for option, value in options.items():
         if option == "affine":
             for name in norm._parameters.keys() & {"weight", "bias"}:

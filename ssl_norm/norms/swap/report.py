@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ssl_norm.norms.spec import NormSpec
 from ssl_norm.norms.swap.transfer_state import STATISTICS
 from ssl_norm.text import text_table
 
 
-@dataclass(frozen=True)
-class LayerChange:
+class LayerChange(NamedTuple):
     """Change of one norm layer.
 
     Attributes:
@@ -22,16 +22,23 @@ class LayerChange:
         carried: names of the parameters and statistics that pass to the new layer.
         dropped: names that have no place in the new layer.
         initial: names that only the new layer has, at their initial values.
+        back: norm whose name alone brings the layer back exactly; None: no norm does.
+        needs_space: whether the new layer refuses inputs with one position, if no example showed
+            that there are none.
+        assumed: whether the first axis was taken for that of the samples, as nothing told it.
     """
 
     name: str
     old: str
     channels: int
-    replaced: bool
+    replaced: bool = False
     options: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     initial: tuple[str, ...] = ()
+    back: str | None = None
+    needs_space: bool = False
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Replacement:
         standardized: names of the layers whose weights become standardized.
         plain: names of the layers whose weights are no longer standardized.
         weighted: number of convolutions and linear layers of the model.
-        left: names of layers of an unknown kind that are called a norm.
+        left: names of layers that were to be kept, or of an unknown kind that is called a norm.
         dry_run: whether nothing was changed.
     """
 
@@ -65,6 +72,13 @@ class Replacement:
     def kept(self) -> tuple[str, ...]:
         """Names of the layers that were that norm already."""
         return tuple(change.name for change in self.changes if not change.replaced)
+
+    @property
+    def way_back(self) -> str | None:
+        """Name of the norm that gives the network back exactly, None if no norm does."""
+        names = {change.back for change in self.changes if change.replaced or change.options}
+        only = names.pop() if len(names) == 1 else None
+        return only if len(self.replaced) == len(self.changes) else None
 
     @property
     def kinds(self) -> Mapping[str, int]:
@@ -91,8 +105,24 @@ class Replacement:
         if self.norm.nonlinear:
             text += f"; {self.norm.name} is nonlinear itself, activations after it stay"
         if self.left:
-            text += f"; {len(self.left)} of an unknown kind left alone ({self.left[0]}, ...)"
+            text += f"; {len(self.left)} left alone or of an unknown kind ({self.left[0]}, ...)"
+        if self.replaced:
+            text += f"; {self._way_back_text()}"
+        assumed = sum(change.assumed for change in self.changes)
+        if assumed:
+            text += f"; in {assumed} the first axis is taken for that of the samples"
+        small = [change.name for change in self.changes if change.needs_space]
+        if small:
+            text += f"; {len(small)} need more than one position per sample ({small[0]}, ...)"
         return text
+
+    def _way_back_text(self) -> str:
+        if self.way_back:
+            return f"'{self.way_back}' gives the network back exactly"
+        lost = [change.name for change in self.changes if change.replaced and not change.back]
+        if lost:
+            return f"no norm gives {len(lost)} of these layers back exactly ({lost[0]}, ...)"
+        return "no single norm gives the network back"
 
     def table(self) -> str:
         """Return a line for each norm layer, then one for all."""

@@ -1,6 +1,8 @@
 """New norm layers in the place of old ones, with the state and options of the old ones."""
 
+from contextlib import suppress
 from copy import copy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +10,13 @@ from torch import Tensor, nn
 
 from ssl_norm.norms.batch.freezing import FROZEN_PARAMETERS, FrozenStatistics, freeze_statistics
 from ssl_norm.norms.spec import NormSpec, make_norm
-from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast, NormAct, unwrapped
+from ssl_norm.norms.swap.adapters import (
+    AroundNorm,
+    ChannelsLast,
+    NormAct,
+    PerPosition,
+    unwrapped,
+)
 from ssl_norm.norms.swap.find import (
     BATCH_NORMS,
     USUAL_OPTIONS,
@@ -16,9 +24,9 @@ from ssl_norm.norms.swap.find import (
     is_nonlinear,
     keeps_batch_statistics,
     num_features,
-    takes_channels_last,
     usual_options_of,
 )
+from ssl_norm.norms.swap.kinds import HOOKS, TOLERANCE, Kind, difference, kind_of, probes, twin_of
 
 STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
 ACTIVATION = ("drop", "act")  # last parts of timm's norms, which move whole
@@ -26,6 +34,7 @@ PER_TOKEN: dict[str, type[nn.LayerNorm] | type[nn.RMSNorm]] = {
     "ln": nn.LayerNorm,
     "rms": nn.RMSNorm,
 }
+REPLACED = "replaced_kinds"  # attribute of a new layer: the kinds that it stands for, by name
 BATCH_POLICIES = ("update_rate", "evaluation", "population")  # a new batch norm takes these over
 
 
@@ -44,10 +53,11 @@ class Transfer(NamedTuple):
 
 
 def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module, Transfer]:
-    """Return a new norm with the channels, mode, values, axis order and activation of a layer.
+    """Return a new norm with the channels, mode, values, hooks, axes and activation of a layer.
 
     Options that the spec does not name come from the layer: eps and `affine` from any and, where
-    both keep statistics of batches, update rate, evaluation and population. Statistics that
+    both keep statistics of batches, update rate, evaluation and population. A spec without options
+    restores those that a norm of that name had in this place, and its axes. Statistics that
     :func:`ssl_norm.norms.batch.freezing.freeze_statistics` froze stay frozen where possible.
 
     Args:
@@ -57,33 +67,67 @@ def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module
 
     Returns:
         The new layer, and the names of what it took over.
+
+    Raises:
+        ValueError: the layer is no known norm, or it cannot be replaced by this one.
     """
-    old, channels_last = unwrapped(layer), takes_channels_last(layer)
-    new = _new_norm(old, spec, channels_last)
+    old, kind = unwrapped(layer), kind_of(layer)
+    replaced: dict[str, Kind] = vars(old).get(REPLACED, {})
+    earlier = replaced.get(spec.name) if spec.constructor is None and not spec.options else None
+    full = replace(spec, options=earlier.options) if earlier else spec
+    per_position = earlier is not None and earlier.per_position
+    new = _new_norm(old, full, per_token=kind.channels_last or per_position)
     like = next((t for t in old.state_dict().values() if t.is_floating_point()), like)
     new.to(device=like.device, dtype=like.dtype)
     transfer = transfer_state(old, new)
     if spec.constructor is None:
         _inherit_options(old, new, spec)
     dropped = (*transfer.dropped, *_dropped_options(old, new, spec), *_freeze_as(old, new))
-    if channels_last and spec.name != "none" and not isinstance(new, tuple(PER_TOKEN.values())):
-        new = ChannelsLast(new)
+    vars(new)[REPLACED] = replaced | ({kind.name: kind} if kind.name else {})
+    if per_position:
+        new = PerPosition(new)
+    elif (
+        kind.channels_last
+        and spec.name != "none"
+        and not isinstance(new, nn.LayerNorm | nn.RMSNorm)
+    ):
+        new = ChannelsLast(new, kind.sample_axis or 0)
     new = _with_activation(new, layer)
-    new.train(old.__dict__["training"])  # what was last asked for, also of a frozen layer
+    for name in (*HOOKS, "_is_full_backward_hook"):
+        vars(new)[name] = vars(layer)[name]
+    new.train(vars(old)["training"])  # what was last asked for, also of a frozen layer
     return new, transfer._replace(dropped=dropped)
 
 
-def _new_norm(old: nn.Module, spec: NormSpec, channels_last: bool) -> nn.Module:
-    """Return the norm of the spec; where channels are last, ln and rms are torch's, per token."""
+def comes_back(layer: nn.Module, spec: NormSpec) -> str | None:
+    """Return the name that brings a layer back exactly once the spec replaced it, else None.
+
+    It is tried on a copy with random values, in evaluation and in training.
+    """
+    name = kind_of(layer).name
+    if name is None or spec.name == "none":
+        return None
+    original, back = twin_of(layer), twin_of(layer)
+    for step in (spec, NormSpec(name))[: 1 if spec.name == name else 2]:  # its name keeps it
+        back, _ = new_layer(back, step, torch.empty(()))
+    for x, _ in probes(unwrapped(layer)):
+        with suppress(Exception):  # of a shape that the layer does not take
+            return name if difference(original, back, x) < TOLERANCE else None
+    return None
+
+
+def _new_norm(old: nn.Module, spec: NormSpec, *, per_token: bool) -> nn.Module:
+    """Return the norm of the spec; where each token has its statistics, ln and rms are torch's."""
     if spec.constructor is not None or spec.name == "none":
         return make_norm(spec, num_features(old))
     options = dict(spec.options)
     if "affine" in spec.all_options and not affine_of(old):
         options.setdefault("affine", False)
-    if channels_last and spec.name in PER_TOKEN:
+    if per_token and spec.name in PER_TOKEN:
+        eps: Any = options.get("eps") or getattr(old, "eps", None) or USUAL_OPTIONS["eps"]
         return PER_TOKEN[spec.name](
             num_features(old),
-            eps=options.get("eps", getattr(old, "eps", USUAL_OPTIONS["eps"])),
+            eps=eps,
             elementwise_affine=options.get("affine", True),
         )
     return make_norm(NormSpec(spec.name, options), num_features(old))
@@ -248,10 +292,9 @@ def _dropped(given: dict[str, Tensor], carried: dict[str, Tensor]) -> list[str]:
 
 
 def _dropped_parts(norm: nn.Module) -> list[str]:
-    """Return the names of layers inside a norm, and `hooks`; neither passes to the new norm."""
-    parts = [
+    """Return the names of layers inside a norm, which do not pass to the new norm."""
+    return [
         name
         for name, part in norm.named_children()
         if name not in ACTIVATION and not isinstance(part, nn.Identity)
     ]
-    return [*parts, *["hooks"] * bool(norm._forward_hooks or norm._forward_pre_hooks)]

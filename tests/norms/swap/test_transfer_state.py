@@ -303,19 +303,6 @@ def test_elementwise_weights_are_named():
     assert model(torch.randn(2, CHANNELS, 3, 3)).shape == (2, CHANNELS, 3, 3)
 
 
-class Watched(nn.BatchNorm2d):
-    def __init__(self, channels):
-        super().__init__(channels)
-        self.gate = nn.Linear(channels, 2)
-        self.relu = nn.ReLU()
-        self.register_forward_hook(print)
-
-
-def test_parts_of_a_users_layer_are_named():
-    (change,) = replace_norms(nn.Sequential(Watched(CHANNELS)), "rbn").changes
-    assert change.dropped == ("gate.weight", "gate.bias", "gate", "relu", "hooks")
-
-
 class Centred(RuleNorm):
     """A user's norm."""
 
@@ -342,7 +329,7 @@ def test_a_users_norm(spec):
     assert (model[:3](images()) >= 0).all()  # the activation of the third layer
     back = replace_norms(model, "bn")
     assert back.kinds == {"Centred": 3}
-    assert model.state_dict().keys() - state.keys() == {"5.weight", "5.bias"}
+    assert model.state_dict().keys() == state.keys()
 
 
 def test_a_function_that_builds_no_module():
@@ -411,13 +398,6 @@ def test_torchs_transformer_runs_the_norms(spec):
         attended = block.norm1(x + block.self_attn(x, x, x)[0])
         expected = block.norm2(attended + block.linear2(block.linear1(attended).relu()))
     torch.testing.assert_close(model.layers[1](expected), slow)
-
-
-def test_samples_in_the_second_axis_are_refused():
-    model = nn.Sequential(nn.TransformerDecoderLayer(4, 2, 8))
-    with pytest.raises(ValueError, match=r"layer '0.norm1': .* batch_first=True"):
-        replace_norms(model, spec_of("gn"))
-    assert replace_norms(model, "rms").replaced
 
 
 def test_swapped_models_are_copied_and_pickled():

@@ -1,0 +1,298 @@
+"""Kind of a norm layer, known by what it computes: its name, its channel axis, its options."""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules import batchnorm, instancenorm, normalization
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils import parametrize
+
+from ssl_norm.norms.core import Norm
+from ssl_norm.norms.registry import NORMS
+from ssl_norm.norms.spec import NormSpec
+from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast, PerPosition, unwrapped
+from ssl_norm.norms.swap.find import (
+    affine_of,
+    channels_trail,
+    elementwise_shape,
+    num_features,
+)
+
+TORCH_KINDS: Mapping[str, type[nn.Module]] = {
+    "bn": batchnorm._BatchNorm,
+    "in": instancenorm._InstanceNorm,
+    "ln": nn.LayerNorm,
+    "gn": nn.GroupNorm,
+    "rms": nn.RMSNorm,
+}
+TORCH_MODULES = (batchnorm.__name__, instancenorm.__name__, normalization.__name__)
+HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+TOLERANCE = 2e-5  # of the largest output; float32, on values of 1 +- 2
+Forward = Callable[[nn.Module, Tensor], Tensor]
+
+
+class Kind(NamedTuple):
+    """What a norm layer is.
+
+    Attributes:
+        name: of `NORMS`; None: a norm that has no name there.
+        options: of that name, where they are not the defaults.
+        channels_last: whether channels are the last axis, not axis 1.
+        sample_axis: axis of the samples where channels are last; None: not known.
+        per_position: whether a norm with channels in axis 1 treats each position separately.
+    """
+
+    name: str | None
+    options: Mapping[str, Any]
+    channels_last: bool = False
+    sample_axis: int | None = None
+    per_position: bool = False
+
+
+def kind_of(layer: nn.Module) -> Kind:
+    """Return the kind of a norm layer.
+
+    A layer whose forward pass is not one of torch or this package runs on random inputs and must
+    agree with the norm that its class or its contents suggest, followed by its `drop` and `act`.
+
+    Raises:
+        ValueError: it computes something else, or its weights are computed by a parametrization.
+    """
+    norm = unwrapped(layer)
+    if parametrize.is_parametrized(norm) or isinstance(vars(norm).get("weight"), Tensor):
+        raise ValueError(
+            f"the weight of this {type(norm).__name__} is computed (spectral_norm, prune, ...); "
+            "remove the parametrization first"
+        )
+    known = _known_class(norm)
+    name = None if known is None else _name(norm, known)
+    options = {} if name is None else _options(norm, name)
+    shape = elementwise_shape(norm)
+    if isinstance(layer, AroundNorm):
+        around = [part for part in layer.modules() if isinstance(part, AroundNorm)]
+        axes = [part.sample_axis for part in around if isinstance(part, ChannelsLast)]
+        per_position = any(isinstance(part, PerPosition) for part in around)
+        channels_last = bool(axes) or (bool(shape) and not per_position)
+        return Kind(name, options, channels_last, axes[0] if axes else None, per_position)
+    if known is None and (isinstance(norm, Norm) or not (shape or "running_mean" in norm._buffers)):
+        return Kind(None, {})  # the user's own, or one of timm's evonorms
+    forward = getattr(norm.forward, "__func__", None)
+    if known is not None and forward is known.forward:
+        return Kind(name, options, channels_trail(norm))
+    found, channels_last = _by_trial(norm, known)
+    per_position = bool(shape) and not channels_last
+    return Kind(name or found, options, channels_last, per_position=per_position)
+
+
+def _known_class(norm: nn.Module) -> type[nn.Module] | None:
+    """Return the class of torch or of the registry that a layer is of, or descends from."""
+    for kind in type(norm).__mro__:
+        if kind.__module__ in TORCH_MODULES and "forward" in dir(kind):
+            return kind
+        if issubclass(kind, nn.Module) and _registered(kind):
+            return kind
+    return None
+
+
+def _registered(kind: type) -> str | None:
+    """Return the name of a class in `NORMS`."""
+    places = (kind, f"{kind.__module__}:{kind.__qualname__}")
+    return next((name for name in NORMS if NORMS[name] in places), None)
+
+
+def _name(norm: nn.Module, known: type[nn.Module]) -> str | None:
+    """Return the name whose new layer computes the same; a subclass with a rule has none."""
+    name = _registered(known)
+    if name is not None:
+        return name if not isinstance(norm, Norm) or _rule(type(norm)) is _rule(known) else None
+    if isinstance(norm, nn.GroupNorm) and norm.num_groups == 1:
+        return "ln"
+    return next(name for name, kind in TORCH_KINDS.items() if isinstance(norm, kind))
+
+
+def _rule(kind: type) -> object:
+    return getattr(kind, "rule", None)
+
+
+def _options(norm: nn.Module, name: str) -> dict[str, Any]:
+    """Return the options of a name that a layer has other than at their defaults."""
+    defaults = NormSpec(name).all_options
+    values = {option: structure(norm, option) for option in defaults}
+    return {
+        option: value
+        for option, value in values.items()
+        if value is not None and value != defaults[option]
+    }
+
+
+def structure(norm: nn.Module, option: str) -> Any:
+    """Return the value of an option as a layer has it; None: the layer does not say."""
+    if option == "affine":
+        return bool(affine_of(norm))
+    if option == "threshold" and isinstance(getattr(norm, option, 0), nn.Parameter | None):
+        return getattr(norm, option) is not None
+    if option == "update_rate" and isinstance(norm, batchnorm._BatchNorm):
+        return norm.momentum
+    if option == "sync" and isinstance(norm, nn.SyncBatchNorm):
+        return True
+    is_group_norm = isinstance(norm, nn.GroupNorm) and option == "groups"
+    return getattr(norm, "num_groups" if is_group_norm else option, None)
+
+
+def twin_of(module: nn.Module) -> nn.Module:
+    """Return a copy on the CPU without hooks, in float32, with random values."""
+    hooks = (vars(part).get(name) for part in module.modules() for name in HOOKS)
+    twin = copy.deepcopy(module, {id(found): OrderedDict() for found in hooks if found is not None})
+    tensors = [*twin.parameters(), *twin.buffers()]
+    twin = (twin.to_empty if any(t.is_meta for t in tensors) else twin.to)(device="cpu").float()
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in (*twin.named_parameters(), *twin.named_buffers()):
+            if value.is_floating_point():
+                is_square, is_variance = name.endswith("covariance"), name.endswith("var")
+                random = torch.rand(value.shape, generator=chance) + (is_square or is_variance) / 2
+                value.copy_(torch.diag_embed(random[..., 0]) if is_square else 2 * random - 0.5)
+            elif value.is_meta:
+                value.zero_()
+    for part in twin.modules():
+        if "sync" in vars(part):
+            vars(part)["sync"] = False  # ranks do not meet here
+    return twin
+
+
+def probes(norm: nn.Module) -> Iterator[tuple[Tensor, bool]]:
+    """Yield random inputs that a norm may take, and whether their channels are the last axis."""
+    shape, channels = elementwise_shape(norm), num_features(norm)
+    side = 3 if channels != 3 else 5
+    spaces = (side,) * 2, (side,)
+    if len(shape) > 1:
+        shapes = [((4, *shape), channels_trail(norm))]
+    elif shape:  # (4, C) would not tell the axes
+        shapes = [((4, channels, *space), False) for space in spaces]
+        shapes += [((4, *space, channels), True) for space in spaces]
+    else:
+        shapes = [((4, channels, *space), False) for space in (*spaces, (), (side,) * 3)]
+    for shape, channels_last in shapes:
+        yield 1 + 2 * torch.randn(shape, generator=torch.Generator().manual_seed(1)), channels_last
+
+
+def difference(one: nn.Module, other: nn.Module | Forward, x: Tensor) -> float:
+    """Return the largest difference in evaluation and in training, in parts of the largest output.
+
+    Args:
+        one: without hooks; its statistics move.
+        other: a module, or a function of `one` and the input.
+        x: random input.
+    """
+    worst = 0.0
+    modes = (False,) if isinstance(unwrapped(one), nn.SyncBatchNorm) else (False, True)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for mode in modes:
+            for module in (one, other):
+                for part in module.modules() if isinstance(module, nn.Module) else ():
+                    part.training = mode and not isinstance(part, _DropoutNd)
+            y = one(x.clone())
+            expected = other(x) if isinstance(other, nn.Module) else other(one, x)
+            if y.shape != expected.shape:
+                return float("inf")
+            distance = (y - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
+            worst = max(worst, float(distance.nan_to_num(torch.inf)))
+    return worst
+
+
+def _by_trial(norm: nn.Module, known: type[nn.Module] | None) -> tuple[str | None, bool]:
+    """Return the name of the norm that computes the same, and whether channels are last.
+
+    Raises:
+        ValueError: none does.
+    """
+    found, error = float("inf"), ""
+    try:
+        twin = twin_of(norm)
+    except RuntimeError as failure:
+        raise ValueError(f"cannot copy this {type(norm).__name__}: {failure}") from failure
+    for x, channels_last in probes(norm):
+        for name, reference in _references(norm, known, channels_last).items():
+            try:
+                distance = difference(twin, _with_activation(reference), x)
+            except Exception as failure:
+                error = str(failure).partition("\n")[0]
+                continue
+            if distance < TOLERANCE:
+                return name, channels_last
+            found = min(found, distance)
+    what = known.__name__ if known is not None else "norm that its contents suggest"
+    how = f"{found:.2g} of the largest output on random input" if found < 1e9 else error
+    raise ValueError(
+        f"the forward pass of this {type(norm).__name__} is not that of a {what} ({how}); replace "
+        "this layer by hand, or leave it by keep="
+    )
+
+
+def _references(
+    norm: nn.Module, known: type[nn.Module] | None, channels_last: bool
+) -> dict[str | None, Forward]:
+    """Return the norms that a layer may be, by name; None: a norm without a name."""
+    shape = elementwise_shape(norm)
+    if known is not None and not shape:
+        return {None: known.forward}
+    if not shape:
+        return {"frozen": _batch_norm(frozen=True), "bn": _batch_norm(frozen=False)}
+
+    def layer_norm(layer: Any, x: Tensor) -> Tensor:
+        return F.layer_norm(x, shape, layer.weight, getattr(layer, "bias", None), layer.eps)
+
+    def rms_norm(layer: Any, x: Tensor) -> Tensor:
+        bias = getattr(layer, "bias", None)
+        return F.rms_norm(x, shape, layer.weight, layer.eps) + (0 if bias is None else bias)
+
+    def trailing(forward: Forward) -> Forward:
+        if channels_last or len(shape) > 1:
+            return forward
+        return lambda layer, x: forward(layer, x.movedim(1, -1)).movedim(-1, 1)
+
+    def simple_norm(layer: Any, x: Tensor) -> Tensor:  # of timm; the mean stays
+        variance = x.var(tuple(range(-len(shape), 0)), keepdim=True)
+        scale: Tensor = (variance + layer.eps).rsqrt()
+        return x * scale * (1 if layer.weight is None else layer.weight)
+
+    names = {"ln": trailing(layer_norm), "rms": trailing(rms_norm), None: trailing(simple_norm)}
+    if known is None:
+        return names
+    wanted = "ln" if known is nn.LayerNorm else "rms"
+    return {wanted: names[wanted]}
+
+
+def _batch_norm(*, frozen: bool) -> Forward:
+    def forward(layer: Any, x: Tensor) -> Tensor:
+        moments = layer.running_mean.clone(), layer.running_var.clone()
+        in_training = layer.training and not frozen
+        return F.batch_norm(x, *moments, layer.weight, layer.bias, in_training, eps=layer.eps)
+
+    return forward
+
+
+def _with_activation(forward: Forward) -> Forward:
+    """Return a forward pass followed by the layer's dropout and activation."""
+
+    def activated(layer: nn.Module, x: Tensor) -> Tensor:
+        y = forward(layer, x)
+        for name in ("drop", "act"):
+            part = getattr(layer, name, None)
+            y = part(y) if isinstance(part, nn.Module) else y
+        return y
+
+    return activated
