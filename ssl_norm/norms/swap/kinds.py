@@ -45,7 +45,7 @@ Forward = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Kind(NamedTuple):
-    """What a norm layer is.
+    """Name, options and axes of a norm layer.
 
     Attributes:
         name: of `NORMS`; None: a norm that has no name there.
