@@ -137,7 +137,7 @@ def test_names_to_keep_must_be_norms():
     ],
 )
 def test_the_way_back_is_as_reported(name, norm):
-    """The report is held against a comparison of its own, of states as they are after training."""
+    """The report is held against a comparison of the outputs in evaluation mode."""
     torch.manual_seed(0)
     layer = copy.deepcopy(LAYERS[name])
     for value in layer.state_dict().values():
