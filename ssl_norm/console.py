@@ -1,7 +1,8 @@
 """Messages, tables and progress bars: the only way of text to a terminal."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
@@ -26,6 +27,15 @@ class Terminal(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a string of a message, a cell or a title as plain text of one line."""
         return super().render_str(printable(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, and do without where it fails, as on a full disk: no run ends for it."""
+        with suppress(OSError):
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Go on in silence where a reader such as `head` has closed the pipe."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def coloured(*parts: str | tuple[str, str]) -> Text:

@@ -172,6 +172,43 @@ def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path, pretrain):
     assert checkpoint(tmp_path)["step"] == found["steps"]
 
 
+def test_a_stop_is_remembered_by_a_run_that_was_killed_before_its_summary(
+    tmp_path, pretrain, monkeypatch
+):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = (*COLLAPSED_AT_ONCE, "monitor.patience=3", "epochs=5")
+    assert pretrain(whole, *settings)[0] == 3
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "write_json", killed)
+        assert pretrain(cut, *settings)[0] == 130
+    assert not (cut / "summary.json").exists()
+    for _ in range(2):
+        code, said = pretrain(cut, "resume=true")
+        assert (code, said.count("error: complete collapse since step")) == (3, 1)
+        assert f"run_dir={cut} resume=true monitor.on_collapse=warn" in said
+    first, again = summary(whole), summary(cut)
+    different = {"images_per_second", "tables", "crc32"}
+    assert first.keys() == again.keys()
+    assert {k: first[k] for k in first.keys() - different} == {
+        k: again[k] for k in again.keys() - different
+    }
+    code, said = pretrain(cut, "resume=true", "monitor.on_collapse=warn")
+    assert code == 0, said
+    assert (summary(cut)["ended"], summary(cut)["steps"]) == ("done", 25)
+
+
+def test_a_folder_without_a_run_is_not_resumed_with_another_recipe(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pretrain.py", f"run_dir={tmp_path}", "resume=true"])
+    with pytest.raises(SystemExit) as ending:
+        entry.main("pretrain")
+    assert ending.value.code == 2
+    assert "holds no run to resume" in capsys.readouterr().err
+
+
 def test_collapse_can_roll_back_to_the_last_healthy_checkpoint(tmp_path, pretrain):
     heads = ["method.projector.hidden_dim=32", "norm.projector=none", "norm.predictor=none"]
     zones = ["healthy_cosine=0.9", "complete_cosine=0.93", "healthy_std=0.02", "complete_std=0.01"]

@@ -1,7 +1,11 @@
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pytest
 
 from ssl_norm.figures import cosine_figure, layer_figure, pixels, spectrum_figure
 from ssl_norm.monitors.layers import LayerRow
@@ -42,3 +46,19 @@ def test_pyplot_is_left_alone():
     for figure in figures():
         pixels(figure)
     assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_no_backend_is_needed_and_the_user_s_stays(backend):
+    script = (
+        "import os; from ssl_norm.figures import pixels, spectrum_figure;"
+        "pixels(spectrum_figure([1], [[0.5]])); print(os.environ['MPLBACKEND'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "MPLBACKEND": backend},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout.strip()) == (0, backend), ended.stderr

@@ -42,6 +42,15 @@ def watched(pairs, **options):
     return monitor
 
 
+def test_steps_inside_and_outside_of_inference_mode_give_the_same_values():
+    pairs = [healthy(seed) for seed in range(3)]
+    monitor = CollapseMonitor()
+    for step, pair in enumerate(pairs, start=1):
+        with torch.inference_mode(step != 2):
+            monitor.observe(step, [tuple(view.clone() for view in pair)])
+    assert monitor.collect() == pytest.approx(watched(pairs).collect(), nan_ok=True)
+
+
 def test_means_since_the_last_collect():
     monitor = CollapseMonitor()
     steps = [(healthy(2 * step), healthy(2 * step + 1)) for step in range(5)]

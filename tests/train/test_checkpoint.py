@@ -1,3 +1,5 @@
+from zipfile import ZipFile
+
 import pytest
 import torch
 
@@ -32,3 +34,24 @@ def test_foreign_file_is_refused(tmp_path):
     torch.save({"w": torch.zeros(1)}, tmp_path / "last.pt")
     with pytest.raises(UserError, match="not an ssl_norm checkpoint of format 1"):
         load_checkpoint(tmp_path / "last.pt")
+
+
+def test_a_changed_byte_in_any_part_is_found(tmp_path):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"w": torch.arange(64.0), "config": {"epochs": 3}})
+    content = path.read_bytes()
+    archive = ZipFile(path)
+    for part in archive.infolist():
+        place = content.index(archive.read(part), part.header_offset)
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(UserError, match=r"last\.pt is damaged: .* not match its checksum"):
+            load_checkpoint(path)
+
+
+def test_a_file_that_torch_wrote_without_checksums_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        save_checkpoint(tmp_path / "last.pt", {"step": 3})
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load_checkpoint(tmp_path / "last.pt")["step"] == 3

@@ -1,3 +1,4 @@
+import os
 from contextlib import ExitStack
 
 import pytest
@@ -170,3 +171,78 @@ def test_kept_rows_are_those_of_the_file(tmp_path):
     table = folder.table("metrics.csv", 1, keep=True)
     table.append({"verdict": "complete", "step": 2, "loss": 0.1 + 0.2, "new": 1.0})
     assert table.rows == folder.rows("metrics.csv")
+
+
+BOMB = "a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (BOMB, "an alias, \\*a, which no run writes"),
+        ("a: &a\n  b: *a\n", "an alias"),
+        ("[" * 99 + "]" * 99, "more than 40 levels"),
+        ("a: " + "1" * 2**18, "more than 262,144 bytes"),
+        ("{1: 2}", "a key that is no text"),
+        ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        (b"\xff\xfea\x00", "no UTF-8 text"),
+        (None, "it is no file"),
+    ],
+)
+def test_hostile_settings_are_one_line(tmp_path, content, complaint):
+    path = tmp_path / "config.yaml"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UnreadableRun, match=complaint) as caught:
+        RunFolder(tmp_path).config()
+    assert str(tmp_path) in str(caught.value)
+    assert "a resumed run takes the settings from last.pt" in str(caught.value)
+
+
+def test_a_changed_letter_in_any_file_with_a_checksum_is_found(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_config({"epochs": 14, "names": ["a"]}, {"torch": "2"})
+    folder.write_json("summary.json", {"steps": 14, "loss": 0.14, "text": "14"})
+    table = folder.table("metrics.csv", 0)
+    table.append({"step": 14, "loss": 0.5, "verdict": "healthy"})
+    readers = {
+        "config.yaml": folder.config,
+        "summary.json": lambda: folder.json("summary.json"),
+        "metrics.csv": lambda: folder.rows("metrics.csv", {"metrics.csv": table.sum}),
+    }
+    for name, read in readers.items():
+        read()
+        text = (tmp_path / name).read_text()
+        for old, new in (("14", "15"), (text[-20:], "")):
+            (tmp_path / name).write_text(text.replace(old, new))
+            with pytest.raises(UnreadableRun, match=name):
+                read()
+
+
+def test_a_table_goes_on_byte_for_byte_from_the_rows_that_the_checkpoint_counts(tmp_path):
+    path = tmp_path / "layers.csv"
+    whole = StepTable(path, 0)
+    whole.append({"step": 1, "layer": "a,b", "rank_me": 2})
+    text, written = path.read_text(), whole.sum
+    whole.append({"step": 2, "layer": "c", "rank_me": 3})
+    again = StepTable(path, 1, written=written)
+    assert (path.read_text(), again.sum) == (text, written)
+
+
+def test_a_folder_is_written_by_one_process(tmp_path):
+    config = configuration(run_dir=str(tmp_path))
+    with ExitStack() as held:
+        open_run_folder(config, held)
+        with pytest.raises(UserError, match=rf"written by process {os.getpid()} on .*; wait"):
+            opened(config)
+    (tmp_path / ".lock").write_text("process 1 on elsewhere")  # of a process that was killed
+    opened(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_folders_of_one_second_differ(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = [default_run_dir(configuration()) for _ in range(3)]
+    assert len(set(found)) == len(list((tmp_path / "runs").iterdir())) == 3
