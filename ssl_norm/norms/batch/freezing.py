@@ -100,12 +100,9 @@ def freeze_statistics(model: nn.Module) -> tuple[str, ...]:
     """Make every batch norm of a model always normalize with its present population statistics.
 
     A frozen layer stays in evaluation mode after `train()`, in copies and in pickles. Only its
-    class
-    changes: parameters, buffers, names, hooks and state_dict keys stay, and the affine parameters
-        go
-    on learning. Loading a state_dict sets its statistics. Layers of torch, timm and this package
-    are frozen, and subclasses. `replace_norms` keeps layers frozen; `convert_sync_batchnorm` does
-    not.
+    class changes: parameters, buffers, names, hooks and state_dict keys stay, and the affine
+    parameters go on learning. Loading a state_dict sets its statistics. `replace_norms` keeps
+    layers frozen; `convert_sync_batchnorm` does not.
 
     Args:
         model: changed in place, unless an error is raised.

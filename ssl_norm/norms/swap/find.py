@@ -141,7 +141,8 @@ def num_features(layer: nn.Module) -> int:
 
 def elementwise_shape(norm: nn.Module) -> tuple[int, ...]:
     """Return the sizes of the last axes that a layer norm normalizes, () for other norms."""
-    return tuple(getattr(norm, "normalized_shape", ()))
+    shape = getattr(norm, "normalized_shape", ())
+    return shape if isinstance(shape, tuple) else ()
 
 
 def channels_trail(norm: nn.Module) -> bool:

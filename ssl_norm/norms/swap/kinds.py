@@ -165,8 +165,8 @@ def twin_of(module: nn.Module) -> nn.Module:
                 is_square, is_variance = name.endswith("covariance"), name.endswith("var")
                 random = torch.rand(value.shape, generator=chance) + (is_square or is_variance) / 2
                 value.copy_(torch.diag_embed(random[..., 0]) if is_square else 2 * random - 0.5)
-            elif value.is_meta:
-                value.zero_()
+            else:
+                value.fill_(1)  # a batch was seen: `act` asks no other rank
     for part in twin.modules():
         if "sync" in vars(part):
             vars(part)["sync"] = False  # ranks do not meet here

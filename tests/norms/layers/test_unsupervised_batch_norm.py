@@ -123,3 +123,12 @@ def test_models_that_cannot():
         joint_statistics(ghost, data(4, CHANNELS)),
     ):
         pass
+
+
+def test_in_evaluation_mode_a_joint_batch_changes_nothing():
+    layer, x = build("ubn"), data(6, CHANNELS)
+    layer(5 * x + 2)
+    with joint_statistics(layer, x):
+        inside = layer.eval()(x)
+    torch.testing.assert_close(inside, layer(x), rtol=0, atol=0)
+    assert not torch.allclose(inside, layer.train()(x))
