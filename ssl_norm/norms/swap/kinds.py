@@ -117,14 +117,11 @@ def _name(norm: nn.Module, known: type[nn.Module]) -> str | None:
     """Return the name whose new layer computes the same; a subclass with a rule has none."""
     name = _registered(known)
     if name is not None:
-        return name if not isinstance(norm, Norm) or _rule(type(norm)) is _rule(known) else None
+        same_rule = getattr(type(norm), "rule", None) is getattr(known, "rule", None)
+        return name if same_rule else None
     if isinstance(norm, nn.GroupNorm) and norm.num_groups == 1:
         return "ln"
     return next(name for name, kind in TORCH_KINDS.items() if isinstance(norm, kind))
-
-
-def _rule(kind: type) -> object:
-    return getattr(kind, "rule", None)
 
 
 def _options(norm: nn.Module, name: str) -> dict[str, Any]:

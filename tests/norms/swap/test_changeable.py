@@ -9,7 +9,7 @@ from torch.ao.nn.intrinsic.qat import ConvBn2d
 from torch.ao.quantization import default_qat_qconfig
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from ssl_norm.norms import NORMS, make_norm, parse_norm, replace_norms
+from ssl_norm.norms import NORMS, parse_norm, replace_norms
 from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchNorm
 
 CHANNELS = 8
@@ -214,8 +214,3 @@ def test_norms_that_need_more_than_one_position():
         replace_norms(model, "gn", example=torch.zeros(2, 3, 4, 4))
     assert (repr(model), [part.training for part in model.modules()]) == (before, modes)
     assert not replace_norms(model, "ln", example=torch.zeros(2, 3, 4, 4)).changes[1].needs_space
-
-
-def test_frozen_layers_of_ours_in_a_wrapped_model():
-    model = nn.Sequential(nn.Flatten(), make_norm("frozen", CHANNELS))
-    assert replace_norms(DataParallel(model), "bn").replaced == ("module.1",)

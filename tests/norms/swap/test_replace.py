@@ -166,14 +166,6 @@ def test_channels_in_the_last_axis(shape):
     assert torch.equal(network(x), expected)
 
 
-def test_channels_in_axis_one_of_a_layer_norm():
-    from timm.layers import LayerNorm2d
-
-    network = Tokens(LayerNorm2d(2))
-    replace_norms(network, "rbn")
-    assert isinstance(network.norm, RepresentativeBatchNorm)
-
-
 @pytest.mark.parametrize("spec", ["none", {"name": "gn", "groups": 2}])
 def test_activation_of_a_norm_stays(spec):
     from timm.layers import BatchNormAct2d
@@ -252,7 +244,6 @@ def test_report_reads_as_one_line():
             "no convolution or linear layer before a norm",
         ),
         (nn.BatchNorm1d(4), "ln", "itself a norm layer, BatchNorm1d"),
-        (nn.Sequential(nn.LayerNorm((4, 2))), "gn", r"layer '0': a LayerNorm over \(4, 2\)"),
         (
             nn.Sequential(nn.Conv2d(4, 4, 1, groups=4), nn.BatchNorm2d(4)),
             "bn+ws",
