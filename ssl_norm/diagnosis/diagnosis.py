@@ -141,26 +141,20 @@ LAYER_VALUES = LayerRow._fields[2:-1]  # cosines, feature std and RankMe
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Measurements and judgement of a network.
+    """Measurements and judgement of a network."""
 
-    Attributes:
-        parts: `projections`, where a projector is known, and `features`: every monitor by name,
-            of directions as in a run.
-        raw: for the same parts, the spectral measurements of the vectors as they are, which no
-            verdict uses.
-        judgements: of the same parts.
-        layers: a row for each, in the order of the data.
-        collapse_begins_at: the first layer after which all have collapsed, up to the last part that
-            is judged; None where that has not.
-        embeddings: of the same parts, (q, N, D).
-    """
-
+    # `projections`, where a projector is known, and `features`: every monitor by name, of
+    # directions as in a run
     parts: dict[str, _Values]
+    # for the same parts, the spectral measurements of the vectors as they are, which no verdict
+    # uses
     raw: dict[str, _Values]
-    judgements: dict[str, Judgement]
-    layers: list[LayerRow]
+    judgements: dict[str, Judgement]  # of the same parts
+    layers: list[LayerRow]  # a row for each, in the order of the data
+    # the first layer after which all have collapsed, up to the last part that is judged; None where
+    # that has not
     collapse_begins_at: str | None
-    embeddings: dict[str, Tensor]
+    embeddings: dict[str, Tensor]  # of the same parts, (q, N, D)
 
     @property
     def verdict(self) -> str:

@@ -47,17 +47,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Outputs of a network for q views of N images, in one order of the images, on the CPU.
+    """Outputs of a network for q views of N images, in one order of the images, on the CPU."""
 
-    Attributes:
-        features: (q, N, F).
-        projections: (q, N, D); None where no projector is known.
-        layers: by name, the pooled outputs (N, C) of the first two views; without layers whose
-            output is no tensor.
-    """
-
-    features: Tensor
-    projections: Tensor | None
+    features: Tensor  # (q, N, F)
+    projections: Tensor | None  # (q, N, D); None where no projector is known
+    # by name, the pooled outputs (N, C) of the first two views; without layers whose output is no
+    # tensor
     layers: dict[str, tuple[Tensor, Tensor]]
 
 
@@ -154,17 +149,11 @@ def _check_finite(embeddings: Mapping[str, Tensor], network: Network) -> None:
 
 
 class TrainedNetwork(NamedTuple):
-    """A network with the weights of a checkpoint.
+    """A network with the weights of a checkpoint."""
 
-    Attributes:
-        network: encoder and heads.
-        report: match of the learner's tensors; for other files, of the encoder's.
-        projector: sentence on the origin of the projections.
-    """
-
-    network: Network
-    report: LoadReport
-    projector: str
+    network: Network  # encoder and heads
+    report: LoadReport  # match of the learner's tensors; for other files, of the encoder's
+    projector: str  # sentence on the origin of the projections
 
 
 def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:

@@ -56,35 +56,24 @@ class Checkpoint:
 
     Settings are those in the file, overridden by the user's. Two checkpoints are equal if their
     networks have the same architecture and are evaluated on the same images.
-
-    Attributes:
-        path: the file.
-        contents: everything in the file, on the CPU.
-        kind: `run` of tools/pretrain.py, `classifier` of tools/finetune.py, or `weights`.
-        encoder_name: architecture of the encoder.
-        small_images: whether its stem is the one for small images; None: see `stem`.
-        norm: of the encoder, a name or a mapping; None: the architecture's own.
-        trained_size: side in pixels of the views that it was trained on.
-        view_size: side in pixels of the images that it is evaluated on.
-        mean: of each colour, in [0, 1].
-        std: of each colour, above 0.
-        data: source of the images and its settings, see :func:`ssl_norm.data.load.load_splits`.
-        seed: of the random initialization and, if the source has no test split, of that split.
-        changes: sentences on settings in which the evaluation differs from the training.
     """
 
-    path: Path = field(compare=False)
+    path: Path = field(compare=False)  # the file
+    # everything in the file, on the CPU
     contents: Mapping[str, Any] = field(compare=False, repr=False)
+    # `run` of tools/pretrain.py, `classifier` of tools/finetune.py, or `weights`
     kind: Literal["run", "classifier", "weights"] = field(compare=False)
-    encoder_name: str
-    small_images: bool | None
-    norm: Any
-    trained_size: int
-    view_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    encoder_name: str  # architecture of the encoder
+    small_images: bool | None  # whether its stem is the one for small images; None: see `stem`
+    norm: Any  # of the encoder, a name or a mapping; None: the architecture's own
+    trained_size: int  # side in pixels of the views that it was trained on
+    view_size: int  # side in pixels of the images that it is evaluated on
+    mean: tuple[float, ...]  # of each colour, in [0, 1]
+    std: tuple[float, ...]  # of each colour, above 0
+    # source of the images and its settings, see :func:`ssl_norm.data.load.load_splits`
     data: Mapping[str, Any]
-    seed: int
+    seed: int  # of the random initialization and, if the source has no test split, of that split
+    # sentences on settings in which the evaluation differs from the training
     changes: tuple[str, ...] = field(compare=False)
 
     @classmethod

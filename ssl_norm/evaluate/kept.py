@@ -74,10 +74,8 @@ def evaluate_kept(
             evaluated; the message names its file.
     """
     records: dict[int, dict[str, Any]] = {}
-    encoders = _encoders(first, paths, overrides, network)
-    if random_init:
-        encoders = chain([(0, first.untrained_encoder(), "random initialisation")], encoders)
-    for step, encoder, origin in encoders:
+    baseline = [(0, first.untrained_encoder(), "random initialisation")] if random_init else []
+    for step, encoder, origin in chain(baseline, _encoders(first, paths, overrides, network)):
         if step is None or step in records:
             continue
         try:

@@ -15,15 +15,10 @@ FINAL_TOLERANCE = 1e-5
 
 
 class LinearClassifier(NamedTuple):
-    """Scores of K classes that are linear in F features.
+    """Scores of K classes that are linear in F features."""
 
-    Attributes:
-        weight: (K, F).
-        bias: (K,).
-    """
-
-    weight: Tensor
-    bias: Tensor
+    weight: Tensor  # (K, F)
+    bias: Tensor  # (K,)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return (N, K) scores of (N, F) features."""

@@ -28,21 +28,13 @@ from ssl_norm.train.builder import naming
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Accuracies of a network under one kind of statistics.
+    """Accuracies of a network under one kind of statistics."""
 
-    Attributes:
-        network: `frozen encoder` or `classifier`.
-        images: number of test images.
-        values: by their names in population_stats.json.
-        headings: of the values, by the same names.
-        chance: share of the most common class.
-    """
-
-    network: str
-    images: int
-    values: Mapping[str, float]
-    headings: Mapping[str, str]
-    chance: float
+    network: str  # `frozen encoder` or `classifier`
+    images: int  # number of test images
+    values: Mapping[str, float]  # by their names in population_stats.json
+    headings: Mapping[str, str]  # of the values, by the same names
+    chance: float  # share of the most common class
 
 
 MOST_ROWS = 30  # of the table of shifts
@@ -68,10 +60,7 @@ def compare_statistics(
 ) -> StatisticsComparison:
     """Evaluate a network before and after its statistics are recomputed, and by those of batches.
 
-    Args:
-        network: is evaluated, on its device.
-        evaluate: from the network and `random_batches` to its accuracies.
-        recompute: replaces the statistics; returns shifts and number of images.
+    `recompute` replaces the statistics; it returns their shifts and the number of images.
 
     Raises:
         UserError: there are no batch norms to recompute, or batches of one image.

@@ -23,26 +23,18 @@ PROTOCOLS = ("logistic", "sgd")
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Accuracies of an encoder's features, as fractions in [0, 1].
+    """Accuracies of an encoder's features, as fractions in [0, 1]."""
 
-    Attributes:
-        top1: of the linear classifier.
-        top5: of its five highest scores; None for five classes or fewer.
-        per_class: top-1 on the test images of each class; None for a class without any.
-        knn_top1: of the weighted nearest neighbours.
-        rank_me: effective rank of the test images' features; see :func:`ssl_norm.monitors.rank_me`.
-        chance: share of the most common class among the test images.
-        labels: number of labelled training images used.
-        inverse_strength: of the chosen L2 penalty (scikit-learn's C); None for the SGD protocol.
-    """
-
-    top1: float
-    top5: float | None
+    top1: float  # of the linear classifier
+    top5: float | None  # of its five highest scores; None for five classes or fewer
+    # top-1 on the test images of each class; None for a class without any
     per_class: dict[str, float | None]
-    knn_top1: float
+    knn_top1: float  # of the weighted nearest neighbours
+    # effective rank of the test images' features; see :func:`ssl_norm.monitors.rank_me`
     rank_me: float
-    chance: float
-    labels: int
+    chance: float  # share of the most common class among the test images
+    labels: int  # number of labelled training images used
+    # of the chosen L2 penalty (scikit-learn's C); None for the SGD protocol
     inverse_strength: float | None
 
 
@@ -50,25 +42,19 @@ class ProbeResult:
 class Probe:
     """The classifiers that are fitted on frozen features.
 
-    Attributes:
-        protocol: `logistic` (L2 strength chosen on a held-out fifth of the training labels, on
-            standardized features) or `sgd` (as in the papers).
-        labels: fraction of the training labels to use, the same share of every class.
-        k: neighbours that vote.
-        temperature: of their weights, above 0.
-        sgd: keyword arguments of :func:`~ssl_norm.evaluate.sgd_probe.fit_sgd_probe`.
-        seed: of the fraction, the held-out part and the order of SGD.
-
     Raises:
         UserError: the protocol is unknown.
     """
 
+    # `logistic` (L2 strength chosen on a held-out fifth of the training labels, on standardized
+    # features) or `sgd` (as in the papers)
     protocol: str = "logistic"
-    labels: float = 1.0
-    k: int = 200
-    temperature: float = 0.1
+    labels: float = 1.0  # fraction of the training labels to use, the same share of every class
+    k: int = 200  # neighbours that vote
+    temperature: float = 0.1  # of their weights, above 0
+    # keyword arguments of :func:`~ssl_norm.evaluate.sgd_probe.fit_sgd_probe`
     sgd: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    seed: int = 0  # of the fraction, the held-out part and the order of SGD
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -115,18 +101,13 @@ class Probe:
 class ProbeImages:
     """Labelled images and the view of an encoder.
 
-    Attributes:
-        train: for the classifiers.
-        test: to be scored.
-        to_input: from uint8 pixels (B, H, W, 3) to the encoder's input.
-
     Raises:
         UserError: there are no labels, or fewer than two classes.
     """
 
-    train: ImageSet
-    test: ImageSet
-    to_input: Callable[[Tensor], Tensor]
+    train: ImageSet  # for the classifiers
+    test: ImageSet  # to be scored
+    to_input: Callable[[Tensor], Tensor]  # from uint8 pixels (B, H, W, 3) to the encoder's input
 
     def __post_init__(self) -> None:
         if self.train.labels is None or self.test.labels is None:

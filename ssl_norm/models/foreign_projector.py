@@ -1,9 +1,10 @@
 """Projectors in checkpoints of other libraries, rebuilt where they are plain MLPs."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ssl_norm.models.checkpoint_prefixes import Weights
@@ -64,41 +65,31 @@ def plain_mlp(tensors: Weights, width: int) -> nn.Sequential | None:
         if not number.isdecimal():
             return None
         parts[int(number)][name] = value
-    mlp = nn.Sequential(*_layers(parts))
+    layers = [_layer(parts, number) for number in range(max(parts) + 1)]
+    if any(isinstance(layer, nn.Identity) for layer in layers):
+        return None
+    mlp = nn.Sequential(*layers).eval()
     state = {f"{n}.{name}": value for n, part in parts.items() for name, value in part.items()}
-    return mlp.eval() if _fits(mlp, state, width) else None
-
-
-def _layers(parts: dict[int, dict[str, Tensor]]) -> Iterator[nn.Module]:
-    """Yield the layers by number; the identity for any part that is not of a plain MLP."""
-    for number in range(max(parts) + 1):
-        part = parts.get(number)
-        if part is None:
-            yield nn.ReLU() if number and number - 1 in parts else nn.Identity()
-        elif "running_mean" in part:
-            yield nn.BatchNorm1d(len(part["running_mean"]), affine="weight" in part)
-        elif part.get("weight") is not None and part["weight"].ndim == 2:
-            outputs, inputs = part["weight"].shape
-            yield nn.Linear(inputs, outputs, bias="bias" in part)
-        else:
-            yield nn.Identity()
-
-
-def _fits(mlp: nn.Sequential, state: Weights, width: int) -> bool:
-    """Load the weights; return whether all are there and the widths of the layers fit."""
-    for layer in mlp:
-        if isinstance(layer, nn.Identity):
-            return False
-        inside = layer.in_features if isinstance(layer, nn.Linear) else width
-        if inside != width or (isinstance(layer, nn.BatchNorm1d) and layer.num_features != width):
-            return False
-        width = layer.out_features if isinstance(layer, nn.Linear) else width
     try:
-        found = mlp.load_state_dict(dict(state), strict=False)
-    except RuntimeError:  # of another shape
-        return False
+        found = mlp.load_state_dict(state, strict=False)
+        mlp(torch.zeros(2, width))
+    except RuntimeError:  # widths that do not follow each other
+        return None
     missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
-    return not (missing or found.unexpected_keys)
+    return None if missing or found.unexpected_keys else mlp
+
+
+def _layer(parts: Mapping[int, Mapping[str, Tensor]], number: int) -> nn.Module:
+    """Return the layer of a number; the identity for any part that is not of a plain MLP."""
+    part = parts.get(number)
+    if part is None:
+        return nn.ReLU() if number and number - 1 in parts else nn.Identity()
+    if "running_mean" in part:
+        return nn.BatchNorm1d(len(part["running_mean"]), affine="weight" in part)
+    if part.get("weight") is not None and part["weight"].ndim == 2:
+        outputs, inputs = part["weight"].shape
+        return nn.Linear(inputs, outputs, bias="bias" in part)
+    return nn.Identity()
 
 
 def _inside_container(tensors: Weights) -> Weights:

@@ -15,17 +15,12 @@ from ssl_norm.evaluate.features import evaluation_mode
 
 
 class Score(NamedTuple):
-    """Accuracy and loss of a classifier.
+    """Accuracy and loss of a classifier."""
 
-    Attributes:
-        top1: share of images whose largest logit is that of their class, in [0, 1].
-        loss: mean cross-entropy in nats; ln(classes) for a constant prediction, NaN if diverged.
-        images: number of images.
-    """
-
-    top1: float
+    top1: float  # share of images whose largest logit is that of their class, in [0, 1]
+    # mean cross-entropy in nats; ln(classes) for a constant prediction, NaN if diverged
     loss: float
-    images: int
+    images: int  # number of images
 
 
 def score(

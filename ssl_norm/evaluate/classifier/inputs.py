@@ -19,38 +19,26 @@ from ssl_norm.train.population import MakeViews
 
 @dataclass(frozen=True)
 class Scoring:
-    """The images of a fine-tuning and the conditions under which its classifier is scored.
+    """The images of a fine-tuning and the conditions under which its classifier is scored."""
 
-    Attributes:
-        images: labelled, all and test images.
-        make_views: from uint8 images (N, 3, H, W) and a generator to (views,), as in training.
-        to_input: from uint8 pixels (B, H, W, 3) to the classifier's input in evaluation.
-        domains: corruptions of the training images; None is clean.
-        seed: of subsets, corruptions, orders and views.
-        device: of the classifier.
-        statistics: of batch norms while test images are scored: `population`, `exact`, `batch`.
-        limit: number of test images, a seeded subset; None: all.
-        batch_size: images of an evaluation batch.
-        samples: numbers of images for exact statistics; the first while training.
-        batch_sizes: their batches; the first while training.
-        train: score the labelled images in training views at the end as well.
-        corruptions: of the test images, at the end.
-        adapt_samples: numbers of corrupted training images to re-estimate statistics on.
-    """
-
-    images: TrainingImages
+    images: TrainingImages  # labelled, all and test images
+    # from uint8 images (N, 3, H, W) and a generator to (views,), as in training
     make_views: MakeViews
+    # from uint8 pixels (B, H, W, 3) to the classifier's input in evaluation
     to_input: Callable[[Tensor], Tensor]
-    domains: Sequence[Corruption | None]
-    seed: int
-    device: torch.device
+    domains: Sequence[Corruption | None]  # corruptions of the training images; None is clean
+    seed: int  # of subsets, corruptions, orders and views
+    device: torch.device  # of the classifier
+    # of batch norms while test images are scored: `population`, `exact`, `batch`
     statistics: Sequence[str] = ("population", "exact", "batch")
-    limit: int | None = None
-    batch_size: int = 256
+    limit: int | None = None  # number of test images, a seeded subset; None: all
+    batch_size: int = 256  # images of an evaluation batch
+    # numbers of images for exact statistics; the first while training
     samples: Sequence[int] = (10_000,)
-    batch_sizes: Sequence[int] = (256,)
-    train: bool = False
-    corruptions: Sequence[Corruption | None] = ()
+    batch_sizes: Sequence[int] = (256,)  # their batches; the first while training
+    train: bool = False  # score the labelled images in training views at the end as well
+    corruptions: Sequence[Corruption | None] = ()  # of the test images, at the end
+    # numbers of corrupted training images to re-estimate statistics on
     adapt_samples: Sequence[int] = (10, 100, 1000)
 
     def limited(self, images: ImageSet) -> ImageSet:
