@@ -189,7 +189,7 @@ def _file_of(name: str) -> Path | None:
     if spec is None:
         return None
     if not below:
-        return Path(spec.origin) if (spec.origin or "").endswith(".py") else None
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
     folders = [Path(folder, *below) for folder in spec.submodule_search_locations or ()]
     files = [file for f in folders for file in (f.with_suffix(".py"), f / "__init__.py")]
     return next((file for file in files if file.is_file()), None)

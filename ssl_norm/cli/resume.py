@@ -8,7 +8,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from ssl_norm.console import say
 from ssl_norm.errors import UserError
 from ssl_norm.settings.compose import groups_of, with_values
-from ssl_norm.settings.models import MODELS
 from ssl_norm.settings.resume import may_change_on_resume, restore
 from ssl_norm.train.run_folder import RunFolder
 
@@ -39,7 +38,7 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
         return values
     saved = _saved_settings(folder)
     if saved is None:
-        if all(may_change_on_resume(MODELS[tool], key) for key in settings):
+        if all(may_change_on_resume(tool, key) for key in settings):
             raise UserError(
                 f"run_dir={folder} holds no run to resume; check the path, or give the settings of "
                 "a new run"

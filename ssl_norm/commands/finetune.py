@@ -93,15 +93,8 @@ class _Finetuning(Task):
         self.scoring = scoring_of(self.config, self.images, self.run.make_views, self.device)
         return splits
 
-    @property
-    def has_statistics(self) -> bool:
-        return keeps_statistics(self.run.network)
-
     def banner(self, folder: RunFolder) -> Iterator[str]:
-        return finetuning_banner(
-            self.config, self.run, self.images, folder, self.device,
-            has_statistics=self.has_statistics,
-        )  # fmt: skip
+        return finetuning_banner(self.config, self.run, self.images, folder, self.device)
 
     def tables(self) -> dict[str, int]:
         first = self.run.first_step
@@ -157,4 +150,9 @@ class _Finetuning(Task):
             save_figure(accuracy_figure(rows), files.folder / "accuracy.png")
 
     def table(self, summary: Mapping[str, Any]) -> Table:
-        return finetuning_table(self.config, summary, has_statistics=self.has_statistics)
+        spec = self.config.norm.encoder
+        return finetuning_table(
+            summary,
+            self.config.evaluation.samples[0] if keeps_statistics(self.run.network) else None,
+            by_batch=spec is not None and spec.options.get("evaluation") == "batch",
+        )

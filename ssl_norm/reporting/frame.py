@@ -11,7 +11,6 @@ import yaml  # type: ignore[import-untyped]  # PyYAML, which omegaconf brings
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.reporting.read import FINETUNE, PLACE_IN_STUDY, PRETRAIN, RunRecord
-from ssl_norm.settings.models import MODELS
 from ssl_norm.settings.resume import may_change_on_resume
 from ssl_norm.text import as_typed
 
@@ -59,7 +58,7 @@ def is_compared(key: str) -> bool:
     """
     if key.partition(".")[0] == "evaluation":
         return key != "evaluation.every"
-    tools = (MODELS[PRETRAIN], MODELS[FINETUNE])
+    tools = (PRETRAIN, FINETUNE)
     return key != "seed" and not any(may_change_on_resume(tool, key) for tool in tools)
 
 

@@ -37,8 +37,9 @@ def _without_unknown(model: type[Any], saved: dict[str, Any]) -> dict[str, Any]:
     return saved
 
 
-def may_change_on_resume(model: type[Any], key: str) -> bool:
-    """Return whether a run may continue with another value of a dotted key."""
+def may_change_on_resume(tool: str | type[Any], key: str) -> bool:
+    """Return whether a run of a tool, or of its model, may continue with another value of a key."""
+    model = MODELS[tool] if isinstance(tool, str) else tool
     parts = key.split(".")
     for end in range(1, len(parts) + 1):
         field = find_field(model, parts[:end])[1]

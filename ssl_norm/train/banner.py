@@ -65,8 +65,6 @@ def finetuning_banner(
     images: FinetuningImages,
     folder: RunFolder,
     device: torch.device,
-    *,
-    has_statistics: bool,
 ) -> Iterator[str]:
     """Yield images, network, schedule and place of a fine-tuning.
 
@@ -76,7 +74,6 @@ def finetuning_banner(
         images: of the run.
         folder: of the run.
         device: of the run.
-        has_statistics: whether the network has batch statistics that can be recomputed.
     """
     optimizer, size, labelled = config.optimizer, config.batch_size, len(images.labelled)
     rate = effective_learning_rate(optimizer.lr, size)

@@ -8,9 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssl_norm.console import coloured
-from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.train.run_folder import Row
-from ssl_norm.train.run_settings import norm_specs
 
 COLOURS = {"healthy": "green", "complete": "red"}
 PRETRAINING_ROWS = {  # keys of summary.json: heading and meaning
@@ -58,19 +56,17 @@ def pretraining_table(summary: Mapping[str, Any]) -> Table:
     return _table(f"{summary['method']} after {summary['steps']} steps", rows)
 
 
-def finetuning_table(
-    config: FinetuneSettings, summary: Mapping[str, Any], *, has_statistics: bool
-) -> Table:
+def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batch: bool) -> Table:
     """Return the accuracies under each kind of statistics.
 
     Args:
-        config: of the run.
         summary: content of summary.json.
-        has_statistics: whether the network has batch statistics that can be recomputed.
+        samples: views that exact statistics are of; None: the network has no statistics.
+        by_batch: whether the network evaluates with the statistics of batches.
     """
     rows = [
         (heading, f"{summary[name]:.4f}", meaning)
-        for name, (heading, meaning) in _meanings(config, has_statistics).items()
+        for name, (heading, meaning) in _meanings(samples, by_batch).items()
         if name in summary
     ]
     rows.append(("chance", f"{summary['chance']:.4f}", "always the most common class"))
@@ -104,13 +100,11 @@ def final_scores(domains: Sequence[str], rows: Iterable[Row]) -> dict[str, float
     return summary
 
 
-def _meanings(config: FinetuneSettings, has_statistics: bool) -> dict[str, tuple[str, str]]:
+def _meanings(samples: int | None, by_batch: bool) -> dict[str, tuple[str, str]]:
     """Return heading and meaning of each accuracy."""
-    if not has_statistics:
+    if samples is None:
         return {"top1": ("test", "no statistics of batches in this network")}
-    views = f"recomputed on {config.evaluation.samples[0]:,} views of"
-    spec = norm_specs(config).get("encoder")
-    by_batch = spec is not None and spec.options.get("evaluation") == "batch"
+    views = f"recomputed on {samples:,} views of"
     used = ", as the network is used"
     return {
         "top1": ("population", f"running statistics{'' if by_batch else used}"),

@@ -108,8 +108,10 @@ def trial(chance: random.Random, folder: Path) -> None:
                 break
         else:
             raise AssertionError("no valid combination")
-    except (Broken, KeyboardInterrupt):
+    except KeyboardInterrupt:
         raise
+    except Broken as broken:
+        raise Broken(broken.kind, f"{typed}: {broken}") from None
     except BaseException as error:
         raise Broken("traceback", f"{typed}: {error!r}"[:3000]) from error
     finally:

@@ -25,7 +25,7 @@ from tests.campaigns.campaign import Broken
 from tests.settings.test_ranges import SETTINGS, ends, ranges
 
 TRIALS, SAMPLE = 1000, 5
-SECONDS = 120  # after which a command counts as one that hangs
+SECONDS = 900  # after which a command counts as one that hangs
 ENDINGS = (0, 2, 3, 4)
 RUNS = 0.3  # share of the trials whose tool is run, not only its settings checked
 SHORT = {

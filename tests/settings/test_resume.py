@@ -107,7 +107,7 @@ def test_differences_name_the_keys_that_may_not_change():
 
 
 def test_a_section_that_may_change_changes_as_a_whole():
-    assert may_change_on_resume(MODELS["pretrain"], "monitor.patience")
-    assert may_change_on_resume(MODELS["finetune"], "evaluation.samples")
-    assert not may_change_on_resume(MODELS["pretrain"], "data.limit")
-    assert not may_change_on_resume(MODELS["pretrain"], "unknown.key")
+    assert may_change_on_resume("pretrain", "monitor.patience")
+    assert may_change_on_resume("finetune", "evaluation.samples")
+    assert not may_change_on_resume("pretrain", "data.limit")
+    assert not may_change_on_resume("pretrain", "unknown.key")
