@@ -3,15 +3,18 @@
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar, cast
+from inspect import signature
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx
+from torch.nn.parallel import DistributedDataParallel
 
 from ssl_norm.errors import UserError
 
 T = TypeVar("T")
+_alone = False  # whether this process works alone while the other ranks wait
 
 
 def is_distributed() -> bool:
@@ -27,14 +30,18 @@ def rank() -> int:
 def world_size() -> int:
     """Return the number of processes; 1 without a process group."""
     exists = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if exists else 1
+    return distributed.get_world_size() if exists and not _alone else 1
 
 
-def from_first_rank(work: Callable[[], T]) -> T:
+def from_first_rank(work: Callable[[], T], group: distributed.ProcessGroup | None = None) -> T:
     """Call `work` on rank zero and return its result on every rank: plain values, CPU tensors.
 
+    Args:
+        work: takes less time than the timeout of the group.
+        group: of all ranks; None: the default.
+
     Raises:
-        UserError: on every rank, the error that `work` raised.
+        UserError: on every rank, the error that `work` raised, a UserError or an OSError.
     """
     if not is_distributed():
         return work()
@@ -43,21 +50,46 @@ def from_first_rank(work: Callable[[], T]) -> T:
     if rank() == 0:
         try:
             result = work()
-        except UserError as error:
+        except (UserError, OSError) as error:
             message = str(error)
     shared = [result, message]
-    distributed.broadcast_object_list(shared, src=0)
+    distributed.broadcast_object_list(shared, src=0, group=group)
     if shared[1] is not None:
         raise UserError(shared[1])
     return cast(T, shared[0])
 
 
+def only_on_first_rank(work: Callable[[], None]) -> None:
+    """Call `work` on rank zero as if it were a single process; the others wait, for up to a day.
+
+    Raises:
+        UserError: on every rank, the error that `work` raised, a UserError or an OSError.
+    """
+
+    def work_alone() -> None:
+        global _alone
+        _alone = True
+        try:
+            work()
+        finally:
+            _alone = False
+
+    group = _patient_group() if is_distributed() else None
+    from_first_rank(work_alone, group)
+
+
+def _patient_group() -> distributed.ProcessGroup:
+    """Return a gloo group of all ranks that waits for a day; NCCL times out after ten minutes."""
+    group = distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+    assert isinstance(group, distributed.ProcessGroup)
+    return group
+
+
 def local_rank_zero_first(work: Callable[[], T]) -> T:
     """Return `work()`, called by local rank zero of each machine, then by the other ranks.
 
-    For work whose result stays on disk. Collective over all ranks. The others wait for up to a day,
-    on a separate gloo group, because NCCL times out after ten minutes, too few to decode a
-    large folder.
+    For work whose result stays on disk, such as a large decoded folder. Collective over all ranks.
+    The others wait for up to a day.
 
     Raises:
         UserError: on every rank, the first error that a local rank zero raised.
@@ -65,8 +97,7 @@ def local_rank_zero_first(work: Callable[[], T]) -> T:
     if not is_distributed():
         return work()
     is_first = int(os.environ.get("LOCAL_RANK", rank())) == 0
-    group = distributed.new_group(backend="gloo", timeout=timedelta(days=1))
-    assert isinstance(group, distributed.ProcessGroup)
+    group = _patient_group()
     result: T | None = None
     error: str | None = None
     try:
@@ -89,6 +120,16 @@ def tensor_from_first_rank(tensor: Tensor) -> Tensor:
     if is_distributed():
         distributed.broadcast(tensor, src=0)
     return tensor
+
+
+def data_parallel(network: nn.Module) -> nn.Module:
+    """Return a network whose gradients are averaged over ranks; buffers are those of each rank."""
+    if not is_distributed():
+        return network
+    names = ("forward_sync_buffers", "broadcast_buffers")  # of torch 2.14, and of older ones
+    known = signature(DistributedDataParallel).parameters
+    options: dict[str, Any] = {next(name for name in names if name in known): False}
+    return DistributedDataParallel(network, **options)
 
 
 class _GatherBatch(torch.autograd.Function):

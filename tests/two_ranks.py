@@ -4,9 +4,8 @@ from pathlib import Path
 
 import torch
 from torch import distributed
-from torch.nn.parallel import DistributedDataParallel
 
-from ssl_norm.distributed import gather_batch, is_distributed, rank, world_size
+from ssl_norm.distributed import data_parallel, gather_batch, is_distributed, rank, world_size
 from ssl_norm.train.loop import freeze_batch_norms
 from tests.learners.toy import make, views, with_ghost_batches
 from tests.monitors.foreign_loop import train_and_watch
@@ -72,10 +71,8 @@ def train(name: str) -> dict[str, torch.Tensor]:
     """
     method, options = CASES[name]
     learner = make(method, **options)
-    model = learner
-    if is_distributed():
-        model = DistributedDataParallel(learner, broadcast_buffers=False)
-    else:
+    model = data_parallel(learner)
+    if not is_distributed():
         with_ghost_batches(learner, GLOBAL_BATCH // 2)
     optimizer = torch.optim.SGD((p for p in learner.parameters() if p.requires_grad), lr=0.5)
     seen: dict[str, torch.Tensor] = {}

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ssl_norm.console import say, show, warned
 from ssl_norm.data.dataset import Splits
-from ssl_norm.distributed import from_first_rank, rank, world_size
+from ssl_norm.distributed import from_first_rank, only_on_first_rank, rank, world_size
 from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError
 from ssl_norm.train.builder import encoder_record
 from ssl_norm.train.device import process_group
@@ -134,34 +134,41 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
         CollapseStop: the representation collapsed, and the run was to stop then.
         NonFiniteLoss: the loss became NaN or infinite.
     """
-    config, files = task.config, None
-    with ExitStack() as stack:
-        with process_group(task.device):
-            found = from_first_rank(lambda: open_run_folder(config, stack, folder))
-            run_folder, task.stop = found.folder, found.stop
-            if found.is_over:
-                if task.stop:
-                    raise task.stop
-                if rank() == 0:
-                    say(f"{run_folder} is done: summary.json is there; skipped")
-                return RunResult(run_folder.path, run_folder.json("summary.json"), skipped=True)
-            if rank() == 0:  # before anything that can be resumed
-                run_folder.write_config(plain_config(config), describe_environment(task.device))
-            splits = task.build(found.checkpoint)
+    config = task.config
+    with ExitStack() as stack, process_group(task.device):
+        found = from_first_rank(lambda: open_run_folder(config, stack, folder))
+        run_folder, task.stop = found.folder, found.stop
+        if found.is_over:
+            if task.stop:
+                raise task.stop
             if rank() == 0:
-                run_folder.write_images(splits.notes, splits.skipped)
-                say(*task.banner(run_folder))
-                tables = task.tables()
-                if task.stop:  # after a rollback there are rows of later steps
-                    tables = dict.fromkeys(tables, int(task.stop.found["steps"]))
-                written = (found.checkpoint or {}).get("tables")
-                first_step = task.run.first_step
-                files = RunFiles(run_folder, first_step, config.loggers, tables, written)
-                stack.enter_context(closing(files))
-            ending = _follow(task, run_folder, files)
-        if files is None:
-            return RunResult(run_folder.path, {})
-        summary = _finish(task, files, ending)
+                say(f"{run_folder} is done: summary.json is there; skipped")
+            return RunResult(run_folder.path, run_folder.json("summary.json"), skipped=True)
+        settings, machine = plain_config(config), describe_environment(task.device)
+        # Before anything that can be resumed.
+        from_first_rank(lambda: run_folder.write_config(settings, machine))
+        splits = task.build(found.checkpoint)
+        opened: list[RunFiles] = []
+
+        def open_files() -> None:
+            run_folder.write_images(splits.notes, splits.skipped)
+            say(*task.banner(run_folder))
+            tables = task.tables()
+            if task.stop:  # after a rollback there are rows of later steps
+                tables = dict.fromkeys(tables, int(task.stop.found["steps"]))
+            written = (found.checkpoint or {}).get("tables")
+            files = RunFiles(run_folder, task.run.first_step, config.loggers, tables, written)
+            opened.append(stack.enter_context(closing(files)))
+
+        from_first_rank(open_files)
+        ending = _follow(task, run_folder, opened[0] if opened else None)
+        summary: dict[str, Any] = {}
+
+        def finish() -> None:
+            summary.update(_finish(task, opened[0], ending))
+            stack.close()  # before another rank ends, for which torchrun would end this one
+
+        only_on_first_rank(finish)
     if ending:
         raise ending
     return RunResult(run_folder.path, summary)
@@ -172,14 +179,16 @@ def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | N
     run, config = task.run, task.config
     plain, is_main = plain_config(config), files is not None
 
+    def write(step: int, stop: CollapseStop | None) -> None:
+        record = encoder_record(config, run.network.encoder)  # type: ignore[arg-type]
+        content = {"config": plain, "encoder_record": record, "processes": world_size()}
+        content |= {"step": step, **run.state(), "tables": files.sums() if files else {}}
+        content |= {"stopped": stop.state()} if stop else {}
+        for name in (*task.copies(step), "last.pt"):
+            folder.save(content, name)
+
     def save(step: int, stop: CollapseStop | None = None) -> None:
-        if files:
-            record = encoder_record(config, run.network.encoder)  # type: ignore[arg-type]
-            content = {"config": plain, "encoder_record": record, "processes": world_size()}
-            content |= {"step": step, **run.state(), "tables": files.sums()}
-            content |= {"stopped": stop.state()} if stop else {}
-            for name in (*task.copies(step), "last.pt"):
-                folder.save(content, name)
+        from_first_rank(lambda: write(step, stop))
 
     try:
         with ProgressLine(run.first_step, run.steps, text=run.text, visible=is_main) as line:

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from ssl_norm.distributed import is_distributed
+from ssl_norm.distributed import data_parallel
 from ssl_norm.learners.learner import Learner, LearnerOutput
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.train.loop import Run, seed_step
@@ -41,9 +40,7 @@ class PretrainingRun(Run):
     def start(self) -> None:
         """Wrap the learner for several processes."""
         super().start()
-        self._parallel = self.network
-        if is_distributed():
-            self._parallel = DistributedDataParallel(self.network, broadcast_buffers=False)
+        self._parallel = data_parallel(self.network)
 
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
         """Move the parameters once by the gradient of `accumulate` batches."""
