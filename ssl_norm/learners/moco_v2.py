@@ -13,6 +13,7 @@ from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
 from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
 from ssl_norm.losses import cross_entropy_at_collapse, info_nce, info_nce_accuracy
 from ssl_norm.losses.rows import Temperature, unit_rows
+from ssl_norm.norms.layers.domain_batch_norm import chunks_of_all_ranks
 
 
 class MoCoV2(Learner):
@@ -90,7 +91,8 @@ class MoCoV2(Learner):
             k1, k2 = per_view(self.keys, (view1, view2), self.view_statistics)
             q1, q2, k1, k2 = global_rows(q1, q2, k1, k2)
             return self.contrast((q1, k2), (q2, k1))
-        return self.contrast(global_rows(self.project(view1), self.keys(view2)))
+        with chunks_of_all_ranks():
+            return self.contrast(global_rows(self.project(view1), self.keys(view2)))
 
     def contrast(self, *pairs: tuple[Tensor, ...]) -> LearnerOutput:
         """Return the loss and the accuracy of finding each key among itself and the queue.
@@ -210,5 +212,6 @@ def on_permuted_batch(
             f"got {len(permutation)} places"
         )
     own = slice(rank() * size, (rank() + 1) * size)
-    outputs = network(gather_batch(rows)[permutation[own]])
+    with chunks_of_all_ranks():
+        outputs = network(gather_batch(rows)[permutation[own]])
     return gather_batch(outputs)[permutation.argsort()[own]]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_norm.names import unknown_name
+from ssl_norm.norms.layers.domain_batch_norm import chunks_of_all_ranks
 
 _Network = Callable[[Tensor], Tensor]
 _TwoViews = tuple[Tensor, Tensor]
@@ -28,7 +29,8 @@ def per_view(network: _Network, views: _TwoViews, view_statistics: ViewStatistic
         ValueError: the policy is unknown.
     """
     if check_view_statistics(view_statistics) == "separate":
-        return network(views[0]), network(views[1])
+        with chunks_of_all_ranks():
+            return network(views[0]), network(views[1])
     first, second = network(torch.cat(views)).chunk(2)
     return first, second
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from ssl_norm.distributed import is_distributed
+from ssl_norm.distributed import is_distributed, rank, world_size
 from ssl_norm.norms.batch.batch_statistics import BatchMoments, BatchStatisticsNorm, pool_over_ranks
 from ssl_norm.norms.input_checks import check_batch, check_channels
 
@@ -59,6 +59,8 @@ class DomainBatchNorm(BatchStatisticsNorm):
 
     equation = "bn of the samples of each domain: equal chunks of a batch, or by label"
     printed = ("domains", "affine_per_domain", "shared_statistics")
+    # Whether the chunks of a batch with `sync` are those of all ranks, which hold equal numbers.
+    spans_ranks: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -105,6 +107,8 @@ class DomainBatchNorm(BatchStatisticsNorm):
             return tuple(size for size in self.given.sizes if size)
         if self.given is not None or not self.training:
             return (samples,) if samples else ()
+        if self.spans_ranks and self.sync and samples * world_size() % self.domains == 0:
+            return (samples,)
         if samples % self.domains:
             raise ValueError(
                 f"a batch of {samples} is not {self.domains} equal chunks, one for each domain; "
@@ -119,8 +123,11 @@ class DomainBatchNorm(BatchStatisticsNorm):
             return self.given.labels.to(mean.device).expand(samples)
         if not self.training:
             return torch.zeros(samples, dtype=torch.long, device=mean.device)
-        domains = torch.arange(self.domains, device=mean.device)
-        return domains.repeat_interleave(samples // self.domains)
+        ranks, first = (
+            (world_size(), rank() * samples) if self.spans_ranks and self.sync else (1, 0)
+        )
+        place = first + torch.arange(samples, device=mean.device)
+        return place * self.domains // (samples * ranks)
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return batch norm's scale and shift, by the weight and bias of each sample's domain."""
@@ -181,6 +188,20 @@ class DomainBatchNorm(BatchStatisticsNorm):
         for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
             average = (share * new).sum(1).to(running.dtype)
             running.lerp_(average, torch.where(present, rate, 0))
+
+
+@contextmanager
+def chunks_of_all_ranks() -> Iterator[None]:
+    """Let layers with `sync` and without labels take the chunks of the batch of all ranks.
+
+    The network of several ranks then equals that of one process. By default the chunks are those of
+    each rank, such as its share of two views.
+    """
+    before, DomainBatchNorm.spans_ranks = DomainBatchNorm.spans_ranks, True
+    try:
+        yield
+    finally:
+        DomainBatchNorm.spans_ranks = before
 
 
 def pool_groups(
