@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ssl_norm.learners import METHODS
 from ssl_norm.learners.learner import Learner, needs_embedding_dim
 from ssl_norm.models.heads import mlp_head
+from ssl_norm.norms import make_norm
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.settings.method import heads_of
 from ssl_norm.signature import options_of
@@ -38,7 +39,7 @@ def make(name: str, norm: str = "ln", constant: bool = False, **options) -> Lear
         options = {"embedding_dim": WIDTH, **options}
     if "queue_size" in options_of(learner):
         options = {"queue_size": 24, **options}
-    norm_layer = BatchNorm(8) if norm == "bn" else None
+    norm_layer = None if norm == "ln" else make_norm(norm, 8)
     return learner(encoder(norm_layer), *heads, **options).double()
 
 

@@ -1,13 +1,13 @@
 """Computations of three gloo processes with uneven batches for tests/norms/test_sync.py."""
 
 from contextlib import nullcontext
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import distributed
 
-from ssl_norm.distributed import rank
 from ssl_norm.norms import NORMS, parse_norm
 from ssl_norm.norms.layers.domain_batch_norm import domain_labels
 from tests.norms.test_contract import CHANNELS, build, data
@@ -29,15 +29,16 @@ def run_rank(index: int, folder: Path) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'store'}", rank=index, world_size=RANKS
     )
-    cases = {(name, shape): step(name, shape, sync=True) for name in NAMES for shape in SHAPES}
+    mine = slice(*list(pairwise(BOUNDS))[index])
+    cases = {(name, shape): step(name, shape, mine) for name in NAMES for shape in SHAPES}
     torch.save(cases, folder / f"rank{index}.pt")
     distributed.destroy_process_group()
 
 
-def step(name: str, shape: tuple[int, ...], *, sync: bool) -> dict[str, torch.Tensor]:
+def step(name: str, shape: tuple[int, ...], mine: slice | None = None) -> dict[str, torch.Tensor]:
     """Return output, gradients and buffers after a step on this rank's samples, or on all."""
-    mine = slice(*list(pairwise(BOUNDS))[rank()]) if sync else slice(None)
-    layer = build(name, sync=sync, **OPTIONS.get(name, {}))
+    layer = build(name, sync=mine is not None, **OPTIONS.get(name, {}))
+    mine = mine or slice(None)
     x = data(*shape)[mine].requires_grad_()
     with domain_labels(layer, LABELS[mine]) if name == "domain" else nullcontext():
         y = layer(x)
@@ -45,3 +46,16 @@ def step(name: str, shape: tuple[int, ...], *, sync: bool) -> dict[str, torch.Te
     found = {"y": y.detach(), "dx": x.grad, **dict(layer.named_buffers())}
     gradients = {key: p.grad for key, p in layer.named_parameters() if p.grad is not None}
     return found | {f"gradient of {key}": gradient for key, gradient in gradients.items()}
+
+
+def check_sums(one: dict[str, torch.Tensor], several: list[dict[str, torch.Tensor]]) -> None:
+    """Compare the step of one process with those of ranks, whose gradients add up."""
+    assert len(one) >= 2
+    for key, expected in one.items():
+        parts = [found[key] for found in several]
+        if key in ("y", "dx"):
+            parts = [torch.cat(parts)]
+        elif key.startswith("gradient"):
+            parts = [reduce(torch.add, parts)]
+        for part in parts:
+            torch.testing.assert_close(part, expected, rtol=1e-10, atol=1e-12, msg=f"{key}: {part}")
