@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,8 @@ def main(tool: str) -> None:
         tool: a name in `ssl_norm.settings.models.MODELS`; it is run by
             `ssl_norm.commands.<tool>:<tool>`.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # of any encoding, such as ASCII
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     arguments = _run_or_exit(lambda: take_folders(arguments))
     if {"--help", "-h"} & set(arguments):

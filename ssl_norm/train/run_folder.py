@@ -86,6 +86,7 @@ class RunFolder:
     skipped.txt        images that did not decode
     last.pt            checkpoint to go on from; step_<n>.pt: kept ones; healthy.pt, collapsed.pt:
                        the latest healthy checkpoint, and the one that it replaced after a collapse
+    .lock              process and host that write the folder now
     =================  =========================================================================
 
     Needs torch for checkpoints only.
