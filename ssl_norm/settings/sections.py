@@ -20,6 +20,7 @@ from ssl_norm.train.registry import LOGGERS
 
 Colour = tuple[Probability, Probability, Probability]
 Scales = tuple[Scale, Scale, Scale]
+White = Annotated[int, Interval(ge=255, le=65535)] | Literal["auto"]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DEVICE = r"auto|cpu|mps|cuda(:(0|[1-9]\d*))?"
@@ -103,7 +104,7 @@ class DataSettings(Settings):
     layout: LayoutName = option(
         "auto", "folder: meaning of its sub-folders; splits: train, test; flat: no labels"
     )
-    white: Annotated[int, Interval(ge=255, le=65535)] | Literal["auto"] | None = option(
+    white: White | None = option(
         None, "folder: white in images of more than 8 bits; null: 65535; auto: by a sample"
     )
     max_pixels: int = option(

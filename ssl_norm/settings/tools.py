@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import ValidationInfo, model_validator
 
+from ssl_norm.data.sources.folder_labels import LayoutName
 from ssl_norm.errors import UserError
 from ssl_norm.launch import require_one_process
 from ssl_norm.memory import FLOAT, Need
@@ -23,6 +24,7 @@ from ssl_norm.settings.sections import (
     Scales,
     Seed,
     SourceName,
+    White,
     unused_of_source,
 )
 
@@ -53,6 +55,11 @@ class DataOverride(Settings):
     root: PathText | None = option(None, "folder that holds the files")
     download: bool | None = option(None, "cifar10, stl10: download missing files")
     image_size: int | None = option(None, "side of an image", unit="pixels", ge=8, le=8192)
+    layout: LayoutName | None = option(None, "folder: meaning of its sub-folders")
+    white: White | None = option(None, "folder: white in images of more than 8 bits")
+    max_pixels: int | None = option(
+        None, "folder: largest image that is decoded", unit="pixels", ge=64, le=10**10
+    )
     cache_size: int | None = option(None, "side of a cached image", unit="pixels", ge=8, le=8192)
     cache_dir: PathText | None = option(None, "folder of decoded images")
     on_corrupt: Literal["stop", "skip"] | None = option(
