@@ -80,7 +80,7 @@ def _signatures(declared: Callable[..., Any]) -> list[tuple[Callable[..., Any], 
 def read_options(target: str) -> Mapping[str, Option]:
     """Return the options of `module:object` from source text, without importing the module.
 
-    Defaults that are no literals stay source text. A constructor that takes
+    Defaults that only an import would tell stay source text. A constructor that takes
     `**options` has those of its bases, as far as their modules are named by `from ... import`.
     """
     options: dict[str, Option] = {}
@@ -88,13 +88,15 @@ def read_options(target: str) -> Mapping[str, Option]:
         arguments = function.args
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
             text = texts.get(argument.arg, "")
-            type_ = _type_of(argument.annotation, module)
-            options.setdefault(argument.arg, Option(argument.arg, type_, _literal(default), text))
+            type_ = _value_of(argument.annotation, module)
+            options.setdefault(
+                argument.arg, Option(argument.arg, type_, _default_of(default, module), text)
+            )
     return options
 
 
-def _type_of(node: ast.expr | None, module: ast.Module) -> Any:
-    """Return the type that an annotation names; `Any` where it names a class of other modules."""
+def _value_of(node: ast.expr | None, module: ast.Module) -> Any:
+    """Return the type or number of an expression; `Any` where it names what only an import has."""
     if node is None:
         return Any
     names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
@@ -111,10 +113,10 @@ def _type_of(node: ast.expr | None, module: ast.Module) -> Any:
         if name in TYPES:
             scope[name] = TYPES[name]
         elif name in assigned:
-            scope[name] = _type_of(assigned[name], module)
+            scope[name] = _value_of(assigned[name], module)
         elif name in imported:
             source, _, original = imported[name].partition(":")
-            scope[name] = _type_of(ast.Name(original, ast.Load()), _read_module(source))
+            scope[name] = _value_of(ast.Name(original, ast.Load()), _read_module(source))
         if scope.get(name, Any) is Any:
             return Any
     text = ast.unparse(node)
@@ -195,13 +197,11 @@ def _file_of(name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _literal(node: ast.expr | None) -> Any:
+def _default_of(node: ast.expr | None, module: ast.Module) -> Any:
     if node is None:
         return REQUIRED
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return ast.unparse(node)
+    value = _value_of(node, module)
+    return ast.unparse(node) if value is Any else value
 
 
 def argument_texts(docstring: str) -> dict[str, str]:

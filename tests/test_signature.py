@@ -85,7 +85,7 @@ def test_options_are_read_without_importing(module):
     found = read_options(f"{module}:views")
     assert [(o.name, o.default, o.annotation, o.text) for o in found.values()] == [
         ("size", 3, int, "of a view."),
-        ("scale", "1 / 2", Any, ""),
+        ("scale", 0.5, Any, ""),
         ("needed", REQUIRED, Any, ""),
     ]
     assert module not in sys.modules

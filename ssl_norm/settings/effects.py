@@ -56,7 +56,7 @@ def _missing(condition: str, section: Settings, settings: Settings) -> str:
     """
     if not condition:
         return ""
-    key, relation, values = re.fullmatch(r"([\w.]+)(?:([=>])(.*))?", condition).groups()  # type: ignore[union-attr]
+    key, relation, values = [*re.split("([=>])", condition), "", ""][:3]
     found: Any = section if key in type(section).model_fields else settings
     for name in key.split("."):
         found = getattr(found, name)

@@ -211,7 +211,7 @@ class FinetuneSettings(RunSettings):
     )
 
     def unused(self) -> Mapping[str, str]:
-        """Return what the norm leaves out, if it is not that of a checkpoint, and exact scores."""
+        """Return settings of other norms, unless a checkpoint has the norm, and of exact scores."""
         found, norm = {}, self.norm.encoder
         if norm is None and self.checkpoint is None:
             norm = NormSpec("bn")

@@ -212,7 +212,7 @@ class PretrainSettings(RunSettings):
         return specs
 
     def unused(self) -> Mapping[str, str]:
-        """Return what norms without batch statistics, small heads and missing loggers leave out."""
+        """Return settings of batch statistics, of layers of heads and of loggers that are missing."""
         found, used = {}, [self.norm.encoder]
         for part, head in self.heads.items():
             used += [norm for _, norm, _ in norms_of_head(part, head, getattr(self.norm, part))]
