@@ -86,6 +86,23 @@ def test_non_finite_loss_names_its_step_and_is_not_saved():
     assert saved == [2]
 
 
+def test_each_batch_has_its_own_views_whatever_step_a_run_begins_at():
+    def drawn(first_step: int) -> list[float]:
+        seen = []
+
+        def views(images, generator):
+            seen.append(float(torch.rand((), generator=generator)))
+            return images.double() / 255, images.double() / 255
+
+        run = make_run(8, accumulate=2, first_step=first_step, make_views=views)
+        train(run, lambda row: None, lambda step: None)
+        return seen
+
+    whole = drawn(0)
+    assert len(set(whole)) == len(whole) == 8
+    assert drawn(2) == whole[4:]
+
+
 def test_randomness_of_a_step_depends_on_seed_step_and_part_alone():
     generator = torch.Generator()
 

@@ -91,6 +91,22 @@ def test_exact_chain_equals_torchvision_per_image(view):
         torch.testing.assert_close(found[n], image, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("column", "name"), [(0, "brightness"), (1, "contrast"), (2, "saturation"), (3, "hue")]
+)
+@pytest.mark.parametrize("stage_class", [FusedColour, ExactColour])
+def test_each_strength_moves_its_own_operation(column, name, stage_class):
+    view = ViewParameters.plain(jitter=1.0, **{name: 0.3})
+    images = 0.4 + 0.2 * torch.rand(6, 3, 8, 8, generator=Generator().manual_seed(4))
+    stage, factors = stage_class(view), factors_of(view, 6)
+    found = stage.apply(images.clone(), draw(stage, 6))
+    assert (found - images).abs().amax((1, 2, 3)).median() > 0.005
+    for changed, image, factor in zip(found, images, factors.values[:, column], strict=True):
+        expected = TORCHVISION[column](image, factor.item())
+        near = 0.08 if (name, stage_class) == ("hue", FusedColour) else 1e-3
+        torch.testing.assert_close(changed, expected, atol=near, rtol=0)
+
+
 def factors_of(view, n):
     return draw_factors(view, Share(n, slice(0, n), 16, 16), Generator().manual_seed(0))
 

@@ -69,6 +69,13 @@ def test_boxes_are_whole_pixels_inside(height, width):
     assert (left + box_width).max() <= width
 
 
+@pytest.mark.parametrize("ratio", [(2.0, 3.0), (0.3, 0.5)])
+def test_ratio_is_width_by_height(ratio):
+    _, _, box_height, box_width = boxes(500, 60, 60, (0.1, 0.3), ratio).unbind(1)
+    assert (box_width + 0.5 >= ratio[0] * (box_height - 0.5)).all()
+    assert (box_width - 0.5 <= ratio[1] * (box_height + 0.5)).all()
+
+
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (60, 100)])
 def test_distribution_is_torchvisions(height, width):
     torch.manual_seed(0)
