@@ -58,7 +58,7 @@ class _Pretraining(Task):
     def build(self, checkpoint: Mapping[str, Any] | None) -> Splits:
         self.splits = load_images(self.config.data, self.config.seed)
         encoder, self.replaced = initial_encoder(self.config)
-        images = self.splits.pretrain
+        images, self.is_resumed = self.splits.pretrain, checkpoint is not None
         self.run = make_training(self.config, encoder, images, self.device, checkpoint)
         return self.splits
 
@@ -79,7 +79,10 @@ class _Pretraining(Task):
         try:
             if self.stop:
                 raise self.stop
-            (train if self.run.steps else measure_initial)(self.run, recorder.row, save)
+            if self.run.steps:
+                train(self.run, recorder.row, save)
+            elif not self.is_resumed:
+                measure_initial(self.run, recorder.row, save)
         except CollapseStop as stop:
             if not self.stop:
                 save(recorder.last_step, stop)

@@ -159,6 +159,8 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
             written = (found.checkpoint or {}).get("tables")
             files = RunFiles(run_folder, task.run.first_step, config.loggers, tables, written)
             opened.append(stack.enter_context(closing(files)))
+            if found.checkpoint and not task.stop:
+                _write_missing_copies(task, run_folder, found.checkpoint)
 
         from_first_rank(open_files)
         ending = _follow(task, run_folder, opened[0] if opened else None)
@@ -172,6 +174,14 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
     if ending:
         raise ending
     return RunResult(run_folder.path, summary)
+
+
+def _write_missing_copies(task: Task, folder: RunFolder, last: Mapping[str, Any]) -> None:
+    """Write the copies of last.pt that were deleted, or that a killed process did not write."""
+    for name in task.copies(task.run.first_step):
+        if not (folder / name).exists():
+            folder.save(last, name)
+            say(f"{folder / name} was missing, and was written again from last.pt")
 
 
 def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | None:

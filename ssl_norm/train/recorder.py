@@ -83,7 +83,9 @@ class RunFiles:
         return self._tables[name].rows
 
     def sums(self) -> Sums:
-        """Return the number of bytes and the CRC-32 of each table."""
+        """Bring all tables to the disk, and return the number of bytes and the CRC-32 of each."""
+        for table in self._tables.values():
+            table.to_disk()
         return {name: table.sum for name, table in self._tables.items()}
 
     def row(self, row: Row) -> None:
@@ -295,6 +297,7 @@ def roll_back(folder: RunFolder, stop: CollapseStop, learner: nn.Module) -> Coll
         learner: gets the weights of the healthy checkpoint.
     """
     if "rolled_back_to_step" in stop.found:  # by a process that was killed after it
+        (folder / "healthy.pt").unlink(missing_ok=True)
         return stop
     if not (folder / "healthy.pt").exists():
         none = "no checkpoint was healthy, so there is none to roll back to"

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from ssl_norm.console import say
 from ssl_norm.errors import UserError
-from ssl_norm.files import append_text, checksum, write_json, write_text
+from ssl_norm.files import append_text, checksum, replaced, write_json, write_text
 
 Row = dict[str, float | int | str]
 Sums = dict[str, list[int]]  # by table the number of bytes and their CRC-32
@@ -136,9 +136,8 @@ class RunFolder:
 
     def roll_back(self, healthy: Mapping[str, Any]) -> None:
         """Make a healthy checkpoint last.pt; what was last.pt becomes collapsed.pt."""
-        partial = self / ".collapsed.pt"
-        shutil.copyfile(self / "last.pt", partial)
-        partial.replace(self / "collapsed.pt")
+        with replaced(self / "collapsed.pt") as file, open(self / "last.pt", "rb") as collapsed:
+            shutil.copyfileobj(collapsed, file)
         self.save(healthy)
         (self / "healthy.pt").unlink()
 
@@ -281,6 +280,11 @@ class StepTable:
         self._count(text.getvalue())
         if self._keep:
             self.rows += known
+
+    def to_disk(self) -> None:
+        """Bring the rows to the disk, so that they outlast a loss of power."""
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
 
     def _count(self, text: str) -> None:
         data = text.encode()

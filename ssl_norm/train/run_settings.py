@@ -95,7 +95,10 @@ def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = N
             f"run_dir={folder} already holds a run; add resume=true to go on, or name another"
         )
     summary = folder.json("summary.json")
-    if not summary and not (folder / "last.pt").exists():
+    is_new = (
+        summary.get("ended", "non_finite_loss") == "non_finite_loss"
+    )  # or never had a good step
+    if is_new and not (folder / "last.pt").exists():
         if config.resume and config.run_dir:
             state = "has no checkpoint yet; it" if has_run else "holds no run to resume; a new one"
             say(f"run_dir={folder} {state} begins")

@@ -7,10 +7,8 @@ must end in the same files as a run without it.
 """
 
 import contextlib
-import io
 import random
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,22 +20,18 @@ from unittest import mock
 
 import torch
 
-from ssl_norm.cli import entry
 from ssl_norm.train.checkpoint import load_checkpoint
 from ssl_norm.train.finetuning import FinetuningRun
 from ssl_norm.train.finite import floating_tensors
 from ssl_norm.train.loop import Run
 from ssl_norm.train.pretraining import PretrainingRun
 from tests.campaigns.campaign import Broken
+from tests.campaigns.commands import FINETUNE, PRETRAIN, command
 
-TRIALS, SAMPLE = 200, 2
-COMMON = (
-    "data=digits", "data.image_size=8", "device=cpu", "loggers=[]", "batch_size=16",
-    "encoder.name=tiny16",
-)  # fmt: skip
+TRIALS, SAMPLE = 200, 1
 COMMANDS = {
     "pretrain": [
-        (*COMMON, "data.limit=48", "epochs=3", "linear_probe=false", *more)
+        (*PRETRAIN, *more)
         for more in (
             ("method=byol",),
             ("method=moco_v2", "method.queue_size=64", "keep_every=1"),
@@ -46,8 +40,7 @@ COMMANDS = {
         )
     ],
     "finetune": [
-        (*COMMON, "labels=64", "steps=9", "checkpoint_every=3", "log_every=4", *more)
-        for more in ((), ("evaluation.every=3",), ("optimizer.name=adamw",))
+        (*FINETUNE, *more) for more in ((), ("evaluation.every=3",), ("optimizer.name=adamw",))
     ],
 }
 STEPS = 9
@@ -62,7 +55,7 @@ def trial(chance: random.Random, folder: Path) -> None:
     step = chance.randrange(1 if kind == "optimizer" else 0, STEPS)
     fault = Fault(kind, step, chance.choice((nan, inf, -inf)), chance.random())
     with _spoiled(fault):
-        code, said = _run(tool, folder, settings)
+        code, said = command(tool, *settings, f"run_dir={folder}")
     if not fault.name:
         return  # the run is shorter
     what = f"{tool} {' '.join(settings[6:])}: {fault}"
@@ -76,7 +69,7 @@ def trial(chance: random.Random, folder: Path) -> None:
         for name, tensor in floating_tensors(load_checkpoint(path)):
             if not tensor.isfinite().all():
                 raise Broken("lost", f"{what}: {path.name} holds {name} that is not finite")
-    code, said = _run(tool, folder, (*settings, "resume=true"))
+    code, said = command(tool, *settings, f"run_dir={folder}", "resume=true")
     if code:
         raise Broken("lost", f"{what}: the resume ended with {code}: {said[-300:]}")
     found, expected = _content(folder), _without_fault(tool, settings)
@@ -87,7 +80,7 @@ def trial(chance: random.Random, folder: Path) -> None:
 @cache
 def _without_fault(tool: str, settings: tuple[str, ...]) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        _run(tool, Path(folder), settings)
+        command(tool, *settings, f"run_dir={folder}")
         return _content(Path(folder))
 
 
@@ -98,22 +91,6 @@ def _content(folder: Path) -> dict[str, bytes]:
         tensors = dict(floating_tensors(load_checkpoint(path)))
         content[path.name] = b"".join(value.numpy().tobytes() for value in tensors.values())
     return content
-
-
-def _run(tool: str, folder: Path, settings: tuple[str, ...]) -> tuple[int, str]:
-    """Return exit code and stderr of a command in this process."""
-    said = io.StringIO()
-    arguments = [f"{tool}.py", *settings, f"run_dir={folder}"]
-    with (
-        mock.patch.object(sys, "argv", arguments),
-        contextlib.redirect_stderr(said),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        try:
-            entry.main(tool)
-        except SystemExit as ending:
-            return int(ending.code or 0), said.getvalue()
-    raise AssertionError("a command ends by SystemExit")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,97 @@
+"""Commands of the tools in this process or in a forked one."""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+from ssl_norm.cli import entry
+from ssl_norm.train.checkpoint import load_checkpoint
+from ssl_norm.train.finite import floating_tensors
+
+SMALL = (
+    "data=digits", "data.image_size=8", "device=cpu", "loggers=[]", "batch_size=16",
+    "encoder.name=tiny16",
+)  # fmt: skip
+PRETRAIN = (*SMALL, "data.limit=48", "epochs=3", "linear_probe=false")
+FINETUNE = (*SMALL, "labels=64", "steps=9", "checkpoint_every=3", "log_every=4")
+
+
+def command(tool: str, *settings: str) -> tuple[int, str]:
+    """Return exit code and stderr of a command in this process."""
+    said = io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", [f"{tool}.py", *settings]),
+        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        try:
+            entry.main(tool)
+        except SystemExit as ending:
+            return int(ending.code or 0), said.getvalue()
+    raise AssertionError("a command ends by SystemExit")
+
+
+def forked(work: Callable[[], int]) -> int:
+    """Return the exit code of a function in a forked process, or minus the signal that ended it."""
+    process = os.fork()
+    if process == 0:
+        code = 1
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def die_at_write(number: int, write: Callable[[], None] = lambda: None) -> None:
+    """Kill this process by SIGKILL before its `number`-th write to a file; call `write` at each.
+
+    A write is a file or folder that is made, opened for writing, renamed, removed or brought to the
+    disk. Python tells them to audit hooks, whichever library writes.
+    """
+    left = number
+
+    def count() -> None:
+        nonlocal left
+        write()
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(event: str, given: tuple[object, ...]) -> None:
+        if event == "open" and isinstance(given[2], int):
+            is_device = str(given[0]).startswith("/dev/")
+            if given[2] & (os.O_WRONLY | os.O_RDWR) and not is_device:
+                count()
+        elif event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"):
+            count()
+
+    real = os.fsync
+    os.fsync = lambda descriptor: (count(), real(descriptor))[1]
+    sys.addaudithook(audit)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what each file of a run folder says of its results.
+
+    Of checkpoints the bytes of all tensors, of tables all columns but the speed.
+    """
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".pt":
+            tensors = floating_tensors(load_checkpoint(path))
+            found[path.name] = b"".join(value.numpy().tobytes() for _, value in tensors)
+        elif path.suffix == ".csv":
+            rows = [line.split(",") for line in path.read_text().splitlines()]
+            names = rows[0] if rows else []
+            speed = names.index("images_per_second") if "images_per_second" in names else -1
+            kept = [[cell for i, cell in enumerate(row) if i != speed] for row in rows]
+            found[path.name] = "\n".join(map(",".join, kept)).encode()
+        else:
+            found[path.name] = b""
+    return found

@@ -1,0 +1,39 @@
+"""A disk that is full at any moment: one line, exit code 2, and the old files as they were.
+
+Every trial runs a tool whose files may grow to a random size only, as on a disk without room. What
+was in the folder before must still be whole, nothing unfinished may be left, and a run must go on
+when there is room again.
+"""
+
+import random
+from pathlib import Path
+
+from tests.campaigns.campaign import Broken
+from tests.campaigns.commands import FINETUNE, PRETRAIN, command
+from tests.disk import full_disk
+
+TRIALS, SAMPLE = 50, 1
+COMMANDS = (
+    ("pretrain", (*PRETRAIN, "keep_every=1")),
+    ("pretrain", (*PRETRAIN, "loggers=[tensorboard]")),
+    ("finetune", (*FINETUNE, "evaluation.every=3")),
+)
+
+
+def trial(chance: random.Random, folder: Path) -> None:
+    """Run a tool on a full disk, then go on with room."""
+    tool, settings = chance.choice(COMMANDS)
+    size = int(10 ** chance.uniform(0, 6.5))
+    given = (*settings, f"run_dir={folder}", "resume=true")
+    with full_disk(size):
+        code, said = command(tool, *given)
+    what = f"{tool} {' '.join(settings[6:])}, files up to {size} bytes"
+    if "Traceback" in said:
+        raise Broken("traceback", f"{what}: {said[-500:]}")
+    if code not in (0, 2) or (code == 2 and "File too large" not in said.splitlines()[-1]):
+        raise Broken("silent", f"{what}: exit code {code}: {said[-300:]}")
+    if left := [path.name for path in folder.iterdir() if path.name.startswith(".partial")]:
+        raise Broken("lost", f"{what}: {left[0]} was left")
+    code, said = command(tool, *given)
+    if code:
+        raise Broken("lost", f"{what}: with room again exit code {code}: {said[-300:]}")

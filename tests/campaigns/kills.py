@@ -1,0 +1,98 @@
+"""A kill at any write or moment: a resume ends in the same files, to the bit.
+
+Every trial kills a pretraining or fine-tuning, before one of its writes or at a random moment, once
+or twice, resumes it, and compares tensors, tables and names of files with those of a run that
+nobody killed.
+"""
+
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from functools import cache
+from pathlib import Path
+
+from tests.campaigns.campaign import Broken
+from tests.campaigns.commands import (
+    FINETUNE,
+    PRETRAIN,
+    command,
+    contents,
+    die_at_write,
+    forked,
+)
+
+TRIALS, SAMPLE = 200, 1
+COLLAPSING = ("monitor.on_collapse=rollback", "monitor.patience=1", "monitor.log_every=1")
+AT_ONCE = (*COLLAPSING, "monitor.complete_cosine=-0.9", "monitor.healthy_cosine=-0.95")
+COMMANDS = (
+    ("pretrain", (*PRETRAIN, "keep_every=1", "linear_probe=true")),
+    ("pretrain", (*PRETRAIN, *COLLAPSING, "monitor.healthy_std=0.1", "keep_every=2")),
+    ("pretrain", (*PRETRAIN, *AT_ONCE)),
+    ("pretrain", (*PRETRAIN, "norm.encoder={name: bn, population: exact}")),
+    ("pretrain", (*PRETRAIN, "train=false")),
+    ("finetune", FINETUNE),
+    ("finetune", (*FINETUNE, "evaluation.every=2", "norm.encoder={name: bn, population: exact}")),
+)
+
+
+def trial(chance: random.Random, folder: Path) -> None:
+    """Kill a run once or twice, resume it, and compare its folder."""
+    tool, settings = chance.choice(COMMANDS)
+    code, expected, writes, seconds = _undisturbed(tool, settings)
+    run = folder / "run"
+    given = (*settings, f"run_dir={run}", "resume=true")
+    killed = [_killed(chance, tool, given, writes, seconds) for _ in range(chance.randint(1, 2))]
+    what = f"{tool} {' '.join(settings[6:])}, killed {' and '.join(killed)}"
+    said = folder / "said"
+    found_code = forked(lambda: _told(said, command(tool, *given)))
+    if found_code != code:
+        kind = "traceback" if "Traceback" in said.read_text() else "lost"
+        raise Broken(kind, f"{what}: exit code {found_code}, not {code}: {said.read_text()[-400:]}")
+    found = contents(run)
+    different = [name for name in expected if found.get(name) != expected[name]]
+    different += [f"{name} (left over)" for name in found if name not in expected]
+    if different:
+        raise Broken("different", f"{what}: {', '.join(different)}")
+
+
+def _killed(
+    chance: random.Random, tool: str, given: tuple[str, ...], writes: int, seconds: float
+) -> str:
+    """Run a command that is killed, and return where."""
+    if chance.random() < 0.75:
+        number = chance.randint(1, writes)
+        forked(lambda: die_at_write(number) or command(tool, *given)[0])
+        return f"at write {number} of {writes}"
+    moment = chance.uniform(0, seconds)
+    forked(lambda: _die_after(moment) or command(tool, *given)[0])
+    return f"after {moment:.2f} s"
+
+
+@cache
+def _undisturbed(tool: str, settings: tuple[str, ...]) -> tuple[int, dict[str, bytes], int, float]:
+    """Return exit code, files, number of writes and seconds of a run that nobody kills."""
+    with tempfile.TemporaryDirectory() as folder:
+        run, log = Path(folder) / "run", os.open(Path(folder) / "log", os.O_RDWR | os.O_CREAT)
+        start = time.monotonic()
+        code = forked(
+            lambda: (
+                die_at_write(-1, lambda: os.write(log, b"."))
+                or command(tool, *settings, f"run_dir={run}", "resume=true")[0]
+            )
+        )
+        seconds = time.monotonic() - start
+        return code, contents(run), os.fstat(log).st_size, seconds
+
+
+def _die_after(seconds: float) -> None:
+    killer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    killer.daemon = True
+    killer.start()
+
+
+def _told(path: Path, result: tuple[int, str]) -> int:
+    path.write_text(result[1])
+    return result[0]
