@@ -40,7 +40,8 @@ SETTABLE_ON_TORCHS = ("eps", "update_rate", "affine")
 SETTABLE = (*USUAL_OPTIONS, "affine")
 SEQUENCE_FIRST = (
     "the axis of the samples is not known, as parts of this model are sequence-first "
-    "(batch_first=False); pass sample_axis=1 for tokens (L, N, C), or example=, a batch of images"
+    "(batch_first=False); pass sample_axis=1 for tokens (L, N, C), or example=, images whose number "
+    "does not divide L"
 )
 
 
@@ -202,11 +203,11 @@ def _new_adapter(new: nn.Module | None, layer: nn.Module) -> ChannelsLast | None
 
 def _sample_axis(shape: tuple[int, ...] | None, samples: int | None) -> int | None:
     """Return the axis of the samples in (N, *spatial, C) or (L, N, C), None if it may be either."""
-    if shape is None or samples is None or shape[0] == samples == shape[1]:
+    if shape is None or samples is None:
         return None
-    if shape[1] == samples and len(shape) == 3:
-        return 1
-    return 0 if shape[0] % samples == 0 else None  # several windows of an image, for example
+    first = shape[0] % samples == 0  # several windows of an image, for example
+    second = len(shape) == 3 and shape[1] == samples
+    return None if first == second else int(second)
 
 
 def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> _Step:
