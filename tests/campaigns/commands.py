@@ -77,7 +77,7 @@ def die_at_write(number: int, write: Callable[[], None] = lambda: None) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return what each file of a run folder says of its results.
+    """Return the results in each file of a run folder, by name.
 
     Of checkpoints the bytes of all tensors, of tables all columns but the speed.
     """
