@@ -114,6 +114,20 @@ def names_schema(registry: Registry, suffix: str = "") -> dict[str, Any]:
     return {"anyOf": [{"enum": names}, {"type": "string", "pattern": pattern}]}
 
 
+def check_object(registry: Registry, name: Any, info: ValidationInfo, what: str = "") -> None:
+    """Raise ValueError unless a name is known and, if it is of another package, its object fits.
+
+    Args:
+        registry: of the names.
+        name: as given.
+        info: of the validation, which imports nothing where it is quick or of a saved run.
+        what: noun of the message; "": the kind of the registry.
+    """
+    registry.check(name, what or None)
+    if not (is_quick(info) or is_saved(info) or name in registry.built_in):
+        registry.load(name)
+
+
 QUICK = {"quick": True}  # context of a validation that imports nothing heavy
 SAVED = {"saved": True}  # context of a validation of settings that a run was made with
 

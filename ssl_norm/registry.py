@@ -1,9 +1,13 @@
 """Registries of names: built in, from entry points, registered in Python, or `module:object`."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
+from traceback import extract_tb
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from ssl_norm.names import unknown_name
@@ -19,6 +23,11 @@ class Registry(Mapping[str, Any]):
     Args:
         kind: noun for messages and for the group of entry points, for example `norm`.
         entries: names and their `module:object`.
+        expects: noun phrase for the objects, for messages.
+        base: `module:class` that classes must be derived from; "": any class.
+        only_classes: whether functions are refused.
+        arguments: number of positional arguments that the objects are called with; None: any.
+        attributes: of the objects, with the `module:class` of each.
 
     Example:
         >>> shapes = Registry("shape", {"path": "pathlib:Path"})
@@ -26,8 +35,20 @@ class Registry(Mapping[str, Any]):
         ('Path', 'Fraction')
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
-        self.kind = kind
+    def __init__(
+        self,
+        kind: str,
+        entries: Mapping[str, str],
+        *,
+        expects: str = "a class or function",
+        base: str = "",
+        only_classes: bool = False,
+        arguments: int | None = None,
+        attributes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.kind, self.expects = kind, expects
+        self._base, self._only_classes = base, only_classes
+        self._arguments, self._attributes = arguments, attributes
         self._entries: dict[str, Any] = dict(entries)
         self._built_in = frozenset(entries)
 
@@ -69,11 +90,65 @@ class Registry(Mapping[str, Any]):
         """Return the object of a name or of `module:object`; this imports its module.
 
         Raises:
-            ValueError: the name is unknown, or there is no such module or object.
+            ValueError: the name is unknown, there is no such module or object, importing it failed,
+                or the object is of another kind.
         """
         self.check(name)
         target = self.get(name, name)
-        return load_object(target, self.kind) if isinstance(target, str) else target
+        found = load_object(target, self.kind) if isinstance(target, str) else target
+        if name not in self._built_in:
+            self._check_object(name, found)
+        return found
+
+    def load_all(self) -> dict[str, Any]:
+        """Return all objects by name; those of other packages that fail cost a warning each."""
+        found = {name: self._load_or_warn(name) for name in self}
+        return {name: target for name, target in found.items() if target is not None}
+
+    def _load_or_warn(self, name: str) -> Any:
+        try:
+            return self.load(name)
+        except ValueError as error:
+            _warn(self.kind, name, str(error))
+            return None
+
+    def _check_object(self, name: str, found: Any) -> None:
+        """Raise ValueError unless an object of another package is what `expects` says."""
+        is_class = isinstance(found, type)
+        fits = is_class or (callable(found) and not self._only_classes)
+        fits = fits and not (is_class and self._base and not _is_a(found, self._base, issubclass))
+        fits = fits and all(
+            _is_a(getattr(found, key, None), kind, isinstance)
+            for key, kind in self._attributes.items()
+        )
+        if not fits or not self._takes_arguments(found):
+            what = f"a {type(found).__name__} {getattr(found, '__qualname__', '')}".strip()
+            what = f"the class {found.__qualname__}" if is_class else what
+            raise ValueError(f"{self.kind} '{name}' is {what}; {self.expects} expected")
+        from ssl_norm.signature import options_of
+
+        try:
+            options_of(found)
+        except (NameError, AttributeError, SyntaxError) as error:
+            raise ValueError(
+                f"{self.kind} '{name}': its annotations cannot be evaluated: {error}"
+            ) from error
+
+    def _takes_arguments(self, found: Any) -> bool:
+        """Return whether an object can be called with the positional arguments of its kind."""
+        if self._arguments is None:
+            return True
+        try:
+            parameters = inspect.signature(found).parameters.values()
+        except (ValueError, TypeError):  # of a function written in C
+            return False
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        positional = [p for p in parameters if p.kind in kinds]
+        required = sum(p.default is inspect.Parameter.empty for p in positional)
+        accepted = len(positional)
+        if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+            accepted = max(accepted, self._arguments)
+        return required <= self._arguments <= accepted
 
 
 def is_reference(name: object) -> bool:
@@ -92,15 +167,7 @@ def load_object(reference: str, kind: str = "object") -> Any:
         ValueError: the module cannot be imported or lacks the object; the message names both.
     """
     module_name, _, path = reference.partition(":")
-    try:
-        found: Any = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise ValueError(
-            f"{kind} '{reference}': there is no module '{error.name}' to import; "
-            "install its package or add its folder to PYTHONPATH"
-        ) from error
+    found: Any = _import(module_name, f"{kind} '{reference}'")
     for part in path.split("."):
         if not hasattr(found, part):
             names = [name for name in vars(found) if not name.startswith("_")]
@@ -109,8 +176,57 @@ def load_object(reference: str, kind: str = "object") -> Any:
     return found
 
 
+def _import(module: str, what: str) -> ModuleType:
+    """Return an imported module; ValueError with one line where importing another package fails."""
+    try:
+        return import_module(module)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(
+                f"{what}: there is no module '{error.name}' to import; "
+                "install its package or add its folder to PYTHONPATH"
+            ) from error
+        if module.startswith("ssl_norm."):
+            raise
+        text = " ".join(str(error).split())
+        raise ValueError(
+            f"{what}: importing {module} fails{_place(error, module)}: "
+            f"{type(error).__name__}: {text}"
+        ) from error
+
+
+def _place(error: BaseException, module: str) -> str:
+    """Return the last line of a package in the traceback of an error."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" in {error.filename}, line {error.lineno}"
+    top = module.partition(".")[0]
+    frames = [f for f in extract_tb(error.__traceback__) if top in _parts(f.filename)]
+    return f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+
+
+def _parts(file: str) -> tuple[str, ...]:
+    return (*Path(file).parts, Path(file).stem)
+
+
+def _is_a(found: Any, reference: str, test: Any) -> bool:
+    return bool(test(found, load_object(reference)))
+
+
 @cache
 def _plugins(kind: str) -> dict[str, str]:
     """Return names and targets of the entry points of other packages."""
+    return {point.name: point.value for point in _entry_points(kind)}
+
+
+def _entry_points(kind: str) -> Any:
     plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
-    return {point.name: point.value for point in entry_points(group=f"ssl_norm.{plural}")}
+    return entry_points(group=f"ssl_norm.{plural}")
+
+
+@cache
+def _warn(kind: str, name: str, message: str) -> None:
+    """Print once that an entry point, or a registered object, is left out."""
+    from ssl_norm.console import say
+
+    of = next((f" of {p.dist.name}" for p in _entry_points(kind) if p.name == name and p.dist), "")
+    say(f"warning: {message}; the entry point '{name}'{of} is left out")

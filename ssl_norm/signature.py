@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Interval
 
 from ssl_norm.names import unknown_name
-from ssl_norm.registry import Registry
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from ssl_norm.registry import Registry
 
 REQUIRED = inspect.Parameter.empty
 # Types of annotations that are read from source.
@@ -53,11 +55,17 @@ def options_of(declared: Callable[..., Any]) -> Mapping[str, Option]:
     options: dict[str, Option] = {}
     for function, documented in _signatures(declared):
         texts = argument_texts(inspect.getdoc(documented) or "")
-        hints = get_type_hints(function, include_extras=True)
-        for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in options:
-                text = texts.get(name, "")
-                options[name] = Option(name, hints.get(name, Any), parameter.default, text)
+        parameters = inspect.signature(function).parameters.values()
+        own = {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        written = {name: p.annotation for name, p in own.items() if p.annotation is not REQUIRED}
+        namespace = getattr(inspect.unwrap(function), "__globals__", {})
+        hints = get_type_hints(
+            SimpleNamespace(__annotations__=written), namespace, include_extras=True
+        )
+        for name, parameter in own.items():
+            text = texts.get(name, "")
+            option = Option(name, hints.get(name, Any), parameter.default, text)
+            options.setdefault(name, option)
     return options
 
 
@@ -143,7 +151,7 @@ def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, s
     imported = _imports(module)
     node = nodes.get(name)
     if node is None:
-        if name in imported:
+        if imported.get(name, target) != target:  # `from torch import nn` in torch
             yield from _read_signatures(imported[name])
         return
     texts = argument_texts(ast.get_docstring(node) or "")
@@ -176,7 +184,10 @@ def _read_module(name: str) -> ast.Module:
     path = _file_of(name)
     if path is None:
         return ast.Module([], [])
-    module = ast.parse(path.read_text(encoding="utf-8"))
+    try:
+        module = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError):  # importing it says more
+        return ast.Module([], [])
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -187,7 +198,7 @@ def _read_module(name: str) -> ast.Module:
 def _file_of(name: str) -> Path | None:
     """Return the source file of a module; packages that it is in are not imported."""
     top, *below = name.split(".")
-    spec = find_spec(top)
+    spec = find_spec(top) if top != "__main__" else None
     if spec is None:
         return None
     if not below:
@@ -259,7 +270,7 @@ def options_model(declared: Callable[..., Any] | str) -> "type[BaseModel]":
     return model_from(getattr(declared, "__name__", "Options"), options.values())
 
 
-def declared_options(registry: Registry, name: str) -> Mapping[str, Option]:
+def declared_options(registry: "Registry", name: str) -> Mapping[str, Option]:
     """Return the options of a registered name or `module:object`; read from source if possible."""
     target = registry.get(name, name)
     return read_options(target) if isinstance(target, str) else options_of(target)

@@ -12,7 +12,6 @@ from ssl_norm.errors import UserError
 from ssl_norm.files import write_bytes, write_text
 from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
 from ssl_norm.reporting.differences import difference_numbers, difference_table, differences
-from ssl_norm.reporting.figures import FIGURES
 from ssl_norm.reporting.frame import all_runs, group_keys, group_runs, without_repeats
 from ssl_norm.reporting.page import Report, html_page, markdown_page
 from ssl_norm.reporting.read import FINISHED, RunRecord, find_runs, read_runs
@@ -47,7 +46,7 @@ def report(settings: ReportSettings) -> Path:
     keys = group_keys(finished, given, grid)
     groups = group_runs(in_study_order(finished, found), keys)
     files, remarks = all_figures(
-        groups, found, FIGURES if settings.figures is None else _as_list(settings.figures)
+        groups, found, None if settings.figures is None else _as_list(settings.figures)
     )
     shown, paired = all_runs(groups), differences(groups)
     output = _open_output(settings.output, roots)

@@ -60,7 +60,7 @@ def load_splits(
     splits = local_rank_zero_first(lambda: source(**taken))
     if not isinstance(splits, Splits):
         found = type(splits).__name__
-        raise TypeError(f"data '{name}' returned {found}; expected ssl_norm.data.Splits")
+        raise UserError(f"data '{name}' returned {found}; expected ssl_norm.data.Splits")
     if limit is None:
         return splits
     return dataclasses.replace(splits, pretrain=_limited(splits.pretrain, limit, seed))

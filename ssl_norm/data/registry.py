@@ -20,6 +20,8 @@ DATA = Registry(
         "stl10": "ssl_norm.data.sources.torchvision_sets:load_stl10",
         "folder": "ssl_norm.data.sources.folder:load_folder",
     },
+    expects="a function of keyword-only parameters that returns ssl_norm.data.Splits",
+    arguments=0,
 )
 
 

@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ssl_norm.diagnosis.outputs import Outputs
-from ssl_norm.monitors import MONITORS
-from ssl_norm.monitors.declare import load_monitor
+from ssl_norm.monitors.declare import load_monitor, load_monitors
 from ssl_norm.monitors.layers import LayerRow, layer_values
 from ssl_norm.monitors.spectral import measure_spectrum, spectral_monitors
 from ssl_norm.monitors.verdict import Thresholds, Verdict, has_few_dimensions, zone, zone_sentence
@@ -201,7 +200,7 @@ def measure(views: Tensor) -> _Values:
     in_runs = spectral_monitors()
     measured = measure_spectrum(views[0], [(views[0], views[1])], in_runs).values.tolist()
     spectral = dict(zip(in_runs, measured, strict=True))
-    names = [name for name in MONITORS if load_monitor(name).declaration.inputs != "tokens"]
+    names = [name for name, one in load_monitors().items() if one.declaration.inputs != "tokens"]
     values = {name: spectral[name] if name in spectral else _call(name, views) for name in names}
     return values | {"dimensions": float(min(views.shape[1] - 1, views.shape[2]))}
 

@@ -9,4 +9,7 @@ METHODS = Registry(
         "simclr": "ssl_norm.learners.simclr:SimCLR",
         "moco_v2": "ssl_norm.learners.moco_v2:MoCoV2",
     },
+    expects="a subclass of ssl_norm.learners.learner.Learner",
+    base="ssl_norm.learners.learner:Learner",
+    only_classes=True,
 )

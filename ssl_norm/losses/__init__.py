@@ -16,4 +16,6 @@ LOSSES = Registry(
         "nt_xent": "ssl_norm.losses.contrastive:nt_xent",
         "info_nce": "ssl_norm.losses.contrastive:info_nce",
     },
+    expects="a function decorated by ssl_norm.losses.loss(...)",
+    attributes={"declaration": "ssl_norm.losses.declare:Declaration"},
 )

@@ -22,6 +22,8 @@ ENCODERS = Registry(
         "timm": "ssl_norm.models.encoders:timm_encoder",
         "torchvision": "ssl_norm.models.encoders:torchvision_encoder",
     },
+    expects="an nn.Module, or a function that returns one",
+    base="torch.nn:Module",
 )
 LIBRARIES = ("timm", "torchvision")  # entries that need the name of a model
 

@@ -44,6 +44,8 @@ MONITORS = Registry(
         "token_cosine": "ssl_norm.monitors.tokens:token_cosine",
         "token_outliers": "ssl_norm.monitors.tokens:token_outliers",
     },
+    expects="a function decorated by ssl_norm.monitors.monitor(...)",
+    attributes={"declaration": "ssl_norm.monitors.declare:Declaration"},
 )
 _FURTHER = {
     "CollapseCallback": "ssl_norm.monitors.lightning",

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError, print_error
-from ssl_norm.monitors import MONITORS
-from ssl_norm.monitors.declare import load_monitor
+from ssl_norm.monitors.declare import load_monitors
 from ssl_norm.text import text_table
 
 _INPUTS = {
@@ -29,8 +28,8 @@ def monitor_table() -> str:
     """Return the declarations of all monitors as a table, one line per monitor."""
     ends = ("at collapse", "at an even spread")
     rows = [("monitor", "of", "first", "cost", *ends, "equation", "source")]
-    for name in MONITORS:
-        entry = load_monitor(name).declaration
+    for name, monitor in load_monitors().items():
+        entry = monitor.declaration
         given = (_INPUTS[entry.inputs], _PREPARES.get(entry.prepares, entry.prepares))
         ends = (f"{entry.at_collapse:g}", entry.at_even)
         rows.append((name, *given, entry.cost, *ends, entry.equation, entry.source))

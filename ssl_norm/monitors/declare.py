@@ -91,17 +91,16 @@ def load_monitor(name: str) -> Monitor:
         ValueError: the name is unknown, or the function has no declaration.
     """
     function: Monitor = MONITORS.load(name)
-    if not isinstance(getattr(function, "declaration", None), Declaration):
-        raise ValueError(
-            f"monitor '{name}' has no declaration; decorate its function with "
-            "@ssl_norm.monitors.declare.monitor(...)"
-        )
     if name in MONITORS:
         setattr(sys.modules[__package__], name, function)  # a module of this name would hide it
     return function
 
 
+def load_monitors() -> dict[str, Monitor]:
+    """Return all monitors by name, without those of other packages that fail."""
+    return {name: load_monitor(name) for name in MONITORS.load_all()}
+
+
 def monitors_in_runs() -> dict[str, Monitor]:
     """Return the monitors that training runs measure, by name, in the order of `MONITORS`."""
-    loaded = {name: load_monitor(name) for name in MONITORS}
-    return {name: function for name, function in loaded.items() if function.declaration.in_runs}
+    return {name: one for name, one in load_monitors().items() if one.declaration.in_runs}

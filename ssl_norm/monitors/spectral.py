@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_norm.monitors import MONITORS
-from ssl_norm.monitors.declare import Monitor, load_monitor, monitors_in_runs
+from ssl_norm.monitors.declare import Monitor, load_monitors, monitors_in_runs
 from ssl_norm.monitors.normalized import directions, matching_directions
 from ssl_norm.monitors.spectrum import covariance_spectrum
 from ssl_norm.monitors.spread import std_of_directions
@@ -38,8 +37,9 @@ def spectral_monitors() -> dict[str, Monitor]:
 
 def token_monitors() -> dict[str, Monitor]:
     """Return the monitors of tokens (N, T, D), by name."""
-    loaded = {name: load_monitor(name) for name in MONITORS}
-    return {name: one for name, one in loaded.items() if one.declaration.inputs == "tokens"}
+    return {
+        name: one for name, one in load_monitors().items() if one.declaration.inputs == "tokens"
+    }
 
 
 @torch.no_grad()

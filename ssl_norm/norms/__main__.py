@@ -26,7 +26,7 @@ The changes of one in an encoder: python -m ssl_norm.norms resnet18 gn+ws"""
 def norm_table() -> str:
     """Return a line per norm: name, options, whether it mixes samples in training, equation."""
     rows = [("norm", "options", "mixes samples", "equation")]
-    for name in NORMS:
+    for name in NORMS.load_all():
         spec = parse_norm(name)
         mixes = "yes" if spec.batch_statistics else "no"
         equation = getattr(spec.cls, "equation", "")

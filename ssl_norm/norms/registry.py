@@ -25,4 +25,7 @@ NORMS = Registry(
         "zca": "ssl_norm.norms.layers.whitening:DecorrelatedBatchNorm",
         "iternorm": "ssl_norm.norms.layers.whitening:IterativeNorm",
     },
+    expects="an nn.Module, or a function that returns one, of num_features",
+    base="torch.nn:Module",
+    arguments=1,
 )

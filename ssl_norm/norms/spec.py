@@ -69,13 +69,13 @@ class NormSpec:
         """Return the same after its options were checked against the signature of the norm.
 
         Raises:
-            TypeError: the norm has no such option, or `module:object` names nothing to call.
-            ValueError: an option is out of its range, or `module:object` cannot be imported.
+            TypeError: the norm has no such option.
+            ValueError: an option is out of its range, or `module:object` cannot be imported or is
+                no norm.
         """
-        if not callable(self.cls):
-            raise TypeError(f"norm '{self.name}' must be a class or a function, got {self.cls!r}")
+        cls = self.cls
         if self.options:
-            check_options(self.cls, self.options, f"norm '{self.name}'")
+            check_options(cls, self.options, f"norm '{self.name}'")
         return self
 
     @property

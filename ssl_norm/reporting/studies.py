@@ -39,14 +39,14 @@ def in_study_order(runs: Sequence[RunRecord], studies: Iterable[Study]) -> list[
 
 
 def all_figures(
-    groups: Sequence[Group], studies: Sequence[Study], names: Iterable[str] = FIGURES
+    groups: Sequence[Group], studies: Sequence[Study], names: Iterable[str] | None = None
 ) -> tuple[list[FigureFile], list[str]]:
     """Return every figure, those of the studies first, and caveats on data missing in them.
 
     Args:
         groups: of the runs.
         studies: of the runs.
-        names: of figures in `FIGURES`, or `module:function`.
+        names: of figures in `FIGURES`, or `module:function`; None: all.
 
     Raises:
         UserError: an entry of a study's figures has another form, or a name is unknown.
@@ -67,10 +67,10 @@ def all_figures(
         for group in groups
         if group.runs[0].tool != FINETUNE or group.runs[0].study not in with_figures
     ]
-    for name in names:
-        try:
-            draw = FIGURES.load(name)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+    try:
+        draws = FIGURES.load_all() if names is None else {n: FIGURES.load(n) for n in names}
+    except ValueError as error:
+        raise UserError(f"figures: {error}") from error
+    for draw in draws.values():
         files += draw(others)
     return files, remarks

@@ -8,12 +8,12 @@ from annotated_types import Interval
 from pydantic import AfterValidator, ValidationInfo, model_validator
 
 from ssl_norm.data.augment.parameters import ViewParameters
-from ssl_norm.data.corruption.spec import parse_corruption
+from ssl_norm.data.corruption.spec import CORRUPTIONS, parse_corruption
 from ssl_norm.errors import UserError
 from ssl_norm.launch import require_one_process
 from ssl_norm.memory import FLOAT, Need
 from ssl_norm.norms import NormSpec
-from ssl_norm.options import Settings, is_quick, is_saved, option
+from ssl_norm.options import Settings, check_object, is_quick, is_saved, option
 from ssl_norm.settings.head_checks import check_chunks
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.settings.pretrain import RunSettings
@@ -30,11 +30,13 @@ from ssl_norm.settings.sections import (
 from ssl_norm.text import as_typed
 
 
-def _check_corruption(spec: Any) -> Any:
+def _check_corruption(spec: Any, info: ValidationInfo) -> Any:
     try:
-        parse_corruption(spec)
+        parsed = parse_corruption(spec)
     except UserError as error:  # so that the message names the key
         raise ValueError(str(error)) from error
+    if parsed is not None:
+        check_object(CORRUPTIONS, parsed.name, info)
     return spec
 
 

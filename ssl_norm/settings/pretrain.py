@@ -202,6 +202,11 @@ class PretrainSettings(RunSettings):
         """The heads of the learner by name."""
         return {name: head for name, head in self.method if isinstance(head, HeadSettings)}
 
+    def norm_of(self, part: str) -> NormSpec:
+        """Return the norm of a head; `none` for a head without a key in `norm`."""
+        norm: NormSpec = getattr(self.norm, part, NormSpec("none"))
+        return norm
+
     @property
     def norms(self) -> dict[str, NormSpec]:
         """Every norm under its key: those of the three parts, and of the outputs of heads."""
@@ -288,7 +293,7 @@ class PretrainSettings(RunSettings):
     def _check_heads(self) -> None:
         heads = self.heads
         for part, head in heads.items():
-            check_head(part, head, getattr(self.norm, part, NormSpec("none")))
+            check_head(part, head, self.norm_of(part))
         if "predictor" not in heads:
             if self.norm.predictor.name != "none":
                 raise UserError(
@@ -321,7 +326,7 @@ class PretrainSettings(RunSettings):
         """Yield key, norm and the fewest samples of a chunk."""
         yield "norm.encoder", self.norm.encoder, 1
         for part, head in self.heads.items():
-            for key, norm, _ in norms_of_head(part, head, getattr(self.norm, part)):
+            for key, norm, _ in norms_of_head(part, head, self.norm_of(part)):
                 yield key, norm, 2
 
     def _check_queue(self) -> None:

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from annotated_types import Interval
-from pydantic import AfterValidator, ConfigDict, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, ValidationInfo, WithJsonSchema, model_validator
 
 from ssl_norm.data.augment.parameters import Probability, Scale
 from ssl_norm.data.registry import DATA, default_image_size
 from ssl_norm.data.sources.folder_labels import LayoutName
 from ssl_norm.errors import UserError
-from ssl_norm.models.catalogue import find_encoder
+from ssl_norm.models.catalogue import ENCODERS, find_encoder
 from ssl_norm.names import unknown_name
-from ssl_norm.options import Settings, Text, names_schema, option
+from ssl_norm.options import Settings, Text, check_object, names_schema, option
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.signature import declared_options
 from ssl_norm.train.registry import LOGGERS
@@ -40,21 +40,22 @@ def _check_device(device: str) -> str:
     return device
 
 
-def _check_encoder(name: str) -> str:
+def _check_encoder(name: str, info: ValidationInfo) -> str:
     try:
-        find_encoder(name)
+        entry = find_encoder(name).entry
     except UserError as error:  # so that the message names the key
         raise ValueError(str(error)) from error
+    check_object(ENCODERS, entry, info)
     return name
 
 
-def _check_source(name: str) -> str:
-    DATA.check(name)
+def _check_source(name: str, info: ValidationInfo) -> str:
+    check_object(DATA, name, info)
     return name
 
 
-def _check_logger(name: str) -> str:
-    LOGGERS.check(name)
+def _check_logger(name: str, info: ValidationInfo) -> str:
+    check_object(LOGGERS, name, info)
     return name
 
 

@@ -21,6 +21,7 @@ from ssl_norm.norms.swap.replace import Replacement, replace_norms
 from ssl_norm.settings.method import HeadSettings, heads_of
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.settings.sections import DataSettings, OptimizerSettings
+from ssl_norm.signature import options_of
 from ssl_norm.train.optimizer import make_optimizer
 
 NO_SOURCE_OPTIONS = ("name", "image_size", "resident")
@@ -106,10 +107,10 @@ def make_learner(config: PretrainSettings, encoder: nn.Module) -> Learner:
         width = head.output_dim
     if needs_embedding_dim(learner_class):
         settings["embedding_dim"] = width
+    if "view_statistics" in options_of(learner_class):
+        settings["view_statistics"] = config.norm.view_statistics
     with naming("method"):
-        learner: Learner = learner_class(
-            encoder, *heads, view_statistics=config.norm.view_statistics, **settings
-        )
+        learner: Learner = learner_class(encoder, *heads, **settings)
     return learner
 
 

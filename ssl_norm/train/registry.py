@@ -9,4 +9,7 @@ LOGGERS = Registry(
     {
         "tensorboard": "ssl_norm.train.tensorboard.writer:TensorBoard",
     },
+    expects="a subclass of ssl_norm.train.loggers.Logger",
+    base="ssl_norm.train.loggers:Logger",
+    only_classes=True,
 )

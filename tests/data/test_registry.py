@@ -104,7 +104,7 @@ def test_a_function_of_any_module_is_a_source():
         load_splits(name, cont=9)
     with pytest.raises(UserError, match=r"data\.count=many: an integer expected"):
         load_splits(name, count="many")
-    with pytest.raises(TypeError, match=r"returned list; expected ssl_norm\.data\.Splits"):
+    with pytest.raises(UserError, match=r"returned list; expected ssl_norm\.data\.Splits"):
         load_splits(f"{HERE}:no_splits")
     with pytest.raises(UserError, match=r"has no default for image_size; set data\.image_size"):
         default_image_size(f"{HERE}:no_splits")

@@ -82,5 +82,5 @@ def test_it_is_shown_everywhere(added):
 def test_wrong_declarations_are_named():
     with pytest.raises(ValueError, match="declare in_runs=False"):
         monitor(**FACTS | {"inputs": "views"})
-    with pytest.raises(ValueError, match=r"'.*:undeclared' has no declaration; decorate"):
+    with pytest.raises(ValueError, match=r"'.*:undeclared' is a function .* decorated by"):
         load_monitor(f"{__name__}:undeclared")

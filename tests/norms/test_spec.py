@@ -77,7 +77,7 @@ def test_names_are_checked_at_once(spec, error, message):
         ({"name": "iternorm", "iterations": 0}, ValueError, r"an integer in \[1, "),
         ({"name": OUTSIDE, "group": 8}, TypeError, f"option of norm '{OUTSIDE}' 'group'"),
         ("nowhere.norms:Mine", ValueError, "there is no module 'nowhere'"),
-        ("math:pi", TypeError, "norm 'math:pi' must be a class or a function, got 3.14"),
+        ("math:pi", ValueError, "norm 'math:pi' is a float; an nn.Module, or"),
     ],
 )
 def test_options_are_checked_by_the_signature(spec, error, message):

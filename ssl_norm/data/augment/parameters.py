@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from annotated_types import Interval
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationInfo
 
 from ssl_norm.errors import UserError
-from ssl_norm.options import Settings, option
-from ssl_norm.registry import Registry
+from ssl_norm.options import Settings, check_object, option
+from ssl_norm.registry import Registry, is_reference
 from ssl_norm.text import as_typed
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
@@ -25,6 +25,9 @@ AUGMENTATIONS = Registry(
         "gaussian_blur": "ssl_norm.data.augment.filters:GaussianBlur",
         "solarize": "ssl_norm.data.augment.filters:Solarize",
     },
+    expects="a class with the methods of ssl_norm.data.augment.transform.Transform",
+    only_classes=True,
+    attributes={"draw": "types:FunctionType", "apply": "types:FunctionType"},
 )
 
 
@@ -45,8 +48,10 @@ def operation_name(entry: Any) -> str:
     return name
 
 
-def _check_operation(entry: Any) -> Any:
-    operation_name(entry)
+def _check_operation(entry: Any, info: ValidationInfo) -> Any:
+    name = operation_name(entry)
+    if name in AUGMENTATIONS or is_reference(name):
+        check_object(AUGMENTATIONS, name, info)
     return entry
 
 

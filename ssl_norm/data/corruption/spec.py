@@ -21,6 +21,9 @@ CORRUPTIONS = Registry(
         "gaussian_blur": "ssl_norm.data.corruption.functions:gaussian_blur",
         "jpeg": "ssl_norm.data.corruption.functions:jpeg",
     },
+    expects="a function decorated by ssl_norm.data.corruption.functions.strengths(...)",
+    arguments=3,
+    attributes={"strengths": "builtins:tuple"},
 )
 CLEAN = "clean"  # the name of no corruption
 SEVERITIES = range(1, 6)

@@ -15,4 +15,6 @@ FIGURES = Registry(
         "accuracy_course": "ssl_norm.reporting.figures.accuracy:accuracy_course",
         "layers": "ssl_norm.reporting.figures.collapse:layers",
     },
+    expects="a function of groups of runs that yields FigureFiles",
+    arguments=1,
 )
