@@ -220,7 +220,7 @@ class PretrainSettings(RunSettings):
         """Return settings of batch statistics, of layers of heads and of loggers that are missing."""
         found, used = {}, [self.norm.encoder]
         for part, head in self.heads.items():
-            used += [norm for _, norm, _ in norms_of_head(part, head, getattr(self.norm, part))]
+            used += [norm for _, norm, _ in norms_of_head(part, head, self.norm_of(part))]
             if head.layers < 2 and head.norm_output is not True:
                 found[f"norm.{part}"] = f"method.{part} has no layer with this norm"
         if not any(norm.batch_statistics for norm in used):
