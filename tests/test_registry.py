@@ -81,7 +81,7 @@ OTHER_KINDS = {
     **{f"{module}:x": f"{module}.py, line 2" for module in FAILING},
 }
 CASES = [(r, name) for r in REGISTRIES for name in OTHER_KINDS if (r.kind, name) not in {
-    ("encoder", "shutil:copy"), ("encoder", "subprocess:CalledProcessError"),  # told when they are called
+    ("encoder", "shutil:copy"), ("encoder", "subprocess:CalledProcessError"),  # told when called
 }]  # fmt: skip
 
 

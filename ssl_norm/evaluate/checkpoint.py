@@ -300,7 +300,11 @@ class Checkpoint:
         state = {name: value.cpu() for name, value in network.state_dict().items()}
         if self.kind == "weights":
             norm = self.norm_spec and self.norm_spec.setting
-            record = {"name": self.encoder_name, "small_images": self.stem, "norm": norm}
+            record: dict[str, Any] = {
+                "name": self.encoder_name,
+                "small_images": self.stem,
+                "norm": norm,
+            }
             record |= {"image_size": self.trained_size, "mean": self.mean, "std": self.std}
             save_checkpoint(path, {"encoder": state, "encoder_record": record})
         else:
@@ -405,6 +409,9 @@ def _encoder_record(contents: Mapping[str, Any], saved: Mapping[str, Any]) -> di
     return {key: value for key, value in record.items() if value is not None}
 
 
+_NORMAL: Mapping[str, Callable[[Any], Any]] = {"norm": parse_norm, "mean": tuple, "std": tuple}
+
+
 def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) -> Iterator[str]:
     """Yield sentences on the user's settings, and a library, that differ from the file's.
 
@@ -413,9 +420,7 @@ def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) 
     """
     for key, value in wishes.items():
         known = trained.get(key)
-        normal: Callable[[Any], Any] = {"norm": parse_norm, "mean": tuple, "std": tuple}.get(
-            key, str
-        )
+        normal = _NORMAL.get(key, str)
         if known is None or normal(known) == normal(value):
             continue
         setting = ".".join(RECORDED[key])
@@ -425,7 +430,10 @@ def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) 
                 f"{str(known).lower()}, and its weights serve no other stem; leave it out"
             )
         yield f"evaluated with {setting}={value}, trained with {known}"
-    library, here = trained.get("library"), library_of(str((trained | wishes).get("name", "tiny")))
+    library, here = (
+        trained.get("library"),
+        library_of(str({**trained, **wishes}.get("name", "tiny"))),
+    )
     if library and here and library != here:
         yield f"its encoder was built by {library}, and here by {here}"
 

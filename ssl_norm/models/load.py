@@ -146,7 +146,7 @@ def _check_stem(encoder: nn.Module, contents: Mapping[str, Any], path: str | Pat
     theirs = record.get("small_images") if isinstance(record, Mapping) else None
     ours = getattr(encoder, "small_images", None)
     if None not in (ours, theirs) and ours != theirs:
-        stems = {
+        stems: dict[Any, str] = {
             True: "3x3 of stride 1 (encoder.small_images=true)",
             False: "the architecture's own",
         }

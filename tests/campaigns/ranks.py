@@ -5,6 +5,8 @@ A trial starts its ranks once, for all learners and norms, with random options.
 """
 
 import random
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,20 +39,18 @@ def trial(chance: random.Random, folder: Path) -> None:
     for number, case in enumerate(learners):
         one = train(*case)
         for several in found:
-            compare(
-                lambda: torch.testing.assert_close(several[number], one, rtol=1e-9, atol=1e-12),  # noqa: B023
-                f"{case} on {ranks} ranks",
-            )
+            close = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-12)
+            compare(f"{case} on {ranks} ranks", close, several[number], one)
     for name in NAMES:
         for shape in SHAPES:
             parts = [several[name, shape] for several in found]
-            compare(lambda: check_sums(step(name, shape), parts), f"{name} {shape} {bounds}")  # noqa: B023
+            compare(f"{name} {shape} {bounds}", check_sums, step(name, shape), parts)
 
 
-def compare(check: Any, case: str) -> None:
+def compare(case: str, check: Callable[..., None], *results: Any) -> None:
     """Raise Broken with the case where a comparison fails."""
     try:
-        check()
+        check(*results)
     except AssertionError as error:
         raise Broken("different", f"{case}: {error}") from error
 
