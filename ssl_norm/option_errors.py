@@ -135,15 +135,17 @@ def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin is Literal:
         return " | ".join(map(as_typed, arguments))
     if origin is list or arguments[1:] == (Ellipsis,):
-        return f"a list in brackets, [...], each item {expected(arguments[0])},"
+        return f"a list in brackets, [...], each item {expected(arguments[0]).rstrip(',')},"
     if origin is dict:
-        return f"a mapping, {{key: ...}}, each value {expected(arguments[1])},"
+        return f"a mapping, {{key: ...}}, each value {expected(arguments[1]).rstrip(',')},"
     if origin is tuple:
         return f"{len(arguments)} numbers in brackets, each {expected(arguments[0])}"
     if annotation in NUMBERS:
         return NUMBERS[annotation] + _range(bounds_of(metadata))
     if annotation is bool:
         return "true or false"
+    if (model := model_of(annotation)) is not None and model.model_fields:
+        return f"a mapping of {', '.join(model.model_fields)}"
     return "text" if annotation is str else "a value"
 
 

@@ -4,9 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from ssl_norm.errors import UserError
+from ssl_norm.settings import folder
 from ssl_norm.settings.compose import compose_settings, groups_of
 from ssl_norm.settings.folder import CONFIG_FOLDER
-from ssl_norm.settings.study import read_study
+from ssl_norm.settings.study import read_study, study_tools
+
+
+@pytest.fixture(autouse=True)
+def _no_cached_studies():
+    yield
+    read_study.cache_clear()
+    study_tools.cache_clear()
+
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))
 OPTIONS = [file for file in FILES if file.parent != CONFIG_FOLDER]
@@ -52,3 +62,68 @@ def test_evaluation_composes_with_every_data_file(tool):
         config = compose_settings(tool, f"data={file.stem}", "checkpoint=x")
         assert config.data.name == file.stem
         assert config.data.image_size is None
+
+
+BROKEN = {
+    "- a": "line 1: a mapping expected",
+    "text": "line 1: a mapping expected",
+    "a: 1\nb: {": "line 2: ",
+    "a: 1\n\tb: 2": "line 2: ",
+    "a: 1\nb: \xff": "line 2: text in UTF-8 expected",
+    "a: 1\na: 2": "line 2: found duplicate key a",
+}
+WRONG_SECTIONS = {
+    ("method", "method: {name: simclr}\nviews: 3"): "line 2: views: a mapping",
+    ("method", "method: {name: simclr}\nviews:\n  full: 3"): "line 3: views.full: a mapping",
+    ("method", "recipes: [3]"): "line 1: recipes: a mapping",
+    ("method", "method: byol"): "line 1: method: a mapping",
+    ("data", "name: digits\nviews: 3"): "line 2: views: a mapping",
+}
+GROUPS = ("method", "data", "encoder", "study")
+FILES_WITH_FAULTS = [(g, text, line) for g in GROUPS for text, line in BROKEN.items()]
+FILES_WITH_FAULTS += [(*place, line) for place, line in WRONG_SECTIONS.items()]
+
+
+@pytest.mark.parametrize(("group", "text", "line"), FILES_WITH_FAULTS)
+def test_a_broken_file_is_one_line_where_it_is_used_and_nothing_elsewhere(
+    monkeypatch, tmp_path, group, text, line
+):
+    path = tmp_path / group / "mine.yaml"
+    path.parent.mkdir()
+    path.write_bytes(text.encode("latin-1"))
+    monkeypatch.setattr(folder, "_FOLDERS", [tmp_path, CONFIG_FOLDER])
+    read_study.cache_clear()
+    study_tools.cache_clear()
+    assert "mine" in groups_of("pretrain")[group]
+    assert compose_settings("pretrain").method.name == "byol"
+    with pytest.raises(UserError) as caught:
+        compose_settings("pretrain", f"{group}=mine")
+    assert str(caught.value).startswith(f"{path}: {line}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("group", "name"), [("method", "byol"), ("data", "digits")])
+def test_a_broken_file_of_a_default_is_used(monkeypatch, tmp_path, group, name):
+    path = tmp_path / group / f"{name}.yaml"
+    path.parent.mkdir()
+    path.write_text("- a")
+    monkeypatch.setattr(folder, "_FOLDERS", [tmp_path, CONFIG_FOLDER])
+    with pytest.raises(UserError, match=f"^{path}: line 1: a mapping expected"):
+        compose_settings("pretrain")
+
+
+@pytest.mark.parametrize(("line", "tool"), [("tool: 'finetune'", "finetune"), ("", "pretrain")])
+def test_the_tool_of_a_study_is_read_as_yaml(monkeypatch, tmp_path, line, tool):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "mine.yaml").write_text(f"# a tool\n{line}\nseeds: [1]\n")
+    monkeypatch.setattr(folder, "_FOLDERS", [tmp_path, CONFIG_FOLDER])
+    study_tools.cache_clear()
+    assert study_tools()["mine"] == tool
+
+
+def test_a_file_that_would_replace_that_of_the_tool_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "pretrain.yaml").write_text("epochs: 3")
+    monkeypatch.setattr(folder, "_FOLDERS", [tmp_path, CONFIG_FOLDER])
+    with pytest.raises(UserError, match=r"pretrain\.yaml would replace"):
+        compose_settings("pretrain")
+    assert compose_settings("linear_eval", "checkpoint=x")

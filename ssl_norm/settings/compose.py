@@ -25,12 +25,13 @@ from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import find_field, model_of
 from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
-from ssl_norm.settings.folder import CONFIG_FOLDER, added_folders, find_file, names_in
+from ssl_norm.settings.folder import CONFIG_FOLDER, added_folders, find_file, names_in, read_file
 from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.settings.study import Study, read_study, study_tools
 from ssl_norm.text import flatten
 
 OWN_KEYS = ("views", "recipes")  # of files in configs/method and configs/data, for this module
+BROKEN: list[str] = []  # messages of files that cannot be read, raised where one is used
 REGISTRIES = {"method": METHODS, "data": DATA, "encoder": ENCODERS}
 
 
@@ -80,8 +81,19 @@ def _file(group: str, name: str) -> Mapping[str, Any]:
 
 @cache
 def _contents(path: Path) -> Mapping[str, Any]:
-    found: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return found or {}
+    """Return the contents of a file; of a broken one a value whose resolution raises its line."""
+    try:
+        found = read_file(path, *OWN_KEYS, "method")
+        if path.parent.name == "method":
+            read_file(path, *(f"{key}.{name}" for key in OWN_KEYS for name in found.get(key, ())))
+        return found
+    except UserError as error:
+        BROKEN.append(str(error))
+        return {"broken_file": f"${{ssl_norm.broken_file:{len(BROKEN) - 1}}}"}
+
+
+def _raise_broken(number: int) -> None:
+    raise UserError(BROKEN[number])
 
 
 def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -106,9 +118,11 @@ def register(tool: str, overrides: Sequence[str] = ()) -> None:
         overrides: of the command line; they name learners, sources and studies of other packages.
     """
     Plugins.instance().register(_RegisteredFirst)
+    OmegaConf.register_new_resolver("ssl_norm.broken_file", _raise_broken, replace=True)
     store = ConfigStore.instance().store
     store(tool, defaults_of(MODELS[tool]), group="schema")
     chosen = dict(override.partition("=")[::2] for override in overrides)
+    _check_files(tool, chosen)
     foreign = {
         group: [name for name in chosen.get(group, "").split(",") if is_reference(name)]
         for group in REGISTRIES
@@ -125,6 +139,20 @@ def register(tool: str, overrides: Sequence[str] = ()) -> None:
     for name in chosen.get("study", "").strip("'\"").split(","):
         if study_tools().get(name) == tool:
             store(name, read_study(name).settings, group="study", package="_global_")
+
+
+def _check_files(tool: str, chosen: Mapping[str, str]) -> None:
+    """Raise UserError where a chosen file cannot be read, or one replaces that of the tool."""
+    for folder in added_folders():
+        if (folder / f"{tool}.yaml").exists():
+            raise UserError(
+                f"{folder / tool}.yaml would replace the tool's own file; "
+                f"put settings into {folder / 'study'}/<name>.yaml and add study=<name>"
+            )
+    for group in chosen.keys() & groups_of(tool).keys():
+        paths = (find_file(group, name.strip(" '\"")) for name in chosen[group].split(","))
+        for path in filter(None, paths):
+            read_file(path)
 
 
 def defaults_of(model: type[Settings]) -> dict[str, Any]:
@@ -203,6 +231,11 @@ def _one_line(error: Exception) -> str:
         )
     if ambiguous := re.match(r"Ambiguous value for argument '\+*(.*)'", str(error)):
         return f"{ambiguous[1]}: one value expected; put a list in [ ], and -m before a sweep"
+    cause: BaseException = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__ or cause
+        if isinstance(cause, UserError):  # of a broken file
+            return str(cause)
     cause = error.__cause__ or error
     key, line = getattr(cause, "full_key", None), str(cause).splitlines()[0]
     return f"{key}: {line[0].lower()}{line[1:]}" if key else line
@@ -244,7 +277,7 @@ def check_choice(group: str, value: str, tool: str) -> None:
         if option in options or (is_reference(option) and group != "study"):
             continue
         if group == "study" and option in study_tools():
-            other = study_tools()[option]
+            other = read_study(option).tool
             raise UserError(
                 f"study={option} is for another tool: python tools/{other}.py -m study={option}"
             )

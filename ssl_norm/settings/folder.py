@@ -1,8 +1,14 @@
 """Folders of YAML files: those of the package, and those that a user adds."""
 
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
 from ssl_norm.errors import UserError
 
@@ -25,7 +31,7 @@ def add_folder(location: str) -> None:
     scheme, _, rest = location.rpartition("://")
     try:
         folder = Path(str(files(rest))) if scheme == "pkg" else Path(rest).expanduser()
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, TypeError) as error:
         raise UserError(f"there is no package {rest} to read YAML files from") from error
     if not folder.is_dir():
         raise UserError(f"there is no folder {location} of YAML files")
@@ -42,6 +48,41 @@ def find_file(group: str, name: str) -> Path | None:
     """Return the YAML file of an option of a config group; None where there is none."""
     paths = (folder / group / f"{name}.yaml" for folder in _FOLDERS)
     return next((path for path in paths if path.is_file()), None)
+
+
+def read_file(path: Path, *sections: str) -> dict[str, Any]:
+    """Return the contents of a YAML file.
+
+    Args:
+        path: of the file.
+        sections: keys that hold mappings, where the file has them.
+
+    Raises:
+        UserError: the file is no mapping in YAML; the message names the file and the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}: line {line}: text in UTF-8 expected") from error
+    try:
+        found: Any = OmegaConf.to_container(OmegaConf.create(text)) if text.strip() else {}
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise UserError(f"{path}: line {line}: {error.problem or error.context}") from error
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
+    if not isinstance(found, dict) or found == {text.strip(): None}:
+        raise UserError(f"{path}: line 1: a mapping expected, key: value")
+    for key in sections:
+        section, _, name = key.partition(".")
+        value = found.get(section, {})
+        if not isinstance(value[name] if name else value, dict):
+            before, *_ = re.split(rf"^ *{name or section}\b", text, maxsplit=1, flags=re.MULTILINE)
+            line = before.count("\n") + 1
+            raise UserError(f"{path}: line {line}: {key}: a mapping expected, key: value")
+    return found
 
 
 def names_in(group: str) -> Iterator[str]:

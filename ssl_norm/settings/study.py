@@ -1,18 +1,19 @@
 """Studies: tables of runs in one YAML file, each row an arm with several settings."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import MinLen
-from omegaconf import OmegaConf
 from pydantic import ConfigDict, ValidationError
 
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, option
-from ssl_norm.settings.folder import find_file, names_in
+from ssl_norm.settings.folder import find_file, names_in, read_file
 from ssl_norm.settings.sections import Seed
 from ssl_norm.text import as_typed
 
@@ -60,7 +61,7 @@ def read_study(name: str) -> Study:
     path = find_file("study", name)
     if path is None:
         raise UserError(unknown_name("study", name, study_tools()))
-    table: Any = OmegaConf.to_container(OmegaConf.load(path))
+    table = read_file(path)
     if isinstance(arms := table.get("arms"), dict):
         table["arms"] = {str(arm): lines for arm, lines in arms.items()}
     try:
@@ -71,11 +72,14 @@ def read_study(name: str) -> Study:
 
 @cache
 def study_tools() -> Mapping[str, str]:
-    """Return the name of every study and the tool that runs it."""
-    tools = {}
-    for name in names_in("study"):
-        path = find_file("study", name)
-        lines = path.read_text(encoding="utf-8").splitlines() if path else []
-        named = (line.partition(":")[2].strip() for line in lines if line.startswith("tool:"))
-        tools[name] = next(named, USUAL_TOOL)
-    return tools
+    """Return the name of every study and the tool that runs it; of a broken file the usual one."""
+    return {name: _tool_of(find_file("study", name)) for name in names_in("study")}
+
+
+def _tool_of(path: Path | None) -> str:
+    if path is None or not re.search(rb"\btool\b", path.read_bytes()):  # reading YAML is slow
+        return USUAL_TOOL
+    try:
+        return str(read_file(path).get("tool", USUAL_TOOL))
+    except UserError:
+        return USUAL_TOOL
