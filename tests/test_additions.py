@@ -43,6 +43,9 @@ KINDS = {
 }
 
 
+OF_ALL_KINDS = ("settings/test_ranges.py", "settings/test_pretrain.py", "test_registry.py")
+
+
 def entry_points():
     """Return kind, name, module and object of each entry point of the example package."""
     text = (PLUGIN / "pyproject.toml").read_text()
@@ -139,14 +142,35 @@ def test_each_addition_passes_its_own_test_and_those_of_its_kind(extended):
     names = [name for name, _, _ in ADDITIONS.values()]
     output = run(
         *(root, "-m", "pytest", "-n0", "-p", "no:cacheprovider", "-rA", "--tb=short"),
-        *("-k", " or ".join([*names, *(Path(file).stem for file in own.values())])),
-        *(f"tests/{file}" for file in dict.fromkeys([*own.values(), *contracts])),
+        *(
+            "-k",
+            " or ".join([*names, *(Path(f).stem for f in own.values()), "every_option", "byl"]),
+        ),
+        *(f"tests/{file}" for file in dict.fromkeys([*own.values(), *contracts, *OF_ALL_KINDS])),
     )
     passed = re.findall(r"^PASSED tests/(.*)$", output, re.MULTILINE)
     for kind, (name, _, _) in ADDITIONS.items():
         assert any(test.startswith(own[kind]) for test in passed), kind
         of_kind = [test for test in passed if test.startswith(KINDS[kind].contract)]
         assert [test for test in of_kind if re.search(rf"\[(?:.*\W)?{name}\b", test)], kind
+
+
+def test_commands_of_the_guide_write_the_files_that_follow_from_additions(extended):
+    root, _ = extended
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    modules = re.findall(r"python -m (ssl_norm\.settings\.\w+)", guide)
+    (root / "docs").mkdir()
+    for module in modules:
+        run(root, "-m", module)
+    run(root, "-m", "pytest", "-n0", "-p", "no:cacheprovider", "tests/settings/test_schema.py")
+
+
+def test_the_guide_names_the_file_of_each_registry():
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    for kind in KINDS:
+        file, _ = registry(ROOT, kind)
+        name = re.search(rf'(\w+) = Registry\(\n    "{kind}"', file.read_text())[1]
+        assert f"`{name}`, `{file.relative_to(ROOT / 'ssl_norm')}`" in guide
 
 
 def test_a_run_uses_all_additions(extended):
@@ -169,5 +193,5 @@ def test_the_example_of_the_guide_is_the_norm_of_the_example_package():
     name, module, target = ADDITIONS["norm"]
     assert code == (PLUGIN / "ssl_norm_example" / f"{module}.py").read_text()
     assert f'`"{name}": "ssl_norm.norms.layers.{module}:{target}",`' in text
-    assert len(text.splitlines()) <= 60
+    assert len(text.splitlines()) <= 65
     assert test == inside((PLUGIN / "tests" / f"test_{module}.py").read_text())

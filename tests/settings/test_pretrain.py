@@ -10,7 +10,7 @@ WRONG = {
     "augment.view1.bluur=1": "of augment.view1 'bluur' ... 'blur'?",
     "method.temperature=1": "of method 'temperature'; known: name, projector",
     "method.name=simclr method.predictor.layers=1": "'predictor' ... 'projector'?",
-    "method=byl": "'byl'; known: byol, simclr, moco_v2; did you mean 'byol'?",
+    "method=byl": "'byl'; known: byol, simclr, moco_v2 ... did you mean 'byol'?",
     "data.name=foldr": "'foldr' ... 'folder'?",
     "data.limt=3": "of data 'limt' ... 'limit'?",
     "data.name=nowhere.else:images data.spacing=2": "of data 'spacing'",

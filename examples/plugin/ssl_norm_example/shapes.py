@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import torch
-from annotated_types import Ge
+from annotated_types import Interval
 
 from ssl_norm.data.dataset import ImageSet, Splits
 
@@ -12,8 +12,8 @@ CLASSES = ("square", "disc", "cross")
 
 def load_shapes(
     *,
-    image_size: Annotated[int, Ge(8)] = 16,
-    images: Annotated[int, Ge(8)] = 192,
+    image_size: Annotated[int, Interval(ge=8, le=8192)] = 16,
+    images: Annotated[int, Interval(ge=8, le=10**6)] = 192,
     seed: int = 0,
 ) -> Splits:
     """Return bright shapes of random size on dark ground; a quarter is for testing.
