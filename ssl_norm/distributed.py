@@ -1,4 +1,4 @@
-"""Ranks, broadcasts and gathers; a single process needs no process group."""
+"""Ranks, broadcasts, gathers and copies to a GPU; a single process needs no process group."""
 
 import os
 from collections.abc import Callable
@@ -112,6 +112,17 @@ def local_rank_zero_first(work: Callable[[], T]) -> T:
         if message is not None:
             raise UserError(message)
     return work() if result is None else result
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on the device; the host does not wait for the copy to a GPU.
+
+    A copy from pageable memory waits for all work that the GPU still has to do, so the tensor is
+    pinned first.
+    """
+    if device.type != "cuda" or not tensor.is_cpu:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 @torch.no_grad()

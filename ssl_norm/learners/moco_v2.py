@@ -7,7 +7,13 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from ssl_norm.distributed import gather_batch, rank, tensor_from_first_rank, world_size
+from ssl_norm.distributed import (
+    gather_batch,
+    on_device,
+    rank,
+    tensor_from_first_rank,
+    world_size,
+)
 from ssl_norm.learners.ema import Decay, EmaSchedule, EmaTarget
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
 from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
@@ -173,7 +179,8 @@ def shared_permutation(size: int, device: torch.device | None = None) -> Tensor:
     Rank 0 draws it from torch's own CPU generator, as dropout draws its masks, so that it is the
     same on every device and on any number of ranks, and as reproducible as that generator's seed.
     """
-    return tensor_from_first_rank(torch.randperm(size).to(device))
+    permutation = torch.randperm(size)
+    return tensor_from_first_rank(permutation if device is None else on_device(permutation, device))
 
 
 @torch.no_grad()

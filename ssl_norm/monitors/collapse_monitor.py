@@ -202,7 +202,7 @@ class CollapseMonitor:
         pairs = [(online, target) for (online, target), _ in whole]
         measured = torch.stack([_measure(*pair, negatives) for pair in pairs]).mean(0)
         if not views.matched:
-            measured[0] = nan
+            measured[0].fill_(nan)
         ends = torch.stack([_scalar(loss, measured), whole[0][1].to(measured)])
         rows = self._recent.add(pairs[0][0])
         due = self._observed % self.spectral_every == 0

@@ -123,7 +123,8 @@ class LayerMonitor:
             if calls:
                 views = list(calls[0].chunk(2)) if self.joint and len(calls[0]) % 2 == 0 else calls
                 values = layer_values(views[0], views[1] if len(views) > 1 else None)
-                norm = gradient_norm(self.layers[name]).to(values)
+                norm = gradient_norm(self.layers[name])
+                norm = values.new_full((1,), torch.nan) if norm is None else norm.to(values)
                 measured[name] = torch.cat([values, norm])
         self._outputs.clear()
         if not measured:
@@ -182,17 +183,14 @@ def layer_values(view1: Tensor, view2: Tensor | None) -> Tensor:
     return torch.stack([positive, negative, feature_std(view1), rank_me(directions(view1))])
 
 
-def gradient_norm(layer: nn.Module) -> Tensor:
-    """Return the l2 norm of the gradients of a layer's parameters, (1,); NaN where it has none."""
+def gradient_norm(layer: nn.Module) -> Tensor | None:
+    """Return the l2 norm of the gradients of a layer's parameters, (1,); None without any."""
     norms = [
         torch.linalg.vector_norm(p.grad, dtype=torch.promote_types(p.grad.dtype, torch.float32))
         for p in layer.parameters()
         if p.grad is not None
     ]
-    if not norms:
-        return torch.full((1,), torch.nan)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-    return norm.reshape(1)
+    return torch.linalg.vector_norm(torch.stack(norms)).reshape(1) if norms else None
 
 
 def pooled(output: Any, layout: Layout = None) -> Tensor | None:

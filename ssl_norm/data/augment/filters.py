@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from ssl_norm.data.augment.geometry import apply_separable
 from ssl_norm.data.augment.parameters import Probability, Sigmas
 from ssl_norm.data.augment.transform import Params, Share, sample_events, sample_uniform
+from ssl_norm.distributed import on_device
 
 
 def blur_kernel_size(size: int) -> int:
@@ -43,7 +44,8 @@ def _reflected_places(
     radius = kernel_size // 2
     sources = torch.arange(-radius, radius + 1)[:, None] + torch.arange(size)
     sources = (size - 1) - (sources.abs() - (size - 1)).abs()
-    return torch.nn.functional.one_hot(sources, size).flatten(1).to(device=device, dtype=dtype)
+    places = torch.nn.functional.one_hot(sources, size).flatten(1)
+    return on_device(places.to(dtype), device)
 
 
 class GaussianBlur:

@@ -11,6 +11,7 @@ from ssl_norm.data.augment.filters import GaussianBlur, Solarize
 from ssl_norm.data.augment.geometry import CropResizeFlip
 from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation
 from ssl_norm.data.augment.transform import Params, Share, Transform
+from ssl_norm.distributed import on_device
 
 ALIGNMENT = 8  # bytes of the widest element
 _GAP = 2  # pixels around a pair of views
@@ -129,16 +130,11 @@ def to_device(parameters: list[Params], device: torch.device) -> list[Params]:
 
 
 def move_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
-    """Return copies of CPU tensors on the device, which share one buffer.
-
-    The buffer is pinned where the device is a GPU, so that the host does not wait for the copy.
-    """
+    """Return copies of CPU tensors on the device, which share one buffer."""
     raw = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors]
     padded = [torch.nn.functional.pad(part, (0, -len(part) % ALIGNMENT)) for part in raw]
     packed = torch.cat(padded)
-    if device.type == "cuda":
-        packed = packed.pin_memory()
-    pieces = torch.split(packed.to(device, non_blocking=True), [len(part) for part in padded])
+    pieces = torch.split(on_device(packed, device), [len(part) for part in padded])
     return [
         piece[: len(part)].view(tensor.dtype).view(tensor.shape)
         for piece, part, tensor in zip(pieces, raw, tensors, strict=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ssl_norm.data.batches.pixels import place_pixels
 from ssl_norm.data.batches.sampler import epoch_order, epochs_of_steps
 from ssl_norm.data.dataset import ImageSet, gather
+from ssl_norm.distributed import on_device
 from ssl_norm.errors import UserError
 
 
@@ -81,7 +82,7 @@ class Batches:
         else:
             batches = (gather(self._placed.pixels, part) for part in rows)
         for batch in batches:
-            yield batch.to(self._device, non_blocking=self._is_gpu).permute(0, 3, 1, 2)
+            yield on_device(batch, self._device).permute(0, 3, 1, 2)
 
     def _rows(self, start: int, stop: int) -> Iterator[Tensor]:
         """Yield the rows of pixels that make up each batch of this rank."""

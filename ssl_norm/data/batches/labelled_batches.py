@@ -18,6 +18,7 @@ from ssl_norm.data.batches.sampler import (
 from ssl_norm.data.corruption.dataset import corrupt_chunks
 from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.data.dataset import ImageSet, gather
+from ssl_norm.distributed import on_device
 from ssl_norm.errors import UserError
 
 _UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # tell apart the draws of one seed
@@ -102,13 +103,13 @@ class LabelledBatches:
             unlabelled = None
             if self._unlabelled is not None and unlabelled_rows is not None:
                 unlabelled = self._images(self._unlabelled, unlabelled_rows, noise)
-            labels = self._labels[rows].to(self._device, non_blocking=True)
+            labels = on_device(self._labels[rows], self._device)
             yield LabelledBatch(images, labels, unlabelled)
 
     def _images(self, placed: Placed, rows: Tensor, noise: Generator) -> Tensor:
         """Return the images at `rows`, chunk d of them corrupted by domain d."""
-        pixels = gather(placed.pixels, placed.rows[rows.to(placed.rows.device)])
-        images = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        pixels = gather(placed.pixels, placed.rows[on_device(rows, placed.rows.device)])
+        images = on_device(pixels, self._device).permute(0, 3, 1, 2)
         return corrupt_chunks(images, self._domains, noise)
 
 

@@ -182,9 +182,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
         self.num_batches_tracked.add_(present[:, 0])
         share = values / values.sum(1, keepdim=True).clamp(min=1)
         unbiased = variance * values / (values - 1).clamp(min=1)
-        rate = torch.as_tensor(
-            self.rate_of_new_batch(), dtype=self.running_mean.dtype, device=mean.device
-        ).view(-1, 1)
+        rate = (self.running_mean.new_ones(()) * self.rate_of_new_batch()).view(-1, 1)
         for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
             average = (share * new).sum(1).to(running.dtype)
             running.lerp_(average, torch.where(present, rate, 0))
