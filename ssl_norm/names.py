@@ -8,7 +8,7 @@ def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
     """Return one line with the name found, the known names and the nearest match.
 
     Args:
-        kind: kind of object, for example `norm`.
+        kind: kind of object, for example `norm` or `option of norm 'bn'`.
         found: the name as given.
         known: every valid name; at most 20 are listed.
 
@@ -20,4 +20,6 @@ def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
     listed = ", ".join(names) if len(names) <= 20 else f"{len(names)} names"
     nearest = get_close_matches(str(found), names, n=1, cutoff=0.4)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-    return f"unknown {kind} '{found}'; known: {listed}{hint}"
+    noun, _, owner = kind.partition(" of ")
+    unknown = f"{owner} has no {noun} '{found}'" if owner else f"unknown {kind} '{found}'"
+    return f"{unknown}; known: {listed}{hint}"

@@ -117,7 +117,7 @@ def test_reading_finds_what_importing_finds(registry):
 @pytest.mark.parametrize(
     ("values", "error", "parts"),
     [
-        ({"epz": 1}, TypeError, ["option of here 'epz'", "'eps'?"]),
+        ({"epz": 1}, TypeError, ["here has no option 'epz'", "'eps'?"]),
         ({"eps": 0}, ValueError, ["here: eps=0", "(0, 1]"]),
         ({"eps": True}, ValueError, ["eps=true", "(0, 1]"]),
         ({"mode": "c"}, ValueError, ["here: unknown mode 'c'", "a, b"]),

@@ -16,6 +16,7 @@ from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.text import as_typed
 
 TRAINING_TOOLS = ("pretrain", "finetune")
+WRITTEN = ("run_dir", "output")  # places of results
 
 
 def typed_lines(tool: str, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -82,6 +83,14 @@ def checked_settings(settings: Sequence[str], tool: str, *, sweep: bool = False)
     for setting in settings:
         check_setting(setting, tool)
     settings = [literal(setting.lstrip("+"), tool) for setting in settings]
+    for setting in settings if sweep else ():
+        key, _, value = setting.partition("=")
+        if key in WRITTEN and value != "null" and "${" not in value:
+            name = value.strip("'\"")
+            use = "hydra.sweep.dir=..." if key == "run_dir" else f"{key}=...${{seed}}..."
+            raise UserError(
+                f"{key}={name}: the runs of a sweep would share it; leave it out, or use {use}"
+            )
     register(tool, settings)
     return choose_arms(settings, tool, sweep=sweep) if "study" in groups_of(tool) else settings
 

@@ -44,7 +44,7 @@ def test_a_single_run_is_as_typed():
     ("typed", "parts"),
     [
         ([COLLAPSE], [COLLAPSE, "has arms", "arm=contrastive | byol", "-m"]),
-        ([COLLAPSE, "arm=nome"], ["byol_collapse 'nome'", "'none'?"]),
+        ([COLLAPSE, "arm=nome"], ["byol_collapse has no arm 'nome'", "'none'?"]),
         ([COLLAPSE, "arm=ln,nome"], ["'nome'", "'none'?"]),
         (["study=byol_collapse,deep_bn"], ["alone; name one"]),
         (["arm=none"], ["arm=none", "study=..."]),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssl_norm.cli import entry
+from ssl_norm.cli.command import WRITTEN
 from ssl_norm.cli.help import help_text
 from ssl_norm.settings.models import MODELS
 
@@ -20,7 +21,7 @@ WRONG = {
     "epochs==3": ["epochs", "=3"],
     "data.root=${x}": ["data.root", "'x'"],
     "norm.encoder={name: bn": ["norm.encoder={name: bn", "key=value"],
-    "method=simclr method.predictor.layers=1": ["method 'predictor'", "'projector'?"],
+    "method=simclr method.predictor.layers=1": ["method has no key 'predictor'", "'projector'?"],
     "epochs=0": ["epochs=0", "[1, "],
     "seed=null": ["seed: ", "null"],
     "data.root=": ["data.root: ", "leave it out"],
@@ -43,6 +44,16 @@ def test_wrong_input_is_one_line_and_exit_code_2(monkeypatch, capsys, typed):
     assert code == 2
     assert len(printed.strip().splitlines()) == 1
     assert [part for part in WRONG[typed] if part not in printed] == []
+
+
+PLACES = [(tool, key) for tool in MODELS for key in WRITTEN if key in MODELS[tool].model_fields]
+
+
+@pytest.mark.parametrize(("tool", "key"), PLACES)
+def test_runs_of_a_sweep_share_no_place(monkeypatch, capsys, tool, key):
+    code, printed = run_main(monkeypatch, capsys, tool, "-m", f"{key}=x")
+    assert (code, len(printed.splitlines())) == (2, 1)
+    assert f"{key}=x: the runs of a sweep would share it" in printed
 
 
 def test_only_the_first_process_prints(monkeypatch, capsys):

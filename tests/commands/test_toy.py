@@ -82,7 +82,7 @@ def test_draws_the_picture_and_prints_the_table(tmp_path, capsys):
     ("argument", "code", "message"),
     [
         ("label_per_class=4", 2, "unknown key 'label_per_class'"),
-        ("ubn.ratios=4", 2, "unknown key of ubn 'ratios'"),
+        ("ubn.ratios=4", 2, "ubn has no key 'ratios'"),
         ("unlabelled=10", 2, "makes 32 unlabelled ones a step, of unlabelled=10"),
         ("--seeds=4", 2, "settings are given as key=value"),
     ],

@@ -100,7 +100,7 @@ def test_a_function_of_any_module_is_a_source():
     assert default_image_size(name) == 12
     assert load_splits(name, root="not taken", cache_size=9).pretrain.image_shape == (12, 12, 3)
     assert len(load_splits(name, count=9, limit=4).pretrain) == 4
-    with pytest.raises(TypeError, match=r"unknown setting of data '.*' 'cont'.*mean 'count'"):
+    with pytest.raises(TypeError, match=r"data '.*' has no setting 'cont'.*mean 'count'"):
         load_splits(name, cont=9)
     with pytest.raises(UserError, match=r"data\.count=many: an integer expected"):
         load_splits(name, count="many")

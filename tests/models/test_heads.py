@@ -72,7 +72,7 @@ def test_the_output_may_have_a_norm_of_its_own(norm_output):
     ("options", "error", "message"),
     [
         ({"norm_output": "zka"}, ValueError, "unknown norm 'zka'; .* did you mean 'zca'"),
-        ({"norm_output": {"name": "zca", "iterations": 3}}, TypeError, "option of norm 'zca'"),
+        ({"norm_output": {"name": "zca", "iterations": 3}}, TypeError, "norm 'zca' has no option"),
         ({"norm_output": {"name": "zca", "groups": 3}}, ValueError, "width 4 cannot have norm"),
         ({"norm": {"name": "gn", "groups": 3}}, ValueError, "width 16 cannot have norm 'gn"),
         ({"layers": -1}, ValueError, "layers >= 0 and widths >= 1"),

@@ -194,7 +194,7 @@ def test_gradients_with_weight_standardization(name):
 
 @each_norm
 def test_misspelled_option_is_named(name):
-    with pytest.raises(TypeError, match=f"unknown option of norm '{name}' 'epz'"):
+    with pytest.raises(TypeError, match=f"norm '{name}' has no option 'epz'"):
         make_norm({"name": name, "epz": 1e-3}, CHANNELS)
 
 

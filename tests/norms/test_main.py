@@ -32,7 +32,7 @@ def test_what_a_norm_would_change(norm, capsys):
         (["tiny"], "an encoder and a norm expected, got 1"),
         (["resnt18", "gn"], "unknown encoder 'resnt18'.*did you mean 'resnet18'"),
         (["tiny", "gm"], "unknown norm 'gm'.*did you mean 'gn'"),
-        (["tiny", "{name: gn, group: 3}"], "unknown option of norm 'gn' 'group'"),
+        (["tiny", "{name: gn, group: 3}"], "norm 'gn' has no option 'group'"),
         (["tiny", "{name: gn, groups: 3}"], "layer 'stem_bn': groups must divide num_features=16"),
         (["tiny", "{name: gn"], "is not a mapping in YAML"),
     ],

@@ -83,7 +83,7 @@ def test_a_config_of_another_version_is_one_line(tmp_path, content, named):
 def test_unknown_keys_of_sections_without_effect_on_weights_are_left_out():
     saved = {"method": {"name": "byol"}, "monitor": {"patience": 3, "old": 1}, "environment": {}}
     assert restore("pretrain", saved).monitor.patience == 3
-    with pytest.raises(UserError, match="unknown key of norm 'old'"):
+    with pytest.raises(UserError, match="norm has no key 'old'"):
         restore("pretrain", {**saved, "norm": {"old": 1}})
 
 

@@ -44,7 +44,7 @@ def test_its_text_names_it_again(name):
         ("contrast:hard", "corruption contrast:hard: its severity must be"),
         ({"name": "contrast", "severity": True}, "corruption contrast:True: its severity must be"),
         ({"name": "contrast", "severity": 2.5}, "corruption contrast:2.5: its severity must be"),
-        ({"name": "contrast", "strength": 1}, "unknown option of a corruption 'strength'; known"),
+        ({"name": "contrast", "strength": 1}, "a corruption has no option 'strength'; known"),
         ({"name": ["jpeg"]}, "unknown corruption"),
         ({"severity": 1}, "a corruption needs a name, one of contrast, "),
         ("clean:1", "corruption clean takes no severity"),
@@ -99,7 +99,7 @@ def test_a_function_of_any_module_is_a_corruption():
     [
         ("no_such_module:fog", "corruption 'no_such_module:fog': there is no module"),
         (f"{__name__}:drker", "unknown object 'drker'.*did you mean 'darker'"),
-        (f"{__name__}:strengthless", "has 0 strengths; decorate it"),
+        (f"{__name__}:strengthless", "is a function strengthless; a function decorated by"),
     ],
 )
 def test_a_wrong_function_is_one_clear_line(name, message):
