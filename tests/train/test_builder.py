@@ -11,7 +11,7 @@ from ssl_norm.train.pretrain_builder import make_training
 IMAGES = ImageSet(torch.zeros(40, 16, 16, 3, dtype=torch.uint8))
 
 
-def training(schedule_epochs=None, epochs=5, train=True, **norm):
+def training(schedule_epochs=None, epochs=5, train=True, batch_size=8, accumulate=1, **norm):
     config = PretrainSettings(
         method="byol",
         encoder=EncoderSettings(name="tiny16"),
@@ -19,7 +19,8 @@ def training(schedule_epochs=None, epochs=5, train=True, **norm):
         optimizer=PretrainOptimizer(schedule_epochs=schedule_epochs),
         train=train,
         epochs=epochs,
-        batch_size=8,
+        batch_size=batch_size,
+        accumulate=accumulate,
     )
     encoder, _ = initial_encoder(config)
     return make_training(config, encoder, IMAGES, torch.device("cpu"), None)
@@ -42,6 +43,13 @@ def test_a_short_run_is_the_beginning_of_a_long_schedule():
     assert (short.steps, short.schedule_steps, long.steps) == (25, 100, 100)
     for step in range(25):
         assert short.learning_rate(step) == long.learning_rate(step)
+
+
+def test_accumulated_batches_have_the_rate_of_one_large_batch():
+    whole, parts = training(batch_size=16), training(accumulate=2)
+    rates = [[run.learning_rate(step) for step in range(run.steps)] for run in (whole, parts)]
+    assert rates[0] == rates[1]
+    assert max(rates[0]) == PretrainOptimizer().lr * 16 / 256
 
 
 def test_without_training_there_is_an_epoch_of_batches_and_no_step():

@@ -56,6 +56,27 @@ def test_accumulated_batches_make_the_step_of_one_large_batch():
         torch.testing.assert_close(one, other)
 
 
+def test_target_follows_after_the_step_by_the_share_done():
+    used, followed, shares = [], [], []
+
+    class Watched(BYOL):
+        def forward(self, view1, view2):
+            used.append(self.encoder[1].weight.detach().clone())
+            return super().forward(view1, view2)
+
+        def after_step(self, progress):
+            followed.append(self.encoder[1].weight.detach().clone())
+            shares.append(progress)
+            super().after_step(progress)
+
+    run = make_run(schedule_steps=8)
+    run.network.__class__ = Watched
+    train(run, lambda row: None, lambda step: None)
+    assert shares == [0, 1 / 8, 2 / 8, 3 / 8]
+    assert all(map(torch.equal, followed, used[1:]))
+    assert not any(map(torch.equal, followed, used))
+
+
 def test_loss_of_a_row_is_the_mean_since_the_last_row():
     losses = []
 

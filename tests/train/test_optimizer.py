@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from ssl_norm.settings.pretrain import PretrainOptimizer
+from ssl_norm.train.builder import optimizer_of
 from ssl_norm.train.optimizer import make_optimizer, parameter_groups
 
 SETTINGS = {
@@ -34,10 +36,16 @@ def test_exclusion_takes_norms_and_biases_out_of_weight_decay():
     assert (decayed["weight_decay"], excluded["weight_decay"]) == (0.01, 0.0)
 
 
-def test_lars_step_equals_the_paper():
+@pytest.mark.parametrize("eta", [1e-3, 0.02])
+def test_lars_step_equals_the_paper(eta):
     """First step: w - lr (eta |w| / |g + wd w|) (g + wd w); w - lr g for excluded ones."""
     model = network().double()
-    optimizer = make_optimizer(model, "lars", exclude_norm_and_bias=True, **SETTINGS)
+    settings = PretrainOptimizer(
+        name="lars", lars_eta=eta, weight_decay=0.01, exclude_norm_and_bias=True
+    )
+    optimizer = optimizer_of(settings, model)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
     model(torch.randn(5, 3, 3, 3, dtype=torch.double)).square().sum().backward()
     expected = []
     for parameter in model.parameters():
@@ -45,7 +53,7 @@ def test_lars_step_equals_the_paper():
         if w.ndim < 2:
             expected.append(w - 0.1 * g)
             continue
-        local = 1e-3 * w.norm() / (g.norm() + 0.01 * w.norm() + 1e-8)
+        local = eta * w.norm() / (g.norm() + 0.01 * w.norm() + 1e-8)
         expected.append(w - 0.1 * local * (g + 0.01 * w))
     optimizer.step()
     for parameter, value in zip(model.parameters(), expected, strict=True):
