@@ -226,7 +226,9 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         ) from error
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is not a readable checkpoint: {reason}") from error
+        raise UserError(
+            f"{path} is not a readable checkpoint ({reason}); it may be cut short: copy it again"
+        ) from error
     if not isinstance(contents, Mapping):
         raise UserError(f"{path} holds a {type(contents).__name__}, not a state_dict")
     return contents

@@ -338,7 +338,7 @@ def test_code_in_a_file_is_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("name", "contents", "message"),
     [
-        ("file.pt", b"PK\x03\x04 cut off", "file.pt is not a readable checkpoint"),
+        ("file.pt", b"PK\x03\x04 cut off", r"file.pt is not a readable checkpoint.*copy it again"),
         ("file.safetensors", b"PK\x03\x04 cut off", "file.safetensors is not a readable"),
         ("file.pt", b"hello world", r"file.pt is no.* checkpoint.*torch\.save"),
         ("file.pt", b"{}", r"file.pt is no.* checkpoint.*torch\.save"),

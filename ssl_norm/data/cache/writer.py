@@ -192,7 +192,7 @@ def worker_map(workers: int) -> Iterator[Map]:
     except BrokenProcessPool as error:
         raise UserError(
             "a decoding process died, often for lack of memory; set data.workers=0 (no processes), "
-            'which also helps a script without `if __name__ == "__main__":`)'
+            'which also helps a script without `if __name__ == "__main__":`'
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

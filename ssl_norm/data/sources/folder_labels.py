@@ -71,9 +71,17 @@ def read_layout(paths: Sequence[str], layout: LayoutName = "auto") -> Layout:
         return _with_splits(folders, splits)
     if layout == "splits":
         raise UserError(f"data.layout=splits: no folder for training; {_seen(folders)}")
+    found = _with_labels(folders)
     if layout == "auto":
         _require_classes(folders)
-    return _with_labels(folders)
+        split_of = {name: _split_of(name) for name in found.classes}
+        tests = (("test", True), ("validation", True))
+        if odd := [f"{name}/" for name, split in split_of.items() if split in tests]:
+            note = (
+                f"{', '.join(odd)}: named as a split, taken as a class (no folder is named train)"
+            )
+            return replace(found, notes=(*found.notes, note))
+    return found
 
 
 def _wrapper(folders: Folders) -> tuple[str, ...]:
