@@ -11,8 +11,10 @@ from torch import nn
 from ssl_norm.learners import METHODS
 from ssl_norm.learners.learner import Learner
 from ssl_norm.learners.views import per_view
+from ssl_norm.norms import NORMS, parse_norm
 from ssl_norm.settings.method import heads_of, method_model
 from ssl_norm.signature import REQUIRED, check_options, options_of
+from ssl_norm.train.device import autocast
 from tests.learners.toy import WIDTH, make, views
 from tests.reference.losses import nt_xent, regression_loss
 
@@ -115,12 +117,24 @@ def test_joint_and_separate_differ_with_batch_statistics_and_others_are_refused(
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
-def test_projections_are_widened_under_autocast(name, options):
-    learner = make(name, **options).float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = learner(*(view.float() for view in views()))
-    assert output.loss.dtype == torch.float32
-    assert all(z.dtype == torch.float32 for pair in output.pairs for z in pair)
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if parse_norm(norm).vectors])
+def test_steps_under_autocast_are_finite_and_their_results_float32(name, options, norm):
+    groups = {"groups": 2} if "groups" in parse_norm(norm).all_options else {}
+    learner = make(name, norm={"name": norm, **groups}, **options).float()
+    optimizer = torch.optim.SGD((p for p in learner.parameters() if p.requires_grad), lr=0.1)
+    for step in range(2):
+        with autocast(torch.device("cpu"), "bfloat16"):
+            output = learner(*(view.float() for view in views(step, N=8)))
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        learner.after_backward(output)
+        learner.after_step(step / 2)
+        found = [output.loss, *output.scalars.values(), *(z for pair in output.pairs for z in pair)]
+        found += [p.grad for p in learner.parameters() if p.requires_grad]
+        found += [value for value in learner.state_dict().values() if value.is_floating_point()]
+        assert {value.dtype for value in found} == {torch.float32}
+        assert all(value.isfinite().all() for value in found)
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)

@@ -235,14 +235,15 @@ def test_half_precision_is_rounded_once(name, shape, training, dtype):
 
 @each_norm
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_autocast_keeps_dtype(name, dtype):
+def test_autocast_keeps_dtype_and_finite_gradients(name, dtype):
     layer = build(name, torch.float32)
     x = data(5, CHANNELS, 3, 2, dtype=dtype).requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = layer(x)
     y.float().square().sum().backward()
     assert y.dtype == x.grad.dtype == dtype
-    assert all(p.grad.dtype == torch.float32 for p in layer.parameters() if p.grad is not None)
+    assert {p.grad.dtype for p in layer.parameters()} <= {torch.float32}
+    assert all(g.isfinite().all() for g in (x.grad, *(p.grad for p in layer.parameters())))
 
 
 @each_norm
