@@ -32,6 +32,16 @@ class Broken(Exception):
         self.kind = kind
 
 
+class Chance(random.Random):
+    """Random numbers of one trial.
+
+    Attributes:
+        number: of the trial, for cases that trials take in turn.
+    """
+
+    number = 0
+
+
 class Result(NamedTuple):
     """One trial: its number, the kind of what broke (None: the property held), and what broke."""
 
@@ -43,7 +53,7 @@ class Result(NamedTuple):
 def campaigns() -> dict[str, ModuleType]:
     """Return the modules of this package with a `trial`, by name.
 
-    Each has a docstring that names the property, `trial(chance: random.Random, folder: Path)`,
+    Each has a docstring that names the property, `trial(chance: Chance, folder: Path)`,
     which raises :class:`Broken`, and `TRIALS` and `SAMPLE`: the lengths of the campaign and of its
     short form in the tests.
     """
@@ -59,9 +69,11 @@ def campaigns() -> dict[str, ModuleType]:
 def run(module: ModuleType, trials: int, *, seed: int = 0, first: int = 0) -> Iterator[Result]:
     """Yield the results of trials; trial n of a seed is the same, whatever ran before it."""
     for number in range(first, first + trials):
+        chance = Chance(f"{seed} {number}")
+        chance.number = number
         with tempfile.TemporaryDirectory() as folder:
             try:
-                module.trial(random.Random(f"{seed} {number}"), Path(folder))
+                module.trial(chance, Path(folder))
             except Broken as broken:
                 yield Result(number, broken.kind, str(broken))
             except Exception:
