@@ -18,6 +18,10 @@ CASES = {
     "moco_v2": ("moco_v2", {}),
     "moco_v2 symmetric": ("moco_v2", {"symmetric": True, "ema_schedule": "cosine"}),
     "moco_v2 joint": ("moco_v2", {"symmetric": True, "view_statistics": "joint"}),
+    "moco_v2 joint domain": (
+        "moco_v2",
+        {"symmetric": True, "view_statistics": "joint", "norm": {"name": "domain", "sync": True}},
+    ),
     "moco_v2 bn": ("moco_v2", {"norm": "bn"}),
     "moco_v2 bn symmetric": ("moco_v2", {"norm": "bn", "symmetric": True}),
 }

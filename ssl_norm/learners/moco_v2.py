@@ -83,12 +83,15 @@ class MoCoV2(Learner):
         self.shuffle_keys = shuffle_keys
 
     def keys(self, view: Tensor) -> Tensor:
-        """Return the keys (N, D) of one view, each at the place of its image."""
+        """Return the keys (N, D) of one view, or of both, each at the place of its image."""
         if not self.shuffle_keys:
             k: Tensor = self.target(view)
             return k
         permutation = shared_permutation(len(view) * world_size(), view.device)
-        return on_permuted_batch(self.target, view, permutation)
+        # One process has all rows of a view in sequence; a gather, all views of a rank.
+        views = 2 if self.view_statistics == "joint" else 1
+        places = torch.arange(len(permutation), device=view.device).view(world_size(), views, -1)
+        return on_permuted_batch(self.target, view, places.transpose(0, 1).flatten()[permutation])
 
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
         """Return the loss and the (query, key) pairs (q1, k2) and, if symmetric, (q2, k1)."""
