@@ -142,8 +142,8 @@ def quoted(text: str) -> str:
     r"""Return text in quotes of Hydra's grammar.
 
     Example:
-        >>> quoted("it's")
-        "'it\\\\'s'"
+        >>> print(quoted("it's"))
+        'it\'s'
     """
     text = os.path.expanduser(text) if text.startswith("~/") else text
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"

@@ -80,9 +80,11 @@ def _import_matplotlib() -> None:
 
 
 def save_figure(figure: "Figure", path: Path, dots_per_inch: int = 120) -> None:
-    """Write a figure as a PNG, whole or not at all."""
+    """Write a figure in the format of the path's suffix, as matplotlib knows it, or as a PNG."""
+    kind = path.suffix[1:].lower()
     with replaced(path) as file:
-        figure.savefig(file, format="png", dpi=dots_per_inch)
+        known = kind in figure.canvas.get_supported_filetypes()
+        figure.savefig(file, format=kind if known else "png", dpi=dots_per_inch)
 
 
 def write_number(

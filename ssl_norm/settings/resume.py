@@ -60,10 +60,16 @@ class Difference(NamedTuple):
 def differences(
     model: type[Any], saved: Mapping[str, Any], given: Mapping[str, Any], prefix: str = ""
 ) -> list[Difference]:
-    """Return the keys that differ but may not change when a run continues."""
+    """Return the keys that differ but may not change when a run continues.
+
+    A key that is newer than the run had its default.
+    """
     changed: list[Difference] = []
     for key in dict.fromkeys([*saved, *given]):
         name, old, new = f"{prefix}{key}", saved.get(key), given.get(key)
+        if key not in saved:
+            field = find_field(model, name.split("."))[1]
+            old = None if field is None else field.get_default(call_default_factory=True)
         if old == new or may_change_on_resume(model, name):
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):

@@ -9,7 +9,7 @@ from ssl_norm.commands.diagnose import diagnose
 from ssl_norm.errors import UserError
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import Classifier
-from ssl_norm.monitors import MONITORS
+from ssl_norm.monitors.spectral import spectral_monitors
 from ssl_norm.settings.models import validate
 from ssl_norm.train.checkpoint import save_checkpoint
 from tests.evaluate.problems import coloured_images
@@ -54,7 +54,7 @@ def test_a_run_with_collapsed_projections(collapsed_run, capsys):
     assert found["verdict"] == found["projections"]["verdict"] == "complete"
     assert found["features"]["verdict"] != "complete"
     assert found["collapse_begins_at"] == "projector.3"
-    assert found["features"].keys() >= {*MONITORS, "dimensions", "evidence", "random_init"}
+    assert found["features"].keys() >= {*spectral_monitors(), "lidar", "evidence", "random_init"}
     names = [row["layer"] for row in found["layers"]]
     assert names[:2] == ["encoder.stem", "encoder.stem_bn"]
     assert names[-3:] == ["predictor.0", "predictor.1", "predictor.3"]
