@@ -67,7 +67,10 @@ class _Pretraining(Task):
         return pretraining_banner(self.config, self.run, images, replaced, folder, self.device)
 
     def tables(self) -> dict[str, int]:
-        return dict.fromkeys(("metrics.csv", "spectra.csv", "layers.csv"), self.run.first_step)
+        last = self.run.first_step
+        if not self.run.steps:  # steps of batches that leave the network as it was: all or none
+            last = self.run.steps_per_epoch if self.is_resumed else -1
+        return dict.fromkeys(("metrics.csv", "spectra.csv", "layers.csv"), last)
 
     def train(self, files: RunFiles | None, line: ProgressLine, save: Save) -> None:
         on_collapse = self.config.monitor.on_collapse

@@ -4,9 +4,18 @@ import pytest
 
 from tests.campaigns.campaign import campaigns, run
 
+# Trials that broke the property once: name, seed, number.
+ONCE_BROKEN = [("kills", 2, 0), ("kills", 2, 21)]
+
 
 @pytest.mark.parametrize("name", campaigns())
 def test_the_property_holds_in_a_sample(name):
     module = campaigns()[name]
     broken = [result for result in run(module, module.SAMPLE, seed=1) if result.kind]
     assert not broken
+
+
+@pytest.mark.parametrize(("name", "seed", "number"), ONCE_BROKEN)
+def test_the_property_holds_where_it_was_broken(name, seed, number):
+    (result,) = run(campaigns()[name], 1, seed=seed, first=number)
+    assert not result.kind, result
