@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from ssl_norm.norms.spec import NormSpec
 from ssl_norm.norms.swap.find import named_norms, unknown_norms
@@ -44,6 +45,8 @@ def _reason(part: nn.Module) -> str | None:
         return "has taken over the parameters; replace the norms before wrapping the model"
     if type(part).__module__.startswith("torch.ao.nn") and named_norms(part):
         return "is quantized, or fused for it; replace the norms before quantization"
+    if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
+        return "has seen no input yet; run one batch through the model first"
     if isinstance(part, fx.GraphModule):
         graph: Any = part.graph
         called = tuple(f"{node.target}." for node in graph.nodes if node.op == "call_module")

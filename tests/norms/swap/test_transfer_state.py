@@ -356,8 +356,12 @@ def test_nonlinear_norms_of_timm(old):
 
 
 def test_a_layer_without_channels_yet():
-    with pytest.raises(ValueError, match="layer '0': this LazyBatchNorm1d has no channels before"):
+    with pytest.raises(
+        ValueError, match="part '0', LazyBatchNorm1d, has seen no input yet; run one"
+    ):
         replace_norms(nn.Sequential(nn.LazyBatchNorm1d()), "ln")
+    with pytest.raises(ValueError, match="part '0', LazyConv2d, has seen no input yet"):
+        replace_norms(nn.Sequential(nn.LazyConv2d(8, 1), nn.BatchNorm2d(8)), "gn")
 
 
 @pytest.mark.parametrize("name", ["gn", "rbn", "rms", "evonorm-b0", "in"])
