@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssl_norm.cli import entry
-from ssl_norm.settings.compose import composed_values
+from ssl_norm.settings.compose import composed_values, given_keys
+from ssl_norm.settings.effects import without_effect
 from ssl_norm.settings.models import validate
 from ssl_norm.settings.study import read_study, study_tools
 
@@ -32,10 +33,12 @@ def arms_of(study):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_arms_pass_the_checks_and_differ(study):
-    seen = []
+def test_arms_pass_the_checks_and_differ_and_give_nothing_in_vain(study):
+    seen, tool = [], read_study(study).tool
     for config, checkpoint in arms_of(study):
         assert config.study == study
+        given = given_keys(tool, [f"study={study}", f"arm={config.arm}"])
+        assert [key for key, _, _ in without_effect(config, given)] == []
         settings = config.model_dump(exclude={"arm"}), checkpoint
         assert settings not in seen
         seen.append(settings)

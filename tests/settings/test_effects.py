@@ -5,10 +5,8 @@ import pytest
 from ssl_norm.cli.entry import main
 from ssl_norm.errors import UserError
 from ssl_norm.option_errors import find_field
-from ssl_norm.settings.compose import compose_settings, given_keys
 from ssl_norm.settings.effects import check_effects, without_effect
 from ssl_norm.settings.models import MODELS
-from ssl_norm.settings.study import read_study, study_tools
 from tests.settings.refusals import SETTING, accept
 from tests.settings.test_ranges import SETTINGS
 
@@ -110,13 +108,3 @@ def test_a_command_names_what_it_was_given(monkeypatch, capsys):
     note, error = capsys.readouterr().err.splitlines()
     assert note.startswith("note: optimizer.lars_eta=0.1 has no effect: it needs name=lars")
     assert error.startswith("error: data.root=x has no effect")
-
-
-@pytest.mark.parametrize("study", study_tools())
-def test_studies_of_the_package_give_nothing_in_vain(study):
-    tool, read = study_tools()[study], read_study(study)
-    for arm in read.arms or [None]:
-        typed = [f"study={study}", *([f"arm={arm}"] if arm else []), "data=folder", "data.root=x"]
-        typed += ["checkpoint=null"] if tool == "finetune" else []
-        settings = compose_settings(tool, *typed)
-        assert [key for key, _, _ in without_effect(settings, given_keys(tool, typed))] == []
