@@ -79,8 +79,9 @@ def _import_matplotlib() -> None:
             mpl.rcParams["backend"] = backend
 
 
-def save_figure(figure: "Figure", path: Path, dots_per_inch: int = 120) -> None:
+def save_figure(figure: "Figure", path: str | Path, dots_per_inch: int = 120) -> None:
     """Write a figure in the format of the path's suffix, as matplotlib knows it, or as a PNG."""
+    path = Path(path)
     kind = path.suffix[1:].lower()
     with replaced(path) as file:
         known = kind in figure.canvas.get_supported_filetypes()

@@ -24,7 +24,7 @@ from tests.campaigns.campaign import Broken
 from tests.evaluate.runs import save_run
 
 TRIALS = 100
-SAMPLE = 4
+SAMPLE = 2
 ENCODERS = {
     "tiny16": 16,
     "resnet10t": 32,

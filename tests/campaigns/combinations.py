@@ -18,7 +18,7 @@ from ssl_norm.text import as_typed
 from tests.campaigns.campaign import Broken
 from tests.campaigns.settings import draw, limited, run
 
-TRIALS, SAMPLE = 200, 2
+TRIALS, SAMPLE = 200, 1
 DRAWS = 50  # combinations that may be refused before one is valid
 ENCODERS = ("tiny", "tiny", "tiny", "resnet10t", "resnet18", "mobilenetv3_small_050", "regnetx_002")
 # Values of the options of norms that are numbers; others are drawn from their choices.

@@ -20,7 +20,7 @@ from PIL import Image
 from tests.campaigns.campaign import Broken
 from tests.data.image_files_on_disk import noise
 
-TRIALS, SAMPLE = 200, 4
+TRIALS, SAMPLE = 200, 1
 MEMORY = 200  # MB, to decode images of at most 4 million pixels
 CHILD = """
 import json, resource, sys
