@@ -139,7 +139,7 @@ def is_alive(process: int) -> bool:
 
 @contextmanager
 def _one_line_if_full(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system, on which a library's may build, into a UserError."""
+    """Turn an OSError, also as the cause of a library's error, into a UserError of one line."""
     try:
         yield
     except Exception as error:
