@@ -1,5 +1,6 @@
-"""Decoded images with their labels, and the splits that pretraining and evaluation use."""
+"""Decoded images with their labels, the splits of a source, and the place of their pixels."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,13 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_norm.errors import UserError
+from ssl_norm.memory import free_host_bytes
+from ssl_norm.names import unknown_name
+
+_CHUNK = 4096  # images copied at once, so that a set on a GPU needs no second copy on the host
+
 
 @dataclass(frozen=True)
 class ImageSet:
     """N decoded images of one size; a subset shares the `pixels` of its set.
 
     Attributes:
-        pixels: (M, H, W, 3) uint8, M >= N; in memory, or mapped from a file (then read-only).
+        pixels: (M, H, W, 3) uint8, M >= N; in memory of the host or a GPU, or mapped from a
+            file (then read-only).
         labels: (N,) int64, an index into `classes`; None without labels.
         classes: names of the classes.
         skipped: paths of the files that did not decode.
@@ -41,9 +49,12 @@ class ImageSet:
         """All images, (N, H, W, 3) uint8; of a subset, a copy. Large sets: use `take`."""
         return self.pixels if self.rows is None else gather(self.pixels, self.rows)
 
-    def take(self, index: Tensor) -> Tensor:
-        """Return the images at `index`, (B,) int64 in [0, N), as (B, H, W, 3) uint8."""
-        return gather(self.pixels, index if self.rows is None else self.rows[index])
+    def take(self, index: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return the images at `index`, (B,) int64 in [0, N), as (B, H, W, 3) uint8.
+
+        `index` is on the device of `pixels`; `out`, only on a CPU, is memory to write into.
+        """
+        return gather(self.pixels, index if self.rows is None else self.rows[index], out)
 
     def subset(self, index: Tensor | Sequence[int]) -> "ImageSet":
         """Return the images at `index`, (B,) integers in [0, N), with labels; copies no pixel."""
@@ -94,3 +105,39 @@ def gather(pixels: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
     # `clip` writes straight into `out`, where `raise` would go through a buffer.
     np.take(pixels.numpy(), rows.numpy(), axis=0, out=out.numpy(), mode="clip")
     return out
+
+
+def fits(needed: int, free: int) -> bool:
+    """Return whether bytes fit into half of the free ones, which leaves half for the work."""
+    return needed <= free // 2
+
+
+def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -> ImageSet:
+    """Return a set with its pixels in the place that batches are drawn from.
+
+    Args:
+        images: N images.
+        device: of the batches.
+        resident: `auto`: on a GPU if they fit into half of its free memory, else in host memory by
+            the same rule, else where they are. True: on the GPU if they fit, else in host memory.
+            False: where they are. Others: UserError.
+    """
+    choice = str(resident).lower()
+    if choice not in ("auto", "true", "false"):
+        raise UserError(unknown_name("data.resident", resident, ("auto", "true", "false")))
+    if choice == "false":
+        return images
+    needed = len(images) * images.pixels[0].numel()
+    if device.type == "cuda" and fits(needed, torch.cuda.mem_get_info(device)[0]):
+        return _copied(images, device)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if images.mapped and (choice == "true" or fits(needed, free_host_bytes(processes))):
+        return _copied(images, torch.device("cpu"))
+    return images
+
+
+def _copied(images: ImageSet, device: torch.device) -> ImageSet:
+    pixels = torch.empty((len(images), *images.image_shape), dtype=torch.uint8, device=device)
+    for index in torch.split(torch.arange(len(images)), _CHUNK):
+        pixels[index[0] : index[-1] + 1] = images.take(index)
+    return replace(images, pixels=pixels, rows=None, mapped=False)

@@ -1,6 +1,9 @@
+import pytest
 import torch
 
-from ssl_norm.data.dataset import ImageSet, Splits, gather
+from ssl_norm.data import dataset
+from ssl_norm.data.dataset import ImageSet, Splits, fits, free_host_bytes, gather, place_pixels
+from ssl_norm.errors import UserError
 
 PIXELS = torch.arange(5 * 2 * 2 * 3, dtype=torch.uint8).reshape(5, 2, 2, 3)
 LABELS = torch.tensor([3, 1, 4, 1, 5])
@@ -38,3 +41,38 @@ def test_gather_equals_indexing_and_writes_where_it_is_told():
     assert gather(PIXELS, rows, out) is out
     assert torch.equal(out, PIXELS[rows])
     assert torch.equal(gather(PIXELS, rows), PIXELS[rows])
+
+
+CPU = torch.device("cpu")
+IN_FILE = ImageSet(PIXELS, mapped=True).subset([4, 1])
+
+
+def test_what_fits_leaves_half_to_the_work_of_every_process():
+    assert fits(50, 100)
+    assert not fits(51, 100)
+    assert 0 < free_host_bytes(1000) <= free_host_bytes() / 100
+
+
+@pytest.mark.parametrize(
+    ("resident", "free"), [("auto", 48), (True, 0), ("true", 0), ("auto", 47), (False, 99)]
+)
+def test_only_the_pixels_of_a_set_are_copied_if_they_fit_or_must(resident, free, monkeypatch):
+    monkeypatch.setattr(dataset, "_CHUNK", 1)
+    monkeypatch.setattr(dataset, "free_host_bytes", lambda _: free)
+    placed = place_pixels(IN_FILE, CPU, resident)
+    stays = free in (47, 99)
+    assert placed.mapped == stays
+    assert (placed.pixels is PIXELS) == stays
+    assert len(placed.pixels) == (5 if stays else 2)
+    assert torch.equal(placed.images, IN_FILE.images)
+
+
+def test_pixels_in_memory_are_not_copied():
+    assert place_pixels(ImageSet(PIXELS).subset([4, 1]), CPU, True).pixels is PIXELS
+
+
+def test_an_unknown_choice_is_one_clear_line():
+    with pytest.raises(
+        UserError, match=r"unknown data\.resident 'maybe'; known: auto, true, false"
+    ):
+        place_pixels(IN_FILE, CPU, "maybe")

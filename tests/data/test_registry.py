@@ -12,7 +12,7 @@ from PIL import Image
 from ssl_norm.data import DATA, ImageSet, Splits, load_splits
 from ssl_norm.data.cache.reader import Stamp
 from ssl_norm.data.registry import default_image_size, find_source
-from ssl_norm.data.sources.encoded_images import decoded_splits
+from ssl_norm.data.sources.folder import decoded_splits
 from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
 from ssl_norm.settings.sections import DataSettings
@@ -134,7 +134,7 @@ class MemoryReader:
 
 def test_encoded_images_need_no_files(tmp_path):
     layout = read_layout([f"{label}/{seed}" for label in "ab" for seed in (1, 2, 3)] + ["b/91"])
-    options = {"image_size": 8, "cache_dir": str(tmp_path), "workers": 0}
+    options = {"side": 8, "cache_dir": str(tmp_path), "workers": 0}
     splits = decoded_splits(MemoryReader(), layout, on_corrupt="skip", **options)
     assert splits.skipped == ("memory/b/91",)
     assert (len(splits.train), len(splits.test)) == (4, 2)

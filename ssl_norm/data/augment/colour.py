@@ -1,7 +1,7 @@
 """Colour jitter and grey: as one linear map of an image, or step by step with hue in HSV."""
 
 import math
-from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -29,26 +29,22 @@ class ColourFactors(NamedTuple):
     grey: Tensor
 
 
-def sample_factors(
-    n: int, jitter: float, strengths: Sequence[float], grey: float, generator: Generator
-) -> ColourFactors:
-    """Return random factors of n images with torchvision's distributions.
+def draw_factors(view: ViewParameters, share: Share, generator: Generator) -> ColourFactors:
+    """Return random factors of the share's images with torchvision's distributions.
 
-    Args:
-        n: number of images.
-        jitter: probability that `values` change an image at all.
-        strengths: of brightness, contrast, saturation and hue, see :class:`ViewParameters`.
-        grey: probability of losing all colour.
-        generator: of the CPU.
+    A view's `jitter` is the probability that `values` change an image at all, its `grey` that of
+    losing all colour, and `generator` is of the CPU.
     """
-    neutral, spread = torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor(list(strengths))
+    strengths = (view.brightness, view.contrast, view.saturation, view.hue)
+    neutral, spread = torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor(strengths)
     low = neutral - spread
     low[:HUE].clamp_(min=0)
-    chosen = sample_events(n, jitter, generator)[:, None]
-    drawn = low + (neutral + spread - low) * torch.rand(n, 4, generator=generator)
-    order = torch.rand(n, 4, generator=generator).argsort(1)
+    chosen = sample_events(share.total, view.jitter, generator)[:, None]
+    drawn = low + (neutral + spread - low) * torch.rand(share.total, 4, generator=generator)
+    order = torch.rand(share.total, 4, generator=generator).argsort(1)
     values = neutral + chosen * (drawn - neutral)
-    return ColourFactors(values, order, sample_events(n, grey, generator).float())
+    factors = (values, order, sample_events(share.total, view.grey, generator).float())
+    return ColourFactors(*(factor[share.rows] for factor in factors))
 
 
 def colour_steps(factors: ColourFactors) -> Tensor:
@@ -86,10 +82,7 @@ def blend(colour: Tensor, luminance: Tensor) -> Tensor:
 
 def compose(steps: Tensor) -> Tensor:
     """Return the product (n, 2, 3, 3) of all steps (n, K, 2, 3, 3), the first applied first."""
-    product = steps[:, 0]
-    for index in range(1, steps.shape[1]):
-        product = steps[:, index] @ product
-    return product
+    return reduce(lambda product, step: step @ product, steps.unbind(1))
 
 
 def hue_rotation(turns: Tensor) -> Tensor:
@@ -145,21 +138,14 @@ class FusedColour:
         return apply_colour_map(images, params["maps"])
 
 
-def draw_factors(view: ViewParameters, share: Share, generator: Generator) -> ColourFactors:
-    """Return the factors of the share's images."""
-    strengths = (view.brightness, view.contrast, view.saturation, view.hue)
-    factors = sample_factors(share.total, view.jitter, strengths, view.grey, generator)
-    return ColourFactors(*(factor[share.rows] for factor in factors))
+class ExactColour(FusedColour):
+    """Transform by every step in turn, as torchvision and kornia define them.
 
-
-class ExactColour:
-    """Transform by :func:`jitter_exactly`, which takes several times the work of one map."""
-
-    def __init__(self, view: ViewParameters) -> None:
-        self.view = view
+    Hue is shifted by :func:`shift_hue`. This takes several times the work of one map.
+    """
 
     def draw(self, share: Share, generator: Generator) -> Params:
-        """Return the arguments of :func:`jitter_exactly`, the rows of step k as `hue_rows<k>`."""
+        """Return the steps, the turns of hue, and as `hue_rows<k>` the images that step k turns."""
         factors = draw_factors(self.view, share, generator)
         turns = factors.values[:, HUE]
         shifts_hue = (factors.order == HUE) & (turns[:, None] != 0)
@@ -168,26 +154,13 @@ class ExactColour:
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the recoloured images."""
-        rows = [params[f"hue_rows{k}"] for k in range(4)]
-        return jitter_exactly(images, params["steps"], params["turns"], rows)
-
-
-def jitter_exactly(
-    images: Tensor, steps: Tensor, turns: Tensor, hue_rows: Sequence[Tensor]
-) -> Tensor:
-    """Return images after every step in turn, as torchvision and kornia define them.
-
-    Args:
-        images: (N, 3, H, W) in [0, 1], contiguous.
-        steps: (N, 5, 2, 3, 3), of which those of hue are replaced by :func:`shift_hue`.
-        turns: (N,) shift of hue, share of a full turn.
-        hue_rows: for each of the first four steps, the images whose hue it shifts.
-    """
-    for index, rows in enumerate(hue_rows):
-        shifted = shift_hue(images[rows], turns[rows])
-        images = apply_colour_map(images, steps[:, index])
-        images[rows] = shifted
-    return apply_colour_map(images, steps[:, len(hue_rows)])
+        *steps, grey = params["steps"].unbind(1)
+        for index, step in enumerate(steps):
+            rows = params[f"hue_rows{index}"]
+            shifted = shift_hue(images[rows], params["turns"][rows])
+            images = apply_colour_map(images, step)
+            images[rows] = shifted
+        return apply_colour_map(images, grey)
 
 
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:

@@ -40,20 +40,15 @@ def extra_transform(entry: str | Mapping[str, Any], size: int, key: str = "extra
             transform = KorniaTransform(_kornia_operation(name, options), size)
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}: {_first_line(error)}") from error
-    _try_out(transform, name, size, key)
-    return transform
-
-
-def _try_out(transform: Transform, name: str, size: int, key: str) -> None:
-    """Apply the transform to two black images, so that a failure shows before the first step."""
     images = torch.zeros(2, 3, size, size)
-    try:
+    try:  # so that a failure shows before the first step
         params = transform.draw(Share(2, slice(0, 2), size, size), Generator())
         result = transform.apply(images.clone(), params)
     except Exception as error:
         raise UserError(f"{key}: {name} fails: {_first_line(error)}") from error
     if not isinstance(result, Tensor) or result.shape != images.shape:
         raise UserError(f"{key}: {name} changes the size of a view; use one that keeps it")
+    return transform
 
 
 class KorniaTransform:

@@ -108,5 +108,4 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float], key: str = 
     for name, values, range_ in (("mean", mean, "[0, 1]"), ("std", std, "(0, 1]")):
         inside = [0 <= value <= 1 and (value > 0 or name == "mean") for value in values]
         if len(inside) != 3 or not all(inside):
-            found = list(values)
-            raise UserError(f"{key}.{name}: three values in {range_} expected, got {found}")
+            raise UserError(f"{key}.{name}: three values in {range_} expected, got {[*values]}")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from ssl_norm.data.augment.colour import ExactColour, FusedColour
 from ssl_norm.data.augment.extra import extra_transform
@@ -18,11 +19,11 @@ _GAP = 2  # pixels around a pair of views
 
 
 def transforms_of(
-    view: ViewParameters, image_size: int, *, exact_colour: bool = False, key: str = "view"
+    view: ViewParameters, image_size: int, exact_colour: bool, key: str
 ) -> Iterator[Transform]:
-    """Yield the transforms of a view: crop and flip, colour, blur, solarization, further ones.
+    """Yield the transforms of a view that change anything, in their order.
 
-    Transforms that cannot change anything are left out. `key` names the view in messages.
+    `key` names the view in messages.
     """
     yield CropResizeFlip(image_size, view.crop_area, view.crop_ratio, view.flip)
     if view.jitter or view.grey:
@@ -74,7 +75,7 @@ class Views:
         self.mean, self.std, self.dtype = mean, std, dtype
         check_normalisation(mean, std)
         self.views = [
-            list(transforms_of(view, image_size, exact_colour=exact_colour, key=f"augment.{name}"))
+            list(transforms_of(view, image_size, exact_colour, f"augment.{name}"))
             for name, view in parameters.items()
         ]
 
@@ -113,8 +114,24 @@ class Views:
         return normalised.to(self.dtype, memory_format=torch.channels_last)
 
     def grid(self, view1: Tensor, view2: Tensor, rows: int = 8, columns: int = 4) -> Tensor:
-        """Return pairs of views as one uint8 picture, see :func:`view_grid`."""
-        return view_grid(view1, view2, self.mean, self.std, rows, columns)
+        """Return the first pairs of views (N, 3, S, S) as one picture.
+
+        Returns:
+            (3, height, width) uint8 on the CPU, white between the pairs; at most `rows` of
+            `columns` pairs, and no more rows than N fills.
+        """
+        count = min(len(view1), rows * columns)
+        columns = min(columns, count)
+        rows = -(-count // columns)
+        pairs = torch.cat((view1[:count], view2[:count]), 3)
+        pixels = (denormalise(pairs, self.mean, self.std) * 255).round().byte().cpu()
+        framed = F.pad(pixels, (0, _GAP, 0, _GAP), value=255)
+        _, _, height, width = framed.shape
+        cells = framed.new_full((rows * columns, 3, height, width), 255)
+        cells[:count] = framed
+        table = cells.view(rows, columns, 3, height, width).permute(2, 0, 3, 1, 4)
+        picture = table.reshape(3, rows * height, columns * width)
+        return F.pad(picture, (_GAP, 0, _GAP, 0), value=255)
 
 
 def to_device(parameters: list[Params], device: torch.device) -> list[Params]:
@@ -132,7 +149,7 @@ def to_device(parameters: list[Params], device: torch.device) -> list[Params]:
 def move_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
     """Return copies of CPU tensors on the device, which share one buffer."""
     raw = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors]
-    padded = [torch.nn.functional.pad(part, (0, -len(part) % ALIGNMENT)) for part in raw]
+    padded = [F.pad(part, (0, -len(part) % ALIGNMENT)) for part in raw]
     packed = torch.cat(padded)
     pieces = torch.split(on_device(packed, device), [len(part) for part in padded])
     return [
@@ -158,31 +175,3 @@ def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
     scale = torch.tensor(list(std), device=images.device)[:, None, None]
     shift = torch.tensor(list(mean), device=images.device)[:, None, None]
     return (images.float() * scale + shift).clamp_(0, 1)
-
-
-def view_grid(
-    view1: Tensor,
-    view2: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
-    rows: int = 8,
-    columns: int = 4,
-) -> Tensor:
-    """Return the first pairs of normalised views (N, 3, S, S) as one picture.
-
-    Returns:
-        (3, height, width) uint8 on the CPU, white between the pairs; at most `rows` of `columns`
-        pairs, and no more rows than N fills.
-    """
-    count = min(len(view1), rows * columns)
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    pairs = torch.cat((view1[:count], view2[:count]), 3)
-    pixels = (denormalise(pairs, mean, std) * 255).round().byte().cpu()
-    framed = torch.nn.functional.pad(pixels, (0, _GAP, 0, _GAP), value=255)
-    _, _, height, width = framed.shape
-    cells = framed.new_full((rows * columns, 3, height, width), 255)
-    cells[:count] = framed
-    table = cells.view(rows, columns, 3, height, width).permute(2, 0, 3, 1, 4)
-    picture = table.reshape(3, rows * height, columns * width)
-    return torch.nn.functional.pad(picture, (_GAP, 0, _GAP, 0), value=255)

@@ -7,9 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from ssl_norm.data.batches.pixels import place_pixels
-from ssl_norm.data.batches.sampler import epoch_order, epochs_of_steps
-from ssl_norm.data.dataset import ImageSet, gather
+from ssl_norm.data.batches.sampler import epoch_order
+from ssl_norm.data.dataset import ImageSet, place_pixels
 from ssl_norm.distributed import on_device
 from ssl_norm.errors import UserError
 
@@ -60,16 +59,15 @@ class Batches:
                 f"batch_size={batch_size} cannot be shared equally by {world_size} processes"
             )
         self.steps_per_epoch = len(images) // batch_size
-        self._placed = place_pixels(images, device, resident)
+        self._images = place_pixels(images, device, resident)
         self._device, self._seed, self._workers = device, seed, workers
         self._batch_size, self._local_size = batch_size, batch_size // world_size
-        self._is_gpu = device.type == "cuda"
         self._offset = rank * self._local_size
 
     @property
     def is_resident(self) -> bool:
         """True where the pixels are in the memory of the device."""
-        return self._placed.pixels.device.type == self._device.type and not self._placed.mapped
+        return self._images.pixels.device.type == self._device.type and not self._images.mapped
 
     def iterate(self, start: int, stop: int) -> Iterator[Tensor]:
         """Yield this rank's part of the batches `start` ... `stop` - 1, counted over all epochs.
@@ -77,31 +75,29 @@ class Batches:
         (batch_size / world_size, 3, H, W) uint8 on the device, channels last in memory.
         """
         rows = self._rows(start, stop)
-        if self._workers > 0 and not self.is_resident:
-            batches = self._gather_ahead(rows)
-        else:
-            batches = (gather(self._placed.pixels, part) for part in rows)
-        for batch in batches:
+        is_ahead = self._workers > 0 and not self.is_resident
+        for batch in self._gather_ahead(rows) if is_ahead else map(self._images.take, rows):
             yield on_device(batch, self._device).permute(0, 3, 1, 2)
 
     def _rows(self, start: int, stop: int) -> Iterator[Tensor]:
-        """Yield the rows of pixels that make up each batch of this rank."""
-        rows = self._placed.rows
-        for epoch, steps in epochs_of_steps(start, stop, self.steps_per_epoch):
-            order = rows[epoch_order(len(rows), self._seed, epoch).to(rows.device)]
-            for step in steps:
-                first = step * self._batch_size + self._offset
-                yield order[first : first + self._local_size]
+        """Yield the indices of the images of each batch of this rank."""
+        latest, order = -1, torch.empty(0)
+        for step in range(start, stop):
+            epoch, place = divmod(step, self.steps_per_epoch)
+            if epoch != latest:
+                order = epoch_order(len(self._images), self._seed, epoch)
+                latest, order = epoch, order.to(self._images.pixels.device)
+            first = place * self._batch_size + self._offset
+            yield order[first : first + self._local_size]
 
     def _gather_ahead(self, rows: Iterator[Tensor]) -> Iterator[Tensor]:
         """Yield the pixels at `rows` while threads gather the next ones, pinned for a GPU."""
-        pixels = self._placed.pixels
         pending: deque[Future[Tensor]] = deque()
         with ThreadPoolExecutor(self._workers) as threads:
             for part in rows:
-                shape = (len(part), *pixels.shape[1:])
-                out = torch.empty(shape, dtype=pixels.dtype, pin_memory=self._is_gpu)
-                pending.append(threads.submit(gather, pixels, part, out))
+                shape, is_gpu = (len(part), *self._images.image_shape), self._device.type == "cuda"
+                out = torch.empty(shape, dtype=torch.uint8, pin_memory=is_gpu)
+                pending.append(threads.submit(self._images.take, part, out))
                 if len(pending) > 2 * self._workers:
                     yield pending.popleft().result()
             while pending:

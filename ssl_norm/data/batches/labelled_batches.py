@@ -2,22 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import repeat
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from ssl_norm.data.batches.pixels import Placed, place_pixels
-from ssl_norm.data.batches.sampler import (
-    grouped_order,
-    mixed_seed,
-    seeded_generator,
-    uniform_order,
-)
+from ssl_norm.data.batches.sampler import Passes, grouped_order, mixed_seed, seeded_generator
 from ssl_norm.data.corruption.dataset import corrupt_chunks
 from ssl_norm.data.corruption.spec import Corruption
-from ssl_norm.data.dataset import ImageSet, gather
+from ssl_norm.data.dataset import ImageSet, place_pixels
 from ssl_norm.distributed import on_device
 from ssl_norm.errors import UserError
 
@@ -45,15 +38,17 @@ class LabelledBatches:
         unlabelled_size: U, unlabelled images of a batch; 0: none.
         seed: of the order and of the noise of corruptions.
         device: of the batches.
-        chunk: images of a class-correlated chunk, see :func:`grouped_order`; None: uniform order.
-        classes_per_chunk: classes in a chunk.
+        chunk: images of a class-correlated chunk, a divisor of `batch_size`, see
+            :func:`grouped_order`; None: uniform order. Not with `domains`.
+        classes_per_chunk: classes in a chunk, a divisor of its images.
         shuffle: spread the images of all chunks over the batch.
         domains: D corruptions, None for clean images: the labelled and the unlabelled batch are
             each D equal chunks in this order, corrupted by their own. Empty: all images are clean.
         resident: `auto`, True or False, see `place_pixels`.
 
     Raises:
-        UserError: labels or unlabelled images are missing, or sizes do not divide as they must.
+        UserError: labels or unlabelled images are missing, there are fewer classes than in a
+            chunk, or the unlabelled images of a batch are no equal chunks.
     """
 
     def __init__(
@@ -72,43 +67,53 @@ class LabelledBatches:
         resident: bool | str = "auto",
     ) -> None:
         self._labels = _labels_of(labelled)
-        _check_sizes(batch_size, unlabelled_size, len(domains))
-        _check_grouping(self._labels, batch_size, chunk, classes_per_chunk, shuffle)
+        self._labelled = place_pixels(labelled, device, resident)
+        self._size, self._unlabelled_size = batch_size, unlabelled_size
+        self._passes = Passes(len(labelled), seed)
+        self._grouped: Callable[..., Iterator[Tensor]] | None = None
         if chunk is not None and domains:
             raise UserError("grouping.chunk and domains exclude each other; leave one of them out")
-        self._labelled = place_pixels(labelled, device, resident)
-        self._order: Callable[..., Iterator[Tensor]]
-        if chunk is None:
-            self._order = partial(uniform_order, len(self._labels), batch_size, seed)
-        else:
+        if chunk is not None:
+            most = len(self._labels.bincount().nonzero())
+            if classes_per_chunk > most:
+                raise UserError(
+                    f"grouping.classes={classes_per_chunk}: expected 1 to {most}, the number of "
+                    "classes with labels"
+                )
             grouped = partial(grouped_order, self._labels, batch_size, chunk=chunk, seed=seed)
-            self._order = partial(grouped, classes_per_chunk=classes_per_chunk, shuffle=shuffle)
-        self._unlabelled = None
+            self._grouped = partial(grouped, classes_per_chunk=classes_per_chunk, shuffle=shuffle)
         if unlabelled_size:
-            self._unlabelled = place_pixels(_some(unlabelled), device, resident)
+            if unlabelled is None or not len(unlabelled):
+                raise UserError(
+                    "there are no unlabelled images: all are labelled; lower labels or "
+                    "labels_per_class, or choose a norm that needs none"
+                )
+            if domains and unlabelled_size % len(domains):
+                raise UserError(
+                    f"{unlabelled_size} unlabelled images of a batch: a multiple of the "
+                    f"{len(domains)} domains expected"
+                )
+            self._unlabelled = place_pixels(unlabelled, device, resident)
             own_seed = mixed_seed(seed, _UNLABELLED_STREAM)
-            count = len(self._unlabelled.rows)
-            self._unlabelled_order = partial(uniform_order, count, unlabelled_size, own_seed)
+            self._unlabelled_passes = Passes(len(unlabelled), own_seed)
         self._seed, self._device, self._domains = seed, device, tuple(domains)
 
     def iterate(self, start: int, stop: int) -> Iterator[LabelledBatch]:
         """Yield the batches `start` ... `stop` - 1, on the device."""
-        unlabelled_order: Iterator[Tensor | None] = repeat(None)
-        if self._unlabelled is not None:
-            unlabelled_order = self._unlabelled_order(start=start, stop=stop)
-        orders = zip(self._order(start=start, stop=stop), unlabelled_order, strict=False)
-        for step, (rows, unlabelled_rows) in enumerate(orders, start):
+        grouped = self._grouped and self._grouped(start=start, stop=stop)
+        for step in range(start, stop):
+            rows = next(grouped) if grouped else self._passes.take(step * self._size, self._size)
             noise = seeded_generator(self._seed, _NOISE_STREAM, step)
-            images = self._images(self._labelled, rows, noise)
-            unlabelled = None
-            if self._unlabelled is not None and unlabelled_rows is not None:
-                unlabelled = self._images(self._unlabelled, unlabelled_rows, noise)
+            images, unlabelled = self._corrupted(self._labelled, rows, noise), None
+            if size := self._unlabelled_size:
+                others = self._unlabelled_passes.take(step * size, size)
+                unlabelled = self._corrupted(self._unlabelled, others, noise)
             labels = on_device(self._labels[rows], self._device)
             yield LabelledBatch(images, labels, unlabelled)
 
-    def _images(self, placed: Placed, rows: Tensor, noise: Generator) -> Tensor:
+    def _corrupted(self, placed: ImageSet, rows: Tensor, noise: Generator) -> Tensor:
         """Return the images at `rows`, chunk d of them corrupted by domain d."""
-        pixels = gather(placed.pixels, placed.rows[on_device(rows, placed.rows.device)])
+        pixels = placed.take(on_device(rows, placed.pixels.device))
         images = on_device(pixels, self._device).permute(0, 3, 1, 2)
         return corrupt_chunks(images, self._domains, noise)
 
@@ -119,44 +124,3 @@ def _labels_of(labelled: ImageSet) -> Tensor:
     if not len(labelled):
         raise UserError("there are no labelled images; raise labels or labels_per_class")
     return labelled.labels
-
-
-def _some(unlabelled: ImageSet | None) -> ImageSet:
-    if unlabelled is None or not len(unlabelled):
-        raise UserError(
-            "there are no unlabelled images: all are labelled; lower labels or labels_per_class, "
-            "or choose a norm that needs none"
-        )
-    return unlabelled
-
-
-def _check_sizes(batch_size: int, unlabelled_size: int, domains: int) -> None:
-    of_unlabelled = f"{unlabelled_size} unlabelled images of a batch"
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: an integer of at least 1 expected")
-    if unlabelled_size < 0:
-        raise UserError(f"{of_unlabelled}: expected 0 or more; raise ubn.ratio")
-    for found, size in ((f"batch_size={batch_size}", batch_size), (of_unlabelled, unlabelled_size)):
-        if domains and size % domains:
-            raise UserError(f"{found}: a multiple of the {domains} domains expected")
-
-
-def _check_grouping(
-    labels: Tensor, batch_size: int, chunk: int | None, classes: int, shuffle: bool
-) -> None:
-    if chunk is None:
-        if shuffle or classes != 1:
-            found = "grouping.shuffle=true" if shuffle else f"grouping.classes={classes}"
-            raise UserError(f"{found} needs grouping.chunk, the images of a chunk")
-        return
-    if chunk < 1 or batch_size % chunk:
-        raise UserError(f"batch_size={batch_size}: a multiple of grouping.chunk={chunk} expected")
-    most = len(labels.bincount().nonzero())
-    if not 1 <= classes <= most:
-        raise UserError(
-            f"grouping.classes={classes}: expected 1 to {most}, the number of classes with labels"
-        )
-    if chunk % classes:
-        raise UserError(
-            f"grouping.chunk={chunk}: a multiple of grouping.classes={classes} expected"
-        )

@@ -25,20 +25,6 @@ def epoch_order(size: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(size, generator=seeded_generator(seed, epoch))
 
 
-def epochs_of_steps(start: int, stop: int, steps_per_epoch: int) -> Iterator[tuple[int, range]]:
-    """Yield each epoch of the steps `start` ... `stop` - 1, and these steps counted within it.
-
-    Example:
-        >>> list(epochs_of_steps(2, 7, steps_per_epoch=3))
-        [(0, range(2, 3)), (1, range(0, 3)), (2, range(0, 1))]
-    """
-    while start < stop:
-        epoch, first = divmod(start, steps_per_epoch)
-        last = min(steps_per_epoch, first + stop - start)
-        yield epoch, range(first, last)
-        start += last - first
-
-
 class Passes:
     """An endless sequence of passes over `size` >= 1 rows, each pass a new permutation."""
 
@@ -56,16 +42,6 @@ class Passes:
             parts.append(self._latest[1][offset : offset + count])
             first, count = first + len(parts[-1]), count - len(parts[-1])
         return torch.cat(parts)
-
-
-def uniform_order(size: int, batch_size: int, seed: int, start: int, stop: int) -> Iterator[Tensor]:
-    """Yield the rows of the batches `start` ... `stop` - 1 of passes over `size` rows.
-
-    A batch, (batch_size,) int64, may run across passes: of four rows, six hold two twice.
-    """
-    passes = Passes(size, seed)
-    for step in range(start, stop):
-        yield passes.take(step * batch_size, batch_size)
 
 
 def grouped_order(
@@ -99,8 +75,7 @@ def grouped_order(
     Yields:
         (B,) int64 in [0, N).
     """
-    rows = [(labels == label).nonzero()[:, 0] for label in range(int(labels.max()) + 1)]
-    members = [of_class for of_class in rows if len(of_class)]
+    members = [(labels == label).nonzero()[:, 0] for label in labels.bincount().nonzero()]
     passes = [
         Passes(len(of_class), mixed_seed(seed, _CLASS_STREAM, place))
         for place, of_class in enumerate(members)

@@ -6,8 +6,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,15 +16,15 @@ from numpy.typing import NDArray
 
 from ssl_norm.console import track
 from ssl_norm.data.cache.decode import FULL_WHITE, MAX_PIXELS, Rules, largest_value
-from ssl_norm.data.cache.reader import Reader, content_digests, fingerprint
+from ssl_norm.data.cache.reader import Reader, content_digests, fingerprint, read
 from ssl_norm.data.cache.writer import (
     CHUNK,
     FACTS,
     PIXELS,
     Facts,
-    Images,
     Map,
     bits_of,
+    chunks,
     corrupt_error,
     worker_map,
     write_entry,
@@ -44,7 +43,6 @@ class CachedPixels:
 
     pixels: NDArray[np.uint8]  # (N, side, side, 3), mapped read-only; zeros for corrupt images
     facts: Facts
-    white: int  # value of white in images of more than 8 bits
     entry: Path  # the folder that holds the pixels
 
 
@@ -90,9 +88,18 @@ def cached_pixels(
             is not usable.
     """
     home = Path(os.path.expanduser(cache_dir or default_cache_dir())).absolute()
-    images = Images(reader, identifiers, Rules(side, 0, max_pixels), on_corrupt == "skip")
     try:
-        cached = _open_entry(_find_or_write(home, images, white, workers, progress))
+        (home / "known").mkdir(parents=True, exist_ok=True)
+        digest, is_settled = fingerprint(reader, identifiers)
+        known = home / "known" / f"{FORMAT}-{side}px-{white}-{max_pixels}-{digest}"
+        if known.exists() and (home / known.read_text() / FACTS).exists():
+            entry = home / known.read_text()
+        else:
+            rules, is_lenient = (side, white, max_pixels), on_corrupt == "skip"
+            entry = _write(home, reader, identifiers, rules, is_lenient, workers, progress)
+            if is_settled:
+                write_text(known, entry.name)
+        cached = _open_entry(entry)
     except OSError as error:
         raise UserError(
             f"cannot use the image cache in {home}: {error.strerror or error}; "
@@ -101,55 +108,56 @@ def cached_pixels(
     if on_corrupt == "stop" and cached.facts.corrupt:
         index, reason = min(cached.facts.corrupt.items())
         raise corrupt_error(reader, identifiers[index], reason)
-    if not isinstance(white, int) and cached.white == FULL_WHITE:
+    if not isinstance(white, int) and cached.facts.white == FULL_WHITE:
         _require_bright(cached.facts.depths, share=0.5 if white is None else 1)
     return cached
 
 
-def _find_or_write(home: Path, images: Images, white: White, workers: int, progress: bool) -> Path:
-    (home / "known").mkdir(parents=True, exist_ok=True)
-    identifiers, (side, _, max_pixels) = images.identifiers, images.rules
-    stamp = fingerprint(images.reader, identifiers)
-    known = home / "known" / f"{FORMAT}-{side}px-{white}-{max_pixels}-{stamp.digest}"
-    if known.exists() and (home / known.read_text() / FACTS).exists():
-        return home / known.read_text()
-    count = len(identifiers)
+def _write(
+    home: Path,
+    reader: Reader,
+    identifiers: Sequence[str],
+    wanted: tuple[int, White, int],
+    skip_corrupt: bool,
+    workers: int,
+    progress: bool,
+) -> Path:
+    """Return the entry of images, written unless the cache has it."""
+    (side, white, max_pixels), count = wanted, len(identifiers)
     with worker_map(workers if count > CHUNK else 0) as run:
-        chunks = (identifiers[first : first + CHUNK] for first in range(0, count, CHUNK))
-        parts = run(partial(content_digests, images.reader), chunks)
-        read = track(parts, "reading files", total=count, step=CHUNK, enabled=progress)
-        digests = [digest for part in read for digest in part]
-        rules = Rules(
-            side, white if isinstance(white, int) else _white_of(images, white, run), max_pixels
-        )
+        parts = run(partial(content_digests, reader), chunks(identifiers))
+        seen = track(parts, "reading files", total=count, step=CHUNK, enabled=progress)
+        digests = [digest for part in seen for digest in part]
+        if not isinstance(white, int):
+            white = _white_of(reader, identifiers, white, max_pixels, run)
         content = hashlib.sha256(b"".join([*digests, str(max_pixels).encode()])).hexdigest()
-        entry = home / f"{FORMAT}-{side}px-white{rules.white}-{count}-{content[:32]}"
+        entry = home / f"{FORMAT}-{side}px-white{white}-{count}-{content[:32]}"
         if not entry.is_dir():
-            write_entry(entry, replace(images, rules=rules), digests, run, progress=progress)
-    if stamp.settled:
-        write_text(known, entry.name)
+            rules, options = Rules(side, white, max_pixels), {"skip_corrupt": skip_corrupt}
+            write_entry(
+                entry, reader, identifiers, digests, rules, run, **options, progress=progress
+            )
     return entry
 
 
-def _white_of(images: Images, white: Literal["auto"] | None, run: Map) -> int:
+def _white_of(
+    reader: Reader, identifiers: Sequence[str], white: str | None, max_pixels: int, run: Map
+) -> int:
     """Return the value of white by a seeded sample; UserError if the user must choose it."""
-    count = len(images.identifiers)
+    count = len(identifiers)
     sample = sorted(random.Random(0).sample(range(count), min(count, SAMPLE)))
-    chosen = [images.identifiers[index] for index in sample]
-    jobs = (chosen[first : first + CHUNK] for first in range(0, len(chosen), CHUNK))
-    depths = sum(run(partial(_depths, images), jobs), Counter[int]())
+    jobs = chunks([identifiers[index] for index in sample])
+    depths = sum(run(partial(_depths, reader, max_pixels), jobs), Counter[int]())
     if white is None:
         _require_bright(depths, share=0.5)
         return FULL_WHITE
     return (1 << max(8, max(depths, default=16))) - 1
 
 
-def _depths(images: Images, identifiers: Sequence[str]) -> Counter[int]:
+def _depths(reader: Reader, max_pixels: int, identifiers: Sequence[str]) -> Counter[int]:
     depths = Counter[int]()
     for identifier in identifiers:
-        with suppress(OSError):
-            value = largest_value(images.reader.read(identifier), images.rules.max_pixels)
-            depths.update(bits_of(value))
+        depths.update(bits_of(largest_value(read(reader, identifier)[0], max_pixels)))
     return depths
 
 
@@ -169,9 +177,8 @@ def _open_entry(entry: Path) -> CachedPixels:
     try:
         pixels = np.load(entry / PIXELS, mmap_mode="r", allow_pickle=False)
         content = json.loads((entry / FACTS).read_text())
-        corrupt = {int(index): reason for index, reason in content["corrupt"].items()}
-        depths = Counter({int(bits): number for bits, number in content["depths"].items()})
-        facts = Facts(corrupt, content["composited"], depths)
-        return CachedPixels(pixels, facts, content["white"], entry)
+        content["corrupt"] = {int(index): why for index, why in content["corrupt"].items()}
+        content["depths"] = Counter({int(bits): n for bits, n in content["depths"].items()})
+        return CachedPixels(pixels, Facts(**content), entry)
     except (ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"the image cache {entry} is damaged; delete that folder") from error

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 # AVIF only where Pillow was built with it. Ghostscript and the like are never called.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
 FULL_WHITE = 65535
 MAX_PIXELS = 100_000_000
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-_WHITE = (255, 255, 255, 255)
 _STRIP = 1024  # rows that are composited at once
 _OTHER_CONTENT = {  # by its first bytes, without white space, in lower case
     b"%!ps": "PostScript (EPS)",
@@ -32,15 +31,6 @@ _OTHER_CONTENT = {  # by its first bytes, without white space, in lower case
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cjxl ": "JPEG XL",
     b"version https://git-lfs": "a Git LFS pointer (run git lfs pull)",
-}
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
 }
 
 
@@ -138,8 +128,11 @@ def _decode(data: bytes, rules: Rules) -> Decoded:
     with _opened(data, rules) as image:
         is_deep = _is_deep(image)
         image.load()
-        turn = _turn(image)
-        square = _centre_square(image if turn is None else image.transpose(turn))
+        with suppress(Exception):  # of broken metadata
+            ImageOps.exif_transpose(image, in_place=True)
+        (width, height), side = image.size, min(image.size)
+        left, top = (width - side) // 2, (height - side) // 2
+        square = image.crop((left, top, left + side, top + side)) if width != height else image
         largest = _largest(square) if is_deep else None
         rgb, is_composited = _to_rgb(square, is_deep, rules.white)
         size = (rules.side, rules.side)
@@ -161,8 +154,11 @@ def _to_rgb(image: Image.Image, is_deep: bool, white: int) -> tuple[Image.Image,
             f"of 16-bit colours the upper 8 bits are read, so that data.white={white} cannot be "
             "applied; convert the file to 8 bits"
         )
-    if image.has_transparency_data and _is_transparent(image):
-        return _over_white(image), True
+    if image.has_transparency_data:
+        has_alpha = image.mode in ("LA", "RGBA")
+        alpha = (image if has_alpha else image.convert("RGBA")).getchannel("A")
+        if alpha.getextrema()[0] != 255:
+            return _over_white(image), True
     return image.convert("RGB"), False
 
 
@@ -211,13 +207,6 @@ def _name_content(data: bytes) -> str:
     return f"its content is {found}, which is not read; convert it to PNG or JPEG"
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # of broken metadata, which may be anything
-        return None
-
-
 def _largest(image: Image.Image) -> int:
     """Return the largest value; Pillow keeps the upper 8 bits of 16-bit colours."""
     if image.mode in _DEEP_GREY:
@@ -226,19 +215,13 @@ def _largest(image: Image.Image) -> int:
     return 257 * int(colours.max())
 
 
-def _is_transparent(image: Image.Image) -> bool:
-    has_alpha = image.mode in ("LA", "RGBA")
-    alpha = (image if has_alpha else image.convert("RGBA")).getchannel("A")
-    return bool(alpha.getextrema()[0] != 255)
-
-
 def _over_white(image: Image.Image) -> Image.Image:
     """Return the image over white, in strips, which bounds the memory."""
     canvas = Image.new("RGB", image.size)
     for top in range(0, image.height, _STRIP):
         box = (0, top, image.width, min(top + _STRIP, image.height))
         strip = image.crop(box).convert("RGBA")
-        white = Image.new("RGBA", strip.size, _WHITE)
+        white = Image.new("RGBA", strip.size, "white")
         canvas.paste(Image.alpha_composite(white, strip).convert("RGB"), box)
     return canvas
 
@@ -250,15 +233,4 @@ def _eight_bits(grey: NDArray[np.integer], white: int) -> NDArray[np.uint8]:
         )
     if grey.max() > white:
         raise DecodeError(f"grey values up to {grey.max()} are above data.white={white}")
-    scaled = grey.astype(np.uint32)
-    scaled *= 255
-    scaled += white // 2
-    scaled //= white
-    return scaled.astype(np.uint8)
-
-
-def _centre_square(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return image if width == height else image.crop((left, top, left + side, top + side))
+    return ((grey.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)

@@ -73,15 +73,11 @@ class FolderReader:
         return Stamp(fields, changed)
 
 
-class Fingerprint(NamedTuple):
-    """Digest of the identifiers and stamps of images."""
+def fingerprint(reader: Reader, identifiers: Iterable[str]) -> tuple[str, bool]:
+    """Return a hexadecimal digest that changes whenever an image does; reads no image.
 
-    digest: str  # hexadecimal
-    settled: bool  # no image changed in the last two seconds, so that any later change shows
-
-
-def fingerprint(reader: Reader, identifiers: Iterable[str]) -> Fingerprint:
-    """Return a fingerprint that changes whenever an image does; reads no image."""
+    And whether no image changed in the last two seconds, so that any later change shows.
+    """
     now, newest = time.time_ns(), 0
     digest = hashlib.sha256(os.fsencode(reader.name))
     for identifier in identifiers:
@@ -89,24 +85,20 @@ def fingerprint(reader: Reader, identifiers: Iterable[str]) -> Fingerprint:
         newest = max(newest, changed)
         stamp = " ".join(map(str, fields)).encode()
         digest.update(b"\0%s\0%s" % (os.fsencode(identifier), stamp))
-    return Fingerprint(digest.hexdigest(), newest + _CLOCK_RESOLUTION_NS < now)
+    return digest.hexdigest(), newest + _CLOCK_RESOLUTION_NS < now
 
 
-def content_digest(data: bytes) -> bytes:
-    """Return the digest of an image's bytes."""
-    return hashlib.sha256(data).digest()
+def read(reader: Reader, identifier: str) -> tuple[bytes, str]:
+    """Return an image's bytes; where they cannot be read, none and the reason."""
+    try:
+        return reader.read(identifier), ""
+    except OSError as error:
+        return b"", error.strerror or str(error)
 
 
 def content_digests(reader: Reader, identifiers: Sequence[str]) -> list[bytes]:
     """Return the digest of each image's bytes; an image that cannot be read counts as empty."""
-
-    def read_or_empty(identifier: str) -> bytes:
-        try:
-            return reader.read(identifier)
-        except OSError:
-            return b""
-
-    return [content_digest(read_or_empty(identifier)) for identifier in identifiers]
+    return [hashlib.sha256(read(reader, each)[0]).digest() for each in identifiers]
 
 
 def location(reader: Reader, identifier: str) -> str:

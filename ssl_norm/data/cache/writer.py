@@ -1,5 +1,6 @@
 """Writer of a cache entry: all or nothing, by several processes; needs no torch."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,81 +11,90 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ssl_norm.console import track
 from ssl_norm.data.cache.decode import DecodeError, Rules, decode
-from ssl_norm.data.cache.reader import Reader, content_digest, location
+from ssl_norm.data.cache.reader import Reader, location, read
 from ssl_norm.errors import UserError
 from ssl_norm.files import unfinished
 
 PIXELS, FACTS = "pixels.npy", "facts.json"
 CHUNK = 32  # images per job
+Item = TypeVar("Item")
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
-
-
-@dataclass(frozen=True)
-class Images:
-    """Encoded images, and how to decode them."""
-
-    reader: Reader
-    identifiers: Sequence[str]
-    rules: Rules
-    skip_corrupt: bool  # record images that do not decode, instead of an error
 
 
 @dataclass
 class Facts:
     """Facts on images, found while they were decoded."""
 
+    white: int  # value of white in images of more than 8 bits
     corrupt: dict[int, str] = field(default_factory=dict)  # why images do not decode, by index
     composited: int = 0  # number of images with transparent parts
     # number of images of more than 8 bits a channel, by the bits of their largest value
     depths: Counter[int] = field(default_factory=Counter)
 
-    def add(self, other: "Facts") -> None:
-        """Add the facts of other images."""
-        self.corrupt.update(other.corrupt)
-        self.composited += other.composited
-        self.depths.update(other.depths)
+
+def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Yield the items of each job."""
+    return (items[first : first + CHUNK] for first in range(0, len(items), CHUNK))
 
 
 def write_entry(
-    entry: Path, images: Images, digests: Sequence[bytes], run: Map, *, progress: bool
+    entry: Path,
+    reader: Reader,
+    identifiers: Sequence[str],
+    digests: Sequence[bytes],
+    rules: Rules,
+    run: Map,
+    *,
+    skip_corrupt: bool,
+    progress: bool,
 ) -> None:
-    """Decode all images into the folder `entry`, which appears complete or not at all.
+    """Decode N images into the folder `entry`, which appears complete or not at all.
 
     A partial folder next to it is renamed at the end, and removed when anything goes wrong; the
     next process removes what a killed one left. Of two processes that write the same entry the
-    first to end wins.
-
-    Args:
-        entry: the folder to write.
-        images: N images.
-        digests: of their bytes when the entry was named, N.
-        run: a `map` over jobs.
-        progress: whether to show a bar on stderr.
+    first to end wins. `digests` are those of the images' bytes when the entry was named, and `run`
+    is a `map` over jobs.
 
     Raises:
-        UserError: an image does not decode or changes meanwhile, or the disk lacks room.
+        UserError: an image does not decode (unless `skip_corrupt`) or changes meanwhile, or the
+            disk lacks room.
     """
-    home = entry.parent
-    _require_room(home, len(images.identifiers) * images.rules.side**2 * 3)
+    count, home = len(identifiers), entry.parent
+    shape = (count, rules.side, rules.side, 3)
+    needed, free = int(np.prod(shape)), shutil.disk_usage(home).free
+    if needed > free:
+        raise UserError(
+            f"the image cache needs {needed / 1e9:.2f} GB in {home}, where {free / 1e9:.2f} GB are "
+            "free; choose another folder by data.cache_dir or a lower data.cache_size"
+        )
     partial_entry = unfinished(home)
     partial_entry.mkdir()
     try:
-        facts = _decode_all(partial_entry / PIXELS, images, digests, run, progress=progress)
-        content = {**vars(facts), "white": images.rules.white}
-        (partial_entry / FACTS).write_text(json.dumps(content))
+        file = partial_entry / PIXELS
+        offset = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).offset
+        decode_chunk = partial(_decode_chunk, file, offset, reader, rules, skip_corrupt)
+        starts = range(0, count, CHUNK)
+        jobs = zip(starts, chunks(identifiers), chunks(digests), strict=True)
+        parts = run(decode_chunk, jobs)
+        facts = Facts(rules.white)
+        for part in track(parts, "decoding images", total=count, step=CHUNK, enabled=progress):
+            facts.corrupt.update(part.corrupt)
+            facts.composited += part.composited
+            facts.depths.update(part.depths)
+        (partial_entry / FACTS).write_text(json.dumps(vars(facts)))
         for name in (PIXELS, FACTS):
-            with open(partial_entry / name, "r+b") as file:
-                os.fsync(file.fileno())
+            with open(partial_entry / name, "r+b") as written:
+                os.fsync(written.fileno())
         try:
             partial_entry.rename(entry)
         except OSError:
@@ -92,6 +102,40 @@ def write_entry(
                 raise
     finally:
         shutil.rmtree(partial_entry, ignore_errors=True)
+
+
+def _decode_chunk(
+    file: Path,
+    offset: int,
+    reader: Reader,
+    rules: Rules,
+    skip_corrupt: bool,
+    job: tuple[int, Sequence[str], Sequence[bytes]],
+) -> Facts:
+    """Write the pixels of images, from a number on, behind a byte offset."""
+    first, identifiers, digests = job
+    facts = Facts(rules.white)
+    with open(file, "r+b") as pixels:
+        for index, (identifier, digest) in enumerate(zip(identifiers, digests, strict=True), first):
+            data, failure = read(reader, identifier)
+            if hashlib.sha256(data).digest() != digest:
+                raise UserError(
+                    f"{location(reader, identifier)} changed while it was being cached; run again"
+                )
+            try:
+                if failure:
+                    raise DecodeError(failure)
+                decoded = decode(data, rules)
+            except DecodeError as error:
+                if not skip_corrupt:
+                    raise corrupt_error(reader, identifier, str(error)) from error
+                facts.corrupt[index] = str(error)
+                continue
+            facts.composited += decoded.is_composited
+            facts.depths.update(bits_of(decoded.largest))
+            pixels.seek(offset + index * decoded.pixels.nbytes)
+            pixels.write(decoded.pixels.tobytes())
+    return facts
 
 
 def corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
@@ -102,75 +146,9 @@ def corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
     )
 
 
-def _decode_all(
-    pixel_file: Path, images: Images, digests: Sequence[bytes], run: Map, *, progress: bool
-) -> Facts:
-    count, side = len(images.identifiers), images.rules.side
-    shape = (count, side, side, 3)
-    offset = np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape).offset
-
-    def job(first: int) -> tuple[Images, Sequence[bytes], int]:
-        part = slice(first, first + CHUNK)
-        return replace(images, identifiers=images.identifiers[part]), digests[part], first
-
-    jobs = (job(first) for first in range(0, count, CHUNK))
-    parts = run(partial(_decode_chunk, pixel_file, offset), jobs)
-    facts = Facts()
-    for part in track(parts, "decoding images", total=count, step=CHUNK, enabled=progress):
-        facts.add(part)
-    return facts
-
-
-def _decode_chunk(pixel_file: Path, offset: int, job: tuple[Images, Sequence[bytes], int]) -> Facts:
-    """Write the pixels of images behind a byte offset."""
-    images, digests, first = job  # the index of the first image
-    facts = Facts()
-    with open(pixel_file, "r+b") as pixels:
-        for index, (identifier, digest) in enumerate(
-            zip(images.identifiers, digests, strict=True), start=first
-        ):
-            try:
-                decoded = decode(_read(images.reader, identifier, digest), images.rules)
-            except DecodeError as error:
-                if not images.skip_corrupt:
-                    raise corrupt_error(images.reader, identifier, str(error)) from error
-                facts.corrupt[index] = str(error)
-                continue
-            facts.composited += decoded.is_composited
-            facts.depths.update(bits_of(decoded.largest))
-            pixels.seek(offset + index * decoded.pixels.nbytes)
-            pixels.write(decoded.pixels.tobytes())
-    return facts
-
-
 def bits_of(value: int | None) -> list[int]:
     """Return the bits of the largest value in an image; none for 8 bits a channel, or for black."""
     return [value.bit_length()] if value else []
-
-
-def _read(reader: Reader, identifier: str, digest: bytes) -> bytes:
-    """Return an image's bytes, checked against the digest that the entry is named after."""
-    try:
-        data, reason = reader.read(identifier), None
-    except OSError as error:
-        data, reason = b"", error.strerror or str(error)
-    if content_digest(data) != digest:
-        raise UserError(
-            f"{location(reader, identifier)} changed while it was being cached; run again"
-        )
-    if reason is not None:
-        raise DecodeError(reason)
-    return data
-
-
-def _require_room(home: Path, needed: int) -> None:
-    free = shutil.disk_usage(home).free
-    if needed > free:
-        raise UserError(
-            f"the image cache needs {needed / 1e9:.2f} GB in {home}, "
-            f"where {free / 1e9:.2f} GB are free; "
-            "choose another folder by data.cache_dir or a lower data.cache_size"
-        )
 
 
 @contextmanager

@@ -1,20 +1,26 @@
-"""A folder of image files."""
+"""A folder of image files, decoded once into the cache."""
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import torch
 from annotated_types import Interval
+from torch import Tensor
 
+from ssl_norm.console import say
+from ssl_norm.data.cache.cached_pixels import cached_pixels
 from ssl_norm.data.cache.decode import FULL_WHITE, MAX_PIXELS
-from ssl_norm.data.cache.reader import FolderReader
-from ssl_norm.data.dataset import Splits
-from ssl_norm.data.sources.encoded_images import decoded_splits, require_two
-from ssl_norm.data.sources.folder_labels import LayoutName, read_layout
+from ssl_norm.data.cache.reader import FolderReader, Reader, location
+from ssl_norm.data.cache.writer import Facts
+from ssl_norm.data.dataset import ImageSet, Splits
+from ssl_norm.data.sources.folder_labels import Layout, LayoutName, read_layout
+from ssl_norm.data.subsets import stratified_split
 from ssl_norm.errors import UserError
 from ssl_norm.text import printable
 
@@ -27,6 +33,7 @@ UNREAD = re.compile(
 # Folders of operating systems and tools, whose pictures are copies or thumbnails.
 JUNK = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "__pycache__"))
 MOST_VISITS = 1000  # of one folder, by links
+_NAMED = 5  # files that a note names
 Side = Annotated[int, Interval(ge=8, le=8192)]
 
 
@@ -71,7 +78,7 @@ def load_folder(
     listing = find_images(folder)
     unread = ", ".join(f"{number:,} {suffix}" for suffix, number in sorted(listing.unread.items()))
     others = f", of them {unread}, which are not read: convert them to PNG or JPEG" * bool(unread)
-    require_two(len(listing.paths), f"in {printable(folder)}", listing.ignored, others)
+    _require_two(len(listing.paths), f"in {printable(folder)}", listing.ignored, others)
     found = read_layout(listing.paths, layout)
     if listing.ignored:
         note = f"ignored {listing.ignored:,} hidden entries and files that are no images{others}"
@@ -79,17 +86,112 @@ def load_folder(
     return decoded_splits(
         FolderReader(str(folder), 8 * max_pixels + 2**24),
         found,
-        image_size=image_size,
-        cache_size=cache_size,
+        side=cached_side(image_size, cache_size),
+        test_fraction=test_fraction,
+        seed=seed,
+        progress=progress,
         white=white,
         max_pixels=max_pixels,
         cache_dir=cache_dir,
         on_corrupt=on_corrupt,
         workers=workers,
-        test_fraction=test_fraction,
-        seed=seed,
-        progress=progress,
     )
+
+
+def decoded_splits(
+    reader: Reader,
+    layout: Layout,
+    *,
+    side: int,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    progress: bool = False,
+    **cache: Any,
+) -> Splits:
+    """Return the splits of encoded images.
+
+    Without a test part, labelled images are split by `stratified_split`, and pretraining does not
+    see the test part; without labels, all images outside the test part are for pretraining.
+
+    Args:
+        reader: of the images, such as `FolderReader`; a source for an archive brings another one.
+        layout: identifiers, labels and test part, for example by `read_layout`.
+        side: of the decoded images in pixels.
+        test_fraction: share of the test part where the layout has none, in (0, 1).
+        seed: of that split.
+        progress: whether to show bars and messages on stderr.
+        **cache: further options of `cached_pixels`.
+
+    Raises:
+        UserError: fewer than two images decode, or as `cached_pixels`.
+    """
+    cached = cached_pixels(reader, layout.paths, side=side, progress=progress, **cache)
+    count, corrupt = len(layout.paths), sorted(cached.facts.corrupt)
+    good = torch.tensor([index for index in range(count) if index not in cached.facts.corrupt])
+    _require_two(len(good), f"that decode in {printable(reader.name)}", len(corrupt))
+    notes = (*layout.notes, *_notes(layout, cached.facts))
+    if progress:
+        of_classes = f" of {len(layout.classes)} classes" * bool(layout.classes)
+        say(f"{count:,} images{of_classes}, kept at {side} px in {printable(cached.entry)}", *notes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        pixels = torch.from_numpy(cached.pixels)
+    everything = ImageSet(
+        pixels,
+        None if layout.labels is None else torch.tensor(layout.labels),
+        layout.classes,
+        tuple(location(reader, layout.paths[index]) for index in corrupt),
+        mapped=True,
+    )
+    return replace(_split(everything, layout, good, test_fraction, seed), notes=notes)
+
+
+def cached_side(image_size: int, cache_size: int | None) -> int:
+    """Return the side of a decoded image: as given, or `image_size` up to 64, else 8/7 of it."""
+    if cache_size is not None:
+        return cache_size
+    return image_size if image_size <= 64 else round(image_size * 8 / 7)
+
+
+def _require_two(count: int, where: str, others: int = 0, of_them: str = "") -> None:
+    """Raise UserError unless there are two images; `where` follows their number in the message."""
+    if count < 2:
+        found = f"found {count} image{'' if count == 1 else 's'} {where}"
+        rest = f" (and {others:,} other entries{of_them})" if others else ""
+        raise UserError(f"{found}{rest}; at least 2 are needed")
+
+
+def _split(
+    everything: ImageSet, layout: Layout, good: Tensor, test_fraction: float, seed: int
+) -> Splits:
+    if layout.is_test is not None:
+        is_test = torch.tensor(layout.is_test)[good]
+        train, test = good[~is_test], good[is_test]
+        _require_two(len(train), "for training that decode")
+    elif everything.labels is not None:
+        train, test = (
+            good[part] for part in stratified_split(everything.labels[good], test_fraction, seed)
+        )
+    else:
+        return Splits(everything.subset(good))
+    pretrain = everything.subset(train)
+    if everything.labels is None or len(test) == 0:
+        return Splits(pretrain)
+    return Splits(pretrain, pretrain, everything.subset(test))
+
+
+def _notes(layout: Layout, facts: Facts) -> Iterator[str]:
+    """Yield sentences on the facts that decoding found."""
+    if corrupt := sorted(facts.corrupt.items()):
+        named = [f"{printable(layout.paths[index])} ({why})" for index, why in corrupt[:_NAMED]]
+        more = ", ..." * (len(corrupt) > _NAMED)
+        yield f"skipped {len(corrupt):,} files that do not decode: {', '.join(named)}{more}"
+    if facts.composited:
+        yield f"{facts.composited:,} images are partly transparent, composited over white"
+    if number := sum(facts.depths.values()):
+        dim = sum(count for bits, count in facts.depths.items() if 2**bits <= facts.white // 4)
+        darker = f", {dim:,} of them below a quarter of it" if dim else ""
+        yield f"{number:,} images of more than 8 bits; their white is {facts.white:,}{darker}"
 
 
 @dataclass(frozen=True)

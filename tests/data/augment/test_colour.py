@@ -16,7 +16,6 @@ from ssl_norm.data.augment.colour import (
     compose,
     draw_factors,
     hue_rotation,
-    sample_factors,
     shift_hue,
 )
 from ssl_norm.data.augment.parameters import ViewParameters
@@ -50,8 +49,17 @@ def one_operation(column, factor, n):
     return ColourFactors(values, order, torch.zeros(n))
 
 
-def draw(stage, n, seed=0):
-    return stage.draw(Share(n, slice(0, n), 16, 16), Generator().manual_seed(seed))
+def share_of(n):
+    return Share(n, slice(0, n), 16, 16), Generator().manual_seed(0)
+
+
+def factors_of(view, n):
+    return draw_factors(view, *share_of(n))
+
+
+def recolour(stage_class, view, images):
+    stage = stage_class(view)
+    return stage.apply(images.clone(), stage.draw(*share_of(len(images))))
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.3, 1.0, 1.7])
@@ -80,9 +88,7 @@ def test_grey_equals_torchvision_and_kornia():
 @pytest.mark.parametrize("view", [BYOL, SIMCLR])
 def test_exact_chain_equals_torchvision_per_image(view):
     images = torch.rand(24, 3, 16, 16, generator=Generator().manual_seed(4))
-    stage = ExactColour(view)
-    found = stage.apply(images.clone(), draw(stage, 24))
-    factors = factors_of(view, 24)
+    found, factors = recolour(ExactColour, view, images), factors_of(view, 24)
     for n, image in enumerate(images):
         for column in factors.order[n].tolist():
             image = TORCHVISION[column](image, factors.values[n, column].item())
@@ -98,81 +104,47 @@ def test_exact_chain_equals_torchvision_per_image(view):
 def test_each_strength_moves_its_own_operation(column, name, stage_class):
     view = ViewParameters.plain(jitter=1.0, **{name: 0.3})
     images = 0.4 + 0.2 * torch.rand(6, 3, 8, 8, generator=Generator().manual_seed(4))
-    stage, factors = stage_class(view), factors_of(view, 6)
-    found = stage.apply(images.clone(), draw(stage, 6))
+    found = recolour(stage_class, view, images)
     assert (found - images).abs().amax((1, 2, 3)).median() > 0.005
-    for changed, image, factor in zip(found, images, factors.values[:, column], strict=True):
-        expected = TORCHVISION[column](image, factor.item())
+    for changed, image, factors in zip(found, images, factors_of(view, 6).values, strict=True):
+        expected = TORCHVISION[column](image, factors[column].item())
         near = 0.08 if (name, stage_class) == ("hue", FusedColour) else 1e-3
         torch.testing.assert_close(changed, expected, atol=near, rtol=0)
-
-
-def factors_of(view, n):
-    return draw_factors(view, Share(n, slice(0, n), 16, 16), Generator().manual_seed(0))
 
 
 def test_fused_equals_exact_where_nothing_is_clamped_and_hue_rests():
     view = ViewParameters.plain(jitter=1.0, brightness=0.2, contrast=0.2, saturation=0.2, grey=0.3)
     images = 0.35 + 0.3 * torch.rand(32, 3, 16, 16, generator=Generator().manual_seed(5))
-    fused, exact = FusedColour(view), ExactColour(view)
-    found = fused.apply(images, draw(fused, 32))
-    torch.testing.assert_close(found, exact.apply(images, draw(exact, 32)), atol=2e-6, rtol=0)
+    fused, exact = (recolour(kind, view, images) for kind in (FusedColour, ExactColour))
+    torch.testing.assert_close(fused, exact, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("view", "limit"), [(BYOL, 0.03), (SIMCLR, 0.05)])
-def test_fused_chain_is_near_the_exact_one(view, limit):
+def test_fused_chain_is_in_range_near_the_exact_one_and_keeps_its_input(view, limit):
     images = smooth_images(256)
-    fused, exact = FusedColour(view), ExactColour(view)
-    expected = exact.apply(images.clone(), draw(exact, 256))
-    difference = (fused.apply(images, draw(fused, 256)) - expected).abs().mean()
-    assert difference < limit
-    assert difference < 0.25 * (expected - images).abs().mean()
+    expected, fused = recolour(ExactColour, view, images), FusedColour(view)
+    found = fused.apply(images, fused.draw(*share_of(256)))
+    assert torch.equal(images, smooth_images(256))
+    assert 0 <= found.min() < found.max() <= 1
+    assert (found - expected).abs().mean() < min(limit, 0.25 * (expected - images).abs().mean())
 
 
-@pytest.mark.parametrize("stage_class", [FusedColour, ExactColour])
-def test_input_is_kept_and_output_in_range(stage_class):
-    images = torch.rand(16, 3, 8, 8)
-    kept = images.clone()
-    stage = stage_class(SIMCLR)
-    found = stage.apply(images, draw(stage, 16))
-    assert torch.equal(images, kept)
-    assert found.min() >= 0
-    assert found.max() <= 1
-
-
-def sample(n, jitter=0.8, strengths=(0.4, 1.5, 0.2, 0.1), grey=0.2, seed=0):
-    return sample_factors(n, jitter, strengths, grey, Generator().manual_seed(seed))
-
-
-def test_factors_fill_their_ranges():
-    values = sample(20_000, jitter=1.0).values
+def test_factors_fill_their_ranges_with_their_probabilities_in_every_order():
+    neutral = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    strengths = {"brightness": 0.4, "contrast": 1.5, "saturation": 0.2, "hue": 0.1}
+    view = ViewParameters.plain(jitter=0.7, grey=0.1, **strengths)
+    values, order, grey = factors_of(view, 24_000)
+    is_changed = (values != neutral).any(1)
+    assert abs(is_changed.float().mean().item() - 0.7) < 0.02
+    assert abs(grey.mean().item() - 0.1) < 0.01
+    values = values[is_changed]
     low, high = torch.tensor([0.6, 0.0, 0.8, -0.1]), torch.tensor([1.4, 2.5, 1.2, 0.1])
-    assert (values >= low - 1e-6).all()
-    assert (values <= high + 1e-6).all()
+    assert ((values >= low - 1e-6) & (values <= high + 1e-6)).all()
     torch.testing.assert_close(values.mean(0), (low + high) / 2, atol=0.02, rtol=0)
-    uniform_deviation = (high - low) / 12**0.5
-    torch.testing.assert_close(values.std(0), uniform_deviation, atol=0, rtol=0.03)
-
-
-def test_probabilities():
-    factors = sample(20_000, jitter=0.3, grey=0.1)
-    untouched = (factors.values == torch.tensor([1.0, 1.0, 1.0, 0.0])).all(1)
-    assert abs(untouched.float().mean().item() - 0.7) < 0.02
-    assert abs(factors.grey.mean().item() - 0.1) < 0.01
-
-
-def test_composition_is_first_step_first():
-    steps = torch.rand(2, 3, 2, 3, 3)
-    torch.testing.assert_close(compose(steps), steps[:, 2] @ steps[:, 1] @ steps[:, 0])
-
-
-def test_every_order_is_as_likely():
-    order = sample(24_000).order
-    codes = (order * torch.tensor([64, 16, 4, 1])).sum(1)
-    counts = codes.unique(return_counts=True)[1]
+    torch.testing.assert_close(values.std(0), (high - low) / 12**0.5, atol=0, rtol=0.03)
+    counts = (order * torch.tensor([64, 16, 4, 1])).sum(1).unique(return_counts=True)[1]
     assert len(counts) == 24
-    assert counts.min() > 850
-    assert counts.max() < 1150
+    assert 850 < counts.min() <= counts.max() < 1150
 
 
 def rotate(images, turns):

@@ -5,17 +5,13 @@ from torch import Generator
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
-from ssl_norm.data.augment.geometry import (
-    crop_resize,
-    sample_boxes,
-)
+from ssl_norm.data.augment.geometry import crop_resize, sample_boxes
+
+AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
-def batch(n, height, width, seed=0):
-    generator = Generator().manual_seed(seed)
-    images = torch.rand(n, 3, height, width, generator=generator)
-    boxes = sample_boxes(n, height, width, (0.08, 1.0), (3 / 4, 4 / 3), generator)
-    return images, boxes, torch.rand(n, generator=generator) < 0.5
+def boxes(n, height, width, area=AREA, ratio=RATIO):
+    return sample_boxes(n, height, width, area, ratio, Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
@@ -23,24 +19,25 @@ def batch(n, height, width, seed=0):
     [(32, 32, 32), (20, 27, 40), (30, 50, 24), (90, 64, 16), (33, 33, 32), (1, 5, 8)],
 )
 def test_equals_torchvision_antialiased(height, width, size):
-    images, boxes, flips = batch(12, height, width)
-    found = crop_resize(images, boxes, flips, size)
-    for image, box, flip, view in zip(images, boxes.int().tolist(), flips, found, strict=True):
+    images, places = torch.rand(12, 3, height, width), boxes(12, height, width)
+    flips = torch.rand(12) < 0.5
+    found = crop_resize(images, places, flips, size)
+    for image, box, flip, view in zip(images, places.int().tolist(), flips, found, strict=True):
         expected = F.resized_crop(image, *box, [size, size], antialias=True)
         expected = F.horizontal_flip(expected) if flip else expected
         torch.testing.assert_close(view, expected, atol=2e-5, rtol=0)
 
 
 def test_equals_kornia_where_nothing_shrinks():
-    images, _, flips = batch(8, 24, 24)
+    images = torch.rand(8, 3, 24, 24)
     operation = kornia.augmentation.RandomResizedCrop(
         (24, 24), align_corners=False, cropping_mode="slice"
     )
     parameters = operation.forward_parameters(images.shape)
     corners = parameters["src"]  # from the upper left, clockwise: (x, y), inclusive
     first, last = corners[:, 0].flip(1), corners[:, 2].flip(1)
-    boxes = torch.cat((first, last - first + 1), 1).float()
-    found = crop_resize(images, boxes, torch.zeros_like(flips), 24)
+    places = torch.cat((first, last - first + 1), 1).float()
+    found = crop_resize(images, places, torch.zeros(8, dtype=torch.bool), 24)
     torch.testing.assert_close(found, operation(images, params=parameters), atol=2e-5, rtol=0)
 
 
@@ -50,13 +47,6 @@ def test_sees_nothing_outside_the_box():
     box = torch.tensor([[5.0, 10.0, 20.0, 24.0]]).expand(2, 4)
     found = crop_resize(images.nan_to_num(9.0), box, torch.tensor([True, False]), 16)
     torch.testing.assert_close(found, torch.full((2, 3, 16, 16), 0.25))
-
-
-AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
-
-
-def boxes(n, height, width, area=AREA, ratio=RATIO, seed=0):
-    return sample_boxes(n, height, width, area, ratio, Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (20, 57), (3, 2), (1, 1)])

@@ -64,29 +64,13 @@ def test_ranks_see_what_one_process_sees(exact_colour, size):
     extra = ({"name": "RandomRotation", "degrees": 20},)
     views = make(FULL.model_copy(update={"extra": extra}), size=size, exact_colour=exact_colour)
     images = batch(12)
-    whole = views(images, seeded())
+    whole = views(images, generator := seeded())
     for rank in range(3):
         rows = slice(4 * rank, 4 * rank + 4)
-        part = views(images[rows], seeded(), rank, 3)
+        part = views(images[rows], of_rank := seeded(), rank, 3)
+        assert torch.equal(of_rank.get_state(), generator.get_state())
         for found, expected in zip(part, whole, strict=True):
             torch.testing.assert_close(found, expected[rows], atol=2e-5, rtol=0)
-
-
-def test_every_rank_leaves_the_generator_in_the_same_state():
-    views, images = make(), batch(4)
-    first, second = seeded(), seeded()
-    views(images, first, 0, 2)
-    views(images, second, 1, 2)
-    assert torch.equal(first.get_state(), second.get_state())
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_layout_and_dtype(dtype):
-    for view in make(dtype=dtype)(batch(), seeded()):
-        assert view.shape == (12, 3, 16, 16)
-        assert view.dtype == dtype
-        assert view.is_contiguous(memory_format=torch.channels_last)
-        assert not view.requires_grad
 
 
 @pytest.mark.parametrize("name", ["crop_area", "flip", "jitter", "blur", "solarize", "grey"])
@@ -109,11 +93,15 @@ def test_plain_view_is_the_normalised_image():
     assert torch.equal(view1, view2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("n", "height", "width"), [(3, 16, 16), (3, 9, 30), (1, 40, 25)])
-def test_any_number_and_size_of_images(n, height, width):
-    for view in make()(batch(n, height, width), seeded()):
+def test_any_number_and_size_of_images_and_dtype(n, height, width, dtype):
+    for view in make(dtype=dtype)(batch(n, height, width), seeded()):
         assert view.shape == (n, 3, 16, 16)
+        assert view.dtype == dtype
+        assert view.is_contiguous(memory_format=torch.channels_last)
         assert view.isfinite().all()
+        assert not view.requires_grad
 
 
 def test_autocast_changes_nothing():

@@ -20,43 +20,24 @@ def make(images: ImageSet | None = None, **options) -> Batches:
     return Batches(images or ImageSet(PIXELS), **settings)
 
 
-def test_batches_are_channels_last_pixels():
-    batch = next(make().iterate(0, 1))
-    assert batch.shape == (6, 3, 4, 4)
-    assert batch.dtype == torch.uint8
-    assert batch.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(batch.permute(0, 2, 3, 1), PIXELS[batch[:, 0, 0, 0].long()])
-
-
-def test_an_epoch_sees_no_image_twice_and_drops_the_rest():
-    batches = make()
+def test_each_epoch_is_a_permutation_of_its_seed_without_the_rest():
+    torch.manual_seed(0)
+    batches, drawn = make(), values(make(), 0, 6)
     assert batches.steps_per_epoch == 3
-    drawn = values(batches, 0, 6)
     for epoch in (drawn[:3], drawn[3:]):
         assert len({image for batch in epoch for image in batch}) == 18
     assert drawn[:3] != drawn[3:]
-
-
-def test_the_seed_decides_and_nothing_else():
-    torch.manual_seed(0)
-    first = values(make())
     torch.manual_seed(1)
-    assert values(make()) == first
-    assert values(make(seed=2)) != first
+    assert values(make(), 0, 6) == drawn
+    assert values(make(seed=2), 0, 6) != drawn
 
 
-def test_any_step_can_be_the_first():
-    batches = make()
-    for start in range(8):
-        assert values(batches, start) == values(batches)[start:]
-    assert values(batches, 7) == []
-
-
-def test_an_abandoned_iteration_changes_nothing():
+def test_any_step_can_be_the_first_and_iterations_are_independent():
     batches = make(ImageSet(PIXELS, mapped=True), resident=False)
-    expected = values(batches)
-    next(batches.iterate(2, 7))
-    assert values(batches) == expected
+    whole = values(batches)
+    for start in range(8):
+        next(batches.iterate(2, 7))
+        assert values(batches, start) == whole[start:]
 
 
 def test_all_places_of_pixels_give_the_same_batches(tmp_path):
@@ -70,6 +51,9 @@ def test_all_places_of_pixels_give_the_same_batches(tmp_path):
             for workers in (0, 1, 3):
                 batches = make(images, resident=resident, workers=workers)
                 assert values(batches) == expected
+                batch = next(batches.iterate(0, 1))
+                assert batch.is_contiguous(memory_format=torch.channels_last)
+                assert torch.equal(batch.permute(0, 2, 3, 1), PIXELS[batch[:, 0, 0, 0].long()])
                 assert batches.is_resident == (not is_mapped or resident is not False)
 
 
@@ -79,15 +63,17 @@ def test_ranks_share_what_one_process_sees():
     assert joined == values(make())
 
 
-@pytest.mark.parametrize("batch_size", [0, 24])
-def test_a_batch_must_fit_the_set(batch_size):
-    with pytest.raises(UserError, match=f"batch_size={batch_size}: expected 1 to 23, the number"):
-        make(batch_size=batch_size)
-
-
-def test_a_batch_must_divide_by_the_ranks():
-    with pytest.raises(UserError, match="batch_size=6 cannot be shared equally by 4 processes"):
-        make(world_size=4)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0: expected 1 to 23, the number"),
+        ({"batch_size": 24}, "batch_size=24: expected 1 to 23, the number"),
+        ({"world_size": 4}, "batch_size=6 cannot be shared equally by 4 processes"),
+    ],
+)
+def test_a_batch_must_fit_the_set_and_divide_by_the_ranks(options, message):
+    with pytest.raises(UserError, match=message):
+        make(**options)
 
 
 @pytest.mark.gpu

@@ -15,7 +15,7 @@ import pytest
 from ssl_norm.data.cache import cached_pixels as cache
 from ssl_norm.data.cache import writer as cache_writer
 from ssl_norm.data.cache.cached_pixels import cached_pixels, default_cache_dir
-from ssl_norm.data.cache.reader import FolderReader
+from ssl_norm.data.cache.reader import FolderReader, fingerprint
 from ssl_norm.errors import UserError
 from tests.data.image_files_on_disk import noise, write_images
 
@@ -76,24 +76,11 @@ def settle(monkeypatch):
     monkeypatch.setattr(time, "time_ns", lambda: now() + 10_000_000_000)
 
 
-def test_pixels_are_exact_read_only_and_mapped(folder, cache_dir):
-    pixels = load(folder, cache_dir).pixels
-    assert isinstance(pixels, np.memmap)
-    assert not pixels.flags.writeable
-    np.testing.assert_array_equal(pixels, [noise(seed=seed) for seed in range(6)])
-
-
 def test_processes_write_what_one_process_writes(tmp_path):
     write_images(tmp_path / "many", 2 * cache_writer.CHUNK + 3)
     alone = load(tmp_path / "many", tmp_path / "alone")
     together = load(tmp_path / "many", tmp_path / "together", workers=2)
     np.testing.assert_array_equal(alone.pixels, together.pixels)
-
-
-def test_the_second_time_nothing_is_decoded(folder, cache_dir, no_decoding):
-    first = load(folder, cache_dir)
-    no_decoding()
-    np.testing.assert_array_equal(load(folder, cache_dir).pixels, first.pixels)
 
 
 def test_a_settled_folder_is_not_even_read(folder, cache_dir, monkeypatch):
@@ -103,13 +90,30 @@ def test_a_settled_folder_is_not_even_read(folder, cache_dir, monkeypatch):
     load(folder, cache_dir)
 
 
-def test_a_moved_folder_finds_its_pixels(folder, cache_dir, no_decoding):
-    load(folder, cache_dir)
+def test_only_files_left_alone_for_a_while_are_settled_and_names_count(folder, monkeypatch):
+    reader = FolderReader(str(folder))
+    assert not fingerprint(reader, ["000.png"])[1]
+    settle(monkeypatch)
+    found = [fingerprint(reader, paths) for paths in (["000.png"], ["missing.png"], [])]
+    assert len({digest for digest, _ in found}) == 3
+    assert all(is_settled for _, is_settled in found)
+
+
+def test_pixels_are_exact_mapped_read_only_and_found_again_where_a_folder_moved(
+    folder, cache_dir, no_decoding
+):
+    pixels = load(folder, cache_dir).pixels
+    assert isinstance(pixels, np.memmap)
+    assert not pixels.flags.writeable
+    np.testing.assert_array_equal(pixels, [noise(seed=seed) for seed in range(6)])
     no_decoding()
-    load(folder.rename(folder.with_name("moved")), cache_dir)
+    np.testing.assert_array_equal(load(folder, cache_dir).pixels, pixels)
+    np.testing.assert_array_equal(
+        load(folder.rename(folder.with_name("moved")), cache_dir).pixels, pixels
+    )
 
 
-def test_any_changed_byte_makes_another_entry(folder, cache_dir, monkeypatch):
+def test_any_changed_byte_and_another_size_make_another_entry(folder, cache_dir, monkeypatch):
     settle(monkeypatch)
     load(folder, cache_dir)
     file = folder / "000.png"
@@ -118,23 +122,15 @@ def test_any_changed_byte_makes_another_entry(folder, cache_dir, monkeypatch):
     file.write_bytes(other.ljust(stat.st_size, b"\0")[: max(stat.st_size, len(other))])
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     np.testing.assert_array_equal(load(folder, cache_dir).pixels[0], noise(seed=1))
-    assert len(entries(cache_dir)) == 2
-
-
-def test_another_size_makes_another_entry(folder, cache_dir):
-    assert load(folder, cache_dir).pixels.shape == (6, 8, 8, 3)
     assert load(folder, cache_dir, side=5).pixels.shape == (6, 5, 5, 3)
+    assert len(entries(cache_dir)) == 3
 
 
-def test_a_corrupt_file_stops_with_its_path_and_leaves_nothing(folder, cache_dir):
-    (folder / "002.png").write_bytes((folder / "002.png").read_bytes()[:60])
+def test_corrupt_files_stop_and_leave_nothing_or_are_skipped_and_remembered(folder, cache_dir):
+    (folder / "002.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"002\.png does not decode .*data\.on_corrupt=skip"):
         load(folder, cache_dir)
     assert entries(cache_dir) == []
-
-
-def test_corrupt_files_are_skipped_and_remembered(folder, cache_dir):
-    (folder / "002.png").write_bytes(b"nothing")
     (folder / "004.png").unlink()
     (folder / "004.png").symlink_to("nowhere")
     for _ in range(2):

@@ -12,8 +12,7 @@ from PIL import Image
 
 from ssl_norm.data import load_splits
 from ssl_norm.data.cache import cached_pixels
-from ssl_norm.data.sources.encoded_images import cached_side
-from ssl_norm.data.sources.folder import existing_folder, find_images
+from ssl_norm.data.sources.folder import cached_side, existing_folder, find_images
 from ssl_norm.errors import UserError
 from ssl_norm.text import printable
 from tests.data.image_files_on_disk import noise, write_images
