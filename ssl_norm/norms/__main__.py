@@ -1,15 +1,22 @@
-"""Print every norm, or the changes that a norm would make in an encoder.
+"""Print every norm, the changes that one would make in an encoder, or what shares its statistics.
 
 python -m ssl_norm.norms                       every norm with its options and equation
 python -m ssl_norm.norms resnet18 gn+ws        changes of gn+ws in an encoder, layer by layer
 python -m ssl_norm.norms resnet18 '{name: gn, groups: 16}'
+python -m ssl_norm.norms show '{name: bn, batch_size: 4}'     the elements that share statistics
+python -m ssl_norm.norms show bn gn mypkg.norms:MyNorm --output norms.png
+
+`show` moves one input of a batch of 8 samples with 8 channels of 2 x 2 positions at a time, and
+draws which outputs move with it, in training and in evaluation. --samples, --channels and --side
+change the batch.
 
 Encoders are named as for `encoder.name`: tiny, any timm model, torchvision/<classifier>.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import UserError, print_error
@@ -18,9 +25,11 @@ from ssl_norm.norms.spec import parse_norm
 from ssl_norm.text import text_table
 
 IMAGE_SIDE = 224  # pixels; encoders that depend on it are built for it
+LARGEST = 32  # samples, channels and side of a batch that is drawn
 HINTS = """Any of them as name+ws standardizes the weights of the layers that the norm follows.
 With options: norm.encoder='{name: gn, groups: 16}'
-The changes of one in an encoder: python -m ssl_norm.norms resnet18 gn+ws"""
+The changes of one in an encoder: python -m ssl_norm.norms resnet18 gn+ws
+A picture of what shares its statistics: python -m ssl_norm.norms show '{name: bn, batch_size: 4}'"""
 
 
 def norm_table() -> str:
@@ -56,6 +65,37 @@ def replacement_table(encoder: str, norm: str) -> str:
     return replace_norms(network, spec, example=example, dry_run=True).table()
 
 
+def shared_statistics(arguments: Sequence[str]) -> str:
+    """Draw which elements of a batch share statistics under norms, and return a line for each.
+
+    Raises:
+        ValueError, TypeError: an unknown name or option, or a norm that refuses such images.
+    """
+    parser = _Parser("python -m ssl_norm.norms show")
+    parser.add_argument("norms", nargs="+", help="a name (gn+ws), or a mapping in YAML")
+    parser.add_argument("--output", default="norms.png", help="picture; its suffix is the format")
+    for option, default in (("samples", 8), ("channels", 8), ("side", 2)):
+        parser.add_argument(
+            f"--{option}", type=_size, default=default, metavar="N", help=f"default: {default}"
+        )
+    given = parser.parse_args(arguments)
+
+    from ssl_norm.figures.influence import influence_figure
+    from ssl_norm.figures.style import save_figure
+    from ssl_norm.norms.influence import measure_influence
+
+    measured, lines = {}, []
+    for norm in given.norms:
+        spec = parse_norm(_from_yaml(norm))
+        for mode in ("training", "evaluation"):
+            sizes = {name: getattr(given, name) for name in ("samples", "channels", "side")}
+            found = measure_influence(spec, training=mode == "training", **sizes)
+            measured[str(spec), mode] = found
+            lines.append((str(spec), mode, found.sentence()))
+    save_figure(influence_figure(measured), given.output)
+    return f"{text_table([('norm', 'mode', 'share statistics'), *lines])}\n\n{given.output}"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the table that the arguments select, and return the exit code."""
     if {"--help", "-h"} & set(arguments):
@@ -65,13 +105,29 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{norm_table()}\n\n{HINTS}")
         return 0
     try:
-        if len(arguments) != 2:
+        if arguments[0] == "show":
+            print(shared_statistics(arguments[1:]))
+        elif len(arguments) != 2:
             raise UserError(f"an encoder and a norm expected, got {len(arguments)} arguments")
-        print(replacement_table(*arguments))
+        else:
+            print(replacement_table(*arguments))
     except (ValueError, TypeError) as error:
         print_error(error)
         return UserError.exit_code
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser whose errors are one line, printed as any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see python -m ssl_norm.norms --help)")
+
+
+def _size(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text[:9]) <= LARGEST):
+        raise argparse.ArgumentTypeError(f"an integer from 1 to {LARGEST} expected, got {text}")
+    return int(text)
 
 
 def _from_yaml(norm: str) -> Any:
