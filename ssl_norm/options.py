@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, model_validator
 
+from ssl_norm.errors import UserError
 from ssl_norm.memory import Need
 from ssl_norm.registry import Registry
 from ssl_norm.signature import REQUIRED, Option
@@ -40,6 +41,16 @@ class Settings(BaseModel):
     def memory_needs(self) -> Iterator[Need]:
         """Yield settings with the fewest bytes that each takes, for a check before the run."""
         yield from ()
+
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
+        """Yield a line for each setting that does not fit another one; the first is raised."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _check_faults(self, info: ValidationInfo) -> Self:
+        for fault in self._faults(info):
+            raise UserError(fault)
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
-from pydantic import AfterValidator, ValidationInfo, model_validator
+from pydantic import AfterValidator, ValidationInfo
 
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.corruption.spec import CORRUPTIONS, parse_corruption
@@ -21,11 +21,13 @@ from ssl_norm.settings.sections import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Colour,
+    Count,
     DataSettings,
     EncoderOverride,
     OptimizerSettings,
     PathText,
     Scales,
+    Steps,
 )
 from ssl_norm.text import as_typed
 
@@ -94,25 +96,21 @@ class UbnSettings(Settings):
 class GroupingSettings(Settings):
     """Class-correlated batches, as of workers that each hold a few classes."""
 
-    chunk: int | None = option(
-        None, "images of a chunk; null: batches are drawn at random", ge=1, le=10**6
-    )
-    classes: int = option(1, "classes in a chunk", ge=1, le=10**6)
+    chunk: Count | None = option(None, "images of a chunk; null: batches are drawn at random")
+    classes: Count = option(1, "classes in a chunk")
     shuffle: bool = option(False, "spread the images of all chunks over the batch again")
 
-    @model_validator(mode="after")
-    def _check_chunk(self) -> Self:
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
         if self.chunk is None and (self.classes != 1 or self.shuffle):
-            raise UserError(
+            yield (
                 "grouping.classes and grouping.shuffle concern chunks of a batch; "
                 "add grouping.chunk=..., the images of a chunk"
             )
         if self.chunk is not None and self.chunk % self.classes:
-            raise UserError(
+            yield (
                 f"grouping.classes={self.classes} does not divide grouping.chunk={self.chunk}; "
                 "use a divisor"
             )
-        return self
 
 
 class ScoringSettings(Settings):
@@ -125,7 +123,7 @@ class ScoringSettings(Settings):
         ("population", "exact", "batch"),
         "statistics with which batch norms normalize test images, each a row",
     )
-    limit: int | None = option(None, "test images, a seeded subset; null: all", ge=1, le=10**9)
+    limit: Steps | None = option(None, "test images, a seeded subset; null: all")
     batch_size: int = option(
         256, "images of an evaluation batch, which share batch statistics", ge=2, le=10**6
     )
@@ -151,24 +149,20 @@ class ScoringSettings(Settings):
         le=10**5,
     )
 
-    @model_validator(mode="after")
-    def _check_lists(self) -> Self:
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
         for corruption in self.corruptions:
             if parse_corruption(corruption) is None:
-                raise UserError(
-                    "evaluation.corruptions: clean test images are always scored; leave it out"
-                )
+                yield ("evaluation.corruptions: clean test images are always scored; leave it out")
         for key in ("statistics", "samples", "batch_sizes", "adapt_samples"):
             if not getattr(self, key):
-                raise UserError(f"evaluation.{key} is empty; give at least one value")
+                yield (f"evaluation.{key} is empty; give at least one value")
         if self.train and set(self.statistics) == {"exact"}:
-            raise UserError(
+            yield (
                 "evaluation.train=true scores training views under population and batch "
                 "statistics, and evaluation.statistics=[exact] names neither; add one"
             )
         if self.uncertainty == 1:
-            raise UserError("evaluation.uncertainty=1: a spread needs at least 2 draws")
-        return self
+            yield "evaluation.uncertainty=1: a spread needs at least 2 draws"
 
 
 class FinetuneSettings(RunSettings):
@@ -194,23 +188,20 @@ class FinetuneSettings(RunSettings):
     grouping: GroupingSettings = option(GroupingSettings, "class-correlated batches")
     evaluation: ScoringSettings = option(ScoringSettings, "scores of test images", resume=True)
     domains: list[Corruption] = option(
-        list,
-        "equal chunks of each batch, e.g. [clean, {name: gaussian_noise, severity: 5}]",
+        list, "equal chunks of each batch, e.g. [clean, {name: gaussian_noise, severity: 5}]"
     )
     labels: Annotated[int, Interval(ge=1, le=10**9)] | Share = option(
         1.0, "labelled images, seeded and balanced; a fraction up to 1.0: of each class"
     )
-    labels_per_class: int | None = option(
-        None, "labelled images of each class, instead of labels", ge=1, le=10**9
+    labels_per_class: Steps | None = option(
+        None, "labelled images of each class, instead of labels"
     )
-    steps: int = option(1000, "steps of the whole run", unit="steps", ge=1, le=10**9)
-    batch_size: int = option(64, "labelled images per step", unit="images", ge=1, le=10**6)
-    checkpoint_every: int = option(
-        200, "interval of the writes of last.pt", unit="steps", resume=True, ge=1, le=10**9
+    steps: Steps = option(1000, "steps of the whole run", unit="steps")
+    batch_size: Count = option(64, "labelled images per step", unit="images")
+    checkpoint_every: Steps = option(
+        200, "interval of the writes of last.pt", unit="steps", resume=True
     )
-    log_every: int = option(
-        20, "interval of the rows of metrics.csv", unit="steps", resume=True, ge=1, le=10**9
-    )
+    log_every: Steps = option(20, "interval of the rows of metrics.csv", unit="steps", resume=True)
 
     def unused(self) -> Mapping[str, str]:
         """Return settings of other norms, unless a checkpoint has the norm, and of exact scores."""
@@ -236,116 +227,99 @@ class FinetuneSettings(RunSettings):
         count = images * (1 + self.ubn.ratio * joint)
         yield f"batch_size={images} of {side} px{ratio}", count * FLOAT * 3 * side**2
 
-    @model_validator(mode="after")
-    def _check_start(self, info: ValidationInfo) -> Self:
-        if is_saved(info):
-            return self
-        require_one_process("finetune")
-        if self.checkpoint is None:
-            return self
-        path = Path(self.checkpoint).expanduser()
-        if not path.exists():
-            raise UserError(f"checkpoint={path}: there is no such file or run folder")
-        if path.is_dir() and not (path / "last.pt").is_file():
-            raise UserError(f"checkpoint={path}: a folder without last.pt; name a run or a file")
-        return self
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
+        yield from super()._faults(info)
+        if not is_saved(info):
+            require_one_process("finetune")
+            path = Path(self.checkpoint or ".").expanduser()
+            if not path.exists():
+                yield f"checkpoint={path}: there is no such file or run folder"
+            if self.checkpoint and path.is_dir() and not (path / "last.pt").is_file():
+                yield f"checkpoint={path}: a folder without last.pt; name a run or a file"
+        yield from self._faults_of_counts()
+        yield from self._faults_of_domains()
+        if not is_quick(info):
+            yield from self._faults_of_norm()
 
-    @model_validator(mode="after")
-    def _check_labels(self) -> Self:
-        labels = self.labels
+    def _faults_of_counts(self) -> Iterator[str]:
+        labels, warmup, chunk = self.labels, self.optimizer.warmup_steps, self.grouping.chunk
         if isinstance(labels, int) and labels == 1:
-            raise UserError(
+            yield (
                 "labels=1: at least 2 images, or a fraction in (0, 1] such as 0.1 expected; "
                 "all images: labels=1.0"
             )
         if self.labels_per_class is not None and labels != 1.0:
-            raise UserError(
+            yield (
                 f"labels={labels} and labels_per_class={self.labels_per_class} both set the number "
                 "of labelled images; give one of them"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_batches(self) -> Self:
-        warmup, chunk = self.optimizer.warmup_steps, self.grouping.chunk
         if warmup > self.steps:
-            raise UserError(
+            yield (
                 f"optimizer.warmup_steps={warmup} is longer than the run of steps={self.steps}; "
                 "shorten it"
             )
         if chunk is not None and self.batch_size % chunk:
-            raise UserError(
+            yield (
                 f"grouping.chunk={chunk} does not divide batch_size={self.batch_size}; "
                 "use a divisor"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _check_domains(self) -> Self:
+    def _faults_of_domains(self) -> Iterator[str]:
         parsed = [parse_corruption(domain) for domain in self.domains]
         count = len(parsed)
         if len(set(parsed)) < count:
-            raise UserError(
-                f"domains={as_typed(self.domains)}: one domain is named twice; leave it out"
-            )
+            yield (f"domains={as_typed(self.domains)}: one domain is named twice; leave it out")
         if count == 1:
-            raise UserError(
+            yield (
                 f"domains={as_typed(self.domains)}: a mixture has at least two domains, such as "
                 "domains=[clean,contrast]"
             )
         if count and self.batch_size % count:
-            raise UserError(
+            yield (
                 f"batch_size={self.batch_size} is not {count} equal chunks, one for each of "
                 f"domains={as_typed(self.domains)}; use a multiple of {count}"
             )
         for key in ("samples", "batch_sizes"):
             fewest = min(getattr(self.evaluation, key))
             if fewest < count:
-                raise UserError(
+                yield (
                     f"evaluation.{key}={fewest}: fewer images than the {count} domains; "
                     f"use at least {count}"
                 )
         if isinstance(self.labels, int) and self.labels < count:
-            raise UserError(
+            yield (
                 f"labels={self.labels}: fewer images than the {count} domains; use at least {count}"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _check_norm(self, info: ValidationInfo) -> Self:
+    def _faults_of_norm(self) -> Iterator[str]:
         """Check the encoder's norm against the batch, the unlabelled images and the domains."""
-        if is_quick(info):
-            return self
         norm = self.norm.encoder
         if norm is not None:
             check_chunks("norm.encoder", norm, self.batch_size, 1)
-            self._check_policies(norm)
+            yield from self._faults_of_policies(norm)
         draws, norm = self.evaluation.uncertainty, norm or NormSpec("bn")
         if draws and not norm.batch_statistics:
-            raise UserError(
+            yield (
                 f"evaluation.uncertainty={draws}: norm.encoder={norm} has no batch statistics to "
                 "draw; use a batch norm"
             )
         if draws and self.norm.freeze_last:
-            raise UserError(
+            yield (
                 f"evaluation.uncertainty={draws} with norm.freeze_last={self.norm.freeze_last}: "
                 "frozen statistics cannot be drawn; leave one of them out"
             )
-        return self
 
-    def _check_policies(self, norm: NormSpec) -> None:
+    def _faults_of_policies(self, norm: NormSpec) -> Iterator[str]:
         if norm.name == "ubn" and norm.options.get("batch_size") is not None:
-            raise UserError(
-                f"norm.encoder={norm}: a joint batch has no ghost batches; leave batch_size out"
-            )
+            yield (f"norm.encoder={norm}: a joint batch has no ghost batches; leave batch_size out")
         if norm.name == "domain" and not self.domains:
-            raise UserError(
+            yield (
                 f"norm.encoder={norm} has statistics for each domain, and domains=[] names none; "
                 "add domains=[clean,contrast:5], or use norm.encoder=bn"
             )
         wanted = norm.option("domains")
         if wanted is not None and self.domains and wanted != len(self.domains):
-            raise UserError(
+            yield (
                 f"norm.encoder={norm} has statistics for {wanted} domains, and "
                 f"domains={as_typed(self.domains)} are {len(self.domains)}; "
                 f"use domains: {len(self.domains)}"

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_validator
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
 from ssl_norm.data.augment.parameters import ViewParameters
-from ssl_norm.errors import UserError
 from ssl_norm.launch import processes_of, read_launch, resumes_sweep
 from ssl_norm.memory import FLOAT, Need
 from ssl_norm.monitors.verdict import Thresholds
@@ -20,6 +19,7 @@ from ssl_norm.settings.sections import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Colour,
+    Count,
     DataSettings,
     Device,
     EncoderSettings,
@@ -29,6 +29,7 @@ from ssl_norm.settings.sections import (
     Precision,
     Scales,
     Seed,
+    Steps,
 )
 from ssl_norm.signature import options_model, options_of
 
@@ -65,8 +66,8 @@ class PretrainOptimizer(OptimizerSettings):
     warmup_epochs: float = option(
         0.5, "linear warm-up of the learning rate", unit="epochs", ge=0, le=10**6
     )
-    schedule_epochs: int | None = option(
-        None, "length of the schedules, ema_schedule included; null: epochs", ge=1, le=10**6
+    schedule_epochs: Count | None = option(
+        None, "length of the schedules, ema_schedule included; null: epochs"
     )
 
 
@@ -79,9 +80,9 @@ else:
 class MonitorSettings(_ThresholdSettings):
     """Collapse monitors, the verdict and its consequences; thresholds: results/verdict.md."""
 
-    log_every: int = option(10, "interval of the rows of metrics.csv", unit="steps", ge=1, le=10**9)
-    spectral_every: int = option(
-        20, "interval of the measurements of rank and spectrum", unit="steps", ge=1, le=10**9
+    log_every: Steps = option(10, "interval of the rows of metrics.csv", unit="steps")
+    spectral_every: Steps = option(
+        20, "interval of the measurements of rank and spectrum", unit="steps"
     )
     buffer_size: int = option(
         1024, "latest embeddings whose spectrum is measured", unit="rows", ge=2, le=10**6
@@ -96,12 +97,8 @@ class MonitorSettings(_ThresholdSettings):
     on_collapse: Literal["warn", "stop", "rollback", "ignore"] = option(
         "warn", "action at collapse; rollback: stop with the last healthy checkpoint as last.pt"
     )
-    patience: int = option(
-        20,
-        "consecutive steps in another zone that change the verdict",
-        unit="steps",
-        ge=1,
-        le=10**9,
+    patience: Steps = option(
+        20, "consecutive steps in another zone that change the verdict", unit="steps"
     )
     embeddings: int = option(
         0, "images in TensorBoard's embedding projector, at the end", unit="images", ge=0, le=10**6
@@ -112,11 +109,9 @@ class MonitorSettings(_ThresholdSettings):
         """Borders of the zones of the verdict."""
         return Thresholds(**self.model_dump(include=set(options_of(Thresholds))))
 
-    @model_validator(mode="after")
-    def _check_thresholds(self) -> Self:
-        """Check that healthy embeddings spread at least as far as collapsed ones."""
-        assert self.thresholds
-        return self
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
+        assert self.thresholds  # refuse healthy embeddings that spread less than collapsed ones
+        yield from super()._faults(info)
 
 
 class RunSettings(Settings):
@@ -136,16 +131,13 @@ class RunSettings(Settings):
         False, "continue the run in run_dir, with its settings unless others are given", resume=True
     )
 
-    @model_validator(mode="after")
-    def _check_place(self, info: ValidationInfo) -> Self:
-        if is_saved(info):
-            return self
-        if self.resume and self.run_dir is None and not resumes_sweep():
-            raise UserError(
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
+        missing = self.resume and self.run_dir is None and not is_saved(info)
+        if missing and not resumes_sweep():
+            yield (
                 "resume=true needs run_dir=..., the folder of the run to continue; "
                 "a sweep (-m) needs hydra.sweep.dir=..., its folder"
             )
-        return self
 
 
 class PretrainSettings(RunSettings):
@@ -170,22 +162,18 @@ class PretrainSettings(RunSettings):
     optimizer: PretrainOptimizer = option(PretrainOptimizer, "the optimizer", only_with="train")
     monitor: MonitorSettings = option(MonitorSettings, "collapse monitors", resume=True)
     train: bool = option(True, "false: measure and evaluate the network at its initialization")
-    epochs: int = option(
-        20, "passes over the training images", unit="epochs", only_with="train", ge=1, le=10**6
+    epochs: Count = option(20, "passes over the training images", unit="epochs", only_with="train")
+    batch_size: Count = option(128, "images per step over all ranks", unit="images")
+    accumulate: Count = option(1, "batches per optimizer step", unit="batches")
+    checkpoint_every: Count = option(
+        1, "interval of the writes of last.pt", unit="epochs", resume=True
     )
-    batch_size: int = option(128, "images per step over all ranks", unit="images", ge=1, le=10**6)
-    accumulate: int = option(1, "batches per optimizer step", unit="batches", ge=1, le=10**6)
-    checkpoint_every: int = option(
-        1, "interval of the writes of last.pt", unit="epochs", resume=True, ge=1, le=10**6
-    )
-    keep_every: int | None = option(
+    keep_every: Count | None = option(
         None,
         "interval of checkpoints kept as step_*.pt",
         unit="epochs",
         resume=True,
         only_with="train",
-        ge=1,
-        le=10**6,
     )
     linear_probe: bool = option(True, "end with linear top-1, if the data has labels", resume=True)
     probe_labels: float = option(
@@ -244,13 +232,21 @@ class PretrainSettings(RunSettings):
         }
         yield from ((f"{key}={rows}", rows * row) for key, rows in kept.items())
 
-    @model_validator(mode="after")
-    def _check_lengths(self, info: ValidationInfo) -> Self:
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
         if is_saved(info):
-            return self
+            return
+        yield from super()._faults(info)
+        yield from self._faults_of_lengths()
+        if not is_quick(info):
+            processes = processes_of(self.device, self.batch_size)
+            yield from self._faults_of_heads()
+            yield from self._faults_of_batch(processes)
+            yield from self._faults_of_queue()
+
+    def _faults_of_lengths(self) -> Iterator[str]:
         length = self.optimizer.schedule_epochs
         if length is not None and length < self.epochs:
-            raise UserError(
+            yield (
                 f"optimizer.schedule_epochs={length} is shorter than the run of "
                 f"epochs={self.epochs}; leave it out"
             )
@@ -259,91 +255,68 @@ class PretrainSettings(RunSettings):
             ("norm.freeze_last_epochs", self.norm.freeze_last_epochs),
         ):
             if value > self.epochs:
-                raise UserError(
-                    f"{key}={value} is longer than the run of epochs={self.epochs}; shorten it"
-                )
+                yield (f"{key}={value} is longer than the run of epochs={self.epochs}; shorten it")
         every, keep = self.checkpoint_every, self.keep_every
         if keep is not None and keep % every:
-            raise UserError(
+            yield (
                 f"keep_every={keep} is not a multiple of checkpoint_every={every}: checkpoints can "
                 f"only be kept when they are written; use keep_every={-(-keep // every) * every}"
             )
         path = self.encoder.pretrained_path
         if path is not None and not self.resume and not Path(path).expanduser().is_file():
-            raise UserError(
+            yield (
                 f"encoder.pretrained_path={path}: there is no such file; name a file of weights, "
                 "such as a run's last.pt"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _check_parts(self, info: ValidationInfo) -> Self:
-        """Check the learner, its heads and the norms against each other and the batch."""
-        if is_quick(info) or is_saved(info):
-            return self
-        processes = processes_of(self.device, self.batch_size)
-        self._check_heads()
-        self._check_batch(processes)
-        for key, norm, fewest in self._chunked_norms():
-            views = 2 if self.norm.view_statistics == "joint" else 1
-            check_chunks(key, norm, self.batch_size // processes * views, fewest)
-        self._check_queue()
-        return self
-
-    def _check_heads(self) -> None:
+    def _faults_of_heads(self) -> Iterator[str]:
         heads = self.heads
         for part, head in heads.items():
             check_head(part, head, self.norm_of(part))
         if "predictor" not in heads:
             if self.norm.predictor.name != "none":
-                raise UserError(
+                yield (
                     f"norm.predictor={self.norm.predictor}: {self.method.name} has no predictor; "
                     "set it to none"
                 )
             return
         predicted, projected = heads["predictor"].output_dim, heads["projector"].output_dim
         if predicted != projected:
-            raise UserError(
+            yield (
                 f"method.predictor.output_dim={predicted} differs from "
                 f"method.projector.output_dim={projected}, which it predicts; set both to the same"
             )
 
-    def _check_batch(self, processes: int) -> None:
-        if self.batch_size // processes >= 2:
-            return
-        mixing = [f"{key}={norm}" for key, norm in self.norms.items() if norm.batch_statistics]
-        reason = (
-            f"{mixing[0]} has no batch statistics on one image"
-            if mixing
-            else "negatives need a second image"
-        )
-        raise UserError(
-            f"batch_size={self.batch_size} on {processes} process(es): {reason}; "
-            f"use at least {2 * processes}"
-        )
-
-    def _chunked_norms(self) -> Iterator[tuple[str, NormSpec, int]]:
-        """Yield key, norm and the fewest samples of a chunk."""
-        yield "norm.encoder", self.norm.encoder, 1
+    def _faults_of_batch(self, processes: int) -> Iterator[str]:
+        images = self.batch_size // processes
+        if images < 2:
+            mixing = [f"{key}={norm}" for key, norm in self.norms.items() if norm.batch_statistics]
+            what = f"{mixing[0]} has no batch statistics on one image" if mixing else ""
+            yield (
+                f"batch_size={self.batch_size} on {processes} process(es): "
+                f"{what or 'negatives need a second image'}; use at least {2 * processes}"
+            )
+        samples = images * (2 if self.norm.view_statistics == "joint" else 1)
+        check_chunks("norm.encoder", self.norm.encoder, samples, 1)
         for part, head in self.heads.items():
             for key, norm, _ in norms_of_head(part, head, self.norm_of(part)):
-                yield key, norm, 2
+                check_chunks(key, norm, samples, 2)
 
-    def _check_queue(self) -> None:
+    def _faults_of_queue(self) -> Iterator[str]:
         """Check a queue against the batch, and its networks against shared statistics."""
         queue_size: int | None = getattr(self.method, "queue_size", None)
         if queue_size is None:
             return
         symmetric: bool = getattr(self.method, "symmetric", False)
         if self.norm.view_statistics == "joint" and not symmetric:
-            raise UserError(
+            yield (
                 "norm.view_statistics=joint: each of MoCo's networks sees one view; "
                 "add method.symmetric=true"
             )
         enqueued = self.batch_size * (2 if symmetric else 1)
         if queue_size % enqueued:
             nearest = max(1, round(queue_size / enqueued)) * enqueued
-            raise UserError(
+            yield (
                 f"method.queue_size={queue_size} is not a multiple of the {enqueued} keys of a "
                 f"batch; the nearest is {nearest}"
             )

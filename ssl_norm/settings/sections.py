@@ -1,11 +1,11 @@
 """Sections of settings that several tools share."""
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
 
 from annotated_types import Interval
-from pydantic import AfterValidator, ConfigDict, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, ValidationInfo, WithJsonSchema
 
 from ssl_norm.data.augment.parameters import Probability, Scale
 from ssl_norm.data.registry import DATA, default_image_size
@@ -21,6 +21,9 @@ from ssl_norm.train.registry import LOGGERS
 Colour = tuple[Probability, Probability, Probability]
 Scales = tuple[Scale, Scale, Scale]
 White = Annotated[int, Interval(ge=255, le=65535)] | Literal["auto"]
+Count = Annotated[int, Interval(ge=1, le=10**6)]
+Steps = Annotated[int, Interval(ge=1, le=10**9)]
+Side = Annotated[int, Interval(ge=8, le=8192)]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DEVICE = r"auto|cpu|mps|cuda(:(0|[1-9]\d*))?"
@@ -95,12 +98,8 @@ class DataSettings(Settings):
     name: SourceName = option("digits", "source of the images: a name, or module:function")
     root: PathText | None = option(None, "folder that holds the files", resume=True)
     download: bool = option(True, "cifar10, stl10: download missing files", resume=True)
-    image_size: int | None = option(
-        None,
-        "side of a view; null: digits 16, cifar10 32, stl10 and folder 96",
-        unit="pixels",
-        ge=8,
-        le=8192,
+    image_size: Side | None = option(
+        None, "side of a view; null: digits 16, cifar10 32, stl10 and folder 96", unit="pixels"
     )
     layout: LayoutName = option(
         "auto", "folder: meaning of its sub-folders; splits: train, test; flat: no labels"
@@ -111,12 +110,8 @@ class DataSettings(Settings):
     max_pixels: int = option(
         100_000_000, "folder: largest image that is decoded", unit="pixels", ge=64, le=10**10
     )
-    cache_size: int | None = option(
-        None,
-        "side of a cached image; null: image_size up to 64, else 8/7 of it",
-        unit="pixels",
-        ge=8,
-        le=8192,
+    cache_size: Side | None = option(
+        None, "side of a cached image; null: image_size up to 64, else 8/7 of it", unit="pixels"
     )
     cache_dir: PathText | None = option(
         None, "folder of decoded images; null: ~/.cache/ssl_norm", resume=True
@@ -139,15 +134,13 @@ class DataSettings(Settings):
         0.2, "share held out for evaluation if the source has no test split", gt=0, lt=1
     )
 
-    @model_validator(mode="after")
-    def _check_own_keys(self) -> Self:
-        """Refuse keys that neither all sources nor this one have."""
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
+        """Yield a line for a key that neither all sources nor this one have."""
         own = declared_options(DATA, self.name).keys() - FROM_RUN
         for key in self.model_extra or ():
             if key not in own:
                 known = dict.fromkeys([*type(self).model_fields, *sorted(own)])
-                raise UserError(unknown_name("key of data", key, known))
-        return self
+                yield unknown_name("key of data", key, known)
 
     def unused(self) -> Mapping[str, str]:
         """Return the keys of other sources."""

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import ValidationInfo, model_validator
+from pydantic import ValidationInfo
 
 from ssl_norm.data.sources.folder_labels import LayoutName
-from ssl_norm.errors import UserError
 from ssl_norm.launch import require_one_process
 from ssl_norm.memory import FLOAT, Need
 from ssl_norm.norms import NormSpec
@@ -17,12 +16,14 @@ from ssl_norm.settings.head_checks import check_groups, check_vectors
 from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.settings.sections import (
     Colour,
+    Count,
     Device,
     EncoderOverride,
     NormOverride,
     PathText,
     Scales,
     Seed,
+    Side,
     SourceName,
     White,
     unused_of_source,
@@ -34,7 +35,7 @@ PICTURES = (".png", ".pdf", ".svg")
 class KnnSettings(Settings):
     """Weighted k-nearest neighbours (Wu et al., arXiv 1805.01978)."""
 
-    k: int = option(200, "neighbours that vote", ge=1, le=10**6)
+    k: Count = option(200, "neighbours that vote")
     temperature: float = option(0.1, "temperature of the weights of votes", ge=1e-6, le=100)
 
 
@@ -42,8 +43,8 @@ class SgdProbeSettings(Settings):
     """The papers' linear protocol: SGD on frozen features with cosine decay."""
 
     lr: float = option(0.1, "initial learning rate", gt=0, le=10**4)
-    epochs: int = option(100, "passes over the features", unit="epochs", ge=1, le=10**6)
-    batch_size: int = option(256, "features per step", ge=1, le=10**6)
+    epochs: Count = option(100, "passes over the features", unit="epochs")
+    batch_size: Count = option(256, "features per step")
     momentum: float = option(0.9, "momentum of SGD", ge=0, lt=1)
     weight_decay: float = option(0.0, "L2 factor", ge=0, le=1e3)
 
@@ -54,13 +55,13 @@ class DataOverride(Settings):
     name: SourceName | None = option(None, "source of the images: a name, or module:function")
     root: PathText | None = option(None, "folder that holds the files")
     download: bool | None = option(None, "cifar10, stl10: download missing files")
-    image_size: int | None = option(None, "side of an image", unit="pixels", ge=8, le=8192)
+    image_size: Side | None = option(None, "side of an image", unit="pixels")
     layout: LayoutName | None = option(None, "folder: meaning of its sub-folders")
     white: White | None = option(None, "folder: white in images of more than 8 bits")
     max_pixels: int | None = option(
         None, "folder: largest image that is decoded", unit="pixels", ge=64, le=10**10
     )
-    cache_size: int | None = option(None, "side of a cached image", unit="pixels", ge=8, le=8192)
+    cache_size: Side | None = option(None, "side of a cached image", unit="pixels")
     cache_dir: PathText | None = option(None, "folder of decoded images")
     on_corrupt: Literal["stop", "skip"] | None = option(
         None, "action for a file that cannot be decoded"
@@ -92,14 +93,13 @@ class CheckpointSettings(Settings):
     encoder: EncoderOverride = option(EncoderOverride, "the network")
     norm: NormOverride = option(NormOverride, "the norm")
     augment: PixelOverride = option(PixelOverride, "the normalization of pixels")
-    batch_size: int = option(256, "images per forward pass", unit="images", ge=1, le=10**6)
+    batch_size: Count = option(256, "images per forward pass", unit="images")
     seed: Seed = option(0, "seed of subsets, views and random initialization")
     device: Device = option("auto", "auto | cpu | cuda | cuda:1 | mps")
 
-    @model_validator(mode="after")
-    def _check_processes(self) -> Self:
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
         require_one_process("this tool")
-        return self
+        yield from super()._faults(info)
 
 
 class ProbeSettings(CheckpointSettings):
@@ -128,8 +128,7 @@ class LinearEvalSettings(ProbeSettings):
     )
     random_init: bool = option(True, "evaluate the same encoder at random initialization as well")
     output: PathText | None = option(
-        None,
-        "null: linear_eval[_steps][_target].json next to the checkpoint, by kept and network",
+        None, "null: linear_eval[_steps][_target].json next to the checkpoint, by kept and network"
     )
 
 
@@ -200,14 +199,12 @@ class ReportSettings(Settings):
         None, "figure or [figures], names or module:function; null: all; studies add their own"
     )
 
-    @model_validator(mode="after")
-    def _check_texts(self) -> Self:
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
         for key, kind in (("runs", "a folder"), ("group_by", "a key, such as norm.projector")):
             value = getattr(self, key)
             texts = value if isinstance(value, list) else [value]
             if value is not None and not (texts and all(text.strip() for text in texts)):
-                raise UserError(f"{key}={value}: {kind} expected, or several in [ ]")
-        return self
+                yield (f"{key}={value}: {kind} expected, or several in [ ]")
 
 
 class ToySettings(Settings):
@@ -220,8 +217,8 @@ class ToySettings(Settings):
                                  another control, other seeds
     """
 
-    labels_per_class: int = option(
-        4, "labelled points of each moon; together they are the batch of every step", ge=1, le=10**6
+    labels_per_class: Count = option(
+        4, "labelled points of each moon; together they are the batch of every step"
     )
     unlabelled: int = option(
         500, "points without a label, on which accuracy is measured", ge=2, le=10**7
@@ -267,25 +264,21 @@ class ToySettings(Settings):
             what = f"{key}={getattr(self, key)} at hidden_dim={width}"
             yield what, points * (width * 2 * FLOAT + 48)
 
-    @model_validator(mode="after")
-    def _check_points(self, info: ValidationInfo) -> Self:
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
         joint, labelled = self.unlabelled_per_step, 2 * self.labels_per_class
         if joint < 1 or joint > self.unlabelled:
-            raise UserError(
+            yield (
                 f"ubn.ratio={self.ubn.ratio:g} of {labelled} labelled points makes {joint} "
                 f"unlabelled ones a step, of unlabelled={self.unlabelled}; use a ratio from "
                 f"{1 / labelled:.3g} to {self.unlabelled / labelled:.3g}"
             )
         if Path(self.output).suffix.lower() not in PICTURES:
-            raise UserError(
-                f"output={self.output}: a file name that ends in {', '.join(PICTURES)} expected"
-            )
+            yield (f"output={self.output}: a file name that ends in {', '.join(PICTURES)} expected")
         if not is_quick(info):
             check_vectors("control", self.control)
             check_groups("control", self.control, "hidden_dim", self.hidden_dim)
             if self.control.batch_statistics:
-                raise UserError(
+                yield (
                     f"control={self.control} has batch statistics, as bn and ubn have; "
                     "use a norm without them, such as none, ln or gn"
                 )
-        return self
