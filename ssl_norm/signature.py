@@ -31,19 +31,12 @@ ATTRIBUTE = re.compile(r"\.[A-Za-z_]")
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword-only parameter.
+    """A keyword-only parameter."""
 
-    Attributes:
-        name: of the parameter.
-        annotation: its type, with range or choices.
-        default: its default; `REQUIRED` without one.
-        text: its meaning, from the section `Args:` of the docstring.
-    """
-
-    name: str
-    annotation: Any
-    default: Any
-    text: str = ""
+    name: str  # of the parameter
+    annotation: Any  # its type, with range or choices
+    default: Any  # its default; `REQUIRED` without one
+    text: str = ""  # its meaning, from the section `Args:` of the docstring
 
 
 @cache

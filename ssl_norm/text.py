@@ -112,19 +112,12 @@ def finite(value: object) -> float | None:
 
 
 class Statistic(NamedTuple):
-    """Mean and sample standard deviation of some values.
+    """Mean and sample standard deviation of some values."""
 
-    Attributes:
-        mean: of the finite values; None without any.
-        deviation: with n - 1; None for fewer than two finite values.
-        present: number of finite values.
-        missing: number of values that are None, NaN or infinite.
-    """
-
-    mean: float | None
-    deviation: float | None
-    present: int
-    missing: int
+    mean: float | None  # of the finite values; None without any
+    deviation: float | None  # with n - 1; None for fewer than two finite values
+    present: int  # number of finite values
+    missing: int  # number of values that are None, NaN or infinite
 
     def mean_sd(self, decimals: int, sign: str = "") -> str:
         """Return `mean +- deviation`; one value has no deviation, none is `-`."""

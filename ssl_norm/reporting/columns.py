@@ -19,24 +19,16 @@ STATISTICS = ("population", "exact", "batch")
 
 
 class Column(NamedTuple):
-    """One value of a run.
+    """One value of a run."""
 
-    Attributes:
-        name: in table.csv.
-        heading: in the other tables.
-        decimals: shown.
-        read: its value in a record; anything but a finite number is missing.
-        tool: whose runs have it.
-        optional: whether runs may be without it, so that none lacks it.
-        of_learners: whether only runs of learners have it that declare it among their scalars.
-    """
-
-    name: str
-    heading: str
-    decimals: int
+    name: str  # in table.csv
+    heading: str  # in the other tables
+    decimals: int  # shown
+    # its value in a record; anything but a finite number is missing
     read: Callable[[RunRecord], object]
-    tool: str = PRETRAIN
-    optional: bool = False
+    tool: str = PRETRAIN  # whose runs have it
+    optional: bool = False  # whether runs may be without it, so that none lacks it
+    # whether only runs of learners have it that declare it among their scalars
     of_learners: bool = False
 
     def is_of(self, run: RunRecord) -> bool:

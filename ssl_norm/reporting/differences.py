@@ -19,23 +19,14 @@ CONFIDENCE = 0.95
 
 
 class Difference(NamedTuple):
-    """Mean difference of a value from that of the reference group, over common seeds.
+    """Mean difference of a value from that of the reference group, over common seeds."""
 
-    Attributes:
-        group: the label of the group.
-        column: of the value.
-        mean: group minus reference.
-        low: lower end of the 95 % confidence interval of the mean (t distribution).
-        high: upper end.
-        pairs: number of seeds that both groups have exactly once.
-    """
-
-    group: str
-    column: Column
-    mean: float
-    low: float
-    high: float
-    pairs: int
+    group: str  # the label of the group
+    column: Column  # of the value
+    mean: float  # group minus reference
+    low: float  # lower end of the 95 % confidence interval of the mean (t distribution)
+    high: float  # upper end
+    pairs: int  # number of seeds that both groups have exactly once
 
     @property
     def text(self) -> str:

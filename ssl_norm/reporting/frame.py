@@ -28,17 +28,11 @@ ORDER = (
 
 @dataclass(frozen=True)
 class Group:
-    """Runs with the same values at the keys that the report groups by.
+    """Runs with the same values at the keys that the report groups by."""
 
-    Attributes:
-        values: at those keys.
-        label: name of the group in figures, from the values.
-        runs: in the order of their seeds.
-    """
-
-    values: tuple[str, ...]
-    label: str
-    runs: tuple[RunRecord, ...]
+    values: tuple[str, ...]  # at those keys
+    label: str  # name of the group in figures, from the values
+    runs: tuple[RunRecord, ...]  # in the order of their seeds
 
     @property
     def seeds(self) -> list[str]:

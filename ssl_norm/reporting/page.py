@@ -20,35 +20,20 @@ STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 @dataclass(frozen=True)
 class Report:
-    """Content of a report.
+    """Content of a report."""
 
-    Attributes:
-        title: of the page.
-        lead: one sentence on the runs that were read.
-        provenance: value by heading.
-        commands: that made the runs.
-        left_out: lines on runs that are in no table.
-        to_mind: lines on differences that limit comparisons.
-        groups: the table of groups.
-        differences: of the groups from the first one; None where no seeds pair.
-        reference: the label of the first group.
-        runs: the table of single runs.
-        evidence: (run, sentence) of verdicts that come with one.
-        figures: in the order of the page.
-    """
-
-    title: str
-    lead: str
-    provenance: Mapping[str, str]
-    commands: Sequence[str]
-    left_out: Sequence[str]
-    to_mind: Sequence[str]
-    groups: Table
-    differences: Table | None
-    reference: str
-    runs: Table
-    evidence: Sequence[tuple[str, str]]
-    figures: Sequence[FigureFile]
+    title: str  # of the page
+    lead: str  # one sentence on the runs that were read
+    provenance: Mapping[str, str]  # value by heading
+    commands: Sequence[str]  # that made the runs
+    left_out: Sequence[str]  # lines on runs that are in no table
+    to_mind: Sequence[str]  # lines on differences that limit comparisons
+    groups: Table  # the table of groups
+    differences: Table | None  # of the groups from the first one; None where no seeds pair
+    reference: str  # the label of the first group
+    runs: Table  # the table of single runs
+    evidence: Sequence[tuple[str, str]]  # (run, sentence) of verdicts that come with one
+    figures: Sequence[FigureFile]  # in the order of the page
 
 
 def html_page(report: Report) -> str:

@@ -22,42 +22,29 @@ PLACE_IN_STUDY = ("study", "arm")
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """Content of one run folder; parts that it lacks are empty.
+    """Content of one run folder; parts that it lacks are empty."""
 
-    Attributes:
-        folder: the run folder.
-        name: of the run in the report, unique in it.
-        state: `finished` (it wrote its summary), `unfinished` (running or interrupted) or `broken`.
-        reason: why it is unfinished or broken, in one line; empty for finished runs.
-        config: config.yaml without its `environment`.
-        environment: commit, versions, hardware and command of the run.
-        summary: summary.json.
-        evaluation: linear_eval.json.
-        probes: linear_eval_steps.json, the probes of kept checkpoints under `steps`.
-        population: population_stats.json.
-        metrics: the numbers of metrics.csv by column, NaN where a cell is empty.
-        verdicts: (step, verdict) of each row of metrics.csv.
-        spectra: (step, eigenvalues in descending order) of each row of spectra.csv.
-        layers: the rows of layers.csv.
-        evaluations: the rows of evaluations.csv.
-        dates: when its first and its last file were written; None where unknown.
-    """
-
-    folder: Path
-    name: str
+    folder: Path  # the run folder
+    name: str  # of the run in the report, unique in it
+    # `finished` (it wrote its summary), `unfinished` (running or interrupted) or `broken`
     state: str = FINISHED
-    reason: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""  # why it is unfinished or broken, in one line; empty for finished runs
+    config: Mapping[str, Any] = field(default_factory=dict)  # config.yaml without its `environment`
+    # commit, versions, hardware and command of the run
     environment: Mapping[str, str] = field(default_factory=dict)
-    summary: Mapping[str, Any] = field(default_factory=dict)
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)  # summary.json
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # linear_eval.json
+    # linear_eval_steps.json, the probes of kept checkpoints under `steps`
     probes: Mapping[str, Any] = field(default_factory=dict)
-    population: Mapping[str, Any] = field(default_factory=dict)
+    population: Mapping[str, Any] = field(default_factory=dict)  # population_stats.json
+    # the numbers of metrics.csv by column, NaN where a cell is empty
     metrics: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    verdicts: Sequence[tuple[int, str]] = ()
+    verdicts: Sequence[tuple[int, str]] = ()  # (step, verdict) of each row of metrics.csv
+    # (step, eigenvalues in descending order) of each row of spectra.csv
     spectra: Sequence[tuple[int, Sequence[float]]] = ()
-    layers: Sequence[Mapping[str, Any]] = ()
-    evaluations: Sequence[Mapping[str, Any]] = ()
+    layers: Sequence[Mapping[str, Any]] = ()  # the rows of layers.csv
+    evaluations: Sequence[Mapping[str, Any]] = ()  # the rows of evaluations.csv
+    # when its first and its last file were written; None where unknown
     dates: tuple[datetime, datetime] | None = None
 
     @property

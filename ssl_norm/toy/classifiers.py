@@ -63,23 +63,14 @@ def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int
 
 
 class Recipe(NamedTuple):
-    """Size and training of a classifier.
+    """Size and training of a classifier."""
 
-    Attributes:
-        hidden_dim: width of the hidden layers.
-        layers: Linear layers.
-        steps: of Adam, each on all labelled points.
-        lr: learning rate.
-        unlabelled: points without a label in a joint batch.
-        gradient: whether the gradient flows through the statistics of ubn.
-    """
-
-    hidden_dim: int
-    layers: int
-    steps: int
-    lr: float
-    unlabelled: int
-    gradient: bool
+    hidden_dim: int  # width of the hidden layers
+    layers: int  # Linear layers
+    steps: int  # of Adam, each on all labelled points
+    lr: float  # learning rate
+    unlabelled: int  # points without a label in a joint batch
+    gradient: bool  # whether the gradient flows through the statistics of ubn
 
 
 def train_classifier(norm: NormLike, moons: Moons, recipe: Recipe, seed: int) -> nn.Sequential:

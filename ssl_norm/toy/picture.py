@@ -30,16 +30,11 @@ _LOWEST_TOP = 0.05  # of the scale of deviations, so that rounding errors stay p
 
 
 class PlaneMap(NamedTuple):
-    """Predictions of one model on a grid of points.
+    """Predictions of one model on a grid of points."""
 
-    Attributes:
-        name: title of its column.
-        probability: (rows, columns), of the second class, under the statistics of evaluation.
-        deviation: (rows, columns), standard deviation of that probability over re-drawn batches.
-    """
-
-    name: str
-    probability: _Array
+    name: str  # title of its column
+    probability: _Array  # (rows, columns), of the second class, under the statistics of evaluation
+    # (rows, columns), standard deviation of that probability over re-drawn batches
     deviation: _Array
 
 

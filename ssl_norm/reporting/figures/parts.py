@@ -32,21 +32,14 @@ CURVES_READ = (
 
 @dataclass(frozen=True)
 class FigureFile:
-    """A figure of the report.
+    """A figure of the report."""
 
-    Attributes:
-        name: of its PNG, without the ending.
-        figure: the figure.
-        caption: its content, and the number of its runs.
-        table: its numbers, to be read below it; None where other tables have them.
-        numbers: the same for programs.
-    """
-
-    name: str
-    figure: "Figure"
-    caption: str
+    name: str  # of its PNG, without the ending
+    figure: "Figure"  # the figure
+    caption: str  # its content, and the number of its runs
+    # its numbers, to be read below it; None where other tables have them
     table: Table | None = None
-    numbers: Table | None = None
+    numbers: Table | None = None  # the same for programs
 
     @cached_property
     def png(self) -> bytes:

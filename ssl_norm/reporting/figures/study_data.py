@@ -9,7 +9,6 @@ from pydantic import (
     BeforeValidator,
     Strict,
     ValidationError,
-    ValidatorFunctionWrapHandler,
     field_validator,
 )
 
@@ -25,40 +24,19 @@ from ssl_norm.reporting.read import NORMS, PLACE_IN_STUDY, RunRecord
 from ssl_norm.text import as_typed, counted, finite, unique
 
 Value = str | float
-Conditions = Mapping[str, Sequence[Any]]
 Row = Mapping[str, Any]
 SOURCES = CONFIG, SUMMARY, EVALUATIONS = ("config.", "summary.", "evaluations.")
 CHOICES = ("samples", "batch_size")
 MEASURED = ("top1", "loss", "images")  # columns of evaluations.csv that do not tell its rows apart
 
 
-def _read_conditions(value: Any) -> list[Conditions]:
-    found = _listed(value)
-    if not found or not all(isinstance(each, Mapping) for each in found):
-        raise ValueError(
-            f"a mapping expected, `where: {{split: test}}`, or a list of several, got {value!r}"
-        )
-    return [{str(name): _listed(wanted) for name, wanted in each.items()} for each in found]
-
-
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _read_labels(value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"a mapping expected, `labels: {{bn: BatchNorm}}`, got {value!r}")
-    return {str(name): each for name, each in value.items()}
-
-
-def _read_names(value: Any) -> list[str]:
-    found = _listed(value)
-    if not all(isinstance(name, str) for name in found):
-        raise ValueError(f"a name expected, or several in [ ], got {value!r}")
-    return found
-
-
-Names = Annotated[list[str], BeforeValidator(_read_names)]
+Name = Annotated[str, BeforeValidator(str)]  # YAML reads some names as numbers
+Names = Annotated[list[str], BeforeValidator(_listed), MinLen(1)]
+Conditions = dict[Name, Annotated[list[Any], BeforeValidator(_listed)]]
 Pair = Annotated[tuple[float, float], Strict(False)]  # False: a list may be given for it
 
 
@@ -66,7 +44,7 @@ class Published(Settings):
     """Numbers of others, drawn dotted."""
 
     label: str = option(..., "their source")
-    lines: Annotated[dict[str, list[Pair]], BeforeValidator(_read_labels)] = option(
+    lines: dict[Name, list[Pair]] = option(
         ..., "points [x, y] by the name of the line to compare them with, or by another name"
     )
 
@@ -79,18 +57,20 @@ class FigureSpec(Settings):
 
     name: str = option(..., "name of its files, without the ending")
     x: str = option(..., "quantity")
-    y: Annotated[Names, MinLen(1)] = option(..., "quantity, or several, a line each")
-    lines: Names = option(list, "quantities that tell the lines apart")
-    where: Annotated[list[Conditions], BeforeValidator(_read_conditions)] = option(
+    y: Names = option(..., "quantity, or several, a line each")
+    lines: Annotated[list[str], BeforeValidator(_listed)] = option(
+        list, "quantities that tell the lines apart"
+    )
+    where: Annotated[list[Conditions], BeforeValidator(_listed), MinLen(1)] = option(
         lambda: [{}], "allowed values of quantities; of several such mappings one must hold"
     )
     log_x: bool = option(False, "whether x is logarithmic")
     title: str = option("", "title above the figure")
     x_label: str = option("", "label of the axis; empty: the name")
     y_label: str = option("", "label of the axis; empty: the name")
-    labels: Annotated[
-        dict[str, Annotated[str, BeforeValidator(str)]], BeforeValidator(_read_labels)
-    ] = option(dict, "legend labels, keyed by the default label or a part of it")
+    labels: dict[Name, Name] = option(
+        dict, "legend labels, keyed by the default label or a part of it"
+    )
     published: Published | None = option(None, "numbers to compare with")
 
     @field_validator("name")
@@ -102,15 +82,6 @@ class FigureSpec(Settings):
                 f"letters, digits, _ and - expected, and none of {', '.join(taken)}, got {name!r}"
             )
         return name
-
-    @field_validator("published", mode="wrap")
-    @classmethod
-    def _check_published(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return check(value)
-        except ValidationError as error:
-            form = "{label: source, lines: {line: [[x, y], ...]}}"
-            raise ValueError(f"{form} expected, a point is two numbers, got {value!r}") from error
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -145,33 +116,20 @@ def figure_specs(study: str, entries: Sequence[Mapping[Any, Any]]) -> list[Figur
 
 
 class Series(NamedTuple):
-    """One line of a figure.
+    """One line of a figure."""
 
-    Attributes:
-        parts: the values that tell it from other lines, as text.
-        label: its name in the legend.
-        cells: by x the values of single runs.
-    """
-
-    parts: tuple[str, ...]
-    label: str
-    cells: Mapping[Value, Sequence[float]]
+    parts: tuple[str, ...]  # the values that tell it from other lines, as text
+    label: str  # its name in the legend
+    cells: Mapping[Value, Sequence[float]]  # by x the values of single runs
 
 
 class Content(NamedTuple):
-    """Numbers of a figure.
+    """Numbers of a figure."""
 
-    Attributes:
-        spec: the entry of the study.
-        series: the lines, in the order of their first runs.
-        measured_x: whether x is an outcome as well, so that runs differ in it by chance.
-        runs: number of runs in it.
-    """
-
-    spec: FigureSpec
-    series: Sequence[Series]
-    measured_x: bool
-    runs: int
+    spec: FigureSpec  # the entry of the study
+    series: Sequence[Series]  # the lines, in the order of their first runs
+    measured_x: bool  # whether x is an outcome as well, so that runs differ in it by chance
+    runs: int  # number of runs in it
 
     @property
     def places(self) -> list[Value]:
