@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from math import inf
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -151,32 +152,22 @@ def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 def bounds_of(metadata: Sequence[Any]) -> Bounds:
     """Return lower bound, bracket, upper bound and bracket; None for a side without bound."""
-    low: float | None = None
-    high: float | None = None
-    opening, closing = "[", "]"
-    for item in metadata:
-        for name in ("ge", "gt"):
-            if getattr(item, name, None) is not None:
-                low, opening = getattr(item, name), "[" if name == "ge" else "("
-        for name in ("le", "lt"):
-            if getattr(item, name, None) is not None:
-                high, closing = getattr(item, name), "]" if name == "le" else ")"
-    return low, opening, high, closing
+    ends = {
+        name: end
+        for item in metadata
+        for name in ("ge", "gt", "le", "lt")
+        if (end := getattr(item, name, None)) is not None
+    }
+    low, high = ends.get("ge", ends.get("gt")), ends.get("le", ends.get("lt"))
+    return low, "(["["ge" in ends], high, ")]"["le" in ends]
 
 
 def _range(bounds: Bounds) -> str:
+    """Return an interval; `-inf` or `inf` at a side without bound, nothing without both."""
     low, opening, high, closing = bounds
-    if high is None and low is not None:
-        return f" {'of at least' if opening == '[' else 'above'} {_shown(low)}"
-    if low is None and high is not None:
-        return f" {'of at most' if closing == ']' else 'below'} {_shown(high)}"
-    if low is None or high is None:
-        return ""
-    return f" in {opening}{_shown(low)}, {_shown(high)}{closing}"
-
-
-def _shown(number: float) -> str:
-    return str(number) if isinstance(number, int) else f"{number:g}"
+    ends = (-inf if low is None else low, inf if high is None else high)
+    first, last = (str(end) if isinstance(end, int) else f"{end:g}" for end in ends)
+    return "" if low is high is None else f" in {opening}{first}, {last}{closing}"
 
 
 def choices_of(annotation: Any) -> list[str]:

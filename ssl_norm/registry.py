@@ -109,21 +109,21 @@ class Registry(Mapping[str, Any]):
         try:
             return self.load(name)
         except ValueError as error:
-            _warn(self.kind, name, str(error))
-            return None
+            return _warn(self.kind, name, str(error))
 
     def _check_object(self, name: str, found: Any) -> None:
         """Raise ValueError unless an object of another package is what `expects` says."""
         is_class = isinstance(found, type)
         fits = is_class or (callable(found) and not self._only_classes)
-        fits = fits and not (is_class and self._base and not _is_a(found, self._base, issubclass))
+        if fits and is_class and self._base:
+            fits = issubclass(found, load_object(self._base))
+        attributes = self._attributes.items() if fits else ()
         fits = fits and all(
-            _is_a(getattr(found, key, None), kind, isinstance)
-            for key, kind in self._attributes.items()
+            isinstance(getattr(found, key, None), load_object(kind)) for key, kind in attributes
         )
         if not fits or not self._takes_arguments(found):
-            what = f"a {type(found).__name__} {getattr(found, '__qualname__', '')}".strip()
-            what = f"the class {found.__qualname__}" if is_class else what
+            what = "the class" if is_class else f"a {type(found).__name__}"
+            what = f"{what} {getattr(found, '__qualname__', '')}".strip()
             raise ValueError(f"{self.kind} '{name}' is {what}; {self.expects} expected")
         from ssl_norm.signature import options_of
 
@@ -200,16 +200,9 @@ def _place(error: BaseException, module: str) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" in {error.filename}, line {error.lineno}"
     top = module.partition(".")[0]
-    frames = [f for f in extract_tb(error.__traceback__) if top in _parts(f.filename)]
-    return f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
-
-
-def _parts(file: str) -> tuple[str, ...]:
-    return (*Path(file).parts, Path(file).stem)
-
-
-def _is_a(found: Any, reference: str, test: Any) -> bool:
-    return bool(test(found, load_object(reference)))
+    found = [(Path(f.filename), f.lineno) for f in extract_tb(error.__traceback__)]
+    own = [(file, line) for file, line in found if top in (*file.parts, file.stem)]
+    return f" in {own[-1][0]}, line {own[-1][1]}" if own else ""
 
 
 @cache

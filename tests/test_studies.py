@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from ssl_norm.cli import entry
 from ssl_norm.settings.compose import composed_values, given_keys
-from ssl_norm.settings.effects import without_effect
-from ssl_norm.settings.models import validate
+from ssl_norm.settings.models import validate, without_effect
 from ssl_norm.settings.study import read_study, study_tools
 
 STUDIES = [name for name in study_tools() if read_study(name).arms]

@@ -124,13 +124,6 @@ def zones_sentence(parts: Sequence[str]) -> str:
     return "; ".join(sentences[part] for part in parts)
 
 
-def summary_sentence(judgements: Mapping[str, Judgement], begins_at: str | None) -> str:
-    """Return the verdicts on all parts in one sentence."""
-    found = [f"{part}: {one.verdict} ({one.evidence})" for part, one in judgements.items()]
-    found += [f"the collapse begins at layer {begins_at}"] if begins_at is not None else []
-    return "; ".join(found)
-
-
 _Values = dict[str, float]
 RANDOM_INIT = (
     "initial weights; batch norms take the statistics of each batch, running ones being of no data"
@@ -166,7 +159,10 @@ class Diagnosis:
     @property
     def evidence(self) -> str:
         """All findings in one sentence."""
-        return summary_sentence(self.judgements, self.collapse_begins_at)
+        found = [f"{part}: {one.verdict} ({one.evidence})" for part, one in self.judgements.items()]
+        if self.collapse_begins_at is not None:
+            found.append(f"the collapse begins at layer {self.collapse_begins_at}")
+        return "; ".join(found)
 
 
 def diagnose_outputs(outputs: Outputs, step: int) -> Diagnosis:

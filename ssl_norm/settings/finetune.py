@@ -15,7 +15,6 @@ from ssl_norm.memory import FLOAT, Need
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, check_object, is_quick, is_saved, option
 from ssl_norm.settings.head_checks import check_chunks
-from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.settings.pretrain import RunSettings
 from ssl_norm.settings.sections import (
     IMAGENET_MEAN,
@@ -24,6 +23,7 @@ from ssl_norm.settings.sections import (
     Count,
     DataSettings,
     EncoderOverride,
+    NormChoice,
     OptimizerSettings,
     PathText,
     Scales,

@@ -11,7 +11,7 @@ from ssl_norm.learners import METHODS
 from ssl_norm.memory import FLOAT, Need
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, is_quick, model_from, option
-from ssl_norm.settings.norm_choice import OutputNorm
+from ssl_norm.settings.sections import OutputNorm
 from ssl_norm.signature import declared_options, options_of, positional_of, read_positional
 
 # From norm.view_statistics, the projector and the seed.

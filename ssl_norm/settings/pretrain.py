@@ -14,7 +14,6 @@ from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, is_quick, is_saved, option
 from ssl_norm.settings.head_checks import check_chunks, check_head, norms_of_head
 from ssl_norm.settings.method import HeadSettings, MethodSettings, parse_method
-from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.settings.sections import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -24,6 +23,7 @@ from ssl_norm.settings.sections import (
     Device,
     EncoderSettings,
     LoggerName,
+    NormChoice,
     OptimizerSettings,
     PathText,
     Precision,

@@ -2,10 +2,17 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
-from pydantic import AfterValidator, ConfigDict, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from ssl_norm.data.augment.parameters import Probability, Scale
 from ssl_norm.data.registry import DATA, default_image_size
@@ -13,9 +20,9 @@ from ssl_norm.data.sources.folder_labels import LayoutName
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import ENCODERS, find_encoder
 from ssl_norm.names import unknown_name
-from ssl_norm.options import Settings, Text, check_object, names_schema, option
-from ssl_norm.settings.norm_choice import NormChoice
-from ssl_norm.signature import declared_options
+from ssl_norm.norms import NORMS, NormSpec, parse_norm
+from ssl_norm.options import Settings, Text, check_object, is_quick, names_schema, option
+from ssl_norm.signature import check_options, declared_options
 from ssl_norm.train.registry import LOGGERS
 
 Colour = tuple[Probability, Probability, Probability]
@@ -85,6 +92,41 @@ LoggerName = Annotated[str, AfterValidator(_check_logger), WithJsonSchema(names_
 SourceName = Annotated[str, AfterValidator(_check_source), WithJsonSchema(names_schema(DATA))]
 Precision = Literal["auto", "float32", "bfloat16"]
 Seed = Annotated[int, Interval(ge=0, le=LARGEST_SEED)]
+
+
+def _parse_norm(value: Any, info: ValidationInfo) -> NormSpec:
+    try:
+        spec = parse_norm(value)
+        if not is_quick(info):
+            return spec.checked()
+        if spec.name in NORMS.built_in:
+            check_options(NORMS[spec.name], spec.options, f"norm '{spec.name}'")
+        return spec
+    except TypeError as error:  # pydantic reports ValueError only
+        raise ValueError(str(error)) from error
+
+
+def _parse_output(value: Any, info: ValidationInfo) -> bool | NormSpec:
+    return value if isinstance(value, bool) else _parse_norm(value, info)
+
+
+_NAME = names_schema(NORMS, "+ws")
+_SCHEMAS = [
+    *_NAME["anyOf"],
+    {"type": "object", "properties": {"name": _NAME}, "required": ["name"]},
+]
+NormChoice = Annotated[
+    NormSpec,
+    BeforeValidator(_parse_norm),
+    PlainSerializer(lambda spec: spec.setting),
+    WithJsonSchema({"anyOf": _SCHEMAS}),
+]
+OutputNorm = Annotated[
+    bool | NormSpec,
+    BeforeValidator(_parse_output),
+    PlainSerializer(lambda value: value if isinstance(value, bool) else value.setting),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, *_SCHEMAS]}),
+]
 
 
 class DataSettings(Settings):

@@ -13,12 +13,12 @@ from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, Text, is_quick, option
 from ssl_norm.settings.finetune import UbnSettings
 from ssl_norm.settings.head_checks import check_groups, check_vectors
-from ssl_norm.settings.norm_choice import NormChoice
 from ssl_norm.settings.sections import (
     Colour,
     Count,
     Device,
     EncoderOverride,
+    NormChoice,
     NormOverride,
     PathText,
     Scales,

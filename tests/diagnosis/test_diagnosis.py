@@ -15,7 +15,6 @@ from ssl_norm.diagnosis.diagnosis import (
     judge_projections,
     measure,
     measure_raw,
-    summary_sentence,
     zones,
     zones_sentence,
 )
@@ -246,15 +245,3 @@ def test_where_the_collapse_begins():
     assert collapse_begins_at(rows(encoder=0.5, projector_0=0.01, projector_1=0.9)) is None
     assert collapse_begins_at(rows(encoder_a=0.9, encoder_b=0.01, encoder=0.0)) == "encoder.b"
     assert collapse_begins_at([]) is None
-
-
-def test_the_sentence():
-    features = {"features": Judgement("healthy", "feature std 0.6")}
-    both = {"projections": Judgement("complete", "cosine 1")} | features
-    said = "features: healthy (feature std 0.6)"
-    assert summary_sentence(features, None) == said
-    begin = "the collapse begins at layer projector.2"
-    assert (
-        summary_sentence(both, "projector.2")
-        == f"projections: complete (cosine 1); {said}; {begin}"
-    )

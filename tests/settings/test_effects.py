@@ -5,8 +5,7 @@ import pytest
 from ssl_norm.cli.entry import main
 from ssl_norm.errors import UserError
 from ssl_norm.option_errors import find_field
-from ssl_norm.settings.effects import check_effects, without_effect
-from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.models import MODELS, check_effects, without_effect
 from tests.settings.refusals import SETTING, accept
 from tests.settings.test_ranges import SETTINGS
 

@@ -6,8 +6,8 @@ from ssl_norm.registry import Registry
 FIGURES = Registry(
     "figure",
     {
-        "accuracy_by_statistics": "ssl_norm.reporting.figures.finetuning:accuracy_by_statistics",
-        "accuracy_over_steps": "ssl_norm.reporting.figures.finetuning:accuracy_over_steps",
+        "accuracy_by_statistics": "ssl_norm.reporting.figures.accuracy:accuracy_by_statistics",
+        "accuracy_over_steps": "ssl_norm.reporting.figures.accuracy:accuracy_over_steps",
         "cosines": "ssl_norm.reporting.figures.collapse:cosines",
         "accuracy": "ssl_norm.reporting.figures.accuracy:accuracy",
         "spectra": "ssl_norm.reporting.figures.collapse:spectra",
