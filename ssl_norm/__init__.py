@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ssl_norm.api import population_stats as population_stats
     from ssl_norm.api import pretrain as pretrain
     from ssl_norm.api import report as report
+    from ssl_norm.checkup import doctor as doctor
     from ssl_norm.monitors import CollapseMonitor as CollapseMonitor
     from ssl_norm.norms import make_norm as make_norm
     from ssl_norm.norms import replace_norms as replace_norms
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CollapseMonitor": "monitors",
+    "doctor": "checkup",
     "make_norm": "norms",
     "replace_norms": "norms",
     **dict.fromkeys(("pretrain", "finetune", "linear_eval", "diagnose"), "api"),

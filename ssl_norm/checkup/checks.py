@@ -1,0 +1,359 @@
+"""Checks of a training loop for public bugs, each a function of a record: one line and a state.
+
+A check declares its repair and a source; its docstring says what must hold. `fail` is a bug,
+`warn` a likely one, `not checked` names what is missing.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import islice
+from random import Random
+from statistics import fmean, median
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssl_norm.checkup.record import Record, is_synchronized, tensors_of
+from ssl_norm.checkup.views import nearer
+from ssl_norm.models.checkpoint_prefixes import names_any
+from ssl_norm.monitors.normalized import directions
+from ssl_norm.monitors.projectors import find_projectors
+from ssl_norm.monitors.rank import effective_rank
+from ssl_norm.monitors.spread import feature_std
+from ssl_norm.text import counted
+
+State = Literal["pass", "warn", "fail", "not checked"]
+Finding = tuple[State, str]
+
+
+class Check(NamedTuple):
+    """A check and its declaration.
+
+    Attributes:
+        name: of the check.
+        meaning: what must hold.
+        repair: what to change where it does not hold.
+        source: a public bug of this kind, or where the reason is published.
+        find: returns state and line.
+    """
+
+    name: str
+    meaning: str
+    repair: str
+    source: str
+    find: Callable[[Record], Finding]
+
+
+CHECKS: dict[str, Check] = {}
+_SCHEDULE = frozenset(
+    [
+        "ema",
+        "decay",
+        "momentum",
+        "tau",
+        "beta",
+        "progress",
+        "step",
+        "steps",
+        "update",
+        "updates",
+        "iteration",
+        "epoch",
+    ]
+)  # parts of names of numbers that a schedule has
+NO_TARGET = "no target network was found; name it, as in target='NAME'"
+
+
+def check(repair: str, source: str) -> Callable[[Callable[[Record], Finding]], Check]:
+    """Register a function as a check under its name."""
+
+    def declare(find: Callable[[Record], Finding]) -> Check:
+        meaning = (find.__doc__ or "").split("\n")[0].rstrip(".")
+        CHECKS[find.__name__] = Check(find.__name__, meaning, repair, source, find)
+        return CHECKS[find.__name__]
+
+    return declare
+
+
+@check(
+    "copy the online network, target = copy.deepcopy(online)",
+    "https://arxiv.org/abs/2006.07733 (section 3.1)",
+)
+def target_is_a_copy(record: Record) -> Finding:
+    """The target has its own memory."""
+    if not record.targets:
+        return "not checked", NO_TARGET
+    sides: tuple[dict[int, str], dict[int, str]] = {}, {}
+    for name, tensor in tensors_of(record.parts).items():
+        if tensor.numel():
+            place = tensor.untyped_storage().data_ptr()
+            sides[record.in_target(name)].setdefault(place, name)
+    shared = [(sides[0][place], name) for place, name in sides[1].items() if place in sides[0]]
+    if shared:
+        online, target = shared[0]
+        return "fail", f"{counted(len(shared), 'tensor')} shared: {target} is {online}"
+    return "pass", f"{', '.join(record.targets)}: no tensor is shared with the online network"
+
+
+@check(
+    "update the target after every optimizer step: target = m target + (1 - m) online, m near 1",
+    "https://github.com/conradry/pixpro-with-weights/issues/2",
+)
+def target_moves(record: Record) -> Finding:
+    """The target follows the online network, slowly."""
+    if not record.targets:
+        return "not checked", NO_TARGET
+    target, online = (record.parameters(target=side) for side in (True, False))
+    if not any(map(record.moved, online)):
+        return "not checked", f"the online network did not move in {_steps(record)}"
+    if not any(map(record.moved, target)):
+        return "fail", f"the target did not move in {_steps(record)}, the online network did"
+    decay = median(record.decays) if record.decays else None
+    if decay is not None and decay < 0.5:
+        return "warn", f"the target keeps only {decay:.3g} of its value in a step: swapped factors?"
+    return "pass", "it moves" + ("" if decay is None else f", and keeps {decay:.4g} of its value")
+
+
+@check(
+    "compute the target under torch.no_grad(), or target.requires_grad_(False)",
+    "https://github.com/lhoyer/DAFormer/issues/59",
+)
+def target_without_gradients(record: Record) -> Finding:
+    """No gradient reaches the target."""
+    if not record.targets:
+        return "not checked", NO_TARGET
+    target = record.parameters(target=True)
+    reached = [name for name, p in target.items() if id(p) in record.graded]
+    if reached:
+        return "fail", f"{len(reached)} of {len(target)} parameters get gradients: {_few(reached)}"
+    return "pass", f"none of {len(target)} parameters got a gradient in {_steps(record)}"
+
+
+@check(
+    "set it to evaluation after every model.train(): encoder.eval()",
+    "https://github.com/kdexd/virtex/issues/16",
+)
+def frozen_statistics(record: Record) -> Finding:
+    """Batch statistics of frozen parts do not move."""
+    online = record.parameters(target=False)
+    still = {n for n, p in online.items() if id(p) not in record.graded and not record.moved(n)}
+    if len(still) == len(online):
+        return "not checked", f"no parameter got a gradient in {_steps(record)}"
+    frozen, moving = 0, []
+    for name, norm in record.batch_norms().items():
+        owner = name
+        while not (own := [n for n in online if n.startswith(f"{owner}.")]) and owner:
+            owner = owner.rpartition(".")[0]
+        if owner and still.issuperset(own):
+            frozen += 1
+            moving += [name] * any(record.moved(f"{name}.{key}") for key in norm._buffers)
+    if moving:
+        return "fail", f"statistics of {len(moving)} frozen batch norms move: {_few(moving)}"
+    return "pass", f"{counted(frozen, 'frozen batch norm')}" + (", none moves" if frozen else "")
+
+
+@check(
+    "look for constant inputs, dead or zero-initialized layers; give the projector a norm",
+    "https://arxiv.org/abs/2110.09348",
+)
+def rank_at_start(record: Record) -> Finding:
+    """Outputs of the untrained network differ between images, in several directions."""
+    try:
+        name = find_projectors(record.parts[""], target="none")["online"]
+    except ValueError:
+        name = ""
+    if name not in record.outputs:
+        name = next(reversed(record.outputs), "")
+    rows = record.outputs.get(name, torch.empty(0))
+    if len(rows) < 4:
+        return "not checked", "no outputs (N, D) of 4 rows or more were seen"
+    name = name or type(record.parts[""]).__name__
+    if not rows.isfinite().all():
+        return "fail", f"{name}: outputs are not finite before the first step"
+    spread = float(feature_std(rows))
+    rank, most = float(effective_rank(directions(rows))), min(len(rows) - 1, rows.shape[1])
+    line = f"{name}: effective rank {rank:.1f} of {most}, relative spread {spread:.2g}"
+    if spread < 1e-3:
+        return "fail", f"{line}: all outputs are equal"
+    return ("warn" if rank < 2 else "pass"), line
+
+
+@check(
+    "give the optimizer every trainable parameter once, and no part without gradients",
+    "https://github.com/CIntellifusion/GeometryForcing/issues/13",
+)
+def optimizer_parameters(record: Record) -> Finding:
+    """The optimizer holds all parameters that get gradients, and no others."""
+    if not record.optimizers:
+        return "not checked", "no optimizer was found; give it, as in optimizer=..."
+    groups = [group for optimizer in record.optimizers for group in optimizer.param_groups]
+    held = {id(p): p for group in groups for p in group["params"]}
+    names = {id(p): name for target in (True, False) for name, p in
+             record.parameters(target=target).items()}  # fmt: skip
+    if not record.graded:
+        return "not checked", f"no parameter got a gradient in {_steps(record)}"
+    missing = [names[key] for key in names if key in record.graded and key not in held]
+    if missing:
+        return "fail", f"{len(missing)} parameters with gradients are not held: {_few(missing)}"
+    idle = [key for key, p in held.items() if p.requires_grad and key not in record.graded]
+    if idle:
+        listed = _few([names.get(key, "unnamed") for key in idle])
+        return "warn", f"{len(idle)} held parameters got no gradient: {listed}"
+    return "pass", f"it holds all {len(record.graded)} parameters that get gradients"
+
+
+@check(
+    "draw the augmentation anew for each view, with one random state for each worker",
+    "https://github.com/facebookresearch/DepthContrast/issues/14",
+)
+def views_differ(record: Record) -> Finding:
+    """The two views of an image are not the same pixels."""
+    if record.identical == "online":
+        return "fail", "both views are equal in all pixels"
+    if record.identical:
+        return "warn", "the target sees the same pixels: right for masked prediction only"
+    if not record.views_from:
+        return "not checked", "two views were not seen; give them, as in views=(view1, view2)"
+    return "pass", f"the views of {counted(len(record.views), 'step')} differ"
+
+
+@check(
+    "take both views from one loader: batches of two loaders shuffle apart",
+    "https://github.com/sayakpaul/SimSiam-TF/issues/1",
+)
+def views_match(record: Record) -> Finding:
+    """Row i of both views is the same image."""
+    if not record.views_from:
+        return "not checked", "two views were not seen; give them, as in views=(view1, view2)"
+    found = nearer(record.views)
+    line = (
+        f"matching rows are nearer than others in {found.share:.0%} of comparisons "
+        f"({found.rows} rows, chance 50 %)"
+    )
+    if found.is_clear:
+        return "pass", line
+    if record.views_from == "target":
+        return "not checked", f"{line}; the target may see shuffled rows: give views=(view1, view2)"
+    if found.share + 3 * found.error < 0.6:
+        return "fail", line
+    return "not checked", f"{line}: too few rows, or views too strong, to tell"
+
+
+@check(
+    "divide pixels by 255, then subtract the mean and divide by the deviation of your data",
+    "https://github.com/Cadene/pretrained-models.pytorch/issues/66",
+)
+def pixels_normalized(record: Record) -> Finding:
+    """Pixels have about mean 0 and deviation 1."""
+    if not record.pixels:
+        return "not checked", "no floating-point views were seen to enter the model"
+    table = [view for view in record.pixels if len(view) == len(record.pixels[0])]
+    low, high = min(float(t[0]) for t in table), max(float(t[1]) for t in table)
+    means, stds = torch.stack([t[2:] for t in table]).mean(0).chunk(2)
+    text = f"mean {_listed(means)}, deviation {_listed(stds)}, values {low:.3g} to {high:.3g}"
+    if high > 30 or not torch.stack(table).isfinite().all() or stds.max() < 1e-3:
+        return "fail", text
+    is_off = means.abs().max() > 2 or stds.max() < 0.3 or stds.max() > 4
+    return ("warn" if is_off else "pass"), text
+
+
+@check(
+    "keep the number in a buffer, or save it in the checkpoint and set it again",
+    "https://github.com/lightly-ai/lightly-train/pull/892",
+)
+def ema_resumes(record: Record) -> Finding:
+    """State dicts bring back the decay of the target and the progress of its schedule."""
+    if not record.targets:
+        return "not checked", NO_TARGET
+    if record.load_error:
+        return "fail", f"the state dict after {_steps(record)} does not load: {record.load_error}"
+    decays = record.decays or [1.0]
+    is_scheduled = max(decays) - min(decays) > 0.02 * (1 - min(decays))
+    if record.lost:
+        is_named = any(names_any(lost.partition(":")[0].lower(), _SCHEDULE) for lost in record.lost)
+        state: State = "fail" if is_scheduled or is_named else "warn"
+        return state, f"lost on resume: {_few(record.lost)}"
+    if len(decays) < 2:
+        return "not checked", "the decay was not measurable: the target moved too little"
+    if is_scheduled:
+        course = f"{decays[0]:.4g} to {decays[-1]:.4g}"
+        return "not checked", f"decay {course} by a number of your loop: does a checkpoint have it?"
+    return "pass", f"decay {decays[0]:.4g} in all steps, and no number of a module is lost"
+
+
+@check(
+    "use larger batches per process, a norm without batch statistics in heads, or SyncBatchNorm",
+    "https://github.com/lucidrains/byol-pytorch/issues/62",
+)
+def batch_of_statistics(record: Record) -> Finding:
+    """Batch norms see enough values per channel."""
+    if not record.values:
+        return "pass", "no norm used batch statistics"
+    name = min(record.values, key=lambda name: record.values[name])
+    line = f"at least {counted(record.values[name], 'value')} per channel, in {name}"
+    if record.values[name] <= 2:
+        return "fail", f"{line}: two values always become -1 and 1"
+    return ("warn" if record.values[name] < 8 else "pass"), line
+
+
+@check(
+    "torch.nn.SyncBatchNorm.convert_sync_batchnorm(model), or MoCo's shuffled keys",
+    "https://github.com/google-research/simclr/issues/114",
+)
+def synchronized_statistics(record: Record) -> Finding:
+    """Under several processes, batch norms share their statistics."""
+    if record.processes == 1:
+        return "not checked", "one process: start it as you train, with torchrun"
+    norms = {n: norm for n, norm in record.batch_norms().items() if n in record.values}
+    apart = [name for name, norm in norms.items() if not is_synchronized(norm)]
+    if apart:
+        return "warn", f"{len(apart)} batch norms are per process: {_few(apart)}"
+    return "pass", f"{counted(len(norms), 'batch norm')}, all synchronized"
+
+
+@check(
+    "shuffle the data: batch statistics tell the network which classes a batch has",
+    "https://github.com/ultralytics/yolov5/issues/2582",
+)
+def mixed_batches(record: Record) -> Finding:
+    """Batches hold the classes in random proportions."""
+    if not record.labels:
+        return "not checked", "no labels of the batches are known; give them, as in labels=..."
+    pooled = [_plain(label) for labels in record.labels for label in labels]
+    sizes = [len(labels) for labels in record.labels]
+    classes = len(set(pooled))
+    if classes < 2 or classes == len(pooled) or len(sizes) < 2:
+        return "not checked", f"{counted(classes, 'class')} in {counted(len(pooled), 'image')}"
+    chance, dice = [], Random(0)
+    for _ in range(200):
+        shuffled = iter(dice.sample(pooled, len(pooled)))
+        chance.append(_purity([list(islice(shuffled, size)) for size in sizes]))
+    found = _purity([[_plain(label) for label in labels] for labels in record.labels])
+    line = f"two images of a batch share a class in {found:.0%}, shuffled in {fmean(chance):.0%}"
+    if found <= max(chance) + 0.02:
+        return "pass", line
+    return ("fail" if record.values else "warn"), line
+
+
+def _purity(batches: Sequence[Sequence[Any]]) -> float:
+    """Return how probably two images of a batch are of one class, as a mean over batches."""
+    return fmean(
+        sum((count / len(labels)) ** 2 for count in Counter(labels).values()) for labels in batches
+    )
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, Tensor) else label
+
+
+def _steps(record: Record) -> str:
+    return counted(record.steps, "step")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _listed(values: Tensor) -> str:
+    return " ".join(f"{value:.2f}" for value in values.tolist()[:4])

@@ -1,0 +1,184 @@
+"""A few steps of a training loop, all checks on them, and the loop as it was before."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice, repeat
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ssl_norm.checkup.checks import CHECKS
+from ssl_norm.checkup.record import Record, find_targets
+from ssl_norm.checkup.state import SavedState, referred
+from ssl_norm.text import text_table
+
+_SAVED = (dict, list, Tensor, torch.Generator, LRScheduler, Optimizer)
+_LARGE = 2**26  # elements of a tensor outside of networks that is taken for data
+
+
+class Result(NamedTuple):
+    """Result of one check.
+
+    Attributes:
+        name: of the check, in `CHECKS`.
+        state: `pass`, `warn`, `fail` or `not checked`.
+        line: what was found, or why it was not checked.
+        repair: what to change.
+        source: a public bug of this kind, or where the reason is published.
+    """
+
+    name: str
+    state: str
+    line: str
+    repair: str
+    source: str
+
+
+class Checkup(dict[str, Result]):
+    """Results by the names of the checks; as text a table with repairs."""
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that failed."""
+        return [name for name, result in self.items() if result.state == "fail"]
+
+    def __str__(self) -> str:
+        rows = []
+        for result in self.values():
+            rows.append((result.state, result.name, result.line))
+            if result.state in ("warn", "fail"):
+                rows += [("", "", f"-> {result.repair}"), ("", "", f"   {result.source}")]
+        return text_table(rows)
+
+
+def doctor(
+    model: nn.Module,
+    step_fn: Callable[..., Any],
+    *,
+    batches: Iterable[Any] | None = None,
+    optimizer: Optimizer | Sequence[Optimizer] | None = None,
+    target: nn.Module | str | None = None,
+    views: Sequence[Tensor] | Callable[..., Sequence[Tensor]] | None = None,
+    labels: Sequence[Iterable[Any]] | Callable[..., Iterable[Any]] | None = None,
+    steps: int = 3,
+) -> Checkup:
+    """Run a few steps of a training loop, check them for public bugs, and undo them.
+
+    Parameters, buffers, gradients, states of optimizers and random generators, modes, hooks and
+    counters are as before, to the bit; of an iterator, `steps` batches are used up. Other networks
+    and optimizers are found where `step_fn` refers to them by name.
+
+    Args:
+        model: the network, or a module that holds all networks.
+        step_fn: one whole step of the loop: views, forward and backward pass, optimizer, target.
+        batches: for example the DataLoader; `step_fn` is then called with each. None: without.
+        optimizer: one or several; None: those that `step_fn` refers to.
+        target: the slowly moving network, or its name; None: by its name (target, teacher, ema,
+            momentum, ...).
+        views: two views (N, ...) of a batch, or a function of the batch that returns those of the
+            last step; None: what enters the first layer.
+        labels: class labels (N,) of each step, or a function of a batch; None: the first integers
+            (N,) in a batch, if they repeat.
+        steps: at least 2; more steps, and larger batches, tell more.
+
+    Raises:
+        ValueError: `steps` is below 2, there are fewer batches, or the target does not exist.
+
+    Example:
+        >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+        >>> optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
+        >>> def step():
+        ...     view = torch.randn(32, 3, 2, 2)
+        ...     loss = -torch.cosine_similarity(encoder(view), encoder(view)).mean()
+        ...     loss.backward()
+        ...     optimizer.step()
+        >>> doctor(encoder, step).failed
+        ['views_differ']
+    """
+    if steps < 2:
+        raise ValueError(f"steps must be at least 2, got {steps}")
+    names = referred(step_fn)
+    parts, objects = _parts(model, names, target), _objects(step_fn, names)
+    given = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
+    used = given or list({id(o): o for o in names.values() if isinstance(o, Optimizer)}.values())
+    found = find_targets(parts, target)
+    others = [
+        value for value in names.values() if isinstance(value, _SAVED) and not _is_data(value)
+    ]
+    state = SavedState(step_fn, *parts.values(), *used, *map(vars, objects.values()), *others)
+    stopped = ""
+    try:
+        record = Record(parts, objects, found, used, state)
+        stopped = _run(record, step_fn, batches, views, labels, steps)
+        record.finish()
+    finally:
+        state.restore()
+    checkup = Checkup()
+    for name, check in CHECKS.items():
+        result, line = check.find(record)
+        if stopped and result != "fail":
+            result, line = "not checked", f"a step ended with: {stopped}"
+        checkup[name] = Result(name, result, line, check.repair, check.source)
+    return checkup
+
+
+def _parts(
+    model: nn.Module, names: Mapping[str, Any], target: nn.Module | str | None
+) -> dict[str, nn.Module]:
+    """Return the networks by prefix: the model, and others with weights outside of it."""
+    parts = {"": model}
+    for name, module in {**names, "target": names.get("target", target)}.items():
+        if isinstance(module, nn.Module) and next(module.parameters(), None) is not None:
+            is_inside = any(part is module for found in parts.values() for part in found.modules())
+            parts |= {} if is_inside else {name: module}
+    return parts
+
+
+def _objects(step_fn: Any, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the objects of classes of the loop's module, networks and optimizers left out."""
+    home = getattr(step_fn, "__module__", None)
+    return {
+        name: value
+        for name, value in names.items()
+        if type(value).__module__ == home and hasattr(value, "__dict__")
+        if not isinstance(value, nn.Module | Optimizer | type)
+    }
+
+
+def _is_data(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.numel() > _LARGE
+
+
+def _run(
+    record: Record,
+    step_fn: Callable[..., Any],
+    batches: Iterable[Any] | None,
+    views: Any,
+    labels: Any,
+    steps: int,
+) -> str:
+    """Run the steps; return the message with which a batch norm refused a batch, else ""."""
+    arguments = repeat(()) if batches is None else ((batch,) for batch in batches)
+    for number, batch in enumerate(islice(arguments, steps)):
+        record.start()
+        try:
+            step_fn(*batch)
+        except ValueError as error:
+            if min(record.values.values(), default=2) > 1:
+                raise
+            return str(error)
+        given = labels(*batch) if callable(labels) else labels[number] if labels else None
+        seen = views(*batch) if callable(views) else views
+        record.end(seen, _labels(batch) if given is None else given)
+    if record.steps < steps:
+        raise ValueError(f"batches: {record.steps} found, expected at least steps={steps}")
+    return ""
+
+
+def _labels(batch: Sequence[Any]) -> Tensor | None:
+    """Return the first integers (N,) in a batch that repeat, None without any."""
+    items = batch[0] if batch and isinstance(batch[0], list | tuple) else ()
+    rows = [x for x in items if isinstance(x, Tensor) and x.ndim == 1 and not x.is_floating_point()]
+    return next((x for x in rows if len(set(x.tolist())) < len(x)), None)

@@ -1,0 +1,336 @@
+"""Record of a few steps of a training loop: what entered the networks, and what moved."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.checkup.state import SavedState
+from ssl_norm.checkup.views import Pair, halves, statistics
+from ssl_norm.distributed import world_size
+from ssl_norm.models.checkpoint_prefixes import names_any, names_target
+from ssl_norm.names import unknown_name
+from ssl_norm.norms.swap.find import BATCH_NORMS, keeps_batch_statistics
+
+_SHORT = frozenset({"k", "key"})  # layers of attention are named so as well
+Parts = Mapping[str, nn.Module]
+
+
+class Record:
+    """Facts about steps between `start` and `end`, gathered by hooks; then `finish`.
+
+    Names are those of modules, with a prefix for each part.
+
+    Args:
+        parts: the networks of the loop by prefix; `""` is the model.
+        objects: other objects of the loop that may hold a schedule, by name.
+        targets: names of the target's outermost modules.
+        optimizers: of the loop.
+        state: of all that, before the steps.
+
+    Attributes:
+        steps: that ended.
+        views: statistics of two views of each step.
+        views_from: where they were seen: `given`, `online`, `target` (the second one entered the
+            target), `rows` (one tensor held both); "" without two views.
+        identical: `online` if both views were equal in a step; `target` if it saw the only view.
+        pixels: of each view (2 + 2 C,): least and largest value, means and deviations of channels.
+        outputs: outputs (N, D) of online modules in the first step, by name, of their first call.
+        graded: ids of the parameters that got a gradient.
+        values: by name of a batch norm, fewest values per channel that it normalized in training.
+        decays: share of its old value that the target kept, of steps where it can be measured.
+        lost: numbers that changed and that state dicts do not bring back, `name: old -> new`.
+        load_error: message of a state dict that does not load; "": it loads.
+        labels: of each step; empty where unknown.
+        processes: of the run.
+    """
+
+    listening = False  # in copies, which copies of the networks hold, as well
+
+    def __init__(
+        self,
+        parts: Parts,
+        objects: Mapping[str, Any],
+        targets: Sequence[str],
+        optimizers: Sequence[torch.optim.Optimizer],
+        state: SavedState,
+    ) -> None:
+        self.parts, self.objects, self.targets = parts, objects, targets
+        self.optimizers, self._state = optimizers, state
+        self.steps, self.processes = 0, world_size()
+        self.views: list[Pair] = []
+        self.views_from = self.identical = self.load_error = ""
+        self.pixels: list[Tensor] = []
+        self.outputs: dict[str, Tensor] = {}
+        self.graded: set[int] = set()
+        self.values: dict[str, int] = {}
+        self.decays: list[float] = []
+        self.lost: list[str] = []
+        self.labels: list[list[Any]] = []
+        self._before, self._after = clones(tensors_of(parts)), dict[str, Tensor]()
+        self._numbers = self._all_numbers()
+        self._followed = list(zip(*self._pairs(), strict=True))
+        self._names = {id(module): name for name, module in named_modules(parts)}
+        for module in {id(module): module for _, module in named_modules(parts)}.values():
+            if not isinstance(module, torch.jit.ScriptModule):
+                module.register_forward_pre_hook(self._enter, with_kwargs=True)
+                module.register_forward_hook(self._leave, always_call=True)
+        for tensor in tensors_of(parts).values():
+            if isinstance(tensor, nn.Parameter) and tensor.requires_grad:
+                hooked: Any = tensor
+                hooked.register_post_accumulate_grad_hook(lambda p: self.graded.add(id(p)))
+
+    def __deepcopy__(self, memo: object) -> "Record":
+        return object.__new__(Record)
+
+    def in_target(self, name: str) -> bool:
+        """Return whether a name is inside the target."""
+        return any(name == root or name.startswith(f"{root}.") for root in self.targets)
+
+    def parameters(self, *, target: bool) -> dict[str, nn.Parameter]:
+        """Return the parameters inside or outside of the target by name."""
+        return {
+            name: tensor
+            for name, tensor in tensors_of(self.parts).items()
+            if isinstance(tensor, nn.Parameter) and self.in_target(name) == target
+        }
+
+    def moved(self, name: str) -> bool:
+        """Return whether a parameter or buffer changed."""
+        return name in self._after and not torch.equal(self._before[name], self._after[name])
+
+    def batch_norms(self) -> dict[str, nn.Module]:
+        """Return the batch norms outside of the target by name."""
+        named = dict(named_modules(self.parts)).items()
+        return {name: m for name, m in named if is_batch_norm(m) and not self.in_target(name)}
+
+    def start(self) -> None:
+        """Listen to the next step."""
+        self._seen: list[tuple[str, Tensor]] = []  # role of the network, and what entered it
+        self._kept: list[Tensor] = []  # outputs, so that no other tensor gets their memory
+        self._opened: list[bool] = []  # whether each running call opened a scope
+        self._scopes: list[tuple[str, nn.Module | None]] = []  # role, first layer with weights
+        self._old = [[tensor.clone() for tensor in side] for side in self._followed]
+        self.listening = True
+
+    def end(self, views: Sequence[Tensor] | None, labels: Iterable[Any] | None) -> None:
+        """Take in the facts of a step; views of None are those that were seen."""
+        self.listening = False
+        self.steps += 1
+        self.pixels += [_pixels(view) for _, view in self._seen]
+        self.labels += [] if labels is None else [list(labels)]
+        if views is not None:
+            self.identical = self.identical or "online" * torch.equal(views[0], views[1])
+            self._add_views("given", views[0], views[1])
+        else:
+            self._find_views()
+        if self._followed and (decay := self._decay()) is not None:
+            self.decays.append(decay)
+
+    def finish(self) -> None:
+        """Take in what moved, and try to resume from the state dicts; changes the networks."""
+        self._after, numbers = clones(tensors_of(self.parts)), self._all_numbers()
+        owners = {**self.parts, **self.objects}
+        owners = {k: v for k, v in owners.items() if hasattr(v, "load_state_dict")}
+        saved = {name: deepcopy(owner.state_dict()) for name, owner in owners.items()}
+        self._state.restore()
+        try:
+            for name, state in saved.items():
+                owners[name].load_state_dict(state)
+        except Exception as error:
+            self.load_error = " ".join(str(error).split())
+        resumed = self._all_numbers()
+        self.lost = [
+            f"{name}: {self._numbers.get(name, 'unset')} -> {value}"
+            for name, value in numbers.items()
+            if value not in (self._numbers.get(name), resumed.get(name))
+        ]
+
+    def _all_numbers(self) -> dict[str, float]:
+        """Return the numbers that modules and other objects have as plain attributes."""
+        owners = [*named_modules(self.parts), *self.objects.items()]
+        return {
+            f"{name}.{key}".lstrip("."): value
+            for name, owner in owners
+            for key, value in vars(owner).items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """See what enters the first layer of an outermost call or of the target."""
+        recomputes = torch._C._current_graph_task_id() != -1  # inside a backward pass
+        if not self.listening or recomputes:
+            return
+        name = self._names[id(module)]
+        self._opened.append(not self._opened or name in self.targets)
+        if self._opened[-1]:
+            self._scopes.append(("target" if self.in_target(name) else "online", None))
+        entering = [t for t in _tensors((args, kwargs)) if t.is_floating_point() and t.ndim > 1]
+        role, first = self._scopes[-1]
+        if module._parameters and first is None:
+            self._scopes[-1] = role, first = role, module
+        if first is module:
+            made = {tensor.untyped_storage().data_ptr() for tensor in self._kept}
+            views = [t.detach() for t in entering if not t.requires_grad]
+            views = [view for view in views if view.untyped_storage().data_ptr() not in made]
+            self._seen += [(role, view) for view in views]
+        if entering and role == "online" and is_batch_norm(module) and _uses_batch(module):
+            values = _values_per_channel(module, entering[0])
+            self.values[name] = min(values, self.values.get(name, values))
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Keep the outputs of a scope, and those of online modules in the first step."""
+        if not self.listening or not self._opened:
+            return
+        role = self._scopes[-1][0]
+        if self._opened.pop():
+            self._scopes.pop()
+            self._kept += [tensor.detach() for tensor in _tensors(output)]
+        is_rows = isinstance(output, Tensor) and output.ndim == 2 and output.is_floating_point()
+        if is_rows and role == "online" and not self.steps:
+            self.outputs.setdefault(self._names[id(module)], output.detach().clone())
+
+    def _find_views(self) -> None:
+        """Add the first two views of equal shape that entered the networks in a step."""
+        most = max((view.ndim for _, view in self._seen), default=0)
+        online = [view for role, view in self._seen if role == "online" and view.ndim == most]
+        same = [view for view in online if view.shape == online[0].shape]
+        target = [view for role, view in self._seen if role == "target" and same]
+        target = [view for view in target if view.shape == same[0].shape]
+        others = [view for view in target if not torch.equal(view, same[0])]
+        if len(same) > 1:
+            if all(torch.equal(view, same[0]) for view in same):
+                self.identical = "online"
+            self._add_views("online", same[0], same[1])
+        elif others:
+            self._add_views("target", same[0], others[0])
+        elif same and (pair := halves(same[0])):
+            self._add_views("rows", *pair)
+        elif target:
+            self.identical = self.identical or "target"
+
+    def _add_views(self, source: str, first: Tensor, second: Tensor) -> None:
+        self.views_from = source
+        self.views.append((statistics(first), statistics(second)))
+
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Return up to three parameters of the target with the online ones that they follow.
+
+        For each module of the target, the online parameters of the same shapes in the same order;
+        of several such runs, the nearest one.
+        """
+        online = [p.detach() for p in self.parameters(target=False).values()]
+        named, pairs = self.parameters(target=True), list[tuple[Tensor, Tensor]]()
+        for root in self.targets:
+            own = [p.detach() for name, p in named.items() if name.startswith(f"{root}.")]
+            shapes = [p.shape for p in own]
+            runs = [online[start : start + len(own)] for start in range(len(online))]
+            fitting = [run for run in runs if own and [p.shape for p in run] == shapes]
+            if fitting:
+                near = min(fitting, key=lambda run: float((run[0] - own[0]).norm()))
+                pairs += zip(own, near, strict=True)
+        return sorted(pairs, key=lambda pair: -pair[0].numel())[:3]
+
+    def _decay(self) -> float | None:
+        """Return the share of its old value that the target kept in a step, if it is one number.
+
+        It fits target' = share target + (1 - share) online, with the online network before or after
+        its own step.
+        """
+        old, online_old = (torch.cat([t.flatten() for t in side]).double() for side in self._old)
+        new, online_new = (
+            torch.cat([t.flatten() for t in side]).double() for side in self._followed
+        )
+        fits = []
+        for way in (online_old - old, online_new - old):
+            step = float((new - old) @ way / (way @ way))
+            fits.append((float((new - old - step * way).norm()), 1 - step))
+        error, share = min(fits)
+        return share if error < 0.05 * float((new - old).norm()) else None
+
+
+def named_modules(parts: Parts) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every module by name; one with two names twice."""
+    for prefix, part in parts.items():
+        yield from part.named_modules(prefix=prefix, remove_duplicate=False)
+
+
+def tensors_of(parts: Parts) -> dict[str, Tensor]:
+    """Return every parameter and buffer by name; one with two names twice."""
+    return {
+        f"{name}.{key}".lstrip("."): tensor
+        for name, module in named_modules(parts)
+        for key, tensor in [*module._parameters.items(), *module._buffers.items()]
+        if tensor is not None and not nn.parameter.is_lazy(tensor)
+    }
+
+
+def clones(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return detached copies."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def find_targets(parts: Parts, target: nn.Module | str | None) -> list[str]:
+    """Return the names of the outermost modules of a target network.
+
+    Args:
+        parts: networks by prefix.
+        target: the module or its name; None: modules named target, teacher, momentum, ema, ...
+
+    Raises:
+        ValueError: there is no such module.
+    """
+    named, found = dict(named_modules(parts)), list[str]()
+    if target is not None:
+        found = [name for name, module in named.items() if target in (name, module) and name]
+        if not found:
+            raise ValueError(f"target: {unknown_name('submodule', str(target)[:60], named)}")
+        return found
+    for name, module in named.items():
+        last = name.rpartition(".")[2]
+        is_layer = names_any(last, _SHORT) and "." in name and not any(module.children())
+        is_inside = any(name.startswith(f"{root}.") for root in found)
+        has_weights = next(module.parameters(), None) is not None
+        if names_target(last) and has_weights and not is_layer and not is_inside:
+            found.append(name)
+    return found
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Return whether a module is a norm with batch statistics."""
+    return isinstance(module, BATCH_NORMS) or keeps_batch_statistics(module)
+
+
+def is_synchronized(norm: nn.Module) -> bool:
+    """Return whether a batch norm shares its statistics over all processes."""
+    return isinstance(norm, nn.SyncBatchNorm) or bool(getattr(norm, "sync", False))
+
+
+def _tensors(item: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested containers."""
+    if isinstance(item, Tensor):
+        yield item
+    elif isinstance(item, Mapping | tuple | list):
+        for part in item.values() if isinstance(item, Mapping) else item:
+            yield from _tensors(part)
+
+
+def _pixels(view: Tensor) -> Tensor:
+    rows = view.float().transpose(0, 1).flatten(1) if view.ndim == 4 else view.float().view(1, -1)
+    extremes = torch.stack([rows.min(), rows.max()])
+    return torch.cat([extremes, rows.mean(1), rows.std(1, correction=0)]).cpu()
+
+
+def _uses_batch(norm: nn.Module) -> bool:
+    """Return whether a batch norm normalizes with batch statistics now."""
+    tracks = bool(getattr(norm, "track_running_stats", True))
+    return bool(getattr(norm, "uses_batch", norm.training or not tracks))
+
+
+def _values_per_channel(norm: nn.Module, x: Tensor) -> int:
+    """Return how many values of a channel share statistics: samples times positions."""
+    samples = min(len(x), getattr(norm, "batch_size", None) or len(x))
+    positions = x.numel() // max(1, x.shape[0] * x.shape[1])
+    return samples * positions * (world_size() if is_synchronized(norm) else 1)

@@ -1,0 +1,130 @@
+"""State of a training loop: saved before a few steps, and restored to the bit after them."""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from inspect import getclosurevars, ismethod
+from types import CellType, FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+def referred(step_fn: Callable[..., Any]) -> dict[str, Any]:
+    """Return what a function refers to by name: closure, globals, attributes of its object.
+
+    Functions and objects of the same module that it refers to count as well. Where a name occurs
+    twice, the nearest one counts.
+    """
+    home = getattr(getattr(step_fn, "func", step_fn), "__module__", None)
+    found: dict[str, Any] = {"step_fn": step_fn}
+    pending: list[Any] = [step_fn]
+    for item in pending:  # grows
+        for name, value in _names(item).items():
+            found.setdefault(name, value)
+            is_own = getattr(value, "__module__", None) == home and not isinstance(value, type)
+            is_new = all(value is not other for other in pending)
+            if is_new and (is_own or isinstance(value, partial) or ismethod(value)):
+                pending.append(value)
+    return found
+
+
+def _names(item: Any) -> dict[str, Any]:
+    """Return the names in a function, or the public attributes of an object."""
+    if isinstance(item, partial):
+        arguments = {f"argument {number}": value for number, value in enumerate(item.args)}
+        return {"function": item.func, **arguments, **item.keywords}
+    if ismethod(item):
+        return {"function": item.__func__, "self": item.__self__, **_names(item.__self__)}
+    if isinstance(item, FunctionType):
+        variables = getclosurevars(item)
+        return {**variables.globals, **variables.nonlocals}
+    attributes = getattr(item, "__dict__", {})
+    return {name: value for name, value in attributes.items() if not name.startswith("_")}
+
+
+class SavedState:
+    """Values of objects and of all random generators, which `restore` writes back in place.
+
+    Followed are tensors with their gradients, modules, optimizers and schedulers with all
+    attributes (modes, hooks, counters), containers, generators, and numbers that functions keep in
+    their closure or as globals.
+
+    Args:
+        *roots: objects to save.
+    """
+
+    def __init__(self, *roots: Any) -> None:
+        self._restores: dict[int, tuple[Any, Callable[[], object]]] = {}
+        pending = list(roots)
+        while pending:
+            item = pending.pop()
+            if isinstance(item, nn.Module | Optimizer | LRScheduler):
+                item = vars(item)
+            if id(item) not in self._restores:
+                restore, inside = _saved(item)
+                self._restores[id(item)] = item, restore
+                pending += inside
+        self._random = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def restore(self) -> None:
+        """Write all values back; may be called several times."""
+        for _, restore in self._restores.values():
+            restore()
+        random.setstate(self._random[0])
+        np.random.set_state(self._random[1])  # noqa: NPY002
+        torch.set_rng_state(self._random[2])
+        if self._cuda:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
+def _saved(item: Any) -> tuple[Callable[[], object], list[Any]]:
+    """Return a function that restores an object, and the objects inside it."""
+    if isinstance(item, Tensor):
+        return _saved_tensor(item)
+    if isinstance(item, torch.Generator):
+        return partial(item.set_state, item.get_state()), []
+    if isinstance(item, dict):
+        return partial(_refill, item, dict(item)), [part for pair in item.items() for part in pair]
+    if isinstance(item, list | set | deque):
+        return partial(_refill, item, list(item)), list(item)
+    if isinstance(item, FunctionType):
+        named = {name: item.__globals__.get(name) for name in item.__code__.co_names}
+        numbers = {name: value for name, value in named.items() if isinstance(value, int | float)}
+        return partial(item.__globals__.update, numbers), list(item.__closure__ or ())
+    if isinstance(item, CellType) and item != CellType():  # not empty
+        value = item.cell_contents
+        inside = [value] if isinstance(value, FunctionType) else []
+        return partial(setattr, item, "cell_contents", value), inside
+    return (lambda: None), list(item) if isinstance(item, tuple) else []
+
+
+def _refill(container: Any, content: Any) -> None:
+    container.clear()
+    (container.update if isinstance(container, dict | set) else container.extend)(content)
+
+
+def _saved_tensor(tensor: Any) -> tuple[Callable[[], None], list[Any]]:
+    """Return a function that restores values, gradient and hooks, and the gradient."""
+    values = None if nn.parameter.is_lazy(tensor) else tensor.detach().clone()
+    grad = tensor.grad if tensor.is_leaf else None
+    needs, hooks = tensor.requires_grad, tensor._backward_hooks
+    after_hooks = tensor._post_accumulate_grad_hooks
+
+    def restore() -> None:
+        if values is not None and values.shape == tensor.shape and 0 not in tensor.stride():
+            tensor.data.copy_(values)
+        elif values is not None:
+            tensor.data = values.clone()
+        if tensor.is_leaf:
+            tensor.requires_grad_(needs)
+            tensor.grad = grad
+        tensor._backward_hooks, tensor._post_accumulate_grad_hooks = hooks, after_hooks
+
+    return restore, [] if grad is None else [grad]

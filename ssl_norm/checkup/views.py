@@ -1,0 +1,83 @@
+"""Statistics of views, and how much nearer views of one image are than views of two."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
+
+Pair = tuple[Tensor, Tensor]
+_SIDE = 4  # of the pooled pixels
+
+
+class Nearer(NamedTuple):
+    """Share of comparisons in which the matching row is nearer than a foreign one; chance is 0.5.
+
+    `error` is its standard error, `rows` the number of rows that were compared.
+    """
+
+    share: float
+    error: float
+    rows: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether matching rows are nearer, by three standard errors."""
+        return self.share - 3 * self.error > 0.5
+
+
+def statistics(view: Tensor) -> Tensor:
+    """Return (N, K) statistics of views (N, C, H, W), or (N, ...), that survive crops and colours.
+
+    Mean and deviation of each channel, mean absolute differences of neighbours, and pixels pooled
+    to 4 x 4 after each image and channel was standardized.
+    """
+    x = view.detach().float()
+    x = x if x.ndim == 4 else x.reshape(len(x), 1, -1)
+    axes = tuple(range(2, x.ndim))
+    mean, std = x.mean(axes, keepdim=True), x.std(axes, keepdim=True, correction=0)
+    z = (x - mean) / (std + 1e-3)
+    pooled = adaptive_avg_pool2d(z, _SIDE) if x.ndim == 4 else adaptive_avg_pool1d(z, _SIDE**2)
+    edges = [x.mean(1).diff(dim=axis - 1).abs().flatten(1).mean(1, keepdim=True) for axis in axes]
+    scaled = 0.3 * pooled.flatten(1)  # about as large as the few statistics together
+    return torch.cat([mean.flatten(1), std.flatten(1), *edges, scaled], 1).cpu()
+
+
+def nearer(pairs: Sequence[Pair]) -> Nearer:
+    """Compare the distances of matching rows with those of foreign ones, within each batch.
+
+    Args:
+        pairs: `statistics` of two views of each batch, both (N, K); row i of both should be of one
+            image.
+    """
+    shares = []
+    for pair in pairs:
+        rows = torch.cat(pair).double()
+        first, second = ((rows - rows.mean(0)) / (rows.std(0) + 1e-6)).chunk(2)
+        table = torch.cdist(first, second)
+        own = table.diagonal()[:, None]
+        wins = [(t > own).double() + (t == own).double() / 2 for t in (table, table.T)]
+        shares.append((torch.stack(wins).mean(0).sum(1) - 0.5) / max(1, len(own) - 1))
+    each = torch.cat([torch.empty(0, dtype=torch.double), *shares])
+    if len(each) < 2:
+        return Nearer(0.5, 1.0, len(each))
+    deviation = max(float(each.std()), 0.2)
+    return Nearer(float(each.mean()), deviation / len(each) ** 0.5, len(each))
+
+
+def halves(view: Tensor) -> Pair | None:
+    """Return both views in one tensor, its halves or its even and odd rows.
+
+    None where matching rows are not clearly nearer.
+    """
+    if len(view) >= 4 and len(view) % 2 == 0:
+        rows = statistics(view)
+        half = len(view) // 2
+        for first, second in (
+            (slice(half), slice(half, None)),
+            (slice(0, None, 2), slice(1, None, 2)),
+        ):
+            if nearer([(rows[first], rows[second])]).is_clear:
+                return view[first], view[second]
+    return None

@@ -1,0 +1,201 @@
+"""BYOL as a plain loop on random images of 16 px, with one change for each public bug."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, interpolate
+
+from ssl_norm.norms import make_norm
+
+
+def pictures(N: int) -> Tensor:
+    return interpolate(torch.randn(N, 3, 4, 4), size=16, mode="bilinear")
+
+
+def two_views(images: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = (images + 0.3 * torch.randn_like(images) for _ in range(2))
+    return first, second
+
+
+def head(width: int, norm: Callable[[int], nn.Module] = nn.BatchNorm1d) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, 24), norm(24), nn.ReLU(), nn.Linear(24, 16))
+
+
+class Network(nn.Module):
+    """Encoder and projector."""
+
+    def __init__(self, norm: Callable[[int], nn.Module] = nn.BatchNorm1d) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2)]
+        self.encoder = nn.Sequential(*layers, nn.Flatten())
+        self.projector = head(32, norm)
+
+    def forward(self, view: Tensor) -> Tensor:
+        return self.projector(self.encoder(view))
+
+
+class Byol(nn.Module):
+    """BYOL whose methods are the places of the bugs."""
+
+    momentum = 0.9
+
+    def __init__(self, norm: Callable[[int], nn.Module] = nn.BatchNorm1d) -> None:
+        super().__init__()
+        self.online, self.predictor = Network(norm), head(16, norm)
+        self.teacher = self.make_teacher()
+        self.optimizer = torch.optim.SGD(self.trained(), lr=0.1, momentum=0.9)
+
+    def make_teacher(self) -> nn.Module:
+        return deepcopy(self.online).requires_grad_(False)
+
+    def trained(self) -> Iterator[nn.Parameter]:
+        return (p for p in self.parameters() if p.requires_grad)
+
+    def views(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return two_views(images)
+
+    def targets(self, view: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.teacher(view)
+
+    def update(self) -> None:
+        with torch.no_grad():
+            for target, online in zip(
+                self.teacher.parameters(), self.online.parameters(), strict=True
+            ):
+                target.lerp_(online, 1 - self.momentum)
+
+    def step(self, images: Tensor) -> None:
+        first, second = self.views(images)
+        losses = [
+            1 - cosine_similarity(self.predictor(self.online(one)), self.targets(other)).mean()
+            for one, other in ((first, second), (second, first))
+        ]
+        self.optimizer.zero_grad()
+        sum(losses).backward()
+        self.optimizer.step()
+        self.update()
+
+
+def arguments(kind: type[Byol] = Byol, N: int = 32, steps: int = 3, **made: Any) -> dict[str, Any]:
+    """Return the arguments of `doctor` for a loop."""
+    torch.manual_seed(0)
+    learner = kind(**made)
+    batches = [pictures(N) for _ in range(steps)]
+    return {"model": learner, "step_fn": learner.step, "batches": batches, "steps": steps}
+
+
+class SharedTeacher(Byol):
+    def make_teacher(self):
+        return self.online
+
+
+class StillTeacher(Byol):
+    def update(self):
+        pass
+
+
+class SwappedFactors(Byol):
+    momentum = 0.01
+
+
+class TrainedTeacher(Byol):
+    def make_teacher(self):
+        return deepcopy(self.online)
+
+    def targets(self, view):
+        return self.teacher(view)
+
+
+class FrozenEncoder(Byol):
+    def __init__(self):
+        super().__init__()
+        self.online.encoder.requires_grad_(False)
+
+
+class EncoderInEvaluation(FrozenEncoder):
+    def step(self, images):
+        self.online.encoder.eval()
+        super().step(images)
+
+
+class ConstantOutputs(Byol):
+    def __init__(self):
+        super().__init__(nn.Identity)
+        self.online.projector[-1].weight.data.zero_()
+
+
+class NotHeld(Byol):
+    def trained(self):
+        return self.online.parameters()
+
+
+class HeldForNothing(Byol):
+    def __init__(self):
+        self.unused = None
+        super().__init__()
+
+    def trained(self):
+        self.unused = nn.Linear(3, 3)
+        return self.parameters()
+
+
+class IdenticalViews(Byol):
+    def views(self, images):
+        return images, images.clone()
+
+
+class ShiftedViews(Byol):
+    def views(self, images):
+        first, second = two_views(images)
+        return first, second.roll(1, 0)
+
+
+class ForeignViews(Byol):
+    def views(self, images):
+        return images, pictures(len(images))
+
+
+class RawPixels(Byol):
+    def views(self, images):
+        return tuple(127 + 60 * view for view in two_views(images))
+
+
+class ScheduleInPython(Byol):
+    """Its momentum rises with a counter that no checkpoint has."""
+
+    updates = 0
+
+    def update(self):
+        self.updates += 1
+        self.momentum = 1 - 0.1 / self.updates
+        super().update()
+
+
+class ScheduleInBuffer(Byol):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("updates", torch.zeros(()))
+
+    def update(self):
+        self.updates += 1
+        super().update()
+
+
+class SharedBatchNorm(nn.BatchNorm1d):
+    sync = True
+
+
+def plain_norms(width: int) -> nn.Module:
+    return make_norm("ln", width)
+
+
+def with_labels(*, is_sorted: bool) -> dict[str, Any]:
+    given, labels = arguments(), torch.arange(96) // 32
+    order = torch.arange(96) if is_sorted else torch.randperm(96)
+    given["batches"] = list(zip(given["batches"], labels[order].split(32), strict=True))
+    step = given["step_fn"]
+    return {**given, "step_fn": lambda batch: step(batch[0])}

@@ -1,0 +1,246 @@
+"""Every check on a broken and on a sound loop; and the loop as it was before, to the bit."""
+
+import copy
+import random
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ssl_norm
+from ssl_norm.checkup import CHECKS, doctor, record
+from ssl_norm.learners import METHODS
+from tests.checkup import loops
+from tests.checkup.loops import arguments, pictures, two_views
+from tests.learners.toy import make
+
+# By check: a broken loop, its result, and a sound loop.
+SOUND = arguments
+EXAMPLES = {
+    "target_is_a_copy": (partial(arguments, loops.SharedTeacher), "fail", SOUND),
+    "target_moves": (partial(arguments, loops.StillTeacher), "fail", SOUND),
+    "target_without_gradients": (partial(arguments, loops.TrainedTeacher), "fail", SOUND),
+    "frozen_statistics": (
+        partial(arguments, loops.FrozenEncoder),
+        "fail",
+        partial(arguments, loops.EncoderInEvaluation),
+    ),
+    "rank_at_start": (partial(arguments, loops.ConstantOutputs), "fail", SOUND),
+    "optimizer_parameters": (partial(arguments, loops.NotHeld), "fail", SOUND),
+    "views_differ": (partial(arguments, loops.IdenticalViews), "fail", SOUND),
+    "views_match": (partial(arguments, loops.ShiftedViews), "fail", SOUND),
+    "pixels_normalized": (partial(arguments, loops.RawPixels), "fail", SOUND),
+    "ema_resumes": (
+        partial(arguments, loops.ScheduleInPython),
+        "fail",
+        partial(arguments, loops.ScheduleInBuffer),
+    ),
+    "batch_of_statistics": (partial(arguments, N=2), "fail", SOUND),
+    "synchronized_statistics": (
+        arguments,
+        "warn",
+        partial(arguments, norm=loops.SharedBatchNorm),
+    ),
+    "mixed_batches": (
+        partial(loops.with_labels, is_sorted=True),
+        "fail",
+        partial(loops.with_labels, is_sorted=False),
+    ),
+}
+ALSO_BROKEN = [
+    ("target_moves", loops.SwappedFactors, "warn"),
+    ("optimizer_parameters", loops.HeldForNothing, "warn"),
+    ("views_match", loops.ForeignViews, "fail"),
+]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_finds_its_bug_and_passes_without_it(name, monkeypatch):
+    broken, state, sound = EXAMPLES[name]
+    if name == "synchronized_statistics":
+        monkeypatch.setattr(record, "world_size", lambda: 2)
+    result = doctor(**broken())[name]
+    assert (result.state, result.line != "") == (state, True), result
+    if name == "synchronized_statistics":
+        monkeypatch.setattr(nn.BatchNorm2d, "sync", True, raising=False)
+    assert doctor(**sound())[name].state == "pass"
+
+
+@pytest.mark.parametrize(("name", "kind", "state"), ALSO_BROKEN)
+def test_further_forms_of_a_bug(name, kind, state):
+    assert doctor(**arguments(kind))[name].state == state
+
+
+def test_a_sound_loop_has_nothing_but_passes():
+    found = doctor(**arguments())
+    unchecked = {"synchronized_statistics", "mixed_batches"}
+    assert {name for name, result in found.items() if result.state != "pass"} == unchecked
+    assert found.failed == []
+    assert str(found).count("\n") == len(CHECKS) - 1
+    assert ssl_norm.doctor is doctor
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_checks_declare_meaning_repair_and_source(name):
+    check = CHECKS[name]
+    assert all((check.meaning, check.repair))
+    assert check.source.startswith("https://")
+
+
+def snapshot(learner: nn.Module) -> list:
+    """Return everything that a step may change, in an order that does not change."""
+    modules = [
+        (
+            name,
+            module.training,
+            *(list(map(str, vars(module)[key])) for key in sorted(vars(module)) if "hooks" in key),
+        )
+        for name, module in learner.named_modules()
+    ]
+    tensors = [t for p in learner.state_dict(keep_vars=True).values() for t in (p, p.grad)]
+    tensors += [t for state in learner.optimizer.state.values() for t in state.values()]
+    hooks = [(p._backward_hooks, p._post_accumulate_grad_hooks) for p in learner.parameters()]
+    values = [None if t is None else (id(t), t.detach().numpy().tobytes()) for t in tensors]
+    legacy = str(np.random.get_state())  # noqa: NPY002 - the state that a loop may use
+    chance = [random.getstate(), legacy, torch.get_rng_state().tolist()]
+    return [modules, values, hooks, chance, vars(learner).get("updates"), learner.momentum]
+
+
+@pytest.mark.parametrize("trained", [0, 2])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_loop_is_as_before_to_the_bit(trained, fails):
+    learner = arguments(loops.ScheduleInPython)["model"]
+    learner.online.eval()
+    calls = 0
+    for _ in range(trained):
+        learner.step(pictures(8))
+
+    def step(images):
+        nonlocal calls
+        calls += 1
+        learner.train()
+        random.random()
+        np.random.rand()  # noqa: NPY002
+        learner.register_forward_hook(lambda *_: None)
+        learner.step(images)
+        if fails and calls == 2:
+            raise RuntimeError("a bug of the loop")
+
+    batches = [pictures(8) for _ in range(3)]
+    before = snapshot(learner)
+    if fails:
+        with pytest.raises(RuntimeError, match="a bug of the loop"):
+            doctor(learner, step, batches=batches)
+    else:
+        doctor(learner, step, batches=batches)
+    after = snapshot(learner)
+    for old, new in zip(before, after, strict=True):
+        assert old == new
+    assert calls == 0
+
+
+def loop_of(learner: nn.Module):
+    """Return a loop of one of our learners on random images."""
+    optimizer = torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=0.1)
+
+    def step():
+        output = learner(*(view.double() for view in two_views(pictures(12))))
+        output.loss.backward()
+        learner.after_backward(output)
+        optimizer.step()
+        optimizer.zero_grad()
+        learner.after_step(0.1)
+
+    return step
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("norm", ["bn", "ln"])
+def test_our_learners_pass(method, norm):
+    learner = make(method, norm)
+    found = doctor(learner, loop_of(learner), steps=4)
+    assert [result for result in found.values() if result.state in ("warn", "fail")] == []
+    passed = {name for name, result in found.items() if result.state == "pass"}
+    assert {"optimizer_parameters", "views_differ", "pixels_normalized"} <= passed
+    if method == "byol":
+        assert {"target_moves", "views_match", "ema_resumes"} <= passed
+
+
+def test_shuffled_keys_are_not_taken_for_foreign_images():
+    learner = make("moco_v2", "bn")
+    found = doctor(learner, loop_of(learner), steps=8)
+    assert "shuffled" in found["views_match"].line
+    views = [None]
+    step = loop_of(learner)
+    learner.register_forward_pre_hook(lambda _, given: views.__setitem__(0, given))
+    assert doctor(learner, step, views=lambda: views[0])["views_match"].state == "pass"
+
+
+class Attention(nn.Module):
+    """A network with layers that are named as targets sometimes are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key, self.k_proj = nn.Linear(8, 8), nn.Linear(8, 8)
+
+
+def test_layers_of_attention_are_no_target():
+    network = nn.ModuleDict({"block": Attention(), "encoder_k": nn.Sequential(nn.Linear(3, 3))})
+    assert record.find_targets({"": network}, None) == ["encoder_k"]
+    with pytest.raises(ValueError, match=r"unknown submodule 'encoder_q'.*'encoder_k'"):
+        record.find_targets({"": network}, "encoder_q")
+
+
+@pytest.mark.parametrize("joined", ["halves", "alternating"])
+def test_views_in_one_tensor_are_told_apart_by_their_pixels(joined):
+    encoder = loops.Network()
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
+
+    def step():
+        first, second = two_views(pictures(32))
+        both = torch.stack([first, second], 1 if joined == "alternating" else 0).flatten(0, 1)
+        encoder(both).square().mean().backward()
+        optimizer.step()
+
+    found = doctor(encoder, step)
+    assert found["views_match"].state == "pass"
+    assert found["target_moves"].line.startswith("no target network was found")
+
+
+def test_a_batch_of_one_is_reported_and_other_errors_are_raised():
+    found = doctor(**arguments(N=1))
+    assert found.failed == ["batch_of_statistics"]
+    assert "Expected more than 1 value per channel" in found["views_differ"].line
+    with pytest.raises(ValueError, match="batches: 2 found, expected at least steps=3"):
+        doctor(**{**arguments(steps=2), "steps": 3})
+    with pytest.raises(ValueError, match="steps must be at least 2"):
+        doctor(**arguments(steps=1))
+
+
+def test_networks_outside_of_the_model_are_found_by_their_variables():
+    online, teacher = loops.Network(), loops.Network().requires_grad_(False)
+    optimizer = torch.optim.SGD(online.parameters(), lr=0.1)
+    teacher.load_state_dict(online.state_dict())
+
+    def step():
+        first, second = two_views(pictures(16))
+        with torch.no_grad():
+            target = teacher(second)
+        (online(first) - target).square().mean().backward()
+        optimizer.step()
+
+    assert doctor(online, step).failed == ["target_moves"]
+    named = doctor(online, step, target=teacher, optimizer=optimizer)
+    assert named.failed == ["target_moves"]
+
+
+def test_copies_of_a_network_in_a_step_work():
+    learner = arguments()["model"]
+
+    def step(images):
+        copy.deepcopy(learner.online)(images)
+        learner.step(images)
+
+    assert doctor(learner, step, batches=[pictures(16)] * 3).failed == []
