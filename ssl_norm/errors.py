@@ -39,6 +39,12 @@ class NonFiniteLoss(Exception):
     exit_code = 4
 
 
+class FailedChecks(Exception):
+    """Checks of a training loop found bugs, which the printed table names."""
+
+    exit_code = 5
+
+
 def print_error(message: object) -> None:
     """Print one line on stderr."""
     print(f"error: {printable(str(message))}", file=sys.stderr)

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 def referred(step_fn: Callable[..., Any]) -> dict[str, Any]:
-    """Return what a function refers to by name: closure, globals, attributes of its object.
+    """Return the objects that a function refers to, by name: closure, globals, its own object.
 
     Functions and objects of the same module that it refers to count as well. Where a name occurs
     twice, the nearest one counts.
@@ -70,7 +70,8 @@ class SavedState:
                 restore, inside = _saved(item)
                 self._restores[id(item)] = item, restore
                 pending += inside
-        self._random = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        legacy = np.random.get_state()  # noqa: NPY002
+        self._random = random.getstate(), legacy, torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
     def restore(self) -> None:

@@ -23,7 +23,7 @@ class Nearer(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """Whether matching rows are nearer, by three standard errors."""
+        """True where matching rows are nearer by three standard errors."""
         return self.share - 3 * self.error > 0.5
 
 

@@ -6,7 +6,7 @@ from ssl_norm.cli.arguments import check_setting
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.settings.compose import register_arms
-from ssl_norm.settings.study import Study, read_study, study_tools
+from ssl_norm.settings.study import Study, read_study, studies_of
 
 
 def choose_arms(settings: Sequence[str], tool: str, *, sweep: bool) -> list[str]:
@@ -26,7 +26,7 @@ def choose_arms(settings: Sequence[str], tool: str, *, sweep: bool) -> list[str]
     """
     given = {key: value for key, _, value in (setting.partition("=") for setting in settings)}
     names = [name.strip(" '\"") for name in given.get("study", "").split(",") if name]
-    chosen = [read_study(name) for name in names if study_tools().get(name) == tool]
+    chosen = [read_study(name) for name in names if name in studies_of(tool)]
     for study in chosen:
         _check_study(study)
     if len(chosen) > 1 and any(study.arms or study.grid for study in chosen):

@@ -10,7 +10,10 @@ from ssl_norm.names import unknown_name
 from ssl_norm.registry import load_object
 from ssl_norm.text import text_table
 
-TOOLS = ("pretrain", "finetune", "linear-eval", "diagnose", "population-stats", "report", "toy")
+TOOLS = (
+    *("pretrain", "doctor", "finetune", "linear-eval", "diagnose", "population-stats", "report"),
+    "toy",
+)
 LISTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "norms": ("ssl_norm.norms.__main__:main", "List all norms, or show one in an encoder."),

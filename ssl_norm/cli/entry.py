@@ -17,7 +17,7 @@ from ssl_norm.cli.arguments import SWEEP_FLAGS, split_flags, take_folders
 from ssl_norm.cli.command import TRAINING_TOOLS, checked_settings, command_settings
 from ssl_norm.cli.help import help_text
 from ssl_norm.closed_pipe import unless_pipe_closes
-from ssl_norm.errors import CollapseStop, NonFiniteLoss, UserError, print_error
+from ssl_norm.errors import CollapseStop, FailedChecks, NonFiniteLoss, UserError, print_error
 from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
 from ssl_norm.settings.compose import forced, one_line_errors
@@ -32,7 +32,8 @@ SWEEP_FOLDER = "SSL_NORM_SWEEP_FOLDER"  # variable that configs/tool.yaml reads
 def main(tool: str) -> None:
     """Compose `configs/<tool>.yaml` with the command line, check it, and run the tool.
 
-    Exit codes: 0 done, 2 wrong input, 3 stopped at collapse, 4 non-finite loss, 130 interrupted.
+    Exit codes: 0 done, 2 wrong input, 3 stopped at collapse, 4 non-finite loss, 5 failed checks of
+    `doctor`, 130 interrupted.
 
     Args:
         tool: a name in `ssl_norm.settings.models.MODELS`; it is run by
@@ -123,7 +124,7 @@ def _run_task(config: DictConfig, tool: str) -> int:
 
             options["folder"] = folder_in_sweep(settings, typed_settings())
         load_object(f"ssl_norm.commands.{tool}:{tool}")(settings, **options)
-    except (UserError, CollapseStop, NonFiniteLoss) as error:
+    except (UserError, CollapseStop, NonFiniteLoss, FailedChecks) as error:
         _report(f"{_name_in_sweep()}{error}")
         return error.exit_code
     except OSError as error:

@@ -17,7 +17,8 @@ from ssl_norm.signature import REQUIRED, Option, declared_options
 from ssl_norm.text import as_typed
 
 READS_CHECKPOINTS = ("linear_eval", "population_stats", "diagnose")
-DETAILS = """Exit codes: 0 done; 2 wrong input; 3 stopped at collapse; 4 non-finite loss.
+DETAILS = """Exit codes: 0 done; 2 wrong input; 3 stopped at collapse; 4 non-finite loss; 5 failed
+checks of `doctor`.
 `--cfg job` prints the composed configuration; `--hydra-help` explains the grammar of sweeps.
 Own YAML files: `--config-dir FOLDER`, with folders method/, data/, encoder/ ... as in configs/."""
 
@@ -35,7 +36,9 @@ def help_text(tool: str, method: str | None = None) -> str:
     lines = [_usage(tool), ""]
     lines += ["Groups (files in configs/):", *groups, ""] if groups else []
     lines += [f"Keys{null}:", *_described(model, values)]
-    for name in (method.split(",") if method else METHODS) if tool == "pretrain" else ():
+    for name in (
+        (method.split(",") if method else METHODS) if "method" in model.model_fields else ()
+    ):
         lines += [f"  keys of method={name}", *_method_keys(name, values["data"]["name"])]
     norms = ["Norms: `python -m ssl_norm.norms` lists them with their options."] if groups else []
     return "\n".join([*lines, "", *norms, DETAILS])

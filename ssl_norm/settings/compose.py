@@ -27,7 +27,7 @@ from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
 from ssl_norm.settings.folder import CONFIG_FOLDER, added_folders, find_file, names_in, read_file
 from ssl_norm.settings.models import MODELS, validate
-from ssl_norm.settings.study import Study, read_study, study_tools
+from ssl_norm.settings.study import Study, read_study, studies_of, study_tools
 from ssl_norm.text import flatten
 
 OWN_KEYS = ("views", "recipes")  # of files in configs/method and configs/data, for this module
@@ -60,7 +60,7 @@ def _groups_of(tool: str, folders: Sequence[Path]) -> Mapping[str, tuple[str, ..
     groups = {name: _options(name) for name in names if not name.startswith("optional ")}
     groups.pop("arm", None)
     if "study" in groups:
-        groups["study"] = tuple(name for name, owner in study_tools().items() if owner == tool)
+        groups["study"] = tuple(studies_of(tool))
     return groups
 
 
@@ -137,7 +137,7 @@ def register(tool: str, overrides: Sequence[str] = ()) -> None:
         for data, recipe in _file("method", method).get("recipes", {}).items():
             store(f"{method}_{data}", recipe, group="recipe", package="_global_")
     for name in chosen.get("study", "").strip("'\"").split(","):
-        if study_tools().get(name) == tool:
+        if name in studies_of(tool):
             store(name, read_study(name).settings, group="study", package="_global_")
 
 

@@ -13,6 +13,7 @@ from ssl_norm.launch import is_first_process
 from ssl_norm.memory import check_memory
 from ssl_norm.option_errors import annotation_of, find_field, is_verbatim, line_of, model_of
 from ssl_norm.options import QUICK, Settings
+from ssl_norm.settings.doctor import DoctorSettings
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.settings.tools import (
@@ -27,6 +28,7 @@ from ssl_norm.text import as_typed
 MODELS: Mapping[str, type[Settings]] = MappingProxyType(
     {
         "pretrain": PretrainSettings,
+        "doctor": DoctorSettings,
         "finetune": FinetuneSettings,
         "linear_eval": LinearEvalSettings,
         "population_stats": PopulationStatsSettings,

@@ -4,7 +4,7 @@
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ssl_norm.option_errors import annotation_of, choices_of, expected, model_of
 from ssl_norm.options import Settings
 from ssl_norm.settings.method import MethodSettings, method_model
 from ssl_norm.settings.models import MODELS
+from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.text import as_typed
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
@@ -35,18 +36,25 @@ def page() -> str:
     parts = [INTRODUCTION]
     for tool, model in MODELS.items():
         summary = (model.__doc__ or "").partition("\n")[0]
-        parts += [f"## tools/{tool}.py", summary, *_sections(model)]
+        parts += [f"## tools/{tool}.py", summary]
+        shared = PretrainSettings.model_fields if tool == "doctor" else {}
+        parts += ["All settings of tools/pretrain.py, and:"] if shared else []
+        parts += _sections(model, without=shared)
         if tool == "pretrain":
             for name in METHODS.built_in:
                 parts += [f"### method={name}", *_sections(method_model(name), "method.")]
     return "\n\n".join(parts) + "\n"
 
 
-def _sections(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _sections(
+    model: type[BaseModel], prefix: str = "", without: Collection[str] = ()
+) -> Iterator[str]:
     """Yield a list of the settings of a model, and of each model below it."""
     own, below = [], []
     for name, field in model.model_fields.items():
         section = model_of(field.annotation)
+        if name in without:
+            continue
         if section is None:
             own.append(_item(f"{prefix}{name}", field))
         elif not issubclass(section, MethodSettings):

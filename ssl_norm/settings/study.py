@@ -76,6 +76,12 @@ def study_tools() -> Mapping[str, str]:
     return {name: _tool_of(find_file("study", name)) for name in names_in("study")}
 
 
+def studies_of(tool: str) -> list[str]:
+    """Return the studies of a tool; tools/doctor.py checks runs of those of tools/pretrain.py."""
+    owner = "pretrain" if tool == "doctor" else tool
+    return [name for name, found in study_tools().items() if found == owner]
+
+
 def _tool_of(path: Path | None) -> str:
     if path is None or not re.search(rb"\btool\b", path.read_bytes()):  # reading YAML is slow
         return USUAL_TOOL

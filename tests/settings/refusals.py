@@ -12,6 +12,7 @@ from ssl_norm.settings.models import validate
 
 START = {
     "pretrain": {"method": {"name": "byol"}},
+    "doctor": {"method": {"name": "byol"}},
     "linear_eval": {"checkpoint": "x"},
     "population_stats": {"checkpoint": "x"},
     "diagnose": {"checkpoint": "x"},

@@ -39,6 +39,7 @@ WITHOUT = {
         "method.predictor.hidden_dim=3 method.projector.hidden_dim=3 norm.predictor=ln",
         "method.predictor.layers=2 method.projector.layers=2",
     ),
+    ("doctor", "target=a:b"): ("epochs=3 optimizer.lr=3 check_steps=5", "target=null"),
     ("finetune", ""): (
         "ubn.ratio=3 ubn.gradient=false evaluation.adapt_samples=[3]",
         "norm.encoder=ubn evaluation.corruptions=[contrast]",

@@ -32,6 +32,10 @@ WRONG = {
         "veiws=plain": "'veiws' ... 'views'?",
         "output=''": "empty path",
     },
+    "doctor": {
+        "check_steps=1": "check_steps=1: an integer in [2, ",
+        "run_dir=x resume=true": "resume=true: a run is checked before its first step",
+    },
     "diagnose": {"sampels=3": "'sampels' ... 'samples'?"},
     "report": {
         "runs=''": "a folder expected",

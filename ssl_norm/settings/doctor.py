@@ -1,0 +1,38 @@
+"""Settings of tools/doctor.py."""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import model_validator
+
+from ssl_norm.errors import UserError
+from ssl_norm.options import Text, option
+from ssl_norm.settings.pretrain import PretrainSettings
+
+
+class DoctorSettings(PretrainSettings):
+    """Check a run for public bugs before it starts: pairs of views, target, optimizer, statistics.
+
+    python tools/doctor.py method=byol data=folder data.root=~/photos
+                                 the run that tools/pretrain.py would start with these settings
+    python tools/doctor.py target=mycode:loop
+                                 your own loop: loop() returns the arguments of ssl_norm.doctor
+    """
+
+    target: Text | None = option(
+        None, "module:function that returns the arguments of ssl_norm.doctor for another loop"
+    )
+    check_steps: int = option(3, "steps that are run and undone", unit="steps", ge=2, le=10**6)
+
+    def unused(self) -> Mapping[str, str]:
+        """Return the settings of a run where another loop is checked."""
+        if self.target is None:
+            return super().unused()
+        reason = f"target={self.target} is checked, no run of this package"
+        return dict.fromkeys([*PretrainSettings.model_fields, "check_steps"], reason)
+
+    @model_validator(mode="after")
+    def _check_resume(self) -> Self:
+        if self.resume:
+            raise UserError("resume=true: a run is checked before its first step; leave it out")
+        return self

@@ -1,0 +1,6 @@
+"""Check a training loop for public bugs. `python tools/doctor.py --help` lists every key."""
+
+from ssl_norm.cli import main
+
+if __name__ == "__main__":
+    main("doctor")
