@@ -14,7 +14,7 @@ from ssl_norm.checkup.record import Record, find_targets
 from ssl_norm.checkup.state import SavedState, referred
 from ssl_norm.text import text_table
 
-_SAVED = (dict, list, Tensor, torch.Generator, LRScheduler, Optimizer)
+_SAVED = (dict, list, Tensor, torch.Generator, nn.Module, LRScheduler, Optimizer)
 _LARGE = 2**26  # elements of a tensor outside of networks that is taken for data
 
 
