@@ -25,7 +25,7 @@ from ssl_norm.models.heads import mlp_head
 from ssl_norm.monitors import MONITORS
 from ssl_norm.norms import NORMS, make_norm
 from ssl_norm.norms.layers.domain_batch_norm import domain_labels
-from ssl_norm.option_errors import Bounds, annotation_of, bounds_of, model_of
+from ssl_norm.option_errors import Bounds, annotation_of, bounds_of, choices_of, model_of
 from ssl_norm.options import Settings
 from ssl_norm.settings.compose import defaults_of, with_values
 from ssl_norm.settings.method import NOT_SETTINGS, HeadSettings, method_model
@@ -222,6 +222,23 @@ def refusals(
 @pytest.mark.parametrize("tool", [tool for tool in MODELS if tool != "report"])
 def test_a_value_outside_each_end_is_refused_with_its_key(tool):
     assert_named(refusals(tool, SETTINGS[tool], START.get(tool, {})))
+
+
+@pytest.mark.parametrize("tool", MODELS)
+def test_another_choice_an_empty_path_and_an_unknown_key_are_refused_with_their_key(tool):
+    found = []
+    for key, field in SETTINGS[tool].items():
+        annotation = annotation_of(field)
+        if "_check_path" in str(annotation):
+            found.append((key, "", f"{key}: an empty path"))
+        elif choices_of(annotation):
+            found.append((key, "nonsense", f"unknown {key} 'nonsense'"))
+        section, dot, _ = key.rpartition(".")
+        found.append((f"{section}{dot}nonsense", 1, "key 'nonsense'"))
+    for key, wrong, part in found:
+        with pytest.raises(UserError) as caught:
+            validate(tool, with_values(tool, START.get(tool, {}), {key: wrong}))
+        assert part in str(caught.value), key
 
 
 @pytest.mark.parametrize("method", METHODS)
