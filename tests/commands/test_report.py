@@ -14,8 +14,16 @@ from ssl_norm.reporting.studies import in_study_order
 from ssl_norm.settings.models import validate
 from ssl_norm.settings.study import Study
 from ssl_norm.settings.tools import ReportSettings
-from tests.reporting.finetune_folders import TOP1, finetune_config, write_few_labels, write_finetune
-from tests.reporting.run_folders import config_of, runs_in, write_run, write_study
+from tests.reporting.run_folders import (
+    TOP1,
+    config_of,
+    finetune_config,
+    runs_in,
+    write_few_labels,
+    write_finetune,
+    write_run,
+    write_study,
+)
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
 

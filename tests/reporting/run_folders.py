@@ -1,4 +1,4 @@
-"""Small invented run folders of tools/pretrain.py and tools/linear_eval.py."""
+"""Small invented run folders of tools/pretrain.py, tools/finetune.py and tools/linear_eval.py."""
 
 import json
 import math
@@ -17,25 +17,53 @@ ENVIRONMENT = {
     "command": "tools/pretrain.py -m norm.projector=bn,none seed=0,1",
 }
 LAYERS = ("encoder.layer1", "encoder.layer2", "projector.0")
+ARMS = ("bn", "ubn")
+LABELS = (4, 10, 40)
+TOP1 = {"bn": (0.30, 0.40, 0.50), "ubn": (0.40, 0.45, 0.52)}  # means by number of labels
+DEVIATION = {"bn": (0.01, 0.02, 0.03), "ubn": (0.02, 0.02, 0.01)}
+OF_STATISTICS = {"population": 0.0, "exact": 0.05, "batch": -0.1}  # added to the means
 
 
-def config_of(method="byol", heads="bn", seed=0, **changes):
+def changed(config, changes):
     """Return a config as config.yaml holds it; `changes` are dotted keys with `__` for the dot."""
-    config = OmegaConf.create(
-        {
-            "method": {"name": method, "projector": {"hidden_dim": 512, "norm_output": False}},
-            "data": {"name": "folder", "root": "/photos", "limit": None},
-            "norm": {"encoder": "bn", "projector": heads, "predictor": heads},
-            "optimizer": {"lr": 0.4, "betas": [0.9, 0.999]},
-            "monitor": {"log_every": 10, "patience": 20},
-            "epochs": 4,
-            "seed": seed,
-            "run_dir": None,
-        }
-    )
+    config = OmegaConf.create(config)
     for key, value in changes.items():
         OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
     return OmegaConf.to_container(config)
+
+
+def config_of(method="byol", heads="bn", seed=0, **changes):
+    config = {
+        "method": {"name": method, "projector": {"hidden_dim": 512, "norm_output": False}},
+        "data": {"name": "folder", "root": "/photos", "limit": None},
+        "norm": {"encoder": "bn", "projector": heads, "predictor": heads},
+        "optimizer": {"lr": 0.4, "betas": [0.9, 0.999]},
+        "monitor": {"log_every": 10, "patience": 20},
+        "epochs": 4,
+        "seed": seed,
+        "run_dir": None,
+    }
+    return changed(config, changes)
+
+
+def finetune_config(norm="bn", labels=4, seed=0, arm=None, study=None, **changes):
+    config = {
+        "checkpoint": None,
+        "data": {"name": "digits", "root": None, "limit": None},
+        "norm": {"encoder": norm, "freeze_last": 0.0},
+        "optimizer": {"lr": 0.1},
+        "evaluation": {"every": 50, "batch_size": 256, "samples": [1000, 100]},
+        "labels": 1.0,
+        "labels_per_class": labels,
+        "batch_size": 64,
+        "steps": 100,
+        "log_every": 20,
+        "seed": seed,
+        "study": study,
+        "arm": arm,
+        "run_dir": None,
+    }
+    return changed(config, changes)
 
 
 def curves(seed=0, collapsed=False, steps=range(10, 101, 10)):
@@ -65,47 +93,117 @@ def write_csv(path, rows):
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
+def write_folder(folder, config, environment, files):
+    """Write config.yaml and further files, rows as CSV and mappings as JSON; return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {**config, "environment": {**ENVIRONMENT, **environment}}
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
+    for name, content in files.items():
+        if content and name.endswith(".csv"):
+            write_csv(folder / name, content)
+        elif content:
+            (folder / name).write_text(json.dumps(content))
+    return folder
+
+
 def write_run(folder, config=None, rows=None, summary=None, top1=0.9, environment=None):
     """Write a finished run of an old kind (no spectra, no layers); return its folder.
 
     `summary` False: no summary.json, a mapping: changes; `top1` None: no linear_eval.json.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     config = config or config_of()
     rows = curves(config["seed"]) if rows is None else rows
-    content = {**config, "environment": {**ENVIRONMENT, **(environment or {})}}
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
-    if rows:
-        write_csv(folder / "metrics.csv", rows)
-    if summary is not False:
-        last = {name: value for name, value in rows[-1].items() if name != "step"}
-        collapsed = last["verdict"] == "complete"
-        content = {
-            "method": config["method"]["name"],
-            "norm": config["norm"],
-            "seed": config["seed"],
-            "steps": rows[-1]["step"],
-            **last,
-            "collapsed_at_step": 41 if collapsed else None,
-            "linear_top1": 0.5,
-            "linear_top1_random_init": 0.4,
-            **(summary or {}),
-        }
-        (folder / "summary.json").write_text(json.dumps(content))
-    if top1 is not None:
-        content = {
-            "top1": top1,
-            "top1_random_init": 0.4,
-            "knn_top1": top1 - 0.1,
-            "knn_top1_random_init": 0.3,
-            "protocol": "logistic",
-            "labels": 1000,
-            "test_images": 200,
-            "step": rows[-1]["step"] if rows else None,
-            "environment": {**ENVIRONMENT, "command": "tools/linear_eval.py checkpoint=x"},
-        }
-        (folder / "linear_eval.json").write_text(json.dumps(content))
-    return folder
+    last = dict(rows[-1]) if rows else {}
+    found = {
+        "method": config["method"]["name"],
+        "norm": config["norm"],
+        "seed": config["seed"],
+        "steps": last.pop("step", None),
+        **last,
+        "collapsed_at_step": 41 if last.get("verdict") == "complete" else None,
+        "linear_top1": 0.5,
+        "linear_top1_random_init": 0.4,
+        **(summary or {}),
+    }
+    evaluation = top1 is not None and {
+        "top1": top1,
+        "top1_random_init": 0.4,
+        "knn_top1": top1 - 0.1,
+        "knn_top1_random_init": 0.3,
+        "protocol": "logistic",
+        "labels": 1000,
+        "test_images": 200,
+        "step": rows[-1]["step"] if rows else None,
+        "environment": {**ENVIRONMENT, "command": "tools/linear_eval.py checkpoint=x"},
+    }
+    files = {"metrics.csv": rows, "linear_eval.json": evaluation}
+    files["summary.json"] = summary is not False and found
+    return write_folder(folder, config, environment or {}, files)
+
+
+def evaluation_rows(top1, steps=(50, 100)):
+    """Return rows: half of the accuracy at the first step, fewer samples only at the end."""
+    rows = []
+    for step in steps:
+        for name, samples in (("population", 0), ("exact", 1000), ("exact", 100), ("batch", 0)):
+            if samples == 100 and step != steps[-1]:
+                continue
+            value = top1 * step / steps[-1] + OF_STATISTICS[name] - 0.02 * (samples == 100)
+            rows.append(
+                {
+                    "step": step,
+                    "split": "test",
+                    "domain": "clean",
+                    "statistics": name,
+                    "statistics_from": "all" if name == "exact" else "",
+                    "samples": samples,
+                    "batch_size": 0 if name == "population" else 256,
+                    "images": 200,
+                    "top1": value,
+                    "loss": 1 - value,
+                }
+            )
+    return rows
+
+
+def write_finetune(folder, config=None, top1=0.5, rows=None, summary=None):
+    """Write a run and return its folder; `summary` False: no summary.json, a mapping: changes."""
+    config = config or finetune_config()
+    metrics = {"loss": 1.0, "lr": 0.1, "train_top1": 0.9, "images_per_second": 300.0}
+    found = {
+        "study": config["study"],
+        "arm": config["arm"],
+        "tool": "finetune",
+        "norm": {"encoder": str(config["norm"]["encoder"])},
+        "seed": config["seed"],
+        "steps": 100,
+        "labels": 10 * (config["labels_per_class"] or 100),
+        "loss": 1.0,
+        "train_top1": 0.9,
+        "top1": top1,
+        "top1_exact": top1 + OF_STATISTICS["exact"],
+        "top1_batch": top1 + OF_STATISTICS["batch"],
+        "chance": 0.1,
+        **(summary or {}),
+    }
+    files = {
+        "metrics.csv": [{"step": step, **metrics} for step in range(20, 101, 20)],
+        "evaluations.csv": evaluation_rows(top1) if rows is None else rows,
+        "summary.json": summary is not False and found,
+    }
+    command = "tools/finetune.py -m study=few_labels"
+    return write_folder(folder, config, {"command": command}, files)
+
+
+def write_few_labels(root, study="few_labels"):
+    """Write 18 runs with accuracies mean - d, mean, mean + d for each arm and number of labels."""
+    for arm in ARMS:
+        for place, labels in enumerate(LABELS):
+            for seed in (0, 1, 2):
+                top1 = TOP1[arm][place] + DEVIATION[arm][place] * (seed - 1)
+                config = finetune_config(arm, labels, seed, study and arm, study)
+                write_finetune(root / f"{arm}_labels_per_class={labels}_seed{seed}", config, top1)
+    return root
 
 
 def add_spectra(folder, dimensions=16, decay=0.3):

@@ -3,8 +3,16 @@ import json
 from ssl_norm.monitors.spectral import spectral_monitors
 from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
 from ssl_norm.reporting.frame import group_keys, group_runs
-from tests.reporting.finetune_folders import finetune_config, write_few_labels, write_finetune
-from tests.reporting.run_folders import config_of, curves, runs_in, write_run, write_study
+from tests.reporting.run_folders import (
+    config_of,
+    curves,
+    finetune_config,
+    runs_in,
+    write_few_labels,
+    write_finetune,
+    write_run,
+    write_study,
+)
 
 
 def remarks(root, keys=None):

@@ -5,18 +5,16 @@ import pytest
 from ssl_norm.reporting.figures import FIGURES
 from ssl_norm.reporting.figures.parts import PANELS, Curve, band
 from ssl_norm.reporting.studies import all_figures
-from tests.reporting.finetune_folders import (
-    evaluation_rows,
-    finetune_config,
-    write_few_labels,
-    write_finetune,
-)
 from tests.reporting.run_folders import (
     add_probes,
     config_of,
     curves,
+    evaluation_rows,
+    finetune_config,
     groups_in,
     runs_in,
+    write_few_labels,
+    write_finetune,
     write_run,
     write_study,
 )

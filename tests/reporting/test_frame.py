@@ -13,8 +13,14 @@ from ssl_norm.reporting.frame import (
     without_repeats,
 )
 from ssl_norm.reporting.read import RunRecord
-from tests.reporting.finetune_folders import write_few_labels
-from tests.reporting.run_folders import config_of, groups_in, runs_in, write_run, write_study
+from tests.reporting.run_folders import (
+    config_of,
+    groups_in,
+    runs_in,
+    write_few_labels,
+    write_run,
+    write_study,
+)
 
 
 def record(study=None, arm=None, **changes):

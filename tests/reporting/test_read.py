@@ -3,8 +3,14 @@ import math
 import pytest
 
 from ssl_norm.reporting.read import BROKEN, FINISHED, UNFINISHED, find_runs, read_run, read_runs
-from tests.reporting.finetune_folders import finetune_config, write_finetune
-from tests.reporting.run_folders import add_layers, add_spectra, curves, write_run
+from tests.reporting.run_folders import (
+    add_layers,
+    add_spectra,
+    curves,
+    finetune_config,
+    write_finetune,
+    write_run,
+)
 
 
 def test_a_finished_run_of_an_old_kind(tmp_path):

@@ -13,16 +13,19 @@ from ssl_norm.reporting.figures.study_data import (
 )
 from ssl_norm.reporting.read import read_run
 from ssl_norm.settings.study import read_study, study_tools
-from tests.reporting.finetune_folders import (
+from tests.reporting.run_folders import (
     DEVIATION,
     LABELS,
     TOP1,
+    columns_of,
+    config_of,
     evaluation_rows,
     finetune_config,
+    runs_in,
     write_few_labels,
     write_finetune,
+    write_run,
 )
-from tests.reporting.run_folders import columns_of, config_of, runs_in, write_run
 
 ENTRY = {"name": "f", "x": "labels_per_class", "y": "top1"}
 

@@ -18,12 +18,13 @@ from ssl_norm.reporting.table import (
     run_table,
     short_table,
 )
-from tests.reporting.finetune_folders import write_few_labels, write_finetune
 from tests.reporting.run_folders import (
     columns_of,
     config_of,
     curves,
     runs_in,
+    write_few_labels,
+    write_finetune,
     write_run,
     write_study,
 )

@@ -43,6 +43,7 @@ WRONG = {
         "norm.encoder={name: ln, affine: 1}": "affine=1: true or false",
         "norm.encoder={name: gn, groups: 2.5}": "groups=2.5: an integer in",
         "norm.encoder=mypkg.norms:Mine": "there is no module 'mypkg'",
+        "norm.projector=gn+sw": "'gn+ws'?",
         "norm.projector={name: gn, group: 16}": "'group' ... 'groups'?",
         "norm.projector={name: gn, groups: 7}": "do not divide it; use 4: ... '{name: gn, groups: 4}'",
         "norm.predictor={name: gn+ws, groups: 512}": "hidden_dim=512: 512 groups of one value ... 256}'",
