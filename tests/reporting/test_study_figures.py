@@ -265,15 +265,6 @@ def test_runs_of_one_seed_at_one_point_are_named(runs):
     assert "2 runs of seed 0 at 10 of top1, which differ in norm.encoder, arm" in lines[0]
 
 
-def test_names_that_stand_for_several_things_take_their_file(tmp_path):
-    rows = [{**row, "batch_size": 32} for row in evaluation_rows(0.5)]
-    write_finetune(tmp_path / "a", rows=rows)
-    runs = runs_in(tmp_path)
-    where = {"statistics": "batch"}
-    assert content(runs, x="batch_size", where=where).places == [32]
-    assert content(runs, x="config.batch_size", where=where).places == [64]
-
-
 def test_an_x_that_is_an_outcome_has_means_of_both(tmp_path):
     for seed, (cosine, top1) in enumerate([(0.25, 0.5), (0.75, 0.7)]):
         write_run(
@@ -385,10 +376,3 @@ def test_single_runs_have_no_band(tmp_path):
     (axes,) = found.figure.axes
     assert (len(axes.collections), len(axes.lines)) == (0, 1)
     assert found.caption.endswith("1 run, n = 1 a point.")
-
-
-def test_a_figure_without_numbers_is_a_remark(runs):
-    specs = figure_specs("s", [{"name": "f", "x": "nothing", "y": "top1"}])
-    drawings, lines = study_figures(specs, runs)
-    assert drawings == []
-    assert lines[0].startswith("figure f is not drawn: unknown quantity 'nothing'")
