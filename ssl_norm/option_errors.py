@@ -30,12 +30,8 @@ class _Place(NamedTuple):
 def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """Return one line for the first error: the key, the value found and the values expected.
 
-    The message of a `UserError` is complete; that of another ValueError follows its key.
-
-    Args:
-        error: of the validation.
-        model: that refused the values.
-        prefix: keys that lead to the model, with a trailing dot.
+    The message of a `UserError` is complete; that of another ValueError follows its key. `prefix`
+    are the keys that lead to the model, with a trailing dot.
     """
     errors = error.errors(include_url=False)
     first = min(errors, key=lambda item: item["type"] == "missing")

@@ -114,27 +114,18 @@ def model_from(
 
 
 def names_schema(registry: Registry, suffix: str = "") -> dict[str, Any]:
-    """Return the JSON schema of a name of this package or `module:object`.
-
-    Args:
-        registry: of the names.
-        suffix: that may follow each name.
-    """
+    """Return the JSON schema of a name, which a suffix may follow, or of `module:object`."""
     names = [*registry.built_in, *(f"{name}{suffix}" for name in registry.built_in if suffix)]
     pattern = r"^[\w.]+:[\w.]+" + (f"({re.escape(suffix)})?" if suffix else "") + "$"
     return {"anyOf": [{"enum": names}, {"type": "string", "pattern": pattern}]}
 
 
-def check_object(registry: Registry, name: Any, info: ValidationInfo, what: str = "") -> None:
+def check_object(registry: Registry, name: Any, info: ValidationInfo) -> None:
     """Raise ValueError unless a name is known and, if it is of another package, its object fits.
 
-    Args:
-        registry: of the names.
-        name: as given.
-        info: of the validation, which imports nothing where it is quick or of a saved run.
-        what: noun of the message; "": the kind of the registry.
+    A quick validation, and that of a saved run, imports nothing.
     """
-    registry.check(name, what or None)
+    registry.check(name)
     if not (is_quick(info) or is_saved(info) or name in registry.built_in):
         registry.load(name)
 

@@ -77,12 +77,7 @@ class Registry(Mapping[str, Any]):
         return len({**self._entries, **_plugins(self.kind)})
 
     def check(self, name: object, what: str | None = None) -> None:
-        """Raise ValueError unless a name is known or has the form `module:object`.
-
-        Args:
-            name: the name as given.
-            what: noun of the message, for example a key; None: the kind.
-        """
+        """Raise ValueError, on a key or the kind, unless a name is known or is `module:object`."""
         if name not in self and not is_reference(name):
             raise ValueError(unknown_name(what or self.kind, name, self))
 

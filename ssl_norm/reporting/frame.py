@@ -100,12 +100,7 @@ def _classes(runs: Sequence[Texts], keys: Sequence[str]) -> int:
 def group_keys(
     runs: Sequence[RunRecord], given: Sequence[str] | None, grid: Iterable[str] = ()
 ) -> list[str]:
-    """Return the keys to group by: the given ones, else those that tell the runs apart.
-
-    Args:
-        runs: to be grouped.
-        given: by the user.
-        grid: keys that the study of the runs varies besides its arms.
+    """Return the keys to group by: the user's, else the grid's and those that tell runs apart.
 
     Raises:
         UserError: no run has a given key.

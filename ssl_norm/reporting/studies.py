@@ -43,10 +43,7 @@ def all_figures(
 ) -> tuple[list[FigureFile], list[str]]:
     """Return every figure, those of the studies first, and caveats on data missing in them.
 
-    Args:
-        groups: of the runs.
-        studies: of the runs.
-        names: of figures in `FIGURES`, or `module:function`; None: all.
+    `names` are those of `FIGURES` or `module:function`; None draws all.
 
     Raises:
         UserError: an entry of a study's figures has another form, or a name is unknown.

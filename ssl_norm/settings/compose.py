@@ -113,9 +113,7 @@ def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, 
 def register(tool: str, overrides: Sequence[str] = ()) -> None:
     """Register with Hydra what the files of configs/ do not hold as they are.
 
-    Args:
-        tool: that is run.
-        overrides: of the command line; they name learners, sources and studies of other packages.
+    The overrides of the command line name learners, sources and studies of other packages.
     """
     Plugins.instance().register(_RegisteredFirst)
     OmegaConf.register_new_resolver("ssl_norm.broken_file", _raise_broken, replace=True)
@@ -245,10 +243,7 @@ def given_keys(tool: str, typed: Sequence[str]) -> list[str]:
     """Return the dotted keys that the user gave: typed, in own files, by a study for this run.
 
     What the arms of a study share counts as not given, since it may concern some of them only.
-
-    Args:
-        tool: that runs.
-        typed: settings of the command line for one run, groups and arms included.
+    The settings typed for one run include groups and arms.
     """
     groups, lines = {*groups_of(tool), "arm"}, list(typed)
     chosen = dict(setting.partition("=")[::2] for setting in typed)
@@ -302,13 +297,9 @@ def compose_settings(tool: str, *overrides: str) -> Any:
 def with_values(
     tool: str, values: Mapping[str, Any], changes: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, Any]:
-    """Return nested values with changes; a mapping for a section changes the keys it names.
+    """Return nested values, at the keys of `prefix`, with changes by key or dotted key.
 
-    Args:
-        tool: whose settings they are.
-        values: nested, as composed.
-        changes: by key or dotted key; nested where a key is a section.
-        prefix: keys that lead to `values`, with a trailing dot.
+    A mapping for a section changes the keys that it names.
     """
     merged = dict(values)
     for dotted, change in changes.items():

@@ -51,11 +51,7 @@ def find_file(group: str, name: str) -> Path | None:
 
 
 def read_file(path: Path, *sections: str) -> dict[str, Any]:
-    """Return the contents of a YAML file.
-
-    Args:
-        path: of the file.
-        sections: keys that hold mappings, where the file has them.
+    """Return the contents of a YAML file, in which `sections` are keys that hold mappings.
 
     Raises:
         UserError: the file is no mapping in YAML; the message names the file and the line.

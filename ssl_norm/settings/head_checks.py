@@ -70,13 +70,9 @@ def check_groups(key: str, norm: NormSpec, width_key: str, width: int) -> None:
 
 
 def check_chunks(key: str, norm: NormSpec, samples: int, fewest: int) -> None:
-    """Raise UserError unless every chunk of a batch has batch statistics.
+    """Raise UserError unless all chunks of the samples of one pass of one process have the fewest.
 
-    Args:
-        key: of the norm.
-        norm: splits its batch into domains or ghost batches.
-        samples: of one pass of one process.
-        fewest: samples that a chunk needs.
+    Chunks are the domains or ghost batches into which a norm splits its batch.
     """
     domains: int | None = norm.option("domains")
     if domains is not None:

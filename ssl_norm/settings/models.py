@@ -43,13 +43,7 @@ def validate(tool: str, values: Mapping[str, Any], given: Iterable[str] = ()) ->
     """Return the settings of a tool from nested values.
 
     Names, types and ranges are checked first, without importing torch; then the options of the
-    learner and of norms, and combinations.
-
-    Args:
-        tool: whose settings they are.
-        values: nested, as composed.
-        given: dotted keys that the user gave; those without effect are printed, see
-            `check_effects`.
+    learner and of norms, and combinations; then the dotted keys that the user gave, for an effect.
 
     Raises:
         UserError: a setting is unknown, has a wrong value, does not fit another one, or needs more
@@ -87,11 +81,7 @@ def check_value(tool: str, key: str, value: Any) -> None:
 
 
 def check_effects(settings: Settings, given: Iterable[str]) -> None:
-    """Print a line for each given setting without effect.
-
-    Args:
-        settings: of a tool.
-        given: dotted keys that the user gave, in whatever way.
+    """Print a line for each setting without effect among the dotted keys that the user gave.
 
     Raises:
         UserError: the setting is a path: what it names would be left out silently.
@@ -121,13 +111,7 @@ def without_effect(settings: Settings, given: Iterable[str]) -> Iterator[tuple[s
 
 
 def _missing(condition: str, section: Settings, settings: Settings) -> str:
-    """Return the reason why a condition of `option` does not hold; empty where it does.
-
-    Args:
-        condition: `key`, `key=value|value` or `key>number`; empty: none.
-        section: in which the key is looked up first.
-        settings: in which it is looked up otherwise.
-    """
+    """Return why a condition of `option`, on the section or all settings, does not hold, or ""."""
     if not condition:
         return ""
     key, relation, values = [*re.split("([=>])", condition), "", ""][:3]

@@ -36,9 +36,6 @@ def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int
         noise: standard deviation of the points around half circles of radius 1.
         seed: of all points, from 0 to 2^32 - 1.
 
-    Raises:
-        ValueError: a number is out of range.
-
     Source: `sklearn.datasets.make_moons`.
 
     Example:
@@ -48,11 +45,6 @@ def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int
     """
     from sklearn.datasets import make_moons  # takes a second to import
 
-    if min(labels_per_class, unlabelled) < 1:
-        raise ValueError(
-            f"at least 1 labelled point of each moon and 1 unlabelled point expected, "
-            f"got {labels_per_class} and {unlabelled}"
-        )
     first = labels_per_class + unlabelled // 2
     second = 2 * labels_per_class + unlabelled - first
     points, moon = make_moons((first, second), noise=noise, random_state=seed)
@@ -115,11 +107,8 @@ def backward(
 ) -> float:
     """Set the gradients of the mean cross-entropy of the labelled points, and return it.
 
-    Args:
-        model: in training mode.
-        moons: the points.
-        joint_batch: begins with the labelled points and sets the statistics; None: they do.
-        gradient: whether it flows through the statistics of the joint batch.
+    A joint batch begins with the labelled points and sets the statistics, through which the
+    gradient flows or not; without one, the labelled points set them.
     """
     unlabelled = None if joint_batch is None else joint_batch[len(moons.labelled) :]
     logits = labelled_logits(model, moons.labelled, unlabelled, gradient)

@@ -50,14 +50,8 @@ def draw_classifiers(
 ) -> None:
     """Write a picture of boundaries and deviations, over the same joint batches for all models.
 
-    Args:
-        models: by the title of their columns, in evaluation mode.
-        moons: all points.
-        output: file to write.
-        draws: number of joint batches.
-        unlabelled: points without a label in each of them.
-        seed: of the draws.
-        caption: text below the panels.
+    The models, in evaluation mode, are by the title of their columns; each of the draws has as many
+    unlabelled points.
     """
     x, y = axis(moons, 0), axis(moons, 1)
     down, across = torch.meshgrid(torch.from_numpy(y), torch.from_numpy(x), indexing="ij")
@@ -96,19 +90,10 @@ def moons_figure(
     Args:
         x: (columns,), ascending coordinates of the grid.
         y: (rows,), ascending.
-        maps: of each model.
+        maps: of each model, at least one.
         moons: points, in all panels.
         caption: text below the panels.
-
-    Raises:
-        ValueError: no maps, or one whose shape is not (rows, columns).
     """
-    if not maps:
-        raise ValueError("maps: at least one model expected, got none")
-    for plane in maps:
-        found = (plane.probability.shape, plane.deviation.shape)
-        if found != ((len(y), len(x)),) * 2:
-            raise ValueError(f"maps: {(len(y), len(x))} twice expected, {plane.name!r} has {found}")
     with drawing(0.8 + 4.0 * len(maps), 6.4) as figure:
         grid = figure.subplots(2, len(maps), sharex=True, sharey=True, squeeze=False)
         top = max(_LOWEST_TOP, *(float(plane.deviation.max()) for plane in maps))

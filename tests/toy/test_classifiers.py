@@ -44,12 +44,6 @@ def test_the_seed_decides():
     assert not torch.equal(first.labelled, other.labelled)
 
 
-@pytest.mark.parametrize("counts", [(0, 10), (2, 0)])
-def test_no_points_of_a_kind(counts):
-    with pytest.raises(ValueError, match=f"got {counts[0]} and {counts[1]}"):
-        two_moons(*counts, noise=0.1, seed=0)
-
-
 RECIPE = Recipe(hidden_dim=8, layers=2, steps=40, lr=0.05, unlabelled=6, gradient=False)
 
 

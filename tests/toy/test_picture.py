@@ -118,12 +118,3 @@ def test_labelled_points_are_large_and_differ_in_colour_and_marker():
 def test_a_model_without_a_boundary_in_sight_is_drawn():
     certain = PlaneMap("sure", np.full((31, 21), 0.9), np.zeros((31, 21)))
     assert pixels(moons_figure(X, Y, [certain], POINTS), dpi=40).shape[2] == 3
-
-
-def test_wrong_input():
-    with pytest.raises(ValueError, match="at least one model expected, got none"):
-        moons_figure(X, Y, [], POINTS)
-    turned = PlaneMap("a", np.zeros((21, 31)), np.zeros((31, 21)))
-    message = r"\(31, 21\) twice expected, 'a' has \(\(21, 31\), \(31, 21\)\)"
-    with pytest.raises(ValueError, match=message):
-        moons_figure(X, Y, [turned], POINTS)

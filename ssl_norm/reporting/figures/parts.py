@@ -115,14 +115,9 @@ def panel_figures(
     y_label: str,
     caption: Callable[[str, Sequence[Group]], str],
 ) -> Iterator[FigureFile]:
-    """Yield figures with a panel for each group, at most 12 panels a figure.
+    """Yield figures with a panel for each group, at most 12 panels a figure, numbered if several.
 
-    Args:
-        name: of the PNG, numbered where there are several.
-        groups: in the order of the panels.
-        draw: draws a group's curves, with labels, by :func:`draw_curves`.
-        y_label: of the panels' common axis.
-        caption: from ", part 1 of 2", empty where there is one figure, and its groups.
+    The caption is made of ", part 1 of 2", empty where there is one figure, and its groups.
     """
     parts = [groups[start : start + PANELS] for start in range(0, len(groups), PANELS)]
     for index, part in enumerate(parts):

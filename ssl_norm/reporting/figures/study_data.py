@@ -183,11 +183,8 @@ def find_places(spec: FigureSpec, known: Collection[str]) -> dict[str, str | Non
     """Return the source and name of each quantity of a figure, None where no run has it.
 
     Settings come before outcomes, except on the y-axis. Columns of evaluations.csv come first in a
-    figure that needs its rows, as one of its quantities is nothing else; otherwise last.
-
-    Args:
-        spec: the figure.
-        known: keys of :func:`values_of` of all runs.
+    figure that needs its rows, as one of its quantities is nothing else; otherwise last. `known`
+    are the keys of :func:`values_of` of all runs.
     """
 
     def find(name: str, sources: Iterable[str]) -> str | None:
