@@ -134,16 +134,13 @@ class Registry(Mapping[str, Any]):
         if self._arguments is None:
             return True
         try:
-            parameters = inspect.signature(found).parameters.values()
-        except (ValueError, TypeError):  # of a function written in C
+            signature = inspect.signature(found)
+            parameters = signature.parameters.values()
+            positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+            signature.replace(parameters=positional).bind(*[None] * self._arguments)
+        except (ValueError, TypeError):  # of a function written in C, or of other arguments
             return False
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        positional = [p for p in parameters if p.kind in kinds]
-        required = sum(p.default is inspect.Parameter.empty for p in positional)
-        accepted = len(positional)
-        if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
-            accepted = max(accepted, self._arguments)
-        return required <= self._arguments <= accepted
+        return True
 
 
 def is_reference(name: object) -> bool:

@@ -56,9 +56,8 @@ def options_of(declared: Callable[..., Any]) -> Mapping[str, Option]:
             SimpleNamespace(__annotations__=written), namespace, include_extras=True
         )
         for name, parameter in own.items():
-            text = texts.get(name, "")
-            option = Option(name, hints.get(name, Any), parameter.default, text)
-            options.setdefault(name, option)
+            found = Option(name, hints.get(name, Any), parameter.default, texts.get(name, ""))
+            options.setdefault(name, found)
     return options
 
 
@@ -88,11 +87,10 @@ def read_options(target: str) -> Mapping[str, Option]:
     for function, texts, module in _read_signatures(target):
         arguments = function.args
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-            text = texts.get(argument.arg, "")
-            type_ = _value_of(argument.annotation, module)
-            options.setdefault(
-                argument.arg, Option(argument.arg, type_, _default_of(default, module), text)
-            )
+            name, type_ = argument.arg, _value_of(argument.annotation, module)
+            value = REQUIRED if default is None else _value_of(default, module)
+            value = ast.unparse(default) if default and value is Any else value
+            options.setdefault(name, Option(name, type_, value, texts.get(name, "")))
     return options
 
 
@@ -199,13 +197,6 @@ def _file_of(name: str) -> Path | None:
     folders = [Path(folder, *below) for folder in spec.submodule_search_locations or ()]
     files = [file for f in folders for file in (f.with_suffix(".py"), f / "__init__.py")]
     return next((file for file in files if file.is_file()), None)
-
-
-def _default_of(node: ast.expr | None, module: ast.Module) -> Any:
-    if node is None:
-        return REQUIRED
-    value = _value_of(node, module)
-    return ast.unparse(node) if value is Any else value
 
 
 def argument_texts(docstring: str) -> dict[str, str]:

@@ -20,11 +20,9 @@ def printable(text: str | Path) -> str:
         >>> print(printable("a\nb\x1b[31m"), printable(Path("caf\udce9.png")))
         a\nb\x1b[31m caf�.png
     """
-    return _CONTROLS.sub(_escaped, str(text))
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return "�" if found[1] else found[0].encode("unicode_escape").decode()
+    return _CONTROLS.sub(
+        lambda found: "�" if found[1] else found[0].encode("unicode_escape").decode(), str(text)
+    )
 
 
 def as_typed(value: Any, text: Callable[[str], str] = str) -> str:

@@ -1,6 +1,6 @@
 """Networks of a checkpoint, trained and at random initialization, and their outputs for views."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.features import evaluation_mode
 from ssl_norm.learners.learner import Learner
-from ssl_norm.models.foreign_projector import FoundHead, find_projector
+from ssl_norm.models.foreign_projector import find_projector
 from ssl_norm.models.load import LoadReport
 from ssl_norm.monitors.layers import LayerOutputs, layers_of
 
@@ -60,9 +60,7 @@ class Outputs:
 def collect_outputs(network: Network, batches: Iterable[Sequence[Tensor]]) -> Outputs:
     """Return the outputs of a network in evaluation mode; its weights and mode stay.
 
-    Args:
-        network: on the device of the views.
-        batches: views of images, each (B, 3, S, S), as of :func:`draw_views`.
+    The network is on the device of the views, each (B, 3, S, S), as of :func:`draw_views`.
 
     Raises:
         UserError: an output is NaN or infinite.
@@ -80,7 +78,15 @@ def collect_outputs(network: Network, batches: Iterable[Sequence[Tensor]]) -> Ou
         name: torch.stack([torch.cat(parts) for parts in views.values()])
         for name, views in found.items()
     }
-    _check_finite(embeddings, network)
+    if wrong := [name for name, values in embeddings.items() if not values.isfinite().all()]:
+        state = network.parts.state_dict().items()
+        first = next((name for name, value in state if not value.isfinite().all()), None)
+        reason = f"{first} is the first of its tensors that is not finite"
+        overflow = "its tensors are finite, so that a layer overflows"
+        raise UserError(
+            f"the checkpoint's weights give {wrong[0]} that are not finite: "
+            f"{reason if first else overflow}; use an earlier checkpoint"
+        )
     seen = {
         name: (torch.cat(one.kept[name]).cpu(), torch.cat(two.kept[name]).cpu())
         for name in layers
@@ -130,24 +136,6 @@ def draw_views(
         yield made[:views]
 
 
-def _check_finite(embeddings: Mapping[str, Tensor], network: Network) -> None:
-    wrong = [name for name, values in embeddings.items() if not values.isfinite().all()]
-    if not wrong:
-        return
-    tensors = [
-        name for name, value in network.parts.state_dict().items() if not value.isfinite().all()
-    ]
-    reason = (
-        f"{tensors[0]} is the first of its tensors that is not finite"
-        if tensors
-        else "its tensors are finite, so that a layer overflows"
-    )
-    raise UserError(
-        f"the checkpoint's weights give {wrong[0]} that are not finite: {reason}; "
-        "use an earlier checkpoint"
-    )
-
-
 class TrainedNetwork(NamedTuple):
     """A network with the weights of a checkpoint."""
 
@@ -170,7 +158,14 @@ def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
     encoder, report = checkpoint.encoder()
     width: int = encoder.num_features  # type: ignore[assignment]
     found = find_projector(report.weights, report.prefix, width)
-    return TrainedNetwork(Network(encoder, found.head), report, _origin(found))
+    mlp, origin = "Linear, batch norm and ReLU", "projections not looked at: "
+    if found.head is not None:
+        origin = f"projections of {found.name}, taken to be {mlp}"
+    elif found.name is not None:
+        origin += f"{found.name} is no plain MLP of {mlp}"
+    else:
+        origin += "the file has no projector under a known name"
+    return TrainedNetwork(Network(encoder, found.head), report, origin)
 
 
 def untrained_network(checkpoint: Checkpoint, trained: Network) -> Network:
@@ -187,12 +182,3 @@ def untrained_network(checkpoint: Checkpoint, trained: Network) -> Network:
 def _online_network(learner: Learner) -> Network:
     heads = (getattr(learner, name, None) for name in ("projector", "predictor"))
     return Network(learner.encoder, *heads)
-
-
-def _origin(found: FoundHead) -> str:
-    mlp = "Linear, batch norm and ReLU"
-    if found.head is not None:
-        return f"projections of {found.name}, taken to be {mlp}"
-    if found.name is not None:
-        return f"projections not looked at: {found.name} is no plain MLP of {mlp}"
-    return "projections not looked at: the file has no projector under a known name"

@@ -94,7 +94,10 @@ def run_table(groups: Sequence[Group]) -> Table:
         [
             *(run.name, group.label, seed, str(run.summary.get("steps", "-"))),
             *[str(run.summary.get("verdict", "-")), collapse_steps([run])] * verdict,
-            *(_decimal(column.of(run), column.decimals) for column in found),
+            *(
+                "-" if (value := column.of(run)) is None else f"{value:.{column.decimals}f}"
+                for column in found
+            ),
         ]
         for group in groups
         for run, seed in zip(group.runs, group.seeds, strict=True)
@@ -172,7 +175,3 @@ def number_cell(value: float | None) -> str:
 
 def _summary_cell(run: RunRecord, key: str) -> str:
     return number_cell(finite(run.summary.get(key)))
-
-
-def _decimal(value: float | None, decimals: int) -> str:
-    return "-" if value is None else f"{value:.{decimals}f}"

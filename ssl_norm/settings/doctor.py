@@ -1,11 +1,9 @@
 """Settings of tools/doctor.py."""
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Iterator, Mapping
 
-from pydantic import model_validator
+from pydantic import ValidationInfo
 
-from ssl_norm.errors import UserError
 from ssl_norm.options import Text, option
 from ssl_norm.settings.pretrain import PretrainSettings
 
@@ -31,8 +29,7 @@ class DoctorSettings(PretrainSettings):
         reason = f"target={self.target} is checked, no run of this package"
         return dict.fromkeys([*PretrainSettings.model_fields, "check_steps"], reason)
 
-    @model_validator(mode="after")
-    def _check_resume(self) -> Self:
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
         if self.resume:
-            raise UserError("resume=true: a run is checked before its first step; leave it out")
-        return self
+            yield "resume=true: a run is checked before its first step; leave it out"
+        yield from super()._faults(info)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -22,6 +23,7 @@ from ssl_norm.models.catalogue import ENCODERS, find_encoder
 from ssl_norm.names import unknown_name
 from ssl_norm.norms import NORMS, NormSpec, parse_norm
 from ssl_norm.options import Settings, Text, check_object, is_quick, names_schema, option
+from ssl_norm.registry import Registry
 from ssl_norm.signature import check_options, declared_options
 from ssl_norm.train.registry import LOGGERS
 
@@ -59,13 +61,8 @@ def _check_encoder(name: str, info: ValidationInfo) -> str:
     return name
 
 
-def _check_source(name: str, info: ValidationInfo) -> str:
-    check_object(DATA, name, info)
-    return name
-
-
-def _check_logger(name: str, info: ValidationInfo) -> str:
-    check_object(LOGGERS, name, info)
+def _check_name(registry: Registry, name: str, info: ValidationInfo) -> str:
+    check_object(registry, name, info)
     return name
 
 
@@ -88,8 +85,12 @@ Device = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^({DEVICE})$"}),
 ]
 EncoderName = Annotated[str, AfterValidator(_check_encoder)]
-LoggerName = Annotated[str, AfterValidator(_check_logger), WithJsonSchema(names_schema(LOGGERS))]
-SourceName = Annotated[str, AfterValidator(_check_source), WithJsonSchema(names_schema(DATA))]
+LoggerName = Annotated[
+    str, AfterValidator(partial(_check_name, LOGGERS)), WithJsonSchema(names_schema(LOGGERS))
+]
+SourceName = Annotated[
+    str, AfterValidator(partial(_check_name, DATA)), WithJsonSchema(names_schema(DATA))
+]
 Precision = Literal["auto", "float32", "bfloat16"]
 Seed = Annotated[int, Interval(ge=0, le=LARGEST_SEED)]
 
@@ -106,10 +107,6 @@ def _parse_norm(value: Any, info: ValidationInfo) -> NormSpec:
         raise ValueError(str(error)) from error
 
 
-def _parse_output(value: Any, info: ValidationInfo) -> bool | NormSpec:
-    return value if isinstance(value, bool) else _parse_norm(value, info)
-
-
 _NAME = names_schema(NORMS, "+ws")
 _SCHEMAS = [
     *_NAME["anyOf"],
@@ -123,7 +120,7 @@ NormChoice = Annotated[
 ]
 OutputNorm = Annotated[
     bool | NormSpec,
-    BeforeValidator(_parse_output),
+    BeforeValidator(lambda v, info: v if isinstance(v, bool) else _parse_norm(v, info)),
     PlainSerializer(lambda value: value if isinstance(value, bool) else value.setting),
     WithJsonSchema({"anyOf": [{"type": "boolean"}, *_SCHEMAS]}),
 ]
