@@ -62,7 +62,7 @@ _SCHEDULE = frozenset(
         "epoch",
     ]
 )  # parts of names of numbers that a schedule has
-NO_TARGET = "no target network was found; name it, as in target='NAME'"
+NO_TARGET = "no target network was found; name it: target='NAME', after a step if that makes it"
 
 
 def check(repair: str, source: str) -> Callable[[Callable[[Record], Finding]], Check]:

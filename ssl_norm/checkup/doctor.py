@@ -110,7 +110,7 @@ def doctor(
     state = SavedState(step_fn, *parts.values(), *used, *map(vars, objects.values()), *others)
     stopped = ""
     try:
-        record = Record(parts, objects, found, used, state)
+        record = Record(parts, _schedules(objects), found, used, state)
         stopped = _run(record, step_fn, batches, views, labels, steps)
         record.finish()
     finally:
@@ -144,6 +144,17 @@ def _objects(step_fn: Any, names: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in names.items()
         if type(value).__module__ == home and hasattr(value, "__dict__")
         if not isinstance(value, nn.Module | Optimizer | type)
+    }
+
+
+def _schedules(objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the objects that resume by a state dict, or are called like an average of weights."""
+    words = ("ema", "average", "momentum", "teacher", "target")
+    return {
+        name: value
+        for name, value in objects.items()
+        if hasattr(value, "load_state_dict")
+        or any(word in f"{name} {type(value).__name__}".lower() for word in words)
     }
 
 

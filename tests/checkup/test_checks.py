@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import ssl_norm
 from ssl_norm.checkup import CHECKS, doctor, record
@@ -234,6 +235,57 @@ def test_networks_outside_of_the_model_are_found_by_their_variables():
     assert doctor(online, step).failed == ["target_moves"]
     named = doctor(online, step, target=teacher, optimizer=optimizer)
     assert named.failed == ["target_moves"]
+
+
+class WeightEMA:
+    """An average of weights with a counter that no state dict has."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+
+class Trainer:
+    """A loop as an object that is no module, with activation checkpoints and a queue."""
+
+    def __init__(self) -> None:
+        self.student = loops.Network()
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), 1e-2)
+        self.scheduler = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.9)
+        self.global_step, self.losses, self.queue = 0, [], torch.zeros(3)
+        self.average = WeightEMA()
+
+    def step(self) -> None:
+        first, second = two_views(pictures(24))
+        features = checkpoint(self.student.encoder, first, use_reentrant=False)
+        loss = (self.student.projector(features) - self.teacher(second)).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.global_step += 1
+        self.queue += loss.detach()
+        self.losses.append(loss.item())
+        for target, online in zip(
+            self.teacher.parameters(), self.student.parameters(), strict=True
+        ):
+            target.lerp_(online.detach(), 0.1)
+
+
+def test_a_trainer_object_is_followed_and_restored():
+    trainer = Trainer()
+    found = doctor(trainer.student, trainer.step)
+    assert found.failed == []
+    assert (found["views_match"].state, found["ema_resumes"].state) == ("pass", "pass")
+    assert (trainer.global_step, trainer.losses, trainer.queue.tolist()) == (0, [], [0, 0, 0])
+    assert (trainer.scheduler.last_epoch, trainer.optimizer.param_groups[0]["lr"]) == (0, 1e-2)
+    step = trainer.step
+
+    def counting():
+        step()
+        trainer.average.updates += 1
+
+    assert doctor(trainer.student, counting).failed == ["ema_resumes"]
 
 
 def test_copies_of_a_network_in_a_step_work():
