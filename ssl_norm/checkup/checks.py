@@ -4,6 +4,7 @@ A check declares its repair and a source; its docstring says what must hold. `fa
 `warn` a likely one, `not checked` names what is missing.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from ssl_norm.checkup.record import Record, is_synchronized, tensors_of
 from ssl_norm.checkup.views import nearer
-from ssl_norm.models.checkpoint_prefixes import names_any
 from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.projectors import find_projectors
 from ssl_norm.monitors.rank import effective_rank
@@ -46,22 +46,7 @@ class Check(NamedTuple):
 
 
 CHECKS: dict[str, Check] = {}
-_SCHEDULE = frozenset(
-    [
-        "ema",
-        "decay",
-        "momentum",
-        "tau",
-        "beta",
-        "progress",
-        "step",
-        "steps",
-        "update",
-        "updates",
-        "iteration",
-        "epoch",
-    ]
-)  # parts of names of numbers that a schedule has
+_SCHEDULE = re.compile("ema|decay|momentum|tau|beta|progress|step|update|iter|epoch")
 NO_TARGET = "no target network was found; name it: target='NAME', after a step if that makes it"
 
 
@@ -278,7 +263,7 @@ def ema_resumes(record: Record) -> Finding:
     decays = record.decays or [1.0]
     is_scheduled = max(decays) - min(decays) > 0.02 * (1 - min(decays))
     if record.lost:
-        is_named = any(names_any(lost.partition(":")[0].lower(), _SCHEDULE) for lost in record.lost)
+        is_named = any(_SCHEDULE.search(lost.lower()) for lost in record.lost)
         state: State = "fail" if is_scheduled or is_named else "warn"
         return state, f"lost on resume: {_few(record.lost)}"
     if len(decays) < 2:

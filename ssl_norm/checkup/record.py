@@ -69,7 +69,7 @@ class Record:
         self.decays: list[float] = []
         self.lost: list[str] = []
         self.labels: list[list[Any]] = []
-        self._before, self._after = clones(tensors_of(parts)), dict[str, Tensor]()
+        self._before, self._after = self._values(), dict[str, Tensor]()
         self._numbers = self._all_numbers()
         self._followed = list(zip(*self._pairs(), strict=True))
         self._names = {id(module): name for name, module in named_modules(parts)}
@@ -121,17 +121,17 @@ class Record:
         self.steps += 1
         self.pixels += [_pixels(view) for _, view in self._seen]
         self.labels += [] if labels is None else [list(labels)]
-        if views is not None:
+        if views is None:
+            self._find_views()
+        else:
             self.identical = self.identical or "online" * torch.equal(views[0], views[1])
             self._add_views("given", views[0], views[1])
-        else:
-            self._find_views()
         if self._followed and (decay := self._decay()) is not None:
             self.decays.append(decay)
 
     def finish(self) -> None:
         """Take in what moved, and try to resume from the state dicts; changes the networks."""
-        self._after, numbers = clones(tensors_of(self.parts)), self._all_numbers()
+        self._after, numbers = self._values(), self._all_numbers()
         owners = {**self.parts, **self.objects}
         owners = {k: v for k, v in owners.items() if hasattr(v, "load_state_dict")}
         saved = {name: deepcopy(owner.state_dict()) for name, owner in owners.items()}
@@ -148,6 +148,11 @@ class Record:
             if value not in (self._numbers.get(name), resumed.get(name))
         ]
 
+    def _values(self) -> dict[str, Tensor]:
+        """Return copies of parameters and buffers, on the host."""
+        tensors = tensors_of(self.parts).items()
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors}
+
     def _all_numbers(self) -> dict[str, float]:
         """Return the numbers that modules and other objects have as plain attributes."""
         owners = [*named_modules(self.parts), *self.objects.items()]
@@ -158,10 +163,13 @@ class Record:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
 
+    def _hears(self) -> bool:
+        """Return whether a call counts: in a step, but no recomputation in its backward pass."""
+        return self.listening and torch._C._current_graph_task_id() == -1
+
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """See what enters the first layer of an outermost call or of the target."""
-        recomputes = torch._C._current_graph_task_id() != -1  # inside a backward pass
-        if not self.listening or recomputes:
+        if not self._hears():
             return
         name = self._names[id(module)]
         self._opened.append(not self._opened or name in self.targets)
@@ -172,17 +180,16 @@ class Record:
         if module._parameters and first is None:
             self._scopes[-1] = role, first = role, module
         if first is module:
-            made = {tensor.untyped_storage().data_ptr() for tensor in self._kept}
-            views = [t.detach() for t in entering if not t.requires_grad]
-            views = [view for view in views if view.untyped_storage().data_ptr() not in made]
-            self._seen += [(role, view) for view in views]
+            made = {_place(tensor) for tensor in self._kept}
+            views = [t for t in entering if not t.requires_grad and _place(t) not in made]
+            self._seen += [(role, view.detach()) for view in views]
         if entering and role == "online" and is_batch_norm(module) and _uses_batch(module):
             values = _values_per_channel(module, entering[0])
             self.values[name] = min(values, self.values.get(name, values))
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         """Keep the outputs of a scope, and those of online modules in the first step."""
-        if not self.listening or not self._opened:
+        if not self._hears() or not self._opened:
             return
         role = self._scopes[-1][0]
         if self._opened.pop():
@@ -239,16 +246,16 @@ class Record:
         It fits target' = share target + (1 - share) online, with the online network before or after
         its own step.
         """
-        old, online_old = (torch.cat([t.flatten() for t in side]).double() for side in self._old)
-        new, online_new = (
-            torch.cat([t.flatten() for t in side]).double() for side in self._followed
+        sides = (*self._old, *self._followed)
+        old, before, new, after = (
+            torch.cat([t.flatten().cpu().double() for t in side]) for side in sides
         )
-        fits = []
-        for way in (online_old - old, online_new - old):
-            step = float((new - old) @ way / (way @ way))
-            fits.append((float((new - old - step * way).norm()), 1 - step))
-        error, share = min(fits)
-        return share if error < 0.05 * float((new - old).norm()) else None
+        moved, fits = new - old, []
+        for way in (before - old, after - old):
+            share = (moved @ way / (way @ way).clamp(min=1e-30)).item()
+            fits.append(((moved - share * way).norm().item(), 1 - share))
+        error, kept = min(fits)
+        return kept if error < 0.05 * moved.norm().item() else None
 
 
 def named_modules(parts: Parts) -> Iterator[tuple[str, nn.Module]]:
@@ -265,11 +272,6 @@ def tensors_of(parts: Parts) -> dict[str, Tensor]:
         for key, tensor in [*module._parameters.items(), *module._buffers.items()]
         if tensor is not None and not nn.parameter.is_lazy(tensor)
     }
-
-
-def clones(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return detached copies."""
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 def find_targets(parts: Parts, target: nn.Module | str | None) -> list[str]:
@@ -298,6 +300,10 @@ def find_targets(parts: Parts, target: nn.Module | str | None) -> list[str]:
     return found
 
 
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
 def is_batch_norm(module: nn.Module) -> bool:
     """Return whether a module is a norm with batch statistics."""
     return isinstance(module, BATCH_NORMS) or keeps_batch_statistics(module)
@@ -318,7 +324,9 @@ def _tensors(item: Any) -> Iterator[Tensor]:
 
 
 def _pixels(view: Tensor) -> Tensor:
-    rows = view.float().transpose(0, 1).flatten(1) if view.ndim == 4 else view.float().view(1, -1)
+    rows = (
+        view.float().transpose(0, 1).flatten(1) if view.ndim == 4 else view.float().reshape(1, -1)
+    )
     extremes = torch.stack([rows.min(), rows.max()])
     return torch.cat([extremes, rows.mean(1), rows.std(1, correction=0)]).cpu()
 

@@ -35,7 +35,7 @@ def referred(step_fn: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _names(item: Any) -> dict[str, Any]:
-    """Return the names in a function, or the public attributes of an object."""
+    """Return the names in a function; of an object its optimizers and public attributes."""
     if isinstance(item, partial):
         arguments = {f"argument {number}": value for number, value in enumerate(item.args)}
         return {"function": item.func, **arguments, **item.keywords}
@@ -45,7 +45,7 @@ def _names(item: Any) -> dict[str, Any]:
         variables = getclosurevars(item)
         return {**variables.globals, **variables.nonlocals}
     attributes = getattr(item, "__dict__", {})
-    return {name: value for name, value in attributes.items() if not name.startswith("_")}
+    return {k: v for k, v in attributes.items() if k[0] != "_" or isinstance(v, Optimizer)}
 
 
 class SavedState:
