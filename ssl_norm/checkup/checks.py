@@ -28,15 +28,7 @@ Finding = tuple[State, str]
 
 
 class Check(NamedTuple):
-    """A check and its declaration.
-
-    Attributes:
-        name: of the check.
-        meaning: what must hold.
-        repair: what to change where it does not hold.
-        source: a public bug of this kind, or where the reason is published.
-        find: returns state and line.
-    """
+    """A check by its name; see :func:`check`. `meaning` says what must hold."""
 
     name: str
     meaning: str
@@ -46,29 +38,47 @@ class Check(NamedTuple):
 
 
 CHECKS: dict[str, Check] = {}
+MISSING = {
+    "targets": "no target network was found; name it: target='NAME', after a step if that makes it",
+    "optimizers": "no optimizer was found; give it, as in optimizer=...",
+    "views_from": "two views were not seen; give them, as in views=(view1, view2)",
+    "pixels": "no floating-point views were seen to enter the model",
+    "labels": "no labels of the batches are known; give them, as in labels=...",
+    "graded": "no parameter got a gradient",
+}
 _SCHEDULE = re.compile("ema|decay|momentum|tau|beta|progress|step|update|iter|epoch")
-NO_TARGET = "no target network was found; name it: target='NAME', after a step if that makes it"
 
 
-def check(repair: str, source: str) -> Callable[[Callable[[Record], Finding]], Check]:
-    """Register a function as a check under its name."""
+def check(
+    needs: str, repair: str, source: str
+) -> Callable[[Callable[[Record], Finding]], Callable[[Record], Finding]]:
+    """Register a function as a check under its name.
 
-    def declare(find: Callable[[Record], Finding]) -> Check:
-        meaning = (find.__doc__ or "").split("\n")[0].rstrip(".")
-        CHECKS[find.__name__] = Check(find.__name__, meaning, repair, source, find)
-        return CHECKS[find.__name__]
+    Args:
+        needs: attributes of the record without which it is `not checked`, in `MISSING`.
+        repair: what to change where it does not hold.
+        source: a public bug of this kind, or where the reason is published.
+    """
+
+    def declare(find: Callable[[Record], Finding]) -> Callable[[Record], Finding]:
+        def found(record: Record) -> Finding:
+            missing = [name for name in needs.split() if not getattr(record, name)]
+            return ("not checked", MISSING[missing[0]]) if missing else find(record)
+
+        meaning = (find.__doc__ or "").rstrip(".")
+        CHECKS[find.__name__] = Check(find.__name__, meaning, repair, source, found)
+        return found
 
     return declare
 
 
 @check(
+    "targets",
     "copy the online network, target = copy.deepcopy(online)",
     "https://arxiv.org/abs/2006.07733 (section 3.1)",
 )
 def target_is_a_copy(record: Record) -> Finding:
     """The target has its own memory."""
-    if not record.targets:
-        return "not checked", NO_TARGET
     sides: tuple[dict[int, str], dict[int, str]] = {}, {}
     for name, tensor in tensors_of(record.parts).items():
         if tensor.numel():
@@ -82,13 +92,12 @@ def target_is_a_copy(record: Record) -> Finding:
 
 
 @check(
+    "targets",
     "update the target after every optimizer step: target = m target + (1 - m) online, m near 1",
     "https://github.com/conradry/pixpro-with-weights/issues/2",
 )
 def target_moves(record: Record) -> Finding:
     """The target follows the online network, slowly."""
-    if not record.targets:
-        return "not checked", NO_TARGET
     target, online = (record.parameters(target=side) for side in (True, False))
     if not any(map(record.moved, online)):
         return "not checked", f"the online network did not move in {_steps(record)}"
@@ -105,13 +114,12 @@ def target_moves(record: Record) -> Finding:
 
 
 @check(
+    "targets",
     "compute the target under torch.no_grad(), or target.requires_grad_(False)",
     "https://github.com/lhoyer/DAFormer/issues/59",
 )
 def target_without_gradients(record: Record) -> Finding:
     """No gradient reaches the target."""
-    if not record.targets:
-        return "not checked", NO_TARGET
     target = record.parameters(target=True)
     reached = [name for name, p in target.items() if id(p) in record.graded]
     if reached:
@@ -120,6 +128,7 @@ def target_without_gradients(record: Record) -> Finding:
 
 
 @check(
+    "graded",
     "set it to evaluation after every model.train(): encoder.eval()",
     "https://github.com/kdexd/virtex/issues/16",
 )
@@ -127,8 +136,6 @@ def frozen_statistics(record: Record) -> Finding:
     """Batch statistics of frozen parts do not move."""
     online = record.parameters(target=False)
     still = {n for n, p in online.items() if id(p) not in record.graded and not record.moved(n)}
-    if len(still) == len(online):
-        return "not checked", f"no parameter got a gradient in {_steps(record)}"
     frozen, moving = 0, []
     for name, norm in record.batch_norms().items():
         owner = name
@@ -138,14 +145,13 @@ def frozen_statistics(record: Record) -> Finding:
             frozen += 1
             moving += [name] * any(record.moved(f"{name}.{key}") for key in norm._buffers)
     if moving:
-        return (
-            "fail",
-            f"{counted(len(moving), 'frozen batch norm')} with moving statistics: {_few(moving)}",
-        )
+        count = counted(len(moving), "frozen batch norm")
+        return "fail", f"{count} with moving statistics: {_few(moving)}"
     return "pass", f"{counted(frozen, 'frozen batch norm')}" + (", none moves" if frozen else "")
 
 
 @check(
+    "",
     "look for constant inputs, dead or zero-initialized layers; give the projector a norm",
     "https://arxiv.org/abs/2110.09348",
 )
@@ -172,19 +178,16 @@ def rank_at_start(record: Record) -> Finding:
 
 
 @check(
+    "optimizers graded",
     "give the optimizer every trainable parameter once, and no part without gradients",
     "https://github.com/CIntellifusion/GeometryForcing/issues/13",
 )
 def optimizer_parameters(record: Record) -> Finding:
     """The optimizer holds all parameters that get gradients, and no others."""
-    if not record.optimizers:
-        return "not checked", "no optimizer was found; give it, as in optimizer=..."
     groups = [group for optimizer in record.optimizers for group in optimizer.param_groups]
     held = {id(p): p for group in groups for p in group["params"]}
-    names = {id(p): name for target in (True, False) for name, p in
-             record.parameters(target=target).items()}  # fmt: skip
-    if not record.graded:
-        return "not checked", f"no parameter got a gradient in {_steps(record)}"
+    known = {**record.parameters(target=True), **record.parameters(target=False)}
+    names = {id(p): name for name, p in known.items()}
     missing = [names[key] for key in names if key in record.graded and key not in held]
     if missing:
         return "fail", f"{len(missing)} parameters with gradients are not held: {_few(missing)}"
@@ -196,6 +199,7 @@ def optimizer_parameters(record: Record) -> Finding:
 
 
 @check(
+    "",
     "draw the augmentation anew for each view, with one random state for each worker",
     "https://github.com/facebookresearch/DepthContrast/issues/14",
 )
@@ -206,18 +210,17 @@ def views_differ(record: Record) -> Finding:
     if record.identical:
         return "warn", "the target sees the same pixels: right for masked prediction only"
     if not record.views_from:
-        return "not checked", "two views were not seen; give them, as in views=(view1, view2)"
+        return "not checked", MISSING["views_from"]
     return "pass", f"the views of {counted(len(record.views), 'step')} differ"
 
 
 @check(
+    "views_from",
     "take both views from one loader: batches of two loaders shuffle apart",
     "https://github.com/sayakpaul/SimSiam-TF/issues/1",
 )
 def views_match(record: Record) -> Finding:
     """Row i of both views is the same image."""
-    if not record.views_from:
-        return "not checked", "two views were not seen; give them, as in views=(view1, view2)"
     found = nearer(record.views)
     line = (
         f"matching rows are nearer than others in {found.share:.0%} of comparisons "
@@ -233,13 +236,12 @@ def views_match(record: Record) -> Finding:
 
 
 @check(
+    "pixels",
     "divide pixels by 255, then subtract the mean and divide by the deviation of your data",
     "https://github.com/Cadene/pretrained-models.pytorch/issues/66",
 )
 def pixels_normalized(record: Record) -> Finding:
     """Pixels have about mean 0 and deviation 1."""
-    if not record.pixels:
-        return "not checked", "no floating-point views were seen to enter the model"
     table = [view for view in record.pixels if len(view) == len(record.pixels[0])]
     low, high = min(float(t[0]) for t in table), max(float(t[1]) for t in table)
     means, stds = torch.stack([t[2:] for t in table]).mean(0).chunk(2)
@@ -251,13 +253,12 @@ def pixels_normalized(record: Record) -> Finding:
 
 
 @check(
+    "targets",
     "keep the number in a buffer, or save it in the checkpoint and set it again",
     "https://github.com/lightly-ai/lightly-train/pull/892",
 )
 def ema_resumes(record: Record) -> Finding:
     """State dicts bring back the decay of the target and the progress of its schedule."""
-    if not record.targets:
-        return "not checked", NO_TARGET
     if record.load_error:
         return "fail", f"the state dict after {_steps(record)} does not load: {record.load_error}"
     decays = record.decays or [1.0]
@@ -275,6 +276,7 @@ def ema_resumes(record: Record) -> Finding:
 
 
 @check(
+    "",
     "use larger batches per process, a norm without batch statistics in heads, or SyncBatchNorm",
     "https://github.com/lucidrains/byol-pytorch/issues/62",
 )
@@ -290,6 +292,7 @@ def batch_of_statistics(record: Record) -> Finding:
 
 
 @check(
+    "",
     "torch.nn.SyncBatchNorm.convert_sync_batchnorm(model), or MoCo's shuffled keys",
     "https://github.com/google-research/simclr/issues/114",
 )
@@ -305,13 +308,12 @@ def synchronized_statistics(record: Record) -> Finding:
 
 
 @check(
+    "labels",
     "shuffle the data: batch statistics tell the network which classes a batch has",
     "https://github.com/ultralytics/yolov5/issues/2582",
 )
 def mixed_batches(record: Record) -> Finding:
     """Batches hold the classes in random proportions."""
-    if not record.labels:
-        return "not checked", "no labels of the batches are known; give them, as in labels=..."
     pooled = [_plain(label) for labels in record.labels for label in labels]
     sizes = [len(labels) for labels in record.labels]
     classes = len(set(pooled))

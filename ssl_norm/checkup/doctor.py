@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ssl_norm.checkup.checks import CHECKS
 from ssl_norm.checkup.record import Record, find_targets
-from ssl_norm.checkup.state import SavedState, referred
+from ssl_norm.checkup.state import SavedState, home_of, referred
 from ssl_norm.text import text_table
 
 _SAVED = (dict, list, Tensor, torch.Generator, nn.Module, LRScheduler, Optimizer)
@@ -22,11 +22,9 @@ class Result(NamedTuple):
     """Result of one check.
 
     Attributes:
-        name: of the check, in `CHECKS`.
+        name, repair, source: of the :class:`ssl_norm.checkup.checks.Check`.
         state: `pass`, `warn`, `fail` or `not checked`.
         line: what was found, or why it was not checked.
-        repair: what to change.
-        source: a public bug of this kind, or where the reason is published.
     """
 
     name: str
@@ -104,13 +102,13 @@ def doctor(
     given = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
     used = given or list({id(o): o for o in names.values() if isinstance(o, Optimizer)}.values())
     found = find_targets(parts, target)
-    others = [
-        value for value in names.values() if isinstance(value, _SAVED) and not _is_data(value)
-    ]
+    others = [value for value in names.values() if isinstance(value, _SAVED)]
+    others = [v for v in others if not isinstance(v, Tensor) or v.numel() <= _LARGE]
     state = SavedState(step_fn, *parts.values(), *used, *map(vars, objects.values()), *others)
     stopped = ""
     try:
-        record = Record(parts, _schedules(objects), found, used, state)
+        schedules = {name: v for name, v in objects.items() if _has_schedule(name, v)}
+        record = Record(parts, schedules, found, used, state)
         stopped = _run(record, step_fn, batches, views, labels, steps)
         record.finish()
     finally:
@@ -138,7 +136,7 @@ def _parts(
 
 def _objects(step_fn: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     """Return the objects of classes of the loop's module, networks and optimizers left out."""
-    home = getattr(step_fn, "__module__", None)
+    home = home_of(step_fn)
     return {
         name: value
         for name, value in names.items()
@@ -147,19 +145,11 @@ def _objects(step_fn: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _schedules(objects: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the objects that resume by a state dict, or are called like an average of weights."""
+def _has_schedule(name: str, value: Any) -> bool:
+    """Return whether an object resumes by a state dict, or is called an average of weights."""
     words = ("ema", "average", "momentum", "teacher", "target")
-    return {
-        name: value
-        for name, value in objects.items()
-        if hasattr(value, "load_state_dict")
-        or any(word in f"{name} {type(value).__name__}".lower() for word in words)
-    }
-
-
-def _is_data(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.numel() > _LARGE
+    called = f"{name} {type(value).__name__}".lower()
+    return hasattr(value, "load_state_dict") or any(word in called for word in words)
 
 
 def _run(

@@ -15,13 +15,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 
+def home_of(step_fn: Any) -> str | None:
+    """Return the name of the module where a function, or that of a partial, is defined."""
+    return getattr(getattr(step_fn, "func", step_fn), "__module__", None)
+
+
 def referred(step_fn: Callable[..., Any]) -> dict[str, Any]:
     """Return the objects that a function refers to, by name: closure, globals, its own object.
 
     Functions and objects of the same module that it refers to count as well. Where a name occurs
     twice, the nearest one counts.
     """
-    home = getattr(getattr(step_fn, "func", step_fn), "__module__", None)
+    home = home_of(step_fn)
     found: dict[str, Any] = {"step_fn": step_fn}
     pending: list[Any] = [step_fn]
     for item in pending:  # grows

@@ -272,9 +272,15 @@ class Trainer:
             target.lerp_(online.detach(), 0.1)
 
 
-def test_a_trainer_object_is_followed_and_restored():
+@pytest.mark.parametrize("form", ["method", "partial", "lambda"])
+def test_a_trainer_object_is_followed_and_restored(form):
     trainer = Trainer()
-    found = doctor(trainer.student, trainer.step)
+    forms = {
+        "method": trainer.step,
+        "partial": partial(Trainer.step, trainer),
+        "lambda": lambda: trainer.step(),
+    }
+    found = doctor(trainer.student, forms[form])
     assert found.failed == []
     assert (found["views_match"].state, found["ema_resumes"].state) == ("pass", "pass")
     assert (trainer.global_step, trainer.losses, trainer.queue.tolist()) == (0, [], [0, 0, 0])
