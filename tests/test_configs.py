@@ -50,12 +50,6 @@ def test_small_images_get_the_small_augmentation(method):
     assert large == compose_settings("pretrain", f"augment={method}").augment
 
 
-def test_command_line_overrides_study():
-    config = compose_settings("pretrain", "study=cifar10_heads", "augment=simclr_small", "epochs=1")
-    assert config.epochs == 1
-    assert config.augment == compose_settings("pretrain", "augment=simclr_small").augment
-
-
 @pytest.mark.parametrize("tool", ["linear_eval", "population_stats"])
 def test_evaluation_composes_with_every_data_file(tool):
     for file in sorted((CONFIG_FOLDER / "data").glob("*.yaml")):

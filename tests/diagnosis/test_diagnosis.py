@@ -163,15 +163,6 @@ def test_tables_and_picture(collapsed, sound, with_random, tmp_path):
     assert matplotlib.image.imread(tmp_path / "picture.png").std() > 0.05
 
 
-def test_notes_tell_zones_and_the_random_network(collapsed, sound):
-    directions_line, zones_line, random_line = notes(collapsed, sound)
-    assert directions_line.startswith("monitors: of directions")
-    assert zones_line.startswith("zones: projections: complete above")
-    assert random_line.startswith("random: of 60 images; ")
-    assert "statistics of each batch" in random_line
-    assert len(notes(collapsed, None)) == 2
-
-
 def test_cosines_of_pairs():
     views = spread(5)
     matching, foreign = cosines(views)
@@ -206,32 +197,33 @@ def test_features(values, rank, dimensions, verdict):
     assert "\n" not in found.evidence
 
 
-@pytest.mark.parametrize("cosine", [0.0, 1.0])
-def test_features_of_zeros_or_one_direction_have_collapsed(cosine):
-    values = {"positive_cosine": cosine, "negative_cosine": cosine, "feature_std": 0.0}
-    evidence = "feature std 0.0000, below 0.02: one direction for all images"
-    found = judge_features(values | {"effective_rank": 0.0, "dimensions": 128})
-    assert found == Judgement("complete", evidence)
-
-
-def test_projections():
-    values = TRAINED | {"effective_rank": 40.0, "dimensions": 128.0}
-    assert judge_projections(values).verdict == "healthy"
+def test_evidence_of_complete_collapse():
+    for cosine in (0.0, 1.0):  # zeros, one direction
+        values = {"positive_cosine": cosine, "negative_cosine": cosine, "feature_std": 0.0}
+        found = judge_features(values | {"effective_rank": 0.0, "dimensions": 128})
+        evidence = "feature std 0.0000, below 0.02: one direction for all images"
+        assert found == Judgement("complete", evidence)
+    assert (
+        judge_projections(TRAINED | {"effective_rank": 40.0, "dimensions": 128}).verdict
+        == "healthy"
+    )
     found = judge_projections(COLLAPSED | {"effective_rank": 3.4, "dimensions": 128.0})
     evidence = "negative cosine 0.9999, above 0.99, and feature std 0.0088, below 0.05"
     assert found == Judgement("complete", evidence)
 
 
-def test_zones_tell_the_thresholds_of_the_parts_at_hand():
+def test_notes_and_zones_tell_the_thresholds_of_the_parts(collapsed, sound):
+    directions_line, zones_line, random_line = notes(collapsed, sound)
+    assert directions_line.startswith("monitors: of directions")
+    assert zones_line.startswith("zones: projections: complete above negative cosine 0.99")
+    assert "; features: complete below" in zones_line
+    assert random_line.startswith("random: of 60 images; ")
+    assert "statistics of each batch" in random_line
+    assert notes(collapsed, None) == [directions_line, zones_line]
+    assert zones_sentence(["features"]).startswith("features: ")
     found = zones(["projections", "features"])
     assert found["projections"] == vars(Thresholds())
-    assert found["features"]["complete_std"] == 0.02
-    assert zones(["features"]).keys() == {"features"}
-    line = zones_sentence(["projections", "features"])
-    assert "\n" not in line
-    for part in ("projections: complete above negative cosine 0.99", "; features: complete below"):
-        assert part in line
-    assert zones_sentence(["features"]).startswith("features: ")
+    assert (found["features"]["complete_std"], list(zones(["features"]))) == (0.02, ["features"])
 
 
 def rows(**stds):

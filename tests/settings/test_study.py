@@ -36,11 +36,8 @@ def test_an_arm_sets_groups_and_values_and_is_named():
     small = compose_settings("pretrain", "method=moco_v2", "augment=moco_v2_small")
     assert settings.augment == small.augment
     assert not {"arms", "seeds", "grid", "figures"} & set(settings.model_dump())
-
-
-def test_a_study_without_arms_is_named():
-    settings = compose_settings("pretrain", "study=cifar10_heads")
-    assert (settings.study, settings.arm) == ("cifar10_heads", None)
+    without_arms = compose_settings("pretrain", "study=cifar10_heads", "epochs=1")
+    assert (without_arms.study, without_arms.arm, without_arms.epochs) == ("cifar10_heads", None, 1)
 
 
 def test_the_command_line_wins_over_an_arm():

@@ -1,0 +1,238 @@
+"""Figures of one run: cosines, layers and spectra."""
+
+import os
+import subprocess
+import sys
+from math import nan
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import LogNorm
+
+from ssl_norm.figures import cosine_figure, layer_figure, pixels, spectrum_figure
+from ssl_norm.monitors.layers import LayerRow
+
+
+def run_of(verdicts, columns=()):
+    fixed = {"loss": 1.0, "positive_cosine": 0.9, "feature_std": 0.5} | dict.fromkeys(columns, 1.0)
+    return [
+        fixed | {"step": 10 * (index + 1), "negative_cosine": 0.1 * index, "verdict": verdict}
+        for index, verdict in enumerate(verdicts)
+    ]
+
+
+def lines(axes):
+    return {line.get_label(): line for line in axes.get_lines() if line.get_label()[0] != "_"}
+
+
+def test_draws_the_three_columns_over_their_steps():
+    figure = cosine_figure([("a run", run_of(["healthy"] * 3, columns=["rank_me"]))])
+    (axes,) = figure.axes
+    drawn = lines(axes)
+    assert set(drawn) == {"positive cosine", "negative cosine", "feature std"}
+    assert drawn["negative cosine"].get_xdata().tolist() == [10, 20, 30]
+    assert drawn["negative cosine"].get_ydata().tolist() == pytest.approx([0, 0.1, 0.2])
+    assert axes.get_title() == "a run"
+    assert axes.get_xlabel() == "step"
+    assert axes.get_ylabel() == "cosine, feature std"
+
+
+def test_a_healthy_run_has_no_shade_and_a_change_is_marked_where_it_happens():
+    runs = [("a", run_of(["healthy"] * 4)), ("b", run_of(["healthy"] * 2 + ["complete"] * 3))]
+    healthy, collapsing = cosine_figure(runs).axes
+    assert not healthy.patches
+    assert not healthy.texts
+    (shade,) = collapsing.patches
+    assert (shade.get_x(), shade.get_width()) == (30, 20)
+    assert "complete" in [text.get_text() for text in collapsing.texts]
+
+
+def test_the_last_verdict_is_shaded_from_the_step_at_which_the_collapse_began():
+    late = run_of(["uncertain"] * 2 + ["complete"])
+    whole, half = cosine_figure([("a", late), ("b", late)], [8, 15]).axes
+    (shade,) = whole.patches
+    assert (shade.get_x(), shade.get_width()) == (10, 20)
+    assert [text.get_text() for text in whole.texts] == ["complete"]
+    assert [(shade.get_x(), shade.get_width()) for shade in half.patches] == [(10, 5), (15, 15)]
+
+
+def test_a_short_stretch_is_shaded_and_in_the_legend_but_not_named():
+    figure = cosine_figure([("a", run_of(["uncertain"] + ["complete"] * 60))])
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["complete"]
+    assert len(axes.patches) == 2
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named[:3] == ["positive cosine", "negative cosine", "feature std"]
+    assert named[3:] == ["uncertain", "complete"]
+
+
+def test_many_runs_share_one_axis_in_lines_of_four():
+    figure = cosine_figure([(f"run {index}", run_of(["healthy"] * 2)) for index in range(6)])
+    visible = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in visible] == [f"run {index}" for index in range(6)]
+    assert len({axes.get_ylim() for axes in visible}) == 1
+    assert {axes.get_subplotspec().rowspan.start for axes in visible} == {0, 1}
+
+
+def test_negative_cosines_and_gaps_stay_on_the_axis():
+    run = run_of(["healthy"] * 3)
+    run[1]["negative_cosine"], run[2]["positive_cosine"] = -0.6, float("nan")
+    (axes,) = cosine_figure([("a", run)]).axes
+    assert axes.get_ylim()[0] == pytest.approx(-0.65)
+
+
+def test_one_row_and_rows_without_verdict_are_drawn():
+    run = run_of(["complete"])
+    assert cosine_figure([("a", run)]).axes[0].get_lines()
+    old = [{name: value for name, value in row.items() if name != "verdict"} for row in run * 2]
+    assert not cosine_figure([("a", old)]).axes[0].patches
+
+
+def row(step, layer, cosine=0.5, gradient=0.1):
+    return LayerRow(step, layer, 0.9, cosine, 0.4, 8.0, gradient)
+
+
+def meshes(figure):
+    return [axes.collections[0] for axes in figure.axes if axes.get_title()]
+
+
+def test_layers_stand_in_their_order_over_steps_on_a_scale_from_0_to_1():
+    cosines = (("stem", 0.2), ("head", 0.7))
+    figure = layer_figure([row(10 * step, *one) for step in range(1, 9) for one in cosines])
+    cosine, gradient = meshes(figure)
+    assert cosine.get_array().tolist() == [[0.2] * 8, [0.7] * 8]
+    assert cosine.get_clim() == (0, 1)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["stem", "head"]
+    assert axes.yaxis_inverted()
+    assert isinstance(gradient.norm, LogNorm)
+    assert axes.get_xlim() == (5, 85)
+
+
+def test_few_steps_carry_numbers_and_unmeasured_cells_do_not():
+    rows = [row(1, "stem", 0.25), row(1, "head", nan), row(2, "stem", -0.125)]
+    figure = layer_figure([one._replace(gradient_norm=nan) for one in rows])
+    (mesh,) = meshes(figure)
+    assert np.ma.getmaskarray(mesh.get_array()).tolist() == [[False, False], [True, True]]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.250", "-0.125"]
+
+
+@pytest.mark.parametrize("value", ["positive_cosine", "feature_std", "rank_me"])
+def test_every_value_of_a_layer_can_be_drawn(value):
+    figure = layer_figure([row(1, "stem"), row(2, "stem")], value)
+    assert meshes(figure)[0].get_array().tolist() == [[getattr(row(1, "stem"), value)] * 2]
+
+
+def test_gradient_norm_alone_and_at_zero():
+    (mesh,) = meshes(layer_figure([row(1, "stem"), row(2, "stem", gradient=0.0)], "gradient_norm"))
+    assert np.ma.getmaskarray(mesh.get_array()).tolist() == [[False, True]]
+    assert layer_figure([row(1, "stem", gradient=0.0)], "gradient_norm")
+
+
+def spectra(count, dimensions=128):
+    return [np.full(dimensions, 1 / dimensions) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(1, 1), (5, 5), (12, 12), (100, 12)])
+def test_at_most_twelve_lines_the_first_and_last_among_them(count, drawn):
+    steps = list(range(10, 10 * count + 1, 10))
+    rows = [np.linspace(0.02, 0.001, 16) * (index + 1) for index in range(count)]
+    upper = spectrum_figure(steps, rows).axes[0]
+    lines = upper.get_lines()
+    assert len(lines) == drawn
+    assert lines[0].get_ydata().tolist() == rows[0].tolist()
+    assert lines[-1].get_ydata().tolist() == rows[-1].tolist()
+    assert lines[0].get_xdata().tolist() == list(range(1, 17))
+    assert upper.get_yscale() == "log"
+    assert str(steps[-1]) in upper.get_title()
+
+
+def test_bands_add_up_to_the_total_variance():
+    descending = np.sort(np.random.default_rng(0).uniform(0, 0.01, 100))[::-1]
+    lower = spectrum_figure([0, 10], [descending, descending / 2]).axes[1]
+    areas = {area.get_label(): area.get_paths()[0].vertices for area in lower.collections}
+    assert list(areas) == ["1", "2 to 4", "5 to 16", "17 to 64", "65 to 100"]
+    top = areas["65 to 100"]
+    assert top[top[:, 0] == 0, 1].max() == pytest.approx(descending.sum())
+    assert top[top[:, 0] == 10, 1].max() == pytest.approx(descending.sum() / 2)
+    first = areas["1"]
+    assert first[first[:, 0] == 0, 1].max() == pytest.approx(descending[0])
+
+
+def test_few_dimensions_make_few_bands():
+    lower = spectrum_figure([0], spectra(1, dimensions=3)).axes[1]
+    assert [area.get_label() for area in lower.collections] == ["1", "2 to 3"]
+    lower = spectrum_figure([0], spectra(1, dimensions=1)).axes[1]
+    assert [area.get_label() for area in lower.collections] == ["1"]
+
+
+def test_zeros_and_rounding_errors_are_drawn_at_the_floor():
+    upper = spectrum_figure([1, 2], [[0.5, 0.0, -1e-17], [0.0, 0.0, 0.0]]).axes[0]
+    assert upper.get_lines()[0].get_ydata().tolist() == [0.5, 1e-12, 1e-12]
+    assert upper.get_lines()[1].get_ydata().tolist() == [1e-12] * 3
+
+
+def figures():
+    return [
+        cosine_figure([("a", run_of(["healthy"] * 2))]),
+        spectrum_figure([1, 2], [[0.5, 0.1], [0.4, 0.2]]),
+        layer_figure([row(1, "stem")]),
+    ]
+
+
+def test_pictures_are_opaque_on_white_whatever_the_user_s_style():
+    usual = [pixels(figure) for figure in figures()]
+    with mpl.rc_context({"figure.facecolor": "black", "font.size": 30, "text.color": "white"}):
+        dark = [pixels(figure) for figure in figures()]
+        assert mpl.rcParams["font.size"] == 30
+    for picture, same in zip(usual, dark, strict=True):
+        assert picture.dtype == np.uint8
+        assert picture[0, 0].tolist() == [255, 255, 255]
+        assert (picture < 100).any()
+        assert np.array_equal(picture, same)
+
+
+def test_pyplot_is_left_alone():
+    before = "matplotlib.pyplot" in sys.modules
+    for figure in figures():
+        pixels(figure)
+    assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_no_backend_is_needed_and_the_user_s_stays(backend):
+    script = (
+        "import os; from ssl_norm.figures import pixels, spectrum_figure;"
+        "pixels(spectrum_figure([1], [[0.5]])); print(os.environ['MPLBACKEND'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "MPLBACKEND": backend},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout.strip()) == (0, backend), ended.stderr
+
+
+WRONG = {
+    "runs: at least one run expected": lambda: cosine_figure([]),
+    "'x' has no rows": lambda: cosine_figure([("x", [])]),
+    "collapsed_at: a step of each of 1 runs expected, got 2": lambda: cosine_figure(
+        [("x", run_of(["healthy"]))], [8, None]
+    ),
+    "rows: at least one row": lambda: layer_figure([]),
+    "negative_cosine, .* expected, got 'cosine'": lambda: layer_figure([row(1, "stem")], "cosine"),
+    "got 0 for 0 steps": lambda: spectrum_figure([], []),
+    "got 0 for 1 steps": lambda: spectrum_figure([1], []),
+    r"at step 7, got shape \(2,\) with 1 values": lambda: spectrum_figure([7], [[0.1, nan]]),
+    r"got shape \(1, 1\)": lambda: spectrum_figure([7], [[[0.1]]]),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_bad_input_is_one_clear_line(message):
+    with pytest.raises(ValueError, match=message):
+        WRONG[message]()
