@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import WithJsonSchema, create_model
-from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
 from ssl_norm.data.registry import DATA
@@ -29,7 +28,7 @@ FOLDER = CONFIG_FOLDER / "schema"
 HEAD = "# yaml-language-server: $schema="
 
 Schema = dict[str, Any]
-Fields = Mapping[str, tuple[Any, Any]]
+Fields = Mapping[str, Any]
 
 
 def file_schemas() -> dict[str, Schema]:
@@ -70,34 +69,30 @@ def file_schemas() -> dict[str, Schema]:
 def _file_model(base: type[Settings], fields: Fields) -> type[Settings]:
     """Return settings with Hydra's list of defaults and further keys."""
     defaults = (list[Any], option(list, "Hydra's list of groups and files to start from"))
-    return _extended(base.__name__, base, {"defaults": defaults, **fields})
-
-
-def _extended(name: str, base: type[Settings], fields: Mapping[str, Any]) -> type[Settings]:
-    model: type[Settings] = create_model(name, __base__=base, **fields)
-    return model
+    return create_model(base.__name__, __base__=base, **{"defaults": defaults, **fields})
 
 
 def _all_learners() -> type[Settings]:
     """Return the settings of all learners in one model."""
-    fields = {
+    fields: dict[str, Any] = {
         key: (field.annotation, field)
         for name in METHODS.built_in
         for key, field in method_model(name).model_fields.items()
     }
     name = Annotated[str, WithJsonSchema(names_schema(METHODS))]
     fields["name"] = (name, fields["name"][1])
-    return _extended("Learner", MethodSettings, fields)
+    return create_model("Learner", __base__=MethodSettings, **fields)
 
 
 def _all_sources() -> type[Settings]:
     """Return the settings of all data sources in one model."""
-    fields: dict[str, tuple[Any, FieldInfo]] = {}
-    for name in DATA.built_in:
-        for key, field in options_model(DATA.load(name)).model_fields.items():
-            if key not in {*DataSettings.model_fields, *FROM_RUN}:
-                fields[key] = (field.annotation, field)
-    return _extended("Source", DataSettings, fields)
+    fields: dict[str, Any] = {
+        key: (field.annotation, field)
+        for name in DATA.built_in
+        for key, field in options_model(DATA.load(name)).model_fields.items()
+        if key not in {*DataSettings.model_fields, *FROM_RUN}
+    }
+    return create_model("Source", __base__=DataSettings, **fields)
 
 
 class _Generator(GenerateJsonSchema):

@@ -250,9 +250,15 @@ def runs_in(root):
     return read_runs(find_runs([root]))
 
 
-def groups_in(root):
+def grouped(root, keys=None):
+    """Return the keys that group the runs of a folder, and the groups."""
     runs = runs_in(root)
-    return group_runs(runs, group_keys(runs, None))
+    keys = group_keys(runs, keys)
+    return keys, group_runs(runs, keys)
+
+
+def groups_in(root):
+    return grouped(root)[1]
 
 
 def columns_of(table):

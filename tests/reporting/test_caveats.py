@@ -2,11 +2,11 @@ import json
 
 from ssl_norm.monitors.spectral import spectral_monitors
 from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
-from ssl_norm.reporting.frame import group_keys, group_runs
 from tests.reporting.run_folders import (
     config_of,
     curves,
     finetune_config,
+    grouped,
     runs_in,
     write_few_labels,
     write_finetune,
@@ -16,9 +16,7 @@ from tests.reporting.run_folders import (
 
 
 def remarks(root, keys=None):
-    runs = runs_in(root)
-    keys = group_keys(runs, keys)
-    return to_mind(keys, group_runs(runs, keys))
+    return to_mind(*grouped(root, keys))
 
 
 def unmeasured():

@@ -2,8 +2,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from ssl_norm.reporting.differences import difference_numbers, difference_table, differences
-from ssl_norm.reporting.frame import group_keys, group_runs
-from tests.reporting.run_folders import config_of, runs_in, write_run
+from tests.reporting.run_folders import config_of, groups_in, write_run
 
 ACCURACIES = {"bn": (0.5, 0.52, 0.61, 0.7), "gn": (0.55, 0.53, 0.6), "ln": (0.4,)}
 
@@ -13,13 +12,8 @@ def groups(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     for norm, values in ACCURACIES.items():
         for seed, value in enumerate(values):
-            write_run(
-                root / f"{norm}{seed}",
-                config_of(heads=norm, seed=seed),
-                top1=value,
-            )
-    runs = runs_in(root)
-    return group_runs(runs, group_keys(runs, None))
+            write_run(root / f"{norm}{seed}", config_of(heads=norm, seed=seed), top1=value)
+    return groups_in(root)
 
 
 def test_the_interval_is_that_of_the_paired_t_test(groups):

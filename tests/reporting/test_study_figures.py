@@ -34,29 +34,6 @@ def spec_of(**entry):
     return figure_specs("s", [{**ENTRY, **entry}])[0]
 
 
-def test_every_key_of_an_entry():
-    given = {
-        "y": ["top1", "top1_exact"],
-        "log_x": True,
-        "title": "t",
-        "x_label": "labels",
-        "y_label": "accuracy",
-        "labels": {"bn": "BatchNorm"},
-    }
-    where = {"split": "test", "statistics": ["exact", "batch"]}
-    published = {"label": "Paper", "lines": {"bn": [[2, 0.5], [4, 1]]}}
-    spec = spec_of(lines="arm", where=where, published=published, **given)
-    assert spec.model_dump() == {
-        **ENTRY,
-        **given,
-        "lines": ["arm"],
-        "where": [{"split": ["test"], "statistics": ["exact", "batch"]}],
-        "published": {"label": "Paper", "lines": {"bn": [(2, 0.5), (4, 1)]}},
-    }
-    assert spec.names == ("labels_per_class", "arm", "split", "statistics", "top1", "top1_exact")
-    assert spec.label_of(["bn", "exact"]) == "BatchNorm, exact"
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -304,10 +281,13 @@ def line_of(axes, label):
 
 
 def test_means_bands_and_single_runs(runs):
-    found, lines = drawn(runs, log_x=True, title="few labels")
+    found, lines = drawn(
+        runs, log_x=True, title="few labels", y_label="accuracy", labels={"bn": "BN"}
+    )
     (axes,) = found.figure.axes
     assert lines == []
-    assert line_of(axes, "bn").get_xdata().tolist() == [4, 10, 40]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("labels per class", "accuracy")
+    assert line_of(axes, "BN").get_xdata().tolist() == [4, 10, 40]
     assert line_of(axes, "ubn").get_ydata().tolist() == pytest.approx(TOP1["ubn"])
     band = axes.collections[0].get_paths()[0].get_extents()
     assert band.y1 == pytest.approx(TOP1["bn"][2] + DEVIATION["bn"][2])
@@ -318,7 +298,7 @@ def test_means_bands_and_single_runs(runs):
         "few labels. top-1 over labels per class, 18 runs, n = 3 a point. Light: single runs; band: "
         "mean +- sample standard deviation."
     )
-    assert found.table.headings == ["labels_per_class", "bn", "ubn"]
+    assert found.table.headings == ["labels_per_class", "BN", "ubn"]
     assert len(found.numbers.rows) == 6
 
 

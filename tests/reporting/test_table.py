@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ssl_norm.reporting.columns import collapse_steps, measured
-from ssl_norm.reporting.frame import group_keys, group_runs
 from ssl_norm.reporting.read import RunRecord
 from ssl_norm.reporting.table import (
     Table,
@@ -22,18 +21,12 @@ from tests.reporting.run_folders import (
     columns_of,
     config_of,
     curves,
-    runs_in,
+    grouped,
     write_few_labels,
     write_finetune,
     write_run,
     write_study,
 )
-
-
-def grouped(root):
-    runs = runs_in(root)
-    keys = group_keys(runs, None)
-    return keys, group_runs(runs, keys)
 
 
 @pytest.fixture(scope="module")
