@@ -6,13 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ssl_norm.reporting.columns import (
-    Column,
-    collapse_steps,
-    columns,
-    columns_of,
-    verdict_counts,
-)
+from ssl_norm.reporting.columns import Column, collapse_steps, columns, columns_of, verdict_counts
 from ssl_norm.reporting.frame import Group, all_runs
 from ssl_norm.reporting.read import RunRecord
 from ssl_norm.text import Statistic, finite, printable, statistic, unique

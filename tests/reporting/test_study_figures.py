@@ -5,12 +5,7 @@ import pytest
 
 from ssl_norm.errors import UserError
 from ssl_norm.reporting.figures.study import figure_numbers, figure_table, study_figures
-from ssl_norm.reporting.figures.study_data import (
-    content_of,
-    figure_specs,
-    find_places,
-    values_of,
-)
+from ssl_norm.reporting.figures.study_data import content_of, figure_specs, find_places, values_of
 from ssl_norm.reporting.read import read_run
 from ssl_norm.settings.study import read_study, study_tools
 from tests.reporting.run_folders import (
@@ -115,10 +110,7 @@ def test_settings_are_numbers_or_text_and_norms_have_options(run):
         ({"x": "labels"}, {"labels": "config.labels"}),
         ({"y": "labels"}, {"labels": "summary.labels"}),
         ({"x": "summary.labels"}, {"summary.labels": "summary.labels"}),
-        (
-            {"x": "nothing", "y": "summary.nothing"},
-            {"nothing": None, "summary.nothing": None},
-        ),
+        ({"x": "nothing", "y": "summary.nothing"}, {"nothing": None, "summary.nothing": None}),
     ],
 )
 def test_sources_of_a_name_that_several_have(run, entry, places):

@@ -5,12 +5,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import MinLen
-from pydantic import (
-    BeforeValidator,
-    Strict,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BeforeValidator, Strict, ValidationError, field_validator
 
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
