@@ -114,7 +114,8 @@ def test_settings_are_numbers_or_text_and_norms_have_options(run):
     ],
 )
 def test_sources_of_a_name_that_several_have(run, entry, places):
-    assert places.items() <= find_places(spec_of(**entry), values_of(run)).items()
+    found = find_places(spec_of(**entry), values_of(run))
+    assert {name: found.get(name) for name in places} == places
 
 
 def content(runs, **entry):

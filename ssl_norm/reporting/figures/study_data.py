@@ -1,7 +1,7 @@
 """Figures that studies ask for: their entries, checked, and the numbers that runs hold for them."""
 
 import re
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import MinLen
@@ -174,8 +174,8 @@ def _text_or_finite(value: Any) -> Value | None:
     return value if isinstance(value, str) else finite(value)
 
 
-def find_places(spec: FigureSpec, known: Collection[str]) -> dict[str, str | None]:
-    """Return the source and name of each quantity of a figure, None where no run has it.
+def find_places(spec: FigureSpec, known: Collection[str]) -> dict[str, str]:
+    """Return the source and name of each quantity of a figure that any run has.
 
     Settings come before outcomes, except on the y-axis. Columns of evaluations.csv come first in a
     figure that needs its rows, as one of its quantities is nothing else; otherwise last. `known`
@@ -187,10 +187,11 @@ def find_places(spec: FigureSpec, known: Collection[str]) -> dict[str, str | Non
         return next((key for key in keys if key in known), None)
 
     of_rows = any((find(name, SOURCES) or "").startswith(EVALUATIONS) for name in spec.names)
-    places = {}
+    places: dict[str, str] = {}
     for name in spec.names:
         order = (SUMMARY, CONFIG) if name in spec.y else (CONFIG, SUMMARY)
-        places[name] = find(name, (EVALUATIONS, *order) if of_rows else (*order, EVALUATIONS))
+        found = find(name, (EVALUATIONS, *order) if of_rows else (*order, EVALUATIONS))
+        places |= {name: found} if found else {}
     return places
 
 
@@ -209,19 +210,18 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
     not_drawn = f"figure {spec.name} is not drawn"
     values = [values_of(run) for run in runs]
     known = {key for each in values for key in each}
-    places = {}
-    for name, place in find_places(spec, known).items():
-        if place is None:
-            names = sorted({key.partition(".")[2] for key in known})
-            return None, [f"{not_drawn}: {unknown_name('quantity', name, names)}"]
-        places[name] = place
+    places = find_places(spec, known)
+    if unknown := [name for name in spec.names if name not in places]:
+        names = sorted({key.partition(".")[2] for key in known})
+        return None, [f"{not_drawn}: {unknown_name('quantity', unknown[0], names)}"]
     points: list[_Point] = []
-    lacking: dict[str, list[RunRecord]] = {}
+    lacking: dict[str, dict[RunRecord, None]] = {}
     for run, own in zip(runs, values, strict=True):
-        its_points, lacks = _points_of(spec, places, run, own)
-        points += its_points
-        for what in unique(lacks):
-            lacking.setdefault(what, []).append(run)
+        for found in _points_of(spec, places, run, own):
+            if isinstance(found, _Point):
+                points.append(found)
+            else:
+                lacking.setdefault(found, {})[run] = None
     lines = [
         f"figure {spec.name}: no {what} in {counted(len(those), 'run')}: {named_runs(those)}"
         for what, those in lacking.items()
@@ -235,50 +235,22 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
             f"{not_drawn}: several rows of evaluations.csv stand for one point, which differ in "
             f"{', '.join(undecided)}; choose by where, or name it in lines",
         ]
-    series = [
-        Series(
-            parts,
-            spec.label_of(parts),
-            {x: [p.y for p in same] for x, same in grouped(line, lambda p: p.x).items()},
-        )
-        for parts, line in grouped(points, lambda p: p.parts).items()
-    ]
-    measured_x = places[spec.x].startswith(SUMMARY) and any(
-        isinstance(point.x, float) and not point.x.is_integer() for point in points
-    )
+    series = []
+    for parts, line in grouped(points, lambda p: p.parts).items():
+        cells = {x: [p.y for p in same] for x, same in grouped(line, lambda p: p.x).items()}
+        series.append(Series(parts, spec.label_of(parts), cells))
+    xs = [point.x for point in points if places[spec.x].startswith(SUMMARY)]
+    measured_x = any(isinstance(x, float) and not x.is_integer() for x in xs)
     count = len({point.run for point in points})
     return Content(spec, series, measured_x, count), [*lines, *_mixed_runs(spec, points)]
 
 
 def _points_of(
     spec: FigureSpec, places: Mapping[str, str], run: RunRecord, own: Row
-) -> tuple[list[_Point], list[str]]:
-    rows, lacks = _rows_of(spec, places, run, own)
-    points = []
-    for row, values in rows:
-        x = values[spec.x]
-        if x is None:
-            lacks.append(spec.x)
-            continue
-        parts = tuple(filter(None, (part_text(name, values[name]) for name in spec.lines)))
-        for name in spec.y:
-            y = values[name]
-            if isinstance(y, int | float):
-                told = (*parts, name) if len(spec.y) > 1 else parts
-                points.append(_Point(told or (name,), x, y, run, row))
-            else:
-                lacks.append(name)
-    return points, lacks
+) -> Iterator[_Point | str]:
+    """Yield the points of a run, and as text what it lacks.
 
-
-def _rows_of(
-    spec: FigureSpec, places: Mapping[str, str], run: RunRecord, own: Row
-) -> tuple[list[tuple[Row, Row]], list[str]]:
-    """Return rows of evaluations.csv with the values of a figure, and what the run lacks.
-
-    A figure that needs no column has one empty row. One that does not mention steps has the rows
-    of the last step; one that does not mention images and batches of exact statistics has those of
-    the run's first choice.
+    A figure that needs no column of evaluations.csv has one empty row.
     """
     column = {
         name: place.removeprefix(EVALUATIONS)
@@ -287,21 +259,40 @@ def _rows_of(
     }
     of_run = {name: own.get(place) for name, place in places.items() if name not in column}
     choices = [choice for choice in spec.where if _holds(choice, of_run)]
-    if not choices:
-        return [], []
-    if not column:
-        return [({}, of_run)], []
+    rows: list[tuple[Row, Row]] = [({}, of_run)] if choices else []
+    if choices and column:
+        rows = _chosen_rows(run, of_run, column, choices)
+        if not rows:
+            needed = _conditions_text(choices, column)
+            yield f"row of evaluations.csv with {needed}" if needed else "evaluations.csv"
+    for row, values in rows:
+        x = values[spec.x]
+        if x is None:
+            yield spec.x
+            continue
+        parts = tuple(filter(None, (part_text(name, values[name]) for name in spec.lines)))
+        for name in spec.y:
+            y = values[name]
+            told = (*parts, name) if len(spec.y) > 1 or not parts else parts
+            yield _Point(told, x, y, run, row) if isinstance(y, int | float) else name
+
+
+def _chosen_rows(
+    run: RunRecord, of_run: dict[str, Any], column: Mapping[str, str], choices: Sequence[Conditions]
+) -> list[tuple[Row, Row]]:
+    """Return rows of evaluations.csv with the values of a figure.
+
+    A figure that does not mention steps has the rows of the last step; one that does not mention
+    images and batches of exact statistics has those of the run's first choice.
+    """
     rows = []
     for row in run.evaluations:
         values = of_run | {name: _text_or_finite(row.get(key)) for name, key in column.items()}
         if any(_holds(choice, values) for choice in choices):
             rows.append((row, values))
-    if not rows:
-        needed = _conditions_text(choices, column)
-        return [], [f"row of evaluations.csv with {needed}" if needed else "evaluations.csv"]
     named = column.values()
     if "step" not in named:
-        last = max(row["step"] for row, _ in rows)
+        last = max((row["step"] for row, _ in rows), default=0)
         rows = [pair for pair in rows if pair[0]["step"] == last]
 
     def told(pair: tuple[Row, Row]) -> Hashable:
@@ -310,7 +301,7 @@ def _rows_of(
         free = [*MEASURED, *(name for name in CHOICES if chosen and name not in named)]
         return tuple(sorted((name, value) for name, value in row.items() if name not in free))
 
-    return [same[0] for same in grouped(rows, told).values()], []
+    return [same[0] for same in grouped(rows, told).values()]
 
 
 def _conditions_text(choices: Sequence[Conditions], names: Iterable[str]) -> str:
