@@ -279,17 +279,14 @@ class FinetuneSettings(RunSettings):
                 f"batch_size={self.batch_size} is not {count} equal chunks, one for each of "
                 f"domains={as_typed(self.domains)}; use a multiple of {count}"
             )
-        for key in ("samples", "batch_sizes"):
-            fewest = min(getattr(self.evaluation, key))
-            if fewest < count:
-                yield (
-                    f"evaluation.{key}={fewest}: fewer images than the {count} domains; "
-                    f"use at least {count}"
-                )
-        if isinstance(self.labels, int) and self.labels < count:
-            yield (
-                f"labels={self.labels}: fewer images than the {count} domains; use at least {count}"
-            )
+        counts = {
+            f"evaluation.{k}": getattr(self.evaluation, k) for k in ("samples", "batch_sizes")
+        }
+        counts |= {"labels": [self.labels]} if isinstance(self.labels, int) else {}
+        for key, images in counts.items():
+            if min(images) < count:
+                few = f"{key}={min(images)}: fewer images than the {count} domains"
+                yield f"{few}; use at least {count}"
 
     def _faults_of_norm(self) -> Iterator[str]:
         """Check the encoder's norm against the batch, the unlabelled images and the domains."""
