@@ -11,13 +11,15 @@ from ssl_norm.console import say, show
 from ssl_norm.errors import UserError
 from ssl_norm.files import write_bytes, write_text
 from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
-from ssl_norm.reporting.differences import difference_numbers, difference_table, differences
 from ssl_norm.reporting.frame import all_runs, group_keys, group_runs, without_repeats
 from ssl_norm.reporting.page import Report, html_page, markdown_page
 from ssl_norm.reporting.read import FINISHED, RunRecord, find_runs, read_runs
 from ssl_norm.reporting.studies import all_figures, in_study_order, studies_of
 from ssl_norm.reporting.table import (
     Table,
+    difference_numbers,
+    difference_table,
+    differences,
     group_numbers,
     group_table,
     run_numbers,

@@ -14,7 +14,7 @@ from ssl_norm.launch import require_one_process
 from ssl_norm.memory import FLOAT, Need
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, check_object, is_quick, is_saved, option
-from ssl_norm.settings.head_checks import check_chunks
+from ssl_norm.settings.method import check_chunks
 from ssl_norm.settings.pretrain import RunSettings
 from ssl_norm.settings.sections import (
     IMAGENET_MEAN,

@@ -12,8 +12,14 @@ from ssl_norm.memory import FLOAT, Need
 from ssl_norm.monitors.verdict import Thresholds
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, is_quick, is_saved, option
-from ssl_norm.settings.head_checks import check_chunks, check_head, norms_of_head
-from ssl_norm.settings.method import HeadSettings, MethodSettings, parse_method
+from ssl_norm.settings.method import (
+    HeadSettings,
+    MethodSettings,
+    check_chunks,
+    check_head,
+    norms_of_head,
+    parse_method,
+)
 from ssl_norm.settings.sections import (
     IMAGENET_MEAN,
     IMAGENET_STD,

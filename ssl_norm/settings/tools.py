@@ -12,7 +12,7 @@ from ssl_norm.memory import FLOAT, Need
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, Text, is_quick, option
 from ssl_norm.settings.finetune import UbnSettings
-from ssl_norm.settings.head_checks import check_groups, check_vectors
+from ssl_norm.settings.method import check_groups, check_vectors
 from ssl_norm.settings.sections import (
     Colour,
     Count,
