@@ -25,7 +25,7 @@ from ssl_norm.evaluate.population import (
 )
 from ssl_norm.evaluate.record import Result, find_output
 from ssl_norm.figures import save_figure
-from ssl_norm.figures.shifts import shift_figure
+from ssl_norm.figures.layers import shift_figure
 from ssl_norm.files import write_json
 from ssl_norm.settings.tools import PopulationStatsSettings
 from ssl_norm.train.device import pick_device

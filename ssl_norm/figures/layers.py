@@ -1,4 +1,4 @@
-"""Heat map of one value of every layer over steps, with the gradient norm."""
+"""Heat map of one value of every layer over steps, and shifts of the statistics of its norms."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ssl_norm.monitors.layers import LayerRow
+    from ssl_norm.norms.batch.population_report import StatisticsShift
 
 _NOT_MEASURED = "#e4e4e4"
 _FEW_STEPS = 6  # cells of at most this many columns have room for numbers
@@ -140,3 +141,27 @@ def _step_edges(steps: Sequence[int]) -> NDArray[np.float64]:
     places = np.asarray(steps, dtype=np.float64)
     middles = (places[1:] + places[:-1]) / 2
     return np.concatenate([[2 * places[0] - middles[0]], middles, [2 * places[-1] - middles[-1]]])
+
+
+def shift_figure(shifts: Mapping[str, "StatisticsShift"]) -> "Figure":
+    """Return a figure of the shift of means and the ratio of deviations over channels.
+
+    Args:
+        shifts: of each layer, by name, in the order of the data.
+    """
+    layers = range(len(shifts))
+    found = list(shifts.values())
+    with drawing(max(4.0, 1.5 + 0.16 * len(found)), 5) as figure:
+        means, deviations = figure.subplots(2, 1, sharex=True)
+        for label, colour in (("largest", "tab:grey"), ("typical", "tab:blue")):
+            heights = [getattr(shift, f"{label}_mean") for shift in found]
+            means.bar(layers, heights, color=colour, label=label)
+        means.set_ylabel("shift of means / deviation")
+        means.legend(fontsize="small")
+        ranges = [shift.deviation_range for shift in found]
+        deviations.vlines(layers, *zip(*ranges, strict=True), color="tab:grey")
+        deviations.plot(layers, [shift.typical_deviation for shift in found], "o", markersize=3)
+        deviations.axhline(1, color="black", linewidth=0.5)
+        deviations.set_ylabel("deviations, exact / old")
+        deviations.set_xticks(layers, list(shifts), rotation=90, fontsize=5)
+    return figure

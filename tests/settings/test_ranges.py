@@ -25,7 +25,14 @@ from ssl_norm.models.heads import mlp_head
 from ssl_norm.monitors import MONITORS
 from ssl_norm.norms import NORMS, make_norm
 from ssl_norm.norms.layers.domain_batch_norm import domain_labels
-from ssl_norm.option_errors import Bounds, annotation_of, bounds_of, choices_of, model_of
+from ssl_norm.option_errors import (
+    Bounds,
+    annotation_of,
+    bounds_of,
+    choices_of,
+    is_verbatim,
+    model_of,
+)
 from ssl_norm.options import Settings
 from ssl_norm.settings.compose import defaults_of, with_values
 from ssl_norm.settings.method import NOT_SETTINGS, HeadSettings, method_model
@@ -229,7 +236,7 @@ def test_another_choice_an_empty_path_and_an_unknown_key_are_refused_with_their_
     found = []
     for key, field in SETTINGS[tool].items():
         annotation = annotation_of(field)
-        if "_check_path" in str(annotation):
+        if is_verbatim(annotation) and key not in ("runs", "title", "target"):
             found.append((key, "", f"{key}: an empty path"))
         elif choices_of(annotation):
             found.append((key, "nonsense", f"unknown {key} 'nonsense'"))
