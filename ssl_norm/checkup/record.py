@@ -61,6 +61,7 @@ class Record:
         self.optimizers, self._state = optimizers, state
         self.steps, self.processes = 0, world_size()
         self.views: list[Pair] = []
+        self._joint: list[Tensor] = []  # statistics of the only view of steps
         self.views_from = self.identical = self.load_error = ""
         self.pixels: list[Tensor] = []
         self.outputs: dict[str, Tensor] = {}
@@ -112,7 +113,7 @@ class Record:
         self._kept: list[Tensor] = []  # outputs, so that no other tensor gets their memory
         self._opened: list[bool] = []  # whether each running call opened a scope
         self._scopes: list[tuple[str, nn.Module | None]] = []  # role, first layer with weights
-        self._old = [[tensor.clone() for tensor in side] for side in self._followed]
+        self._old = [[tensor.detach().clone() for tensor in side] for side in self._followed]
         self.listening = True
 
     def end(self, views: Sequence[Tensor] | None, labels: Iterable[Any] | None) -> None:
@@ -131,6 +132,8 @@ class Record:
 
     def finish(self) -> None:
         """Take in what moved, and try to resume from the state dicts; changes the networks."""
+        if not self.views and (pairs := halves(self._joint)):
+            self.views, self.views_from, self.identical = pairs, "rows", ""
         self._after, numbers = self._values(), self._all_numbers()
         owners = {**self.parts, **self.objects}
         owners = {k: v for k, v in owners.items() if hasattr(v, "load_state_dict")}
@@ -213,10 +216,9 @@ class Record:
             self._add_views("online", same[0], same[1])
         elif others:
             self._add_views("target", same[0], others[0])
-        elif same and (pair := halves(same[0])):
-            self._add_views("rows", *pair)
-        elif target:
-            self.identical = self.identical or "target"
+        elif same:
+            self._joint.append(statistics(same[0]))
+            self.identical = self.identical or "target" * bool(target)
 
     def _add_views(self, source: str, first: Tensor, second: Tensor) -> None:
         self.views_from = source
@@ -228,15 +230,15 @@ class Record:
         For each module of the target, the online parameters of the same shapes in the same order;
         of several such runs, the nearest one.
         """
-        online = [p.detach() for p in self.parameters(target=False).values()]
+        online = list(self.parameters(target=False).values())
         named, pairs = self.parameters(target=True), list[tuple[Tensor, Tensor]]()
         for root in self.targets:
-            own = [p.detach() for name, p in named.items() if name.startswith(f"{root}.")]
+            own = [p for name, p in named.items() if name.startswith(f"{root}.")]
             shapes = [p.shape for p in own]
             runs = [online[start : start + len(own)] for start in range(len(online))]
             fitting = [run for run in runs if own and [p.shape for p in run] == shapes]
             if fitting:
-                near = min(fitting, key=lambda run: float((run[0] - own[0]).norm()))
+                near = min(fitting, key=lambda run: float((run[0] - own[0]).detach().norm()))
                 pairs += zip(own, near, strict=True)
         return sorted(pairs, key=lambda pair: -pair[0].numel())[:3]
 
@@ -248,7 +250,7 @@ class Record:
         """
         sides = (*self._old, *self._followed)
         old, before, new, after = (
-            torch.cat([t.flatten().cpu().double() for t in side]) for side in sides
+            torch.cat([t.detach().flatten().cpu().double() for t in side]) for side in sides
         )
         moved, fits = new - old, []
         for way in (before - old, after - old):

@@ -3,9 +3,10 @@
 import random
 from collections import deque
 from collections.abc import Callable
+from dis import get_instructions
 from functools import partial
-from inspect import getclosurevars, ismethod
-from types import CellType, FunctionType
+from inspect import ismethod
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,13 @@ def referred(step_fn: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
+def _global_names(code: CodeType) -> set[str]:
+    """Return the global names in a code and in the lambdas and comprehensions inside it."""
+    inside = [_global_names(part) for part in code.co_consts if isinstance(part, CodeType)]
+    own = {str(part.argval) for part in get_instructions(code) if "GLOBAL" in part.opname}
+    return own.union(*inside)
+
+
 def _names(item: Any) -> dict[str, Any]:
     """Return the names in a function; of an object its optimizers and public attributes."""
     if isinstance(item, partial):
@@ -47,8 +55,10 @@ def _names(item: Any) -> dict[str, Any]:
     if ismethod(item):
         return {"function": item.__func__, "self": item.__self__, **_names(item.__self__)}
     if isinstance(item, FunctionType):
-        variables = getclosurevars(item)
-        return {**variables.globals, **variables.nonlocals}
+        known = {name: item.__globals__[name] for name in _global_names(item.__code__)
+                 if name in item.__globals__}  # fmt: skip
+        cells = zip(item.__code__.co_freevars, item.__closure__ or (), strict=True)
+        return {**known, **{name: cell.cell_contents for name, cell in cells if cell != CellType()}}
     attributes = getattr(item, "__dict__", {})
     return {k: v for k, v in attributes.items() if k[0] != "_" or isinstance(v, Optimizer)}
 
@@ -101,7 +111,7 @@ def _saved(item: Any) -> tuple[Callable[[], object], list[Any]]:
     if isinstance(item, list | set | deque):
         return partial(_refill, item, list(item)), list(item)
     if isinstance(item, FunctionType):
-        named = {name: item.__globals__.get(name) for name in item.__code__.co_names}
+        named = {name: item.__globals__.get(name) for name in _global_names(item.__code__)}
         numbers = {name: value for name, value in named.items() if isinstance(value, int | float)}
         return partial(item.__globals__.update, numbers), list(item.__closure__ or ())
     if isinstance(item, CellType) and item != CellType():  # not empty
@@ -117,17 +127,18 @@ def _refill(container: Any, content: Any) -> None:
 
 
 def _saved_tensor(tensor: Any) -> tuple[Callable[[], None], list[Any]]:
-    """Return a function that restores values, gradient and hooks, and the gradient."""
-    values = None if nn.parameter.is_lazy(tensor) else tensor.detach().clone()
+    """Return a function that restores memory, values, gradient and hooks; and the gradient."""
+    memory = tensor.data
+    values = None if nn.parameter.is_lazy(tensor) else memory.clone()
     grad = tensor.grad if tensor.is_leaf else None
     needs, hooks = tensor.requires_grad, tensor._backward_hooks
     after_hooks = tensor._post_accumulate_grad_hooks
 
     def restore() -> None:
-        if values is not None and values.shape == tensor.shape and 0 not in tensor.stride():
-            tensor.data.copy_(values)
-        elif values is not None:
-            tensor.data = values.clone()
+        if values is not None and tensor.data_ptr() != memory.data_ptr():
+            tensor.data = memory
+        if values is not None and 0 not in memory.stride():
+            memory.copy_(values)
         if tensor.is_leaf:
             tensor.requires_grad_(needs)
             tensor.grad = grad

@@ -66,18 +66,16 @@ def nearer(pairs: Sequence[Pair]) -> Nearer:
     return Nearer(float(each.mean()), deviation / len(each) ** 0.5, len(each))
 
 
-def halves(view: Tensor) -> Pair | None:
-    """Return both views in one tensor, its halves or its even and odd rows.
+def halves(joint: Sequence[Tensor]) -> list[Pair]:
+    """Return the pairs of views in tensors that hold both, their halves or even and odd rows.
 
-    None where matching rows are not clearly nearer.
+    Args:
+        joint: `statistics` (2N, K) of both views of each batch.
+
+    Returns:
+        Pairs of (N, K); none where matching rows are not clearly nearer.
     """
-    if len(view) >= 4 and len(view) % 2 == 0:
-        rows = statistics(view)
-        half = len(view) // 2
-        for first, second in (
-            (slice(half), slice(half, None)),
-            (slice(0, None, 2), slice(1, None, 2)),
-        ):
-            if nearer([(rows[first], rows[second])]).is_clear:
-                return view[first], view[second]
-    return None
+    even = [rows for rows in joint if len(rows) % 2 == 0]
+    found = [[(rows[::2], rows[1::2]) for rows in even]]
+    found += [[(rows[: len(rows) // 2], rows[len(rows) // 2 :]) for rows in even]]
+    return next((pairs for pairs in found if nearer(pairs).is_clear), [])

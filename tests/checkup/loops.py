@@ -102,6 +102,14 @@ class SwappedFactors(Byol):
     momentum = 0.01
 
 
+class NewMemory(Byol):
+    """Its target gets new memory in every step, as that of byol-pytorch."""
+
+    def update(self):
+        for target, online in zip(self.teacher.parameters(), self.online.parameters(), strict=True):
+            target.data = 0.9 * target.data + 0.1 * online.data
+
+
 class TrainedTeacher(Byol):
     def make_teacher(self):
         return deepcopy(self.online)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import ssl_norm
 from ssl_norm.checkup import CHECKS, doctor, record
+from ssl_norm.checkup.state import referred
 from ssl_norm.learners import METHODS
 from tests.checkup import loops
 from tests.checkup.loops import arguments, pictures, two_views
@@ -142,6 +143,33 @@ def test_the_loop_is_as_before_to_the_bit(trained, fails):
     assert calls == 0
 
 
+def test_memory_that_a_step_replaces_is_as_before():
+    given = arguments(loops.NewMemory)
+    places = [p.data_ptr() for p in given["model"].parameters()]
+    found = doctor(**given)
+    assert found["target_moves"].line == "it moves, and keeps 0.9 of its value"
+    assert [p.data_ptr() for p in given["model"].parameters()] == places
+
+
+STRANGER, FRIEND = nn.Linear(3, 3), nn.Linear(3, 3)
+
+
+def step():
+    return STRANGER
+
+
+def test_names_are_those_that_a_function_loads():
+    optimizer = torch.optim.SGD(FRIEND.parameters(), lr=0.1)
+
+    def loop():
+        optimizer.step()  # not the function above
+        return [FRIEND(x) for x in ()]
+
+    found = referred(loop)
+    assert (found["optimizer"], found["FRIEND"]) == (optimizer, FRIEND)
+    assert "STRANGER" not in found
+
+
 def loop_of(learner: nn.Module):
     """Return a loop of one of our learners on random images."""
     optimizer = torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=0.1)
@@ -194,20 +222,23 @@ def test_layers_of_attention_are_no_target():
         record.find_targets({"": network}, "encoder_q")
 
 
+@pytest.mark.parametrize("has_teacher", [False, True])
 @pytest.mark.parametrize("joined", ["halves", "alternating"])
-def test_views_in_one_tensor_are_told_apart_by_their_pixels(joined):
+def test_views_in_one_tensor_are_told_apart_by_their_pixels(joined, has_teacher):
     encoder = loops.Network()
+    teacher = copy.deepcopy(encoder).requires_grad_(False) if has_teacher else None
     optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
 
     def step():
         first, second = two_views(pictures(32))
         both = torch.stack([first, second], 1 if joined == "alternating" else 0).flatten(0, 1)
-        encoder(both).square().mean().backward()
+        goal = teacher(both) if has_teacher else 0
+        (encoder(both) - goal).square().mean().backward()
         optimizer.step()
 
     found = doctor(encoder, step)
-    assert found["views_match"].state == "pass"
-    assert found["target_moves"].line.startswith("no target network was found")
+    assert (found["views_match"].state, found["views_differ"].state) == ("pass", "pass")
+    assert has_teacher or found["target_moves"].line.startswith("no target network was found")
 
 
 def test_a_batch_of_one_is_reported_and_other_errors_are_raised():
