@@ -43,7 +43,7 @@ KINDS = {
 }
 
 
-OF_ALL_KINDS = ("settings/test_ranges.py", "settings/test_pretrain.py", "test_registry.py")
+OF_ALL_KINDS = ("settings/test_ranges.py", "settings/test_refusals.py", "test_registry.py")
 
 
 def entry_points():
