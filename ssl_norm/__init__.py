@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from ssl_norm.api import pretrain as pretrain
     from ssl_norm.api import report as report
     from ssl_norm.checkup import doctor as doctor
+    from ssl_norm.monitors import CollapseCallback as CollapseCallback
     from ssl_norm.monitors import CollapseMonitor as CollapseMonitor
+    from ssl_norm.monitors import attach as attach
     from ssl_norm.norms import make_norm as make_norm
     from ssl_norm.norms import replace_norms as replace_norms
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "CollapseMonitor": "monitors",
     "doctor": "checkup",
+    **dict.fromkeys(("CollapseCallback", "CollapseMonitor", "attach"), "monitors"),
     "make_norm": "norms",
     "replace_norms": "norms",
     **dict.fromkeys(("pretrain", "finetune", "linear_eval", "diagnose"), "api"),

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from ssl_norm.monitors.similarity import positive_negative_cosine as positive_negative_cosine
     from ssl_norm.monitors.spectrum import covariance_spectrum as covariance_spectrum
     from ssl_norm.monitors.spread import std_per_dimension as std_per_dimension
+    from ssl_norm.monitors.transformers import (
+        CollapseTrainerCallback as CollapseTrainerCallback,
+    )
+    from ssl_norm.monitors.watch import CollapseWatch as CollapseWatch
+    from ssl_norm.monitors.watch import attach as attach
 
 # Their order is that of columns, tables and charts.
 MONITORS = Registry(
@@ -50,8 +55,11 @@ MONITORS = Registry(
 _FURTHER = {
     "CollapseCallback": "ssl_norm.monitors.lightning",
     "CollapseMonitor": "ssl_norm.monitors.collapse_monitor",
+    "CollapseTrainerCallback": "ssl_norm.monitors.transformers",
+    "CollapseWatch": "ssl_norm.monitors.watch",
     "LayerMonitor": "ssl_norm.monitors.layers",
     "LayerRow": "ssl_norm.monitors.layers",
+    "attach": "ssl_norm.monitors.watch",
     "covariance_spectrum": "ssl_norm.monitors.spectrum",
     "layers_of": "ssl_norm.models.stages",
     "monitor": "ssl_norm.monitors.declare",

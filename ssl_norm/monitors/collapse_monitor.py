@@ -326,8 +326,12 @@ class CollapseMonitor:
 
 
 def _mean(measurements: Iterable[_Measurement]) -> dict[str, float]:
-    columns = zip(*measurements, strict=True)
-    return dict(zip(_Measurement._fields, map(fmean, columns), strict=True))
+    rows = list(measurements)
+    # Steps that had one view have no positive cosine.
+    pairs = [row.positive_cosine for row in rows if not isnan(row.positive_cosine)]
+    columns = dict(zip(_Measurement._fields, zip(*rows, strict=True), strict=True))
+    columns["positive_cosine"] = tuple(pairs) or (nan,)
+    return {name: fmean(values) for name, values in columns.items()}
 
 
 def _measure(online: Tensor, target: Tensor, negatives: Tensor | None) -> Tensor:

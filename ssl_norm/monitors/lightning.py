@@ -4,23 +4,18 @@ Needs `lightning.pytorch` or `pytorch_lightning`; nothing else in this package d
 """
 
 import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssl_norm.distributed import world_size
 from ssl_norm.monitors.collapse_monitor import CollapseMonitor
-from ssl_norm.monitors.layers import LayerMonitor, LayerOutputs, LayerRow
-from ssl_norm.monitors.projectors import find_layers, find_projectors, pairs_of_calls
+from ssl_norm.monitors.layers import LayerRow
+from ssl_norm.monitors.watch import CollapseWatch
 from ssl_norm.registry import load_object
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
-_VERDICT_NUMBERS = {"healthy": 0, "uncertain": 1, "dimensional": 2, "complete": 3}
-_ON_COLLAPSE = ("warn", "stop", "ignore")
 _DRAW = "ssl_norm.figures.layers:layer_pixels"
 
 
@@ -48,40 +43,27 @@ else:
 class CollapseCallback(Callback):
     """Monitor the training of a LightningModule for collapse, without a change to it.
 
-    Forward hooks on its projectors keep the embeddings of each training step. They are gathered
-    over processes, and measured before the optimizer steps. Every `log_every` steps the
+    A :class:`ssl_norm.monitors.watch.CollapseWatch` measures the outputs of its projectors in each
+    training step, gathered over processes, before the optimizer steps. Every `log_every` steps the
     measurements are logged as `collapse/negative_cosine`, ..., and the verdict as a number
-    `collapse/verdict` (0 healthy, 1 uncertain, 2 dimensional, 3 complete). The last of several
-    accumulated batches counts; under manual optimization the calls before the optimizer's first
-    step. A step is a batch after which any number of optimizers stepped.
-
-    Where the target sees its images in another order (MoCo's shuffled keys), the positive cosine
-    has no meaning; all other values are right.
+    `collapse/verdict`. The last of several accumulated batches counts; under manual optimization
+    the calls before the optimizer's first step. A step is a batch after which any number of
+    optimizers stepped.
 
     Args:
-        online: name of the projector, as `model.head`; None: see
-            :func:`ssl_norm.monitors.projectors.find_projectors`.
+        online: name of the projector, as `model.head`; None: found.
         target: name of the slowly moving projector; None: found in the same way; `none`: left out.
-        joint: whether one call of a projector sees both views, first all of view 1; else each call
-            sees one view, and only the first two calls count (not local crops).
         log_every: steps between logged values and verdicts, a multiple of the trainer's
             `log_every_n_steps`, or the logger skips them; None: the same.
         on_collapse: `warn`, `stop` (ends training at complete collapse, and warns) or `ignore`.
-        layers: whether to measure every encoder stage and head layer (`layer_rows`; with a
-            TensorBoardLogger the picture `collapse/layers`, drawn after each epoch); or the layers
-            by name.
-        layers_every: steps between measurements of layers.
-        monitor: with thresholds, patience and other options; None: `CollapseMonitor()`.
-        draw: makes the picture (H, W, 3) of `layer_rows`, or `module:function`.
-
-    Attributes:
-        monitor: has verdict, evidence and `collapsed_at_step`.
-        layer_rows: measurements of layers so far.
+        draw: makes the picture (H, W, 3) of `layer_rows`, or `module:function`; with `layers=True`
+            and a TensorBoardLogger it is the picture `collapse/layers` after each epoch.
+        options: further ones of CollapseWatch: `joint`, `layers`, `layers_every`, `monitor`.
 
     Raises:
         ImportError: Lightning is not installed.
         ValueError: an option is out of range; when training starts, no projector was found; in the
-            first step, it was not called as expected.
+            first step, it was not called.
 
     Example:
         trainer = Trainer(callbacks=[CollapseCallback(on_collapse="stop")])
@@ -92,39 +74,36 @@ class CollapseCallback(Callback):
         online: str | None = None,
         target: str | None = None,
         *,
-        joint: bool = False,
         log_every: int | None = None,
         on_collapse: str = "warn",
-        layers: bool | Mapping[str, nn.Module] = False,
-        layers_every: int = 50,
-        monitor: CollapseMonitor | None = None,
         draw: "Callable[[Sequence[LayerRow]], NDArray[np.uint8]] | str" = _DRAW,
+        **options: Any,
     ) -> None:
         if Callback is object:
             install = "pip install lightning, or pytorch-lightning"
             raise ImportError(f"CollapseCallback needs Lightning: {install}")
-        if on_collapse not in _ON_COLLAPSE:
-            known = ", ".join(_ON_COLLAPSE)
-            raise ValueError(f"on_collapse must be one of {known}, got {on_collapse!r}")
-        for name, steps in (("log_every", log_every), ("layers_every", layers_every)):
-            if steps is not None and steps < 1:
-                raise ValueError(f"{name} must be at least 1 step, got {steps}")
+        if log_every is not None and log_every < 1:
+            raise ValueError(f"log_every must be at least 1 step, got {log_every}")
         super().__init__()
-        self.monitor = CollapseMonitor() if monitor is None else monitor
-        self.layer_rows: list[LayerRow] = []
+        options |= {"online": online, "target": target, "on_collapse": on_collapse}
+        self._watch = CollapseWatch(**options)
         self._names = (online, target)
-        self._joint = joint
         self._log_every = log_every
-        self._on_collapse = on_collapse
-        self._layers = layers
-        self._layers_every = layers_every
         self._draw = draw
-        self._outputs: LayerOutputs | None = None
         self._loss: Tensor | None = None
-        self._step = 0
-        self._reported = self.monitor.verdict
         self._drawn = 0
+        self._stepped = False
         self._missed = False
+
+    @property
+    def monitor(self) -> CollapseMonitor:
+        """The monitor, with verdict, evidence and `collapsed_at_step`."""
+        return self._watch.monitor
+
+    @property
+    def layer_rows(self) -> list[LayerRow]:
+        """Measurements of layers so far."""
+        return self._watch.layer_rows
 
     @property
     def state_key(self) -> str:
@@ -133,26 +112,15 @@ class CollapseCallback(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Attach hooks to the projectors."""
-        self._detach()
-        names = find_projectors(pl_module, *self._names)
-        heads = {role: pl_module.get_submodule(name) for role, name in names.items()}
-        self._step = self._step or trainer.global_step
-        if layers := self._layers:
-            if not isinstance(layers, Mapping):
-                layers = find_layers(pl_module, heads["online"])
-            self.monitor.layers = LayerMonitor(layers, self._layers_every, joint=self._joint)
-        self._outputs = LayerOutputs(heads, most_calls=2)
-        self.monitor.gather = True
+        self._watch.steps = self._watch.steps or trainer.global_step
+        self._watch.attach(pl_module)
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Drop the batch before, and listen."""
-        assert self._outputs is not None
-        self._outputs.clear()
-        self._outputs.listening = True
-        self._loss, self._missed = None, False
-        self.monitor.start(self._step + 1)
+        self._watch.start()
+        self._loss, self._stepped = None, False
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
         """Keep the loss as evidence, unless a loss scaler scaled it."""
@@ -162,22 +130,13 @@ class CollapseCallback(Callback):
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Measure the outputs of the projectors; every `log_every` steps judge and log."""
-        outputs = self._outputs
-        if outputs is None or not outputs.listening:  # a further optimizer in the same batch
+        self._missed = not self._stepped and not self._watch.has_calls
+        if self._stepped or self._missed:  # a further optimizer of the same batch; or too early
             return
-        online, target = (outputs.kept.get(role, []) for role in ("online", "target"))
-        self._missed = not online
-        if self._missed:
-            return
-        outputs.listening = False
-        pairs = pairs_of_calls(online, target, self._joint)
-        outputs.clear()
-        self._step += 1
-        if len(pairs[0][0]) * world_size() > 1:
-            self.monitor.observe(self._step, pairs, self._loss)
-        else:
-            warnings.warn("a batch of one image has no negative cosine: left out", stacklevel=1)
-        if self._step % (self._log_every or trainer.log_every_n_steps or 50) == 0:
+        self._stepped = True
+        self._watch.step(self._loss)
+        self._watch.pause()
+        if self._watch.steps % (self._log_every or trainer.log_every_n_steps or 50) == 0:
             values = self._judge(trainer)
             pl_module.log_dict({f"collapse/{name}": value for name, value in values.items()})
 
@@ -185,14 +144,9 @@ class CollapseCallback(Callback):
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Raise ValueError if the optimizer stepped and no embeddings were seen."""
-        assert self._outputs is not None
-        self._outputs.listening = False
         if self._missed:
-            name = find_projectors(pl_module, *self._names)["online"]
-            raise ValueError(
-                f"the projector {name} put out no embeddings before the optimizer stepped: name "
-                "the submodule that is called in training_step, as in online='NAME'"
-            )
+            self._watch.step()
+        self._watch.pause()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Draw the layers."""
@@ -205,44 +159,25 @@ class CollapseCallback(Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Remove the hooks."""
-        self._detach()
+        self._watch.detach()
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Remove the hooks."""
-        self._detach()
+        self._watch.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that training needs to resume exactly, as plain values and tensors."""
-        return {
-            "monitor": self.monitor.state_dict(),
-            "step": self._step,
-            "reported": self._reported,
-            "layer_rows": [list(row) for row in self.layer_rows],
-        }
+        return self._watch.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from the result of `state_dict`."""
-        self.monitor.load_state_dict(state_dict["monitor"])
-        self._step, self._reported = state_dict["step"], state_dict["reported"]
-        self.layer_rows = [LayerRow(*row) for row in state_dict["layer_rows"]]
+        self._watch.load_state_dict(state_dict)
 
     def _judge(self, trainer: Any) -> dict[str, float]:
-        """Collect the measurements, act on a new collapse, and return the values to log."""
-        values = self.monitor.collect()
-        self.monitor.take_snapshots()
-        self.layer_rows.extend(self.monitor.take_layer_rows())
-        verdict = self.monitor.verdict
-        is_new = verdict in ("dimensional", "complete") and verdict != self._reported
-        self._reported = verdict
-        if is_new and self._on_collapse != "ignore":
-            if self._on_collapse == "stop" and verdict == "complete":
-                trainer.should_stop = True
-            if trainer.is_global_zero:
-                since = f"collapse since step {self.monitor.collapsed_at_step}"
-                message = f"{verdict} {since}: {self.monitor.evidence}"
-                warnings.warn(message, stacklevel=1)  # of this module: many silence Lightning's
-        values["verdict"] = float(_VERDICT_NUMBERS[verdict])
-        return {name: value for name, value in values.items() if not isnan(value)}
+        """Return the values to log, and end the training where a collapse should."""
+        values = self._watch.judge()
+        trainer.should_stop |= self._watch.should_stop
+        return values
 
     def _draw_layers(self, trainer: Any) -> None:
         """Write the picture of the layers to every TensorBoardLogger, if there are new rows."""
@@ -257,12 +192,6 @@ class CollapseCallback(Callback):
         self._drawn = len(self.layer_rows)
         picture = draw(self.layer_rows)
         for board in boards:
-            board.experiment.add_image("collapse/layers", picture, self._step, dataformats="HWC")
-
-    def _detach(self) -> None:
-        if self._outputs is not None:
-            self._outputs.remove()
-            self._outputs = None
-        if self._layers and self.monitor.layers is not None:
-            self.monitor.layers.remove()
-            self.monitor.layers = None
+            board.experiment.add_image(
+                "collapse/layers", picture, self._watch.steps, dataformats="HWC"
+            )

@@ -1,9 +1,9 @@
-"""Projectors of a foreign network, found by name, and the pairs of their outputs."""
+"""Projectors of a foreign network, found by name."""
 
 from collections.abc import Sequence
 from itertools import islice
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from ssl_norm.models.checkpoint_prefixes import ONLINE_WORDS, TARGET_WORDS, names_target
@@ -117,54 +117,6 @@ def _find_part(
         if path and fits and _kind(path) in kinds and names_target(path) == of_target:
             found.append((kinds.index(_kind(path)), path.count("."), order, path))
     return min(found)[-1] if found else None
-
-
-def pairs_of_calls(
-    online: Sequence[Tensor], target: Sequence[Tensor], joint: bool = False
-) -> list[tuple[Tensor, Tensor]]:
-    """Return the pairs of embeddings from the first calls of a step.
-
-    Args:
-        online: outputs (N, D) of up to two calls, in the order of the views.
-        target: the same of the target network; empty without one.
-        joint: whether one call sees both views, (2N, D), first all of view 1.
-
-    Returns:
-        Two online and two target calls: (o1, t2) and (o2, t1). One of each: (o1, t1). Two online
-        calls: (o1, o2).
-
-    Raises:
-        ValueError: other calls, an odd number of rows, or other shapes.
-    """
-    if joint:
-        online, target = (_halves(calls) for calls in (online, target))
-    calls = (len(online), len(target))
-    if calls == (2, 2):
-        pairs = [(online[0], target[1]), (online[1], target[0])]
-    elif calls == (1, 1):
-        pairs = [(online[0], target[0])]
-    elif calls == (2, 0):
-        pairs = [(online[0], online[1])]
-    else:
-        raise ValueError(
-            f"a step called the online projector {calls[0]} and the target's {calls[1]} times; "
-            "expected 2 and 2, 1 and 1, or 2 and 0: pass joint=True if one call sees both views "
-            "(first all of view 1), target='none' to leave the target out, or name other submodules"
-        )
-    for first, second in pairs:
-        if first.shape != second.shape:
-            got = f"{tuple(first.shape)} and {tuple(second.shape)}"
-            raise ValueError(f"two views must have projections of one shape, got {got}")
-    return pairs
-
-
-def _halves(calls: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return both views of the first call, or () without a call."""
-    if not calls:
-        return ()
-    if (rows := len(calls[0])) % 2:
-        raise ValueError(f"joint=True needs an even number of rows, first view 1, got {rows}")
-    return calls[0].chunk(2)
 
 
 def _kind(path: str) -> str:

@@ -1,8 +1,7 @@
 import pytest
-import torch
 from torch import nn
 
-from ssl_norm.monitors.projectors import find_layers, find_projectors, pairs_of_calls
+from ssl_norm.monitors.projectors import find_layers, find_projectors
 
 
 def network(*paths):
@@ -67,33 +66,3 @@ def test_the_encoder_is_not_what_holds_the_projector():
     without = network("model.projector")
     with pytest.raises(ValueError, match="Module has no encoder under a usual name"):
         find_layers(without, without.model.projector)
-
-
-def views(count, rows=4):
-    return [torch.full((rows, 2), float(index)) for index in range(1, count + 1)]
-
-
-@pytest.mark.parametrize(
-    ("calls", "expected"),
-    [((2, 2), [(1, 20), (2, 10)]), ((1, 1), [(1, 10)]), ((2, 0), [(1, 2)])],
-)
-def test_pairs(calls, expected):
-    online, target = views(calls[0]), [10 * view for view in views(calls[1])]
-    for joint in (False, True):
-        if joint and calls == (1, 1):
-            continue
-        given = [[torch.cat(v)] if joint and v else v for v in (online, target)]
-        pairs = pairs_of_calls(*given, joint)
-        assert [(int(a[0, 0]), int(b[0, 0])) for a, b in pairs] == expected
-        assert all(len(view) == 4 for pair in pairs for view in pair)
-
-
-def test_other_calls_and_shapes_are_refused():
-    for calls in ((1, 0), (2, 1), (1, 2)):
-        message = rf"online projector {calls[0]} and the target's {calls[1]}"
-        with pytest.raises(ValueError, match=message):
-            pairs_of_calls(*map(views, calls))
-    with pytest.raises(ValueError, match="even number of rows, first view 1, got 5"):
-        pairs_of_calls(views(1, rows=5), [], joint=True)
-    with pytest.raises(ValueError, match=r"one shape, got \(4, 2\) and \(3, 2\)"):
-        pairs_of_calls([views(1)[0], views(1, rows=3)[0]], [])
