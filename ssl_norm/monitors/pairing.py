@@ -52,7 +52,7 @@ class Pairing:
     the other or interleaved. The form with the most views is taken once its views match by 6
     standard errors, and the forms with more views are excluded. Calls on other images match nothing
     and are left out. The online view nearest to a target's view is the same crop, and not paired
-    with it. Steps with other calls, as of a log every 100 steps, have a form of their own.
+    with it. Steps with other calls, as of a log every 100 steps, are tested apart.
 
     Where all rows are equal, nothing matches; cosines are 1 then, whatever is paired.
 

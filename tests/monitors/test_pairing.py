@@ -16,7 +16,7 @@ def views(count, rows, noise=1.0):
 
 
 def seen_by_target(online):
-    """Return what a target makes of the same crops."""
+    """Return embeddings of the same crops by a target."""
     return [view + 0.1 * torch.randn_like(view) for view in online]
 
 
