@@ -115,7 +115,8 @@ def zones_sentence(parts: Sequence[str]) -> str:
     sentences = {
         "projections": f"projections: complete above negative cosine {t.complete_cosine:g} or "
         f"below feature std {t.complete_std:g}, spread below {t.healthy_cosine:g} and above "
-        f"{t.healthy_std:g}, then dimensional below effective rank {t.dimensional_rank:g}",
+        f"{t.healthy_std:g}; dimensional below effective rank {t.dimensional_rank:g} or "
+        f"{t.dimensional_share:.0%} of the possible one",
         "features": f"features: complete below feature std {_COMPLETE_STD:g}, dimensional below "
         f"effective rank {_FEW_DIMENSIONS:g}, spread above feature std {_SPREAD_STD:g}, healthy "
         f"where two views of an image are at least {_CLOSER_VIEWS:.0%} closer than different "

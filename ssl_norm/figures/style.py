@@ -37,8 +37,15 @@ _STYLE: dict[Any, Any] = {
 }
 # Okabe & Ito's palette, safe for the common kinds of colour blindness.
 BLUE, VERMILION, GREEN, ORANGE, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#666666"
+PURPLE = "#CC79A7"
 VERDICT_COLOURS = MappingProxyType(
-    {"healthy": GREEN, "dimensional": ORANGE, "complete": VERMILION, "uncertain": GREY}
+    {
+        "healthy": GREEN,
+        "dimensional": ORANGE,
+        "collapsing": PURPLE,
+        "complete": VERMILION,
+        "uncertain": GREY,
+    }
 )
 
 

@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import chain
 from math import isnan, nan
+from operator import itemgetter
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -22,7 +24,22 @@ from ssl_norm.monitors.spectral import (
     token_monitors,
 )
 from ssl_norm.monitors.spread import std_of_directions
-from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, evidence, zone
+from ssl_norm.monitors.trend import (
+    Trend,
+    advance_pinned,
+    advance_trend,
+    loss_constants,
+    trend_values,
+)
+from ssl_norm.monitors.verdict import (
+    PinnedLoss,
+    Thresholds,
+    Verdict,
+    VerdictState,
+    advance,
+    evidence,
+    zone,
+)
 
 _STEPS_ON_DEVICE = 1000  # most steps whose measurements wait for `collect`
 _SNAPSHOTS_KEPT = 1000  # the most for a loop that never takes them
@@ -40,11 +57,12 @@ class _Measurement(NamedTuple):
 
 
 class _Judged(NamedTuple):
-    """Measurements of one step, the latest ones of the spectrum, and their zone."""
+    """Measurements of one step, the latest ones of the spectrum, the trend, and their zone."""
 
     zone: Verdict
     measured: _Measurement
     spectral: dict[str, float]
+    trend: Trend
 
 
 class Snapshot(NamedTuple):
@@ -115,7 +133,9 @@ class CollapseMonitor:
         self.layers = layers
         self._monitors, self._of_tokens = spectral_monitors(), token_monitors()
         self._recent = RecentRows(buffer_size)
-        self._state = VerdictState()
+        self._state, self._trend = VerdictState(), Trend()
+        self._constants: dict[str, float] = {}
+        self._pinned: dict[str, int] = {}
         self._observed = 0
         self._step = 0
         self._on_device: list[tuple[int, Tensor, Spectral | None]] = []
@@ -150,7 +170,14 @@ class CollapseMonitor:
         its steps while the verdict is uncertain. Where that mean is outside the zone, they are of
         the latest step inside; where no step is inside, of an earlier `collect`.
         """
-        return evidence(self._state, self._step, self._telling(), self.thresholds, self.patience)
+        return evidence(
+            self._state,
+            self._step,
+            self._telling(),
+            self.thresholds,
+            self.patience,
+            self._nearest_constant(),
+        )
 
     def start(self, step: int) -> None:
         """Prepare the hooks on layers for the forward pass of a batch.
@@ -204,6 +231,9 @@ class CollapseMonitor:
         if not views.matched:
             measured[0].fill_(nan)
         ends = torch.stack([_scalar(loss, measured), whole[0][1].to(measured)])
+        further = 0 if negatives is None else len(negatives)
+        count, width = pairs[0][0].shape
+        self._constants = loss_constants(count, width, further)
         rows = self._recent.add(pairs[0][0])
         due = self._observed % self.spectral_every == 0
         monitors = self._monitors if tokens is None else self._monitors | self._of_tokens
@@ -255,7 +285,13 @@ class CollapseMonitor:
             "verdict": list(self._state),
             "step": self._step,
             "observed": self._observed,
-            "judged": [[step.zone, list(step.measured), step.spectral] for step in self._judged],
+            "judged": [
+                [step.zone, list(step.measured), step.spectral, list(step.trend)]
+                for step in self._judged
+            ],
+            "trend": list(self._trend),
+            "constants": dict(self._constants),
+            "pinned": dict(self._pinned),
             "means": dict(self._means),
             "shown": dict(self._shown),
             "spectral": dict(self._spectral),
@@ -268,9 +304,12 @@ class CollapseMonitor:
         self._step, self._observed = state["step"], state["observed"]
         self._on_device = []
         self._judged = [
-            _Judged(found, _Measurement(*measured), spectral)
-            for found, measured, spectral in state.get("judged", [])
+            _Judged(found, _Measurement(*measured), spectral, Trend(*chain(*trend)))
+            for found, measured, spectral, *trend in state.get("judged", [])
         ]
+        self._trend = Trend(*state.get("trend", ()))
+        self._constants = dict(state.get("constants", {}))
+        self._pinned = dict(state.get("pinned", {}))
         self._means, self._spectral = dict(state["means"]), dict(state["spectral"])
         self._shown = dict(state.get("shown", state["means"]))
         self._recent.load_state_dict(state["recent"])
@@ -285,11 +324,27 @@ class CollapseMonitor:
         for (step, _, spectral), values in zip(pending, rows, strict=True):
             if spectral is not None:
                 self._take_in(step, spectral)
-            measured = _Measurement(*values)
-            found = zone(self._known(measured._asdict(), self._spectral), self.thresholds)
-            self._state = advance(self._state, step, found, self.patience)
-            self._step = step
-            self._judged.append(_Judged(found, measured, self._spectral))
+            self._judge(step, _Measurement(*values))
+
+    def _judge(self, step: int, measured: _Measurement) -> None:
+        """Advance verdict, trend and constants of the loss by one step."""
+        limits, cosines = self.thresholds, measured[:2]
+        self._trend = advance_trend(self._trend, step, *cosines, limits.collapsing_window)
+        known = self._known(measured._asdict(), self._spectral, self._trend)
+        found = zone(known, limits)
+        self._state = advance(self._state, step, found, self.patience)
+        self._step = step
+        self._judged.append(_Judged(found, measured, self._spectral, self._trend))
+        self._pinned = advance_pinned(
+            self._pinned, step, measured.loss, self._constants, limits.pinned_loss
+        )
+
+    def _nearest_constant(self) -> PinnedLoss | None:
+        """Return the known constant at which the loss has been longest."""
+        if not self._pinned:
+            return None
+        name, since = min(self._pinned.items(), key=itemgetter(1))
+        return PinnedLoss(name, self._constants[name], self._step - since + 1)
 
     def _take_in(self, step: int, spectral: Spectral) -> None:
         """Bring one measurement of the spectrum to the host; NaN rows do not replace others."""
@@ -301,13 +356,16 @@ class CollapseMonitor:
             self._spectral = values | extent
         self._snapshots.append(Snapshot(step, spectrum, spectral.deviations.tolist()))
 
-    def _known(self, measured: dict[str, float], spectral: dict[str, float]) -> dict[str, float]:
+    def _known(
+        self, measured: dict[str, float], spectral: dict[str, float], trend: Trend
+    ) -> dict[str, float]:
         """Return the values that decide the zone.
 
         The rank is the larger of the last two, which ignores a single low one.
         """
         latest = spectral.get("effective_rank", nan)
-        known = measured | spectral | {"latest_effective_rank": latest}
+        course = trend_values(trend, self.thresholds.complete_cosine)
+        known = measured | spectral | course | {"latest_effective_rank": latest}
         known["effective_rank"] = max(latest, spectral.get("effective_rank_before", latest))
         if self.loss_at_collapse is not None:
             known["loss_at_collapse"] = self.loss_at_collapse
@@ -318,11 +376,11 @@ class CollapseMonitor:
         inside = [step for step in self._judged if self.verdict in (step.zone, "uncertain")]
         if not inside:
             return self._shown
-        _, latest, spectral = inside[-1]
-        means = self._known(_mean(step.measured for step in inside), spectral)
+        _, latest, spectral, trend = inside[-1]
+        means = self._known(_mean(step.measured for step in inside), spectral, trend)
         if self.verdict in (zone(means, self.thresholds), "uncertain"):
             return means
-        return self._known(latest._asdict(), spectral)
+        return self._known(latest._asdict(), spectral, trend)
 
 
 def _mean(measurements: Iterable[_Measurement]) -> dict[str, float]:

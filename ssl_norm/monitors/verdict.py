@@ -9,8 +9,9 @@ from annotated_types import Interval
 
 from ssl_norm.signature import options_of
 
-Verdict = Literal["uncertain", "healthy", "dimensional", "complete"]
+Verdict = Literal["uncertain", "healthy", "collapsing", "dimensional", "complete"]
 _WIDE = 10.0  # possible dimensions per dimension in use, from which few differ from all
+_COUNTED = 128.0  # possible dimensions of which a share is expected in use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,20 @@ class Thresholds:
             target has not collapsed
         healthy_cosine: healthy: negative cosine below this ...
         healthy_std: ... and feature std above this
-        dimensional_rank: dimensional collapse: effective rank of the centred directions below
-            this, if ten times as much is possible
+        dimensional_share: dimensional collapse: effective rank of the centred directions below
+            this share of the possible one, min(N, D), counted up to 128: the directions that images
+            have do not grow with the width of a projector ...
+        dimensional_rank: ... or below this, if ten times as much is possible
+        collapsing_cosine: collapsing: negative cosine above this, ...
+        collapsing_window: ... rising over about this many latest steps, and at least as many in
+            all, ...
+        collapsing_errors: ... by this many standard errors of its slope, ...
+        collapsing_horizon: ... and complete, if it goes on, within this many times the steps so far
+        gap_share: complete collapse as well: positive less negative cosine, plus two standard
+            errors, below this share of 1 - negative cosine over the same window, ...
+        gap_cosine: ... with a negative cosine above this
+        pinned_loss: a loss within this share of a known constant ...
+        pinned_steps: ... for this many steps is named in the evidence
 
     Raises:
         ValueError: a threshold is out of its range, or healthy and complete embeddings overlap.
@@ -34,7 +47,16 @@ class Thresholds:
     complete_std: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     healthy_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.9
     healthy_std: Annotated[float, Interval(ge=0, lt=1)] = 0.25
+    dimensional_share: Annotated[float, Interval(ge=0, lt=1)] = 0.06
     dimensional_rank: Annotated[float, Interval(ge=0, lt=1e6)] = 5.0
+    collapsing_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.5
+    collapsing_window: Annotated[float, Interval(ge=2, lt=1e9)] = 100.0
+    collapsing_errors: Annotated[float, Interval(ge=0, lt=1e6)] = 4.0
+    collapsing_horizon: Annotated[float, Interval(ge=0, lt=1e9)] = 20.0
+    gap_share: Annotated[float, Interval(ge=0, lt=1)] = 0.05
+    gap_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.5
+    pinned_loss: Annotated[float, Interval(ge=0, lt=1)] = 0.01
+    pinned_steps: Annotated[float, Interval(ge=1, lt=1e9)] = 200.0
 
     def __post_init__(self) -> None:
         for option in options_of(Thresholds).values():
@@ -60,12 +82,14 @@ def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
 
     Args:
         values: `negative_cosine` and `feature_std`; where known `effective_rank` and `dimensions`,
-            their upper bound min(N, D). NaN counts as not measured.
+            their upper bound min(N, D), and :func:`ssl_norm.monitors.trend.trend_values`. NaN
+            counts as not measured.
         thresholds: borders of the zones.
 
     Returns:
-        `complete`: embeddings have one direction; `dimensional`: they are spread over few
-        dimensions; `healthy`: over many; `uncertain`: in between.
+        `complete`: embeddings have one direction, or views of one image are no nearer to each other
+        than to other images; `dimensional`: they are spread over few dimensions; `collapsing`: they
+        approach one direction; `healthy`: none of these, and spread; `uncertain`: in between.
 
     Example:
         >>> zone({"negative_cosine": 0.27, "feature_std": 0.8}, Thresholds())
@@ -73,18 +97,52 @@ def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
         >>> zone({"negative_cosine": 0.6, "feature_std": 0.02}, Thresholds())
         'complete'
     """
-    cosine, std = values["negative_cosine"], values["feature_std"]
-    if cosine > thresholds.complete_cosine or std < thresholds.complete_std:
+    t, cosine, std = thresholds, values["negative_cosine"], values["feature_std"]
+    if cosine > t.complete_cosine or std < t.complete_std:
         return "complete"
-    if not (cosine < thresholds.healthy_cosine and std > thresholds.healthy_std):
+    if not (isfinite(cosine) and isfinite(std)):
         return "uncertain"
-    return "dimensional" if has_few_dimensions(values, thresholds.dimensional_rank) else "healthy"
+    if gap_is_closed(values, t):
+        return "complete"
+    if has_few_dimensions(values, rank_border(values, t)):
+        return "dimensional"
+    if is_collapsing(values, t):
+        return "collapsing"
+    return "healthy" if cosine < t.healthy_cosine and std > t.healthy_std else "uncertain"
 
 
 def has_few_dimensions(values: Mapping[str, float], below: float) -> bool:
     """Return whether the effective rank is below a bound and a tenth of its maximum."""
     rank, dimensions = values.get("effective_rank", nan), values.get("dimensions", nan)
     return rank < below and dimensions >= _WIDE * rank
+
+
+def rank_border(values: Mapping[str, float], thresholds: Thresholds) -> float:
+    """Return the effective rank below which a collapse is dimensional."""
+    possible = min(values.get("dimensions", 0.0), _COUNTED)
+    return max(thresholds.dimensional_rank, thresholds.dimensional_share * possible)
+
+
+def is_collapsing(values: Mapping[str, float], thresholds: Thresholds) -> bool:
+    """Return whether the negative cosine is high, and rises towards 1 beyond its noise."""
+    t = thresholds
+    steps = values.get("trend_steps", 0.0)
+    return (
+        steps >= t.collapsing_window
+        and values["trend_cosine"] > t.collapsing_cosine
+        and values["trend_errors"] > t.collapsing_errors
+        and values["steps_to_complete"] < t.collapsing_horizon * steps
+    )
+
+
+def gap_is_closed(values: Mapping[str, float], thresholds: Thresholds) -> bool:
+    """Return whether positive and negative cosine are equal as far as their noise lets one see."""
+    t = thresholds
+    if values.get("trend_steps", 0.0) < t.collapsing_window or "gap" not in values:
+        return False
+    cosine = values["trend_cosine"]
+    most = values["gap"] + 2 * values["gap_error"]
+    return cosine > t.gap_cosine and most < t.gap_share * (1 - cosine)
 
 
 class VerdictState(NamedTuple):
@@ -152,8 +210,17 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
     return VerdictState(state.verdict, state.since, found, streak, start, outside, outside_start)
 
 
+class PinnedLoss(NamedTuple):
+    """A known constant at which the loss has been for some steps."""
+
+    name: str
+    constant: float
+    steps: int
+
+
 _LASTS: Mapping[Verdict, str] = {
     "complete": "collapsed",
+    "collapsing": "collapsing",
     "dimensional": "few dimensions",
     "healthy": "healthy",
     "uncertain": "uncertain",
@@ -166,6 +233,7 @@ def evidence(
     values: Mapping[str, float],
     thresholds: Thresholds,
     patience: int,
+    pinned: PinnedLoss | None = None,
 ) -> str:
     """Return the evidence of a run's verdict: measurements, duration, and the loss of a collapse.
 
@@ -178,6 +246,7 @@ def evidence(
             tokens.
         thresholds: borders of the zones.
         patience: consecutive steps that change the verdict.
+        pinned: constant at which the loss is.
 
     Example:
         >>> values = {"negative_cosine": 0.8483, "feature_std": 0.0107}
@@ -201,6 +270,9 @@ def evidence(
     if state.verdict == "complete" and at_collapse(values):
         constant = values["loss_at_collapse"]
         parts.append(f"loss {values['loss']:.4f}, a constant embedding has {constant:g}")
+    elif pinned and pinned.steps >= thresholds.pinned_steps:
+        near = f"loss has been within {thresholds.pinned_loss:.0%} of {pinned.name}"
+        parts.append(f"{near} = {pinned.constant:.4g} for {pinned.steps} steps")
     return "; ".join(parts)
 
 
@@ -215,11 +287,15 @@ def zone_sentence(values: Mapping[str, float], thresholds: Thresholds) -> str:
     t, found = thresholds, zone(values, thresholds)
     cosine, std = values["negative_cosine"], values["feature_std"]
     if found == "complete":
+        if cosine <= t.complete_cosine and std >= t.complete_std:
+            return _closed_gap(values)
         return _spread(
             values,
             f", above {t.complete_cosine:g}" * (cosine > t.complete_cosine),
             f", below {t.complete_std:g}" * (std < t.complete_std),
         )
+    if found == "collapsing":
+        return _forecast(values)
     ranks = _ranks(values, thresholds)
     if found == "dimensional":
         return f"{ranks}; {_spread(values)}"
@@ -242,13 +318,32 @@ def _spread(values: Mapping[str, float], cosine_border: str = "", std_border: st
     return f"{std} ({cosine})" if std_border else f"{cosine}, {std}"
 
 
+def _forecast(values: Mapping[str, float]) -> str:
+    """Return negative cosine, its rise, and when the collapse will be complete."""
+    end = values["trend_step"] + values["steps_to_complete"]
+    rise = f"{values['trend_per_100']:.2g} per 100 steps"
+    return (
+        f"negative cosine {values['trend_cosine']:.2f} and rising {rise}: complete at about step "
+        f"{float(f'{end:.2g}'):.0f} (feature std {values['feature_std']:.4f})"
+    )
+
+
+def _closed_gap(values: Mapping[str, float]) -> str:
+    """Return both cosines that do not differ."""
+    negative, gap = values["trend_cosine"], values["gap"]
+    return (
+        f"positive cosine {negative + gap:.4f} and negative cosine {negative:.4f} are equal (gap "
+        f"{gap:.4f} +- {values['gap_error']:.4f}): views of one image are no nearer than others"
+    )
+
+
 def _ranks(values: Mapping[str, float], thresholds: Thresholds) -> str:
     """Return the latest effective rank where known, and the border if the deciding one is below."""
     rank = values.get("latest_effective_rank", values.get("effective_rank", nan))
     if not isfinite(rank):
         return ""
-    few = has_few_dimensions(values, thresholds.dimensional_rank)
-    low = f", below {thresholds.dimensional_rank:g}" if few else ""
+    border = rank_border(values, thresholds)
+    low = f", below {border:.3g}" if has_few_dimensions(values, border) else ""
     return f"effective rank {rank:.1f} of at most {values['dimensions']:.0f}{low}"
 
 

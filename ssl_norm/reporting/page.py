@@ -109,7 +109,9 @@ def _table(content: Table) -> str:
 
 
 def _cell(kind: str, text: str, number: bool) -> str:
-    classes = ["number"] * number + ["collapsed"] * text.startswith(("complete", "dimensional"))
+    classes = ["number"] * number + ["collapsed"] * text.startswith(
+        ("complete", "dimensional", "collapsing")
+    )
     attribute = f' class="{" ".join(classes)}"' if classes else ""
     return f"<{kind}{attribute}>{_breakable(text)}</{kind}>"
 

@@ -30,10 +30,12 @@ MEANINGS = MappingProxyType(
     {
         "healthy": "Embeddings spread over many directions.",
         "dimensional": "Embeddings differ, but along few dimensions: dimensional collapse.",
+        "collapsing": "Embeddings approach one direction; at this rate the collapse will be complete.",
         "complete": "All embeddings point in one direction: complete collapse.",
         "uncertain": "Too early to say, or between the zones of healthy and collapsed embeddings.",
     }
 )
+WARNED = ("collapsing", "dimensional", "complete")
 SPECTRUM_COLUMNS = 256
 HISTOGRAM_BINS = 40
 EVEN_SPREAD = 1.5  # deviations of embeddings without collapse are below
@@ -212,7 +214,7 @@ def verdict_markdown(step: int, verdict: str, evidence: str) -> str:
         *Embeddings spread over many directions.*
     """
     found = f"**{verdict}** at step {step}" + (f": {evidence}" if evidence else "")
-    advice = " docs/collapse.md tells what to do." if verdict in ("dimensional", "complete") else ""
+    advice = " docs/collapse.md tells what to do." if verdict in WARNED else ""
     return f"{found}\n\n*{MEANINGS[verdict]}*{advice}"
 
 
@@ -268,12 +270,11 @@ class Recorder:
             self._files.snapshots(snapshots)
             self._files.layers(layers)
         is_new, self._verdict = verdict != self._verdict, verdict
-        if not is_new or verdict in ("healthy", "uncertain") or self._on_collapse == "ignore":
+        if not is_new or verdict not in WARNED or self._on_collapse == "ignore":
             return
-        found = (
-            f"{verdict} collapse since step {self._monitor.collapsed_at_step}: "
-            f"{self._monitor.evidence}; {REMEDIES}"
-        )
+        began = self._monitor.collapsed_at_step  # None while collapsing
+        since = verdict if began is None else f"{verdict} collapse since step {began}"
+        found = f"{since}: {self._monitor.evidence}; {REMEDIES}"
         if self._on_collapse != "warn" and verdict == "complete":
             raise CollapseStop(found, {"steps": self.last_step, **verdict_of(self._monitor)})
         self._line.console.print(coloured(("warning:", "bold red"), f" {found}"), soft_wrap=True)

@@ -90,7 +90,10 @@ def test_zone_counts_dimensions_where_they_are_known():
     assert at(0.27, 0.8, effective_rank=2.0, dimensions=128) == "dimensional"
     assert at(0.27, 0.8, effective_rank=2.0, dimensions=16) == "healthy"
     assert at(0.27, 0.8, effective_rank=1.0, dimensions=10) == "dimensional"
-    assert at(0.27, 0.8, effective_rank=6.0, dimensions=2048) == "healthy"
+    assert at(0.27, 0.8, effective_rank=6.0, dimensions=128) == "dimensional"
+    assert at(0.27, 0.8, effective_rank=4.5, dimensions=64) == "dimensional"
+    assert at(0.27, 0.8, effective_rank=8.0, dimensions=2048) == "healthy"
+    assert at(0.95, 0.2, effective_rank=2.0, dimensions=128) == "dimensional"
     assert at(0.27, 0.8, effective_rank=60.0, dimensions=128) == "healthy"
     assert at(0.9999, 0.001, effective_rank=100.0, dimensions=128) == "complete"
     assert at(0.27, 0.8, effective_rank=nan, dimensions=128) == "healthy"
@@ -128,8 +131,8 @@ def measured(cosine, std, **more):
         ),
         (
             measured(0.9825, 0.11, effective_rank=1.8, dimensions=256),
-            "negative cosine 0.9825, between 0.9 and 0.99, and feature std 0.1100, "
-            "between 0.05 and 0.25; effective rank 1.8 of at most 256, below 5",
+            "effective rank 1.8 of at most 256, below 7.68; "
+            "negative cosine 0.9825, feature std 0.1100",
         ),
         (
             measured(0.5, 0.1, effective_rank=1.8, dimensions=16),
@@ -138,7 +141,7 @@ def measured(cosine, std, **more):
         ),
         (
             measured(0.27, 0.8, effective_rank=2.0, dimensions=128),
-            "effective rank 2.0 of at most 128, below 5; "
+            "effective rank 2.0 of at most 128, below 7.68; "
             "negative cosine 0.2700, feature std 0.8000",
         ),
         (

@@ -1,0 +1,153 @@
+"""Course of the measurements over steps: a collapse under way, views that agree by chance, losses.
+
+Everything here is a pure function of plain numbers, in constant time for each step.
+"""
+
+from collections.abc import Mapping
+from math import exp, expm1, isfinite, log, sqrt
+from typing import NamedTuple
+
+_LEAST = 1e-12  # smallest room whose logarithm is taken
+
+
+class Trend(NamedTuple):
+    """Exponentially weighted sums over the steps so far; the latest steps weigh most.
+
+    The room is log(1 - negative cosine). It falls along a straight line where embeddings approach
+    one direction exponentially. Times are relative to the latest step.
+
+    Attributes:
+        step: the latest.
+        first: the first step.
+        weight: sum of the weights.
+        time: sum of weighted times; `time2` of their squares.
+        room: sum of weighted rooms; `room2` of their squares, `time_room` of products.
+        gap_weight: sum of the weights of steps with a positive cosine.
+        gap: sum of weighted gaps, positive less negative cosine; `gap2` of their squares.
+    """
+
+    step: int = 0
+    first: int = 0
+    weight: float = 0.0
+    time: float = 0.0
+    time2: float = 0.0
+    room: float = 0.0
+    room2: float = 0.0
+    time_room: float = 0.0
+    gap_weight: float = 0.0
+    gap: float = 0.0
+    gap2: float = 0.0
+
+
+def advance_trend(
+    trend: Trend, step: int, positive_cosine: float, negative_cosine: float, window: float
+) -> Trend:
+    """Return the trend after one more step; a step without a negative cosine changes nothing.
+
+    Args:
+        trend: so far; `Trend()` before the first step.
+        step: number of the step; steps may be left out.
+        positive_cosine: of the step; NaN: not measured.
+        negative_cosine: of the step; NaN: not measured.
+        window: steps after which a weight has fallen to 1/e.
+    """
+    if not isfinite(negative_cosine):
+        return trend
+    t, passed = trend, step - trend.step if trend.weight else 0
+    keep = exp(-passed / window)
+    room = log(max(1 - negative_cosine, _LEAST))
+    has_gap = isfinite(positive_cosine)
+    gap = positive_cosine - negative_cosine if has_gap else 0.0
+    return Trend(
+        step,
+        t.first if t.weight else step,
+        keep * t.weight + 1,
+        keep * (t.time - passed * t.weight),
+        keep * (t.time2 - 2 * passed * t.time + passed**2 * t.weight),
+        keep * t.room + room,
+        keep * t.room2 + room**2,
+        keep * (t.time_room - passed * t.room),
+        keep * t.gap_weight + has_gap,
+        keep * t.gap + gap,
+        keep * t.gap2 + gap**2,
+    )
+
+
+def trend_values(trend: Trend, complete_cosine: float) -> dict[str, float]:
+    """Return what the trend says, as values of :func:`ssl_norm.monitors.verdict.zone`.
+
+    Args:
+        trend: of a run.
+        complete_cosine: negative cosine at which a collapse is complete.
+
+    Returns:
+        `trend_step`, the latest step; `trend_steps`, the number of steps so far; `trend_cosine`,
+        the negative cosine of the fitted line at the latest step; `trend_per_100`, its rise over
+        the next 100 steps; `trend_errors`, the rise in standard errors of the slope;
+        `steps_to_complete`, infinite where it does not rise; and where positive cosines are known
+        `gap`, mean of positive less negative cosine, and `gap_error`, its standard error. Empty
+        before the third step.
+    """
+    t, w = trend, trend.weight
+    steps = t.step - t.first + 1
+    spread = t.time2 - t.time**2 / w if w else 0.0
+    if steps < 3 or spread <= 0:
+        return {}
+    slope = (t.time_room - t.time * t.room / w) / spread
+    room = (t.room - slope * t.time) / w
+    left = max(t.room2 - t.room**2 / w - slope**2 * spread, 0.0) / w
+    error = sqrt(left / spread) + 1e-15
+    to_complete = (room - log(1 - complete_cosine)) / -slope if slope < 0 else float("inf")
+    values = {
+        "trend_step": float(t.step),
+        "trend_steps": float(steps),
+        "trend_cosine": 1 - exp(room),
+        "trend_per_100": -exp(room) * expm1(100 * slope) if 100 * slope < 50 else -float("inf"),
+        "trend_errors": -slope / error,
+        "steps_to_complete": max(to_complete, 0.0),
+    }
+    if t.gap_weight > 1:
+        gap = t.gap / t.gap_weight
+        variance = max(t.gap2 / t.gap_weight - gap**2, 0.0)
+        values |= {"gap": gap, "gap_error": sqrt(variance / t.gap_weight)}
+    return values
+
+
+def loss_constants(rows: int, width: int, negatives: int = 0) -> dict[str, float]:
+    """Return losses that say nothing was learned, by name, of a batch.
+
+    Args:
+        rows: N, images in the batch.
+        width: D of the embeddings: for DINO, iBOT and SwAV the number K of prototypes.
+        negatives: rows of a queue.
+
+    Returns:
+        `ln N` and `ln(2N - 1)` of contrastive losses within a batch, `ln(queue + 1)` with a queue,
+        and `ln K`.
+    """
+    known = {"ln N": rows, "ln(2N - 1)": 2 * rows - 1, "ln K of K outputs": width}
+    known |= {"ln(queue + 1)": negatives + 1} if negatives else {}
+    return {name: log(count) for name, count in known.items() if count > 1}
+
+
+def advance_pinned(
+    pinned: Mapping[str, int],
+    step: int,
+    loss: float,
+    constants: Mapping[str, float],
+    tolerance: float,
+) -> dict[str, int]:
+    """Return since which step the loss has been at each constant; others are left out.
+
+    Args:
+        pinned: of the step before.
+        step: number of the step.
+        loss: of the step.
+        constants: by name.
+        tolerance: share of a constant, and of 1 for one of 0, by which the loss may differ.
+    """
+    return {
+        name: pinned.get(name, step)
+        for name, constant in constants.items()
+        if abs(loss - constant) <= tolerance * (abs(constant) or 1.0)
+    }
