@@ -74,7 +74,7 @@ def advance_trend(
 
 
 def trend_values(trend: Trend, complete_cosine: float) -> dict[str, float]:
-    """Return what the trend says, as values of :func:`ssl_norm.monitors.verdict.zone`.
+    """Return slope, forecast and gap, as values of :func:`ssl_norm.monitors.verdict.zone`.
 
     Args:
         trend: of a run.
