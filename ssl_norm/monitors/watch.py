@@ -15,7 +15,13 @@ from ssl_norm.monitors.layers import LayerMonitor, LayerOutputs, LayerRow
 from ssl_norm.monitors.pairing import Pairing
 from ssl_norm.monitors.projectors import find_layers, find_projectors
 
-VERDICT_NUMBERS = {"healthy": 0, "uncertain": 1, "dimensional": 2, "complete": 3}
+VERDICT_NUMBERS = {
+    "healthy": 0.0,
+    "uncertain": 1.0,
+    "collapsing": 1.5,
+    "dimensional": 2.0,
+    "complete": 3.0,
+}
 _ON_COLLAPSE = ("warn", "stop", "ignore")
 _MOST_CALLS = 16  # of a projector in one step
 
@@ -165,7 +171,7 @@ class CollapseWatch:
 
         Returns:
             The values of `monitor.collect` but NaN, and `verdict` (0 healthy, 1 uncertain,
-            2 dimensional, 3 complete).
+            1.5 collapsing, 2 dimensional, 3 complete).
 
         Warns:
             UserWarning: at a new collapse, unless it is ignored.
@@ -174,15 +180,16 @@ class CollapseWatch:
         self.monitor.take_snapshots()
         self.layer_rows.extend(self.monitor.take_layer_rows())
         verdict = self.monitor.verdict
-        is_new = verdict in ("dimensional", "complete") and verdict != self._reported
+        is_new = verdict in ("collapsing", "dimensional", "complete") and verdict != self._reported
         self._reported = verdict
         if is_new and self._on_collapse != "ignore":
             self.should_stop = self._on_collapse == "stop" and verdict == "complete"
             if rank() == 0:
-                since = f"collapse since step {self.monitor.collapsed_at_step}"
-                message = f"{verdict} {since}: {self.monitor.evidence}"
+                began = self.monitor.collapsed_at_step  # None while collapsing
+                since = "" if began is None else f" collapse since step {began}"
+                message = f"{verdict}{since}: {self.monitor.evidence}"
                 warnings.warn(message, stacklevel=2)
-        values["verdict"] = float(VERDICT_NUMBERS[verdict])
+        values["verdict"] = VERDICT_NUMBERS[verdict]
         return {name: value for name, value in values.items() if not isnan(value)}
 
     def detach(self) -> None:
