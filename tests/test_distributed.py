@@ -6,21 +6,16 @@ process uses ghost batches. Then only the running statistics differ.
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from ssl_norm.distributed import gather_batch, is_distributed, rank, world_size
 from ssl_norm.monitors import LayerRow
-from tests import two_ranks
+from tests import two_ranks, warm
 from tests.monitors.foreign_loop import BATCH, STEPS, train_and_watch
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.start_processes(
-        two_ranks.run_rank, args=(folder,), nprocs=2, start_method="spawn"
-    )
-    return [torch.load(folder / f"rank{index}.pt") for index in range(2)]
+    return warm.ranks(two_ranks.run_rank, 2, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("case", two_ranks.CASES)

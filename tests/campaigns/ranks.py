@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from ssl_norm.distributed import data_parallel, rank, world_size
 from ssl_norm.learners import METHODS
 from ssl_norm.signature import options_of
+from tests import warm
 from tests.campaigns.campaign import Broken, Chance
 from tests.learners.toy import make, views
 from tests.norms.sync_ranks import NAMES, SHAPES, check_sums, step
@@ -33,10 +34,7 @@ def trial(chance: Chance, folder: Path) -> None:
     learners = [(method, norm, options(chance, method)) for method in METHODS for norm in NAMES]
     cuts = sorted(chance.choices(range(9), k=ranks - 1))
     bounds = list(pairwise((0, *cuts, 8)))
-    multiprocessing.start_processes(
-        run_rank, args=(folder, ranks, learners, bounds), nprocs=ranks, start_method="spawn"
-    )
-    found = [torch.load(folder / f"{index}.pt") for index in range(ranks)]
+    found = warm.ranks(run_rank, ranks, folder, ranks, learners, bounds)
     for number, case in enumerate(learners):
         one = train(*case)
         for several in found:
@@ -81,7 +79,7 @@ def run_rank(
     for name in NAMES:
         for shape in SHAPES:
             results[name, shape] = step(name, shape, slice(*bounds[index]))
-    torch.save(results, folder / f"{index}.pt")
+    torch.save(results, folder / f"rank{index}.pt")
     distributed.destroy_process_group()
 
 

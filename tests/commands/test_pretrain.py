@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,13 +18,13 @@ from ssl_norm.cli import entry
 from ssl_norm.commands import pretrain as command
 from ssl_norm.train.loggers import Logger
 from ssl_norm.train.run_folder import RunFolder
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "encoder.name=tiny16", "data.image_size=16", "data.limit=160", "batch_size=32",
     "monitor.log_every=2", "device=cpu", "linear_probe=false", "loggers=[]",
 )  # fmt: skip
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 COLLAPSED_AT_ONCE = (
     "monitor.healthy_std=0.98", "monitor.complete_std=0.97", "monitor.on_collapse=stop",
 )  # fmt: skip
@@ -54,12 +53,7 @@ def command_of(folder, *settings):
 
 def kill_after(folder, step, *settings):
     """Start a run, and kill -9 it once metrics.csv has a row of at least `step`."""
-    process = subprocess.Popen(
-        [sys.executable, *command_of(folder, *settings)],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stderr=subprocess.DEVNULL,
-    )
+    process = warm.Process(command_of(folder, *settings), cwd=ROOT)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         found = rows(folder)
@@ -138,12 +132,10 @@ def test_two_processes_train_as_one_and_both_stop_at_collapse(tmp_path, pretrain
         free.bind(("127.0.0.1", 0))
         launch = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     ranks = [
-        subprocess.Popen(
-            [sys.executable, *command_of(tmp_path / "two", *settings)],
+        warm.Process(
+            command_of(tmp_path / "two", *settings),
             cwd=ROOT,
-            env=ENVIRONMENT | launch | {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank},
-            stderr=subprocess.PIPE,
-            text=True,
+            env={**os.environ, **launch, "WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank},
         )
         for rank in "01"
     ]

@@ -1,7 +1,5 @@
 import csv
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from ssl_norm.reporting.studies import in_study_order
 from ssl_norm.settings.models import validate
 from ssl_norm.settings.study import Study
 from ssl_norm.settings.tools import ReportSettings
+from tests import warm
 from tests.reporting.run_folders import (
     TOP1,
     config_of,
@@ -221,11 +220,11 @@ def test_paths_reach_us_as_they_were_typed():
 def test_from_the_command_line(tmp_path):
     write_run(tmp_path / "a run", top1=None)
     write_run(tmp_path / "other", config_of(heads="ln"), top1=None)
-    command = [sys.executable, TOOL, f"runs=['{tmp_path}/a run',{tmp_path}/other]"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = [TOOL, f"runs=['{tmp_path}/a run',{tmp_path}/other]"]
+    done = warm.run(command, cwd=tmp_path)
     assert "2 finished runs in 2 groups" in done.stdout
     assert (tmp_path / "report" / "report.html").is_file()
-    wrong = [sys.executable, TOOL, f"runs=[{tmp_path},/nowhere]"]
-    done = subprocess.run(wrong, cwd=tmp_path, capture_output=True, text=True, check=False)
+    wrong = [TOOL, f"runs=[{tmp_path},/nowhere]"]
+    done = warm.run(wrong, cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("error: runs=/nowhere: there is no such folder")

@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ from ssl_norm.commands.toy import cell, comparison, moons_of, toy, train_all
 from ssl_norm.settings.finetune import UbnSettings
 from ssl_norm.settings.tools import ToySettings
 from ssl_norm.toy.classifiers import accuracies
+from tests import warm
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "toy.py"
 SMALL = {"unlabelled": 40, "hidden_dim": 8, "layers": 2, "steps": 5, "draws": 2}
@@ -88,15 +87,13 @@ def test_draws_the_picture_and_prints_the_table(tmp_path, capsys):
     ],
 )
 def test_the_tool_answers_wrong_input_in_one_line(argument, code, message):
-    done = subprocess.run([sys.executable, TOOL, argument], capture_output=True, text=True)
+    done = warm.run([TOOL, argument])
     assert done.returncode == code
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_help_lists_every_key():
-    done = subprocess.run(
-        [sys.executable, TOOL, "--help"], capture_output=True, text=True, check=True
-    )
+    done = warm.run([TOOL, "--help"])
     for key in ("labels_per_class=", "ubn.ratio=", "ubn.gradient=", "control=", "output=toy.png"):
         assert key in done.stdout

@@ -1,20 +1,15 @@
 """Synchronized batch norms: three uneven gloo processes against one process."""
 
 import pytest
-import torch
-from torch import multiprocessing
 
+from tests import warm
 from tests.norms import sync_ranks
 from tests.norms.sync_ranks import NAMES, RANKS, SHAPES, check_sums, step
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.start_processes(
-        sync_ranks.run_rank, args=(folder,), nprocs=RANKS, start_method="spawn"
-    )
-    return [torch.load(folder / f"rank{index}.pt") for index in range(RANKS)]
+    return warm.ranks(sync_ranks.run_rank, RANKS, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 
 from ssl_norm.norms import make_norm
 from ssl_norm.norms.batch.freezing import freeze_statistics
@@ -16,6 +16,7 @@ from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.domain_batch_norm import domain_labels
 from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchNorm
 from ssl_norm.norms.swap.find import BATCH_NORMS
+from tests import warm
 from tests.norms import population_ranks
 from tests.reference import population as reference
 
@@ -304,11 +305,7 @@ def test_one_line_errors():
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.start_processes(
-        population_ranks.run_rank, args=(folder,), nprocs=2, start_method="spawn"
-    )
-    return [torch.load(folder / f"rank{index}.pt") for index in range(2)]
+    return warm.ranks(population_ranks.run_rank, 2, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", population_ranks.SPECS)
