@@ -1,17 +1,24 @@
 """Commands of the tools in this process or in a forked one."""
 
+import atexit
 import contextlib
 import io
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from unittest import mock
+
+from PIL import Image
 
 from ssl_norm.cli import entry
 from ssl_norm.train.checkpoint import load_checkpoint
 from ssl_norm.train.finite import floating_tensors
+from tests.data.image_files_on_disk import noise
 
 SMALL = (
     "data=digits", "data.image_size=8", "device=cpu", "loggers=[]", "batch_size=16",
@@ -19,6 +26,19 @@ SMALL = (
 )  # fmt: skip
 PRETRAIN = (*SMALL, "data.limit=48", "epochs=3", "linear_probe=false")
 FINETUNE = (*SMALL, "labels=64", "steps=9", "checkpoint_every=3", "log_every=4")
+OUT = ("run_dir={folder}/out", "resume=true")
+PROBE = ("checkpoint={folder}/run", "labels=0.1", "device=cpu")
+# Commands that write other files than those of a run; {folder} is one that `prepared` filled.
+OTHERS = (
+    ("linear_eval", PROBE),
+    ("linear_eval", (*PROBE, "kept=true", "random_init=false")),
+    ("population_stats", (*PROBE, "samples=48")),
+    ("report", ("runs={folder}/run",)),
+    ("pretrain", (
+        *PRETRAIN[2:], "train=false", "data=folder", "data.image_size=8", "data.workers=0",
+        "data.root={folder}/images", "data.cache_dir={folder}/cache", *OUT,
+    )),
+)  # fmt: skip
 
 
 def command(tool: str, *settings: str) -> tuple[int, str]:
@@ -76,22 +96,52 @@ def die_at_write(number: int, write: Callable[[], None] = lambda: None) -> None:
     sys.addaudithook(audit)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return the results in each file of a run folder, by name.
+@cache
+def _prepared() -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    code, said = command("pretrain", *PRETRAIN, "keep_every=2", f"run_dir={folder}/run")
+    assert code == 0, said
+    for index in range(80):
+        place = folder / "images" / "ab"[index % 2] / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(8, 8, index)).save(place)
+    return folder
 
-    Of checkpoints the bytes of all tensors, of tables all columns but the speed.
+
+def prepared(folder: Path) -> Path:
+    """Fill a folder with a finished run and a folder of images, the same each time."""
+    shutil.copytree(_prepared(), folder, dirs_exist_ok=True)
+    return folder
+
+
+def in_folder(settings: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """Return settings with the path of a folder in them."""
+    return tuple(text.replace("{folder}", str(folder)) for text in settings)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the results in each file below a folder, by its path.
+
+    Of checkpoints the bytes of all tensors, of tables all columns but the speed. What the cache of
+    images knows of dates of files is left out.
     """
     found = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_dir() or path.parent.name == "known":
+            continue
         if path.suffix == ".pt":
             tensors = floating_tensors(load_checkpoint(path))
-            found[path.name] = b"".join(value.numpy().tobytes() for _, value in tensors)
+            found[name] = b"".join(value.numpy().tobytes() for _, value in tensors)
+        elif path.suffix == ".npy":
+            found[name] = path.read_bytes()
         elif path.suffix == ".csv":
             rows = [line.split(",") for line in path.read_text().splitlines()]
             names = rows[0] if rows else []
             speed = names.index("images_per_second") if "images_per_second" in names else -1
             kept = [[cell for i, cell in enumerate(row) if i != speed] for row in rows]
-            found[path.name] = "\n".join(map(",".join, kept)).encode()
+            found[name] = "\n".join(map(",".join, kept)).encode()
         else:
-            found[path.name] = b""
+            found[name] = b""
     return found

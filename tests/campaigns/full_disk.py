@@ -9,14 +9,23 @@ import random
 from pathlib import Path
 
 from tests.campaigns.campaign import Broken
-from tests.campaigns.commands import FINETUNE, PRETRAIN, command
+from tests.campaigns.commands import (
+    FINETUNE,
+    OTHERS,
+    OUT,
+    PRETRAIN,
+    command,
+    in_folder,
+    prepared,
+)
 from tests.disk import full_disk
 
 TRIALS, SAMPLE = 50, 1
 COMMANDS = (
-    ("pretrain", (*PRETRAIN, "keep_every=1")),
-    ("pretrain", (*PRETRAIN, "loggers=[tensorboard]")),
-    ("finetune", (*FINETUNE, "evaluation.every=3")),
+    ("pretrain", (*PRETRAIN, "keep_every=1", *OUT)),
+    ("pretrain", (*PRETRAIN, "loggers=[tensorboard]", *OUT)),
+    ("finetune", (*FINETUNE, "evaluation.every=3", *OUT)),
+    *OTHERS,
 )
 
 
@@ -24,16 +33,19 @@ def trial(chance: random.Random, folder: Path) -> None:
     """Run a tool on a full disk, then go on with room."""
     tool, settings = chance.choice(COMMANDS)
     size = int(10 ** chance.uniform(0, 6.5))
-    given = (*settings, f"run_dir={folder}", "resume=true")
+    given = in_folder(settings, prepared(folder))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with full_disk(size):
         code, said = command(tool, *given)
-    what = f"{tool} {' '.join(settings[6:])}, files up to {size} bytes"
+    what = f"{tool} {' '.join(settings)}, files up to {size} bytes"
     if "Traceback" in said:
         raise Broken("traceback", f"{what}: {said[-500:]}")
     if code not in (0, 2) or (code == 2 and "File too large" not in said.splitlines()[-1]):
         raise Broken("silent", f"{what}: exit code {code}: {said[-300:]}")
-    if left := [path.name for path in folder.iterdir() if path.name.startswith(".partial")]:
+    if left := [path.name for path in folder.rglob(".partial*")]:
         raise Broken("lost", f"{what}: {left[0]} was left")
+    if changed := [path.name for path in before if path.read_bytes() != before[path]]:
+        raise Broken("lost", f"{what}: {changed[0]} is not what it was")
     code, said = command(tool, *given)
     if code:
         raise Broken("lost", f"{what}: with room again exit code {code}: {said[-300:]}")

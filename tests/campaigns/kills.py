@@ -1,8 +1,8 @@
 """A kill at any write or moment: a resume ends in the same files, to the bit.
 
-Every trial kills a pretraining or fine-tuning, before one of its writes or at a random moment, once
-or twice, resumes it, and compares tensors, tables and names of files with those of a run that
-nobody killed.
+Every trial kills a tool that writes files, before one of its writes or at a random moment, once or
+twice, runs it again (training is resumed), and compares tensors, tables and names of files with
+those of a run that nobody killed.
 """
 
 import os
@@ -17,17 +17,21 @@ from pathlib import Path
 from tests.campaigns.campaign import Broken
 from tests.campaigns.commands import (
     FINETUNE,
+    OTHERS,
+    OUT,
     PRETRAIN,
     command,
     contents,
     die_at_write,
     forked,
+    in_folder,
+    prepared,
 )
 
 TRIALS, SAMPLE = 200, 1
 COLLAPSING = ("monitor.on_collapse=rollback", "monitor.patience=1", "monitor.log_every=1")
 AT_ONCE = (*COLLAPSING, "monitor.complete_cosine=-0.9", "monitor.healthy_cosine=-0.95")
-COMMANDS = (
+TRAININGS = (
     ("pretrain", (*PRETRAIN, "keep_every=1", "linear_probe=true")),
     ("pretrain", (*PRETRAIN, *COLLAPSING, "monitor.healthy_std=0.1", "keep_every=2")),
     ("pretrain", (*PRETRAIN, *AT_ONCE)),
@@ -36,22 +40,23 @@ COMMANDS = (
     ("finetune", FINETUNE),
     ("finetune", (*FINETUNE, "evaluation.every=2", "norm.encoder={name: bn, population: exact}")),
 )
+COMMANDS = (*((tool, (*settings, *OUT)) for tool, settings in TRAININGS), *OTHERS)
 
 
 def trial(chance: random.Random, folder: Path) -> None:
     """Kill a run once or twice, resume it, and compare its folder."""
     tool, settings = chance.choice(COMMANDS)
     code, expected, writes, seconds = _undisturbed(tool, settings)
-    run = folder / "run"
-    given = (*settings, f"run_dir={run}", "resume=true")
+    given = in_folder(settings, prepared(folder))
     killed = [_killed(chance, tool, given, writes, seconds) for _ in range(chance.randint(1, 2))]
-    what = f"{tool} {' '.join(settings[6:])}, killed {' and '.join(killed)}"
-    said = folder / "said"
-    found_code = forked(lambda: _told(said, command(tool, *given)))
+    what = f"{tool} {' '.join(settings)}, killed {' and '.join(killed)}"
+    with tempfile.NamedTemporaryFile() as said:
+        found_code = forked(lambda: _told(Path(said.name), command(tool, *given)))
+        text = Path(said.name).read_text()
     if found_code != code:
-        kind = "traceback" if "Traceback" in said.read_text() else "lost"
-        raise Broken(kind, f"{what}: exit code {found_code}, not {code}: {said.read_text()[-400:]}")
-    found = contents(run)
+        kind = "traceback" if "Traceback" in text else "lost"
+        raise Broken(kind, f"{what}: exit code {found_code}, not {code}: {text[-400:]}")
+    found = contents(folder)
     different = [name for name in expected if found.get(name) != expected[name]]
     different += [f"{name} (left over)" for name in found if name not in expected]
     if different:
@@ -74,17 +79,12 @@ def _killed(
 @cache
 def _undisturbed(tool: str, settings: tuple[str, ...]) -> tuple[int, dict[str, bytes], int, float]:
     """Return exit code, files, number of writes and seconds of a run that nobody kills."""
-    with tempfile.TemporaryDirectory() as folder:
-        run, log = Path(folder) / "run", os.open(Path(folder) / "log", os.O_RDWR | os.O_CREAT)
-        start = time.monotonic()
-        code = forked(
-            lambda: (
-                die_at_write(-1, lambda: os.write(log, b"."))
-                or command(tool, *settings, f"run_dir={run}", "resume=true")[0]
-            )
-        )
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryFile(buffering=0) as log:
+        folder, start = prepared(Path(name)), time.monotonic()
+        given = in_folder(settings, folder)
+        code = forked(lambda: die_at_write(-1, lambda: log.write(b".")) or command(tool, *given)[0])
         seconds = time.monotonic() - start
-        return code, contents(run), os.fstat(log).st_size, seconds
+        return code, contents(folder), os.fstat(log.fileno()).st_size, seconds
 
 
 def _die_after(seconds: float) -> None:

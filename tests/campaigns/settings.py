@@ -37,6 +37,7 @@ SHORT = {
     "population_stats": "checkpoint={run} samples=64 labels=0.1 device=cpu",
     "diagnose": "checkpoint={run} samples=32 random_init=false device=cpu",
     "report": "runs={run}",
+    "doctor": "data=digits data.limit=32 batch_size=16 check_steps=2 loggers=[] device=cpu",
     "toy": "steps=2 seeds=1 draws=2 unlabelled=50",
 }
 # Settings of the length of a run, whose ends are no faults but long, and of other machines.
@@ -44,7 +45,17 @@ LENGTHS = {
     *("epochs", "steps", "seeds", "draws", "samples", "data.limit", "labels", "data.workers"),
     *("evaluation.uncertainty", "evaluation.samples", "evaluation.limit", "sgd.epochs", "views"),
     *("evaluation.adapt_samples", "labels_per_class", "unlabelled", "layers", "hidden_dim"),
-    *("train", "linear_probe", "encoder.name", "data.name", "checkpoint", "device", "run_dir"),
+    *(
+        "train",
+        "linear_probe",
+        "target",
+        "check_steps",
+        "encoder.name",
+        "data.name",
+        "checkpoint",
+        "device",
+        "run_dir",
+    ),
     *("batch_size", "data.image_size", "data.cache_size", "data.download", "evaluation.every"),
     *("monitor.embeddings", "accumulate", "linear_eval.views", "random_init", "runs", "network"),
 }
