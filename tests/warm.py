@@ -1,8 +1,8 @@
 """Processes that are forked from a server with the libraries of the package imported.
 
-A new interpreter takes seconds to import them. A forked one has its own folder, environment, streams
-and session, and imports `ssl_norm` itself; what Python reads before its first line (`PYTHON*` but
-the path), and what a library reads at import, are those of the server.
+A new interpreter takes seconds to import them. A forked one has its own folder, environment,
+streams and session, and imports `ssl_norm` itself. What Python reads before its first line
+(`PYTHON*` but the path) and what these libraries read at import are as in the server.
 """
 
 import atexit
@@ -72,7 +72,7 @@ class Process:
             os.kill(self.pid, number)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Return what it wrote to stdout and stderr once it ends."""
+        """Return the text of stdout and stderr once it ends."""
         self.wait(timeout)
         out, err = (path.read_text() for path in self._outputs)
         return out, err
@@ -86,7 +86,7 @@ def run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedPr
 
 
 def ranks(compute: Callable[..., None], count: int, folder: Path, *given: Any) -> list[Any]:
-    """Call `compute(rank, folder, ...)` on each rank; return what it saved in rank<n>.pt."""
+    """Call `compute(rank, folder, ...)` on each rank; return the contents of each rank<n>.pt."""
     _server()
     torch.multiprocessing.start_processes(
         compute, args=(folder, *given), nprocs=count, start_method="forkserver"
