@@ -364,8 +364,10 @@ class CollapseMonitor:
         The rank is the larger of the last two, which ignores a single low one.
         """
         latest = spectral.get("effective_rank", nan)
-        course = trend_values(trend, self.thresholds.complete_cosine)
-        known = measured | spectral | course | {"latest_effective_rank": latest}
+        limits = self.thresholds
+        course = trend_values(trend, limits.complete_cosine, limits.collapsing_window)
+        before = {"collapsing": float(self.verdict == "collapsing")}
+        known = measured | spectral | course | before | {"latest_effective_rank": latest}
         known["effective_rank"] = max(latest, spectral.get("effective_rank_before", latest))
         if self.loss_at_collapse is not None:
             known["loss_at_collapse"] = self.loss_at_collapse

@@ -4,7 +4,7 @@ Everything here is a pure function of plain numbers, in constant time for each s
 """
 
 from collections.abc import Mapping
-from math import exp, expm1, isfinite, log, sqrt
+from math import exp, expm1, isfinite, log, nan, sqrt
 from typing import NamedTuple
 
 _LEAST = 1e-12  # smallest room whose logarithm is taken
@@ -24,6 +24,9 @@ class Trend(NamedTuple):
         room: sum of weighted rooms; `room2` of their squares, `time_room` of products.
         gap_weight: sum of the weights of steps with a positive cosine.
         gap: sum of weighted gaps, positive less negative cosine; `gap2` of their squares.
+        half_start: first step of the present half window.
+        half_room: sum of the rooms in it; `half_count`, their number.
+        latest: mean room of the last complete half window, NaN before; `before`, of the one before.
     """
 
     step: int = 0
@@ -37,6 +40,11 @@ class Trend(NamedTuple):
     gap_weight: float = 0.0
     gap: float = 0.0
     gap2: float = 0.0
+    half_start: int = 0
+    half_room: float = 0.0
+    half_count: int = 0
+    latest: float = nan
+    before: float = nan
 
 
 def advance_trend(
@@ -58,6 +66,9 @@ def advance_trend(
     room = log(max(1 - negative_cosine, _LEAST))
     has_gap = isfinite(positive_cosine)
     gap = positive_cosine - negative_cosine if has_gap else 0.0
+    start = t.half_start if t.half_count else step
+    half_room, half_count = t.half_room + room, t.half_count + 1
+    is_full = step - start + 1 >= window / 2
     return Trend(
         step,
         t.first if t.weight else step,
@@ -70,23 +81,30 @@ def advance_trend(
         keep * t.gap_weight + has_gap,
         keep * t.gap + gap,
         keep * t.gap2 + gap**2,
+        start,
+        0.0 if is_full else half_room,
+        0 if is_full else half_count,
+        half_room / half_count if is_full else t.latest,
+        t.latest if is_full else t.before,
     )
 
 
-def trend_values(trend: Trend, complete_cosine: float) -> dict[str, float]:
+def trend_values(trend: Trend, complete_cosine: float, window: float) -> dict[str, float]:
     """Return slope, forecast and gap, as values of :func:`ssl_norm.monitors.verdict.zone`.
 
     Args:
         trend: of a run.
         complete_cosine: negative cosine at which a collapse is complete.
+        window: of :func:`advance_trend`.
 
     Returns:
         `trend_step`, the latest step; `trend_steps`, the number of steps so far; `trend_cosine`,
         the negative cosine of the fitted line at the latest step; `trend_per_100`, its rise over
         the next 100 steps; `trend_errors`, the rise in standard errors of the slope;
-        `steps_to_complete`, infinite where it does not rise; and where positive cosines are known
-        `gap`, mean of positive less negative cosine, and `gap_error`, its standard error. Empty
-        before the third step.
+        `steps_to_complete`, infinite where it does not rise; `trend_kept`, the fall of the room
+        between the last two half windows as a share of what the slope predicts, NaN before; and
+        where positive cosines are known `gap`, mean of positive less negative cosine, and
+        `gap_error`, its standard error. Empty before the third step.
     """
     t, w = trend, trend.weight
     steps = t.step - t.first + 1
@@ -105,6 +123,7 @@ def trend_values(trend: Trend, complete_cosine: float) -> dict[str, float]:
         "trend_per_100": -exp(room) * expm1(100 * slope) if 100 * slope < 50 else -float("inf"),
         "trend_errors": -slope / error,
         "steps_to_complete": max(to_complete, 0.0),
+        "trend_kept": (t.latest - t.before) / (slope * window / 2) if slope else nan,
     }
     if t.gap_weight > 1:
         gap = t.gap / t.gap_weight

@@ -11,6 +11,7 @@ from ssl_norm.signature import options_of
 
 Verdict = Literal["uncertain", "healthy", "collapsing", "dimensional", "complete"]
 _WIDE = 10.0  # possible dimensions per dimension in use, from which few differ from all
+_WARM_UP = 1.5  # windows of a run before its trend is judged
 _COUNTED = 128.0  # possible dimensions of which a share is expected in use
 
 
@@ -29,9 +30,12 @@ class Thresholds:
             have do not grow with the width of a projector ...
         dimensional_rank: ... or below this, if ten times as much is possible
         collapsing_cosine: collapsing: negative cosine above this, ...
-        collapsing_window: ... rising over about this many latest steps, and at least as many in
+        collapsing_window: ... rising over about this many latest steps, after 1.5 times as many in
             all, ...
         collapsing_errors: ... by this many standard errors of its slope, ...
+        collapsing_kept: ... from the last but one half window to the last by at least this share of
+            what that slope predicts, so that a rise that has ended does not count; a verdict of
+            `collapsing` stays as long as it rises at all, ...
         collapsing_horizon: ... and complete, if it goes on, within this many times the steps so far
         gap_share: complete collapse as well: positive less negative cosine, plus two standard
             errors, below this share of 1 - negative cosine over the same window, ...
@@ -49,11 +53,12 @@ class Thresholds:
     healthy_std: Annotated[float, Interval(ge=0, lt=1)] = 0.25
     dimensional_share: Annotated[float, Interval(ge=0, lt=1)] = 0.06
     dimensional_rank: Annotated[float, Interval(ge=0, lt=1e6)] = 5.0
-    collapsing_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.5
+    collapsing_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.6
     collapsing_window: Annotated[float, Interval(ge=2, lt=1e9)] = 100.0
     collapsing_errors: Annotated[float, Interval(ge=0, lt=1e6)] = 4.0
+    collapsing_kept: Annotated[float, Interval(ge=-1e6, lt=1)] = 0.5
     collapsing_horizon: Annotated[float, Interval(ge=0, lt=1e9)] = 20.0
-    gap_share: Annotated[float, Interval(ge=0, lt=1)] = 0.05
+    gap_share: Annotated[float, Interval(ge=0, lt=1)] = 0.02
     gap_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.5
     pinned_loss: Annotated[float, Interval(ge=0, lt=1)] = 0.01
     pinned_steps: Annotated[float, Interval(ge=1, lt=1e9)] = 200.0
@@ -82,8 +87,8 @@ def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
 
     Args:
         values: `negative_cosine` and `feature_std`; where known `effective_rank` and `dimensions`,
-            their upper bound min(N, D), and :func:`ssl_norm.monitors.trend.trend_values`. NaN
-            counts as not measured.
+            their upper bound min(N, D), :func:`ssl_norm.monitors.trend.trend_values`, and
+            `collapsing`, above 0 where the verdict before is. NaN counts as not measured.
         thresholds: borders of the zones.
 
     Returns:
@@ -128,9 +133,10 @@ def is_collapsing(values: Mapping[str, float], thresholds: Thresholds) -> bool:
     t = thresholds
     steps = values.get("trend_steps", 0.0)
     return (
-        steps >= t.collapsing_window
+        steps >= _WARM_UP * t.collapsing_window
         and values["trend_cosine"] > t.collapsing_cosine
         and values["trend_errors"] > t.collapsing_errors
+        and values["trend_kept"] > (0.0 if values.get("collapsing") else t.collapsing_kept)
         and values["steps_to_complete"] < t.collapsing_horizon * steps
     )
 
@@ -138,7 +144,7 @@ def is_collapsing(values: Mapping[str, float], thresholds: Thresholds) -> bool:
 def gap_is_closed(values: Mapping[str, float], thresholds: Thresholds) -> bool:
     """Return whether positive and negative cosine are equal as far as their noise lets one see."""
     t = thresholds
-    if values.get("trend_steps", 0.0) < t.collapsing_window or "gap" not in values:
+    if values.get("trend_steps", 0.0) < _WARM_UP * t.collapsing_window or "gap" not in values:
         return False
     cosine = values["trend_cosine"]
     most = values["gap"] + 2 * values["gap_error"]
