@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssl_norm.distributed import gather_batch
-from ssl_norm.monitors.embeddings import views_of, without_broken_rows
+from ssl_norm.monitors.embeddings import Pair, views_of, without_broken_rows
 from ssl_norm.monitors.layers import LayerMonitor, LayerRow
 from ssl_norm.monitors.normalized import directions, matching_directions
 from ssl_norm.monitors.similarity import cosines_of_directions
@@ -225,12 +225,10 @@ class CollapseMonitor:
         pairs, tokens = views.pairs, views.tokens
         if self.gather:
             pairs = [(gather_batch(online), gather_batch(target)) for online, target in pairs]
-        whole = [without_broken_rows(online, target) for online, target in pairs]
-        pairs = [(online, target) for (online, target), _ in whole]
-        measured = torch.stack([_measure(*pair, negatives) for pair in pairs]).mean(0)
+        pairs, measured, broken = _measure_whole(pairs, negatives)
         if not views.matched:
             measured[0].fill_(nan)
-        ends = torch.stack([_scalar(loss, measured), whole[0][1].to(measured)])
+        ends = torch.stack([_scalar(loss, measured), broken.to(measured)])
         further = 0 if negatives is None else len(negatives)
         count, width = pairs[0][0].shape
         self._constants = loss_constants(count, width, further)
@@ -392,6 +390,20 @@ def _mean(measurements: Iterable[_Measurement]) -> dict[str, float]:
     columns = dict(zip(_Measurement._fields, zip(*rows, strict=True), strict=True))
     columns["positive_cosine"] = tuple(pairs) or (nan,)
     return {name: fmean(values) for name, values in columns.items()}
+
+
+def _measure_whole(
+    pairs: list[Pair], negatives: Tensor | None
+) -> tuple[list[Pair], Tensor, Tensor]:
+    """Return pairs without broken rows, their mean measurements (3,), and the share left out."""
+    if pairs[0][0].device.type == "cpu":  # nothing to wait for: a broken row makes values NaN
+        measured = torch.stack([_measure(*pair, negatives) for pair in pairs]).mean(0)
+        if measured.isfinite().all():
+            return pairs, measured, torch.zeros(())
+    whole = [without_broken_rows(online, target) for online, target in pairs]
+    pairs = [(online, target) for (online, target), _ in whole]
+    measured = torch.stack([_measure(*pair, negatives) for pair in pairs]).mean(0)
+    return pairs, measured, whole[0][1]
 
 
 def _measure(online: Tensor, target: Tensor, negatives: Tensor | None) -> Tensor:
