@@ -92,9 +92,9 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 run`, `2 runs`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun: `1 run`, `2 runs`; `plural` is for nouns that take no s."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def unique(names: Iterable[str]) -> list[str]:

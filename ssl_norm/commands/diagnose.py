@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from ssl_norm.diagnosis.outputs import (
 )
 from ssl_norm.diagnosis.presentation import draw_diagnosis, print_diagnosis
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.evaluate.record import Result, find_output
+from ssl_norm.evaluate.record import Result, find_output, writing
 from ssl_norm.files import write_json
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
 from ssl_norm.settings.tools import DiagnoseSettings
@@ -40,9 +41,17 @@ def diagnose(config: DiagnoseSettings) -> Result:
     """
     device = pick_device(config.device)
     checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
-    path, is_run = checkpoint.path, checkpoint.kind == "run"
+    path = checkpoint.path
     name = "diagnosis.json" if path.name == "last.pt" else f"{path.name}_diagnosis.json"
     output = find_output(config.output, path, name)
+    with writing(output):
+        return _diagnose(config, checkpoint, output, device)
+
+
+def _diagnose(
+    config: DiagnoseSettings, checkpoint: Checkpoint, output: Path, device: torch.device
+) -> Result:
+    path, is_run = checkpoint.path, checkpoint.kind == "run"
     trained = trained_network(checkpoint)
     say(trained.projector)
     views = checkpoint.random_views(checkpoint.settings().augment if is_run else None)

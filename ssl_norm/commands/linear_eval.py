@@ -1,6 +1,7 @@
 """Linear evaluation of checkpoints: tools/linear_eval.py."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ssl_norm.evaluate.record import (
     find_output,
     probe_settings,
     record_name,
+    writing,
 )
 from ssl_norm.files import write_json
 from ssl_norm.settings.tools import LinearEvalSettings, ProbeSettings
@@ -32,13 +34,16 @@ def linear_eval(config: LinearEvalSettings) -> Result:
         UserError: the checkpoint, the data or the settings do not allow it.
     """
     device = pick_device(config.device)
-    return _evaluate_kept(config, device) if config.kept else _evaluate_one(config, device)
+    evaluate = _evaluate_kept if config.kept else _evaluate_one
+    with ExitStack() as held:
+        return evaluate(config, device, held)
 
 
-def _evaluate_one(config: LinearEvalSettings, device: torch.device) -> Result:
+def _evaluate_one(config: LinearEvalSettings, device: torch.device, held: ExitStack) -> Result:
     checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
     name = record_name("linear_eval", config.network)
     output = find_output(config.output, checkpoint.path, name)
+    held.enter_context(writing(output))
     encoder, match = checkpoint.encoder(config.network)
     images = checkpoint.labelled_images(checkpoint.images())
     evaluate = evaluation_of(config, images, device)
@@ -57,13 +62,14 @@ def _evaluate_one(config: LinearEvalSettings, device: torch.device) -> Result:
     return Result(record, output)
 
 
-def _evaluate_kept(config: LinearEvalSettings, device: torch.device) -> Result:
+def _evaluate_kept(config: LinearEvalSettings, device: torch.device, held: ExitStack) -> Result:
     """Evaluate every kept checkpoint; `*.partial.json` has the steps so far until all are done."""
     folder = Path(config.checkpoint).expanduser()
     paths = kept_checkpoints(folder)
     first = Checkpoint.read(paths[0], config.model_dump())
     name = record_name("linear_eval_steps", config.network)
     output = find_output(config.output, first.path, name)
+    held.enter_context(writing(output))
     unfinished = output.with_suffix(".partial.json")
     images = first.labelled_images(first.images())
     evaluate = evaluation_of(config, images, device)

@@ -23,7 +23,7 @@ from ssl_norm.evaluate.population import (
     population_record,
     print_comparison,
 )
-from ssl_norm.evaluate.record import Result, find_output
+from ssl_norm.evaluate.record import Result, find_output, writing
 from ssl_norm.figures import save_figure
 from ssl_norm.figures.layers import shift_figure
 from ssl_norm.files import write_json
@@ -43,6 +43,13 @@ def population_stats(config: PopulationStatsSettings) -> Result:
     checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
     output = find_output(config.output, checkpoint.path, f"{checkpoint.path.stem}_exact.pt")
     _check(config, checkpoint)
+    with writing(output):
+        return _compare(config, checkpoint, output, device)
+
+
+def _compare(
+    config: PopulationStatsSettings, checkpoint: Checkpoint, output: Path, device: torch.device
+) -> Result:
     views = config.views or ("plain" if checkpoint.kind == "weights" else "train")
     corruption = parse_corruption(config.corruption or "clean")
     network, evaluated = checkpoint.networks()

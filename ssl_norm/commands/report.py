@@ -116,11 +116,11 @@ def _finished_runs(runs: Sequence[RunRecord], given: Sequence[str]) -> list[RunR
     if not runs:
         raise UserError(
             f"{where}: no run folder in it, which would hold config.yaml, metrics.csv or "
-            "summary.json"
+            "summary.json; name the folder of a run, or one above it"
         )
     raise UserError(
         f"{where}: {counted(len(runs), 'run folder')}, none of a finished run: "
-        f"{'; '.join(left_out(runs, []))}"
+        f"{'; '.join(left_out(runs, []))}; let one end (resume=true goes on with it)"
     )
 
 

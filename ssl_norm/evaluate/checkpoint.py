@@ -126,6 +126,13 @@ class Checkpoint:
         return None if self.kind == "weights" else int(self.contents["step"])
 
     @property
+    def verdict(self) -> str:
+        """Verdict of the collapse monitor when a run wrote the file; without one, empty."""
+        monitor = self.contents.get("monitor") if self.kind == "run" else None
+        found = monitor.get("verdict") if isinstance(monitor, Mapping) else None
+        return str(found[0]) if isinstance(found, list | tuple) and found else ""
+
+    @property
     def saved(self) -> Mapping[str, Any]:
         """Settings of the training that wrote the file, as nested plain containers."""
         return {} if self.kind == "weights" else self.contents["config"]
@@ -228,6 +235,11 @@ class Checkpoint:
                 say(f"{self.path}: {stem}, the stem that the file has")
         if report.network != network:
             say(f"{self.path}: the {report.network} network, the only one in the file")
+        if self.verdict == "complete":
+            say(
+                f"warning: {self.path} is of a run whose embeddings had collapsed by step "
+                f"{self.step}; an earlier step_*.pt may serve better (docs/collapse.md)"
+            )
         say(f"{self.path}: {report}")
         return encoder, report
 

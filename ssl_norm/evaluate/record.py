@@ -1,7 +1,8 @@
 """Linear evaluations as JSON records and tables."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.protocol import Probe, ProbeResult
 from ssl_norm.norms import parse_norm
+from ssl_norm.train.lock import locked
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,24 @@ def find_output(given: str | None, checkpoint: Path, name: str) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"{path.parent} cannot be written to; name another place with output=...")
     return path
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Let no other process write the same result meanwhile; a device takes those of all.
+
+    Raises:
+        UserError: another process writes it, or its folder cannot be written to.
+    """
+    if output.exists() and not output.is_file():
+        yield
+        return
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(output.with_name(f".{output.name}.lock"), f"output={output}"))
+        except OSError as error:
+            raise UserError(f"output={output} cannot be written to: {error.strerror}") from error
+        yield
 
 
 def record_name(stem: str, network: str) -> str:

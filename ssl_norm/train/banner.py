@@ -10,6 +10,7 @@ from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.norms.swap.replace import Replacement
 from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.settings.pretrain import PretrainSettings
+from ssl_norm.text import counted
 from ssl_norm.train.environment import hardware
 from ssl_norm.train.finetune_builder import FinetuningImages, unlabelled_per_step
 from ssl_norm.train.finetuning import FinetuningRun
@@ -43,12 +44,14 @@ def pretraining_banner(
     )
     if config.train:
         yield (
-            f"{config.epochs} epochs of {run.steps_per_epoch} steps of {step_images} images; "
+            f"{counted(config.epochs, 'epoch')} of {counted(run.steps_per_epoch, 'step')} of "
+            f"{step_images} images; "
             f"{optimizer.name}, learning rate {optimizer.lr:g} x {step_images} / 256 = {rate:.4g}"
         )
     else:
         yield (
-            f"nothing is trained; the initial network is measured on {run.steps_per_epoch} batches"
+            "nothing is trained; the initial network is measured on "
+            f"{counted(run.steps_per_epoch, 'batch', 'batches')}"
         )
     yield f"{hardware(device)}; run folder {folder}"
     if world_size() > 1 and has_statistics_per_process(config):

@@ -6,10 +6,12 @@ from functools import partial
 import pytest
 import torch
 
+import ssl_norm
 from ssl_norm.commands.linear_eval import linear_eval
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
+from ssl_norm.evaluate.record import writing
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.settings.models import validate
 from tests.evaluate.problems import coloured_images
@@ -158,6 +160,32 @@ def test_a_step_in_two_files_is_evaluated_once_and_last_pt_may_be_missing(run, t
     (run / "last.pt").unlink()
     evaluate(run, kept=True, random_init=False, output=str(tmp_path / "b.json"))
     assert steps_in(tmp_path / "a.json") == steps_in(tmp_path / "b.json") == [3, 7]
+
+
+@pytest.mark.parametrize(
+    ("tool", "settings", "name"),
+    [
+        ("linear_eval", {}, "linear_eval.json"),
+        ("linear_eval", {"kept": True}, "linear_eval_steps.json"),
+        ("population_stats", {}, "last_exact.pt"),
+        ("diagnose", {}, "diagnosis.json"),
+    ],
+)
+def test_a_result_that_another_process_writes_is_refused(run, tool, settings, name):
+    keep(run, 2)
+    evaluation = getattr(ssl_norm, tool)
+    before = sorted(run.iterdir())
+    with writing(run / name), pytest.raises(UserError, match=rf"{name} is being written by proc"):
+        evaluation(checkpoint=str(run), device="cpu", **settings)
+    assert sorted(run.iterdir()) == before
+
+
+@pytest.mark.parametrize("verdict", ["healthy", "complete"])
+def test_a_collapsed_run_is_told(run, verdict, capsys):
+    content = torch.load(run / "last.pt", weights_only=True)
+    torch.save(content | {"monitor": {"verdict": [verdict]}}, run / "last.pt")
+    evaluate(run)
+    assert ("had collapsed by step" in capsys.readouterr().err) == (verdict == "complete")
 
 
 def test_the_step_of_kept_weights_is_in_their_names(tmp_path, photos, encoder):

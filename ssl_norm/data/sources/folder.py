@@ -22,7 +22,7 @@ from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.sources.folder_labels import Layout, LayoutName, read_layout
 from ssl_norm.data.subsets import stratified_split
 from ssl_norm.errors import UserError
-from ssl_norm.text import printable
+from ssl_norm.text import counted, printable
 
 READ = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|bmp|tiff?|p[bgnp]m|gif|avif)$", re.IGNORECASE)
 # Pictures of other formats, which a message names.
@@ -81,7 +81,9 @@ def load_folder(
     _require_two(len(listing.paths), f"in {printable(folder)}", listing.ignored, others)
     found = read_layout(listing.paths, layout)
     if listing.ignored:
-        note = f"ignored {listing.ignored:,} hidden entries and files that are no images{others}"
+        one, several = "hidden entry or file", "hidden entries and files"
+        kinds = (f"{one} that is no image", f"{several} that are no images")
+        note = f"ignored {counted(listing.ignored, *kinds)}{others}"
         found = replace(found, notes=(*found.notes, note))
     return decoded_splits(
         FolderReader(str(folder), 8 * max_pixels + 2**24),
@@ -156,8 +158,8 @@ def cached_side(image_size: int, cache_size: int | None) -> int:
 def _require_two(count: int, where: str, others: int = 0, of_them: str = "") -> None:
     """Raise UserError unless there are two images; `where` follows their number in the message."""
     if count < 2:
-        found = f"found {count} image{'' if count == 1 else 's'} {where}"
-        rest = f" (and {others:,} other entries{of_them})" if others else ""
+        found = f"found {counted(count, 'image')} {where}"
+        rest = f" (and {counted(others, 'other entry', 'other entries')}{of_them})" * bool(others)
         raise UserError(f"{found}{rest}; at least 2 are needed")
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ssl_norm.text import counted
+
 
 @dataclass(frozen=True)
 class StatisticsShift:
@@ -74,7 +76,8 @@ class PopulationReport:
     batches: int
 
     def __str__(self) -> str:
-        parts = [f"{len(self.shifts)} batch norms recomputed over {self.batches} batches"]
+        norms = counted(len(self.shifts), "batch norm")
+        parts = [f"{norms} recomputed over {counted(self.batches, 'batch', 'batches')}"]
         if self.shifts:
             name = max(self.shifts, key=lambda name: self.shifts[name].typical_mean)
             parts.append(

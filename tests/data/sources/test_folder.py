@@ -113,7 +113,7 @@ def test_skipped_files_are_in_no_split_and_named(root, load):
 
 @pytest.mark.parametrize(
     ("count", "message"),
-    [(0, r"found 0 images in .*\(and 1 other entries\)"), (1, r"found 1 image in ")],
+    [(0, r"found 0 images in .*\(and 1 other entry\)"), (1, r"found 1 image in ")],
 )
 def test_too_few_images_are_one_clear_line(root, load, count, message):
     write_images(root, count)
@@ -144,7 +144,7 @@ def test_messages_go_to_stderr_as_they_are(root, load, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "2 images, kept at 8 px in " in err
-    assert "ignored 1 hidden entries and files that are no images\n" in err
+    assert "ignored 1 hidden entry or file that is no image\n" in err
     assert "no labels (there are no two class folders)\n" in err
 
 
