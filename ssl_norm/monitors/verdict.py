@@ -11,7 +11,6 @@ from ssl_norm.signature import options_of
 
 Verdict = Literal["uncertain", "healthy", "collapsing", "dimensional", "complete"]
 _WIDE = 10.0  # possible dimensions per dimension in use, from which few differ from all
-_WARM_UP = 1.5  # windows of a run before its trend is judged
 _COUNTED = 128.0  # possible dimensions of which a share is expected in use
 
 
@@ -30,7 +29,7 @@ class Thresholds:
             have do not grow with the width of a projector ...
         dimensional_rank: ... or below this, if ten times as much is possible
         collapsing_cosine: collapsing: negative cosine above this, ...
-        collapsing_window: ... rising over about this many latest steps, after 1.5 times as many in
+        collapsing_window: ... rising over about this many latest steps, and at least as many in
             all, ...
         collapsing_errors: ... by this many standard errors of its slope, ...
         collapsing_kept: ... from the last but one half window to the last by at least this share of
@@ -133,7 +132,7 @@ def is_collapsing(values: Mapping[str, float], thresholds: Thresholds) -> bool:
     t = thresholds
     steps = values.get("trend_steps", 0.0)
     return (
-        steps >= _WARM_UP * t.collapsing_window
+        steps >= t.collapsing_window
         and values["trend_cosine"] > t.collapsing_cosine
         and values["trend_errors"] > t.collapsing_errors
         and values["trend_kept"] > (0.0 if values.get("collapsing") else t.collapsing_kept)
@@ -144,7 +143,7 @@ def is_collapsing(values: Mapping[str, float], thresholds: Thresholds) -> bool:
 def gap_is_closed(values: Mapping[str, float], thresholds: Thresholds) -> bool:
     """Return whether positive and negative cosine are equal as far as their noise lets one see."""
     t = thresholds
-    if values.get("trend_steps", 0.0) < _WARM_UP * t.collapsing_window or "gap" not in values:
+    if values.get("trend_steps", 0.0) < t.collapsing_window or "gap" not in values:
         return False
     cosine = values["trend_cosine"]
     most = values["gap"] + 2 * values["gap_error"]
