@@ -1,0 +1,261 @@
+"""Score alarms on the traces of CollapseBench.
+
+    python -m benchmarks.collapse_bench.score --output results
+
+Thresholds are chosen on the objectives of `TUNING`; all figures are of the other objectives.
+"""
+
+import argparse
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks.collapse_bench.objectives import TUNING
+from ssl_norm.bench import ALARMS, Alarm, Trace, read_trace
+from ssl_norm.figures.style import drawing, save_figure
+
+TRACES = Path(__file__).parent / "traces"
+END = 0.1  # share of a run that decides its fate
+OURS = "ssl_norm"
+
+
+class Fate(NamedTuple):
+    """End of a run.
+
+    Attributes:
+        kind: `healthy`, `complete`, `gap`, `dimensional`, or `ambiguous`, which is not scored.
+        since: first step from which the run stays collapsed; None where it is not.
+        recovered: whether a run that ends healthy was collapsed before.
+    """
+
+    kind: str
+    since: int | None = None
+    recovered: bool = False
+
+
+def fate(trace: Trace, healthy_rank: float) -> Fate:
+    """Return the fate of a run, from the medians over its last tenth.
+
+    Args:
+        trace: the run, to its end.
+        healthy_rank: effective rank at the end of the published form of the same objective, with
+            the same data, encoder and rate.
+
+    `complete`: negative cosine at least 0.95, or feature std at most 0.2. `gap`: positive less
+    negative cosine below 0.05 of 1 - negative cosine. `dimensional`: an effective rank below a
+    quarter of `healthy_rank`. `healthy`: a negative cosine below 0.8 and at least half of that
+    rank. No alarm has these borders.
+    """
+    columns = trace.columns
+    rows = list(
+        zip(
+            columns["negative_cosine"],
+            columns["positive_cosine"],
+            columns["feature_std"],
+            trace.latest("effective_rank"),
+            strict=True,
+        )
+    )
+    last = max(1, round(END * len(rows)))
+    kind = _kind([median(column) for column in zip(*rows[-last:], strict=True)], healthy_rank)
+    if kind in ("healthy", "ambiguous"):
+        middle = [row[0] >= 0.95 or row[2] <= 0.2 for row in rows[20:]]
+        return Fate(kind, recovered=kind == "healthy" and sum(middle) >= 100)
+    outside = [
+        step
+        for step, row in zip(trace.steps, rows, strict=True)
+        if not _is_gone(row, kind, healthy_rank)
+    ]
+    since = next((step for step in trace.steps if not outside or step > outside[-1]), None)
+    return Fate(kind, trace.steps[-last] if since is None else min(since, trace.steps[-last]))
+
+
+def _kind(end: Sequence[float], healthy_rank: float) -> str:
+    negative, positive, std, rank = end
+    if negative >= 0.95 or std <= 0.2:
+        return "complete"
+    if negative > 0.5 and positive - negative < 0.05 * (1 - negative):
+        return "gap"
+    if rank < healthy_rank / 4:
+        return "dimensional"
+    return "healthy" if negative < 0.8 and rank >= healthy_rank / 2 else "ambiguous"
+
+
+def _is_gone(row: Sequence[float], kind: str, healthy_rank: float) -> bool:
+    negative, positive, std, rank = row
+    if kind == "dimensional":
+        return rank < healthy_rank / 4
+    if kind == "gap":
+        return positive - negative < 0.2 * (1 - negative)
+    return negative >= 0.95 or std <= 0.2
+
+
+class Score(NamedTuple):
+    """Counts of an alarm: collapsed runs found, healthy runs accused, and its lead in steps.
+
+    The lead is the steps from the alarm to the step from which the run stays collapsed; of a run
+    that is never accused, what was left of it, as a negative number.
+    """
+
+    hits: int
+    collapsed: int
+    false: int
+    healthy: int
+    leads: list[int]
+    shares: list[float]
+
+
+def score(
+    alarm: Alarm, runs: Sequence[tuple[Trace, Fate]], threshold: float | None = None
+) -> Score:
+    """Return the score of an alarm on runs that are healthy or collapsed at their end."""
+    hits = collapsed = false = healthy = 0
+    leads, shares = [], []
+    for trace, end in runs:
+        if end.kind == "ambiguous" or end.recovered:
+            continue
+        fired = alarm.fires_at(trace, threshold)
+        if end.kind == "healthy":
+            healthy += 1
+            false += fired is not None
+            continue
+        collapsed += 1
+        hits += fired is not None
+        assert end.since is not None
+        leads.append(end.since - (trace.steps[-1] if fired is None else fired))
+        shares.append(leads[-1] / trace.steps[-1])
+    return Score(hits, collapsed, false, healthy, leads, shares)
+
+
+def tuned(alarm: Alarm, runs: Sequence[tuple[Trace, Fate]]) -> float:
+    """Return the threshold with the most hits less false alarms, as shares; the default if tied."""
+
+    def quality(threshold: float) -> tuple[float, bool]:
+        s = score(alarm, runs, threshold)
+        return s.hits / max(s.collapsed, 1) - s.false / max(s.healthy, 1), (
+            threshold == alarm.threshold
+        )
+
+    return max({*alarm.candidates, alarm.threshold}, key=quality)
+
+
+def interval(count: int, of: int) -> str:
+    """Return a share with its 95 % Wilson interval."""
+    if not of:
+        return "-"
+    z, p = 1.96, count / of
+    middle, room = p + z * z / (2 * of), z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
+    low, high = ((middle + sign * room) / (1 + z * z / of) for sign in (-1, 1))
+    return f"{count} of {of} ({low:.0%} to {high:.0%})"
+
+
+def read_runs(folder: Path) -> list[tuple[Trace, Fate]]:
+    """Return all traces with their fates."""
+    traces = [read_trace(path) for path in sorted(folder.glob("*.csv.gz"))]
+    ranks: dict[tuple[object, ...], float] = {}
+    for trace in traces:
+        if not trace.facts["without"] and not trace.facts["recovers_at"]:
+            last = max(1, round(END * len(trace.steps)))
+            ranks[_setting(trace)] = median(trace.latest("effective_rank")[-last:])
+    return [(trace, fate(trace, ranks.get(_setting(trace), math.nan))) for trace in traces]
+
+
+def _setting(trace: Trace) -> tuple[object, ...]:
+    facts = trace.facts
+    seed = 0 if facts["recovers_at"] else facts["seed"]
+    return facts["objective"], facts["data"], facts["encoder"], facts["rate"], seed
+
+
+def _cells(found: Score) -> list[str]:
+    lead = f"{median(found.leads):.0f}" if found.leads else "-"
+    share = f"{median(found.shares):.0%}" if found.shares else "-"
+    return [
+        interval(found.hits, found.collapsed),
+        interval(found.false, found.healthy),
+        lead,
+        share,
+    ]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table of rows, the first of which is its head."""
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def tables(runs: Sequence[tuple[Trace, Fate]]) -> tuple[str, dict[str, float]]:
+    """Return all tables as Markdown, and the thresholds that were chosen."""
+    tuning = [run for run in runs if run[0].facts["objective"] in TUNING]
+    held_out = [run for run in runs if run[0].facts["objective"] not in TUNING]
+    chosen = {name: tuned(alarm, tuning) for name, alarm in ALARMS.items()}
+    head = ["alarm", "threshold", "hits", "false alarms", "median lead, steps", "... of the run"]
+    parts = []
+    for title, group in (("Held-out objectives", held_out), ("Tuning objectives", tuning)):
+        for words, of in (("chosen on the tuning objectives", chosen), ("as published", {})):
+            rows = [head]
+            for name, alarm in ALARMS.items():
+                threshold = of.get(name, alarm.threshold)
+                rows.append([name, f"{threshold:g}", *_cells(score(alarm, group, threshold))])
+            parts.append(f"### {title}, thresholds {words}\n\n{markdown(rows)}")
+    by_objective = [["objective", "healthy", "complete", "gap", "dimensional", "recovered",
+                     "ambiguous", "hits", "false alarms"]]  # fmt: skip
+    for objective in dict.fromkeys(run[0].facts["objective"] for run in runs):
+        group = [run for run in runs if run[0].facts["objective"] == objective]
+        kinds = Counter("recovered" if end.recovered else end.kind for _, end in group)
+        found = score(ALARMS[OURS], group)
+        by_objective.append([
+            objective, *(str(kinds[kind]) for kind in by_objective[0][1:7]),
+            f"{found.hits} of {found.collapsed}", f"{found.false} of {found.healthy}",
+        ])  # fmt: skip
+    parts.append(f"### Runs by objective, and our alarm\n\n{markdown(by_objective)}")
+    wrong = [
+        f"- {trace.name}: {end.kind}, " + (f"alarm at step {fired}" if fired else "no alarm")
+        for trace, end in runs
+        if end.kind != "ambiguous" and not end.recovered
+        and ((fired := ALARMS[OURS].fires_at(trace)) is None) == (end.kind != "healthy")
+    ]  # fmt: skip
+    parts.append("### Runs that our alarm gets wrong\n\n" + ("\n".join(wrong) or "None."))
+    return "\n\n".join(parts), chosen
+
+
+def draw(runs: Sequence[tuple[Trace, Fate]], chosen: Mapping[str, float], path: Path) -> None:
+    """Draw hits against false alarms over all thresholds, and leads at the chosen ones."""
+    held_out = [run for run in runs if run[0].facts["objective"] not in TUNING]
+    with drawing(10, 4.2) as figure:
+        curves, leads = figure.subplots(1, 2)
+        boxes: dict[str, list[float]] = defaultdict(list)
+        for number, (name, alarm) in enumerate(ALARMS.items()):
+            colour = f"C{number}"
+            found = [score(alarm, held_out, t) for t in alarm.candidates]
+            points = sorted(
+                (s.false / max(s.healthy, 1), s.hits / max(s.collapsed, 1)) for s in found
+            )
+            curves.plot(*zip(*points, strict=True), "o-", ms=3, label=name, color=colour)
+            boxes[name] = score(alarm, held_out, chosen[name]).shares
+        curves.set_xlabel("false alarms, share of healthy runs")
+        curves.set_ylabel("hits, share of collapsed runs")
+        curves.legend(fontsize=7)
+        leads.boxplot(list(boxes.values()), orientation="horizontal", tick_labels=list(boxes))
+        leads.axvline(0, color="#444444", lw=0.8)
+        leads.invert_yaxis()
+        leads.set_xlabel("lead of the alarm over the collapse, share of the run")
+    save_figure(figure, path)
+
+
+def main() -> None:
+    """Print the tables, and draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--traces", type=Path, default=TRACES)
+    parser.add_argument("--output", type=Path, default=Path("results"))
+    options = parser.parse_args()
+    runs = read_runs(options.traces)
+    text, chosen = tables(runs)
+    draw(runs, chosen, options.output / "collapse_bench.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Alarms of collapse on the trace of a training run: `python -m ssl_norm.bench run.csv`.
+
+A trace is a CSV file, also as .csv.gz, with a row for each step. Columns, of which `step`,
+`negative_cosine` and `feature_std` are needed: `positive_cosine`; `raw_std`, the mean over
+dimensions of the deviation of the raw embeddings; `loss`; and, where they were measured,
+`effective_rank`, `rank_me` and `dimensions`, the largest rank that is possible. A first line
+`# {...}` may hold facts in JSON, such as `width`, the embeddings' dimension, and
+`loss_at_collapse`. metrics.csv of a run of this package is such a trace with rarer rows.
+"""
+
+import csv
+import gzip
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import isnan, nan
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssl_norm.closed_pipe import unless_pipe_closes
+from ssl_norm.errors import UserError, print_error
+from ssl_norm.monitors.trend import Trend, advance_trend, trend_values
+from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
+from ssl_norm.text import text_table
+
+PATIENCE = 20  # steps for which a threshold must be passed, unless its source says another number
+NEEDED = ("step", "negative_cosine", "feature_std")
+OPTIONAL = ("positive_cosine", "raw_std", "loss", "effective_rank", "rank_me", "dimensions")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Rows of a run, by column; NaN where a value was not measured."""
+
+    name: str
+    columns: dict[str, list[float]]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> list[int]:
+        """Numbers of the steps."""
+        return [int(step) for step in self.columns["step"]]
+
+    def latest(self, column: str) -> list[float]:
+        """Return a column in which a value lasts until the next."""
+        found, last = [], nan
+        for value in self.columns[column]:
+            last = last if isnan(value) else value
+            found.append(last)
+        return found
+
+
+def read_trace(path: Path) -> Trace:
+    """Return the trace in a file.
+
+    Raises:
+        UserError: a needed column is missing, a cell is not a number, or the file has no row.
+    """
+    try:
+        raw = path.read_bytes()
+        lines = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode().splitlines()
+        facts = json.loads(lines[0][1:]) if lines and lines[0].startswith("#") else {}
+        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+        known = [name for name in (*NEEDED, *OPTIONAL, "probe") if rows and name in rows[0]]
+        columns = {name: [float(row[name] or nan) for row in rows] for name in known}
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise UserError(f"{path} is no trace: {error}") from error
+    if missing := [name for name in NEEDED if name not in columns]:
+        raise UserError(
+            f"{path}: columns {', '.join(NEEDED)} expected, {', '.join(missing)} missing"
+        )
+    for name in OPTIONAL:
+        columns.setdefault(name, [nan] * len(rows))
+    return Trace(path.name.removesuffix(".gz").removesuffix(".csv"), columns, facts)
+
+
+class Alarm(NamedTuple):
+    """A rule that says where a run has collapsed.
+
+    Attributes:
+        rule: from a trace and a threshold to one truth value for each row.
+        threshold: default.
+        lower_is_stricter: whether a smaller threshold fires less often; for curves.
+        source: where it is from.
+    """
+
+    rule: Callable[[Trace, float], list[bool]]
+    threshold: float
+    candidates: tuple[float, ...]
+    source: str
+
+    def fires_at(self, trace: Trace, threshold: float | None = None) -> int | None:
+        """Return the first step at which the alarm is raised; None: never."""
+        fired = self.rule(trace, self.threshold if threshold is None else threshold)
+        return next((s for s, f in zip(trace.steps, fired, strict=True) if f), None)
+
+
+def lasting(trace: Trace, passed: Sequence[bool], patience: int = PATIENCE) -> list[bool]:
+    """Return whether a condition has held for `patience` steps, at each row."""
+    found, since = [], None
+    for step, holds in zip(trace.steps, passed, strict=True):
+        since = (step if since is None else since) if holds else None
+        found.append(since is not None and step - since + 1 >= patience)
+    return found
+
+
+def _above(column: str, patience: int = PATIENCE) -> Callable[[Trace, float], list[bool]]:
+    return lambda trace, t: lasting(trace, [v > t for v in trace.columns[column]], patience)
+
+
+def _below(column: str) -> Callable[[Trace, float], list[bool]]:
+    return lambda trace, t: lasting(trace, [v < t for v in trace.columns[column]])
+
+
+def _low_rank(trace: Trace, share: float) -> list[bool]:
+    rank, most = trace.latest("rank_me"), trace.latest("dimensions")
+    return lasting(trace, [r < share * d for r, d in zip(rank, most, strict=True)])
+
+
+def _at_floor(trace: Trace, tolerance: float) -> list[bool]:
+    floor = trace.facts.get("loss_at_collapse", nan)
+    room = tolerance * max(abs(floor), 1.0)
+    return lasting(trace, [abs(loss - floor) <= room for loss in trace.columns["loss"]])
+
+
+def judge(trace: Trace, thresholds: Thresholds | None = None) -> list[Verdict]:
+    """Return the verdict of :class:`ssl_norm.CollapseMonitor` at each row."""
+    limits = thresholds or Thresholds()
+    state, trend, verdicts = VerdictState(), Trend(), []
+    before = rank = nan
+    columns, dimensions = trace.columns, trace.latest("dimensions")
+    for row, step in enumerate(trace.steps):
+        cosines = columns["positive_cosine"][row], columns["negative_cosine"][row]
+        trend = advance_trend(trend, step, *cosines, limits.collapsing_window)
+        if not isnan(measured := columns["effective_rank"][row]):
+            before, rank = (measured if isnan(rank) else rank), measured
+        values = {
+            "negative_cosine": cosines[1],
+            "feature_std": columns["feature_std"][row],
+            "effective_rank": max(rank, before),
+            "dimensions": dimensions[row],
+        }
+        found = zone(values | trend_values(trend, limits.complete_cosine), limits)
+        state = advance(state, step, found, PATIENCE)
+        verdicts.append(state.verdict)
+    return verdicts
+
+
+def _ours(trace: Trace, collapsing_errors: float) -> list[bool]:
+    limits = Thresholds(collapsing_errors=collapsing_errors)
+    return [v in ("collapsing", "dimensional", "complete") for v in judge(trace, limits)]
+
+
+def _ours_of_november(trace: Trace, complete_cosine: float) -> list[bool]:
+    """Return the verdict of commit fea222e: cosine, std or a rank below 5 for 20 steps."""
+    ranks = [nan if isnan(r) else r for r in trace.latest("effective_rank")]
+    rows = zip(
+        trace.columns["negative_cosine"],
+        trace.columns["feature_std"],
+        ranks,
+        trace.latest("dimensions"),
+        strict=True,
+    )
+    return lasting(
+        trace,
+        [
+            cosine > complete_cosine
+            or std < 0.05
+            or (cosine < 0.9 and std > 0.25 and rank < 5 and most >= 10 * rank)
+            for cosine, std, rank, most in rows
+        ],
+    )
+
+
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_COSINES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+ALARMS = {
+    "negative cosine, 500 steps": Alarm(
+        _above("negative_cosine", 500), 0.99, _COSINES, "rule of thumb of user reports"
+    ),
+    "negative cosine": Alarm(_above("negative_cosine"), 0.99, _COSINES, "the same, 20 steps"),
+    "std of normalized features": Alarm(
+        _below("feature_std"),
+        0.5,
+        _SHARES,
+        "Chen & He, arXiv 2011.10566, figure 2; lightly's std_of_l2_normalized, times sqrt(D)",
+    ),
+    "std of raw features": Alarm(
+        _below("raw_std"),
+        0.1,
+        _SHARES,
+        "fairseq, examples/data2vec: min_target_var, without its first 5,000 updates",
+    ),
+    "RankMe": Alarm(_low_rank, 0.1, _SHARES, "Garrido et al., arXiv 2210.02885, as a share of D"),
+    "loss at its floor": Alarm(
+        _at_floor, 0.01, (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2), "losses of a constant"
+    ),
+    "ssl_norm, November 2026": Alarm(
+        _ours_of_november, 0.99, _COSINES, "verdict of commit fea222e, 20 steps"
+    ),
+    "ssl_norm": Alarm(_ours, 4.0, (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0), "docs/collapse.md"),
+}
+
+
+def report(trace: Trace) -> str:
+    """Return when each alarm fires, and the changes of the verdict."""
+    rows = [("alarm", "threshold", "first raised at step")]
+    for name, alarm in ALARMS.items():
+        step = alarm.fires_at(trace)
+        rows.append((name, f"{alarm.threshold:g}", "never" if step is None else str(step)))
+    changes, before = [], None
+    for step, verdict in zip(trace.steps, judge(trace), strict=True):
+        if verdict != before:
+            changes.append(f"{verdict} from step {step}")
+        before = verdict
+    return f"{trace.name}: {', '.join(changes)}\n{text_table(rows)}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print a report on every trace, and return the exit code."""
+    if not arguments or {"--help", "-h"} & set(arguments):
+        print(__doc__)
+        return 0
+    try:
+        print("\n\n".join(report(read_trace(Path(path))) for path in arguments))
+    except UserError as error:
+        print_error(error)
+        return UserError.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(unless_pipe_closes(main, sys.argv[1:]))
