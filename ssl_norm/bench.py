@@ -141,7 +141,9 @@ def judge(trace: Trace, thresholds: Thresholds | None = None) -> list[Verdict]:
             "effective_rank": max(rank, before),
             "dimensions": dimensions[row],
         }
-        found = zone(values | trend_values(trend, limits.complete_cosine), limits)
+        found = zone(
+            values | trend_values(trend, limits.complete_cosine, limits.collapsing_window), limits
+        )
         state = advance(state, step, found, PATIENCE)
         verdicts.append(state.verdict)
     return verdicts
