@@ -262,9 +262,16 @@ def measure(
 def write(path: Path, run: dict[str, Any], rows: list[dict[str, float]], commit: str) -> None:
     """Write a trace: a line of JSON after `# `, then CSV; five significant digits."""
     text = io.StringIO()
-    header = {**run, "name": path.name.removesuffix(".csv.gz"), "batch_size": BATCH,
-              "width": 16 if run["objective"] == "wmse" else WIDTH, "optimizer": "sgd",
-              "lr": 0.05 * run["rate"], "momentum": 0.9, "window": WINDOW, "commit": commit}  # fmt: skip
+    header = run | {
+        "name": path.name.removesuffix(".csv.gz"),
+        "width": 16 if run["objective"] == "wmse" else WIDTH,
+        "batch_size": BATCH,
+        "window": WINDOW,
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "lr": 0.05 * run["rate"],
+        "commit": commit,
+    }
     text.write(f"# {json.dumps(header)}\n")
     table = csv.writer(text)
     table.writerow(COLUMNS)
