@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -39,17 +40,25 @@ def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> n
         >>> build_encoder("tiny", small_images=None, image_size=32).num_features
         128
     """
-    found = find_encoder(name)
-    offered = {"image_size": image_size, "small_images": small_images}
-    encoder, taken = _construct(name, found, offered)
-    shrunk = False
-    if "small_images" not in taken and (found.entry in LIBRARIES or small_images):
-        shrunk = _fit_stem(encoder, name, small_images, image_size)
+    found, shrunk = find_encoder(name), False
+    construct, taken = _constructor(name, found, image_size, small_images)
     try:
+        encoder = construct()
+        if not isinstance(encoder, nn.Module):
+            raise UserError(
+                f"encoder '{name}' is a {type(encoder).__name__}; expected an nn.Module"
+            )
+        if "small_images" not in taken and (found.entry in LIBRARIES or small_images):
+            shrunk = _fit_stem(encoder, name, small_images, image_size)
         width = _output_width(encoder, image_size)
+    except UserError:
+        raise
     except BUILD_ERRORS as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         hint = "; encoder.small_images=false keeps its own stem" if shrunk else ""
-        raise cannot_build(name, image_size, error, hint) from error
+        raise UserError(
+            f"encoder '{name}' cannot be built for images of {image_size} px: {reason}{hint}"
+        ) from error
     described = cast(Any, encoder)
     # timm's own num_features is not the width of the output for all of its models.
     described.num_features = width
@@ -57,15 +66,16 @@ def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> n
     return encoder
 
 
-def _construct(
-    name: str, found: EncoderName, offered: dict[str, Any]
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the encoder, and the options that its constructor took."""
+def _constructor(
+    name: str, found: EncoderName, image_size: int, small_images: bool | None
+) -> tuple[Callable[[], Any], dict[str, Any]]:
+    """Return the constructor of an encoder, and the options that it takes."""
     try:
         construct = ENCODERS.load(found.entry)
     except ValueError as error:
         raise UserError(str(error)) from error
     signature = inspect.signature(construct)
+    offered = {"image_size": image_size, "small_images": small_images}
     taken = {key: value for key, value in offered.items() if key in signature.parameters}
     model = (found.model,) if found.model else ()
     try:
@@ -75,10 +85,7 @@ def _construct(
             f"encoder '{name}' must be callable with image_size and small_images alone, "
             f"as far as it takes them: {error}"
         ) from error
-    encoder = construct(*model, **taken)
-    if not isinstance(encoder, nn.Module):
-        raise UserError(f"encoder '{name}' is a {type(encoder).__name__}; expected an nn.Module")
-    return encoder, taken
+    return partial(construct, *model, **taken), taken
 
 
 def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_size: int) -> bool:
@@ -136,7 +143,14 @@ def shrink_stem(model: nn.Module) -> None:
     name, convolution = first_convolution(model)
     if convolution is None or not has_strided_stem(model):
         raise ValueError(f"{type(model).__name__} does not begin with a strided convolution")
-    _shrink(convolution)
+    convolution.stride = (1, 1)
+    if max(convolution.kernel_size) > 3:
+        convolution.kernel_size = (3, 3)
+        # Zero means that the layer pads in its own way ("same"), or not at all.
+        convolution.padding = tuple(min(int(side), 1) for side in convolution.padding)
+        shape = (*convolution.weight.shape[:2], 3, 3)
+        convolution.weight = nn.Parameter(convolution.weight.detach().new_empty(shape))
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     for parent, child in _pooling_after(model, name):
         setattr(parent, child, nn.Identity())
 
@@ -152,18 +166,6 @@ def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d | None]:
     """Return the first convolution and its name; "" and None where there is none."""
     named = ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
     return next(named, ("", None))
-
-
-@torch.no_grad()
-def _shrink(convolution: nn.Conv2d) -> None:
-    convolution.stride = (1, 1)
-    if max(convolution.kernel_size) > 3:
-        convolution.kernel_size = (3, 3)
-        # Zero means that the layer pads in its own way ("same"), or not at all.
-        convolution.padding = tuple(min(int(side), 1) for side in convolution.padding)
-        shape = (*convolution.weight.shape[:2], 3, 3)
-        convolution.weight = nn.Parameter(convolution.weight.new_empty(shape))
-        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
 
 
 def _pooling_after(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
@@ -196,56 +198,28 @@ def _followers(model: nn.Module, name: str) -> Iterator[tuple[nn.Module, str, nn
 
 
 def timm_encoder(model: str, *, image_size: int) -> nn.Module:
-    """Return a timm model, perhaps with a tag; models such as ViT are built for the image size.
-
-    Raises:
-        UserError: there is no such tag, or the model cannot take images of this size.
-    """
+    """Return a timm model, perhaps with a tag; models such as ViT are built for the image size."""
     import timm
 
-    def construct(**size: Any) -> nn.Module:
-        built: nn.Module = timm.create_model(model, pretrained=False, num_classes=0, **size)
-        return built
-
-    try:
-        return _sized(construct, img_size=image_size)
-    except BUILD_ERRORS as error:
-        raise cannot_build(model, image_size, error) from error
+    return _sized(
+        partial(timm.create_model, model, pretrained=False, num_classes=0), img_size=image_size
+    )
 
 
 def torchvision_encoder(model: str, *, image_size: int) -> nn.Module:
-    """Return a torchvision classifier without its last layer; ViT is built for the image size.
-
-    Raises:
-        UserError: the model cannot take images of this size.
-    """
+    """Return a torchvision classifier without its last layer; ViT is built for the image size."""
     from torchvision.models import get_model
 
     # Inception's auxiliary classifiers would change what its forward returns.
     auxiliary = {"aux_logits": False, "init_weights": True}
     options = auxiliary if model in ("googlenet", "inception_v3") else {}
-
-    def construct(**size: Any) -> nn.Module:
-        built: nn.Module = get_model(model, weights=None, **options, **size)
-        return built
-
-    try:
-        if model.startswith("maxvit"):
-            network = construct(input_size=(image_size, image_size))
-        else:
-            network = _sized(construct, image_size=image_size)
-    except BUILD_ERRORS as error:
-        raise cannot_build(model, image_size, error) from error
+    construct = partial(get_model, model, weights=None, **options)
+    if model.startswith("maxvit"):
+        network: nn.Module = construct(input_size=(image_size, image_size))
+    else:
+        network = _sized(construct, image_size=image_size)
     remove_classifier(network)
     return network
-
-
-def cannot_build(name: str, image_size: int, error: Exception, hint: str = "") -> UserError:
-    """Return the error for an encoder that cannot take images of a size."""
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return UserError(
-        f"encoder '{name}' cannot be built for images of {image_size} px: {reason}{hint}"
-    )
 
 
 def _sized(construct: Callable[..., nn.Module], **size: int) -> nn.Module:

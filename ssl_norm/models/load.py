@@ -7,12 +7,14 @@ from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isqrt
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ssl_norm.errors import UserError
 from ssl_norm.files import check_archive
@@ -24,11 +26,13 @@ from ssl_norm.models.checkpoint_prefixes import (
     names_any,
     names_target,
 )
-from ssl_norm.models.conversions import converted
+from ssl_norm.models.encoders import first_convolution
 from ssl_norm.norms.batch.batch_norm_checkpoints import not_in_batch_norm, spread_over_domains
 from ssl_norm.norms.swap.find import is_norm
 
 NUMBER = re.compile(r"\d+$")
+POSITIONS = ("pos_embed", "pos_embedding", "position_embeddings", "relative_position_bias_table")
+MOST_TOKENS = 8  # before the positions: class token, registers
 NetworkRole = Literal["online", "target"]
 # Values next to the weights that are read without running code: arguments of DINO and timm, paths
 # of Lightning, numbers and arrays of numpy.
@@ -64,6 +68,7 @@ class LoadReport:
     kept: tuple[str, ...] = ()  # names that the file's other norms lack; they keep their values
     prefix: str = ""  # of the names in the file, such as `encoder.`
     weights: Weights = field(default_factory=dict, repr=False, compare=False)  # and all next to it
+    values: Weights = field(default_factory=dict, repr=False, compare=False)  # for the encoder
 
     @property
     def fits(self) -> bool:
@@ -129,14 +134,14 @@ def load_encoder_weights(
     found = list(candidates(contents, wanted, layers))
     if not found:
         raise UserError(f"{path} holds no weights of {kind}: no name matches")
-    compared = [(_compare(encoder, wanted, place, other_norms), place) for place in found]
-    report, values = _choose([each for each, _ in compared], network, f"{path}: {kind}")
+    reports = [_compare(encoder, wanted, place, other_norms) for place in found]
+    report = _choose(reports, network, f"{path}: {kind}")
     if not report.fits:
         raise UserError(
             f"{path} does not fit {kind}: {report}; none may stay random: name the encoder in the "
             "file (encoder.name, encoder.small_images, norm.encoder), or take an undamaged file"
         )
-    encoder.load_state_dict(values, strict=False)
+    encoder.load_state_dict(report.values, strict=False)
     return report
 
 
@@ -156,41 +161,36 @@ def _check_stem(encoder: nn.Module, contents: Mapping[str, Any], path: str | Pat
         )
 
 
-_Compared = tuple[LoadReport, Weights]
-
-
-def _choose(found: Sequence[_Compared], network: NetworkRole, subject: str) -> _Compared:
+def _choose(found: Sequence[LoadReport], network: NetworkRole, subject: str) -> LoadReport:
     """Return the place of a network that matches most tensors; of equal ones the shortest.
 
     Raises:
         UserError: there is no target network, or places match equally well and differ.
     """
-    roles: dict[str, list[_Compared]] = {"online": [], "target": []}
-    for each in found:
-        roles[each[0].network].append(each)
+    roles = {
+        role: [each for each in found if each.network == role] for role in ("online", "target")
+    }
     if not roles["target"] and network == "target":
         raise UserError(
             f"{subject}: the file holds no target network: no name says target, momentum, teacher, "
             "ema or key; take the online network"
         )
-
-    def most(places: Sequence[_Compared]) -> int:
-        return max((len(report.matched) for report, _ in places), default=0)
-
+    most = {
+        role: max((len(each.matched) for each in places), default=0)
+        for role, places in roles.items()
+    }
     # A few names outside the only network match by accident.
-    is_only = network == "online" and 2 * most(roles["online"]) < most(roles["target"])
-    places = roles["target" if is_only else network]
-    best = [each for each in places if len(each[0].matched) == most(places)]
-    named = [each for each in best if names_any(each[0].source, ONLINE_WORDS)]
-    best = sorted(named or best, key=lambda each: len(each[0].source))
-    first = best[0][1]
-    for report, values in best[1:]:
-        if any(not torch.equal(values[name], first[name]) for name in first):
+    role = "target" if network == "online" and 2 * most["online"] < most["target"] else network
+    best = [each for each in roles[role] if len(each.matched) == most[role]]
+    named = [each for each in best if names_any(each.source, ONLINE_WORDS)]
+    first, *others = sorted(named or best, key=lambda each: len(each.source))
+    for other in others:
+        if any(not torch.equal(other.values[name], first.values[name]) for name in first.values):
             raise UserError(
-                f"{subject} fits {best[0][0].source} and {report.source} equally well, and they "
+                f"{subject} fits {first.source} and {other.source} equally well, and they "
                 "differ; save the one you mean in a file by torch.save"
             )
-    return best[0]
+    return first
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
@@ -236,8 +236,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
 
 def _compare(
     encoder: nn.Module, wanted: Weights, candidate: Candidate, other_norms: str
-) -> _Compared:
-    """Return the report of a place, and the values that the encoder would get from it."""
+) -> LoadReport:
+    """Return the report of a place."""
     prefix, norms_differ = candidate.prefix, other_norms != "refuse"
     weights = candidate.weights.items()
     given = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
@@ -261,12 +261,9 @@ def _compare(
         else:
             mismatch.append(name)
     others = [name for name, v in given.items() if name not in wanted and v.is_floating_point()]
-    surplus = [
-        name
-        for name in others
-        if _belongs_inside(encoder, name) and not (norms_differ and _in_norm(encoder, name))
-    ]
-    report = LoadReport(
+    inside = [name for name in others if _belongs_inside(encoder, name)]
+    surplus = [n for n in inside if not (norms_differ and _in_norm(encoder, n))]
+    return LoadReport(
         source=str(candidate),
         network="target" if names_target(candidate.nesting + prefix) else "online",
         matched=tuple(values),
@@ -278,8 +275,49 @@ def _compare(
         kept=tuple(name for name in wanted if name in kept),
         prefix=prefix,
         weights=candidate.weights,
+        values=values,
     )
-    return report, values
+
+
+def converted(
+    name: str, value: Tensor, wanted: Tensor, encoder: nn.Module
+) -> tuple[Tensor, str] | None:
+    """Return a tensor of a file in the shape that the encoder wants, and a sentence on it.
+
+    Position embeddings on a square grid are resized by bicubic interpolation, their tokens kept.
+    The weights of a first convolution for grey images are spread over three colours, so that it
+    sees their mean. None: there is no such conversion.
+    """
+    if name.rpartition(".")[2] in POSITIONS:
+        return _resized(name, value, wanted)
+    is_first = name == f"{first_convolution(encoder)[0]}.weight"
+    grey = (wanted.shape[0], 1, *wanted.shape[2:])
+    if is_first and wanted.shape[1] == 3 and value.shape == grey:
+        return value.expand(wanted.shape) / 3, f"{name} from grey images to the mean of colours"
+    return None
+
+
+def _resized(name: str, value: Tensor, wanted: Tensor) -> tuple[Tensor, str] | None:
+    """Return positions (1, N, C) or (N, C) on another grid; None where either is no square."""
+    if value.ndim != wanted.ndim or not 2 <= value.ndim <= 3:
+        return None
+    if (value.shape[:-2], value.shape[-1]) != (wanted.shape[:-2], wanted.shape[-1]):
+        return None
+    counts = value.shape[-2], wanted.shape[-2]
+    grids = {
+        tokens: [isqrt(count - tokens) for count in counts]
+        for tokens in range(min(MOST_TOKENS, *counts))
+        if all(isqrt(count - tokens) ** 2 == count - tokens for count in counts)
+    }
+    if len(grids) != 1:
+        return None
+    ((tokens, (side, new_side)),) = grids.items()
+    rows = value.reshape(-1, value.shape[-1]).float()
+    grid = rows[tokens:].T.reshape(1, -1, side, side)
+    grid = F.interpolate(grid, (new_side, new_side), mode="bicubic", antialias=True)
+    resized = grid[0].flatten(1).T
+    sentence = f"{name} from {side}x{side} to {new_side}x{new_side} positions"
+    return torch.cat([rows[:tokens], resized]).view(wanted.shape), sentence
 
 
 def _in_norm(encoder: nn.Module, name: str) -> bool:
