@@ -232,6 +232,8 @@ class CollapseMonitor:
         further = 0 if negatives is None else len(negatives)
         count, width = pairs[0][0].shape
         self._constants = loss_constants(count, width, further)
+        if self.loss_at_collapse is not None:
+            self._constants["the loss of a constant embedding"] = self.loss_at_collapse
         rows = self._recent.add(pairs[0][0])
         due = self._observed % self.spectral_every == 0
         monitors = self._monitors if tokens is None else self._monitors | self._of_tokens

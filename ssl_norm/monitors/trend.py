@@ -142,11 +142,12 @@ def loss_constants(rows: int, width: int, negatives: int = 0) -> dict[str, float
 
     Returns:
         `ln N` and `ln(2N - 1)` of contrastive losses within a batch, `ln(queue + 1)` with a queue,
-        and `ln K`.
+        `ln K`, and the losses 2 - 2 cos of BYOL for unrelated views, of one direction or of both.
     """
+    unrelated = {"BYOL's loss of unrelated views": 2.0, "twice BYOL's loss of unrelated views": 4.0}
     known = {"ln N": rows, "ln(2N - 1)": 2 * rows - 1, "ln K of K outputs": width}
     known |= {"ln(queue + 1)": negatives + 1} if negatives else {}
-    return {name: log(count) for name, count in known.items() if count > 1}
+    return unrelated | {name: log(count) for name, count in known.items() if count > 1}
 
 
 def advance_pinned(

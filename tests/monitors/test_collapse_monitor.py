@@ -309,3 +309,57 @@ def test_one_low_rank_alone_is_an_accident():
     marks = [False, True, False, True, True]
     verdicts = [observe(step, narrow) for step, narrow in enumerate(marks, start=1)]
     assert verdicts == ["healthy"] * 4 + ["dimensional"]
+
+
+def slowly_collapsing(step):
+    """Return two views whose negative cosine rises exponentially from 0.6 or so."""
+    generator = torch.Generator().manual_seed(step)
+    images, first, second = torch.randn(3, 64, 32, generator=generator)
+    spread = torch.exp(torch.tensor(-step / 400))
+    return tuple(1.2 + spread * (images + 0.3 * noise) for noise in (first, second))
+
+
+@pytest.mark.parametrize("every", [1, 10, 200])
+def test_a_slow_collapse_has_a_forecast_however_often_it_is_collected(every):
+    monitor, resumed = CollapseMonitor(spectral_every=100), CollapseMonitor(spectral_every=100)
+    for step in range(1, 201):
+        monitor.observe(step, [slowly_collapsing(step)])
+        if step % every == 0:
+            monitor.collect()
+        if step == 130:
+            resumed.load_state_dict(monitor.state_dict())
+        if step > 130:
+            resumed.observe(step, [slowly_collapsing(step)])
+    assert (monitor.verdict, monitor.collapsed_at_step) == ("collapsing", None)
+    assert "per 100 steps: complete at about step " in monitor.evidence
+    resumed.collect()
+    assert resumed.verdict == monitor.verdict
+    assert resumed.evidence.rpartition("; ")[2] == monitor.evidence.rpartition("; ")[2]
+
+
+def test_states_of_runs_before_the_course_was_judged_are_resumed():
+    state = watched([collapsed(step) for step in range(3)], patience=2).state_dict()
+    for name in ("trend", "constants", "pinned"):
+        del state[name]
+    state["judged"] = [entry[:3] for entry in state["judged"]]
+    monitor = CollapseMonitor(patience=2)
+    monitor.load_state_dict(state)
+    assert monitor.verdict == "complete"
+    monitor.observe(4, [collapsed(4)])
+    assert monitor.collect()["negative_cosine"] > 0.99
+
+
+def test_a_broken_row_beside_equal_ones_is_a_collapse_and_told():
+    rows = torch.ones(64, 8)
+    rows[3] = nan
+    monitor = watched([(rows, rows)] * 3, patience=2)
+    assert monitor.verdict == "complete"
+    assert "1.6% of the rows hold NaN or infinity and are left out" in monitor.evidence
+
+
+def test_a_loss_at_ln_n_is_named():
+    monitor = CollapseMonitor(Thresholds(pinned_steps=5))
+    for step in range(1, 7):
+        monitor.observe(step, [healthy(step)], 2.08)
+    monitor.collect()
+    assert monitor.evidence.endswith("loss has been within 1% of ln N = 2.079 for 6 steps")
