@@ -1,7 +1,7 @@
 """Replacing the norms inside any model."""
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -30,9 +30,17 @@ from ssl_norm.norms.swap.find import (
     unknown_norms,
     usual_options_of,
 )
-from ssl_norm.norms.swap.kinds import TORCH_KINDS, structure
+from ssl_norm.norms.swap.kinds import (
+    TOLERANCE,
+    TORCH_KINDS,
+    difference,
+    kind_of,
+    probes,
+    structure,
+    twin_of,
+)
 from ssl_norm.norms.swap.report import LayerChange, Replacement
-from ssl_norm.norms.swap.transfer_state import comes_back, new_layer
+from ssl_norm.norms.swap.transfer_state import new_layer
 
 __all__ = ["Replacement", "replace_norms"]
 
@@ -218,7 +226,7 @@ def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> _Step:
         shown = tuple(f"{option}={value}" for option, value in options.items())
         return _Step(None, change._replace(options=shown), options)
     new, transfer = new_layer(layer, spec, like)
-    change = change._replace(replaced=True, back=comes_back(layer, spec), **transfer._asdict())
+    change = change._replace(replaced=True, back=_comes_back(layer, spec), **transfer._asdict())
     return _Step(new, change, {})
 
 
@@ -272,6 +280,24 @@ def _naming(name: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"layer '{name}': {error}") from error
+
+
+def _comes_back(layer: nn.Module, spec: NormSpec) -> str | None:
+    """Return the name that brings a layer back exactly once the spec replaced it, else None.
+
+    It is tried on a copy with random values, in evaluation and in training.
+    """
+    name = kind_of(layer).name
+    if name is None or spec.name == "none":
+        return None
+    original, like = twin_of(layer), torch.empty(())
+    back, _ = new_layer(twin_of(layer), spec, like)
+    if not _is_already(back, NormSpec(name)):  # else it is kept, as is gn of one group
+        back, _ = new_layer(back, NormSpec(name), like)
+    for x, _ in probes(unwrapped(layer)):
+        with suppress(Exception):  # of a shape that the layer does not take
+            return name if difference(original, back, x) < TOLERANCE else None
+    return None
 
 
 def _is_already(layer: nn.Module, spec: NormSpec) -> bool:

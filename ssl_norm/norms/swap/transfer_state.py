@@ -1,6 +1,5 @@
 """New norm layers in the place of old ones, with the state and options of the old ones."""
 
-from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -26,7 +25,7 @@ from ssl_norm.norms.swap.find import (
     num_features,
     usual_options_of,
 )
-from ssl_norm.norms.swap.kinds import HOOKS, TOLERANCE, Kind, difference, kind_of, probes, twin_of
+from ssl_norm.norms.swap.kinds import HOOKS, Kind, kind_of
 
 STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
 ACTIVATION = ("drop", "act")  # last parts of timm's norms, which move whole
@@ -97,23 +96,6 @@ def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module
         vars(new)[name] = vars(layer)[name]
     new.train(vars(old)["training"])  # what was last asked for, also of a frozen layer
     return new, transfer._replace(dropped=dropped)
-
-
-def comes_back(layer: nn.Module, spec: NormSpec) -> str | None:
-    """Return the name that brings a layer back exactly once the spec replaced it, else None.
-
-    It is tried on a copy with random values, in evaluation and in training.
-    """
-    name = kind_of(layer).name
-    if name is None or spec.name == "none":
-        return None
-    original, back = twin_of(layer), twin_of(layer)
-    for step in (spec, NormSpec(name))[: 1 if spec.name == name else 2]:  # its name keeps it
-        back, _ = new_layer(back, step, torch.empty(()))
-    for x, _ in probes(unwrapped(layer)):
-        with suppress(Exception):  # of a shape that the layer does not take
-            return name if difference(original, back, x) < TOLERANCE else None
-    return None
 
 
 def _new_norm(old: nn.Module, spec: NormSpec, *, per_token: bool) -> nn.Module:
