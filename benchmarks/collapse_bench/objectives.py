@@ -8,6 +8,7 @@ monitor sees. `without` names the part that is left out: `stop_gradient`, `predi
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import log, nan
 
 import torch
 from torch import Tensor, nn
@@ -190,3 +191,19 @@ OBJECTIVES: dict[str, Callable[[Step], Result]] = {
 }  # fmt: skip
 # Thresholds are chosen on these objectives; figures are reported on all others.
 TUNING = ("byol", "alignment", "simsiam", "simclr", "vicreg", "supervised")
+
+
+def loss_at_collapse(objective: str, without: str, rows: int, width: int, classes: int) -> float:
+    """Return the loss of a constant embedding; NaN where no constant is known."""
+    lacking = set(without.split("+"))
+    zero = {
+        "wmse": "whitening", "simclr": "negatives", "moco": "negatives", "vicreg": "variance",
+        "barlow": "standardization",
+    }  # fmt: skip
+    if objective in ("byol", "alignment", "simsiam", "jepa") or zero.get(objective) in lacking:
+        return 0.0
+    known = {
+        "simclr": log(2 * rows - 1), "moco": log(513), "dino": log(width),
+        "supervised": log(classes), "vicreg": 0.99,
+    }  # fmt: skip
+    return known.get(objective, nan)

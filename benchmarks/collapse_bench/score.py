@@ -9,11 +9,12 @@ import argparse
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.collapse_bench.objectives import TUNING
+from benchmarks.collapse_bench.objectives import TUNING, loss_at_collapse
 from ssl_norm.bench import ALARMS, Alarm, Trace, read_trace
 from ssl_norm.figures.style import drawing, save_figure
 
@@ -26,7 +27,8 @@ class Fate(NamedTuple):
     """End of a run.
 
     Attributes:
-        kind: `healthy`, `complete`, `gap`, `dimensional`, or `ambiguous`, which is not scored.
+        kind: `healthy`, `complete`, `gap`, `dimensional`; `open`: a form that lacks a part, not
+            collapsed at its end; or `ambiguous`: a published form that ends neither way.
         since: first step from which the run stays collapsed; None where it is not.
         recovered: whether a run that ends healthy was collapsed before.
     """
@@ -46,8 +48,8 @@ def fate(trace: Trace, healthy_rank: float) -> Fate:
 
     `complete`: negative cosine at least 0.95, or feature std at most 0.2. `gap`: positive less
     negative cosine below 0.05 of 1 - negative cosine. `dimensional`: an effective rank below a
-    quarter of `healthy_rank`. `healthy`: a negative cosine below 0.8 and at least half of that
-    rank. No alarm has these borders.
+    quarter of `healthy_rank`. `healthy`: a published form with a negative cosine below 0.8 and at
+    least half of that rank. No alarm has these borders.
     """
     columns = trace.columns
     rows = list(
@@ -62,8 +64,10 @@ def fate(trace: Trace, healthy_rank: float) -> Fate:
     last = max(1, round(END * len(rows)))
     kind = _kind([median(column) for column in zip(*rows[-last:], strict=True)], healthy_rank)
     if kind in ("healthy", "ambiguous"):
-        middle = [row[0] >= 0.95 or row[2] <= 0.2 for row in rows[20:]]
-        return Fate(kind, recovered=kind == "healthy" and sum(middle) >= 100)
+        collapsed = sum(row[0] >= 0.95 or row[2] <= 0.2 for row in rows[20:])
+        is_lacking = trace.facts.get("without") and not trace.facts.get("recovers_at")
+        recovered = kind == "healthy" and collapsed >= 100
+        return Fate("open" if is_lacking and not recovered else kind, recovered=recovered)
     outside = [
         step
         for step, row in zip(trace.steps, rows, strict=True)
@@ -94,7 +98,7 @@ def _is_gone(row: Sequence[float], kind: str, healthy_rank: float) -> bool:
 
 
 class Score(NamedTuple):
-    """Counts of an alarm: collapsed runs found, healthy runs accused, and its lead in steps.
+    """Counts of an alarm: collapsed runs found, healthy and open ones accused, and its lead.
 
     The lead is the steps from the alarm to the step from which the run stays collapsed; of a run
     that is never accused, what was left of it, as a negative number.
@@ -104,6 +108,8 @@ class Score(NamedTuple):
     collapsed: int
     false: int
     healthy: int
+    early: int
+    open: int
     leads: list[int]
     shares: list[float]
 
@@ -112,22 +118,21 @@ def score(
     alarm: Alarm, runs: Sequence[tuple[Trace, Fate]], threshold: float | None = None
 ) -> Score:
     """Return the score of an alarm on runs that are healthy or collapsed at their end."""
-    hits = collapsed = false = healthy = 0
+    runs_of, fired_in = Counter[str](), Counter[str]()
     leads, shares = [], []
     for trace, end in runs:
         if end.kind == "ambiguous" or end.recovered:
             continue
         fired = alarm.fires_at(trace, threshold)
-        if end.kind == "healthy":
-            healthy += 1
-            false += fired is not None
-            continue
-        collapsed += 1
-        hits += fired is not None
-        assert end.since is not None
-        leads.append(end.since - (trace.steps[-1] if fired is None else fired))
-        shares.append(leads[-1] / trace.steps[-1])
-    return Score(hits, collapsed, false, healthy, leads, shares)
+        group = end.kind if end.kind in ("healthy", "open") else "collapsed"
+        runs_of[group] += 1
+        fired_in[group] += fired is not None
+        if end.since is not None:
+            leads.append(end.since - (trace.steps[-1] if fired is None else fired))
+            shares.append(leads[-1] / trace.steps[-1])
+    groups = ("collapsed", "healthy", "open")
+    counts = [n for group in groups for n in (fired_in[group], runs_of[group])]
+    return Score(*counts, leads, shares)
 
 
 def tuned(alarm: Alarm, runs: Sequence[tuple[Trace, Fate]]) -> float:
@@ -148,19 +153,27 @@ def interval(count: int, of: int) -> str:
         return "-"
     z, p = 1.96, count / of
     middle, room = p + z * z / (2 * of), z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
-    low, high = ((middle + sign * room) / (1 + z * z / of) for sign in (-1, 1))
+    low, high = (max(middle + sign * room, 0) / (1 + z * z / of) for sign in (-1, 1))
     return f"{count} of {of} ({low:.0%} to {high:.0%})"
 
 
 def read_runs(folder: Path) -> list[tuple[Trace, Fate]]:
     """Return all traces with their fates."""
-    traces = [read_trace(path) for path in sorted(folder.glob("*.csv.gz"))]
+    traces = [_with_loss(read_trace(path)) for path in sorted(folder.glob("*.csv.gz"))]
     ranks: dict[tuple[object, ...], float] = {}
     for trace in traces:
         if not trace.facts["without"] and not trace.facts["recovers_at"]:
             last = max(1, round(END * len(trace.steps)))
             ranks[_setting(trace)] = median(trace.latest("effective_rank")[-last:])
     return [(trace, fate(trace, ranks.get(_setting(trace), math.nan))) for trace in traces]
+
+
+def _with_loss(trace: Trace) -> Trace:
+    facts = trace.facts
+    classes = 2 if facts["data"] == "cancer" else 10
+    sizes = facts["batch_size"], facts["width"], classes
+    floor = loss_at_collapse(facts["objective"], facts["without"], *sizes)
+    return replace(trace, facts=facts | {"loss_at_collapse": floor})
 
 
 def _setting(trace: Trace) -> tuple[object, ...]:
@@ -175,6 +188,7 @@ def _cells(found: Score) -> list[str]:
     return [
         interval(found.hits, found.collapsed),
         interval(found.false, found.healthy),
+        f"{found.early} of {found.open}",
         lead,
         share,
     ]
@@ -191,7 +205,8 @@ def tables(runs: Sequence[tuple[Trace, Fate]]) -> tuple[str, dict[str, float]]:
     tuning = [run for run in runs if run[0].facts["objective"] in TUNING]
     held_out = [run for run in runs if run[0].facts["objective"] not in TUNING]
     chosen = {name: tuned(alarm, tuning) for name, alarm in ALARMS.items()}
-    head = ["alarm", "threshold", "hits", "false alarms", "median lead, steps", "... of the run"]
+    head = ["alarm", "threshold", "hits", "false alarms", "alarms in open runs",
+            "median lead, steps", "... of the run"]  # fmt: skip
     parts = []
     for title, group in (("Held-out objectives", held_out), ("Tuning objectives", tuning)):
         for words, of in (("chosen on the tuning objectives", chosen), ("as published", {})):
@@ -201,20 +216,20 @@ def tables(runs: Sequence[tuple[Trace, Fate]]) -> tuple[str, dict[str, float]]:
                 rows.append([name, f"{threshold:g}", *_cells(score(alarm, group, threshold))])
             parts.append(f"### {title}, thresholds {words}\n\n{markdown(rows)}")
     by_objective = [["objective", "healthy", "complete", "gap", "dimensional", "recovered",
-                     "ambiguous", "hits", "false alarms"]]  # fmt: skip
+                     "open", "ambiguous", "hits", "false alarms"]]  # fmt: skip
     for objective in dict.fromkeys(run[0].facts["objective"] for run in runs):
         group = [run for run in runs if run[0].facts["objective"] == objective]
         kinds = Counter("recovered" if end.recovered else end.kind for _, end in group)
         found = score(ALARMS[OURS], group)
         by_objective.append([
-            objective, *(str(kinds[kind]) for kind in by_objective[0][1:7]),
+            objective, *(str(kinds[kind]) for kind in by_objective[0][1:8]),
             f"{found.hits} of {found.collapsed}", f"{found.false} of {found.healthy}",
         ])  # fmt: skip
     parts.append(f"### Runs by objective, and our alarm\n\n{markdown(by_objective)}")
     wrong = [
         f"- {trace.name}: {end.kind}, " + (f"alarm at step {fired}" if fired else "no alarm")
         for trace, end in runs
-        if end.kind != "ambiguous" and not end.recovered
+        if end.kind not in ("ambiguous", "open") and not end.recovered
         and ((fired := ALARMS[OURS].fires_at(trace)) is None) == (end.kind != "healthy")
     ]  # fmt: skip
     parts.append("### Runs that our alarm gets wrong\n\n" + ("\n".join(wrong) or "None."))
