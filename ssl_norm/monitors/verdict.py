@@ -52,11 +52,11 @@ class Thresholds:
     healthy_std: Annotated[float, Interval(ge=0, lt=1)] = 0.25
     dimensional_share: Annotated[float, Interval(ge=0, lt=1)] = 0.06
     dimensional_rank: Annotated[float, Interval(ge=0, lt=1e6)] = 5.0
-    collapsing_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.75
+    collapsing_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.6
     collapsing_window: Annotated[float, Interval(ge=2, lt=1e9)] = 100.0
     collapsing_errors: Annotated[float, Interval(ge=0, lt=1e6)] = 4.0
     collapsing_kept: Annotated[float, Interval(ge=-1e6, lt=1)] = 0.5
-    collapsing_horizon: Annotated[float, Interval(ge=0, lt=1e9)] = 12.0
+    collapsing_horizon: Annotated[float, Interval(ge=0, lt=1e9)] = 20.0
     gap_share: Annotated[float, Interval(ge=0, lt=1)] = 0.02
     gap_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.5
     pinned_loss: Annotated[float, Interval(ge=0, lt=1)] = 0.01
