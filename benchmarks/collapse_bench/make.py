@@ -56,12 +56,12 @@ GROUPS: tuple[tuple[str, str, float, int, int, tuple[str, ...]], ...] = (
     ("cancer", "mlp", 1.0, 0, 1000, ()),
     ("digits", "mlp", 10.0, 1, 600, ()),
     ("cifar10", "tiny", 1.0, 0, 400, ()),
-    ("cifar10", "resnet18", 1.0, 0, 120, ("byol", "vicreg", "moco", "dino")),
     ("digits", "vit", 1.0, 0, 800, ("simsiam", "dino", "jepa")),
     ("digits", "mlp", 0.3, 3, 1000, ("barlow", "vicreg", "wmse")),
     ("digits", "vit", 0.3, 3, 1000, ("jepa",)),
     ("digits", "mlp", 3.0, 3, 1000, ("barlow", "vicreg", "wmse")),
     ("digits", "vit", 3.0, 3, 1000, ("jepa",)),
+    ("cifar10", "resnet18", 1.0, 0, 120, ("byol", "vicreg", "moco", "dino")),
 )
 # Forms without a predictor, regularizer, ... whose collapse takes thousands of steps.
 SLOW = ("byol-predictor", "vicreg-variance", "vicreg-variance+covariance", "supervised-labels",

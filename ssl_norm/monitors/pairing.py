@@ -175,6 +175,8 @@ class _Evidence:
             key = finest, interleaved
             self.sums[key] = self.sums[key] + sums if key in self.sums else sums
             tested.append((views, interleaved, self.sums[key]))
+        if not tested:  # one image
+            return None
         everything = [_match(sums) for _, _, sums in tested]
         bound = max(match.bound for match in everything)
         for (views, interleaved, sums), match in zip(tested, everything, strict=True):
