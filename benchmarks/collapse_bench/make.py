@@ -65,7 +65,8 @@ GROUPS: tuple[tuple[str, str, float, int, int, tuple[str, ...]], ...] = (
 )
 # Forms without a predictor, regularizer, ... whose collapse takes thousands of steps.
 SLOW = ("byol-predictor", "vicreg-variance", "vicreg-variance+covariance", "supervised-labels",
-        "moco-negatives", "barlow-standardization", "lejepa-regularizer", "dino-centring")  # fmt: skip
+        "moco-negatives", "barlow-standardization", "lejepa-regularizer",
+        "dino-centring")  # fmt: skip
 LONG = 5000  # steps of slow forms of the first three groups
 RECOVERING = ("byol-predictor", "vicreg-variance", "lejepa-regularizer",
               "simsiam-stop_gradient", "moco-negatives")  # fmt: skip
