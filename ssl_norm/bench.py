@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl_norm.closed_pipe import unless_pipe_closes
+from ssl_norm.console import say
 from ssl_norm.errors import UserError, print_error
 from ssl_norm.monitors.trend import Trend, advance_trend, trend_values
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
@@ -192,7 +193,7 @@ ALARMS = {
         _below("raw_std"),
         0.1,
         _SHARES,
-        "fairseq, examples/data2vec: min_target_var, without its first 5,000 updates",
+        "fairseq, examples/data2vec: min_target_var, without the wait for 5,000 updates",
     ),
     "RankMe": Alarm(_low_rank, 0.1, _SHARES, "Garrido et al., arXiv 2210.02885, as a share of D"),
     "loss at its floor": Alarm(
@@ -222,10 +223,11 @@ def report(trace: Trace) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Print a report on every trace, and return the exit code."""
     if not arguments or {"--help", "-h"} & set(arguments):
-        print(__doc__)
+        say(*__doc__.strip().splitlines(), stderr=False)
         return 0
     try:
-        print("\n\n".join(report(read_trace(Path(path))) for path in arguments))
+        for path in arguments:
+            say(*report(read_trace(Path(path))).splitlines(), "", stderr=False)
     except UserError as error:
         print_error(error)
         return UserError.exit_code

@@ -30,7 +30,7 @@ class Fate(NamedTuple):
         kind: `healthy`, `complete`, `gap`, `dimensional`; `open`: a form that lacks a part, not
             collapsed at its end; or `ambiguous`: a published form that ends neither way.
         since: first step from which the run stays collapsed; None where it is not.
-        recovered: whether a run that ends healthy was collapsed before.
+        recovered: whether a run that ends healthy was collapsed, or lacked a part, before.
     """
 
     kind: str
@@ -65,8 +65,9 @@ def fate(trace: Trace, healthy_rank: float) -> Fate:
     kind = _kind([median(column) for column in zip(*rows[-last:], strict=True)], healthy_rank)
     if kind in ("healthy", "ambiguous"):
         collapsed = sum(row[0] >= 0.95 or row[2] <= 0.2 for row in rows[20:])
-        is_lacking = trace.facts.get("without") and not trace.facts.get("recovers_at")
-        recovered = kind == "healthy" and collapsed >= 100
+        comes_back = trace.facts.get("recovers_at") is not None
+        is_lacking = trace.facts.get("without") and not comes_back
+        recovered = kind == "healthy" and (comes_back or collapsed >= 100)
         return Fate("open" if is_lacking and not recovered else kind, recovered=recovered)
     outside = [
         step

@@ -1,0 +1,164 @@
+"""CollapseBench: traces, fates and alarms on courses of which it is known what they are."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.collapse_bench import make, score
+from benchmarks.collapse_bench.objectives import OBJECTIVES, TUNING
+from ssl_norm.bench import ALARMS, PATIENCE, Trace, main, read_trace
+
+TRACES = sorted(score.TRACES.glob("*.csv.gz"))
+STEPS = 800
+
+
+def course(negative, positive=None, std=None, rank=40.0, loss=1.0):
+    """Return a trace from functions of the share of the run."""
+    shares = [step / STEPS for step in range(1, STEPS + 1)]
+    negatives = [negative(share) for share in shares]
+    stds = [
+        std(s) if std else math.sqrt(max(1 - n, 0)) for s, n in zip(shares, negatives, strict=True)
+    ]
+    ranks = [rank(share) if callable(rank) else rank for share in shares]
+    columns = {
+        "step": [float(step) for step in range(1, STEPS + 1)],
+        "negative_cosine": negatives,
+        "positive_cosine": [
+            positive(s) if positive else n + 0.9 * (1 - n)
+            for s, n in zip(shares, negatives, strict=True)
+        ],
+        "feature_std": stds,
+        "raw_std": stds,
+        "loss": [loss] * STEPS,
+        "effective_rank": ranks,
+        "rank_me": ranks,
+        "dimensions": [64.0] * STEPS,
+    }
+    return Trace("course", columns, {"loss_at_collapse": 0.0})
+
+
+def noise(share):
+    return 0.01 * math.sin(1000 * share)
+
+
+def healthy(share):
+    return 0.1 + noise(share)
+
+
+def slow(share):
+    return 1 - math.exp(-3.2 * share) * (1 + noise(share))
+
+
+def fast(share):
+    return 0.9999 if share > 0.05 else 0.3
+
+
+def lost_rank(share):
+    return 40.0 if share < 0.3 else 3.0
+
+
+@pytest.mark.parametrize(
+    ("trace", "kind"),
+    [
+        (course(healthy), "healthy"),
+        (course(slow), "complete"),
+        (course(fast), "complete"),
+        (course(healthy, rank=lost_rank), "dimensional"),
+        (course(lambda _: 0.7, positive=lambda _: 0.705), "gap"),
+        (course(lambda _: 0.85), "ambiguous"),
+    ],
+)
+def test_fates_are_those_of_the_ends(trace, kind):
+    end = score.fate(trace, healthy_rank=40.0)
+    assert end.kind == kind
+    assert (end.since is None) == (kind in ("healthy", "ambiguous"))
+    assert not end.recovered
+
+
+def test_a_form_that_lacks_a_part_and_has_not_collapsed_is_open():
+    lacking = replace(course(lambda share: 0.7 * share), facts={"without": "predictor"})
+    assert score.fate(lacking, 40.0).kind == "open"
+
+
+def test_a_collapse_that_is_left_is_recovered():
+    back = course(lambda share: 0.99 if 0.2 < share < 0.5 else 0.1)
+    assert score.fate(back, 40.0) == score.Fate("healthy", recovered=True)
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_alarms_are_silent_on_health_and_raised_at_complete_collapse(name):
+    assert ALARMS[name].fires_at(course(healthy)) is None
+    constant = course(
+        lambda s: 0.1 if s < 0.1 else 1 - 1e-6, std=lambda s: 1.0 if s < 0.1 else 1e-3, rank=1.0,
+        loss=0.0,
+    )  # fmt: skip
+    fired = ALARMS[name].fires_at(constant)
+    assert fired is not None
+    if name != "loss at its floor":
+        assert fired >= PATIENCE
+
+
+def test_our_alarm_sees_a_slow_collapse_before_the_cosine_and_a_low_rank():
+    ours, before = (ALARMS[name].fires_at(course(slow)) for name in ("ssl_norm", "negative cosine"))
+    assert ours < 400
+    assert before is None
+    assert ALARMS["ssl_norm"].fires_at(course(healthy, rank=lost_rank)) < 300
+
+
+def test_scores_and_intervals():
+    runs = [(t, score.fate(t, 40.0)) for t in (course(healthy), course(fast), course(slow))]
+    found = score.score(ALARMS["negative cosine"], runs)
+    assert found[:4] == (1, 2, 0, 1)
+    assert found.leads[1] < 0  # never raised: what was left of the run
+    assert score.interval(1, 2) == "1 of 2 (9% to 91%)"
+    assert score.tuned(ALARMS["negative cosine"], runs) < 0.96
+
+
+def test_every_objective_trains_in_every_form():
+    for objective, lacking in make.LACKING.items():
+        for without in lacking:
+            encoder = "vit" if objective == "jepa" else "mlp"
+            run = {"objective": objective, "without": without, "data": "digits", "rate": 1.0,
+                   "encoder": encoder, "seed": 0, "steps": 2, "recovers_at": None}  # fmt: skip
+            rows = make.train(run, None)
+            assert [row["step"] for row in rows] == [1, 2]
+            assert all(math.isfinite(row["loss"]) for row in rows)
+    assert set(make.LACKING) == set(OBJECTIVES)
+
+
+def test_a_trace_is_read_as_it_was_written(tmp_path):
+    run = next(iter(make.runs())) | {"steps": 21}
+    rows = make.train(run, None)
+    path = tmp_path / f"{make.name_of(run)}.csv.gz"
+    make.write(path, run, rows, "abc")
+    trace = read_trace(path)
+    assert trace.name == make.name_of(run)
+    assert trace.facts["commit"] == "abc"
+    assert trace.steps == list(range(1, 22))
+    for column in ("negative_cosine", "loss", "raw_std"):
+        expected = [row[column] for row in rows]
+        assert trace.columns[column] == pytest.approx(expected, rel=1e-4)
+    measured = [not math.isnan(rank) for rank in trace.columns["effective_rank"]]
+    assert measured == [step in (1, 21) for step in trace.steps]
+
+
+def test_the_published_traces_are_the_runs_and_the_split_has_no_overlap():
+    names = {path.name.removesuffix(".csv.gz") for path in TRACES}
+    assert len(names) >= 120
+    assert names <= {make.name_of(run) for run in make.runs()}
+    objectives = {read_trace(path).facts["objective"] for path in TRACES[:: len(TRACES) // 60]}
+    assert objectives - set(TUNING)
+    assert set(TUNING) < set(OBJECTIVES)
+
+
+def test_the_command_judges_a_trace_and_names_a_wrong_one(tmp_path, capsys):
+    assert main([str(TRACES[0])]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ALARMS)
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("step,loss\n1,2\n")
+    assert main([str(wrong)]) == 2
+    assert "negative_cosine, feature_std missing" in capsys.readouterr().err
+    assert main([str(Path(tmp_path / "none.csv"))]) == 2
