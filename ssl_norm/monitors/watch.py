@@ -254,8 +254,8 @@ def attach(
     """
     if log_every < 1:
         raise ValueError(f"log_every must be at least 1 step, got {log_every}")
-    while not isinstance(optimizer, Optimizer) and hasattr(optimizer, "optimizer"):
-        optimizer = optimizer.optimizer
+    while (inner := getattr(optimizer, "optimizer", None)) is not None:
+        optimizer = inner
     watch = CollapseWatch(**options).attach(network)
 
     def before_step(*_: Any) -> None:

@@ -168,7 +168,7 @@ def test_a_projector_that_is_not_called_and_wrong_options_are_one_line():
 
 
 def test_a_wrapped_optimizer_is_unwrapped():
-    class Wrapper:
+    class Wrapper(torch.optim.Optimizer):  # as Accelerate's, which does not call super().__init__
         def __init__(self, optimizer):
             self.optimizer = optimizer
 
