@@ -193,7 +193,8 @@ def _with_splits(folders: Folders, splits: Mapping[str, list[str]]) -> Layout:
         " and ".join(f"{name}/" for name in splits.get(split, ())) for split in ("train", tested)
     )
     named = f"{train_names} and {test_names}" if test else train_names
-    used = {path: (train | test)[path] for path in folders if path in train or path in test}
+    labelled = train | test
+    used = {path: labelled[path] for path in folders if path in labelled}
     layout = _with_labels(used, f"{named}, ")
     notes = [*layout.notes]
     if lacking := sorted(classes - {below[0] for below in test.values()}):
