@@ -72,7 +72,8 @@ def test_constants_and_thresholds_equal_loops(shape):
         ),
         (
             {"name": "rbn", "affine": False},
-            "RepresentativeBatchNorm(6, eps=1e-05, update_rate=0.1, affine=False)",
+            "RepresentativeBatchNorm(6, eps=1e-05, update_rate=0.1, affine=False, "
+            "calibration=both, gate=sigmoid, statistic=mean)",
         ),
         (
             {"name": "bn", "batch_size": 32, "population": "exact"},

@@ -54,27 +54,37 @@ def group_norm(x, weight, bias, groups, eps=1e-5):
     return affine(y, weight, bias)
 
 
-def instance_means(x):
-    return np.array(
-        [[fsum(x[n, c]) / x.shape[2] for c in range(x.shape[1])] for n in range(len(x))]
-    )
+def instance_statistics(x, statistic="mean", eps=1e-5):
+    """K of representative batch norm, (N, C): `mean`, `std` (sqrt(variance + eps)) or `max`."""
+    found = np.empty(x.shape[:2])
+    for n, c in product(*map(range, x.shape[:2])):
+        mean, variance = mean_and_variance(list(x[n, c]))
+        found[n, c] = {"mean": mean, "std": sqrt(variance + eps), "max": max(x[n, c])}[statistic]
+    return found
 
 
-def centring_calibration(x, center_weight):
+def centring_calibration(x, center_weight, known=None):
     """X_cm = X + w_m * K_m of representative batch norm, on (N, C, S)."""
-    means = instance_means(x)
+    known = instance_statistics(x) if known is None else known
     y = np.empty_like(x)
     for n, c, s in product(*map(range, x.shape)):
-        y[n, c, s] = x[n, c, s] + center_weight[c] * means[n, c]
+        y[n, c, s] = x[n, c, s] + center_weight[c] * known[n, c]
     return y
 
 
-def scaling_calibration(x, scale_weight, scale_bias):
-    """X_cs = X_s * sigmoid(w_v * K_s + w_b) of representative batch norm, on (N, C, S)."""
-    means = instance_means(x)
+def scaling_calibration(x, scale_weight, scale_bias, known=None, gate="sigmoid"):
+    """X_cs = X_s * R(w_v * K_s + w_b) of representative batch norm, on (N, C, S)."""
+    known = instance_statistics(x) if known is None else known
     y = np.empty_like(x)
     for n, c, s in product(*map(range, x.shape)):
-        y[n, c, s] = x[n, c, s] / (1 + exp(-(scale_weight[c] * means[n, c] + scale_bias[c])))
+        before = [w * k + b for w, k, b in zip(scale_weight, known[n], scale_bias, strict=True)]
+        gates = {
+            "sigmoid": 1 / (1 + exp(-before[c])),
+            "tanh": (exp(before[c]) - exp(-before[c])) / (exp(before[c]) + exp(-before[c])),
+            "softmax": exp(before[c]) / sum(map(exp, before)),
+            "none": before[c],
+        }
+        y[n, c, s] = x[n, c, s] * gates[gate]
     return y
 
 
@@ -86,6 +96,22 @@ def representative_batch_norm(
     mean, variance = channel_statistics(centred) if statistics is None else statistics
     standard = normalize_channels(centred, mean, variance, eps)
     return affine(scaling_calibration(standard, scale_weight, scale_bias), weight, bias)
+
+
+def calibrated_batch_norm(x, weight, bias, gate, statistic, eps=1e-5, **weights):
+    """The same with the calibrations whose weights are given, another gate and statistic."""
+    if "center_weight" in weights:
+        known = instance_statistics(x, statistic, eps)
+        x = centring_calibration(x, weights["center_weight"], known)
+    mean, variance = channel_statistics(x)
+    y = normalize_channels(x, mean, variance, eps)
+    if "scale_weight" in weights:
+        if statistic == "std":  # of x, in units of the batch's deviation
+            known = instance_statistics(x, statistic, eps) / np.sqrt(variance + eps)
+        else:
+            known = instance_statistics(y, statistic)
+        y = scaling_calibration(y, weights["scale_weight"], weights["scale_bias"], known, gate)
+    return affine(y, weight, bias)
 
 
 def running_statistics(batches, update_rate, correction=1):
