@@ -69,8 +69,9 @@ def normalize(x: Tensor, rule: Rule) -> Tensor:
 
 def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance over space of x (N, C, *spatial), without gradients."""
+    x = x.detach()
     if x.ndim == 2 or len(x) == 0 or _is_transformed():
-        return _moments_by_autograd(x.detach().to(table_dtype(x)))
+        return _moments_by_autograd(x.to(table_dtype(x)))
     mean, variance = passes_for(x).instance_moments(x)
     return mean, variance
 

@@ -14,6 +14,7 @@ FIGURES = Registry(
         "probes_over_steps": "ssl_norm.reporting.figures.accuracy:probes_over_steps",
         "accuracy_course": "ssl_norm.reporting.figures.accuracy:accuracy_course",
         "layers": "ssl_norm.reporting.figures.collapse:layers",
+        "calibration": "ssl_norm.reporting.figures.calibration:calibration",
     },
     expects="a function of groups of runs that yields FigureFiles",
     arguments=1,

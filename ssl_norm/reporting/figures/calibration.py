@@ -1,0 +1,198 @@
+"""Figures of representative batch norm: spread of the channel means, and calibration weights."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssl_norm.data.batches.sampler import epoch_order
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.checkpoint import Checkpoint
+from ssl_norm.evaluate.features import evaluation_mode
+from ssl_norm.figures.style import BLUE, GREY, drawing
+from ssl_norm.norms.batch.batch_statistics import pool
+from ssl_norm.norms.core import instance_moments
+from ssl_norm.norms.swap.find import BATCH_NORMS
+from ssl_norm.reporting.figures.parts import COLUMNS, PANELS, WIDTH, FigureFile
+from ssl_norm.reporting.frame import Group, norm_options
+from ssl_norm.reporting.read import RunRecord
+from ssl_norm.reporting.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+IMAGES = 512  # of the test images, that the spread is measured on
+BINS = 24
+WEIGHTS = ("center_weight", "scale_weight", "scale_bias")
+
+
+class Layer(NamedTuple):
+    """Measurements of one norm of one run."""
+
+    before: Tensor  # spread of the means of its input, (C,)
+    after: Tensor  # the same of its output
+    weights: Mapping[str, Tensor]  # calibration weights by name, each (C,)
+
+
+Layers = Mapping[str, Sequence[Layer]]  # by the name of the norm, those of each run
+
+
+def channel_mean_spread(x: Tensor) -> Tensor:
+    """Return the std over instances of each channel's mean, in units of the channel's std.
+
+    It is 1 where an instance has one value throughout, and 0 where all instances have the same
+    mean. A norm with the same scale and shift for all instances leaves it as it is.
+
+    Args:
+        x: (N, C, *spatial).
+
+    Returns:
+        (C,) in [0, 1]; NaN for a constant channel.
+    """
+    means, variances = instance_moments(x)
+    _, variance = pool(means, variances)
+    return means.std(0, correction=0) / variance[0].sqrt()
+
+
+def calibration(groups: Sequence[Group]) -> Iterator[FigureFile]:
+    """Yield spread and weights by layer; nothing without a checkpoint and the images of an rbn.
+
+    Drawn are the first groups with bn or rbn in the encoder, as many as fit one page.
+    """
+    names = {group.label: _norm_name(group.runs[0]) for group in groups}
+    if "rbn" not in names.values():
+        return
+    found: dict[str, Layers] = {}
+    for group in groups:
+        if names[group.label] in ("bn", "rbn") and len(found) < PANELS:
+            layers = _measured(group.runs)
+            found |= {group.label: layers} if layers else {}
+    weighted = {label: layers for label, layers in found.items() if _weights_of(layers)}
+    if weighted:
+        yield _spread_figure(found)
+        yield _weights_figure(weighted)
+
+
+def _norm_name(run: RunRecord) -> str:
+    return str(norm_options(run.config.get("norm", {}).get("encoder"))["name"])
+
+
+def _measured(runs: Sequence[RunRecord]) -> Layers:
+    """Return the layers of the runs whose checkpoint and images are here."""
+    found: dict[str, list[Layer]] = {}
+    for run in runs:
+        try:
+            layers = _layers(Checkpoint.read(run.folder, {}))
+        except UserError:
+            continue
+        for name, layer in layers.items():
+            found.setdefault(name, []).append(layer)
+    return found
+
+
+@torch.no_grad()
+def _layers(checkpoint: Checkpoint) -> Mapping[str, Layer]:
+    """Return the measurements of each batch norm of the encoder, in the order of their calls."""
+    _, network = checkpoint.networks()
+    found: dict[str, Layer] = {}
+
+    def measure(name: str, norm: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        weights = {key: value for key in WEIGHTS if (value := getattr(norm, key, None)) is not None}
+        found[name] = Layer(channel_mean_spread(inputs[0]), channel_mean_spread(output), weights)
+
+    hooks = [
+        module.register_forward_hook(partial(measure, name.removeprefix("encoder.")))
+        for name, module in network.named_modules()
+        if isinstance(module, BATCH_NORMS)
+    ]
+    splits = checkpoint.images()
+    images = splits.pretrain if splits.test is None else splits.test
+    some = epoch_order(len(images), 0, 0)[:IMAGES]
+    with evaluation_mode(network):
+        network(checkpoint.evaluation_view(images.take(some)))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _weights_of(layers: Layers) -> list[str]:
+    """Return the calibration weights that any layer has."""
+    of_runs = [layer.weights for runs in layers.values() for layer in runs]
+    return [name for name in WEIGHTS if any(name in weights for weights in of_runs)]
+
+
+def _spread_figure(found: Mapping[str, Layers]) -> FigureFile:
+    lines, rows = math.ceil(len(found) / COLUMNS), []
+    with drawing(WIDTH, 1.2 + 2.1 * lines) as figure:
+        grid = figure.subplots(lines, min(COLUMNS, len(found)), sharey=True, squeeze=False)
+        for axes, (label, layers) in zip(grid.flat, found.items(), strict=False):
+            for side, colour, style in (("before", GREY, "--"), ("after", BLUE, "-")):
+                pooled = [torch.cat([getattr(run, side) for run in r]) for r in layers.values()]
+                _draw_quartiles(axes, pooled, side, colour, style)
+            axes.set_title(label, fontsize=8, loc="left")
+            axes.set_xticks(range(len(layers)), list(layers), rotation=90, fontsize=7)
+            axes.grid()
+            rows += [_row(label, name, runs) for name, runs in layers.items()]
+        for axes in list(grid.flat)[len(found) :]:
+            axes.set_visible(False)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("spread of means")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    caption = (
+        "Spread of the channel means before and after each norm of the encoder: standard deviation "
+        "over instances of a channel's mean over space, in units of the channel's standard "
+        f"deviation. Median and quartiles over channels and runs, on {IMAGES} test images in "
+        "evaluation mode. Batch norm leaves it as it is."
+    )
+    table = Table(["group", "layer", "spread before", "spread after"], rows)
+    return FigureFile("calibration_spread", figure, caption, table, table)
+
+
+def _row(label: str, name: str, runs: Sequence[Layer]) -> list[str]:
+    medians = (float(torch.cat(list(s)).nanmedian()) for s in list(zip(*runs, strict=True))[:2])
+    return [label, name, *(f"{median:.3f}" for median in medians)]
+
+
+def _draw_quartiles(
+    axes: "Axes", layers: Sequence[Tensor], label: str, colour: str, style: str
+) -> None:
+    quarters = torch.tensor([0.25, 0.5, 0.75])
+    low, middle, high = zip(*(v.nanquantile(quarters).tolist() for v in layers), strict=True)
+    places = range(len(layers))
+    axes.plot(places, middle, color=colour, linestyle=style, marker="o", markersize=3, label=label)
+    axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _weights_figure(found: Mapping[str, Layers]) -> FigureFile:
+    with drawing(WIDTH, 0.8 + 1.7 * len(found)) as figure:
+        grid = figure.subplots(len(found), len(WEIGHTS), squeeze=False)
+        for line, (label, layers) in zip(grid, found.items(), strict=True):
+            for axes, weight in zip(line, WEIGHTS, strict=True):
+                if weight in _weights_of(layers):
+                    _draw_histograms(axes, layers, weight)
+                else:
+                    axes.set_visible(False)
+            shown = next(axes for axes in line if axes.get_visible())
+            shown.set_ylabel(label, fontsize=8)
+    caption = (
+        "Histograms of the learned calibration weights by layer, first layer on top; dark: many "
+        "channels of all runs; dashed: the initial value."
+    )
+    return FigureFile("calibration_weights", figure, caption)
+
+
+def _draw_histograms(axes: "Axes", layers: Layers, weight: str) -> None:
+    values = [torch.cat([run.weights[weight] for run in runs]) for runs in layers.values()]
+    everything = torch.cat(values)
+    low, high = everything.min().item(), everything.max().item() + 1e-6  # of one value as well
+    counts = [torch.histc(each, BINS, low, high) / len(each) for each in values]
+    edges = torch.linspace(low, high, BINS + 1).tolist()
+    axes.pcolormesh(edges, range(len(values) + 1), torch.stack(counts).numpy(), cmap="Greys")
+    axes.axvline(float(weight == "scale_bias"), color=BLUE, linestyle="--", linewidth=1)
+    axes.set_title(weight.replace("_", " "), fontsize=8)
+    axes.set_yticks([place + 0.5 for place in range(len(values))], list(layers), fontsize=6)
+    axes.invert_yaxis()
