@@ -14,15 +14,14 @@ from ssl_norm.norms import NormLike, parse_norm
 from ssl_norm.settings.tools import ToySettings
 from ssl_norm.text import counted, statistic
 from ssl_norm.toy.classifiers import (
-    Moons,
     Recipe,
     accuracies,
     joint_batches,
     std_auroc,
     train_classifier,
-    two_moons,
 )
 from ssl_norm.toy.picture import draw_classifiers
+from ssl_norm.toy.samples import Moons, two_moons
 
 DRAWN = ("bn", "ubn")
 COLUMNS = {

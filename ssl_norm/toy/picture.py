@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ssl_norm.evaluate.uncertainty import uncertainty
 from ssl_norm.figures.style import BLUE, VERMILION, drawing, save_figure
-from ssl_norm.toy.classifiers import Moons, joint_batches
+from ssl_norm.toy.classifiers import joint_batches
+from ssl_norm.toy.samples import Moons
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

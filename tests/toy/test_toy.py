@@ -14,16 +14,15 @@ from ssl_norm.figures import pixels
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms import make_norm
 from ssl_norm.toy.classifiers import (
-    Moons,
     Recipe,
     accuracies,
     backward,
     joint_batches,
     std_auroc,
     train_classifier,
-    two_moons,
 )
 from ssl_norm.toy.picture import PlaneMap, axis, draw_classifiers, moons_figure, plane_map
+from ssl_norm.toy.samples import Moons, two_moons
 
 SPREAD = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
 BATCHES = [SPREAD, SPREAD + torch.tensor([1.0, 0.0])]  # with means 0 and 1 of the first coordinate
