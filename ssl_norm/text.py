@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import isfinite
+from math import isfinite, sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -123,6 +123,28 @@ class Statistic(NamedTuple):
             return "-"
         spread = "" if self.deviation is None else f" +- {self.deviation:.{decimals}f}"
         return f"{self.mean:{sign}.{decimals}f}{spread}"
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the 95 % confidence interval of the mean, by the t distribution, if there is one."""
+        from scipy.special import stdtrit
+
+        if self.deviation is None:
+            return None
+        return float(stdtrit(self.present - 1, 0.975)) * self.deviation / sqrt(self.present)
+
+    def mean_interval(self, decimals: int) -> str:
+        """Return `mean (low to high)`, the 95 % confidence interval, if there is one.
+
+        Example:
+            >>> statistic([1.0, 2.0, 3.0]).mean_interval(1)
+            '2.0 (-0.5 to 4.5)'
+        """
+        if self.mean is None or self.half_width is None:
+            return self.mean_sd(decimals)
+        ends = (self.mean + sign * self.half_width for sign in (-1, 1))
+        low, high = (f"{end:.{decimals}f}" for end in ends)
+        return f"{self.mean:.{decimals}f} ({low} to {high})"
 
     def text(self, decimals: int) -> str:
         """Return `mean +- deviation (n)`; `(n of m)` where values are missing, `-` where all are.

@@ -1,18 +1,21 @@
-"""Classifiers of two moons with bn and ubn from few labelled points: tools/toy.py."""
+"""Classifiers of few labelled samples with bn and ubn: tools/toy.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import nan
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.table import Table
 from torch import nn
 
 from ssl_norm.console import say, show, track
 from ssl_norm.evaluate.record import find_output
+from ssl_norm.figures import save_figure
 from ssl_norm.norms import NormLike, parse_norm
-from ssl_norm.settings.tools import ToySettings
-from ssl_norm.text import counted, statistic
+from ssl_norm.settings.tools import CLASSES, ToySettings
+from ssl_norm.text import Statistic, counted, statistic
+from ssl_norm.toy.augmentation import Starts, closeness, starting_points
 from ssl_norm.toy.classifiers import (
     Recipe,
     accuracies,
@@ -20,99 +23,205 @@ from ssl_norm.toy.classifiers import (
     std_auroc,
     train_classifier,
 )
+from ssl_norm.toy.difference_figure import difference_figure
+from ssl_norm.toy.gap import Gap, gap, layer_values
+from ssl_norm.toy.gap_figure import Gaps, gap_figure
 from ssl_norm.toy.picture import draw_classifiers
-from ssl_norm.toy.samples import Moons, two_moons
+from ssl_norm.toy.samples import Samples, digits, two_moons
 
 DRAWN = ("bn", "ubn")
-COLUMNS = {
+ACCURACY = {
     "population": "accuracy in %, population statistics",
-    "batch": "batch statistics of all unlabelled points",
+    "batch": "batch statistics of all unlabelled samples",
     "auroc": "AUROC in % of the std: wrong against right",
 }
+DISTANCE = {
+    "length": "length of the move",
+    "before": "distance from the data: labelled sample",
+    "after": "starting point",
+    "random": "random direction",
+    "between": "direction between two samples",
+}
+SHARE = {
+    "restored": "starting points found, in %",
+    "than_random": "nearer to the data than in a random direction, in %",
+    "than_between": "than between two samples",
+    "than_opposite": "than in the opposite direction",
+}
 
-# For each norm, at each seed: accuracies by kind of statistics, and the AUROC of batch norms.
+# For each norm, at each seed: the numbers of a classifier by name.
 Scores = Mapping[str, Sequence[Mapping[str, float]]]
 
 
+class Example(NamedTuple):
+    """A classifier of the first seed, for the pictures."""
+
+    model: nn.Module
+    starts: Starts
+
+
+class Study(NamedTuple):
+    """Outcome of all seeds, by norm."""
+
+    examples: dict[str, Example]  # of bn and ubn
+    scores: dict[str, list[dict[str, float]]]
+    gaps: dict[str, dict[int, list[list[Gap]]]]  # by labels per class: of each seed, each layer
+
+
 def toy(config: ToySettings) -> None:
-    """Train the classifiers at every seed, draw those of the first, and print a table over all.
+    """Train the classifiers at every seed, draw those of the first, and print tables over all.
 
     Raises:
-        UserError: the picture cannot be written.
+        UserError: a picture cannot be written.
         NonFiniteLoss: a loss became NaN or infinite.
     """
     output = find_output(config.output, Path(), "toy.png")
-    models, scores = train_all(config)
-    first = {
-        f"{norm}: {scores[norm][0]['population']:.1%} of unlabelled points right": models[norm]
-        for norm in DRAWN
-    }
-    verdict = comparison(scores)
+    gap_output = output.with_stem(f"{output.stem}_gap")
+    study = train_all(config)
+    verdict = comparison(study.scores)
+    draw(config, study, output, f"seed {config.seed}; {verdict}")
+    samples = samples_of(config, config.seed, config.labels_per_class)
+    values = {norm: layer_values(found.model, samples) for norm, found in study.examples.items()}
+    histograms = f"histograms: seed {config.seed}, {config.labels_per_class} labels a class"
+    save_figure(gap_figure(values, study.gaps, histograms), gap_output)
+    show(list(tables(config, study)))
+    say(verdict, f"written to {output}", f"written to {gap_output}", stderr=False)
+
+
+def draw(config: ToySettings, study: Study, output: Path, caption: str) -> None:
+    """Write the picture of the classifiers of the first seed."""
+    samples = samples_of(config, config.seed, config.labels_per_class)
+    if config.toy == "digits":
+        starts = {norm: example.starts for norm, example in study.examples.items()}
+        save_figure(difference_figure(starts, samples.labelled, caption), output)
+        return
+    accuracy = {norm: rows[0]["population"] for norm, rows in study.scores.items()}
     draw_classifiers(
-        first,
-        moons_of(config, config.seed),
+        {
+            f"{norm}: {accuracy[norm]:.1%} of unlabelled points right": example
+            for norm, example in study.examples.items()
+        },
+        samples,
         output,
         draws=config.draws,
         unlabelled=config.unlabelled_per_step,
         seed=config.seed,
-        caption=f"seed {config.seed}; {verdict}",
+        caption=caption,
     )
-    show([score_table(config, scores)])
-    say(verdict, f"written to {output}", stderr=False)
 
 
-def train_all(config: ToySettings) -> tuple[dict[str, nn.Module], Scores]:
-    """Return the classifiers of the first seed, and the scores of all seeds, by norm."""
+def train_all(config: ToySettings) -> Study:
+    """Train all norms at every seed; at other numbers of labels bn and ubn, for their gaps."""
     norms: dict[str, NormLike] = {str(parse_norm(config.control)): config.control}
     norms |= {norm: norm for norm in DRAWN}
-    recipe = Recipe(
+    study = Study({}, {name: [] for name in norms}, {norm: {} for norm in DRAWN})
+    seeds = range(config.seed, config.seed + config.seeds)
+    jobs = [(seed, labels) for seed in seeds for labels in config.label_counts]
+    for seed, labels in track(jobs, "training", total=len(jobs), step=1, enabled=True):
+        samples, recipe = samples_of(config, seed, labels), recipe_of(config, labels)
+        is_scored = labels == config.labels_per_class
+        for name in norms if is_scored else DRAWN:
+            model = train_classifier(norms[name], samples, recipe, seed)
+            if is_scored:
+                study.scores[name].append(accuracies(model, samples))
+            if name in DRAWN:
+                gaps = [gap(values) for values in layer_values(model, samples)]
+                study.gaps[name].setdefault(labels, []).append(gaps)
+            if is_scored and name in DRAWN:
+                add_redraws(config, study, name, model, samples, seed)
+    return study
+
+
+def add_redraws(
+    config: ToySettings, study: Study, norm: str, model: nn.Module, samples: Samples, seed: int
+) -> None:
+    """Add the effects of redrawn statistics on a classifier to its scores."""
+    drawn = joint_batches(samples, config.unlabelled_per_step, seed)
+    batches = list(islice(drawn, config.draws))
+    starts = starting_points(model, samples.labelled, batches)
+    row = {"auroc": std_auroc(model, samples, batches)}
+    study.scores[norm][-1] |= row | closeness(starts, samples.unlabelled, seed)
+    study.examples.setdefault(norm, Example(model, starts))
+
+
+def samples_of(config: ToySettings, seed: int, labels_per_class: int) -> Samples:
+    """Return the samples of a seed."""
+    if config.toy == "digits":
+        return digits(labels_per_class, config.unlabelled, seed=seed)
+    return two_moons(labels_per_class, config.unlabelled, noise=config.noise, seed=seed)
+
+
+def recipe_of(config: ToySettings, labels_per_class: int) -> Recipe:
+    """Return the training with so many labels, in joint batches of at most all samples."""
+    joint = round(config.unlabelled_per_step * labels_per_class / config.labels_per_class)
+    return Recipe(
         config.hidden_dim,
         config.layers,
         config.steps,
         config.lr,
-        config.unlabelled_per_step,
+        min(max(joint, 1), config.unlabelled),
         config.ubn.gradient,
     )
-    models: dict[str, nn.Module] = {}
-    scores: dict[str, list[Mapping[str, float]]] = {name: [] for name in norms}
-    seeds = range(config.seed, config.seed + config.seeds)
-    for seed in track(seeds, "training", total=len(seeds), step=1, enabled=True):
-        moons = moons_of(config, seed)
-        for name, norm in norms.items():
-            model = train_classifier(norm, moons, recipe, seed)
-            models.setdefault(name, model)
-            row = accuracies(model, moons)
-            if name in DRAWN:
-                batches = joint_batches(moons, recipe.unlabelled, seed)
-                row["auroc"] = std_auroc(model, moons, islice(batches, config.draws))
-            scores[name].append(row)
-    return models, scores
 
 
-def moons_of(config: ToySettings, seed: int) -> Moons:
-    """Return the points of a seed."""
-    return two_moons(config.labels_per_class, config.unlabelled, noise=config.noise, seed=seed)
+def tables(config: ToySettings, study: Study) -> Iterator[Table]:
+    """Yield tables of the accuracies, the starting points and the gaps."""
+    seeds = counted(config.seeds, "seed")
+    labelled = CLASSES[config.toy] * config.labels_per_class
+    sizes = f"{config.unlabelled} unlabelled samples, {labelled} labelled, {seeds}"
+    drawn = {norm: study.scores[norm] for norm in DRAWN}
+    yield score_table(f"{sizes}: mean +- sd", ACCURACY, study.scores, Statistic.mean_sd, 100, 1)
+    interval = f"starting points, {seeds}: mean (95 % interval)"
+    yield score_table(interval, SHARE, drawn, Statistic.mean_interval, 100, 1)
+    yield score_table(interval, DISTANCE, drawn, Statistic.mean_interval, 1, 3)
+    yield gap_table(f"gap in deviations, {seeds}: mean +- sd", study.gaps)
 
 
-def score_table(config: ToySettings, scores: Scores) -> Table:
-    """Return the table of mean scores and standard deviations over the seeds."""
-    table = Table(
-        title=f"{config.unlabelled} unlabelled points, {2 * config.labels_per_class} labelled, "
-        f"{counted(config.seeds, 'seed')}",
-        title_justify="left",
-    )
-    for heading in ("norm", *COLUMNS.values()):
-        table.add_column(heading)
+def score_table(
+    title: str,
+    columns: Mapping[str, str],
+    scores: Scores,
+    text: Callable[[Statistic, int], str],
+    factor: float,
+    decimals: int,
+) -> Table:
+    """Return the table of scores times a factor over the seeds, a row per norm."""
+    table = new_table(title, ("norm", *columns.values()))
     for norm, rows in scores.items():
-        table.add_row(norm, *(cell([100 * row.get(key, nan) for row in rows]) for key in COLUMNS))
+        values = ([factor * row.get(key, nan) for row in rows] for key in columns)
+        table.add_row(norm, *(cell(text, found, decimals) for found in values))
     return table
 
 
-def cell(values: Sequence[float]) -> str:
-    """Return mean and deviation of the values, and their number if some of them are NaN."""
+def gap_table(title: str, gaps: Mapping[str, Gaps]) -> Table:
+    """Return the table of the gaps, a row for each number of labels, layer and norm."""
+    headings = (
+        "labels a class", "layer", "norm", "labelled from unlabelled", "as many without labels",
+        "shift of the mean",
+    )  # fmt: skip
+    table = new_table(title, headings)
+    for labels, seeds in gaps[DRAWN[0]].items():
+        for layer in range(len(seeds[0])):
+            for norm, of_norm in gaps.items():
+                found = zip(*(layers[layer] for layers in of_norm[labels]), strict=True)
+                cells = (statistic(values).mean_sd(3) for values in found)
+                table.add_row(str(labels), str(layer + 1), norm, *cells)
+    return table
+
+
+def new_table(title: str, headings: Sequence[str]) -> Table:
+    """Return a table without rows."""
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def cell(text: Callable[[Statistic, int], str], values: Sequence[float], decimals: int) -> str:
+    """Return a text of the values, and their number if some of them are NaN."""
     found = statistic(values)
     some = f" ({counted(found.present, 'seed')})" if found.present and found.missing else ""
-    return found.mean_sd(1) + some
+    return text(found, decimals) + some
 
 
 def comparison(scores: Scores) -> str:

@@ -5,10 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Sequence
-from math import sqrt
 from typing import NamedTuple
-
-from scipy.special import stdtrit
 
 from ssl_norm.reporting.columns import Column, collapse_steps, columns, columns_of, verdict_counts
 from ssl_norm.reporting.frame import Group, all_runs
@@ -19,7 +16,6 @@ SHORT = ("negative_cosine", "linear_top1", "top1", "top1_exact", "top1_batch")
 COMPARED = (
     "negative_cosine", "linear_top1", "knn_top1", "top1", "top1_exact", "top1_batch",
 )  # fmt: skip
-CONFIDENCE = 0.95
 VERDICTS = ("verdict", "collapsed_at_step")
 HEADINGS = {
     "method.name": "method",
@@ -204,11 +200,9 @@ def differences(groups: Sequence[Group]) -> list[Difference]:
         for group, values in zip(groups[1:], others, strict=True):
             pairs = [values[seed] - reference[seed] for seed in values if seed in reference]
             of_pairs = statistic(pairs)
-            if of_pairs.mean is None or of_pairs.deviation is None:
+            mean, half = of_pairs.mean, of_pairs.half_width
+            if mean is None or half is None:
                 continue
-            t = float(stdtrit(len(pairs) - 1, (1 + CONFIDENCE) / 2))
-            half = t * of_pairs.deviation / sqrt(len(pairs))
-            mean = of_pairs.mean
             found.append(
                 Difference(group.label, column, mean, mean - half, mean + half, len(pairs))
             )

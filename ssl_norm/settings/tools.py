@@ -29,6 +29,8 @@ from ssl_norm.settings.sections import (
     unused_of_source,
 )
 
+CLASSES = {"two_moons": 2, "digits": 10}  # of each toy
+DIGITS, RAREST_DIGIT = 1797, 174  # scans in all, and of the digit with the fewest
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -208,23 +210,35 @@ class ReportSettings(Settings):
 
 
 class ToySettings(Settings):
-    """Two moons with few labels: boundaries of bn and ubn, and their dependence on the batch.
+    """Few labels, bn and ubn: boundaries, dependence on the batch, gap of the distributions.
 
-    python tools/toy.py                  draws toy.png, prints a table over ten seeds
+    python tools/toy.py                  draws toy.png and toy_gap.png, prints tables over ten seeds
+    python tools/toy.py toy=digits seeds=3 draws=10 output=digits.png
+                                 small images instead of points
     python tools/toy.py labels_per_class=1 noise=0.3 ubn.gradient=false
                                  fewer labels; statistics as constants
     python tools/toy.py control=gn seeds=40 seed=100 output=other.pdf
                                  another control, other seeds
     """
 
+    toy: Literal["two_moons", "digits"] = option(
+        "two_moons", "samples: points of the plane, or scikit-learn's digits of 8 x 8 pixels"
+    )
     labels_per_class: Count = option(
-        4, "labelled points of each moon; together they are the batch of every step"
+        4, "labelled samples of each class; together they are the batch of every step"
+    )
+    gap_labels: tuple[Count, ...] = option(
+        (1, 2, 4, 8), "further labels per class, in the figure of the gap"
     )
     unlabelled: int = option(
-        500, "points without a label, on which accuracy is measured", ge=2, le=10**7
+        500, "samples without a label, on which accuracy is measured", ge=2, le=10**7
     )
     noise: float = option(
-        0.1, "standard deviation of the points around their moons of radius 1", ge=0, le=100
+        0.1,
+        "standard deviation of the points around their moons of radius 1",
+        only_with="toy=two_moons",
+        ge=0,
+        le=100,
     )
     ubn: UbnSettings = option(UbnSettings, "statistics of ubn")
     control: NormChoice = option(
@@ -232,45 +246,62 @@ class ToySettings(Settings):
     )
     hidden_dim: int = option(64, "width of the hidden layers", unit="channels", ge=1, le=10**5)
     layers: int = option(
-        3, "Linear layers; all but the last are followed by the norm and a ReLU", ge=2, le=100
+        3,
+        "linear layers, of images convolutions; all but the last, which is linear, are followed by "
+        "the norm and a ReLU",
+        ge=2,
+        le=100,
     )
-    steps: int = option(100, "steps of training, each on all labelled points", ge=1, le=10**7)
+    steps: int = option(100, "steps of training, each on all labelled samples", ge=1, le=10**7)
     lr: float = option(0.01, "learning rate of Adam", gt=0, le=1e3)
     draws: int = option(
         50,
-        "draws of batch statistics, for the standard deviation of the predictions",
+        "draws of batch statistics, for the deviation of predictions and the starting points",
         ge=2,
         le=10**6,
     )
     seed: int = option(
-        0, "seed of the picture: points, initial weights and joint batches", ge=0, le=2**31
+        0, "seed of the pictures: samples, initial weights and joint batches", ge=0, le=2**31
     )
-    seeds: int = option(10, "number of seeds in the table, from `seed` on", ge=1, le=10**5)
-    output: PathText = option("toy.png", "picture: .png, .pdf or .svg")
+    seeds: int = option(10, "number of seeds in the tables, from `seed` on", ge=1, le=10**5)
+    output: PathText = option(
+        "toy.png", "picture: .png, .pdf or .svg; that of the gap is toy_gap.png"
+    )
+
+    @property
+    def label_counts(self) -> tuple[int, ...]:
+        """All numbers of labels per class, ascending."""
+        return tuple(sorted({self.labels_per_class, *self.gap_labels}))
 
     @property
     def unlabelled_per_step(self) -> int:
-        """Unlabelled points in the joint batch of a step."""
-        return round(self.ubn.ratio * 2 * self.labels_per_class)
+        """Unlabelled samples in the joint batch of a step."""
+        return round(self.ubn.ratio * CLASSES[self.toy] * self.labels_per_class)
 
     def memory_needs(self) -> Iterator[Need]:
         """Yield weights with their gradients and moments, and outputs of the hidden layers."""
         width, layers = self.hidden_dim, self.layers
         yield f"hidden_dim={width} in layers={layers}", 4 * FLOAT * width * width * (layers - 2)
         for key, points in (
-            ("labels_per_class", 2 * self.labels_per_class),
+            ("labels_per_class", CLASSES[self.toy] * self.labels_per_class),
             ("unlabelled", self.unlabelled),
         ):
             what = f"{key}={getattr(self, key)} at hidden_dim={width}"
             yield what, points * (width * 2 * FLOAT + 48)
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
-        joint, labelled = self.unlabelled_per_step, 2 * self.labels_per_class
+        joint, labelled = self.unlabelled_per_step, CLASSES[self.toy] * self.labels_per_class
         if joint < 1 or joint > self.unlabelled:
             yield (
-                f"ubn.ratio={self.ubn.ratio:g} of {labelled} labelled points makes {joint} "
+                f"ubn.ratio={self.ubn.ratio:g} of {labelled} labelled samples makes {joint} "
                 f"unlabelled ones a step, of unlabelled={self.unlabelled}; use a ratio from "
                 f"{1 / labelled:.3g} to {self.unlabelled / labelled:.3g}"
+            )
+        most = self.label_counts[-1]
+        if self.toy == "digits" and (most > RAREST_DIGIT or 10 * most + self.unlabelled > DIGITS):
+            yield (
+                f"{most} labels a class and unlabelled={self.unlabelled}: toy=digits has {DIGITS:,} "
+                f"scans, {RAREST_DIGIT} of one digit; use fewer, or smaller gap_labels"
             )
         if Path(self.output).suffix.lower() not in PICTURES:
             yield (f"output={self.output}: a file name that ends in {', '.join(PICTURES)} expected")

@@ -1,4 +1,4 @@
-"""Picture of the toy: decision boundaries, and the dependence of predictions on the batch."""
+"""Picture of the two moons: boundaries, uncertainty and starting points of classifiers."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ssl_norm.evaluate.uncertainty import uncertainty
 from ssl_norm.figures.style import BLUE, VERMILION, drawing, save_figure
+from ssl_norm.toy.augmentation import Starts
 from ssl_norm.toy.classifiers import joint_batches
-from ssl_norm.toy.samples import Moons
+from ssl_norm.toy.samples import Samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,11 +38,12 @@ class PlaneMap(NamedTuple):
     probability: _Array  # (rows, columns), of the second class, under the statistics of evaluation
     # (rows, columns), standard deviation of that probability over re-drawn batches
     deviation: _Array
+    starts: Starts
 
 
 def draw_classifiers(
-    models: Mapping[str, nn.Module],
-    moons: Moons,
+    models: Mapping[str, tuple[nn.Module, Starts]],
+    moons: Samples,
     output: Path,
     *,
     draws: int,
@@ -49,21 +51,24 @@ def draw_classifiers(
     seed: int,
     caption: str,
 ) -> None:
-    """Write a picture of boundaries and deviations, over the same joint batches for all models.
+    """Write a picture of all models, with deviations over the same joint batches.
 
-    The models, in evaluation mode, are by the title of their columns; each of the draws has as many
-    unlabelled points.
+    The models, in evaluation mode, and their starting points are by the title of their columns;
+    each of the draws has as many unlabelled points.
     """
     x, y = axis(moons, 0), axis(moons, 1)
     down, across = torch.meshgrid(torch.from_numpy(y), torch.from_numpy(x), indexing="ij")
     grid = torch.stack([across.flatten(), down.flatten()], dim=1).float()
     batches = list(islice(joint_batches(moons, unlabelled, seed), draws))
     shape = (len(y), len(x))
-    maps = [plane_map(title, model, grid, batches, shape) for title, model in models.items()]
+    maps = [
+        PlaneMap(title, *plane_map(model, grid, batches, shape), starts)
+        for title, (model, starts) in models.items()
+    ]
     save_figure(moons_figure(x, y, maps, moons, caption), output, _DOTS_PER_INCH)
 
 
-def axis(moons: Moons, dimension: int) -> NDArray[np.float64]:
+def axis(moons: Samples, dimension: int) -> NDArray[np.float64]:
     """Return the coordinates of the grid along one dimension."""
     points = torch.cat([moons.labelled, moons.unlabelled])[:, dimension]
     first, last = float(points.min()), float(points.max())
@@ -72,21 +77,22 @@ def axis(moons: Moons, dimension: int) -> NDArray[np.float64]:
 
 @torch.no_grad()
 def plane_map(
-    title: str, model: nn.Module, grid: Tensor, batches: list[Tensor], shape: tuple[int, int]
-) -> PlaneMap:
-    """Return the predictions of a model at the points of a grid (rows * columns, 2)."""
+    model: nn.Module, grid: Tensor, batches: list[Tensor], shape: tuple[int, int]
+) -> tuple[_Array, _Array]:
+    """Return probability and deviation of a model at the points of a grid (rows * columns, 2)."""
     probability = model(grid).softmax(1)[:, 1]
     deviation = uncertainty(model, grid, batches, batch_size=len(grid)).std
-    return PlaneMap(title, probability.view(shape).numpy(), deviation.view(shape).numpy())
+    return probability.view(shape).numpy(), deviation.view(shape).numpy()
 
 
 def moons_figure(
-    x: _Array, y: _Array, maps: Sequence[PlaneMap], moons: Moons, caption: str = ""
+    x: _Array, y: _Array, maps: Sequence[PlaneMap], moons: Samples, caption: str = ""
 ) -> "Figure":
-    """Draw boundaries above and deviations below, one column per model.
+    """Draw boundaries, deviations and starting points, one column per model.
 
     Above, the plane is tinted by the predicted class; the boundary, where both classes are equally
-    probable, is a thick line. Below, deviations have one colour scale for all models, from 0.
+    probable, is a thick line. Deviations have one colour scale for all models, from 0. Below, a
+    line joins each restored starting point, a dot, to its labelled point.
 
     Args:
         x: (columns,), ascending coordinates of the grid.
@@ -95,20 +101,25 @@ def moons_figure(
         moons: points, in all panels.
         caption: text below the panels.
     """
-    with drawing(0.8 + 4.0 * len(maps), 6.4) as figure:
-        grid = figure.subplots(2, len(maps), sharex=True, sharey=True, squeeze=False)
+    with drawing(0.8 + 4.0 * len(maps), 9.2) as figure:
+        grid = figure.subplots(3, len(maps), sharex=True, sharey=True, squeeze=False)
         top = max(_LOWEST_TOP, *(float(plane.deviation.max()) for plane in maps))
         colours, sides = [colour for colour, _ in _CLASSES], np.array([-np.inf, 0.5, np.inf])
-        for (upper, lower), plane in zip(grid.T, maps, strict=True):
+        for column, plane in zip(grid.T, maps, strict=True):
+            upper, middle, lower = column
             upper.contourf(x, y, plane.probability, levels=sides, colors=colours, alpha=_TINT)
-            mesh = _draw_deviation(lower, x, y, plane.deviation, top)
+            mesh = _draw_deviation(middle, x, y, plane.deviation, top)
+            _draw_starts(lower, plane.starts, moons)
             upper.set_title(plane.name)
-            for axes in (upper, lower):
+            for axes in column:
                 _draw_points(axes, moons)
                 axes.contour(x, y, plane.probability, levels=[0.5], colors="black", linewidths=2.6)
-                axes.set(aspect="equal", xticks=[], yticks=[])
+                axes.set(
+                    aspect="equal", xticks=[], yticks=[], xlim=(x[0], x[-1]), ylim=(y[0], y[-1])
+                )
         grid[0, 0].set_ylabel("predicted class")
         grid[1, 0].set_ylabel("uncertainty")
+        grid[2, 0].set_ylabel("starting points")
         figure.colorbar(mesh, ax=grid[1], pad=0.02, label="std over re-drawn batches")
         _add_legend(figure, grid[0, 0])
         if caption:
@@ -129,7 +140,18 @@ def _draw_deviation(
     )
 
 
-def _draw_points(axes: "Axes", moons: Moons) -> None:
+def _draw_starts(axes: "Axes", starts: Starts, moons: Samples) -> None:
+    """Draw each restored starting point in the colour of its label, joined to its input."""
+    labels = moons.labels.repeat(len(starts.points) // len(moons.labels))
+    for label, (colour, _) in enumerate(_CLASSES):
+        chosen = starts.restored & (labels == label)
+        lines = torch.stack([starts.inputs[chosen], starts.points[chosen]]).numpy()
+        axes.plot(*lines.transpose(2, 0, 1), color=colour, linewidth=0.5, alpha=0.5)
+        x, y = lines[1].T
+        axes.scatter(x, y, s=8, color=colour, linewidths=0, zorder=3)
+
+
+def _draw_points(axes: "Axes", moons: Samples) -> None:
     """Draw unlabelled points small and pale, labelled ones large, by class in colour and marker."""
     x, y = moons.unlabelled.numpy().T
     axes.scatter(

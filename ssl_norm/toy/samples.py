@@ -1,27 +1,28 @@
-"""Two moons with few labels."""
+"""Two moons and handwritten digits, with few labels."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
-class Moons(NamedTuple):
-    """Points of two moons."""
+class Samples(NamedTuple):
+    """Samples of C classes: points of the plane, or images."""
 
-    labelled: Tensor  # (2 K, 2) float32, K points of each moon
-    labels: Tensor  # (2 K,) int64, 0 or 1
-    unlabelled: Tensor  # (U, 2) float32, half of them of each moon
-    truth: Tensor  # (U,) int64, the moon of each unlabelled point; never for training
+    labelled: Tensor  # (C K, 2) or (C K, 1, 8, 8) float32, K of each class, class by class
+    labels: Tensor  # (C K,) int64, below C
+    unlabelled: Tensor  # (U, ...) float32
+    truth: Tensor  # (U,) int64, the class of each unlabelled sample; never for training
 
 
-def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int) -> Moons:
+def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int) -> Samples:
     """Return scikit-learn's two moons with random points of each as the labelled ones.
 
     Args:
         labels_per_class: labelled points of each moon, at least 1.
-        unlabelled: points without a label, at least 1.
+        unlabelled: points without a label, at least 1; half of them of each moon.
         noise: standard deviation of the points around half circles of radius 1.
         seed: of all points, from 0 to 2^32 - 1.
 
@@ -37,7 +38,38 @@ def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int
     first = labels_per_class + unlabelled // 2
     second = 2 * labels_per_class + unlabelled - first
     points, moon = make_moons((first, second), noise=noise, random_state=seed)
-    chosen = np.concatenate([np.flatnonzero(moon == c)[:labels_per_class] for c in (0, 1)])
-    rest = np.setdiff1d(np.arange(len(moon)), chosen)
-    coordinates, truth = torch.from_numpy(points).float(), torch.from_numpy(moon).long()
-    return Moons(coordinates[chosen], truth[chosen], coordinates[rest], truth[rest])
+    return _with_labels(points, moon, labels_per_class, unlabelled)
+
+
+def digits(labels_per_class: int, unlabelled: int, *, seed: int) -> Samples:
+    """Return random ones of scikit-learn's 1,797 scans of handwritten digits, ink in [0, 1].
+
+    Args:
+        labels_per_class: labelled scans of each digit, from 1 to 174.
+        unlabelled: scans without a label; with the labelled ones at most 1,797.
+        seed: of the choice, from 0 to 2^32 - 1.
+
+    Source: `sklearn.datasets.load_digits`.
+
+    Example:
+        >>> digits(2, 100, seed=0).labelled.shape
+        torch.Size([20, 1, 8, 8])
+    """
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    order = np.random.default_rng(seed).permutation(len(scans.target))
+    images = scans.images[order, None] / 16
+    return _with_labels(images, scans.target[order], labels_per_class, unlabelled)
+
+
+def _with_labels(
+    inputs: NDArray[Any], classes: NDArray[Any], labels_per_class: int, unlabelled: int
+) -> Samples:
+    """Return the first of each class as labelled, and the first others as unlabelled."""
+    chosen = np.concatenate(
+        [np.flatnonzero(classes == c)[:labels_per_class] for c in np.unique(classes)]
+    )
+    rest = np.setdiff1d(np.arange(len(classes)), chosen)[:unlabelled]
+    samples, truth = torch.from_numpy(inputs).float(), torch.from_numpy(classes).long()
+    return Samples(samples[chosen], truth[chosen], samples[rest], truth[rest])

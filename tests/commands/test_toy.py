@@ -2,15 +2,18 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
-from ssl_norm.commands.toy import cell, comparison, moons_of, toy, train_all
+from ssl_norm.commands.toy import cell, comparison, recipe_of, samples_of, toy, train_all
 from ssl_norm.settings.finetune import UbnSettings
 from ssl_norm.settings.tools import ToySettings
+from ssl_norm.text import Statistic
 from ssl_norm.toy.classifiers import accuracies
 from tests import warm
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "toy.py"
-SMALL = {"unlabelled": 40, "hidden_dim": 8, "layers": 2, "steps": 5, "draws": 2}
+SMALL = {"unlabelled": 40, "hidden_dim": 8, "layers": 2, "steps": 5, "draws": 2, "gap_labels": ()}
+RATIO = UbnSettings(ratio=1)
 
 
 def scores_of(bn, ubn):
@@ -30,45 +33,70 @@ def test_the_comparison_counts_seeds_and_gives_the_spread_of_paired_differences(
 
 
 def test_one_value_has_no_spread():
-    assert cell([80.0]) == "80.0"
-    assert cell([80.0, 90.0]) == "85.0 +- 7.1"
+    assert cell(Statistic.mean_sd, [80.0], 1) == "80.0"
+    assert cell(Statistic.mean_sd, [80.0, 90.0], 1) == "85.0 +- 7.1"
+    assert cell(Statistic.mean_interval, [80.0], 1) == "80.0"
+    # t(0.975, 2) = 4.3027, sd 1
+    assert cell(Statistic.mean_interval, [1.0, 2.0, 3.0], 2) == "2.00 (-0.48 to 4.48)"
 
 
 def test_cells_say_at_how_many_seeds_a_score_is_defined():
     nan = float("nan")
     assert cell([80.0, 90.0]) == "85.0 +- 7.1"
-    assert cell([80.0, nan, 90.0]) == "85.0 +- 7.1 (2 seeds)"
-    assert cell([nan, nan]) == "-"
+    assert cell(Statistic.mean_sd, [80.0, nan, 90.0], 1) == "85.0 +- 7.1 (2 seeds)"
+    assert cell(Statistic.mean_sd, [nan, nan], 1) == "-"
 
 
-def test_seeds_count_on_and_the_models_are_of_the_first():
+def test_seeds_count_on_and_the_examples_are_of_the_first():
     config = ToySettings(seed=3, seeds=2, control={"name": "gn", "groups": 2}, **SMALL)
-    models, scores = train_all(config)
-    assert list(models) == list(scores)
-    assert next(iter(scores)).startswith("gn")
-    alone = train_all(ToySettings(seed=4, seeds=1, control="none", **SMALL))[1]
-    assert scores["ubn"][1] == alone["ubn"][0]
-    for name, model in models.items():
-        found = accuracies(model, moons_of(config, 3))
-        assert found == {key: scores[name][0][key] for key in found}
-        assert ("auroc" in scores[name][0]) == (name in ("bn", "ubn"))
+    study = train_all(config)
+    assert next(iter(study.scores)).startswith("gn")
+    alone = train_all(ToySettings(seed=4, seeds=1, control="none", **SMALL))
+    assert study.scores["ubn"][1] == alone.scores["ubn"][0]
+    assert list(study.examples) == ["bn", "ubn"]
+    for name, (model, starts) in study.examples.items():
+        found = accuracies(model, samples_of(config, 3, 4))
+        assert found == {key: study.scores[name][0][key] for key in found}
+        assert torch.equal(starts.inputs[:8], samples_of(config, 3, 4).labelled)
+    assert [len(rows[0]) for rows in study.scores.values()] == [2, 13, 13]
+
+
+@pytest.mark.parametrize("samples", ["two_moons", "digits"])
+def test_gaps_are_of_every_number_of_labels_seed_and_layer(samples):
+    settings = SMALL | {"gap_labels": (3, 1), "toy": samples, "layers": 3, "ubn": RATIO}
+    study = train_all(ToySettings(seeds=2, **settings))
+    for norm in ("bn", "ubn"):
+        assert list(study.gaps[norm]) == [1, 3, 4]
+        for seeds in study.gaps[norm].values():
+            assert [len(layers) for layers in seeds] == [2, 2]
+            assert seeds[0] != seeds[1]
+
+
+def test_joint_batches_grow_with_the_labels_up_to_all_samples():
+    config = ToySettings(unlabelled=40, labels_per_class=2, ubn=UbnSettings(ratio=2))
+    assert [recipe_of(config, labels).unlabelled for labels in (1, 2, 8, 16)] == [4, 8, 32, 40]
 
 
 def test_the_gradient_through_statistics_is_an_option_of_ubn_alone():
     constant, flowing = (
-        train_all(ToySettings(seeds=1, ubn=UbnSettings(gradient=gradient), **SMALL))[0]
+        train_all(ToySettings(seeds=1, ubn=UbnSettings(gradient=gradient), **SMALL)).examples
         for gradient in (False, True)
     )
-    same = [bool((constant[n][0].weight == flowing[n][0].weight).all()) for n in constant]
-    assert same == [True, True, False]
+    same = [bool((constant[n][0][0].weight == flowing[n][0][0].weight).all()) for n in constant]
+    assert same == [True, False]
 
 
-def test_draws_the_picture_and_prints_the_table(tmp_path, capsys):
+@pytest.mark.parametrize("samples", ["two_moons", "digits"])
+def test_draws_the_pictures_and_prints_the_tables(tmp_path, capsys, samples):
     output = tmp_path / "new" / "picture.png"
-    toy(ToySettings(seeds=2, output=str(output), **SMALL))
+    toy(ToySettings(seeds=2, output=str(output), toy=samples, **(SMALL | {"ubn": RATIO})))
     assert output.read_bytes().startswith(b"\x89PNG")
+    assert output.with_name("picture_gap.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert "40 unlabelled points, 8 labelled, 2 seeds" in printed
+    labelled = {"two_moons": 8, "digits": 40}[samples]
+    assert f"40 unlabelled samples, {labelled} labelled, 2 seeds" in printed
+    for title in ("starting points, 2 seeds", "gap in deviations, 2 seeds"):
+        assert title in printed
     assert [
         re.search(rf"{norm} +│ \d+\.\d \+- \d", printed) is not None
         for norm in ("none", "bn", "ubn")
@@ -83,6 +111,7 @@ def test_draws_the_picture_and_prints_the_table(tmp_path, capsys):
         ("label_per_class=4", 2, "unknown key 'label_per_class'"),
         ("ubn.ratios=4", 2, "ubn has no key 'ratios'"),
         ("unlabelled=10", 2, "makes 32 unlabelled ones a step, of unlabelled=10"),
+        ("toy=digits unlabelled=1800", 2, "toy=digits has 1,797 scans"),
         ("--seeds=4", 2, "settings are given as key=value"),
     ],
 )

@@ -13,16 +13,18 @@ from ssl_norm.errors import NonFiniteLoss
 from ssl_norm.figures import pixels
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms import make_norm
+from ssl_norm.toy.augmentation import Starts
 from ssl_norm.toy.classifiers import (
     Recipe,
     accuracies,
     backward,
     joint_batches,
+    make_classifier,
     std_auroc,
     train_classifier,
 )
 from ssl_norm.toy.picture import PlaneMap, axis, draw_classifiers, moons_figure, plane_map
-from ssl_norm.toy.samples import Moons, two_moons
+from ssl_norm.toy.samples import Samples, digits, two_moons
 
 SPREAD = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
 BATCHES = [SPREAD, SPREAD + torch.tensor([1.0, 0.0])]  # with means 0 and 1 of the first coordinate
@@ -59,6 +61,38 @@ def test_the_seed_decides():
     first, again, other = (two_moons(2, 20, noise=0.1, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.unlabelled, again.unlabelled)
     assert not torch.equal(first.labelled, other.labelled)
+
+
+def test_digits_are_scans_of_scikit_learn_in_random_order_each_once():
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    known = {
+        image.tobytes(): digit for image, digit in zip(scans.images, scans.target, strict=True)
+    }
+    found = digits(3, 1700, seed=1)
+    assert found.labels.tolist() == [digit for digit in range(10) for _ in range(3)]
+    images = torch.cat([found.labelled, found.unlabelled])
+    assert images.shape == (1730, 1, 8, 8)
+    for image, digit in zip(images, [*found.labels, *found.truth], strict=True):
+        assert known[(16 * image[0]).double().numpy().tobytes()] == digit
+    assert len(images.flatten(1).unique(dim=0)) == len(images)
+    other = digits(3, 1700, seed=2)
+    assert not torch.equal(found.labelled, other.labelled)
+    assert torch.equal(found.unlabelled, digits(3, 1700, seed=1).unlabelled)
+
+
+@pytest.mark.parametrize("norm", ["none", "gn", "bn", "ubn"])
+def test_a_classifier_of_digits_is_convolutional_with_the_norm_in_all_hidden_layers(norm):
+    recipe = Recipe(hidden_dim=32, layers=3, steps=1, lr=0.1, unlabelled=6, gradient=True)
+    model = make_classifier(digits(1, 20, seed=0), recipe, norm)
+    kinds = [type(layer).__name__ for layer in model if list(layer.parameters())]
+    layer = {"none": [], "gn": ["GroupNorm"], "bn": ["BatchNorm2d"]}.get(
+        norm, ["UnsupervisedBatchNorm"]
+    )
+    assert kinds == ["Conv2d", *layer, "Conv2d", *layer, "Linear"]
+    assert [layer.stride for layer in model if isinstance(layer, nn.Conv2d)] == [(1, 1), (2, 2)]
+    assert model(torch.zeros(4, 1, 8, 8)).shape == (4, 10)
 
 
 RECIPE = Recipe(hidden_dim=8, layers=2, steps=40, lr=0.05, unlabelled=6, gradient=False)
@@ -191,13 +225,13 @@ def test_the_std_finds_the_wrong_predictions_that_depend_on_the_batch():
 def test_probability_is_of_the_population_and_deviation_of_the_batches():
     model = moved_by_the_batch()
     grid = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 2.0], [9.0, 2.0]])
-    found = plane_map("a", model, grid, BATCHES, (2, 3))
+    probability, found = plane_map(model, grid, BATCHES, (2, 3))
     expected = torch.sigmoid(4 * grid[:, 0] / (1 + 1e-5) ** 0.5).view(2, 3)
-    torch.testing.assert_close(torch.from_numpy(found.probability).float(), expected)
+    torch.testing.assert_close(torch.from_numpy(probability).float(), expected)
     variance = 2.0 + 1e-5  # unbiased, of either batch
     draws = [torch.sigmoid(4 * (grid[:, 0].double() - mean) / variance**0.5) for mean in (0, 1)]
     deviation = torch.stack(draws).std(0).view(2, 3)
-    torch.testing.assert_close(torch.from_numpy(found.deviation), deviation, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(torch.from_numpy(found), deviation, rtol=1e-4, atol=1e-6)
     assert model[0].running_mean.tolist() == [0, 0]
 
 
@@ -210,11 +244,15 @@ def test_the_plane_has_a_margin_around_all_points():
         assert places[-1] == pytest.approx(points[:, dimension].max().item() + 0.5, abs=0.03)
 
 
+INPUTS = torch.tensor([[-0.5, 0.0], [0.5, 1.0], [0.6, 1.0]]).repeat(2, 1)
+STARTS = Starts(INPUTS, INPUTS + 0.25, torch.tensor([True, False, True, True, True, True]))
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_writes_a_picture(tmp_path, suffix):
-    moons = two_moons(2, 30, noise=0.1, seed=0)
+    moons = two_moons(1, 30, noise=0.1, seed=0)
     models = {
-        norm: mlp_head(2, hidden_dim=4, output_dim=2, layers=2, norm=norm).eval()
+        norm: (mlp_head(2, hidden_dim=4, output_dim=2, layers=2, norm=norm).eval(), STARTS)
         for norm in ("bn", "ubn")
     }
     output = tmp_path / f"toy.{suffix}"
@@ -224,7 +262,7 @@ def test_writes_a_picture(tmp_path, suffix):
 
 
 X, Y = np.linspace(-1, 1, 21), np.linspace(-2, 2, 31)
-POINTS = Moons(
+POINTS = Samples(
     labelled=torch.tensor([[-0.5, 0.0], [0.5, 1.0], [0.6, 1.0]]),
     labels=torch.tensor([0, 1, 1]),
     unlabelled=torch.tensor([[0.0, 0.0], [0.1, 0.2], [0.3, -1.0], [0.4, 1.5]]),
@@ -234,7 +272,7 @@ POINTS = Moons(
 
 def made_map(name, boundary=0.0, deviation=0.1):
     probability = np.broadcast_to(1 / (1 + np.exp(-5 * (X - boundary))), (31, 21)).copy()
-    return PlaneMap(name, probability, np.full((31, 21), deviation))
+    return PlaneMap(name, probability, np.full((31, 21), deviation), STARTS)
 
 
 def panels(figure):
@@ -252,7 +290,8 @@ def test_each_model_has_a_boundary_and_a_map_of_deviations():
     maps = [made_map("bn: 80%"), made_map("ubn: 90%", 0.3)]
     figure = moons_figure(X, Y, maps, POINTS, "a caption")
     first, second, *_ = panels(figure)
-    assert [axes.get_title() for axes in panels(figure)] == ["bn: 80%", "ubn: 90%", "", ""]
+    titles = [axes.get_title() for axes in panels(figure)]
+    assert titles == ["bn: 80%", "ubn: 90%", "", "", "", ""]
     for axes, boundary in ((first, 0.0), (second, 0.3)):
         line = contour_of(axes)
         assert line.levels.tolist() == [0.5]
@@ -267,7 +306,7 @@ def test_each_model_has_a_boundary_and_a_map_of_deviations():
 def test_deviations_share_one_scale_from_zero_that_does_not_stretch_rounding():
     maps = [made_map("a", deviation=0.1), made_map("b", deviation=0.3)]
     figure = moons_figure(X, Y, maps, POINTS)
-    meshes = [axes.collections[0] for axes in panels(figure)[2:]]
+    meshes = [axes.collections[0] for axes in panels(figure)[2:4]]
     assert [mesh.get_clim() for mesh in meshes] == [(0, 0.3), (0, 0.3)]
     assert float(meshes[0].get_array().max()) == pytest.approx(0.1)
     figure = moons_figure(X, Y, [made_map("a", deviation=1e-9)], POINTS)
@@ -285,6 +324,19 @@ def test_labelled_points_are_large_and_differ_in_colour_and_marker():
         assert len(zero.get_paths()[0].vertices) != len(one.get_paths()[0].vertices)
 
 
+def test_restored_starting_points_have_the_colour_of_their_label_and_a_line_to_their_input():
+    figure = moons_figure(X, Y, [made_map("a"), made_map("b")], POINTS)
+    axes = panels(figure)[-1]
+    dots = [c for c in axes.collections if len(c.get_offsets()) and c.get_sizes()[0] == 8]
+    assert [dot.get_offsets().tolist() for dot in dots] == [
+        [[-0.25, 0.25]] * 2,
+        pytest.approx(np.array([[0.85, 1.25], [0.75, 1.25], [0.85, 1.25]])),
+    ]
+    assert to_hex(dots[0].get_facecolor()[0]) != to_hex(dots[1].get_facecolor()[0])
+    assert len(axes.lines) == 5
+    assert axes.lines[0].get_xydata().tolist() == [[-0.5, 0.0], [-0.25, 0.25]]
+
+
 def test_a_model_without_a_boundary_in_sight_is_drawn():
-    certain = PlaneMap("sure", np.full((31, 21), 0.9), np.zeros((31, 21)))
+    certain = PlaneMap("sure", np.full((31, 21), 0.9), np.zeros((31, 21)), STARTS)
     assert pixels(moons_figure(X, Y, [certain], POINTS), dpi=40).shape[2] == 3

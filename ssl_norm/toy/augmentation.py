@@ -1,0 +1,142 @@
+"""Implicit augmentation by batch statistics, and its distance from the data."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_norm.norms.batch.evaluation_statistics import (
+    kept_statistics,
+    population_statistics_at_evaluation,
+)
+from ssl_norm.norms.batch.precise_bn import recompute_statistics
+
+DIRECTIONS = 20  # random directions for each starting point
+
+
+class Starts(NamedTuple):
+    """Starting points of inputs: one for each input and redraw of the statistics."""
+
+    inputs: Tensor  # (S, ...), each input repeated for every redraw, redraw by redraw
+    points: Tensor  # (S, ...), with the input's old prediction under the new statistics
+    restored: Tensor  # (S,) bool, whether that prediction was reached
+
+
+def starting_points(
+    model: nn.Module,
+    inputs: Tensor,
+    batches: Sequence[Tensor],
+    *,
+    tolerance: float = 1e-3,
+    steps: int = 500,
+) -> Starts:
+    """Return the points that, after a redraw of the statistics, are predicted as inputs before.
+
+    For each pair of consecutive batches: predict the inputs under the statistics of the first,
+    take those of the second, and move each input by gradient until its prediction is the old one.
+
+    Args:
+        model: any with batch norms, from inputs to logits (N, K), in evaluation mode; unchanged
+            afterwards.
+        inputs: (N, ...).
+        batches: B >= 2 batches whose statistics are drawn, (M, ...) each.
+        tolerance: largest difference of a logit less the mean of the logits; a probability then
+            differs by less than that.
+        steps: most steps of gradient descent.
+
+    Returns:
+        S = (B - 1) N starting points.
+
+    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020, as second-hand
+        sources tell it.
+    """
+    points, restored = [], []
+    with kept_statistics(model), population_statistics_at_evaluation(model):
+        recompute_statistics(model, [batches[0]])
+        for batch in batches[1:]:
+            target = predictions(model, inputs).detach()
+            recompute_statistics(model, [batch])
+            found, error = descend(model, inputs, target, tolerance, steps)
+            points.append(found)
+            restored.append(error <= tolerance)
+    repeated = inputs.repeat(len(points), *[1] * (inputs.ndim - 1))
+    return Starts(repeated, torch.cat(points), torch.cat(restored))
+
+
+def predictions(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the logits (N, K) less their mean, which softmax takes to the same probabilities."""
+    logits: Tensor = model(inputs)
+    return logits - logits.mean(1, keepdim=True)
+
+
+def descend(
+    model: nn.Module, inputs: Tensor, target: Tensor, tolerance: float, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Return the inputs moved until their predictions are the target (N, K), and the errors (N,).
+
+    Gradient descent on half the squared error, each input on its own, with Polyak's step towards
+    an error of 0: the error over the squared length of its gradient.
+    """
+    points = inputs.clone()
+    for step in range(steps + 1):
+        points.requires_grad_()
+        error = predictions(model, points) - target
+        largest = error.detach().abs().amax(1)
+        if step == steps or bool((largest <= tolerance).all()):
+            break
+        losses = error.square().sum(1) / 2
+        (gradient,) = torch.autograd.grad(losses.sum(), points)
+        squared = gradient.flatten(1).square().sum(1)
+        lengths = (losses.detach() / squared).where((largest > tolerance) & (squared > 0), 0)
+        points = points.detach() - lengths.view(-1, *[1] * (inputs.ndim - 1)) * gradient
+    return points.detach(), largest
+
+
+def closeness(starts: Starts, unlabelled: Tensor, seed: int) -> dict[str, float]:
+    """Return how near to the data the restored starting points are, and other moves would be.
+
+    The other moves begin at the same inputs and have the same lengths: 20 in `random` directions,
+    20 `between` two random unlabelled samples, and the `opposite` one.
+
+    Args:
+        starts: at least one of them restored, else all distances are NaN.
+        unlabelled: (U, ...), the data.
+        seed: of the directions.
+
+    Returns:
+        `restored`, the share of starting points that were; the median `length` of their moves; mean
+        distances from the nearest unlabelled sample: `before` and `after` the moves, and after
+        `random`, `between` and `opposite` ones; the share of these, `than_random` and so on, that
+        end farther from the data than the starting point. 0.5 is chance, ties count half.
+    """
+    data = unlabelled.flatten(1)
+    inputs, points = (part[starts.restored].flatten(1) for part in starts[:2])
+    moves = points - inputs
+    lengths = moves.norm(dim=1, keepdim=True)
+    generator = torch.Generator().manual_seed(seed)
+    shape = (DIRECTIONS, *moves.shape)
+    ends = data[torch.randint(len(data), (2, *shape[:2]), generator=generator)]
+    after = _distances(points, data)
+    found = {
+        "restored": starts.restored.double().mean().item(),
+        "length": lengths.median().item(),
+        "before": _distances(inputs, data).mean().item(),
+        "after": after.mean().item(),
+    }
+    for name, directions in (
+        ("random", torch.randn(shape, generator=generator)),
+        ("between", ends[1] - ends[0]),
+        ("opposite", -moves[None]),
+    ):
+        others = _distances(inputs + lengths * F.normalize(directions, dim=-1), data)
+        farther = (others > after).double() + (others == after).double() / 2
+        found |= {name: others.mean().item(), f"than_{name}": farther.mean().item()}
+    return found
+
+
+def _distances(points: Tensor, data: Tensor) -> Tensor:
+    """Return the distance (...) of points (..., D) from the nearest of the data (U, D)."""
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(points.contiguous(), data, compute_mode=exact).amin(-1)

@@ -1,0 +1,100 @@
+"""Gap between the values that labelled and unlabelled samples have in the layers of a network."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.batch.evaluation_statistics import population_statistics_at_evaluation
+from ssl_norm.toy.samples import Samples
+
+
+class LayerValues(NamedTuple):
+    """Values of C channels in one batch norm, normalized by its population statistics."""
+
+    labelled: Tensor  # (V, C), of all positions of the labelled samples
+    control: Tensor  # (V', C), of as many samples of the same classes, which had no label
+    unlabelled: Tensor  # (W, C), of the other unlabelled samples
+
+
+class Gap(NamedTuple):
+    """Distances of one layer, means over its channels, in deviations of the unlabelled values."""
+
+    labelled: float  # Wasserstein distance of labelled from unlabelled samples
+    control: float  # that of as many samples without a label: the gap of any small sample
+    shift: float  # mean of unlabelled values, less the mean by which the layer normalizes
+
+
+def layer_values(model: nn.Module, samples: Samples) -> list[LayerValues]:
+    """Return the values of every batch norm of a model in evaluation mode, in order.
+
+    The control is, of each class, the first unlabelled samples, as many as are labelled.
+    """
+    per_class = samples.labels.bincount().tolist()
+    chosen = [(samples.truth == c).nonzero()[:count, 0] for c, count in enumerate(per_class)]
+    is_control = torch.zeros(len(samples.truth), dtype=torch.bool)
+    is_control[torch.cat(chosen)] = True
+    parts = (
+        samples.labelled,
+        samples.unlabelled[is_control],
+        samples.unlabelled[~is_control],
+    )
+    values = (_values(model, inputs) for inputs in parts)
+    return [LayerValues(*layer) for layer in zip(*values, strict=True)]
+
+
+@torch.no_grad()
+def _values(model: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """Return the normalized input (V, C) of every batch norm, before weight and bias."""
+    found: list[Tensor] = []
+
+    def keep(layer: Any, args: tuple[Tensor], output: Tensor) -> None:
+        values = args[0].movedim(1, -1).flatten(0, -2)
+        found.append((values - layer.running_mean) / (layer.running_var + layer.eps).sqrt())
+
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm | BatchStatisticsNorm)]
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        with population_statistics_at_evaluation(model):
+            model(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def gap(values: LayerValues) -> Gap:
+    """Return the distances of one layer; channels that are constant without labels are left out."""
+    varies = values.unlabelled.std(0) > 0
+    labelled, control, unlabelled = (part[:, varies] for part in values)
+    deviation = unlabelled.std(0)
+    return Gap(
+        labelled=(wasserstein(labelled, unlabelled) / deviation).mean().item(),
+        control=(wasserstein(control, unlabelled) / deviation).mean().item(),
+        shift=(unlabelled.mean(0).abs() / deviation).mean().item(),
+    )
+
+
+def wasserstein(first: Tensor, second: Tensor) -> Tensor:
+    """Return the Wasserstein-1 distance of the columns of two samples: the area between their CDFs.
+
+    Args:
+        first: (V, C).
+        second: (W, C).
+
+    Returns:
+        (C,).
+
+    Example:
+        >>> wasserstein(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]]))
+        tensor([2.5000])
+    """
+    columns = [part.T.contiguous().sort().values for part in (first, second)]
+    places = torch.cat(columns, dim=1).sort().values
+    cdfs = [
+        torch.searchsorted(part, places[:, :-1].contiguous(), right=True).to(part) / part.shape[1]
+        for part in columns
+    ]
+    return ((cdfs[0] - cdfs[1]).abs() * places.diff()).sum(1)
