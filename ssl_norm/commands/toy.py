@@ -36,7 +36,7 @@ ACCURACY = {
     "auroc": "AUROC in % of the std: wrong against right",
 }
 DISTANCE = {
-    "length": "length of the move",
+    "length": "median length of the move",
     "before": "distance from the data: labelled sample",
     "after": "starting point",
     "random": "random direction",

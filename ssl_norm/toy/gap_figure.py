@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Gaps = Mapping[int, Sequence[Sequence[Gap]]]  # by labels per class: of each seed, each layer
-_BINS = [step / 8 for step in range(-32, 33)]  # edges of histograms, in deviations
+_BINS = [step / 4 for step in range(-16, 17)]  # edges of histograms, in deviations
 _COLOURS = (BLUE, VERMILION)
 
 
@@ -37,7 +37,7 @@ def gap_figure(
             for axes, of_layer in zip(row, found, strict=True):
                 _draw_histograms(axes, of_layer)
         for layer, (upper, lower) in enumerate(panels[-2:].T):
-            panels[0, layer].set_title(f"norm {layer + 1}")
+            panels[0, layer].set_title(f"norm layer {layer + 1}")
             for (norm, of_norm), colour in zip(gaps.items(), _COLOURS, strict=True):
                 for axes, field, label, dashes in (
                     (upper, "labelled", "labelled", "-"),
@@ -49,6 +49,7 @@ def gap_figure(
         panels[-2, 0].set_ylabel("Wasserstein distance\nfrom unlabelled, in deviations")
         panels[-1, 0].set_ylabel("shift of the mean,\nin deviations")
         for axes in (panels[0, -1], *panels[-2:, -1]):
+            axes.set_ylim(bottom=0)
             axes.legend(frameon=False)
         figure.supxlabel(caption, fontsize=9)
     return figure
@@ -89,5 +90,4 @@ def _draw_line(
     axes.fill_between(list(line), means - spread, means + spread, color=colour, alpha=0.15, lw=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(line), [str(labels) for labels in line])
-    axes.set_ylim(bottom=0)
     axes.set_xlabel("labels per class")

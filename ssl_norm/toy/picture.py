@@ -148,7 +148,8 @@ def _draw_starts(axes: "Axes", starts: Starts, moons: Samples) -> None:
         lines = torch.stack([starts.inputs[chosen], starts.points[chosen]]).numpy()
         axes.plot(*lines.transpose(2, 0, 1), color=colour, linewidth=0.5, alpha=0.5)
         x, y = lines[1].T
-        axes.scatter(x, y, s=8, color=colour, linewidths=0, zorder=3)
+        dots = axes.scatter(x, y, s=12, color=colour, zorder=5)
+        dots.set(edgecolors="white", linewidths=0.4)
 
 
 def _draw_points(axes: "Axes", moons: Samples) -> None:

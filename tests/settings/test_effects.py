@@ -53,6 +53,7 @@ WITHOUT = {
         "norm.encoder=bn",
     ),
     ("linear_eval", "data.name=digits"): ("sgd.lr=3 data.on_corrupt=skip", ""),
+    ("toy", "toy=digits"): ("noise=0.2", "toy=two_moons"),
     ("population_stats", "protocol=sgd data.name=folder"): ("", "sgd.lr=3 data.on_corrupt=skip"),
 }
 

@@ -140,6 +140,10 @@ WRONG = {
         "control=in": "one value per channel ... such as control=ln",
         "control={name: gn, groups: 7}": "hidden_dim=64 ... use 4: control='{name: gn, groups: 4}'",
         "output=toy.txt": "output=toy.txt: ... .png, .pdf, .svg",
+        "toy=digits labels_per_class=175 ubn.ratio=0.01 unlabelled=20": (
+            "175 labels a class ... 174 of one digit"
+        ),
+        "toy=digits unlabelled=1718 gap_labels=[1,8]": "toy=digits has 1,797 scans",
     },
 }  # fmt: skip
 RIGHT = {

@@ -101,6 +101,4 @@ def test_a_histogram_is_of_the_channel_with_the_median_gap():
     values = [LayerValues(labelled, unlabelled, unlabelled)]
     figure = gap_figure({"bn": values, "ubn": values}, made_gaps(), "")
     step = figure.axes[0].patches[-1].get_xy()
-    assert step[step[:, 1] > 0, 0].tolist() == pytest.approx([2, 2.125], abs=1e-6) or (
-        step[step[:, 1] > 0, 0].min() == 2
-    )
+    assert set(step[step[:, 1] > 0, 0]) == {2, 2.25}

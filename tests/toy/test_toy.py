@@ -327,7 +327,7 @@ def test_labelled_points_are_large_and_differ_in_colour_and_marker():
 def test_restored_starting_points_have_the_colour_of_their_label_and_a_line_to_their_input():
     figure = moons_figure(X, Y, [made_map("a"), made_map("b")], POINTS)
     axes = panels(figure)[-1]
-    dots = [c for c in axes.collections if len(c.get_offsets()) and c.get_sizes()[0] == 8]
+    dots = [c for c in axes.collections if len(c.get_offsets()) and c.get_sizes()[0] == 12]
     assert [dot.get_offsets().tolist() for dot in dots] == [
         [[-0.25, 0.25]] * 2,
         pytest.approx(np.array([[0.85, 1.25], [0.75, 1.25], [0.85, 1.25]])),
