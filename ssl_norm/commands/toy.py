@@ -152,7 +152,7 @@ def samples_of(config: ToySettings, seed: int, labels_per_class: int) -> Samples
 
 
 def recipe_of(config: ToySettings, labels_per_class: int) -> Recipe:
-    """Return the training with so many labels, in joint batches of at most all samples."""
+    """Return the training with a number of labels; joint batches hold at most all samples."""
     joint = round(config.unlabelled_per_step * labels_per_class / config.labels_per_class)
     return Recipe(
         config.hidden_dim,
