@@ -18,9 +18,9 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.console import say
-from ssl_norm.errors import UserError, print_error
+from ssl_norm.errors import UserError
+from ssl_norm.exit_code import exit_code_of, wants_help
 from ssl_norm.monitors.trend import Trend, advance_trend, trend_values
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
 from ssl_norm.text import text_table
@@ -65,7 +65,10 @@ def read_trace(path: Path) -> Trace:
         rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
         known = [name for name in (*NEEDED, *OPTIONAL, "probe") if rows and name in rows[0]]
         columns = {name: [float(row[name] or nan) for row in rows] for name in known}
-    except (OSError, ValueError, TypeError, EOFError) as error:
+        facts = {**facts, "loss_at_collapse": float(facts.get("loss_at_collapse", nan))}
+        if not all(map(float.is_integer, columns.get("step", ()))):
+            raise ValueError("a cell of column step is no integer")
+    except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
         raise UserError(f"{path} is no trace: {error}") from error
     if missing := [name for name in NEEDED if name not in columns]:
         raise UserError(
@@ -222,17 +225,13 @@ def report(trace: Trace) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Print a report on every trace, and return the exit code."""
-    if not arguments or {"--help", "-h"} & set(arguments):
+    if not arguments or wants_help(arguments):
         say(*__doc__.strip().splitlines(), stderr=False)
         return 0
-    try:
-        for path in arguments:
-            say(*report(read_trace(Path(path))).splitlines(), "", stderr=False)
-    except UserError as error:
-        print_error(error)
-        return UserError.exit_code
+    for path in arguments:
+        say(*report(read_trace(Path(path))).splitlines(), "", stderr=False)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(unless_pipe_closes(main, sys.argv[1:]))
+    sys.exit(exit_code_of(main, sys.argv[1:]))

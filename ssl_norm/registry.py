@@ -156,8 +156,10 @@ def load_object(reference: str, kind: str = "object") -> Any:
     """Return the object that `module:object` names.
 
     Raises:
-        ValueError: the module cannot be imported or lacks the object; the message names both.
+        ValueError: the module cannot be imported or lacks the object, or the name is of another form.
     """
+    if not is_reference(reference):
+        raise ValueError(f"{kind} '{reference}': a name of the form module:object expected")
     module_name, _, path = reference.partition(":")
     found: Any = _import(module_name, f"{kind} '{reference}'")
     for part in path.split("."):

@@ -142,7 +142,7 @@ class Record:
         try:
             for name, state in saved.items():
                 owners[name].load_state_dict(state)
-        except Exception as error:
+        except Exception as error:  # a foreign load_state_dict may raise anything
             self.load_error = " ".join(str(error).split())
         resumed = self._all_numbers()
         self.lost = [

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,44 +16,84 @@ from ssl_norm.settings.compose import check_choice, groups_of
 from ssl_norm.settings.folder import add_folder
 from ssl_norm.settings.models import MODELS, check_value
 
-FLAGS = ("-m", "--multirun", "--resolve", "--hydra-help")
-FLAGS_WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-i", "--info")
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+FLAGS: Mapping[str, tuple[str, ...] | None] = MappingProxyType(
+    {  # values that follow a flag; (): none does; None: any
+        **dict.fromkeys(("-h", "--help", "-m", "--multirun", "--resolve", "--hydra-help"), ()),
+        **dict.fromkeys(("-c", "--cfg"), ("job", "hydra", "all")),
+        **dict.fromkeys(("-i", "--info"), INFO),
+        **dict.fromkeys(("-p", "--package", "-cd", "--config-dir"), None),
+    }
+)
+HELP_FLAGS = {"-h", "--help"}
 SWEEP_FLAGS = {"-m", "--multirun"}
+ACTIONS = (HELP_FLAGS, SWEEP_FLAGS, {"-c", "--cfg"}, {"-i", "--info"}, {"--hydra-help"})
+OF_CFG = {"--resolve", "-p", "--package"}
+# Keys of Hydra that a tool does not follow, and what to give instead.
+HYDRA_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "hydra.run.dir": "use run_dir=..., or output=...",
+        "hydra.sweep.subdir": "runs are named after their settings; use hydra.sweep.dir=...",
+        "hydra.mode": "use -m for a sweep",
+        "hydra.job.chdir": "paths are relative to the current folder",
+        "hydra.output_subdir": "config.yaml in the run folder holds the settings",
+    }
+)
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return Hydra's flags with their values, and the settings.
+    """Return the flags with their values, and the settings.
 
     Raises:
-        UserError: a flag is unknown.
+        UserError: a flag is unknown, has a wrong value, or does not go with another one.
 
     Example:
-        >>> split_flags(["seed=0,1", "-m", "study=deep_bn", "--cfg", "job"])
-        (['-m', '--cfg', 'job'], ['seed=0,1', 'study=deep_bn'])
+        >>> split_flags(["seed=0,1", "study=deep_bn", "--cfg", "job", "--resolve"])
+        (['--cfg', 'job', '--resolve'], ['seed=0,1', 'study=deep_bn'])
     """
-    flags, settings = [], []
+    flags, settings, given = [], [], set()
     remaining = iter(arguments)
     for argument in remaining:
-        flag, equals, _ = argument.partition("=")
         if not argument.startswith("-"):
             settings.append(argument)
-        elif flag in FLAGS:
-            flags.append(argument)
-        elif flag in FLAGS_WITH_VALUE:
-            flags += [argument] if equals else [argument, *_value_of(flag, remaining)]
-        else:
+            continue
+        flag, equals, value = argument.partition("=")
+        if flag not in FLAGS:
+            name = flag.lstrip("-") or "key"
             raise UserError(
-                f"unknown flag '{flag}'; settings are given as key=value, "
-                f"for example {flag.lstrip('-')}=..."
+                f"unknown flag '{flag}'; known: {', '.join(FLAGS)}; "
+                f"a setting has no dashes: {name}=..."
             )
+        given.add(flag)
+        choices = FLAGS[flag]
+        if choices == ():
+            if equals:
+                raise UserError(f"{argument}: {flag} takes no value")
+            flags.append(flag)
+            continue
+        value = value if equals else _value_of(flag, remaining)
+        if choices is not None and value not in choices:
+            raise UserError(unknown_name(f"value of {flag}", value, choices))
+        flags += [flag, value]
+    _check_together(given)
     return flags, settings
 
 
-def _value_of(flag: str, remaining: Iterator[str]) -> list[str]:
+def _check_together(given: set[str]) -> None:
+    """Raise UserError where flags ask for two actions, or one has no effect without `--cfg`."""
+    asked = [flag for action in ACTIONS for flag in sorted(action & given)[:1]]
+    if len(asked) > 1:
+        raise UserError(f"{' and '.join(asked)} cannot be combined; give one of them")
+    if given & OF_CFG and not given & {"-c", "--cfg"}:
+        raise UserError(f"{min(given & OF_CFG)} is for --cfg; add --cfg job, or leave it out")
+
+
+def _value_of(flag: str, remaining: Iterator[str]) -> str:
     value = next(remaining, None)
     if value is None:
-        raise UserError(f"{flag} needs a value")
-    return [value]
+        choices = FLAGS.get(flag)
+        raise UserError(f"{flag} needs a value" + (f": {' | '.join(choices)}" if choices else ""))
+    return value
 
 
 def take_folders(arguments: Sequence[str]) -> list[str]:
@@ -66,7 +107,7 @@ def take_folders(arguments: Sequence[str]) -> list[str]:
     for argument in remaining:
         key, equals, value = argument.lstrip("+").partition("=")
         if key in ("-cd", "--config-dir"):
-            add_folder(value if equals else _value_of(key, remaining)[0])
+            add_folder(value if equals else _value_of(key, remaining))
         elif key == "hydra.searchpath":
             for part in value.strip("[]").split(","):
                 add_folder(part.strip(" '\""))
@@ -87,10 +128,10 @@ def check_setting(argument: str, tool: str) -> None:
     key, _, value = argument.lstrip("+").partition("=")
     if re.search(r"\d{400}", value):  # Python reads integers of up to 4300 digits
         raise UserError(f"{key}: {len(value)} characters with a number beyond every range")
-    root = re.split(r"[.@/:]", key)[0].strip()
+    root = _check_key(argument, tool)
     fields, groups = MODELS[tool].model_fields, groups_of(tool)
-    if root not in {*fields, *groups, "hydra"}:
-        raise UserError(unknown_name("key", root, dict.fromkeys([*fields, *groups])))
+    if root == "hydra":
+        return
     if key in ("method.name", "data.name") and "method" in groups:
         name = value.strip("'\"")
         raise UserError(f"{key}={name}: other settings follow from it; use {root}={name}")
@@ -98,13 +139,37 @@ def check_setting(argument: str, tool: str) -> None:
         check_choice(key, value, tool)
         return
     below = model_of(fields[key].annotation) if key in fields else None
-    is_norm_or_empty = below is None or not below.model_fields
-    if not is_norm_or_empty and not value.startswith("{") and key != "method":
-        names = list(below.model_fields) if below else []
+    if below and below.model_fields and not value.startswith("{") and key != "method":
+        names = list(below.model_fields)
         raise UserError(
             f"{key}: holds the keys {', '.join(names)}; set them as {key}.{names[0]}=..."
         )
     _check_plain_value(argument, tool)
+
+
+def _check_key(argument: str, tool: str) -> str:
+    """Return the first part of a key: a setting of a tool, or `hydra`.
+
+    Raises:
+        UserError: it is neither, or the tool does not follow the key.
+    """
+    key = argument.lstrip("+").partition("=")[0]
+    root = re.split(r"[.@/:]", key)[0].strip()
+    if root == "hydra":
+        for refused, repair in HYDRA_KEYS.items():
+            if f"{refused}.".startswith(f"{key}."):
+                raise UserError(f"{refused} is not available: {repair}")
+        return root
+    known = dict.fromkeys([*MODELS[tool].model_fields, *groups_of(tool)])
+    if root not in known:
+        others = [name for name, model in MODELS.items() if root in model.model_fields]
+        hint = f"; it is a key of {', '.join(others)}" if others else ""
+        raise UserError(unknown_name("key", root, known) + hint)
+    if not re.fullmatch(r"\w+(\.\w[\w-]*)*", key):
+        raise UserError(
+            f"cannot read '{argument}': a key of names and dots expected, as {root}=..."
+        )
+    return root
 
 
 def _check_plain_value(argument: str, tool: str) -> None:

@@ -83,16 +83,20 @@ def checked_settings(settings: Sequence[str], tool: str, *, sweep: bool = False)
     for setting in settings:
         check_setting(setting, tool)
     settings = [literal(setting.lstrip("+"), tool) for setting in settings]
-    for setting in settings if sweep else ():
-        key, _, value = setting.partition("=")
-        if key in WRITTEN and value != "null" and "${" not in value:
-            name = value.strip("'\"")
-            use = "hydra.sweep.dir=..." if key == "run_dir" else f"{key}=...${{seed}}..."
-            raise UserError(
-                f"{key}={name}: the runs of a sweep would share it; leave it out, or use {use}"
-            )
+    if sweep:
+        _check_places(settings, tool)
     register(tool, settings)
     return choose_arms(settings, tool, sweep=sweep) if "study" in groups_of(tool) else settings
+
+
+def _check_places(settings: Sequence[str], tool: str) -> None:
+    """Raise UserError where the runs of a sweep would write to one place."""
+    fields, given = MODELS[tool].model_fields, dict(s.partition("=")[::2] for s in settings)
+    for key in (key for key in WRITTEN if key in fields):
+        name = given.get(key, as_typed(fields[key].default)).strip("'\"")
+        if name != "null" and "${" not in name:
+            use = "hydra.sweep.dir=..." if key == "run_dir" else f"{key}=...${{seed}}..."
+            raise UserError(f"{key}={name}: the runs of a sweep would share it; use {use}")
 
 
 def _without_mapping(setting: str, tool: str) -> list[str]:

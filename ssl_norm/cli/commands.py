@@ -1,11 +1,12 @@
 """Console command `ssl-norm`: all tools under one name."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from ssl_norm.closed_pipe import unless_pipe_closes
-from ssl_norm.errors import UserError, print_error
+from ssl_norm import __version__
+from ssl_norm.errors import UserError
+from ssl_norm.exit_code import exit_code_of
 from ssl_norm.names import unknown_name
 from ssl_norm.registry import load_object
 from ssl_norm.text import text_table
@@ -18,6 +19,7 @@ LISTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "norms": ("ssl_norm.norms.__main__:main", "List all norms, or show one in an encoder."),
         "monitors": ("ssl_norm.monitors.__main__:main", "List all collapse monitors."),
+        "bench": ("ssl_norm.bench:main", "Alarms of collapse on the trace of a training run."),
         "env": ("ssl_norm.cli.environment:main", "Versions, devices and folders, for bug reports."),
     }
 )
@@ -25,25 +27,27 @@ LISTS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 def main() -> None:
     """Run the command that the first argument names; end the process with its exit code."""
-    name, arguments = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
-    if name in ("-h", "--help"):
-        print(usage())
-        sys.exit(0)
-    if name in ("-V", "--version"):
-        from ssl_norm import __version__
+    sys.exit(exit_code_of(_run, sys.argv[1:] or ["--help"]))
 
-        print(__version__)
-        sys.exit(0)
+
+def _run(arguments: Sequence[str]) -> int:
+    name, *others = arguments
+    if name in ("-h", "--help", "-V", "--version"):
+        if others:
+            raise UserError(f"{name} stands alone, got {' '.join(others)}")
+        print(usage() if name in ("-h", "--help") else __version__)
+        return 0
     command = name.replace("_", "-")
     if command in LISTS:
-        sys.exit(unless_pipe_closes(load_object(LISTS[command][0]), arguments))
+        code: int = load_object(LISTS[command][0])(others)
+        return code
     if command not in TOOLS:
-        print_error(unknown_name("command", name, [*TOOLS, *LISTS]))
-        sys.exit(UserError.exit_code)
+        raise UserError(unknown_name("command", name, [*TOOLS, *LISTS]))
     from ssl_norm.cli.entry import main as run_tool
 
-    sys.argv[1:] = arguments
+    sys.argv[1:] = others
     run_tool(command.replace("-", "_"))
+    return 0
 
 
 def usage() -> str:

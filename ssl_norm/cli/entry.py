@@ -1,23 +1,33 @@
 """From a command line to a tool: composition, checks, one-line errors and exit codes."""
 
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_norm.cli.arguments import SWEEP_FLAGS, split_flags, take_folders
+from ssl_norm.cli.arguments import (
+    HELP_FLAGS,
+    SWEEP_FLAGS,
+    check_setting,
+    split_flags,
+    take_folders,
+)
 from ssl_norm.cli.command import TRAINING_TOOLS, checked_settings, command_settings
 from ssl_norm.cli.help import help_text
-from ssl_norm.closed_pipe import unless_pipe_closes
 from ssl_norm.errors import CollapseStop, FailedChecks, NonFiniteLoss, UserError, print_error
+from ssl_norm.exit_code import exit_code_of
 from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
 from ssl_norm.settings.compose import forced, one_line_errors
@@ -41,41 +51,52 @@ def main(tool: str) -> None:
     """
     if isinstance(sys.stdout, TextIOWrapper):  # of any encoding, such as ASCII
         sys.stdout.reconfigure(errors="backslashreplace")
-    arguments = sys.argv[1:]
-    arguments = _run_or_exit(lambda: take_folders(arguments))
-    if {"--help", "-h"} & set(arguments):
-        chosen = dict(argument.partition("=")[::2] for argument in arguments)
-        text = _run_or_exit(lambda: help_text(tool, chosen.get("method")))
-        sys.exit(unless_pipe_closes(lambda _: print(text), ()))
+    sys.exit(_run_or_exit(lambda: _run_command(sys.argv[1:], tool)))
+
+
+def _run_command(arguments: Sequence[str], tool: str) -> int:
+    """Run a tool, once or in a sweep, or show what the flags ask for; return the exit code."""
+    flags, typed = split_flags(take_folders(arguments))
+    is_sweep = bool(SWEEP_FLAGS & set(flags))
+    if HELP_FLAGS & set(flags):
+        for setting in typed:
+            check_setting(setting, tool)
+        chosen = dict(setting.partition("=")[::2] for setting in typed)
+        text = help_text(tool, chosen.get("method"))
+        return exit_code_of(lambda _: print(text), ())
+    settings = checked_settings(typed, tool, sweep=is_sweep)
+    overrides = [forced(setting, tool) for setting in settings]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
+    with one_line_errors():
+        return _sweep(overrides, tool) if is_sweep else _run_once([*flags, *overrides], tool)
+
+
+def _sweep(overrides: Sequence[str], tool: str) -> int:
+    """Run a tool for each combination of settings; return the first exit code that is not 0."""
+    if not any(setting.startswith("hydra.sweep.dir=") for setting in overrides):
+        os.environ[SWEEP_FOLDER] = str(new_folder(Path("multirun")))
+    with initialize_config_dir(str(CONFIG_FOLDER), job_name=tool, version_base="1.3"):
+        started = GlobalHydra.instance().hydra
+        assert started is not None
+        settings = [*overrides, "hydra.mode=MULTIRUN"]
+        batches = started.multirun(tool, partial(_run_task, tool=tool), settings)
+    codes = [run.return_value for runs in batches for run in runs]
+    if not codes:
+        raise UserError("the sweep has no run; check its ranges")
+    return next(filter(None, codes), 0)
+
+
+def _run_once(arguments: Sequence[str], tool: str) -> int:
+    """Run a tool once, or print what flags of Hydra ask for."""
     exit_codes: list[int] = []
-
-    def job(config: DictConfig) -> None:
-        code = _run_task(config, tool)
-        exit_codes.append(code)
-        if code and _is_in_sweep():  # this may be another process, whose list is not read
-            raise _RunFailed(code)
-
-    def compose_and_run() -> None:
-        flags, settings = split_flags(arguments)
-        settings = checked_settings(settings, tool, sweep=bool(SWEEP_FLAGS & set(flags)))
-        named = any(setting.startswith("hydra.sweep.dir=") for setting in settings)
-        if flags and set(flags) <= SWEEP_FLAGS and not named:
-            os.environ[SWEEP_FOLDER] = str(new_folder(Path("multirun")))
-        sys.argv[1:] = [*flags, *(forced(setting, tool) for setting in settings)]
-        with one_line_errors():
-            hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=tool)(job)()
-
-    _run_or_exit(compose_and_run)
-    sys.exit(next((code for code in exit_codes if code), 0))
-
-
-class _RunFailed(Exception):
-    """A run of a sweep ended with an exit code other than 0, and said why."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
+    logging.raiseExceptions = False  # of Hydra, whose reader may have closed the pipe
+    sys.argv[1:] = arguments
+    start = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=tool)
+    try:
+        start(lambda config: exit_codes.append(_run_task(config, tool)))()
+    except SystemExit as ending:  # code 1: Hydra found no such package, and printed it
+        return UserError.exit_code if ending.code == 1 else int(ending.code or 0)
+    return max(exit_codes, default=0)
 
 
 def _run_or_exit(action: Callable[[], T]) -> T:
@@ -85,8 +106,6 @@ def _run_or_exit(action: Callable[[], T]) -> T:
     except UserError as error:
         _report(str(error))
         sys.exit(error.exit_code)
-    except _RunFailed as failed:  # the first of a sweep; the other runs went on
-        sys.exit(failed.exit_code)
     except OSError as error:
         _report(_of_system(error))
         sys.exit(UserError.exit_code)
@@ -130,6 +149,9 @@ def _run_task(config: DictConfig, tool: str) -> int:
     except OSError as error:
         _report(f"{_name_in_sweep()}{_of_system(error)}")
         return UserError.exit_code
+    except MemoryError as error:
+        _report(f"{_name_in_sweep()}{_of_memory(error)}")
+        return UserError.exit_code
     except Exception:
         if not _is_in_sweep():
             raise
@@ -142,6 +164,11 @@ def _report(message: str) -> None:
     """Print one line on stderr, once for all ranks."""
     if is_first_process():
         print_error(message)
+
+
+def _of_memory(error: MemoryError) -> str:
+    """Return one line for a machine without enough memory."""
+    return f"out of memory{f': {error}' if str(error) else ''}; use a smaller batch_size or images"
 
 
 def _of_system(error: OSError) -> str:

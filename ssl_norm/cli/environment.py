@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from ssl_norm.exit_code import wants_help
 from ssl_norm.text import text_table
 
 PACKAGES = ("torch", "torchvision", "timm", "kornia", "hydra-core", "pydantic", "numpy")
@@ -11,6 +12,9 @@ PACKAGES = ("torch", "torchvision", "timm", "kornia", "hydra-core", "pydantic", 
 
 def main(arguments: Sequence[str] = ()) -> int:
     """Print versions, devices and folders; return the exit code."""
+    if wants_help(arguments, alone=True):
+        print(__doc__)
+        return 0
     import torch
 
     import ssl_norm

@@ -224,7 +224,9 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             f"{path} {holds}, and nothing but tensors, numbers and text is read for safety; "
             "save its state_dict with torch.save"
         ) from error
-    except Exception as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of any type, on a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{path} is not a readable checkpoint ({reason}); it may be cut short: copy it again"

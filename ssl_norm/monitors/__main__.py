@@ -3,8 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from ssl_norm.closed_pipe import unless_pipe_closes
-from ssl_norm.errors import UserError, print_error
+from ssl_norm.exit_code import exit_code_of, wants_help
 from ssl_norm.monitors.declare import load_monitors
 from ssl_norm.text import text_table
 
@@ -38,17 +37,10 @@ def monitor_table() -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table, and return the exit code."""
-    if {"--help", "-h"} & set(arguments):
-        print(__doc__)
-        return 0
-    if arguments:
-        print_error(f"no arguments expected, got {' '.join(arguments)}")
-        return UserError.exit_code
-    print(monitor_table())
-    print()
-    print(_LEGEND)
+    is_help = wants_help(arguments, alone=True)
+    print(__doc__ if is_help else f"{monitor_table()}\n\n{_LEGEND}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(unless_pipe_closes(main, sys.argv[1:]))
+    sys.exit(exit_code_of(main, sys.argv[1:]))

@@ -18,8 +18,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ssl_norm.closed_pipe import unless_pipe_closes
-from ssl_norm.errors import UserError, print_error
+from ssl_norm.errors import UserError
+from ssl_norm.exit_code import exit_code_of, wants_help
 from ssl_norm.norms.registry import NORMS
 from ssl_norm.norms.spec import parse_norm
 from ssl_norm.text import text_table
@@ -98,7 +98,7 @@ def shared_statistics(arguments: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table that the arguments select, and return the exit code."""
-    if {"--help", "-h"} & set(arguments):
+    if wants_help(arguments):
         print(__doc__)
         return 0
     if not arguments:
@@ -108,12 +108,11 @@ def main(arguments: Sequence[str]) -> int:
         if arguments[0] == "show":
             print(shared_statistics(arguments[1:]))
         elif len(arguments) != 2:
-            raise UserError(f"an encoder and a norm expected, got {len(arguments)} arguments")
+            raise UserError(f"an encoder and a norm expected, got {' '.join(arguments)}")
         else:
             print(replacement_table(*arguments))
     except (ValueError, TypeError) as error:
-        print_error(error)
-        return UserError.exit_code
+        raise UserError(str(error)) from error
     return 0
 
 
@@ -145,4 +144,4 @@ def _from_yaml(norm: str) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(unless_pipe_closes(main, sys.argv[1:]))
+    sys.exit(exit_code_of(main, sys.argv[1:]))

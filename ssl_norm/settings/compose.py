@@ -235,7 +235,7 @@ def _one_line(error: Exception) -> str:
         if isinstance(cause, UserError):  # of a broken file
             return str(cause)
     cause = error.__cause__ or error
-    key, line = getattr(cause, "full_key", None), str(cause).splitlines()[0]
+    key, line = getattr(cause, "full_key", None), str(cause).splitlines()[0].replace("'++", "'")
     return f"{key}: {line[0].lower()}{line[1:]}" if key else line
 
 

@@ -11,7 +11,7 @@ from ssl_norm.launch import require_one_process
 from ssl_norm.memory import FLOAT, Need
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, Text, is_quick, option
-from ssl_norm.settings.finetune import UbnSettings
+from ssl_norm.settings.finetune import Corruption, UbnSettings
 from ssl_norm.settings.method import check_groups, check_vectors
 from ssl_norm.settings.sections import (
     Colour,
@@ -153,7 +153,7 @@ class PopulationStatsSettings(ProbeSettings):
         le=10**9,
     )
     batch_size: int = option(256, "images per forward pass", unit="images", ge=2, le=10**6)
-    corruption: str | dict[str, object] | None = option(
+    corruption: Corruption | None = option(
         None, "corruption of all images, for classifiers: {name: contrast, severity: 3}"
     )
     output: PathText | None = option(None, "null: <name>_exact.pt next to the checkpoint")

@@ -1,9 +1,20 @@
 """Single arguments of a command line, as they are checked before composition."""
 
+from itertools import combinations
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from ssl_norm.cli.arguments import check_setting, literal, split_flags, take_folders
+from ssl_norm.cli.arguments import (
+    ACTIONS,
+    FLAGS,
+    HYDRA_KEYS,
+    OF_CFG,
+    check_setting,
+    literal,
+    split_flags,
+    take_folders,
+)
 from ssl_norm.errors import UserError
 from ssl_norm.settings import folder
 from ssl_norm.settings.models import MODELS
@@ -43,11 +54,15 @@ WRONG = {
         "augment=null": ["unknown augment 'null'", "byol_small"],
         "study=abc": ["unknown study 'abc'"],
         "study=null": ["unknown study 'null'"],
+        "method@x=byol": ["cannot read 'method@x=byol'", "method=..."],
+        "seed@x=1": ["cannot read 'seed@x=1'", "seed=..."],
+        **{f"{key}=x": [key, repair] for key, repair in HYDRA_KEYS.items()},
+        "hydra.run={dir: x}": ["hydra.run.dir is not available", "run_dir=..."],
         "study=ubn_few_labels": ["python tools/finetune.py -m study=ubn_few_labels"],
     },
     "finetune": {
         "study=byol_collapse": ["python tools/pretrain.py -m study=byol_collapse"],
-        "epochs=3": ["unknown key 'epochs'"],
+        "epochs=3": ["unknown key 'epochs'", "a key of pretrain, doctor"],
         "method.name=byol": ["unknown key 'method'"],
     },
     "linear_eval": {
@@ -94,8 +109,8 @@ def test_right_arguments_pass(argument):
 
 
 def test_flags_keep_their_values():
-    flags, settings = split_flags(["a=1", "-m", "--cfg", "job", "-i=all", "b=2"])
-    assert (flags, settings) == (["-m", "--cfg", "job", "-i=all"], ["a=1", "b=2"])
+    flags, settings = split_flags(["a=1", "--cfg", "job", "-p=norm", "b=2"])
+    assert (flags, settings) == (["--cfg", "job", "-p", "norm"], ["a=1", "b=2"])
 
 
 @pytest.mark.parametrize(
@@ -106,6 +121,27 @@ def test_wrong_flags_are_one_line(flag, parts):
     with pytest.raises(UserError) as caught:
         split_flags([flag])
     assert [part for part in parts if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("flag", [flag for flag, values in FLAGS.items() if values is not None])
+def test_flags_refuse_values_that_they_do_not_take(flag):
+    with pytest.raises(UserError, match=f"{flag} (takes no value|has no value 'x')"):
+        split_flags([f"{flag}=x"])
+
+
+@pytest.mark.parametrize(("first", "second"), list(combinations(ACTIONS, 2)))
+def test_flags_of_two_actions_are_refused(first, second):
+    flags = [
+        part for flag in (min(first), min(second)) for part in (flag, *(FLAGS[flag] or ())[:1])
+    ]
+    with pytest.raises(UserError, match="cannot be combined"):
+        split_flags(flags)
+
+
+@pytest.mark.parametrize("flag", sorted(OF_CFG))
+def test_flags_without_effect_are_refused(flag):
+    with pytest.raises(UserError, match=f"{flag} is for --cfg"):
+        split_flags([flag, "x"])
 
 
 @pytest.mark.parametrize("form", ["--config-dir={}", "-cd {}", "hydra.searchpath=[file://{}]"])

@@ -22,6 +22,13 @@ def test_usage_lists_every_command(monkeypatch, capsys, arguments):
     assert all(f"  {name} " in out for name in (*commands.TOOLS, *commands.LISTS))
 
 
+@pytest.mark.parametrize("first", ["--help", "--version", "env", "monitors"])
+def test_arguments_that_nothing_reads_are_refused(monkeypatch, capsys, first):
+    code, out, err = run(monkeypatch, capsys, first, "x")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "got x" in err
+
+
 def test_unknown_command(monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "lineareval")
     assert code == 2
@@ -33,7 +40,8 @@ def test_tools_get_their_arguments(monkeypatch, capsys, name):
     called = []
     monkeypatch.setattr(entry, "main", lambda tool: called.append((tool, sys.argv[1:])))
     monkeypatch.setattr(sys, "argv", ["ssl-norm", name, "checkpoint=x"])
-    commands.main()
+    with pytest.raises(SystemExit):
+        commands.main()
     assert called == [("linear_eval", ["checkpoint=x"])]
 
 

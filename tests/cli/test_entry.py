@@ -23,6 +23,10 @@ WRONG = {
     "norm.encoder={name: bn": ["norm.encoder={name: bn", "key=value"],
     "method=simclr method.predictor.layers=1": ["method has no key 'predictor'", "'projector'?"],
     "epochs=0": ["epochs=0", "[1, "],
+    "--help epcohs=3": ["'epcohs'", "'epochs'?"],
+    "--cfg job -p nonexist": ["package 'nonexist' not found"],
+    "seed=range(0,3)": ["'seed=range(0,3)' requires --multirun"],
+    "-m seed=range(0,0)": ["the sweep has no run"],
     "seed=null": ["seed: ", "null"],
     "data.root=": ["data.root: ", "leave it out"],
     "data=folder": ["data.root="],
@@ -54,6 +58,20 @@ def test_runs_of_a_sweep_share_no_place(monkeypatch, capsys, tool, key):
     code, printed = run_main(monkeypatch, capsys, tool, "-m", f"{key}=x")
     assert (code, len(printed.splitlines())) == (2, 1)
     assert f"{key}=x: the runs of a sweep would share it" in printed
+
+
+def test_a_default_place_is_shared_as_well(monkeypatch, capsys):
+    code, printed = run_main(monkeypatch, capsys, "toy", "-m", "control=none,ln")
+    assert (code, len(printed.splitlines())) == (2, 1)
+    assert "output=toy.png: the runs of a sweep would share it" in printed
+
+
+def test_each_failed_run_of_a_sweep_is_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    wrong = "optimizer.warmup_epochs=9"
+    code, printed = run_main(monkeypatch, capsys, "pretrain", "-m", "epochs=1,2", wrong)
+    starts = [line[: len("error: run 0 (epochs=1")] for line in printed.splitlines()]
+    assert (code, starts) == (2, ["error: run 0 (epochs=1", "error: run 1 (epochs=2"])
 
 
 def test_only_the_first_process_prints(monkeypatch, capsys):

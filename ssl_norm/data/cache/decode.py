@@ -4,7 +4,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -73,13 +73,13 @@ def decode(data: bytes, rules: Rules) -> Decoded:
         with _strict_and_silent():
             try:
                 return _decode(data, rules)
-            except DecodeError:
+            except (DecodeError, MemoryError):
                 raise
-            except Exception:
+            except Exception:  # of any type, on broken metadata
                 if (bare := _without_metadata(data)) is None:
                     raise
                 return _decode(bare, rules)
-    except DecodeError:
+    except (DecodeError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise DecodeError(_name_content(data)) from error
@@ -103,9 +103,13 @@ def _strict_and_silent() -> Iterator[None]:
 
 def largest_value(data: bytes, max_pixels: int) -> int | None:
     """Return the largest value, of 65,535, of a file of more than 8 bits; None for other files."""
-    with _strict_and_silent(), suppress(Exception), _opened(data, Rules(1, 0, max_pixels)) as image:
-        return _largest(image) if _is_deep(image) else None
-    return None
+    try:
+        with _strict_and_silent(), _opened(data, Rules(1, 0, max_pixels)) as image:
+            return _largest(image) if _is_deep(image) else None
+    except MemoryError:
+        raise
+    except Exception:  # of any type, on broken bytes; `decode` names the fault
+        return None
 
 
 @contextmanager
@@ -128,8 +132,7 @@ def _decode(data: bytes, rules: Rules) -> Decoded:
     with _opened(data, rules) as image:
         is_deep = _is_deep(image)
         image.load()
-        with suppress(Exception):  # of broken metadata
-            ImageOps.exif_transpose(image, in_place=True)
+        _apply_orientation(image)
         (width, height), side = image.size, min(image.size)
         left, top = (width - side) // 2, (height - side) // 2
         square = image.crop((left, top, left + side, top + side)) if width != height else image
@@ -139,6 +142,16 @@ def _decode(data: bytes, rules: Rules) -> Decoded:
         if rgb.size != size:
             rgb = rgb.resize(size, Image.Resampling.BICUBIC)
         return Decoded(np.asarray(rgb), largest, is_composited)
+
+
+def _apply_orientation(image: Image.Image) -> None:
+    """Turn an image as its EXIF asks for, unless that is broken."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # of any type, on broken metadata
+        return
 
 
 def _to_rgb(image: Image.Image, is_deep: bool, white: int) -> tuple[Image.Image, bool]:

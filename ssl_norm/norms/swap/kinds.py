@@ -225,7 +225,7 @@ def _by_trial(norm: nn.Module, known: type[nn.Module] | None) -> tuple[str | Non
         for name, reference in _references(norm, known, channels_last).items():
             try:
                 distance = difference(twin, _with_activation(reference), x)
-            except Exception as failure:
+            except Exception as failure:  # a foreign forward may raise anything
                 error = str(failure).partition("\n")[0]
                 continue
             if distance < TOLERANCE:

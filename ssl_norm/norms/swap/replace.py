@@ -295,7 +295,7 @@ def _comes_back(layer: nn.Module, spec: NormSpec) -> str | None:
     if not _is_already(back, NormSpec(name)):  # else it is kept, as is gn of one group
         back, _ = new_layer(back, NormSpec(name), like)
     for x, _ in probes(unwrapped(layer)):
-        with suppress(Exception):  # of a shape that the layer does not take
+        with suppress(Exception):  # a foreign forward may raise anything on this shape
             return name if difference(original, back, x) < TOLERANCE else None
     return None
 

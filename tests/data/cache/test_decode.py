@@ -279,3 +279,17 @@ def test_images_are_composited_where_a_part_is_transparent(mode):
     if mode != "P":
         opaque.putalpha(Image.fromarray(noise()[..., 0]))
     assert decoded(encoded(opaque, "PNG", **options)).is_composited
+
+
+@pytest.mark.parametrize("step", ["ImageOps.exif_transpose", "Image.Image.crop", "Image.open"])
+def test_a_lack_of_memory_is_no_broken_file(monkeypatch, step):
+    def fail(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(f"PIL.{step}", fail)
+    data = encoded(Image.new("I;16", (20, 10)), "PNG")
+    with pytest.raises(MemoryError):
+        decode(data, 8)
+    if step == "Image.open":
+        with pytest.raises(MemoryError):
+            largest_value(data, 10**6)

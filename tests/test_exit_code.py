@@ -1,4 +1,4 @@
-"""Commands whose reader, such as `head`, closes the pipe early."""
+"""Exit codes of commands: a reader such as `head` that closes the pipe, wrong input."""
 
 import os
 import subprocess
@@ -6,14 +6,14 @@ import sys
 
 SCRIPT = """
 import sys
-from ssl_norm.closed_pipe import unless_pipe_closes
+from ssl_norm.exit_code import exit_code_of
 
 def command(arguments):
     for _ in range(1000):
         print(*arguments)
     return 7
 
-sys.exit(unless_pipe_closes(command, ["x" * 100]))
+sys.exit(exit_code_of(command, ["x" * 100]))
 """
 
 
