@@ -5,7 +5,7 @@
     run = ssl_norm.pretrain(method="simclr", epochs=5, norm={"encoder": "gn+ws"})
     found = ssl_norm.linear_eval(checkpoint=run.folder)
 
-Keywords are the settings of the command line, and take the same way: `data="folder"` or
+Keywords are the settings of the command line, and are checked in the same way: `data="folder"` or
 `data={"name": "folder", "root": "photos"}` chooses a file of configs/, `**{"data.root": "photos"}`
 gives one value. A norm may be a name, a mapping, or a class; a learner, source or encoder
 `module:object` or the object itself.
@@ -97,9 +97,9 @@ def population_stats(**settings: Any) -> "Result":
 def load_encoder(
     checkpoint: str | Path, *, network: "NetworkRole" = "online", **settings: Any
 ) -> "tuple[nn.Module, Callable[[Tensor], Tensor]]":
-    """Return the encoder of a checkpoint in evaluation mode, and the view that it takes.
+    """Return the encoder of a checkpoint in evaluation mode, and the function that makes its input.
 
-    It has the stem, norms and image size of its training, as its file tells (`encoder_record`).
+    Its stem, norms and image size are those of its training, read from the file (`encoder_record`).
 
     Args:
         checkpoint: a run folder, or a file of weights.

@@ -34,7 +34,7 @@ def world_size() -> int:
 
 
 def from_first_rank(work: Callable[[], T], group: distributed.ProcessGroup | None = None) -> T:
-    """Call `work` on rank zero and return its result on every rank: plain values, CPU tensors.
+    """Call `work` on rank zero and return its result, plain values or CPU tensors, on every rank.
 
     Args:
         work: takes less time than the timeout of the group.
@@ -88,8 +88,8 @@ def _patient_group() -> distributed.ProcessGroup:
 def local_rank_zero_first(work: Callable[[], T]) -> T:
     """Return `work()`, called by local rank zero of each machine, then by the other ranks.
 
-    For work whose result stays on disk, such as a large decoded folder. Collective over all ranks.
-    The others wait for up to a day.
+    It is for work whose result stays on disk, such as a large decoded folder. Collective over all
+    ranks. The others wait for up to a day.
 
     Raises:
         UserError: on every rank, the first error that a local rank zero raised.
@@ -137,7 +137,7 @@ def data_parallel(network: nn.Module) -> nn.Module:
     """Return a network whose gradients are averaged over ranks; buffers are those of each rank."""
     if not is_distributed():
         return network
-    names = ("forward_sync_buffers", "broadcast_buffers")  # of torch 2.14, and of older ones
+    names = ("forward_sync_buffers", "broadcast_buffers")  # torch 2.14, else an older one
     known = signature(DistributedDataParallel).parameters
     options: dict[str, Any] = {next(name for name in names if name in known): False}
     return DistributedDataParallel(network, **options)
@@ -160,7 +160,7 @@ class _GatherBatch(torch.autograd.Function):
 class _OwnRowsOfSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, rows: Tensor) -> Tensor:
-        # A copy, because autograd may pass the same buffer to other consumers.
+        # Copy, because autograd may pass the same buffer to other consumers.
         total = rows.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total.chunk(world_size())[rank()]

@@ -9,7 +9,7 @@ from ssl_norm.text import printable
 
 
 class UserError(ValueError):
-    """Wrong input of the user; the message is one line: found, expected, repair."""
+    """Wrong input; the message is one line with value found, value expected and repair."""
 
     exit_code = 2
 

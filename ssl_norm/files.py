@@ -1,4 +1,4 @@
-"""The writing of files: whole or not at all, with one line of error where the disk is full."""
+"""Atomic writes of files, with one line of error if the disk is full."""
 
 import errno
 import json
@@ -74,8 +74,8 @@ def checksum(content: Mapping[str, Any]) -> str:
 def check_archive(path: Path) -> None:
     """Raise UserError if parts of a zip file of torch.save do not match their CRC-32.
 
-    Torch does not compare them. A file without checksums, which torch writes after
-    `set_crc32_options(False)`, matches in no part.
+    Torch does not compare them. A file without checksums, as written after
+    `set_crc32_options(False)`, counts as damaged.
     """
     if not is_zipfile(path):
         return
@@ -97,7 +97,7 @@ def _matches(archive: ZipFile, name: str) -> bool:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add text in UTF-8 to the end of a file; where there is no room, the file stays as it was."""
+    """Append UTF-8 text to a file; if the disk is full, the file stays as it was."""
     with _one_line_if_full(path), open(path, "ab", buffering=0) as file:
         size, left = file.tell(), text.encode()
         try:
@@ -110,9 +110,9 @@ def append_text(path: Path, text: str) -> None:
 
 
 def unfinished(folder: Path) -> Path:
-    """Return a path in a folder for a file or folder that is renamed when it is finished.
+    """Return a path in a folder for a file or folder that is renamed once it is complete.
 
-    Those that killed processes of this machine left are removed.
+    Remove those that killed processes of this machine left behind.
     """
     prefix = f".partial-{socket.gethostname()}-"
     for left in folder.glob(f"{prefix}*-*"):
@@ -126,7 +126,7 @@ def unfinished(folder: Path) -> Path:
 
 
 def is_alive(process: int) -> bool:
-    """Return whether a process of this machine runs, by its number."""
+    """Return whether a process of this machine is running, given its id."""
     try:
         if os.name != "nt":  # where signal 0 is Ctrl-C
             os.kill(process, 0)
@@ -139,7 +139,7 @@ def is_alive(process: int) -> bool:
 
 @contextmanager
 def _one_line_if_full(path: Path) -> Iterator[None]:
-    """Turn an OSError, also as the cause of a library's error, into a UserError of one line."""
+    """Turn an OSError, or a library's error caused by one, into a UserError of one line."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The processes of torchrun and the sweep of Hydra that a run belongs to; needs no torch."""
+"""Processes of torchrun and sweep of Hydra to which a run belongs. Needs no torch."""
 
 import os
 import sys
@@ -88,7 +88,7 @@ def require_one_process(tool: str) -> None:
 
 
 def resumes_sweep() -> bool:
-    """Return whether this is a run of a sweep whose folder was named, so that runs can be found."""
+    """Return whether this run is in a sweep whose folder was named, so a resume finds it."""
     if "hydra" not in sys.modules:
         return False
     from hydra.core.hydra_config import HydraConfig

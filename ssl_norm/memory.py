@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssl_norm.errors import UserError
 
-Need = tuple[str, float]  # setting as typed, and the fewest bytes that it takes
+Need = tuple[str, float]  # setting as typed, and the least memory that it takes in bytes
 FLOAT = 4  # bytes of a float32
 
 
@@ -15,7 +15,7 @@ def check_memory(needs: Iterable[Need], device: str = "cpu") -> None:
 
     Args:
         needs: settings and the bytes that each takes at least.
-        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; of a GPU the whole memory counts.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; all memory of a GPU counts as free.
     """
     free = _memory_of(device)
     for setting, needed in needs:
@@ -40,10 +40,10 @@ def _shown(count: float) -> str:
 
 
 def free_host_bytes(processes: int = 1) -> int:
-    """Return the free host memory for each of `processes` on this machine, in bytes.
+    """Return the free host memory per process in bytes, with `processes` on this machine.
 
     The smaller of the memory that Linux reports as available and the rest of a container's limit
-    (cgroup v2). On other systems, half of the physical memory, or 4 GiB where that is not known.
+    (cgroup v2). On other systems, half of the physical memory, or 4 GiB if that is unknown.
     """
     return min(_available_bytes(), _container_bytes()) // processes
 
@@ -66,5 +66,5 @@ def _container_bytes() -> int:
     try:
         limit = int((cgroup / "memory.max").read_text())
         return max(0, limit - int((cgroup / "memory.current").read_text()))
-    except (OSError, ValueError):  # no such file, or it says "max"
+    except (OSError, ValueError):  # there is no such file, or no limit ("max")
         return 2**63

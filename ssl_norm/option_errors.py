@@ -19,7 +19,7 @@ NUMBERS = {int: "an integer", float: "a number"}
 
 
 class _Place(NamedTuple):
-    """A value in nested settings: its key, the model and field that hold it, its annotation."""
+    """A value in nested settings: its key, the model and field that hold it, and its annotation."""
 
     key: str
     owner: type[BaseModel]
@@ -58,7 +58,7 @@ def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
 
 
 def _place_of(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
-    """Return the place of pydantic's location, without its names of branches of a union."""
+    """Return the place of a pydantic location, in which pydantic also names branches of unions."""
     place = _Place("", model, None, model)
     for part in location:
         owner = model_of(place.annotation)
@@ -109,7 +109,7 @@ def find_field(
 
 
 def is_verbatim(annotation: Any) -> bool:
-    """Return whether an annotation is that of text which a command line takes as it is."""
+    """Return whether an annotation is of text that a command line takes literally."""
     parts = get_args(annotation)
     return VERBATIM in parts or any(map(is_verbatim, parts))
 

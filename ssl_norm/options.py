@@ -12,7 +12,7 @@ from ssl_norm.registry import Registry
 from ssl_norm.signature import REQUIRED, Option
 
 T = TypeVar("T", bound=BaseModel)
-VERBATIM = "verbatim"  # mark of text that means itself on a command line: a path, a title
+VERBATIM = "verbatim"  # mark of text that a command line takes literally: a path, a title
 Text = Annotated[str, VERBATIM]
 
 
@@ -32,9 +32,9 @@ class Settings(BaseModel):
     )
 
     def unused(self) -> Mapping[str, str]:
-        """Return settings of this section, by key, that nothing reads, with the reason.
+        """Return the settings of this section that nothing reads, by key, with the reason.
 
-        Those that depend on one other setting declare it instead, see `option`.
+        A setting that depends on one other setting declares it instead (see `option`).
         """
         return {}
 
@@ -83,13 +83,12 @@ def option(
     """Declare a setting.
 
     Args:
-        default: its value where the user gives none; a class of settings or a function makes
-            a new one each time.
+        default: value if the user gives none; a class of settings or a function is called for each.
         text: its meaning, for `--help`, the reference page and the JSON schema.
-        unit: of its number, for example `steps`.
-        resume: whether a run may go on with another value, since no weight depends on it.
-        only_with: without which it has no effect: `key` (true, or not 0), `key=value|value` or
-            `key>number`, of the same section or of the whole settings.
+        unit: unit of its number, for example `steps`.
+        resume: whether a run may continue with another value, because no weight depends on it.
+        only_with: condition without which it has no effect: `key` (true, or not 0),
+            `key=value|value` or `key>number`, of the same section or of the whole settings.
         **limits: `ge`, `gt`, `le`, `lt`: the ends of its range.
     """
     kind: dict[str, Any] = {"default": default}
@@ -131,7 +130,7 @@ def check_object(registry: Registry, name: Any, info: ValidationInfo) -> None:
 
 
 QUICK = {"quick": True}  # context of a validation that imports nothing heavy
-SAVED = {"saved": True}  # context of a validation of settings that a run was made with
+SAVED = {"saved": True}  # context of a validation of the settings of an earlier run
 
 
 def is_quick(info: ValidationInfo) -> bool:

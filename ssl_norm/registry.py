@@ -14,7 +14,7 @@ from ssl_norm.names import unknown_name
 
 
 class Registry(Mapping[str, Any]):
-    """Names of one kind of thing and the places of their declarations. Needs no torch.
+    """Names of one kind of object, each with the place of its declaration. Needs no torch.
 
     Wherever a name may be given, `module:object` of any importable module may be given instead.
     Other packages add names with an entry point in the group `ssl_norm.<kind>s`
@@ -26,8 +26,8 @@ class Registry(Mapping[str, Any]):
         expects: noun phrase for the objects, for messages.
         base: `module:class` that classes must be derived from; "": any class.
         only_classes: whether functions are refused.
-        arguments: number of positional arguments that the objects are called with; None: any.
-        attributes: of the objects, with the `module:class` of each.
+        arguments: number of positional arguments that the objects take; None: any.
+        attributes: names that the objects must have, each with the `module:class` of its value.
 
     Example:
         >>> shapes = Registry("shape", {"path": "pathlib:Path"})
@@ -96,7 +96,7 @@ class Registry(Mapping[str, Any]):
         return found
 
     def load_all(self) -> dict[str, Any]:
-        """Return all objects by name; those of other packages that fail cost a warning each."""
+        """Return all objects by name; print a warning for each of another package that fails."""
         found = {name: self._load_or_warn(name) for name in self}
         return {name: target for name, target in found.items() if target is not None}
 
@@ -138,7 +138,7 @@ class Registry(Mapping[str, Any]):
             parameters = signature.parameters.values()
             positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
             signature.replace(parameters=positional).bind(*[None] * self._arguments)
-        except (ValueError, TypeError):  # of a function written in C, or of other arguments
+        except (ValueError, TypeError):  # a function written in C, or with other arguments
             return False
         return True
 
@@ -156,7 +156,7 @@ def load_object(reference: str, kind: str = "object") -> Any:
     """Return the object that `module:object` names.
 
     Raises:
-        ValueError: the module cannot be imported or lacks the object, or the name is of another form.
+        ValueError: the name has another form, or its module cannot be imported or lacks the object.
     """
     if not is_reference(reference):
         raise ValueError(f"{kind} '{reference}': a name of the form module:object expected")
@@ -171,7 +171,7 @@ def load_object(reference: str, kind: str = "object") -> Any:
 
 
 def _import(module: str, what: str) -> ModuleType:
-    """Return an imported module; ValueError with one line where importing another package fails."""
+    """Return an imported module; raise ValueError if importing another package fails."""
     try:
         return import_module(module)
     except (Exception, SystemExit) as error:
@@ -212,7 +212,7 @@ def _entry_points(kind: str) -> Any:
 
 @cache
 def _warn(kind: str, name: str, message: str) -> None:
-    """Print once that an entry point, or a registered object, is left out."""
+    """Print once that an entry point or a registered object is ignored."""
     from ssl_norm.console import say
 
     of = next((f" of {p.dist.name}" for p in _entry_points(kind) if p.name == name and p.dist), "")

@@ -80,8 +80,8 @@ def _signatures(declared: Callable[..., Any]) -> list[tuple[Callable[..., Any], 
 def read_options(target: str) -> Mapping[str, Option]:
     """Return the options of `module:object` from source text, without importing the module.
 
-    Defaults that only an import would tell stay source text. A constructor that takes
-    `**options` has those of its bases, as far as their modules are named by `from ... import`.
+    Defaults that need an import stay source text. A constructor that takes `**options` has those of
+    its bases, if they are imported by `from ... import`.
     """
     options: dict[str, Option] = {}
     for function, texts, module in _read_signatures(target):
@@ -95,7 +95,7 @@ def read_options(target: str) -> Mapping[str, Option]:
 
 
 def _value_of(node: ast.expr | None, module: ast.Module) -> Any:
-    """Return the type or number of an expression; `Any` where it names what only an import has."""
+    """Return the type or number of an expression; `Any` if it needs an import."""
     if node is None:
         return Any
     names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
@@ -142,7 +142,7 @@ def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, s
     imported = _imports(module)
     node = nodes.get(name)
     if node is None:
-        if imported.get(name, target) != target:  # `from torch import nn` in torch
+        if imported.get(name, target) != target:  # such as torch's own `from torch import nn`
             yield from _read_signatures(imported[name])
         return
     texts = argument_texts(ast.get_docstring(node) or "")
@@ -171,7 +171,7 @@ def _imports(module: ast.Module) -> dict[str, str]:
 
 @cache
 def _read_module(name: str) -> ast.Module:
-    """Return the syntax of a module, its imports absolute; empty where there is no source."""
+    """Return the syntax tree of a module with absolute imports; empty without source."""
     path = _file_of(name)
     if path is None:
         return ast.Module([], [])
@@ -187,7 +187,7 @@ def _read_module(name: str) -> ast.Module:
 
 
 def _file_of(name: str) -> Path | None:
-    """Return the source file of a module; packages that it is in are not imported."""
+    """Return the source file of a module without importing its packages."""
     top, *below = name.split(".")
     spec = find_spec(top) if top != "__main__" else None
     if spec is None:
@@ -224,7 +224,7 @@ def check_options(
     Args:
         declared: function or class, or its `module:object`, which is read and not imported.
         values: by name of the option; those left out keep their defaults.
-        where: of the values, for messages, for example `norm 'bn'`.
+        where: place of the values, for messages, for example `norm 'bn'`.
 
     Raises:
         TypeError: there is no such option; the message names the nearest.

@@ -30,7 +30,7 @@ def as_typed(value: Any, text: Callable[[str], str] = str) -> str:
 
     Args:
         value: of YAML.
-        text: form of the text in it.
+        text: function that formats text in the value.
 
     Example:
         >>> as_typed({"name": "bn", "batch_size": 4}), as_typed([1, None, True]), as_typed("gn+ws")
@@ -80,7 +80,7 @@ def finite_or_none(content: Any) -> Any:
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of equally many cells as lines, with columns as wide as their widest cell.
+    """Return rows of equal length as lines, with columns as wide as their widest cell.
 
     Example:
         >>> print(text_table([("norm", "options"), ("gn", "groups")]))

@@ -12,8 +12,9 @@ from ssl_norm.settings.study import Study, read_study, studies_of
 def choose_arms(settings: Sequence[str], tool: str, *, sweep: bool) -> list[str]:
     """Register the arms of the chosen study, and return the settings with the sweep it implies.
 
-    In a sweep with neither `arm=` nor `seed=`, that is all arms and all seeds, all arms of one seed
-    first, so that an interrupted sweep has whole tables. The same holds for the keys of the grid.
+    A sweep without `arm=` runs all arms, one without `seed=` all seeds, one without a key of the
+    grid all its values. All arms of one seed come first, so that an interrupted sweep has whole
+    tables.
 
     Args:
         settings: of the command line.
@@ -83,7 +84,7 @@ def _check_line(where: str, line: str, tool: str) -> None:
 
 
 def _check_arms(study: Study, typed: str) -> None:
-    """Raise UserError unless each arm, of several separated by commas, is one of the study's."""
+    """Raise UserError unless the study has each of the arms, which are separated by commas."""
     if "(" in typed or "$" in typed:  # a function or an interpolation: Hydra's to read
         return
     for arm in (name.strip(" '\"") for name in typed.split(",")):

@@ -1,4 +1,4 @@
-"""The settings of one command, typed on a command line or given in Python."""
+"""Settings of one command, typed on a command line or given in Python."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ def typed_lines(tool: str, values: Mapping[str, Any], prefix: str = "") -> Itera
         prefix: keys that lead to `values`, with a trailing dot.
 
     Raises:
-        UserError: a value is none of YAML, and no object of a module.
+        UserError: a value is neither one of YAML nor an object of a module.
     """
     groups = groups_of(tool)
     for name, value in values.items():
@@ -49,7 +49,7 @@ def typed_lines(tool: str, values: Mapping[str, Any], prefix: str = "") -> Itera
 
 
 def _plain(key: str, value: Any) -> Any:
-    """Return a value of YAML: paths as text, classes and functions as `module:object`."""
+    """Return a value as YAML has it: a path as text, a class or function as `module:object`."""
     value = getattr(value, "setting", value)  # of a parsed norm
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -69,7 +69,7 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def checked_settings(settings: Sequence[str], tool: str, *, sweep: bool = False) -> list[str]:
-    """Return the settings of a command as Hydra takes them, with the sweep that a study implies.
+    """Return the settings of a command in Hydra's form, with the sweep that a study implies.
 
     Args:
         settings: `key=value` each.
@@ -100,7 +100,7 @@ def _check_places(settings: Sequence[str], tool: str) -> None:
 
 
 def _without_mapping(setting: str, tool: str) -> list[str]:
-    """Return a mapping for a config group, `data={name: folder, ...}`, as one line for each key."""
+    """Split a mapping for a config group, `data={name: folder, ...}`, into one line per key."""
     key, _, value = setting.lstrip("+").partition("=")
     if key not in groups_of(tool) or not value.startswith("{"):
         return [setting]

@@ -49,7 +49,7 @@ def main(tool: str) -> None:
         tool: a name in `ssl_norm.settings.models.MODELS`; it is run by
             `ssl_norm.commands.<tool>:<tool>`.
     """
-    if isinstance(sys.stdout, TextIOWrapper):  # of any encoding, such as ASCII
+    if isinstance(sys.stdout, TextIOWrapper):  # whose encoding may be ASCII
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_run_or_exit(lambda: _run_command(sys.argv[1:], tool)))
 
@@ -89,7 +89,7 @@ def _sweep(overrides: Sequence[str], tool: str) -> int:
 def _run_once(arguments: Sequence[str], tool: str) -> int:
     """Run a tool once, or print what flags of Hydra ask for."""
     exit_codes: list[int] = []
-    logging.raiseExceptions = False  # of Hydra, whose reader may have closed the pipe
+    logging.raiseExceptions = False  # Hydra logs to a pipe that may be closed
     sys.argv[1:] = arguments
     start = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=tool)
     try:
@@ -115,12 +115,12 @@ def _run_or_exit(action: Callable[[], T]) -> T:
 
 
 def _is_in_sweep() -> bool:
-    """Return whether this run is one of several that one command started."""
+    """Return whether this run is part of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def typed_settings() -> list[str]:
-    """Return the settings of the command line for this run, one value each in a sweep."""
+    """Return the typed settings of this run, with one value each in a sweep."""
     return [setting.lstrip("+") for setting in HydraConfig.get().overrides.task]
 
 
@@ -155,7 +155,7 @@ def _run_task(config: DictConfig, tool: str) -> int:
     except Exception:
         if not _is_in_sweep():
             raise
-        traceback.print_exc()  # now, and for every such run, not for the first at the end
+        traceback.print_exc()  # at once, and for every such run
         return 1
     return 0
 

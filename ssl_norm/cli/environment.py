@@ -1,4 +1,4 @@
-"""Command `ssl-norm env`: what a bug report should name."""
+"""Versions, devices and folders for bug reports: the command `ssl-norm env`."""
 
 from collections.abc import Sequence
 from importlib.metadata import version

@@ -24,7 +24,7 @@ Own YAML files: `--config-dir FOLDER`, with folders method/, data/, encoder/ ...
 
 
 def help_text(tool: str, method: str | None = None) -> str:
-    """Return usage, config groups with their options, and every key with its value and meaning.
+    """Return the usage, the config groups, and every key with its value and meaning.
 
     Args:
         tool: that is described.
@@ -45,7 +45,7 @@ def help_text(tool: str, method: str | None = None) -> str:
 
 
 def _usage(tool: str) -> str:
-    """Return the docstring of the settings, with the command that the user typed."""
+    """Return the docstring of the settings, in terms of the command that the user typed."""
     text = inspect.cleandoc(MODELS[tool].__doc__ or "")
     if Path(sys.argv[0]).name in ("ssl-norm", "__main__.py"):
         text = text.replace(f"python tools/{tool}.py", f"ssl-norm {tool.replace('_', '-')}")

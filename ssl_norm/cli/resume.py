@@ -13,7 +13,7 @@ from ssl_norm.train.run_folder import RunFolder
 
 
 def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[str, Any]:
-    """Return the values of the run to continue, overridden by those that were typed.
+    """Return the settings of the run to continue, overridden by the typed ones.
 
     If the command selects a config group, such as method=byol, the composed values count as a
     whole, because the group sets keys that the user did not type.
@@ -24,8 +24,8 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
         typed: settings of the command line.
 
     Raises:
-        UserError: config.yaml of the run is damaged or not of this tool, or there is no run and
-            nothing that tells what a new one should be.
+        UserError: config.yaml of the run is damaged or belongs to another tool, or there is no run
+            and no settings for a new one.
     """
     if not values.get("resume") or values.get("run_dir") is None:
         return values
@@ -48,7 +48,9 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
         before = restore(tool, saved).model_dump(mode="json")
     except UserError as error:
         place = folder / "config.yaml"
-        raise UserError(f"{place} is not of tools/{tool}.py of this version: {error}") from error
+        raise UserError(
+            f"{place} was not written by this version of tools/{tool}.py: {error}"
+        ) from error
     changes = {
         key: _value_at(values, key) if isinstance(value, str) and "${" in value else value
         for key, value in settings.items()
@@ -57,7 +59,7 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
 
 
 def _saved_settings(folder: RunFolder) -> Mapping[str, Any] | None:
-    """Return the settings in config.yaml, without it those in last.pt, None without both."""
+    """Return the settings in config.yaml, else those in last.pt, else None."""
     if (folder / "config.yaml").exists():
         return folder.config()
     if not (folder / "last.pt").exists():

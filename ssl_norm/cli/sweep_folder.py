@@ -25,8 +25,8 @@ def folder_in_sweep(config: RunConfig, typed: Sequence[str]) -> Path:
 def arm_run_name(config: RunConfig, typed: Sequence[str]) -> str:
     """Return the arm, the typed settings that change the result, and the seed.
 
-    The number of the run is left out, since it depends on what else is in the sweep: so a sweep
-    that goes on, perhaps with more seeds, finds its runs.
+    The number of the run is omitted because it depends on the rest of the sweep; so a sweep that
+    continues, perhaps with more seeds, finds its runs.
     """
     keys = {setting: setting.partition("=")[0] for setting in typed}
     differing = [

@@ -30,14 +30,14 @@ from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.population import MakeViews
 
-RANDOM_SAMPLES = 500  # images that the random initialization is measured on
+RANDOM_SAMPLES = 500  # number of images for the random initialization
 
 
 def diagnose(config: DiagnoseSettings) -> Result:
     """Measure a checkpoint; write diagnosis.json and a picture; print tables and the verdict.
 
     Raises:
-        UserError: the checkpoint, the data or the settings do not allow it.
+        UserError: the checkpoint, the data and the settings do not fit each other.
     """
     device = pick_device(config.device)
     checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
@@ -80,7 +80,7 @@ def _diagnose(
 def _settings_record(
     config: DiagnoseSettings, checkpoint: Checkpoint, trained: TrainedNetwork, images: int
 ) -> dict[str, Any]:
-    """Return the part of diagnosis.json that tells what was measured."""
+    """Return the part of diagnosis.json that describes the measurement."""
     return {
         "projector": trained.projector,
         "images": min(config.samples, images),
@@ -110,7 +110,8 @@ def _outputs_of(
 ) -> Outputs:
     """Return the outputs of the trained network, or of the random one on fewer images.
 
-    The random one normalizes with batch statistics, because its running ones are of no data.
+    The random one normalizes with batch statistics, because its running statistics have seen no
+    data.
     """
     description = "random init" if random else "checkpoint"
     parts = network.parts.to(device).to(memory_format=torch.channels_last)

@@ -98,7 +98,7 @@ class _Finetuning(Task):
 
     def tables(self) -> dict[str, int]:
         first = self.run.first_step
-        is_over = first == self.run.steps  # the final scores come again
+        is_over = first == self.run.steps  # the final scores replace the last ones
         return {"metrics.csv": first, "evaluations.csv": first - is_over}
 
     def train(self, files: RunFiles | None, line: ProgressLine, save: Save) -> None:

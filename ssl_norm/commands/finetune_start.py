@@ -48,7 +48,7 @@ def _from_scratch(config: FinetuneSettings) -> tuple[FinetuneSettings, nn.Module
 def _settled(config: FinetuneSettings, checkpoint: Checkpoint) -> FinetuneSettings:
     """Fill settings that the user left null from the checkpoint.
 
-    The stem is set if the size of the images would choose another one than in the checkpoint.
+    The stem is that of the checkpoint, even if the size of the images would choose another.
     """
     size, stem = checkpoint.view_size, checkpoint.stem
     trained_small = checkpoint.trained_size <= SMALL_IMAGE_SIDE

@@ -31,7 +31,7 @@ def linear_eval(config: LinearEvalSettings) -> Result:
     """Evaluate a checkpoint, or every kept one of a run; write JSON and print a table.
 
     Raises:
-        UserError: the checkpoint, the data or the settings do not allow it.
+        UserError: the checkpoint, the data and the settings do not fit each other.
     """
     device = pick_device(config.device)
     evaluate = _evaluate_kept if config.kept else _evaluate_one
@@ -63,7 +63,7 @@ def _evaluate_one(config: LinearEvalSettings, device: torch.device, held: ExitSt
 
 
 def _evaluate_kept(config: LinearEvalSettings, device: torch.device, held: ExitStack) -> Result:
-    """Evaluate every kept checkpoint; `*.partial.json` has the steps so far until all are done."""
+    """Evaluate every kept checkpoint; `*.partial.json` has the finished steps until all are."""
     folder = Path(config.checkpoint).expanduser()
     paths = kept_checkpoints(folder)
     first = Checkpoint.read(paths[0], config.model_dump())

@@ -37,7 +37,7 @@ def population_stats(config: PopulationStatsSettings) -> Result:
     """Write a checkpoint with exact population statistics, and a record of their effect.
 
     Raises:
-        UserError: the checkpoint, the data or the settings do not allow it.
+        UserError: the checkpoint, the data and the settings do not fit each other.
     """
     device = pick_device(config.device)
     checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
@@ -131,7 +131,7 @@ def _evaluation_of(
     corruption: Corruption | None,
     device: torch.device,
 ) -> Evaluate:
-    """Return the evaluation of a network on the labelled images; it gives None without labels."""
+    """Return a function that evaluates a network on the labelled images; None without labels."""
     if splits.train is None or splits.test is None:
         say(f"data={checkpoint.data['name']} has no labels here: statistics only, no accuracies")
         return lambda network, random_batches=False: None

@@ -26,7 +26,7 @@ from ssl_norm.train.run_folder import RunFolder
 from ssl_norm.train.run_settings import norm_names
 from ssl_norm.train.summary import pretraining_table
 
-# Images of population=exact; Wu & Johnson, arXiv 2105.07576, find more to change nothing.
+# Images for population=exact; more change nothing (Wu & Johnson, arXiv 2105.07576).
 EXACT_SAMPLES = 10_000
 
 

@@ -1,4 +1,4 @@
-"""tools/report.py: a page, tables and figures of run folders."""
+"""Report on run folders: tools/report.py."""
 
 import glob
 import os
@@ -125,7 +125,7 @@ def _finished_runs(runs: Sequence[RunRecord], given: Sequence[str]) -> list[RunR
 
 
 def _open_output(given: str | None, roots: Sequence[Path]) -> Path:
-    """Return the folder of the report: in the searched folder, or here if there are several."""
+    """Return the folder of the report, in the searched folder or, for several, the current one."""
     usual = roots[0] / "report" if len(roots) == 1 else Path("report")
     folder = usual if given is None else Path(given).expanduser()
     try:

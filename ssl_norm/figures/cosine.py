@@ -43,7 +43,7 @@ def cosine_figure(runs: Sequence[_Run], collapsed_at: Sequence[float | None] = (
             which its last verdict is shaded; None: where its rows have it. Empty: None for all.
 
     Raises:
-        ValueError: no runs, a run without rows, or steps for another number of runs.
+        ValueError: no runs, a run without rows, or `collapsed_at` of another length.
     """
     if not runs:
         raise ValueError("runs: at least one run expected, got none")
@@ -114,7 +114,7 @@ def _draw_run(axes: "Axes", run: _Run, spans: Sequence[_VerdictSpan], width: flo
 
 
 def _verdict_spans(run: _Run, collapsed_at: float | None = None) -> list[_VerdictSpan]:
-    """Return the spans of one verdict, each up to the start of the next; not of rows without one.
+    """Return the spans of equal verdicts, each up to the start of the next.
 
     A collapse is recognised some steps after its first step: the last span begins at
     `collapsed_at`.

@@ -1,4 +1,4 @@
-"""Picture of the elements of a batch that share statistics, as measured."""
+"""Picture of the measured groups of elements that share statistics."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -20,8 +20,8 @@ def influence_figure(measured: Mapping[tuple[str, str], Influence]) -> "Figure":
     """Draw one panel for each norm and mode: samples downwards, channels to the right.
 
     Each cell of a sample and a channel is divided into its positions. The framed input was moved,
-    and the blue outputs move with it. The other tints are further groups that share statistics
-    (neighbours have different tints); grey where groups overlap.
+    and the blue outputs move with it. Other tints mark other groups that share statistics
+    (neighbours have different tints), grey their overlap.
 
     Args:
         measured: by norm and mode, `training` or `evaluation`.

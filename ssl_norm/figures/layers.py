@@ -21,7 +21,7 @@ _FEW_STEPS = 6  # cells of at most this many columns have room for numbers
 
 
 class _Scale(NamedTuple):
-    """Colour scale of a value: title, colour map, its ends; None: the lowest, highest measured."""
+    """Colour scale of a value: title, colour map and ends (None: the measured extremes)."""
 
     title: str
     colours: str
@@ -46,7 +46,7 @@ def layer_figure(rows: Sequence["LayerRow"], value: str = "negative_cosine") -> 
     Cosines and feature std are always coloured from 0 to 1, so that figures compare; cosines below
     0 look like 0. Ranks and gradient norms are on a log scale. Layers are in the order of the rows,
     the first on top. Cells without a measurement (NaN, no row, or 0 on a log scale) are light grey.
-    Up to 6 steps, cells show their numbers.
+    With up to 6 steps, cells show their numbers.
 
     Args:
         rows: of any layers at any steps; for one layer and step the last row counts.

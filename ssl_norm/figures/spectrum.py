@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _Spectra = Sequence[NDArray[np.float64]]
 _MOST_LINES = 12
-FLOOR = 1e-12  # of eigenvalues on a log scale; below is rounding error
+FLOOR = 1e-12  # lowest eigenvalue on the log scale; those below are rounding errors
 _BANDS = (1, 4, 16, 64)  # last dimension of each band of the view over time
 
 
@@ -25,14 +25,14 @@ def spectrum_figure(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> "Figu
     Above, one line per step, from bright to dark: a line that falls early shows dimensional
     collapse, a line that is low everywhere complete collapse. Below, the variances of bands of
     dimensions are stacked, the strongest dimension at the bottom. The total is the squared distance
-    of directions from their mean: near 1 without a common direction, 0 at complete collapse. A
-    first band that fills it is dimensional collapse.
+    of directions from their mean: near 1 without a common direction, 0 at complete collapse. In
+    dimensional collapse, the first band fills it.
 
     Args:
         steps: ascending, of each spectrum.
         spectra: for each step, eigenvalues of the covariance of l2-normalized embeddings, (D,),
-            descending, in [0, 1]. At most 12 are drawn as lines, evenly chosen with the first and
-            the last among them; values below 1e-12 are drawn at 1e-12.
+            descending, in [0, 1]. At most 12 are drawn as lines, evenly spaced from the first to
+            the last; values below 1e-12 are drawn at 1e-12.
 
     Raises:
         ValueError: no spectra, not one per step, or one that is not (D >= 1,) or not finite.

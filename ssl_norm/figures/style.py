@@ -51,7 +51,7 @@ VERDICT_COLOURS = MappingProxyType(
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator["Figure"]:
-    """Make an empty figure with this package's fonts and colours, whatever the user's defaults.
+    """Make an empty figure with this package's fonts and colours, ignoring the user's defaults.
 
     Args:
         width: in inches.
@@ -73,9 +73,9 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib, also where MPLBACKEND names one that is not installed, as of a notebook.
+    """Import matplotlib, even if MPLBACKEND names a backend that is not installed, as in notebooks.
 
-    No figure here needs a backend; a user's gets that of the variable where there is one.
+    No figure here needs a backend; the user's figures get that of the variable if it is installed.
     """
     backend = os.environ.pop("MPLBACKEND", "") if "matplotlib" not in sys.modules else ""
     import matplotlib as mpl

@@ -30,13 +30,13 @@ from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.settings.study import Study, read_study, studies_of, study_tools
 from ssl_norm.text import flatten
 
-OWN_KEYS = ("views", "recipes")  # of files in configs/method and configs/data, for this module
-BROKEN: list[str] = []  # messages of files that cannot be read, raised where one is used
+OWN_KEYS = ("views", "recipes")  # keys in configs/method and configs/data that this module reads
+BROKEN: list[str] = []  # errors of unreadable files, raised when one is used
 REGISTRIES = {"method": METHODS, "data": DATA, "encoder": ENCODERS}
 
 
 class _RegisteredFirst(SearchPathPlugin):
-    """Give registered configs precedence over files, whose own keys are no settings."""
+    """Give registered configs precedence over files, which also have keys that are no settings."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for folder in reversed(added_folders()):
@@ -72,7 +72,7 @@ def _options(group: str) -> tuple[str, ...]:
 
 
 def _file(group: str, name: str) -> Mapping[str, Any]:
-    """Return the contents of the file of an option; without a file, its name alone."""
+    """Return the contents of an option's file; without a file, only the name."""
     path = find_file(group, name)
     if path is not None:
         return _contents(path)
@@ -81,7 +81,7 @@ def _file(group: str, name: str) -> Mapping[str, Any]:
 
 @cache
 def _contents(path: Path) -> Mapping[str, Any]:
-    """Return the contents of a file; of a broken one a value whose resolution raises its line."""
+    """Return the contents of a file; for a broken one, a value that raises when resolved."""
     try:
         found = read_file(path, *OWN_KEYS, "method")
         if path.parent.name == "method":
@@ -97,7 +97,7 @@ def _raise_broken(number: int) -> None:
 
 
 def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the name and the settings of the views of each method and size of image.
+    """Yield name and settings of the views for each method and size of image.
 
     `<method>` is for photographs, `<method>_small` for images up to 64 px; a data set with views
     has its own for all methods, `<method>_<data>`.
@@ -111,7 +111,7 @@ def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, 
 
 
 def register(tool: str, overrides: Sequence[str] = ()) -> None:
-    """Register with Hydra what the files of configs/ do not hold as they are.
+    """Register with Hydra the configs that no file of configs/ holds literally.
 
     The overrides of the command line name learners, sources and studies of other packages.
     """
@@ -140,7 +140,7 @@ def register(tool: str, overrides: Sequence[str] = ()) -> None:
 
 
 def _check_files(tool: str, chosen: Mapping[str, str]) -> None:
-    """Raise UserError where a chosen file cannot be read, or one replaces that of the tool."""
+    """Raise UserError if a chosen file is unreadable or an added one replaces the tool's."""
     for folder in added_folders():
         if (folder / f"{tool}.yaml").exists():
             raise UserError(
@@ -160,7 +160,7 @@ def defaults_of(model: type[Settings]) -> dict[str, Any]:
 
 
 def learner_values(method: str, data: str) -> dict[str, Any]:
-    """Return the settings that a learner's file has for itself, with its recipe for a data set."""
+    """Return a learner's own settings from its file, with its recipe for a data set."""
     contents = _file("method", method)
     recipe = contents.get("recipes", {}).get(data, {})
     merged: Any = OmegaConf.to_container(
@@ -240,10 +240,9 @@ def _one_line(error: Exception) -> str:
 
 
 def given_keys(tool: str, typed: Sequence[str]) -> list[str]:
-    """Return the dotted keys that the user gave: typed, in own files, by a study for this run.
+    """Return the dotted keys that the user gave: typed, in files of their folders, or by a study.
 
-    What the arms of a study share counts as not given, since it may concern some of them only.
-    The settings typed for one run include groups and arms.
+    Settings that the arms of a study share do not count, because some arms may not use them.
     """
     groups, lines = {*groups_of(tool), "arm"}, list(typed)
     chosen = dict(setting.partition("=")[::2] for setting in typed)
@@ -264,7 +263,7 @@ def given_keys(tool: str, typed: Sequence[str]) -> list[str]:
 
 
 def check_choice(group: str, value: str, tool: str) -> None:
-    """Raise UserError unless the options, separated by commas in a sweep, are those of a group."""
+    """Raise UserError unless a group has each option; a sweep separates several by commas."""
     if re.search(r"[($]", value):  # a function or an interpolation: Hydra's to read
         return
     options = groups_of(tool)[group]
@@ -297,7 +296,7 @@ def compose_settings(tool: str, *overrides: str) -> Any:
 def with_values(
     tool: str, values: Mapping[str, Any], changes: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, Any]:
-    """Return nested values, at the keys of `prefix`, with changes by key or dotted key.
+    """Return the nested values below `prefix` with changes, given by key or dotted key.
 
     A mapping for a section changes the keys that it names.
     """

@@ -23,10 +23,10 @@ class DoctorSettings(PretrainSettings):
     check_steps: int = option(3, "steps that are run and undone", unit="steps", ge=2, le=10**6)
 
     def unused(self) -> Mapping[str, str]:
-        """Return the settings of a run where another loop is checked."""
+        """Return the settings of a run, which have no effect on another loop."""
         if self.target is None:
             return super().unused()
-        reason = f"target={self.target} is checked, no run of this package"
+        reason = f"target={self.target} is checked instead of a run of this package"
         return dict.fromkeys([*PretrainSettings.model_fields, "check_steps"], reason)
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:

@@ -94,11 +94,11 @@ class UbnSettings(Settings):
 
 
 class GroupingSettings(Settings):
-    """Class-correlated batches, as of workers that each hold a few classes."""
+    """Class-correlated batches, as from workers that each hold a few classes."""
 
     chunk: Count | None = option(None, "images of a chunk; null: batches are drawn at random")
     classes: Count = option(1, "classes in a chunk")
-    shuffle: bool = option(False, "spread the images of all chunks over the batch again")
+    shuffle: bool = option(False, "shuffle the images of all chunks within the batch")
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
         if self.chunk is None and (self.classes != 1 or self.shuffle):
@@ -128,10 +128,11 @@ class ScoringSettings(Settings):
         256, "images of an evaluation batch, which share batch statistics", ge=2, le=10**6
     )
     samples: tuple[Images, ...] = option(
-        (10_000,), "images of exact statistics, each a row at the end; during training the first"
+        (10_000,),
+        "numbers of images for exact statistics, each a row at the end; the first during training",
     )
     batch_sizes: tuple[Images, ...] = option(
-        (256,), "batches of exact statistics, each a row at the end; during training the first"
+        (256,), "batch sizes for exact statistics, each a row at the end; the first during training"
     )
     train: bool = option(False, "score training images as well, in training mode on training views")
     corruptions: list[Corruption] = option(
@@ -144,7 +145,7 @@ class ScoringSettings(Settings):
     )
     uncertainty: int = option(
         0,
-        "draws of batch statistics; above 0: whether their std tells wrong from right (AUROC)",
+        "draws of batch statistics; above 0: score how well their std tells wrong from right (AUROC)",
         ge=0,
         le=10**5,
     )
@@ -204,7 +205,7 @@ class FinetuneSettings(RunSettings):
     log_every: Steps = option(20, "interval of the rows of metrics.csv", unit="steps", resume=True)
 
     def unused(self) -> Mapping[str, str]:
-        """Return settings of other norms, unless a checkpoint has the norm, and of exact scores."""
+        """Return the settings of other norms and of scores that are not made."""
         found, norm = {}, self.norm.encoder
         if norm is None and self.checkpoint is None:
             norm = NormSpec("bn")

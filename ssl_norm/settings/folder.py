@@ -1,4 +1,4 @@
-"""Folders of YAML files: those of the package, and those that a user adds."""
+"""Folders of YAML files: that of the package, and those that a user adds."""
 
 import re
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def read_file(path: Path, *sections: str) -> dict[str, Any]:
     """Return the contents of a YAML file, in which `sections` are keys that hold mappings.
 
     Raises:
-        UserError: the file is no mapping in YAML; the message names the file and the line.
+        UserError: the file is not a mapping in YAML; the message names the file and the line.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from ssl_norm.options import Settings, is_quick, model_from, option
 from ssl_norm.settings.sections import OutputNorm
 from ssl_norm.signature import declared_options, options_of, positional_of, read_positional
 
-# From norm.view_statistics, the projector and the seed.
+# They follow from norm.view_statistics, the projector and the seed.
 NOT_SETTINGS = ("view_statistics", "embedding_dim", "generator")
 HeadNorm = tuple[str, NormSpec, str]  # key of the norm, the norm, the width that it normalizes
 
@@ -32,11 +32,11 @@ class HeadSettings(Settings):
         128, "width of the embedding", unit="channels", only_with="layers", ge=2, le=10**6
     )
     norm_output: OutputNorm = option(
-        False, "norm after the output layer: true (SimCLR): that of the head; or another norm"
+        False, "norm after the output layer: true: that of the head (SimCLR); or another norm"
     )
 
     def memory_needs(self) -> Iterator[Need]:
-        """Yield the weights, their gradients and a moment of the layers after the first."""
+        """Yield the memory of weights, gradients and one moment of the layers after the first."""
         if self.layers > 1:
             weights = self.hidden_dim * (self.hidden_dim * (self.layers - 2) + self.output_dim)
             yield f"hidden_dim={self.hidden_dim} in layers={self.layers}", 3 * FLOAT * weights
@@ -50,7 +50,7 @@ class MethodSettings(Settings):
 
 
 def heads_of(name: str) -> tuple[str, ...]:
-    """Return the heads of a learner, its parameters after the encoder, without importing it."""
+    """Return the heads of a learner (its parameters after the encoder) without importing it."""
     target = METHODS.get(name, name)
     found = read_positional(target) if isinstance(target, str) else positional_of(target)
     return found[1:]
@@ -161,10 +161,7 @@ def check_groups(key: str, norm: NormSpec, width_key: str, width: int) -> None:
 
 
 def check_chunks(key: str, norm: NormSpec, samples: int, fewest: int) -> None:
-    """Raise UserError unless all chunks of the samples of one pass of one process have the fewest.
-
-    Chunks are the domains or ghost batches into which a norm splits its batch.
-    """
+    """Raise UserError if a norm would split the samples of a pass into too small chunks."""
     domains: int | None = norm.option("domains")
     if domains is not None:
         if samples % domains:

@@ -1,4 +1,4 @@
-"""The settings of each tool, their validation, and those that nothing reads."""
+"""Settings of each tool, their validation, and the search for those without effect."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,12 +42,12 @@ MODELS: Mapping[str, type[Settings]] = MappingProxyType(
 def validate(tool: str, values: Mapping[str, Any], given: Iterable[str] = ()) -> Any:
     """Return the settings of a tool from nested values.
 
-    Names, types and ranges are checked first, without importing torch; then the options of the
-    learner and of norms, and combinations; then the dotted keys that the user gave, for an effect.
+    Names, types and ranges are checked first, without importing torch; then options of learners and
+    norms, and combinations; then whether the dotted keys in `given` have an effect.
 
     Raises:
         UserError: a setting is unknown, has a wrong value, does not fit another one, or needs more
-            memory than the machine has; a path is given that nothing reads.
+            memory than the machine has; or nothing reads a path that is given.
     """
     model = MODELS[tool]
     try:
@@ -61,7 +61,7 @@ def validate(tool: str, values: Mapping[str, Any], given: Iterable[str] = ()) ->
 
 
 def check_value(tool: str, key: str, value: Any) -> None:
-    """Check name, type and range of one setting, without its place among others.
+    """Check name, type and range of one setting by itself.
 
     Sections, and settings of a learner or a source, are left to `validate`.
 
@@ -84,7 +84,7 @@ def check_effects(settings: Settings, given: Iterable[str]) -> None:
     """Print a line for each setting without effect among the dotted keys that the user gave.
 
     Raises:
-        UserError: the setting is a path: what it names would be left out silently.
+        UserError: the setting is a path, which would be ignored silently.
     """
     for key, is_path, reason in without_effect(settings, given):
         if is_path:

@@ -73,7 +73,7 @@ class PretrainOptimizer(OptimizerSettings):
         0.5, "linear warm-up of the learning rate", unit="epochs", ge=0, le=10**6
     )
     schedule_epochs: Count | None = option(
-        None, "length of the schedules, ema_schedule included; null: epochs"
+        None, "length of the schedules, including ema_schedule; null: epochs"
     )
 
 
@@ -104,7 +104,7 @@ class MonitorSettings(_ThresholdSettings):
         "warn", "action at collapse; rollback: stop with the last healthy checkpoint as last.pt"
     )
     patience: Steps = option(
-        20, "consecutive steps in another zone that change the verdict", unit="steps"
+        20, "consecutive steps in another zone before the verdict changes", unit="steps"
     )
     embeddings: int = option(
         0, "images in TensorBoard's embedding projector, at the end", unit="images", ge=0, le=10**6
@@ -127,7 +127,7 @@ class RunSettings(Settings):
     arm: str | None = option(None, "arm of the study; with -m and without arm=..., all of them")
     seed: Seed = option(0, "seed of weights, order, views and subsets")
     device: Device = option("auto", "auto | cpu | cuda | cuda:1 | mps", resume=True)
-    precision: Precision = option("auto", "auto: bfloat16 on GPUs that have it")
+    precision: Precision = option("auto", "auto: bfloat16 on GPUs that support it")
     channels_last: bool = option(True, "memory format NHWC, in which convolutions are faster")
     loggers: tuple[LoggerName, ...] = option(
         ("tensorboard",), "loggers of rows and figures, in addition to CSV files", resume=True
@@ -211,7 +211,7 @@ class PretrainSettings(RunSettings):
         return specs
 
     def unused(self) -> Mapping[str, str]:
-        """Return settings of batch statistics, of layers of heads and of loggers that are missing."""
+        """Return the settings of batch statistics, head layers and loggers that this run lacks."""
         found, used = {}, [self.norm.encoder]
         for part, head in self.heads.items():
             used += [norm for _, norm, _ in norms_of_head(part, head, self.norm_of(part))]

@@ -1,4 +1,4 @@
-"""Settings of runs that exist: read again from their folders and checkpoints."""
+"""Settings of existing runs, read from their folders and checkpoints."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,10 +14,10 @@ from ssl_norm.settings.models import MODELS
 def restore(tool: str, saved: Mapping[str, Any]) -> Any:
     """Return the settings with which a run was made; newer keys have their defaults.
 
-    Keys on which no weight depends are left out where this version does not know them.
+    Unknown keys on which no weight depends are ignored.
 
     Raises:
-        UserError: there is another key or a value that this version does not know.
+        UserError: another key or a value is unknown to this version.
     """
     model = MODELS[tool]
     known = _without_unknown(model, dict(saved))
@@ -28,7 +28,7 @@ def restore(tool: str, saved: Mapping[str, Any]) -> Any:
 
 
 def _without_unknown(model: type[Any], saved: dict[str, Any]) -> dict[str, Any]:
-    """Leave out unknown keys of sections that may change on resume."""
+    """Drop unknown keys of sections that may change on resume."""
     saved.pop("environment", None)
     for name, field in model.model_fields.items():
         section = model_of(field.annotation)

@@ -34,7 +34,7 @@ Fields = Mapping[str, Any]
 def file_schemas() -> dict[str, Schema]:
     """Return the schema of each kind of file: study, method, data, encoder, recipe and tool.
 
-    Every key is optional, unknown ones are refused. Names are those of this package and
+    Every key is optional; unknown keys are refused. Names are those of this package and
     `module:object`. This imports all learners and sources.
     """
     learner, source = _all_learners(), _all_sources()
@@ -67,7 +67,7 @@ def file_schemas() -> dict[str, Schema]:
 
 
 def _file_model(base: type[Settings], fields: Fields) -> type[Settings]:
-    """Return settings with Hydra's list of defaults and further keys."""
+    """Return a model of settings with Hydra's `defaults` list and further keys."""
     defaults = (list[Any], option(list, "Hydra's list of groups and files to start from"))
     return create_model(base.__name__, __base__=base, **{"defaults": defaults, **fields})
 
@@ -116,7 +116,7 @@ def _schema_of(model: type[Settings]) -> Schema:
 
 
 def _either(finetune: type[Settings], pretrain: type[Settings]) -> Schema:
-    """Return the schema of a study, whose `tool` says whose settings it holds."""
+    """Return the schema of a study, which holds the settings of its `tool`."""
     then, otherwise = _schema_of(finetune), _schema_of(pretrain)
     return {
         "if": {"properties": {"tool": {"const": "finetune"}}, "required": ["tool"]},

@@ -36,8 +36,8 @@ Side = Annotated[int, Interval(ge=8, le=8192)]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DEVICE = r"auto|cpu|mps|cuda(:(0|[1-9]\d*))?"
-FROM_RUN = {"seed", "progress"}  # options of a source that are no settings of it
-LARGEST_SEED = 2**63 - 1  # that torch and numpy both take
+FROM_RUN = {"seed", "progress"}  # options of a source that follow from the run
+LARGEST_SEED = 2**63 - 1  # both torch and numpy accept it
 
 
 def _check_path(path: str) -> str:
@@ -174,7 +174,7 @@ class DataSettings(Settings):
     )
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
-        """Yield a line for a key that neither all sources nor this one have."""
+        """Yield a line for each key that this source does not have."""
         own = declared_options(DATA, self.name).keys() - FROM_RUN
         for key in self.model_extra or ():
             if key not in own:
@@ -201,8 +201,10 @@ class EncoderSettings(Settings):
     pretrained_path: PathText | None = option(None, "file of encoder weights to start from")
 
     def unused(self) -> Mapping[str, str]:
-        """Return the stem of an encoder that has one only."""
-        return {"small_images": "encoder.name=tiny has one stem"} if self.name == "tiny" else {}
+        """Return the choice of a stem where the encoder has only one."""
+        return (
+            {"small_images": "encoder.name=tiny has only one stem"} if self.name == "tiny" else {}
+        )
 
 
 class OptimizerSettings(Settings):

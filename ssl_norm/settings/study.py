@@ -47,7 +47,7 @@ class Study(Settings):
 
     @property
     def typed_grid(self) -> dict[str, list[str]]:
-        """The values of the grid as they would be typed."""
+        """The values of the grid as a user would type them."""
         return {key: [as_typed(value) for value in values] for key, values in self.grid.items()}
 
 
@@ -72,12 +72,12 @@ def read_study(name: str) -> Study:
 
 @cache
 def study_tools() -> Mapping[str, str]:
-    """Return the name of every study and the tool that runs it; of a broken file the usual one."""
+    """Return the tool of every study, by name; the usual one for a broken file."""
     return {name: _tool_of(find_file("study", name)) for name in names_in("study")}
 
 
 def studies_of(tool: str) -> list[str]:
-    """Return the studies of a tool; tools/doctor.py checks runs of those of tools/pretrain.py."""
+    """Return the studies of a tool; tools/doctor.py has those of tools/pretrain.py."""
     owner = "pretrain" if tool == "doctor" else tool
     return [name for name, found in study_tools().items() if found == owner]
 

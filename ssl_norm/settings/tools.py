@@ -74,7 +74,7 @@ class DataOverride(Settings):
     )
 
     def unused(self) -> Mapping[str, str]:
-        """Return the keys of other sources than the one that is given."""
+        """Return the keys of sources other than the given one."""
         return {} if self.name is None else unused_of_source(self.name)
 
 
@@ -143,7 +143,7 @@ class PopulationStatsSettings(ProbeSettings):
     """
 
     views: Literal["train", "plain"] | None = option(
-        None, "train: augmented as in training; null: train, for a file of weights plain"
+        None, "train: augmented as in training; null: train for a run, plain for a file of weights"
     )
     samples: int = option(
         10_000,
@@ -169,7 +169,7 @@ class DiagnoseSettings(CheckpointSettings):
 
     samples: int = option(2000, "largest number of images", unit="images", ge=2, le=10**7)
     views: int = option(
-        2, "augmented views of each; the positive cosine is of two, LiDAR of all", ge=2, le=1000
+        2, "augmented views per image; the positive cosine uses two, LiDAR all", ge=2, le=1000
     )
     batch_size: int = option(256, "images per forward pass", unit="images", ge=2, le=10**6)
     random_init: bool = option(True, "measure the same network at random initialization as well")
@@ -190,12 +190,13 @@ class ReportSettings(Settings):
         ..., "folder, glob, or [several]; every run folder in and below them is read"
     )
     output: PathText | None = option(
-        None, "folder; null: report/ in the searched folder, of several in the current folder"
+        None,
+        "folder; null: report/ in the searched folder, or in the current folder if there are several",
     )
     title: Text | None = option(None, "null: the study, else the name of the searched folder")
     group_by: str | list[str] | None = option(
         None,
-        "key or [keys]; null: the arm of a study, else the keys that differ, but seed and paths",
+        "key or [keys]; null: the arm of a study, else the keys that differ, except seed and paths",
     )
     figures: str | list[str] | None = option(
         None, "figure or [figures], names or module:function; null: all; studies add their own"
