@@ -54,7 +54,8 @@ def parse_options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add, names = parser.add_argument, list(NORMS)
-    add("--norms", nargs="+", choices=names, default=names, metavar="NORM", help=", ".join(names))
+    text = f"{', '.join(names)}, or a mapping such as '{{name: rbn, statistic: max}}'"
+    add("--norms", nargs="+", default=names, metavar="NORM", help=text)
     add("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     add("--allocators", nargs="+", choices=list(ALLOCATORS), default=list(ALLOCATORS))
     add("--rounds", type=int, default=11, help="rounds of layers and gpu")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
+import yaml
 from torch import nn
 
 from ssl_norm.norms import make_norm
@@ -28,7 +29,7 @@ def contestants(norms: Iterable[str]) -> dict[str, Build]:
         PLAIN_RBN: PlainRepresentativeBatchNorm2d,
         BN_AS_RULE: BatchStatisticsNorm,
     }
-    return fixed | {name: _of_registry(name) for name in norms if name != "none"}
+    return fixed | {name: _of_setting(name) for name in norms if name != "none"}
 
 
 def rule_norms(builds: Mapping[str, Build]) -> list[str]:
@@ -38,5 +39,7 @@ def rule_norms(builds: Mapping[str, Build]) -> list[str]:
     return [name for name, y in outputs.items() if y.grad_fn.name() == "_AffineMapBackward"]
 
 
-def _of_registry(name: str) -> Build:
-    return lambda channels: make_norm(name, channels)
+def _of_setting(text: str) -> Build:
+    """Return the constructor of a norm by its name, or by a mapping as YAML."""
+    setting = yaml.safe_load(text)
+    return lambda channels: make_norm(setting, channels)
