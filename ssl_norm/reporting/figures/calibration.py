@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.data.batches.sampler import epoch_order
+from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.features import evaluation_mode
@@ -66,9 +67,10 @@ def calibration(groups: Sequence[Group]) -> Iterator[FigureFile]:
     if "rbn" not in names.values():
         return
     found: dict[str, Layers] = {}
+    images: dict[str, ImageSet] = {}
     for group in groups:
         if names[group.label] in ("bn", "rbn") and len(found) < PANELS:
-            layers = _measured(group.runs)
+            layers = _measured(group.runs, images)
             found |= {group.label: layers} if layers else {}
     weighted = {label: layers for label, layers in found.items() if _weights_of(layers)}
     if weighted:
@@ -80,12 +82,17 @@ def _norm_name(run: RunRecord) -> str:
     return str(norm_options(run.config.get("norm", {}).get("encoder"))["name"])
 
 
-def _measured(runs: Sequence[RunRecord]) -> Layers:
-    """Return the layers of the runs whose checkpoint and images are here."""
+def _measured(runs: Sequence[RunRecord], images: dict[str, ImageSet]) -> Layers:
+    """Return the layers of the runs whose checkpoint and images are here; `images` by source."""
     found: dict[str, list[Layer]] = {}
     for run in runs:
         try:
-            layers = _layers(Checkpoint.read(run.folder, {}))
+            checkpoint = Checkpoint.read(run.folder, {})
+            source = f"{checkpoint.data} {checkpoint.seed}"
+            if source not in images:
+                splits = checkpoint.images()
+                images[source] = splits.pretrain if splits.test is None else splits.test
+            layers = _layers(checkpoint, images[source])
         except UserError:
             continue
         for name, layer in layers.items():
@@ -94,7 +101,7 @@ def _measured(runs: Sequence[RunRecord]) -> Layers:
 
 
 @torch.no_grad()
-def _layers(checkpoint: Checkpoint) -> Mapping[str, Layer]:
+def _layers(checkpoint: Checkpoint, images: ImageSet) -> Mapping[str, Layer]:
     """Return the measurements of each batch norm of the encoder, in the order of their calls."""
     _, network = checkpoint.networks()
     found: dict[str, Layer] = {}
@@ -108,8 +115,6 @@ def _layers(checkpoint: Checkpoint) -> Mapping[str, Layer]:
         for name, module in network.named_modules()
         if isinstance(module, BATCH_NORMS)
     ]
-    splits = checkpoint.images()
-    images = splits.pretrain if splits.test is None else splits.test
     some = epoch_order(len(images), 0, 0)[:IMAGES]
     with evaluation_mode(network):
         network(checkpoint.evaluation_view(images.take(some)))
