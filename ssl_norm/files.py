@@ -19,6 +19,11 @@ from ssl_norm.text import finite_or_none
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def default_cache_dir() -> Path:
+    """Return `$XDG_CACHE_HOME/ssl_norm`, or `~/.cache/ssl_norm`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "ssl_norm"
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` when the block ends.

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     import torch
 
     import ssl_norm
-    from ssl_norm.data.cache.cached_pixels import default_cache_dir
+    from ssl_norm.files import default_cache_dir
     from ssl_norm.settings.folder import CONFIG_FOLDER
     from ssl_norm.train.environment import describe_environment
 

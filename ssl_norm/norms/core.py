@@ -171,6 +171,7 @@ def _is_transformed() -> bool:
     """Return whether a compiler, torch.func or forward-mode differentiation sees the operations."""
     return (
         torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
     )

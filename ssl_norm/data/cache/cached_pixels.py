@@ -30,7 +30,7 @@ from ssl_norm.data.cache.writer import (
     write_entry,
 )
 from ssl_norm.errors import UserError
-from ssl_norm.files import write_text
+from ssl_norm.files import default_cache_dir, write_text
 
 FORMAT = 2  # raise it when `decode` computes other pixels
 SAMPLE = 256  # images that are decoded to choose white
@@ -44,11 +44,6 @@ class CachedPixels:
     pixels: NDArray[np.uint8]  # (N, side, side, 3), mapped read-only; zeros for corrupt images
     facts: Facts
     entry: Path  # the folder that holds the pixels
-
-
-def default_cache_dir() -> Path:
-    """Return `$XDG_CACHE_HOME/ssl_norm`, or `~/.cache/ssl_norm`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "ssl_norm"
 
 
 def cached_pixels(

@@ -8,12 +8,13 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from ssl_norm.norms.kernels import tiled
+from ssl_norm.norms.kernels import native, tiled
 
 
 def passes_for(x: Tensor) -> ModuleType:
     """Return the module whose `instance_moments`, `affine_map`, ... take tensors like x."""
-    return _passes_on(x.device)
+    passes = _passes_on(x.device)
+    return native if passes is tiled and native.takes(x) else passes
 
 
 @functools.cache

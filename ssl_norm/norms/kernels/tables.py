@@ -23,3 +23,19 @@ def space_axes(x: Tensor) -> tuple[int, ...]:
 def over_space(table: Tensor, x: Tensor) -> Tensor:
     """Return a table as a view that broadcasts over the space of x (N, C, *spatial)."""
     return table[(..., *(None for _ in space_axes(x)))]
+
+
+def dense(x: Tensor) -> tuple[Tensor, bool]:
+    """Return x, or a contiguous copy, and whether it is channels-last."""
+    x = x.resolve_neg()
+    if x.is_contiguous():
+        return x, False
+    if x.movedim(1, -1).is_contiguous():
+        return x, True
+    return x.contiguous(), False
+
+
+def ordered(dy: Tensor, channels_last: bool) -> Tensor:
+    """Return a gradient (N, C, *spatial) in the memory order of x."""
+    dy = dy.resolve_neg()
+    return dy.movedim(1, -1).contiguous() if channels_last else dy.contiguous()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_norm.norms.kernels.tables import table_dtype
+from ssl_norm.norms.kernels.tables import dense, ordered, table_dtype
 from ssl_norm.norms.kernels.tiling import TILE_ELEMENTS, Tiling, ceil_divide, power_of_2, tiling
 from ssl_norm.norms.kernels.triton_device_code import (
     affine_gradients_kernel,
@@ -27,7 +27,7 @@ PROGRAMS_PER_MULTIPROCESSOR = 2  # each with a tile in flight hide the latency o
 
 def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance over space of (N, C, *spatial), each (N, C)."""
-    x, channels_last = _dense(x)
+    x, channels_last = dense(x)
     plan = tiling(x.shape, x.element_size(), channels_last, _programs_to_fill(x.device))
     sizes = (plan.spans, *x.shape[:2]) if plan.spans > 1 else x.shape[:2]
     mean, variance = (x.new_empty(sizes, dtype=table_dtype(x)) for _ in range(2))
@@ -37,7 +37,7 @@ def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return scale * x + shift, like x (N, C, *spatial); the tables are (N, C)."""
-    x, channels_last = _dense(x)
+    x, channels_last = dense(x)
     plan = tiling(x.shape, x.element_size(), channels_last, 0)
     y = torch.empty_like(x)
     _launch(affine_kernel, plan.programs, x, y, *_strided(scale, shift), *plan)
@@ -46,8 +46,8 @@ def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def affine_map_gradients(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sums over space of dy * x and of dy, each (N, C); the first about the mean."""
-    x, channels_last = _dense(x)
-    dy, mean = _ordered(dy, channels_last), mean.contiguous()
+    x, channels_last = dense(x)
+    dy, mean = ordered(dy, channels_last), mean.contiguous()
     plan = tiling(x.shape, x.element_size(), channels_last, _programs_to_fill(x.device))
     sums = mean.new_empty(2, plan.spans, *mean.shape)
     _launch(affine_gradients_kernel, plan.programs, dy, x, mean, *sums.unbind(), *plan)
@@ -59,8 +59,8 @@ def input_gradient(
     dy: Tensor, scale: Tensor, x: Tensor, mean: Tensor, d_mean: Tensor, d_variance: Tensor
 ) -> Tensor:
     """Return scale * dy + (d_mean + 2 (x - mean) d_variance) / positions, like x."""
-    x, channels_last = _dense(x)
-    dy = _ordered(dy, channels_last)
+    x, channels_last = dense(x)
+    dy = ordered(dy, channels_last)
     plan = tiling(x.shape, x.element_size(), channels_last, 0)
     dx = torch.empty_like(x)
     tables = _strided(scale, mean, d_mean, d_variance)
@@ -84,20 +84,6 @@ def _launch(kernel: Any, programs: int, first: Tensor, *arguments: Tensor | int)
     with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
         # enable_fp_fusion is the default of most versions of Triton, not of all.
         kernel[(programs,)](first, *arguments, num_warps=WARPS, enable_fp_fusion=True)
-
-
-def _dense(x: Tensor) -> tuple[Tensor, bool]:
-    """Return x, or a contiguous copy, and whether it is channels-last."""
-    if x.is_contiguous():
-        return x, False
-    if x.movedim(1, -1).is_contiguous():
-        return x, True
-    return x.contiguous(), False
-
-
-def _ordered(dy: Tensor, channels_last: bool) -> Tensor:
-    """Return a gradient (N, C, *spatial) in the memory order of x."""
-    return dy.movedim(1, -1).contiguous() if channels_last else dy.contiguous()
 
 
 def _strided(*tables: Tensor) -> list[Tensor | int]:

@@ -14,9 +14,10 @@ import pytest
 
 from ssl_norm.data.cache import cached_pixels as cache
 from ssl_norm.data.cache import writer as cache_writer
-from ssl_norm.data.cache.cached_pixels import cached_pixels, default_cache_dir
+from ssl_norm.data.cache.cached_pixels import cached_pixels
 from ssl_norm.data.cache.reader import FolderReader, fingerprint
 from ssl_norm.errors import UserError
+from ssl_norm.files import default_cache_dir
 from tests.data.image_files_on_disk import noise, write_images
 
 HALF_WAY = """

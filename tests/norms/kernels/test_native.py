@@ -1,0 +1,150 @@
+"""The compiled passes: the definitions, the norms of the registry, and the build."""
+
+import stat
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ssl_norm.norms import NORMS, make_norm, parse_norm
+from ssl_norm.norms.kernels import dispatch, native, native_build, tiled
+from tests.norms.kernels.passes import LAYOUTS, SHAPES, check, check_hostile_mean, data
+
+BLOCKS = [(2, 520, 33), (1, 3, 100, 101)]  # more than one of channels and of positions
+needs_compiler = pytest.mark.skipif(
+    native_build.library(SCALAR="float", MAP="Affine") is None, reason="needs a C++ compiler"
+)
+each_layout = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", native.SCALARS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + BLOCKS, ids=str)
+@each_layout
+def test_equals_the_definitions(layout, shape, dtype):
+    x, dy = data(*shape, dtype=dtype), data(*shape, dtype=dtype, seed=1)
+    check(native, LAYOUTS[layout](x), dy)
+    check(native, LAYOUTS[layout](x), LAYOUTS[layout](dy))
+
+
+@needs_compiler
+@each_layout
+def test_a_large_mean_does_not_drown_the_variance(layout):
+    check_hostile_mean(native, "cpu", layout)
+
+
+@needs_compiler
+@each_layout
+def test_negated_views_and_expanded_gradients(layout):
+    x = LAYOUTS[layout](data(3, 5, 2, 3))
+    check(native, x, data(3, 5, 1, 1, seed=1).expand_as(x))
+    negated = torch.complex(x, x).conj().imag
+    assert negated.is_neg()
+    check(native, negated, negated)
+
+
+@needs_compiler
+def test_numbers_that_are_not_finite_stay():
+    x = torch.tensor([[[1, torch.nan], [1, torch.inf]]], dtype=torch.bfloat16)
+    one, zero = torch.ones(1, 2), torch.zeros(1, 2)
+    torch.testing.assert_close(native.affine_map(x, one, zero), x, equal_nan=True)
+    assert not native.instance_moments(x)[0].isfinite().any()
+
+
+@needs_compiler
+@pytest.mark.parametrize("layout", ["contiguous", "channels last"])
+def test_results_do_not_depend_on_the_number_of_threads(layout):
+    x, dy = (LAYOUTS[layout](data(5, 70, 16, 9, dtype=torch.float32, seed=s)) for s in range(2))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            mean, variance = native.instance_moments(x)
+            sums = native.affine_map_gradients(dy, x, mean)
+            dx = native.input_gradient(dy, *sums[:1], x, mean, variance, variance)
+            found.append(torch.cat([t.flatten() for t in (mean, variance, *sums, dx)]))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].equal(found[1])
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", [name for name in NORMS if name != "none"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels last"])
+def test_a_norm_is_the_same_without_them(name, layout, monkeypatch):
+    torch.manual_seed(0)
+    x, dy = (LAYOUTS[layout](data(6, 8, 5, 4, seed=seed)) for seed in range(2))
+    x.requires_grad_()
+    options = {"domains": 1} if "domains" in parse_norm(name).all_options else {}
+    layer = make_norm({"name": name, **options}, 8).double()
+    wanted = [x, *layer.parameters()]
+
+    def results():
+        y = layer(x)
+        first = torch.autograd.grad(y, wanted, dy, create_graph=True, allow_unused=True)
+        once = torch.autograd.grad(layer(x), wanted, dy, allow_unused=True)
+        second = torch.autograd.grad(first[0].square().sum(), x, allow_unused=True)
+        return [y, *first, *once, *second]
+
+    found = results()
+    monkeypatch.setattr(native, "takes", lambda x: False)
+    torch.testing.assert_close(found, results(), rtol=1e-9, atol=1e-9)
+
+
+def test_torch_serves_what_they_do_not_take(monkeypatch):
+    assert dispatch.passes_for(torch.zeros(1, dtype=torch.float16)) is tiled
+    assert dispatch.passes_for(torch.zeros(1, device="meta")) is tiled
+    with FlopCounterMode(display=False):
+        assert dispatch.passes_for(torch.zeros(1)) is tiled
+    monkeypatch.setattr(native, "library", lambda **_: None)
+    assert dispatch.passes_for(torch.zeros(1)) is tiled
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Give the build an empty folder, and forget what it built."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native_build.library.cache_clear()
+    yield tmp_path / "ssl_norm/kernels"
+    native_build.library.cache_clear()
+
+
+def compiler(path, monkeypatch, script):
+    """Make a program the C++ compiler."""
+    path.write_text(f"#!{sys.executable}\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("CXX", str(path))
+
+
+def test_nothing_is_compiled_where_it_is_switched_off(cache, monkeypatch):
+    monkeypatch.setenv(native_build.SWITCH, "0")
+    assert native_build.library(SCALAR="float", MAP="Affine") is None
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("script", ["raise SystemExit(1)", "import sys; open(sys.argv[-1], 'w')"])
+def test_a_compiler_that_fails_leaves_nothing(cache, monkeypatch, tmp_path, script):
+    compiler(tmp_path / "c++", monkeypatch, script)
+    assert native_build.library(SCALAR="float", MAP="Affine") is None
+    assert not list(cache.glob(".partial*"))
+
+
+def test_no_compiler(cache, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert native_build.library(SCALAR="float", MAP="Affine") is None
+
+
+@needs_compiler
+def test_processes_build_at_the_same_time_and_only_once(cache):
+    code = (
+        "from ssl_norm.norms.kernels.native_build import library\n"
+        "assert library(SCALAR='float', MAP='Affine')"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    (file,) = cache.iterdir()
+    written = file.stat().st_mtime_ns
+    assert native_build.library(SCALAR="float", MAP="Affine") is not None
+    assert file.stat().st_mtime_ns == written
