@@ -1,5 +1,12 @@
-"""Limit of one thread for each parallel process of the tests; set before torch is imported."""
+"""Limit of one thread for each parallel process of the tests, and their order."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files, so that no process has one left while the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -15,6 +15,8 @@ import pytest
 
 from tests import warm
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = ROOT / "examples" / "plugin"
 COPIED = ("ssl_norm", "tests", "configs", "conftest.py", "pyproject.toml")

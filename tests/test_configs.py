@@ -10,6 +10,8 @@ from ssl_norm.settings.compose import compose_settings, groups_of
 from ssl_norm.settings.folder import CONFIG_FOLDER
 from ssl_norm.settings.study import read_study, study_tools
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _no_cached_studies():

@@ -12,6 +12,8 @@ from ssl_norm.monitors import LayerRow
 from tests import two_ranks, warm
 from tests.monitors.foreign_loop import BATCH, STEPS, train_and_watch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):

@@ -12,6 +12,8 @@ from ssl_norm.settings.compose import composed_values, given_keys
 from ssl_norm.settings.models import validate, without_effect
 from ssl_norm.settings.study import read_study, study_tools
 
+pytestmark = pytest.mark.slow
+
 STUDIES = [name for name in study_tools() if read_study(name).arms]
 SMALL = [
     "data=digits", "data.image_size=16", "data.cache_size=null", "data.limit=64", "encoder.name=tiny16",

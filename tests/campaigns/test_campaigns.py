@@ -4,6 +4,8 @@ import pytest
 
 from tests.campaigns.campaign import campaigns, run
 
+pytestmark = pytest.mark.slow
+
 # Trials that broke the property once: name, seed, number.
 ONCE_BROKEN = [("kills", 2, 0), ("norm_swap", 7, 18)]
 

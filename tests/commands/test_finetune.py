@@ -13,6 +13,8 @@ from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.train.builder import make_encoder
 from ssl_norm.train.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "encoder.name=tiny16", "data.limit=300", "steps=8", "batch_size=8", "evaluation.limit=64",
     "evaluation.samples=[64]", "evaluation.batch_sizes=[32]", "checkpoint_every=4", "log_every=2", "device=cpu",

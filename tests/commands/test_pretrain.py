@@ -20,6 +20,8 @@ from ssl_norm.train.loggers import Logger
 from ssl_norm.train.run_folder import RunFolder
 from tests import warm
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "encoder.name=tiny16", "data.image_size=16", "data.limit=160", "batch_size=32",

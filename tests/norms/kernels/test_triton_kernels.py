@@ -22,6 +22,8 @@ from tests.norms.kernels.passes import (
     data,
 )
 
+pytestmark = pytest.mark.slow
+
 triton_kernels = pytest.importorskip(
     "ssl_norm.norms.kernels.triton_kernels", exc_type=ImportError, reason="needs Triton"
 )
