@@ -1,14 +1,18 @@
 """Diagnosis of a checkpoint: tools/diagnose.py."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from ssl_norm.console import Terminal, say, warned
-from ssl_norm.data.dataset import ImageSet
+from ssl_norm.console import Terminal, say, show, warned
+from ssl_norm.data.batches.sampler import epoch_order
+from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.diagnosis.diagnosis import RANDOM_INIT, diagnose_outputs, diagnosis_record
 from ssl_norm.diagnosis.outputs import (
     Network,
@@ -20,8 +24,17 @@ from ssl_norm.diagnosis.outputs import (
     untrained_network,
 )
 from ssl_norm.diagnosis.presentation import draw_diagnosis, print_diagnosis
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.baselines import baseline_encoders, below_floor
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.evaluate.record import Result, find_output, writing
+from ssl_norm.evaluate.protocol import Probe, ProbeResult, evaluate_encoder
+from ssl_norm.evaluate.record import (
+    Result,
+    compared_scores,
+    evaluation_table,
+    find_output,
+    writing,
+)
 from ssl_norm.files import write_json
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
 from ssl_norm.settings.tools import DiagnoseSettings
@@ -55,16 +68,20 @@ def _diagnose(
     trained = trained_network(checkpoint)
     say(trained.projector)
     views = checkpoint.random_views(checkpoint.settings().augment if is_run else None)
-    images, step = checkpoint.images().pretrain, checkpoint.step if is_run else 0
-    outputs_of = partial(_outputs_of, config, images, views, device)
+    splits, step = checkpoint.images(), checkpoint.step if is_run else 0
+    outputs_of = partial(_outputs_of, config, splits.pretrain, views, device)
     found = diagnose_outputs(outputs_of(trained.network), step or 0)
-    random_init = None
+    random_init = untrained = None
     if config.random_init:
         network = untrained_network(checkpoint, trained.network)
         random_init = diagnose_outputs(outputs_of(network, random=True), 0)
+        untrained = network.encoder
+    encoders = {"trained": trained.network.encoder, **baseline_encoders(untrained)}
+    probed = _probed(config, checkpoint, splits, encoders, device)
     record = {
         **diagnosis_record(found, random_init),
-        **_settings_record(config, checkpoint, trained, len(images)),
+        **_settings_record(config, checkpoint, trained, len(splits.pretrain)),
+        "probe": _probe_record(**probed),
         "step": step,
         "environment": describe_environment(device),
     }
@@ -73,8 +90,48 @@ def _diagnose(
     with warned(picture.name):
         draw_diagnosis(found, random_init, f"{path}: {found.verdict}", picture)
     print_diagnosis(found, random_init)
+    _print_probes(**probed)
     say(f"written to {output} and {picture}", stderr=False)
     return Result(record, output, {"picture": picture})
+
+
+def _probed(
+    config: DiagnoseSettings,
+    checkpoint: Checkpoint,
+    splits: Splits,
+    encoders: Mapping[str, nn.Module],
+    device: torch.device,
+) -> dict[str, ProbeResult]:
+    """Return the probes of encoders on `samples` labelled images; none, with a line, without."""
+
+    def few(part: ImageSet) -> ImageSet:
+        return part.subset(epoch_order(len(part), config.seed, 0)[: config.samples].sort().values)
+
+    try:
+        images = checkpoint.labelled_images(splits)
+        images = replace(images, train=few(images.train), test=few(images.test))
+    except UserError as error:
+        say(f"no linear probe: {error}")
+        return {}
+    evaluate = partial(
+        evaluate_encoder,
+        images=images,
+        probe=Probe(seed=config.seed),
+        batch_size=config.batch_size,
+        device=device,
+        progress=True,
+    )
+    return {name: evaluate(encoder) for name, encoder in encoders.items()}
+
+
+def _probe_record(trained: ProbeResult | None = None, **baselines: ProbeResult) -> Any:
+    return trained and {**compared_scores(trained, baselines), "labels": trained.labels}
+
+
+def _print_probes(trained: ProbeResult | None = None, **baselines: ProbeResult) -> None:
+    if trained is not None:
+        show([evaluation_table(trained, baselines)])
+        say(*below_floor(trained.top1, baselines["image_statistics"].top1))
 
 
 def _settings_record(

@@ -5,7 +5,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ssl_norm.console import say
 from ssl_norm.data.dataset import Splits
+from ssl_norm.evaluate.baselines import baseline_encoders, below_floor
 from ssl_norm.evaluate.features import evaluation_view, extract_features
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
 from ssl_norm.settings.pretrain import PretrainSettings
@@ -15,7 +17,7 @@ from ssl_norm.train.builder import initial_encoder
 def linear_probe(
     config: PretrainSettings, encoder: nn.Module, splits: Splits, device: torch.device
 ) -> dict[str, float]:
-    """Return linear and kNN top-1 of the encoder and of its random initialization, and chance.
+    """Return linear and kNN top-1 of the encoder and of its baselines, and chance.
 
     Without labels the result is empty.
     """
@@ -28,13 +30,15 @@ def linear_probe(
         device=device,
         progress=True,
     )
-    trained, random_init = evaluate(encoder), evaluate(initial_encoder(config)[0])
+    encoders = {"": encoder} | {
+        f"_{name}": one for name, one in baseline_encoders(initial_encoder(config)[0]).items()
+    }
+    found = {name: evaluate(one) for name, one in encoders.items()}
+    say(*below_floor(found[""].top1, found["_image_statistics"].top1))
     return {
-        "linear_top1": trained.top1,
-        "linear_top1_random_init": random_init.top1,
-        "knn_top1": trained.knn_top1,
-        "knn_top1_random_init": random_init.knn_top1,
-        "chance": trained.chance,
+        **{f"linear_top1{name}": one.top1 for name, one in found.items()},
+        **{f"knn_top1{name}": one.knn_top1 for name, one in found.items()},
+        "chance": found[""].chance,
         "probe_labels": config.probe_labels,
     }
 

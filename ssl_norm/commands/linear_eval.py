@@ -9,6 +9,7 @@ import torch
 from rich.table import Table
 
 from ssl_norm.console import say, show
+from ssl_norm.evaluate.baselines import ImageStatistics, baseline_encoders, below_floor
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.kept import evaluate_kept, kept_checkpoints, steps_table
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, ProbeResult, evaluate_encoder
@@ -48,8 +49,9 @@ def _evaluate_one(config: LinearEvalSettings, device: torch.device, held: ExitSt
     images = checkpoint.labelled_images(checkpoint.images())
     evaluate = evaluation_of(config, images, device)
     trained = evaluate(encoder)
-    random_init = evaluate(checkpoint.untrained_encoder()) if config.random_init else None
-    record = evaluation_record(probe_of(config), checkpoint, trained, random_init) | {
+    untrained = checkpoint.untrained_encoder() if config.random_init else None
+    baselines = {name: evaluate(one) for name, one in baseline_encoders(untrained).items()}
+    record = evaluation_record(probe_of(config), checkpoint, trained, baselines) | {
         "test_images": len(images.test),
         "checkpoint": str(checkpoint.path),
         "network": match.network,
@@ -58,7 +60,7 @@ def _evaluate_one(config: LinearEvalSettings, device: torch.device, held: ExitSt
         "environment": describe_environment(device),
     }
     write_json(output, record)
-    _print(evaluation_table(trained, random_init), output)
+    _print(evaluation_table(trained, baselines), trained, baselines["image_statistics"], output)
     return Result(record, output)
 
 
@@ -73,12 +75,14 @@ def _evaluate_kept(config: LinearEvalSettings, device: torch.device, held: ExitS
     unfinished = output.with_suffix(".partial.json")
     images = first.labelled_images(first.images())
     evaluate = evaluation_of(config, images, device)
-    environment = describe_environment(device)
+    environment, floor = describe_environment(device), evaluate(ImageStatistics())
     kept = partial(evaluate_kept, first, paths, config.model_dump(), evaluate, unfinished)
     for steps, found in kept(network=config.network, random_init=config.random_init):
         record = {
             "steps": steps,
             "chance": found.chance,
+            "top1_image_statistics": floor.top1,
+            "knn_top1_image_statistics": floor.knn_top1,
             **probe_settings(probe_of(config), first, found.labels),
             "test_images": len(images.test),
             "run": str(folder),
@@ -87,7 +91,7 @@ def _evaluate_kept(config: LinearEvalSettings, device: torch.device, held: ExitS
         }
         write_json(unfinished, record)
     unfinished.replace(output)
-    _print(steps_table(steps, found.labels), output)
+    _print(steps_table(steps, floor), found, floor, output)
     return Result(record, output)
 
 
@@ -111,6 +115,7 @@ def evaluation_of(
     )
 
 
-def _print(table: Table, output: Path) -> None:
+def _print(table: Table, found: ProbeResult, floor: ProbeResult, output: Path) -> None:
     show([table])
+    say(*below_floor(found.top1, floor.top1))
     say(f"written to {output}", stderr=False)

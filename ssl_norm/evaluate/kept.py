@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import nn
 
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.baselines import BASELINES
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.protocol import ProbeResult
 from ssl_norm.evaluate.record import step_record
@@ -103,13 +104,16 @@ def _encoders(
         yield step, encoder, path.name
 
 
-def steps_table(steps: Sequence[Mapping[str, Any]], labels: int) -> Table:
-    """Return a row for each step."""
-    table = Table(title=f"frozen encoder over the run, {labels:,} labels", title_justify="left")
+def steps_table(steps: Sequence[Mapping[str, Any]], floor: ProbeResult) -> Table:
+    """Return a row for each step, and one for the statistics of the pixels."""
+    title = f"frozen encoder over the run, {floor.labels:,} labels"
+    table = Table(title=title, title_justify="left")
     for heading in ("step", "linear top-1", "kNN top-1", "RankMe"):
         table.add_column(heading, justify="right")
     table.add_column("encoder")
-    for row in steps:
+    rows = [(f"{row['step']:,}", row) for row in steps]
+    rows.append(("", step_record(0, floor) | {"checkpoint": BASELINES["image_statistics"]}))
+    for step, row in rows:
         accuracies = (f"{row[name]:.4f}" for name in ("top1", "knn_top1"))
-        table.add_row(f"{row['step']:,}", *accuracies, f"{row['rank_me']:.1f}", row["checkpoint"])
+        table.add_row(step, *accuracies, f"{row['rank_me']:.1f}", row["checkpoint"])
     return table

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.baselines import BASELINES
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.protocol import Probe, ProbeResult
 from ssl_norm.norms import parse_norm
@@ -75,24 +76,34 @@ def record_name(stem: str, network: str) -> str:
 
 
 def evaluation_record(
-    probe: Probe, checkpoint: Checkpoint, trained: ProbeResult, random_init: ProbeResult | None
+    probe: Probe,
+    checkpoint: Checkpoint,
+    trained: ProbeResult,
+    baselines: Mapping[str, ProbeResult],
 ) -> dict[str, Any]:
     """Return the part of linear_eval.json that follows from settings and results.
 
     Accuracies are fractions in [0, 1]; null if there is none: `top5` of five classes or fewer, a
-    class without test images, a random initialization that was not evaluated.
+    class without test images, a baseline that was not evaluated.
     """
-    compared = {}
-    for name in ("top1", "top5", "knn_top1", "rank_me"):
-        compared[name] = getattr(trained, name)
-        compared[f"{name}_random_init"] = random_init and getattr(random_init, name)
     return {
-        **compared,
-        "chance": trained.chance,
+        **compared_scores(trained, baselines),
         "per_class": trained.per_class,
         "inverse_strength": trained.inverse_strength,
         **probe_settings(probe, checkpoint, trained.labels),
     }
+
+
+def compared_scores(
+    trained: ProbeResult, baselines: Mapping[str, ProbeResult]
+) -> dict[str, float | None]:
+    """Return the scores of an encoder and of its baselines, and chance."""
+    found: dict[str, float | None] = {"chance": trained.chance}
+    for name in ("top1", "top5", "knn_top1", "rank_me"):
+        found[name] = getattr(trained, name)
+        for baseline in BASELINES:
+            found[f"{name}_{baseline}"] = getattr(baselines.get(baseline), name, None)
+    return found
 
 
 def step_record(step: int, found: ProbeResult) -> dict[str, Any]:
@@ -117,26 +128,23 @@ def probe_settings(probe: Probe, checkpoint: Checkpoint, labels: int) -> dict[st
     }
 
 
-def evaluation_table(trained: ProbeResult, random_init: ProbeResult | None) -> Table:
-    """Return a short table: accuracies, random initialization, chance, best and worst class."""
+def evaluation_table(trained: ProbeResult, baselines: Mapping[str, ProbeResult]) -> Table:
+    """Return a short table: accuracies, baselines by name, chance, best and worst class."""
     table = Table(title=f"frozen encoder, {trained.labels:,} labels")
     table.add_column("")
-    for column in ("trained", "random init", "chance"):
+    for column in ("trained", *(BASELINES[name] for name in baselines), "chance"):
         table.add_column(column, justify="right")
 
     def add_row(label: str, *values: float | None) -> None:
         if values[0] is not None:
             table.add_row(label, *("" if value is None else f"{value:.4f}" for value in values))
 
-    def at_random(name: str) -> float | None:
-        return None if random_init is None else getattr(random_init, name)
-
-    add_row("linear top-1", trained.top1, at_random("top1"), trained.chance)
-    add_row("linear top-5", trained.top5, at_random("top5"), None)
-    add_row("kNN top-1", trained.knn_top1, at_random("knn_top1"), trained.chance)
+    compared = [trained, *baselines.values()]
+    add_row("linear top-1", *(one.top1 for one in compared), trained.chance)
+    add_row("linear top-5", *(one.top5 for one in compared), None)
+    add_row("kNN top-1", *(one.knn_top1 for one in compared), trained.chance)
     present = {name: value for name, value in trained.per_class.items() if value is not None}
     ranked = sorted(present, key=present.__getitem__)
     for place, name in (("best", ranked[-1]), ("worst", ranked[0])):
-        random = None if random_init is None else random_init.per_class[name]
-        add_row(f"{place} class: {name}", present[name], random, None)
+        add_row(f"{place} class: {name}", *(one.per_class[name] for one in compared), None)
     return table

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ssl_norm.reporting.columns import columns_of, probe_of
+from ssl_norm.reporting.columns import columns_of, measured, probe_of
 from ssl_norm.reporting.frame import ABSENT, Group, all_runs, differing_keys, grouped, is_compared
 from ssl_norm.reporting.read import BROKEN, FINETUNE, UNFINISHED, RunRecord
 from ssl_norm.text import counted, finite, unique
@@ -39,6 +39,7 @@ def to_mind(keys: Sequence[str], groups: Sequence[Group]) -> list[str]:
         *(line for group in groups for line in _differences_within(keys, group)),
         *_different_environments(runs),
         *_different_evaluations(runs),
+        *_below_floor(runs),
         *_not_measured(runs),
     ]
 
@@ -110,6 +111,17 @@ def _different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
     return lines + _difference(
         "exact statistics were taken in different ways", recomputed, _recomputation
     )
+
+
+def _below_floor(runs: Sequence[RunRecord]) -> list[str]:
+    """Return a line on the runs whose features score below plain image statistics."""
+
+    def is_below(run: RunRecord) -> bool:
+        top1, floor = (measured(run, f"linear_top1{end}") for end in ("", "_image_statistics"))
+        return top1 is not None and floor is not None and top1 < floor
+
+    below = named_runs(filter(is_below, runs))
+    return [f"linear top-1 below that of plain image statistics: {below}"] * bool(below)
 
 
 def _recomputation(run: RunRecord) -> str:

@@ -7,6 +7,7 @@ from functools import cache
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from ssl_norm.evaluate.baselines import BASELINES
 from ssl_norm.learners import METHODS
 from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import monitors_in_runs
@@ -57,9 +58,9 @@ def _columns(monitors: tuple[str, ...]) -> Mapping[str, Column]:
         ),
         _late_mean("contrastive_accuracy", "contrastive accuracy"),
         *(
-            Column(f"{probe}{end}", f"{heading}{words}", 3, _probe(f"{key}{end}", f"{probe}{end}"))
+            _of_probe(f"{probe}{end}", f"{heading}{words}", f"{key}{end}", optional=bool(end))
             for probe, heading, key in _PROBES
-            for end, words in (("", ""), ("_random_init", ", random init"))
+            for end, words in (("", ""), *((f"_{b}", f", {h}") for b, h in BASELINES.items()))
         ),
         *(
             Column(f"{probe}_{kind}", f"{heading}, {kind}", 3, _under(kind, key), optional=True)
@@ -106,9 +107,13 @@ def _scalars(method: str | None) -> tuple[str, ...]:
         return ()
 
 
-def _probe(key: str, in_summary: str) -> Callable[[RunRecord], object]:
-    """Return a reader of linear_eval.json; without it, of the probe that ends a run."""
-    return lambda run: run.evaluation.get(key, run.summary.get(in_summary))
+def _of_probe(name: str, heading: str, key: str, *, optional: bool) -> Column:
+    """Return a value of linear_eval.json; without it, of the probe that ends a run."""
+
+    def read(run: RunRecord) -> object:
+        return run.evaluation.get(key, run.summary.get(name))
+
+    return Column(name, heading, 3, read, optional=optional)
 
 
 def _under(statistics: str, key: str) -> Callable[[RunRecord], object]:

@@ -20,8 +20,10 @@ PRETRAINING_ROWS = {  # keys of summary.json: heading and meaning
 PROBE_ROWS = {
     "linear_top1": ("linear top-1", "logistic regression on the frozen encoder"),
     "linear_top1_random_init": ("  random encoder", "the same network, untrained"),
+    "linear_top1_image_statistics": ("  image statistics", "of the pixels, without an encoder"),
     "knn_top1": ("kNN top-1", "200 nearest neighbours in the frozen encoder's features"),
     "knn_top1_random_init": ("  random encoder", "the same network, untrained"),
+    "knn_top1_image_statistics": ("  image statistics", "of the pixels, without an encoder"),
     "chance": ("  chance", "always the most common class"),
 }
 # Accuracies in summary.json of a fine-tuning: kind of statistics, and origins of exact ones.

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+import ssl_norm
 from ssl_norm.commands.diagnose import diagnose
 from ssl_norm.errors import UserError
 from ssl_norm.models.encoders import build_encoder
@@ -30,6 +31,12 @@ def collapse(learner):
     """Let the projector return one vector for all images."""
     nn.init.zeros_(learner.projector[3].weight)
     nn.init.ones_(learner.projector[3].bias)
+
+
+def zero_encoder(learner):
+    """Let the encoder return one vector for all images."""
+    for weight in learner.encoder.stage3.parameters():
+        nn.init.zeros_(weight)
 
 
 @pytest.fixture
@@ -66,6 +73,7 @@ def test_a_run_with_collapsed_projections(collapsed_run, capsys):
     output = capsys.readouterr()
     for text in (
         "tensors match (learner)",
+        "no linear probe: data=folder has no labels here",
         "checkpoint: 2 views of 40 images, ",
         "random init: 2 views of 40 images, ",
     ):
@@ -77,6 +85,21 @@ def test_a_run_with_collapsed_projections(collapsed_run, capsys):
         "the collapse begins at layer projector.3",
     ):
         assert text in output.out
+
+
+def test_features_of_labelled_images_are_scored_as_in_linear_eval(tmp_path, capsys):
+    for part, count in (("train", 40), ("test", 20)):
+        write_images(tmp_path / "photos" / part, coloured_images(count, 16, 4, seed=count))
+    folder = save_run(tmp_path / "run", tmp_path / "photos", zero_encoder)
+    found = run(folder)
+    scored = ssl_norm.linear_eval(checkpoint=folder, device="cpu")
+    compared = {name: value for name, value in found.record["probe"].items() if name != "labels"}
+    assert compared == {name: scored.record[name] for name in compared}
+    assert found.record["probe"]["labels"] == 40
+    assert compared["top1"] == 0.25 < compared["top1_image_statistics"]
+    printed = capsys.readouterr()
+    assert printed.err.count("worse than counting colours") == 2
+    assert run(folder, samples=8, random_init=False).record["probe"]["labels"] == 8
 
 
 def test_equal_seeds_give_equal_diagnoses(collapsed_run):

@@ -7,7 +7,7 @@ from ssl_norm.train.builder import initial_encoder
 from tests.evaluate.problems import coloured_images
 
 
-def test_the_baseline_is_the_initialization_of_the_run_and_not_the_trained_encoder():
+def test_the_baselines_are_the_initialization_of_the_run_and_the_pixels(capsys):
     train, test = coloured_images(60, 16, 6, seed=0), coloured_images(30, 16, 6, seed=1)
     config = validate("pretrain", {"method": {"name": "byol"}, "encoder": {"name": "tiny16"}})
     splits, device = Splits(train, train, test), torch.device("cpu")
@@ -17,7 +17,9 @@ def test_the_baseline_is_the_initialization_of_the_run_and_not_the_trained_encod
             weight.zero_()
     found = linear_probe(config, collapsed, splits, device)
     assert found["linear_top1"] == found["knn_top1"] == found["chance"] == 1 / 6
+    assert "worse than counting colours" in capsys.readouterr().err
     untrained = linear_probe(config, initial_encoder(config)[0], splits, device)
     assert untrained["linear_top1"] > 0.5
     for name in ("linear_top1", "knn_top1"):
         assert found[f"{name}_random_init"] == untrained[f"{name}_random_init"] == untrained[name]
+        assert found[f"{name}_image_statistics"] == untrained[f"{name}_image_statistics"] > 0.9

@@ -16,6 +16,7 @@ from ssl_norm.models.encoders import build_encoder
 from ssl_norm.settings.models import validate
 from tests.evaluate.problems import coloured_images
 from tests.evaluate.runs import MEAN, STD, save_run, source, write_images
+from tests.evaluate.test_baselines import statistics_of
 
 TRAIN, TEST = coloured_images(36, 16, 6, seed=0), coloured_images(18, 16, 6, seed=1)
 
@@ -61,8 +62,12 @@ def test_record_of_a_run(run, encoder, capsys):
     torch.manual_seed(0)  # of the run
     began_with = build_encoder("tiny16", small_images=None, image_size=16)
     random_init = evaluate_encoder(began_with, ProbeImages(*by_name, view), Probe(k=5))
+    floor = Probe(k=5).result(
+        *((statistics_of(view(p.images)), p.labels) for p in by_name), "abcdef"
+    )
     for name in ("top1", "knn_top1", "rank_me"):
         assert found[f"{name}_random_init"] == getattr(random_init, name)
+        assert found[f"{name}_image_statistics"] == pytest.approx(getattr(floor, name), rel=1e-4)
     assert found["rank_me"] == expected.rank_me != random_init.rank_me
     assert found["chance"] == expected.chance == 1 / 6
     assert (found["top1"], found["knn_top1"]) == (expected.top1, expected.knn_top1)
@@ -72,7 +77,8 @@ def test_record_of_a_run(run, encoder, capsys):
     assert {"top1_random_init", "knn_top1_random_init", "top5", "inverse_strength"} <= found.keys()
     output = capsys.readouterr()
     assert "tensors match (learner: encoder.*)" in output.err
-    assert "linear top-1" in output.out
+    assert "image statistics" in output.out
+    assert ("worse than counting colours" in output.err) == (expected.top1 < floor.top1)
     assert "written to" in output.out
 
 
@@ -144,12 +150,14 @@ def test_every_kept_checkpoint_of_a_run(run, capsys):
     assert "over the run, 36 labels" in " ".join(capsys.readouterr().out.split())
     assert not (run / "linear_eval.json").exists()
     untrained, *rows = found["steps"]
+    floor = {name: found[name] for name in ("top1_image_statistics", "knn_top1_image_statistics")}
     assert [row["checkpoint"] for row in rows] == ["step_2.pt", "step_5.pt", "last.pt"]
     for row in rows:
         evaluate(run / row.pop("checkpoint"), output=str(run / "one.json"))
         one = record(run / "one.json")
         assert all(one[name] == value for name, value in row.items())
         assert one["top1_random_init"] == untrained["top1"]
+        assert floor.items() <= one.items()
         assert one["rank_me_random_init"] == untrained["rank_me"] != one["rank_me"]
 
 

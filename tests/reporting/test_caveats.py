@@ -40,6 +40,12 @@ def test_broken_unfinished_and_repeated_runs_are_named(tmp_path):
     assert lines[2] == "c repeats a newer run with the same settings and seed 0"
 
 
+def test_features_below_the_statistics_of_pixels(tmp_path):
+    write_run(tmp_path / "a", top1=None, summary={"linear_top1_image_statistics": 0.51})
+    write_run(tmp_path / "b", top1=None, summary={"linear_top1_image_statistics": 0.5})
+    assert "linear top-1 below that of plain image statistics: a" in remarks(tmp_path)
+
+
 def test_fewer_seeds(tmp_path):
     write_study(tmp_path)
     write_run(tmp_path / "x", config_of(heads="ln", seed=1))
@@ -92,7 +98,7 @@ def test_finetuning_lacks_only_what_was_asked_for(tmp_path):
     write_few_labels(tmp_path, study=None)
     write_run(tmp_path / "pretrained", top1=None, config=config_of(seed=0))
     lines = remarks(tmp_path)
-    assert f"in no run: {unmeasured()}, kNN top-1, kNN top-1, random init" in lines
+    assert f"in no run: {unmeasured()}, kNN top-1" in lines
     assert not any(line.startswith("no ") for line in lines)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
+from ssl_norm.evaluate.baselines import BASELINES
 from ssl_norm.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILION, drawing
 from ssl_norm.reporting.columns import columns, measured, probe_words
 from ssl_norm.reporting.figures.parts import (
@@ -41,7 +42,7 @@ def accuracy(groups: Sequence[Group]) -> Iterator[FigureFile]:
             if found:
                 x, y = zip(*found, strict=True)
                 axes.plot(x, y, marker, color=colour, label=textwrap.shorten(label, 60), alpha=0.85)
-        _draw_random_init(axes, all_runs(groups))
+        _draw_baselines(axes, all_runs(groups))
         axes.set(xlabel="negative cosine (1: collapsed)", ylabel="linear top-1")
         axes.grid()
         legend_below(figure)
@@ -50,8 +51,8 @@ def accuracy(groups: Sequence[Group]) -> Iterator[FigureFile]:
         figure,
         f"Linear top-1 against the last negative cosine, a point a run: {runs} of "
         f"{len(all_runs(groups))} runs have both. Grey line: the same encoders at random "
-        "initialisation, mean over the runs; shaded from the lowest to the highest. A collapsed "
-        "encoder falls back to that line, not to chance.",
+        "initialisation, mean over the runs; shaded from the lowest to the highest; dotted: plain "
+        "statistics of the pixels. A collapsed encoder falls back to the first, not to chance.",
     )
 
 
@@ -61,12 +62,13 @@ def _points(group: Group) -> list[tuple[float, float]]:
     return [(x, y) for x, y in pairs if x is not None and y is not None]
 
 
-def _draw_random_init(axes: "Axes", runs: Sequence[RunRecord]) -> None:
-    values = [measured(run, "linear_top1_random_init") for run in runs]
-    present = [value for value in values if value is not None]
-    if present:
-        axes.axhspan(min(present), max(present), color=GREY, alpha=0.12, linewidth=0)
-        axes.axhline(fmean(present), color=GREY, linewidth=1, label="random initialisation")
+def _draw_baselines(axes: "Axes", runs: Sequence[RunRecord]) -> None:
+    for (name, heading), style in zip(BASELINES.items(), ("-", ":"), strict=True):
+        values = [measured(run, f"linear_top1_{name}") for run in runs]
+        present = [value for value in values if value is not None]
+        if present:
+            axes.axhspan(min(present), max(present), color=GREY, alpha=0.12, linewidth=0)
+            axes.axhline(fmean(present), color=GREY, linewidth=1, linestyle=style, label=heading)
 
 
 def probes_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
