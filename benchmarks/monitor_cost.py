@@ -1,6 +1,6 @@
 """Cost of CollapseMonitor, as a share of a step of BYOL with ResNet-18 at 32 px.
 
-    python benchmarks/monitor_cost.py > monitor_cost.md
+    OMP_NUM_THREADS=1 python benchmarks/monitor_cost.py > monitor_cost.md
 
 Each round has, in rotating order, one step without monitoring and one step with each part of it:
 
@@ -9,7 +9,9 @@ Each round has, in rotating order, one step without monitoring and one step with
     layers         the same as `every step`, plus all layers of encoder and heads
 
 A call of `collect` is timed as well. The share is the time inside the monitor and its hooks, from
-medians over the rounds at the default intervals; on a GPU the clock synchronizes before and after.
+medians over the rounds at the default intervals. On a CPU the clock counts the processor's time of
+this process, which other work on the machine hardly changes; on a GPU it synchronizes before and
+after.
 The difference of whole steps includes all effects, but also the noise of whole steps.
 """
 
@@ -39,20 +41,22 @@ HIDDEN, WIDTH = 4096, 256
 
 
 class Clock:
-    """Total seconds of its `with` blocks, including the work of the GPU."""
+    """Total seconds of its `with` blocks: of the processor, on a GPU those that pass."""
 
     def __init__(self, device: torch.device) -> None:
-        self._wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+        is_gpu = device.type == "cuda"
+        self._wait = torch.cuda.synchronize if is_gpu else lambda: None
+        self._now = time.perf_counter if is_gpu else time.process_time
         self.seconds = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Time a block."""
         self._wait()
-        begin = time.perf_counter()
+        begin = self._now()
         yield
         self._wait()
-        self.seconds += time.perf_counter() - begin
+        self.seconds += self._now() - begin
 
 
 class Training:

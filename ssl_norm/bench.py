@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,9 +118,14 @@ def _below(column: str) -> Callable[[Trace, float], list[bool]]:
     return lambda trace, t: lasting(trace, [v < t for v in trace.columns[column]])
 
 
-def _low_rank(trace: Trace, share: float) -> list[bool]:
-    rank, most = trace.latest("rank_me"), trace.latest("dimensions")
+def _low_rank(column: str, trace: Trace, share: float) -> list[bool]:
+    rank, most = trace.latest(column), trace.latest("dimensions")
     return lasting(trace, [r < share * d for r, d in zip(rank, most, strict=True)])
+
+
+def _rank_score(trace: Trace, score: float) -> list[bool]:
+    """Return where 1 - effective rank / min(N - 1, D) is above a score."""
+    return _low_rank("effective_rank", trace, 1 - score)
 
 
 def _at_floor(trace: Trace, tolerance: float) -> list[bool]:
@@ -198,7 +204,19 @@ ALARMS = {
         _SHARES,
         "fairseq, examples/data2vec: min_target_var, without the wait for 5,000 updates",
     ),
-    "RankMe": Alarm(_low_rank, 0.1, _SHARES, "Garrido et al., arXiv 2210.02885, as a share of D"),
+    "EmbeddingCollapse": Alarm(
+        _rank_score,
+        0.9,
+        tuple(1 - share for share in _SHARES),
+        "MONAI, monai/metrics/embedding_collapse.py: effective_rank_score, here of directions; "
+        "higher is worse; the source names no threshold",
+    ),
+    "RankMe": Alarm(
+        partial(_low_rank, "rank_me"),
+        0.1,
+        _SHARES,
+        "Garrido et al., arXiv 2210.02885, as a share of D",
+    ),
     "loss at its floor": Alarm(
         _at_floor, 0.01, (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2), "losses of a constant"
     ),
