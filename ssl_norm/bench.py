@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,8 +68,12 @@ def read_trace(path: Path) -> Trace:
         known = [name for name in (*NEEDED, *OPTIONAL, "probe") if rows and name in rows[0]]
         columns = {name: [float(row[name] or nan) for row in rows] for name in known}
         facts = {**facts, "loss_at_collapse": float(facts.get("loss_at_collapse", nan))}
-        if not all(map(float.is_integer, columns.get("step", ()))):
+        steps = columns.get("step", [])
+        if not all(map(float.is_integer, steps)):
             raise ValueError("a cell of column step is no integer")
+        for before, step in pairwise(steps):
+            if step <= before:
+                raise ValueError(f"step {step:g} after {before:g}; number the steps of all epochs")
     except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
         raise UserError(f"{path} is no trace: {error}") from error
     if missing := [name for name in NEEDED if name not in columns]:
@@ -150,6 +155,7 @@ def judge(trace: Trace, thresholds: Thresholds | None = None) -> list[Verdict]:
             "feature_std": columns["feature_std"][row],
             "effective_rank": max(rank, before),
             "dimensions": dimensions[row],
+            "collapsing": float(state.verdict == "collapsing"),
         }
         found = zone(
             values | trend_values(trend, limits.complete_cosine, limits.collapsing_window), limits

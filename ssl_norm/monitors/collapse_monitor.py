@@ -137,7 +137,9 @@ class CollapseMonitor:
         self._constants: dict[str, float] = {}
         self._pinned: dict[str, int] = {}
         self._observed = 0
-        self._step = 0
+        self._step = 0  # the latest that is judged
+        self._latest = 0  # the latest that was observed
+        self._restarts = 0  # added to steps whose numbers started again
         self._on_device: list[tuple[int, Tensor, Spectral | None]] = []
         self._judged: list[_Judged] = []
         self._means: dict[str, float] = {}
@@ -185,7 +187,13 @@ class CollapseMonitor:
         Needed where a step has several batches; else `observe` has done it for the next step.
         """
         if self.layers:
-            self.layers.start(step)
+            self.layers.start(self._numbered(step))
+
+    def _numbered(self, step: int) -> int:
+        """Return the number of a step in the run; numbers that start again go on from the last."""
+        if step + self._restarts < self._latest:
+            self._restarts = self._latest + 1 - step
+        return step + self._restarts
 
     @torch.inference_mode(False)  # the first call may come from one, later ones not
     @torch.no_grad()
@@ -207,7 +215,8 @@ class CollapseMonitor:
         the monitors of tokens. Rows with NaN or infinity are left out, and named in the evidence.
 
         Args:
-            step: number of the step, from 1, as `collapsed_at_step` will name it.
+            step: number of the step, from 1, as `collapsed_at_step` will name it; numbers that
+                start again, as in every epoch, go on from the last.
             embeddings: pairs [(online, target)], each (N >= 2, D), row i of both from image i; one
                 (N, D); or any other form of :func:`ssl_norm.monitors.embeddings.views_of`, to
                 which `target`, `crops` and `layout` belong as well. Of one view without a target
@@ -221,6 +230,7 @@ class CollapseMonitor:
         Raises:
             ValueError: another shape, no embedding, or a loss that is no scalar.
         """
+        step = self._numbered(step)
         views = views_of(embeddings, target, crops=crops, layout=layout)
         pairs, tokens = views.pairs, views.tokens
         if self.gather:
@@ -240,11 +250,12 @@ class CollapseMonitor:
         spectral = measure_spectrum(rows, pairs, monitors, tokens) if due else None
         self._on_device.append((step, torch.cat([measured, ends]), spectral))
         self._observed += 1
+        self._latest = step
         if len(self._on_device) >= _STEPS_ON_DEVICE:
             self._fetch()
         if self.layers:
             self._layer_rows.extend(self.layers.measure(step))
-            self.start(step + 1)
+            self.layers.start(step + 1)
 
     def collect(self) -> dict[str, float]:
         """Return the measurements since the last call; this waits for the device.
@@ -285,6 +296,7 @@ class CollapseMonitor:
             "verdict": list(self._state),
             "step": self._step,
             "observed": self._observed,
+            "restarts": self._restarts,
             "judged": [
                 [step.zone, list(step.measured), step.spectral, list(step.trend)]
                 for step in self._judged
@@ -301,7 +313,8 @@ class CollapseMonitor:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from the result of `state_dict`; thresholds and intervals stay this monitor's."""
         self._state = VerdictState(*state["verdict"])
-        self._step, self._observed = state["step"], state["observed"]
+        self._step = self._latest = state["step"]
+        self._observed, self._restarts = state["observed"], state.get("restarts", 0)
         self._on_device = []
         self._judged = [
             _Judged(found, _Measurement(*measured), spectral, Trend(*chain(*trend)))
@@ -313,7 +326,7 @@ class CollapseMonitor:
         self._means, self._spectral = dict(state["means"]), dict(state["spectral"])
         self._shown = dict(state.get("shown", state["means"]))
         self._recent.load_state_dict(state["recent"])
-        self.start(self._step + 1)
+        self.start(self._step + 1 - self._restarts)
 
     def _fetch(self) -> None:
         """Bring pending measurements to the host, and judge each step."""

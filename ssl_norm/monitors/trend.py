@@ -54,7 +54,7 @@ def advance_trend(
 
     Args:
         trend: so far; `Trend()` before the first step.
-        step: number of the step; steps may be left out.
+        step: number of the step, not below the one before; steps may be left out.
         positive_cosine: of the step; NaN: not measured.
         negative_cosine: of the step; NaN: not measured.
         window: steps after which a weight has fallen to 1/e.

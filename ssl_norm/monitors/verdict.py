@@ -157,7 +157,7 @@ class VerdictState(NamedTuple):
         verdict: of the present; `uncertain` at first.
         since: first step of the streak that made the verdict; None before the first.
         candidate: zone of the latest steps, if it is not the verdict.
-        streak: number of latest consecutive steps in the candidate's zone.
+        streak: number of latest consecutive steps in the candidate's zone, by their numbers.
         streak_start: the first of them.
         outside: number of latest consecutive steps outside the verdict's zone.
         outside_start: the first of them.
@@ -184,11 +184,12 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
     first of them. This holds in every direction: networks without batch norm do leave a collapse.
     After `patience` consecutive steps outside the verdict's zone, but in several others, it becomes
     `uncertain`. Shorter streaks change nothing, so that a network that is near collapse for some
-    steps after its initialisation raises no alarm.
+    steps after its initialisation raises no alarm. Steps count by their numbers: of every tenth
+    step, three in a row are 21 steps.
 
     Args:
         state: the verdict before.
-        step: number of the step.
+        step: number of the step, not below the one before.
         found: zone of this step's embeddings.
         patience: consecutive steps that change the verdict, at least 1.
 
@@ -202,11 +203,10 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
     if found == state.verdict:
         since = step if state.since is None else state.since
         return VerdictState(state.verdict, since)
-    goes_on = found == state.candidate
-    streak = state.streak + 1 if goes_on else 1
-    start = state.streak_start if goes_on else step
-    outside = state.outside + 1
+    began = state.streak_start if found == state.candidate else None
+    start = step if began is None else began
     outside_start = step if state.outside_start is None else state.outside_start
+    streak, outside = step - start + 1, step - outside_start + 1
     if streak >= patience:
         return VerdictState(found, start)
     if outside >= patience and state.verdict != "uncertain":

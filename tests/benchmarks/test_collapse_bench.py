@@ -1,14 +1,17 @@
 """CollapseBench: traces, fates and alarms on courses of which it is known what they are."""
 
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.collapse_bench import make, score
 from benchmarks.collapse_bench.objectives import OBJECTIVES, TUNING
-from ssl_norm.bench import ALARMS, PATIENCE, Trace, main, read_trace
+from ssl_norm.bench import ALARMS, PATIENCE, Trace, judge, main, read_trace
+from ssl_norm.monitors import CollapseMonitor
 
 TRACES = sorted(score.TRACES.glob("*.csv.gz"))
 STEPS = 800
@@ -144,6 +147,30 @@ def test_a_trace_is_read_as_it_was_written(tmp_path):
     assert measured == [step in (1, 21) for step in trace.steps]
 
 
+def test_our_alarm_is_the_verdict_of_the_monitor(tmp_path):
+    monitor, rows = CollapseMonitor(), []
+    for step in range(1, 201):
+        generator = torch.Generator().manual_seed(step)
+        images, *noises = torch.randn(3, 64, 32, generator=generator)
+        spread = math.exp(-min(step, 130) / 400) + max(step - 160, 0) / 20
+        monitor.observe(step, [tuple(1.2 + spread * (images + 0.3 * noise) for noise in noises)])
+        rows.append({"step": step, **monitor.collect(), "dimensions": 32, "is": monitor.verdict})
+    with (tmp_path / "run.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    found = judge(read_trace(tmp_path / "run.csv"))
+    assert found == [row["is"] for row in rows]
+    assert {"collapsing", "healthy"} <= set(found)
+
+
+def test_rarer_rows_raise_an_alarm_after_as_many_steps():
+    trace = course(fast)
+    rare = replace(trace, columns={name: column[9::10] for name, column in trace.columns.items()})
+    for name in ("negative cosine", "ssl_norm"):
+        assert ALARMS[name].fires_at(rare) - ALARMS[name].fires_at(trace) in range(20)
+
+
 def test_the_published_traces_are_the_runs_and_the_split_has_no_overlap():
     names = {path.name.removesuffix(".csv.gz") for path in TRACES}
     assert len(names) >= 120
@@ -161,4 +188,7 @@ def test_the_command_judges_a_trace_and_names_a_wrong_one(tmp_path, capsys):
     wrong.write_text("step,loss\n1,2\n")
     assert main([str(wrong)]) == 2
     assert "negative_cosine, feature_std missing" in capsys.readouterr().err
+    wrong.write_text("step,negative_cosine,feature_std\n1,0,1\n2,0,1\n1,0,1\n")
+    assert main([str(wrong)]) == 2
+    assert "step 1 after 2; number the steps of all epochs" in capsys.readouterr().err
     assert main([str(Path(tmp_path / "none.csv"))]) == 2

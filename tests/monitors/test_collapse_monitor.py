@@ -337,6 +337,30 @@ def test_a_slow_collapse_has_a_forecast_however_often_it_is_collected(every):
     assert resumed.evidence.rpartition("; ")[2] == monitor.evidence.rpartition("; ")[2]
 
 
+@pytest.mark.parametrize("last", [59, 10**6])
+def test_steps_that_start_again_in_every_epoch_go_on(last):
+    whole, parts = CollapseMonitor(patience=4), CollapseMonitor(patience=4)
+    for step in range(120):
+        views = [slowly_collapsing(step)]
+        whole.observe(step if step < 59 else last + step - 59, views)
+        parts.observe(step if step < 59 else last if step == 59 else step - 60, views)
+        if step == 90:
+            state, parts = parts.state_dict(), CollapseMonitor(patience=4)
+            parts.load_state_dict(state)
+    assert parts.collect() == pytest.approx(whole.collect(), abs=1e-9)
+    assert (parts.verdict, parts.evidence) == (whole.verdict, whole.evidence)
+    assert last > 59 or whole.verdict == "collapsing"
+
+
+def test_layers_are_measured_when_steps_start_again():
+    encoder = nn.Sequential(nn.Linear(4, 4))
+    monitor = CollapseMonitor(layers=LayerMonitor({"0": encoder[0]}, every=8))
+    for step in range(10):
+        views = [encoder(view) for view in torch.randn(2, 8, 4)]
+        monitor.observe(step % 5, [views])
+    assert {row.step for row in monitor.take_layer_rows()} == {1, 2, 4, 8}
+
+
 def test_states_of_runs_before_the_course_was_judged_are_resumed():
     state = watched([collapsed(step) for step in range(3)], patience=2).state_dict()
     for name in ("trend", "constants", "pinned"):

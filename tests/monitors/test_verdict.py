@@ -58,8 +58,15 @@ def test_verdict(marks, verdict, since):
 def test_patience_of_one_follows_every_step_and_steps_may_skip():
     verdicts = [history("x.d?"[:n], patience=1).verdict for n in range(1, 5)]
     assert verdicts == ["complete", "healthy", "dimensional", "uncertain"]
-    state = advance(VerdictState(), 10, "complete", patience=2)
-    assert advance(state, 20, "complete", patience=2).collapsed_at_step == 10
+    state = VerdictState()
+    for step, verdict in ((10, "uncertain"), (20, "uncertain"), (30, "complete")):
+        assert state.verdict == "uncertain"
+        state = advance(state, step, "complete", patience=20)
+        assert state.verdict == verdict
+    assert state.collapsed_at_step == 10
+    for step in (40, 50, 60):  # in two zones: outside for 21 steps
+        state = advance(state, step, "healthy" if step == 50 else "dimensional", patience=20)
+    assert (state.verdict, state.since) == ("uncertain", 40)
 
 
 def at(cosine, std, **more):
