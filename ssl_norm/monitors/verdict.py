@@ -33,9 +33,10 @@ class Thresholds:
             all, ...
         collapsing_errors: ... by this many standard errors of its slope, ...
         collapsing_kept: ... from the last but one half window to the last by at least this share of
-            what that slope predicts, so that a rise that has ended does not count; a verdict of
-            `collapsing` stays as long as it rises at all, ...
-        collapsing_horizon: ... and complete, if it goes on, within this many times the steps so far
+            what that slope predicts, so that a rise that has ended does not count, ...
+        collapsing_horizon: ... and complete, if it goes on, within this many times the steps so
+            far; a verdict of `collapsing` stays as long as it rises at all, and above
+            `healthy_cosine` until it falls by `collapsing_errors`
         gap_share: complete collapse as well: positive less negative cosine, plus two standard
             errors, below this share of 1 - negative cosine over the same window, ...
         gap_cosine: ... with a negative cosine above this
@@ -128,15 +129,23 @@ def rank_border(values: Mapping[str, float], thresholds: Thresholds) -> float:
 
 
 def is_collapsing(values: Mapping[str, float], thresholds: Thresholds) -> bool:
+    """Return whether the negative cosine rises towards 1, or has risen and does not fall again."""
+    t = thresholds
+    if values.get("trend_steps", 0.0) < t.collapsing_window:
+        return False
+    falls = values["trend_errors"] < -t.collapsing_errors
+    has_risen = values.get("collapsing") and values["trend_cosine"] > t.healthy_cosine
+    return bool(has_risen and not falls) or _rises(values, t)
+
+
+def _rises(values: Mapping[str, float], thresholds: Thresholds) -> bool:
     """Return whether the negative cosine is high, and rises towards 1 beyond its noise."""
     t = thresholds
-    steps = values.get("trend_steps", 0.0)
     return (
-        steps >= t.collapsing_window
-        and values["trend_cosine"] > t.collapsing_cosine
+        values["trend_cosine"] > t.collapsing_cosine
         and values["trend_errors"] > t.collapsing_errors
         and values["trend_kept"] > (0.0 if values.get("collapsing") else t.collapsing_kept)
-        and values["steps_to_complete"] < t.collapsing_horizon * steps
+        and values["steps_to_complete"] < t.collapsing_horizon * values["trend_steps"]
     )
 
 
@@ -300,7 +309,7 @@ def zone_sentence(values: Mapping[str, float], thresholds: Thresholds) -> str:
             f", below {t.complete_std:g}" * (std < t.complete_std),
         )
     if found == "collapsing":
-        return _forecast(values)
+        return _forecast(values, t)
     ranks = _ranks(values, thresholds)
     if found == "dimensional":
         return f"{ranks}; {_spread(values)}"
@@ -323,13 +332,15 @@ def _spread(values: Mapping[str, float], cosine_border: str = "", std_border: st
     return f"{std} ({cosine})" if std_border else f"{cosine}, {std}"
 
 
-def _forecast(values: Mapping[str, float]) -> str:
+def _forecast(values: Mapping[str, float], thresholds: Thresholds) -> str:
     """Return negative cosine, its rise, and when the collapse will be complete."""
+    cosine, std = f"{values['trend_cosine']:.2f}", f"(feature std {values['feature_std']:.4f})"
+    if not _rises(values, thresholds):
+        return f"negative cosine has risen to {cosine} and does not fall {std}"
     end = values["trend_step"] + values["steps_to_complete"]
-    rise = f"{values['trend_per_100']:.2g} per 100 steps"
     return (
-        f"negative cosine {values['trend_cosine']:.2f} and rising {rise}: complete at about step "
-        f"{float(f'{end:.2g}'):.0f} (feature std {values['feature_std']:.4f})"
+        f"negative cosine {cosine} and rising {values['trend_per_100']:.2g} per 100 steps: "
+        f"complete at about step {float(f'{end:.2g}'):.0f} {std}"
     )
 
 

@@ -110,12 +110,27 @@ def test_a_collapse_that_stops_goes_back_and_one_that_is_left_too():
     def leaves(step):
         return 0.999 if step < 300 else 0.3
 
+    def falls(step):
+        return approach(0.5, 0.008)(min(step, 300)) - max(step - 500, 0) / 1000
+
     for negative, expected in (
         (stops, ["healthy", "collapsing", "healthy"]),
         (leaves, ["complete", "healthy"]),
+        (falls, ["healthy", "collapsing", "healthy"]),
     ):
         changes, _, _ = judged(negative, lambda step: 0.5 * (1 - negative(step)))  # noqa: B023
         assert [verdict for _, verdict in changes] == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_collapse_that_stops_near_its_end_stays_one(seed):
+    def stops(step):
+        return approach(0.5, 0.008)(min(step, 300))
+
+    changes, state, values = judged(stops, lambda step: 0.5 * (1 - stops(step)), seed)
+    assert [verdict for _, verdict in changes] == ["healthy", "collapsing"]
+    said = evidence(state, STEPS, values, LIMITS, 20)
+    assert said.startswith("negative cosine has risen to 0.95 and does not fall (feature std 0.")
 
 
 @pytest.mark.parametrize(
