@@ -35,7 +35,7 @@ class Thresholds:
         collapsing_kept: ... from the last but one half window to the last by at least this share of
             what that slope predicts, so that a rise that has ended does not count, ...
         collapsing_horizon: ... and complete, if it goes on, within this many times the steps so
-            far; a verdict of `collapsing` stays as long as it rises at all, and above
+            far; a verdict of `collapsing` stays while the line rises at all, and above
             `healthy_cosine` until it falls by `collapsing_errors`
         gap_share: complete collapse as well: positive less negative cosine, plus two standard
             errors, below this share of 1 - negative cosine over the same window, ...
@@ -133,9 +133,10 @@ def is_collapsing(values: Mapping[str, float], thresholds: Thresholds) -> bool:
     t = thresholds
     if values.get("trend_steps", 0.0) < t.collapsing_window:
         return False
-    falls = values["trend_errors"] < -t.collapsing_errors
-    has_risen = values.get("collapsing") and values["trend_cosine"] > t.healthy_cosine
-    return bool(has_risen and not falls) or _rises(values, t)
+    cosine, errors = values["trend_cosine"], values["trend_errors"]
+    goes_on = cosine > t.collapsing_cosine and errors > 0
+    stays = cosine > t.healthy_cosine and errors >= -t.collapsing_errors
+    return bool(values.get("collapsing") and (goes_on or stays)) or _rises(values, t)
 
 
 def _rises(values: Mapping[str, float], thresholds: Thresholds) -> bool:
@@ -144,7 +145,7 @@ def _rises(values: Mapping[str, float], thresholds: Thresholds) -> bool:
     return (
         values["trend_cosine"] > t.collapsing_cosine
         and values["trend_errors"] > t.collapsing_errors
-        and values["trend_kept"] > (0.0 if values.get("collapsing") else t.collapsing_kept)
+        and values["trend_kept"] > t.collapsing_kept
         and values["steps_to_complete"] < t.collapsing_horizon * values["trend_steps"]
     )
 
