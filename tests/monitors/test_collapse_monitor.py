@@ -357,7 +357,7 @@ def test_layers_are_measured_when_steps_start_again():
     monitor = CollapseMonitor(layers=LayerMonitor({"0": encoder[0]}, every=8))
     for step in range(10):
         views = [encoder(view) for view in torch.randn(2, 8, 4)]
-        monitor.observe(step % 5, [views])
+        monitor.observe(step % 5 + 1, [views])
     assert {row.step for row in monitor.take_layer_rows()} == {1, 2, 4, 8}
 
 
