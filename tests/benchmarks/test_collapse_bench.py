@@ -3,7 +3,6 @@
 import csv
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ import torch
 from benchmarks.collapse_bench import make, score
 from benchmarks.collapse_bench.objectives import OBJECTIVES, TUNING
 from ssl_norm.bench import ALARMS, PATIENCE, Trace, judge, main, read_trace
+from ssl_norm.exit_code import exit_code_of
 from ssl_norm.monitors import CollapseMonitor
 
 TRACES = sorted(score.TRACES.glob("*.csv.gz"))
@@ -186,9 +186,9 @@ def test_the_command_judges_a_trace_and_names_a_wrong_one(tmp_path, capsys):
     assert all(name in printed for name in ALARMS)
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("step,loss\n1,2\n")
-    assert main([str(wrong)]) == 2
+    assert exit_code_of(main, [str(wrong)]) == 2
     assert "negative_cosine, feature_std missing" in capsys.readouterr().err
     wrong.write_text("step,negative_cosine,feature_std\n1,0,1\n2,0,1\n1,0,1\n")
-    assert main([str(wrong)]) == 2
+    assert exit_code_of(main, [str(wrong)]) == 2
     assert "step 1 after 2; number the steps of all epochs" in capsys.readouterr().err
-    assert main([str(Path(tmp_path / "none.csv"))]) == 2
+    assert exit_code_of(main, [str(tmp_path / "none.csv")]) == 2
