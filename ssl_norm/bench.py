@@ -70,12 +70,12 @@ def read_trace(path: Path) -> Trace:
         facts = {**facts, "loss_at_collapse": float(facts.get("loss_at_collapse", nan))}
         steps = columns.get("step", [])
         if not all(map(float.is_integer, steps)):
-            raise ValueError("a cell of column step is no integer")
+            raise ValueError("a cell of column step is not an integer")
         for before, step in pairwise(steps):
             if step <= before:
                 raise ValueError(f"step {step:g} after {before:g}; number the steps of all epochs")
     except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
-        raise UserError(f"{path} is no trace: {error}") from error
+        raise UserError(f"{path} is not a trace: {error}") from error
     if missing := [name for name in NEEDED if name not in columns]:
         raise UserError(
             f"{path}: columns {', '.join(NEEDED)} expected, {', '.join(missing)} missing"

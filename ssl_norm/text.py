@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-# Controls of terminals, and characters that hide or reorder others; bytes that are no text.
+# Controls of terminals, and characters that hide or reorder others; bytes that are not text.
 _CONTROLS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|([\ud800-\udfff])"
 )

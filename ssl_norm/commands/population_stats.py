@@ -113,7 +113,7 @@ def _check(config: PopulationStatsSettings, checkpoint: Checkpoint) -> None:
         )
     if kind == "weights" and config.views == "train":
         raise UserError(
-            f"views=train: {path} is no run of this package and does not tell its "
+            f"views=train: {path} is not a run of this package and does not tell its "
             "augmentation; use views=plain"
         )
     key = "freeze_last" if kind == "classifier" else "freeze_last_epochs"

@@ -15,18 +15,18 @@ from ssl_norm.monitors.spectral import measure_spectrum, spectral_monitors
 from ssl_norm.monitors.verdict import Thresholds, Verdict, has_few_dimensions, zone, zone_sentence
 from ssl_norm.text import finite_or_none
 
-# Features follow a ReLU and a mean, so that all of them are positive and their cosines are high
-# without any collapse: they are judged by their spread around the common direction.
-# Measured on CIFAR-10, 200 to 400 images: random networks have a feature std of 0.096 and 0.15
-# (torchvision's ResNet-18, initial running statistics, 3x3 and 7x7 stem), 0.17 (MobileNetV2, the
-# same), 0.42 to 0.94 (batch statistics or layer norms; ViT, ConvNeXt); trained ones 0.21 (layer
-# norms) to 0.69; collapsed projections 0.008.
+# Features follow a ReLU and a mean, so they are positive and their cosines are high without any
+# collapse: they are judged by their spread around the common direction. Measured on CIFAR-10, 200
+# to 400 images: random networks have a feature std of 0.096 and 0.15 (torchvision's ResNet-18,
+# initial running statistics, 3x3 and 7x7 stem), 0.17 (MobileNetV2, the same), 0.42 to 0.94 (batch
+# statistics or layer norms; ViT, ConvNeXt); trained ones 0.21 (layer norms) to 0.69; collapsed
+# projections 0.008.
 _COMPLETE_STD = 0.02  # below: complete collapse; a mean cosine of about 0.9996
 _SPREAD_STD = 0.05  # above: no complete collapse; a mean cosine of about 0.9975
 # Effective ranks of the same features, of their raw vectors: 18.6 of 399 (random ResNet-18, initial
 # running statistics) and 10.5 of 128 (trained without norms, 0.25 feature std) are the lowest;
-# others 24 to 290. Those of directions, which are judged, are rather higher (186 against 151 of 399
-# for a random ResNet-18 with a 7x7 stem).
+# others 24 to 290. The ranks of directions, which decide the verdict, are higher (186 against 151
+# of 399 for a random ResNet-18 with a 7x7 stem).
 _FEW_DIMENSIONS = 5.0  # below: dimensional collapse, where ten times as many could be
 # Two views of one image are closer than those of different images by this share of the way to 1:
 # random networks 0.05 (MobileNetV2) to 0.42, trained ones 0.2 to 0.6.
@@ -48,9 +48,9 @@ def judge_features(values: Mapping[str, float]) -> Judgement:
         values: of :func:`ssl_norm.diagnosis.diagnosis.measure`.
 
     Returns:
-        `complete` where all features have one direction; `dimensional` where wide features vary
-        along a few dimensions; `uncertain` between these and `healthy`, or where two views of one
-        image are as far apart as different images.
+        `complete`: all features have one direction; `dimensional`: wide features vary along few
+        dimensions; `uncertain`: between these and `healthy`, or two views of one image are as far
+        apart as different images.
     """
     std, rank, width = values["feature_std"], values["effective_rank"], values["dimensions"]
     apart = 1 - values["negative_cosine"]
@@ -96,7 +96,7 @@ def collapse_begins_at(rows: Sequence[LayerRow]) -> str | None:
 
 
 def zones(parts: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return the thresholds that judge each of some parts, `projections` or `features`."""
+    """Return the thresholds of the given parts, `projections` or `features`."""
     found = {
         "projections": asdict(Thresholds()),
         "features": {
@@ -110,7 +110,7 @@ def zones(parts: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def zones_sentence(parts: Sequence[str]) -> str:
-    """Return the thresholds that judge each of some parts, in one line."""
+    """Return the thresholds of the given parts in one line."""
     t = Thresholds()
     sentences = {
         "projections": f"projections: complete above negative cosine {t.complete_cosine:g} or "
@@ -126,9 +126,7 @@ def zones_sentence(parts: Sequence[str]) -> str:
 
 
 _Values = dict[str, float]
-RANDOM_INIT = (
-    "initial weights; batch norms take the statistics of each batch, running ones being of no data"
-)
+RANDOM_INIT = "initial weights; batch norms take batch statistics, as the running ones saw no data"
 LAYER_VALUES = LayerRow._fields[2:-1]  # cosines, feature std and RankMe
 
 
@@ -151,7 +149,7 @@ class Diagnosis:
 
     @property
     def verdict(self) -> str:
-        """That of the projections, as in a run; of features that collapsed or have no projector."""
+        """That of the projections, as in a run, or of features without them or collapsed."""
         features = self.judgements["features"].verdict
         if "projections" not in self.judgements or features == "complete":
             return features
@@ -167,7 +165,7 @@ class Diagnosis:
 
 
 def diagnose_outputs(outputs: Outputs, step: int) -> Diagnosis:
-    """Return the diagnosis of a network from its outputs; rows of layers are of `step`."""
+    """Return the diagnosis of a network from its outputs; `step` is for the rows of layers."""
     embeddings = {"features": outputs.features}
     if outputs.projections is not None:
         embeddings = {"projections": outputs.projections, **embeddings}
@@ -192,7 +190,7 @@ def measure(views: Tensor) -> _Values:
 
     Args:
         views: (q, N, D) embeddings of q >= 2 views of N images. Monitors of one set of embeddings
-            take the first view, those of a pair the first two, LiDAR all.
+            take the first view, monitors of a pair the first two, LiDAR all.
     """
     in_runs = spectral_monitors()
     measured = measure_spectrum(views[0], [(views[0], views[1])], in_runs).values.tolist()
@@ -206,7 +204,7 @@ def measure_raw(views: Tensor) -> _Values:
     """Return the spectral measurements of the embeddings (q, N, D) with their lengths.
 
     These are the monitors of a run that do not normalize rows themselves. A few long rows can carry
-    nearly all the variance, and so lower these ranks without any collapse of directions.
+    nearly all the variance and lower these ranks although the directions have not collapsed.
     """
     return {
         name: _call(name, views)

@@ -47,7 +47,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Outputs of a network for q views of N images, in one order of the images, on the CPU."""
+    """Outputs of a network for q views of N images, in the same order of images, on the CPU."""
 
     features: Tensor  # (q, N, F)
     projections: Tensor | None  # (q, N, D); None where no projector is known
@@ -58,7 +58,7 @@ class Outputs:
 
 @torch.no_grad()
 def collect_outputs(network: Network, batches: Iterable[Sequence[Tensor]]) -> Outputs:
-    """Return the outputs of a network in evaluation mode; its weights and mode stay.
+    """Return the outputs of a network in evaluation mode; its weights and mode are unchanged.
 
     The network is on the device of the views, each (B, 3, S, S), as of :func:`draw_views`.
 
@@ -82,7 +82,7 @@ def collect_outputs(network: Network, batches: Iterable[Sequence[Tensor]]) -> Ou
         state = network.parts.state_dict().items()
         first = next((name for name, value in state if not value.isfinite().all()), None)
         reason = f"{first} is the first of its tensors that is not finite"
-        overflow = "its tensors are finite, so that a layer overflows"
+        overflow = "its tensors are finite, so a layer overflows"
         raise UserError(
             f"the checkpoint's weights give {wrong[0]} that are not finite: "
             f"{reason if first else overflow}; use an earlier checkpoint"
@@ -106,15 +106,15 @@ def draw_views(
     device: torch.device,
     description: str,
 ) -> Iterator[list[Tensor]]:
-    """Yield the views of one batch after another, while a bar on stderr counts the images.
+    """Yield the views batch by batch, with a progress bar on stderr.
 
     Args:
-        images: N of them are drawn by `seed`, the same ones for every network.
+        images: `seed` draws N of them, the same for every network.
         make_views: from uint8 images (B, 3, H, W) and a generator to views, each (B, 3, S, S).
-        samples: N, or all images where there are fewer.
-        views: q of each image, at least 2.
+        samples: N; all images if there are fewer.
+        views: q, the number of views per image, at least 2.
         batch_size: images of a batch; a last one of a single image joins the batch before.
-        seed: of the images and their views.
+        seed: seed of the images and their views.
         device: where views are made.
         description: of the bar.
 
@@ -123,7 +123,7 @@ def draw_views(
     """
     index = epoch_order(len(images), seed, 0)[:samples]
     if len(index) < 2:
-        raise UserError(f"{len(index)} image(s) found, and a diagnosis compares at least 2")
+        raise UserError(f"{len(index)} image(s) found; a diagnosis compares at least 2")
     generator = torch.Generator().manual_seed(seed)
     batches = list(torch.split(index, batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
@@ -140,7 +140,7 @@ class TrainedNetwork(NamedTuple):
     """A network with the weights of a checkpoint."""
 
     network: Network  # encoder and heads
-    report: LoadReport  # match of the learner's tensors; for other files, of the encoder's
+    report: LoadReport  # match of the learner's tensors, or of the encoder's for other files
     projector: str  # sentence on the origin of the projections
 
 
@@ -162,7 +162,7 @@ def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
     if found.head is not None:
         origin = f"projections of {found.name}, taken to be {mlp}"
     elif found.name is not None:
-        origin += f"{found.name} is no plain MLP of {mlp}"
+        origin += f"{found.name} is not a plain MLP of {mlp}"
     else:
         origin += "the file has no projector under a known name"
     return TrainedNetwork(Network(encoder, found.head), report, origin)

@@ -37,7 +37,7 @@ def print_diagnosis(found: Diagnosis, random_init: Diagnosis | None) -> None:
 def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
     """Return a row per monitor: projections and features, each next to its random initialisation.
 
-    All are of directions, as in a run. The last column is the value at complete collapse.
+    All measure directions, as in a run. The last column is the value at complete collapse.
     """
     table = _table("monitors")
     for name in found.parts:
@@ -92,7 +92,7 @@ def verdict_lines(found: Diagnosis) -> list[Text]:
 
 
 def notes(found: Diagnosis, random_init: Diagnosis | None) -> list[str]:
-    """Return one line per basis of the tables and the verdict: inputs, zones, random network."""
+    """Return a line for each basis of the tables and the verdict: inputs, zones, random network."""
     lines = [
         "monitors: of directions, rows of length 1, as in a run (LiDAR: of the vectors as they "
         "are); raw values are in the JSON",
@@ -101,7 +101,7 @@ def notes(found: Diagnosis, random_init: Diagnosis | None) -> list[str]:
     if random_init is None:
         return lines
     images = random_init.embeddings["features"].shape[1]
-    return [*lines, f"random: of {images} images; {RANDOM_INIT}"]
+    return [*lines, f"random: {images} images; {RANDOM_INIT}"]
 
 
 def _coloured(verdict: str, weight: str = "") -> tuple[str, str]:
@@ -116,7 +116,7 @@ def _number(value: float) -> str:
 
 
 _COLOURS = {"projections": VERMILION, "features": BLUE}
-_SHIFTS = 8  # other images that each image is compared with in the histogram
+_SHIFTS = 8  # number of other images with which the histogram compares each image
 _LAYERS_SHOWN = (("negative_cosine", "viridis"), ("feature_std", "viridis_r"))  # bright: collapsed
 
 
@@ -135,7 +135,7 @@ def draw_diagnosis(found: Diagnosis, random_init: Diagnosis | None, title: str, 
 
 
 def _draw_spectra(axes: "Axes", shown: dict[str, Diagnosis]) -> None:
-    """Draw eigenvalue over index of the covariance of directions; a low line has collapsed."""
+    """Draw the eigenvalues of the covariance of directions; a low line has collapsed."""
     for suffix, diagnosis in shown.items():
         for name, views in diagnosis.embeddings.items():
             spectrum = covariance_spectrum(directions(views[0])).clamp(min=FLOOR).tolist()

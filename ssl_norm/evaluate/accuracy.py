@@ -34,7 +34,7 @@ def class_accuracies(scores: Tensor, labels: Tensor) -> list[float | None]:
 
 
 def majority_frequency(labels: Tensor) -> float:
-    """Return the share of the most common class: chance, the accuracy of always answering it.
+    """Return chance: the share of the most common class.
 
     Args:
         labels: (N,) integers from 0, N >= 1.

@@ -82,12 +82,12 @@ class Checkpoint:
 
         Args:
             given: a file, or a run folder with last.pt.
-            overrides: settings of a tool as nested plain containers, of which `encoder`, `norm`,
-                `augment`, `data` and `seed` count; None: as in the file.
+            overrides: settings of a tool as nested plain containers, in which None means as in the
+                file; only `encoder`, `norm`, `augment`, `data` and `seed` count.
 
         Raises:
-            UserError: there is no such file, it is of another format, neither it nor the user
-                names the encoder or the data, or a mean or std is out of range.
+            UserError: there is no such file, it has another format, nothing names the encoder or
+                the data, or a mean or std is out of range.
         """
         path = find_file(given)
         contents = read_checkpoint(path)
@@ -127,7 +127,7 @@ class Checkpoint:
 
     @property
     def verdict(self) -> str:
-        """Verdict of the collapse monitor when a run wrote the file; without one, empty."""
+        """Verdict of the collapse monitor when a run wrote the file; else empty."""
         monitor = self.contents.get("monitor") if self.kind == "run" else None
         found = monitor.get("verdict") if isinstance(monitor, Mapping) else None
         return str(found[0]) if isinstance(found, list | tuple) and found else ""
@@ -139,7 +139,7 @@ class Checkpoint:
 
     @property
     def limit(self) -> int | None:
-        """Number of images that it was trained on, if they are of the same source; None: all."""
+        """Number of images that it was trained on, if they have the same source; None: all."""
         trained_on = self.saved.get("data", {})
         same = all(trained_on.get(key) == self.data.get(key) for key in ("name", "root"))
         return trained_on.get("limit") if same else None
@@ -166,14 +166,14 @@ class Checkpoint:
         except (KeyError, UserError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"the checkpoint's configuration is of another version: {reason}"
+                f"the checkpoint's configuration belongs to another version: {reason}"
             ) from error
 
     @cached_property
     def stem(self) -> bool | None:
         """True for the stem for small images; None: chosen by `trained_size`.
 
-        A file of weights that does not tell it has the architecture's own, unless only the other
+        For a file of weights without a record, it is the architecture's own, unless only the other
         one fits the shapes of its tensors.
         """
         if self.small_images is not None or self.kind != "weights":
@@ -214,7 +214,7 @@ class Checkpoint:
         """Return the encoder with its weights and the report of their match, which is also printed.
 
         Args:
-            network: to take, where the file has two.
+            network: network to take if the file has two.
             new_norms: whether norms that replace those of the file may keep initial values.
 
         Raises:
@@ -237,7 +237,7 @@ class Checkpoint:
             say(f"{self.path}: the {report.network} network, the only one in the file")
         if self.verdict == "complete":
             say(
-                f"warning: {self.path} is of a run whose embeddings had collapsed by step "
+                f"warning: {self.path} comes from a run whose embeddings had collapsed by step "
                 f"{self.step}; an earlier step_*.pt may serve better (docs/collapse.md)"
             )
         say(f"{self.path}: {report}")
@@ -297,7 +297,7 @@ class Checkpoint:
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """Return the whole network with its weights, and the part that is evaluated.
 
-        They are the learner of a run and its encoder; or a classifier or encoder, both times.
+        They are the learner of a run and its encoder, or twice the classifier or encoder.
         """
         if self.kind == "run":
             learner = self.learner()
@@ -308,7 +308,7 @@ class Checkpoint:
         return encoder, encoder
 
     def save_as(self, path: Path, network: nn.Module) -> None:
-        """Write the file with another state of its whole network; for weights, the state dict."""
+        """Write the file, or the state dict of weights, with another state of its network."""
         state = {name: value.cpu() for name, value in network.state_dict().items()}
         if self.kind == "weights":
             norm = self.norm_spec and self.norm_spec.setting
@@ -356,7 +356,7 @@ class Checkpoint:
         return partial(evaluation_view, image_size=self.view_size, mean=self.mean, std=self.std)
 
     def images(self, limit: int | None = None) -> Splits:
-        """Load the images; settings that their source does not know are left out.
+        """Load the images; settings that their source does not know are ignored.
 
         Args:
             limit: number of pretraining images; None: all.
@@ -367,7 +367,7 @@ class Checkpoint:
         return load_splits(name, **known, limit=limit, seed=self.seed, progress=rank() == 0)
 
     def labelled_images(self, splits: Splits) -> ProbeImages:
-        """Return the labelled ones of its images, as its encoder sees them.
+        """Return its labelled images, as its encoder sees them.
 
         Raises:
             UserError: there are no labels.
@@ -407,9 +407,9 @@ def _saved_settings(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any
 
 
 def _encoder_record(contents: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of its encoder in a file: the keys of `RECORDED`, and `image_size`.
+    """Return the recorded settings of the encoder: the keys of `RECORDED`, and `image_size`.
 
-    Older checkpoints have no record; there they follow from the settings of the run.
+    In older checkpoints, which have no record, they follow from the settings of the run.
     """
     record = contents.get("encoder_record")
     if not isinstance(record, Mapping):
@@ -425,7 +425,7 @@ _NORMAL: Mapping[str, Callable[[Any], Any]] = {"norm": parse_norm, "mean": tuple
 
 
 def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) -> Iterator[str]:
-    """Yield sentences on the user's settings, and a library, that differ from the file's.
+    """Yield a sentence for each setting or library that differs from the file's.
 
     Raises:
         UserError: the stem differs, which no weights fit.

@@ -25,8 +25,8 @@ def extract_features(
 ) -> Tensor:
     """Return the encoder's features of all images, computed in float32 without augmentation.
 
-    The encoder is moved to `device`, its weights channels last in memory; its parameters, its
-    buffers (including running statistics of batch norms) and its mode are unchanged.
+    The encoder is moved to `device` and to channels-last memory; its parameters, its buffers
+    (including running statistics of batch norms) and its mode are unchanged.
 
     Args:
         encoder: from (B, 3, S, S) pixels to (B, F) features.
@@ -34,8 +34,8 @@ def extract_features(
         to_input: from uint8 pixels (B, H, W, 3) to the encoder's input, for example
             :func:`evaluation_view`.
         batch_size: images per forward pass.
-        random_batches: batches are random samples, always the same, instead of neighbours; for
-            encoders whose features depend on the batch, since neighbours are often of one class.
+        random_batches: use random batches, always the same, instead of neighbours; for encoders
+            whose features depend on the batch, because neighbours often share a class.
         device: where the encoder runs.
         progress: show a bar on stderr if that is a terminal.
 
@@ -68,9 +68,9 @@ def evaluation_view(
 ) -> Tensor:
     """Return the centre of images, resized and normalized, as an encoder's input in evaluation.
 
-    Images up to `image_size` are used whole; of larger ones the central 7/8 (224 of 256 pixels, as
-    customary), but not fewer pixels than `image_size`. Other sizes are resized by bilinear
-    interpolation with antialiasing.
+    Images up to `image_size` are used whole, larger ones are cropped to the central 7/8 (224 of 256
+    pixels, as usual), but not below `image_size`. Other sizes are resized by bilinear interpolation
+    with antialiasing.
 
     Args:
         pixels: (B, H, H, 3) uint8.

@@ -23,7 +23,7 @@ def kept_checkpoints(folder: Path) -> list[Path]:
     """Return the kept checkpoints of a run folder in the order of their steps, then last.pt.
 
     Raises:
-        UserError: it is no folder, or none was kept.
+        UserError: it is not a folder, or no checkpoint was kept.
     """
     if not folder.exists():
         raise UserError(f"checkpoint={folder}: there is no such run folder")
@@ -33,8 +33,8 @@ def kept_checkpoints(folder: Path) -> list[Path]:
     kept = sorted(found, key=found.__getitem__)
     if not kept:
         raise UserError(
-            f"checkpoint={folder}: no step_*.pt in it; tools/pretrain.py keeps them from where it "
-            "is told keep_every=EPOCHS"
+            f"checkpoint={folder}: no step_*.pt in it; tools/pretrain.py writes them with "
+            "keep_every=EPOCHS"
         )
     last = folder / "last.pt"
     return [*kept, last] if last.is_file() else kept
@@ -67,7 +67,7 @@ def evaluate_kept(
         overrides: see :meth:`Checkpoint.read`.
         evaluate: an encoder.
         unfinished: file of the steps so far, for messages.
-        network: to take of each.
+        network: network to take from each.
         random_init: begin with the untrained encoder, as step 0.
 
     Raises:
@@ -97,7 +97,7 @@ def _encoders(
         encoder, _ = checkpoint.encoder(network)
         if checkpoint != first:
             raise UserError(
-                f"{path} is of another run than {first.path.name}: encoder, data or seed differ; "
+                f"{path} comes from another run than {first.path.name}: encoder, data or seed differ; "
                 "move it out of this folder"
             )
         step = _number(path) if checkpoint.step is None else checkpoint.step

@@ -10,7 +10,7 @@ MAX_SIMILARITIES = 2**24  # at a time: 64 MB in float32
 def knn_scores(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, classes: int, k: int, temperature: float
 ) -> Tensor:
-    """Return each query's votes: the k most similar samples of the bank vote for theirs.
+    """Return each query's votes: the k most similar samples of the bank vote for their class.
 
         votes[i, c] = sum over neighbours j with label c of exp((s_ij - max_j s_ij) / temperature)
 
@@ -25,7 +25,7 @@ def knn_scores(
         temperature: above 0; lower values give more weight to the nearest.
 
     Returns:
-        (N, K), the highest at the predicted class.
+        (N, K), highest at the predicted class.
 
     Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4, whose weight is exp(s / temperature);
         subtracting the maximum scales all votes of a query equally and keeps them finite at any

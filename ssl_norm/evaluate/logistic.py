@@ -33,11 +33,11 @@ def fit_logistic(
         sum_i -log softmax(W x_i + b)[label_i] + |W|^2 / (2 inverse_strength);  the bias b is free
 
     `inverse_strength` is scikit-learn's `C`, and for three classes or more the objective is that of
-    its LogisticRegression. (For two it fits one weight vector: there its objective at twice our
-    value is ours.)
+    its LogisticRegression. (For two classes it fits one weight vector, and its objective at twice
+    our value equals ours.)
 
     Args:
-        features: (N, F), best with zero mean and unit deviation; their dtype is the computing
+        features: (N, F), ideally with zero mean and unit deviation; their dtype is the computing
             dtype.
         labels: (N,) integers in [0, classes), on the features' device.
         classes: number of classes K.
@@ -53,8 +53,8 @@ def fit_logistic(
 def choose_inverse_strength(features: Tensor, labels: Tensor, classes: int, seed: int) -> float:
     """Return the one of `INVERSE_STRENGTHS` with the best accuracy on a held-out fifth.
 
-    Equal accuracies are told apart by cross-entropy. Where no class has two samples, nothing can be
-    held out and the answer is 1.
+    Cross-entropy breaks ties. If no class has two samples, nothing can be
+    held out and the result is 1.
 
     Args:
         features: (N, F).
@@ -116,7 +116,7 @@ def _minimise(
     start: tuple[Tensor, Tensor],
     tolerance: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return where mean cross-entropy + penalty |weight @ from_unit|^2 / 2 is least."""
+    """Return the minimum of mean cross-entropy + penalty |weight @ from_unit|^2 / 2."""
     weight, bias = (part.clone().requires_grad_() for part in start)
     optimizer = torch.optim.LBFGS(
         [weight, bias],

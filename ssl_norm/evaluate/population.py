@@ -58,7 +58,7 @@ def compare_statistics(
     evaluate: Evaluate,
     recompute: Callable[[], tuple[PopulationReport, int]],
 ) -> StatisticsComparison:
-    """Evaluate a network before and after its statistics are recomputed, and by those of batches.
+    """Evaluate a network before and after its statistics are recomputed, and with batch statistics.
 
     `recompute` replaces the statistics; it returns their shifts and the number of images.
 
@@ -102,8 +102,8 @@ def classifier_accuracies(
 ) -> Callable[..., Accuracies]:
     """Return a function that scores a classifier on labelled images.
 
-    `classes` are the names of its logits, `corruption` is of all images, and `seed` is of the
-    corruption and of random batches.
+    `classes` are the names of its logits, `corruption` applies to all images, and `seed` to the
+    corruption and the random batches.
 
     Raises:
         UserError: the images have a class that the classifier does not know.
@@ -126,7 +126,7 @@ def with_labels_of(images: ImageSet, classes: Sequence[str]) -> ImageSet:
     """Return labelled images with labels that index `classes`, matched by name.
 
     Raises:
-        UserError: a class of the images is none of these.
+        UserError: the images have a class that is not among them.
     """
     for name in images.classes:
         if name not in classes:
@@ -171,12 +171,12 @@ def print_comparison(compared: StatisticsComparison) -> None:
     show([shift_table(report), *([evaluation_table(found)] if found else [])])
     left = [f"not recomputed: {name} ({why})" for name, why in report.not_recomputed.items()]
     if report.not_called:
-        left.insert(0, f"never called, as they were: {', '.join(report.not_called)}")
+        left.insert(0, f"never called, so unchanged: {', '.join(report.not_called)}")
     say(*left, stderr=False)
 
 
 def shift_table(report: PopulationReport) -> Table:
-    """Return a row for each layer, at most `MOST_ROWS`: those whose means moved most."""
+    """Return a row for each of the layers whose means moved most, at most `MOST_ROWS`."""
     moved = sorted(report.shifts, key=lambda name: report.shifts[name].typical_mean)
     shown = set(moved[-MOST_ROWS:])
     title = f"exact statistics of {len(report.shifts)} batch norms"

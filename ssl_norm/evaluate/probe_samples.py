@@ -9,8 +9,7 @@ from ssl_norm.data.subsets import label_subset
 def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:
     """Return the indices of a seeded fraction of every class, in ascending order.
 
-    The choice of :func:`label_subset` among the classes that occur; a class without samples is left
-    out of account.
+    It makes the choice of :func:`label_subset` among the classes that have samples.
 
     Args:
         labels: (N,) integers from 0 of at least two classes, on the CPU.
@@ -19,8 +18,8 @@ def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:
         seed: selects the samples.
 
     Raises:
-        UserError: the fraction is outside (0, 1], or leaves a class that has samples without any;
-            or a single class occurs.
+        UserError: the fraction is outside (0, 1] or leaves no sample of a class, or only one class
+            occurs.
     """
     occurring = labels.bincount().nonzero()[:, 0]
     among_occurring = torch.searchsorted(occurring, labels)
@@ -29,7 +28,7 @@ def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:
 
 
 def standardize(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """Return features less the mean and over the standard deviation of the training features.
+    """Return features standardized by the mean and standard deviation of the training features.
 
     Statistics are computed in float64 with correction=0. A feature that varies by no more than its
     dtype's rounding counts as constant and is only centred.

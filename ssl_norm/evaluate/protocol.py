@@ -120,7 +120,7 @@ class ProbeImages:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all classes; their numbers if the images have no names."""
+        """Names of all classes, or their numbers if they have no names."""
         labels = [part.labels for part in (self.train, self.test) if part.labels is not None]
         count = 1 + int(torch.cat(labels).max())
         found = self.train.classes

@@ -54,7 +54,7 @@ def find_output(given: str | None, checkpoint: Path, name: str) -> Path:
 
 @contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Let no other process write the same result meanwhile; a device takes those of all.
+    """Lock a result against other processes; a device such as /dev/stdout needs no lock.
 
     Raises:
         UserError: another process writes it, or its folder cannot be written to.

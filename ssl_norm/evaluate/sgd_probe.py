@@ -1,4 +1,4 @@
-"""The linear classifier of the papers: trained by SGD on frozen features."""
+"""Linear classifier trained by SGD on frozen features, as in the papers."""
 
 import math
 
@@ -23,9 +23,8 @@ def fit_sgd_probe(
 ) -> LinearClassifier:
     """Return a linear classifier trained by Nesterov SGD with a cosine schedule per step.
 
-    Unlike the papers', the features are of the plain images, computed once, and not of a new random
-    crop in every epoch. They enter as they are, not standardised, so the best rate depends on their
-    size.
+    Unlike in the papers, the features are computed once, from the plain images instead of a new
+    random crop in every epoch. They are not standardized, so the best rate depends on their scale.
 
     Args:
         features: (N, F).

@@ -47,7 +47,7 @@ def uncertainty(
     see :func:`~ssl_norm.norms.batch.precise_bn.recompute_statistics`. Then the inputs are predicted
     in evaluation mode, independently of each other, even if norms have `evaluation: batch`. The
     spread of the predictions over the batches is an uncertainty: large if the prediction depends
-    on the images that normalize it. It grows as batches shrink, so draw batches of the size of
+    on the images that normalize it. It grows as batches shrink, so draw batches as large as in
     training.
 
     Args:
@@ -95,7 +95,7 @@ def probabilities(model: nn.Module, inputs: Tensor, *, batch_size: int = 256) ->
 def _add_draw(
     moments: tuple[Tensor, Tensor] | None, draw: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Return mean and summed squared deviations of `count` draws, after adding the last one."""
+    """Return mean and summed squared deviations of `count` draws, including the new one."""
     if moments is None:
         return draw, torch.zeros_like(draw)
     mean, squares = moments
@@ -105,7 +105,7 @@ def _add_draw(
 
 
 def auroc(scores: Tensor, positive: Tensor) -> float:
-    """Return the area under the ROC curve: the share of pairs with a higher score of the positive.
+    """Return the area under the ROC curve: the share of pairs in which the positive scores higher.
 
     Ties count half. 0.5 is chance, 1 a perfect separation; NaN if there are no positive or no
     negative samples, or a score is NaN.

@@ -161,7 +161,7 @@ class KeyQueue(nn.Module):
         """Replace the oldest rows by the rows of `keys` (N, dim), scaled to unit length.
 
         Raises:
-            ValueError: the width is not the queue's, or the queue's size is no multiple of N.
+            ValueError: the width is not the queue's, or the queue's size is not a multiple of N.
         """
         size, dim = self.keys.shape
         if keys.dim() != 2 or keys.shape[1] != dim:

@@ -12,7 +12,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import ENCODERS, LIBRARIES, EncoderName, find_encoder
 
 SMALL_IMAGE_SIDE = 64  # pixels up to which `small_images=None` means yes
-STEM_CONVOLUTIONS = 3  # a deep stem has three; a max-pool further down is no part of it
+STEM_CONVOLUTIONS = 3  # a deep stem has three; a max-pool further down is not a part of it
 # What the constructors of both libraries raise for an image size that they cannot take.
 BUILD_ERRORS = (RuntimeError, ValueError, AssertionError)
 

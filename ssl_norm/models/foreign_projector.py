@@ -22,7 +22,7 @@ class FoundHead(NamedTuple):
     """A projector in a file."""
 
     name: str | None  # prefix of its keys; None where the file has no projector of a known name
-    head: nn.Sequential | None  # with its weights; None where it is no plain MLP
+    head: nn.Sequential | None  # with its weights; None where it is not a plain MLP
 
 
 def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
@@ -48,7 +48,7 @@ def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
 
 
 def plain_mlp(tensors: Weights, width: int) -> nn.Sequential | None:
-    """Return an MLP from the names of its nn.Sequential, in evaluation mode; None if it is no MLP.
+    """Return the MLP in an nn.Sequential's tensors, in evaluation mode; None if it is not one.
 
     A matrix is a Linear layer, running statistics are a batch norm, and a single number left out
     between two layers is a ReLU, because a file does not tell activations apart.

@@ -219,7 +219,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         ) from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
-        holds = f"holds {foreign[1]}" if foreign else "is no checkpoint of tensors alone"
+        holds = f"holds {foreign[1]}" if foreign else "is not a checkpoint of tensors alone"
         raise UserError(
             f"{path} {holds}, and nothing but tensors, numbers and text is read for safety; "
             "save its state_dict with torch.save"
@@ -300,7 +300,7 @@ def converted(
 
 
 def _resized(name: str, value: Tensor, wanted: Tensor) -> tuple[Tensor, str] | None:
-    """Return positions (1, N, C) or (N, C) on another grid; None where either is no square."""
+    """Return positions (1, N, C) or (N, C) on another grid; None where either is not a square."""
     if value.ndim != wanted.ndim or not 2 <= value.ndim <= 3:
         return None
     if (value.shape[:-2], value.shape[-1]) != (wanted.shape[:-2], wanted.shape[-1]):

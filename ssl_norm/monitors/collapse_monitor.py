@@ -228,7 +228,7 @@ class CollapseMonitor:
             negatives: (K, D), further negatives such as a queue or prototypes, in O(K D).
 
         Raises:
-            ValueError: another shape, no embedding, or a loss that is no scalar.
+            ValueError: another shape, no embedding, or a loss that is not a scalar.
         """
         step = self._numbered(step)
         views = views_of(embeddings, target, crops=crops, layout=layout)

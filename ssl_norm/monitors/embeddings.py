@@ -108,7 +108,7 @@ def _tensor_of(output: Any) -> Tensor:
     if not isinstance(found, Tensor):
         keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
         raise ValueError(
-            f"a {type(output).__name__}{keys} is no embedding: pass a tensor, or an output with "
+            f"a {type(output).__name__}{keys} is not an embedding: pass a tensor or an output with "
             f"{_OUTPUT}"
         )
     return found

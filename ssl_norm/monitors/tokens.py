@@ -53,7 +53,7 @@ def token_outliers(tokens: Tensor, above: float = 4.0) -> Tensor:
     """Return the share of tokens that are far longer than most, 0 at complete collapse.
 
     Vision transformers may turn a few background tokens into long registers of global content,
-    which is no collapse, but which hides in pooled vectors. No gradient flows.
+    which is not a collapse, but which hides in pooled vectors. No gradient flows.
 
     Args:
         tokens: (N >= 2, T, D).

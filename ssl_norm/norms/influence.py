@@ -39,7 +39,7 @@ class Influence(NamedTuple):
         sides = [np.any(self.moved, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
         box = np.einsum("n,c,p->ncp", *sides)
         if not np.array_equal(box, self.moved):
-            return f"{self.moved.sum()} of {self.moved.size} elements, which are no box"
+            return f"{self.moved.sum()} of {self.moved.size} elements, which are not a box"
         names = ("sample", "channel", "position")
         return " x ".join(_count(side, name) for side, name in zip(sides, names, strict=True))
 

@@ -8,7 +8,11 @@ from ssl_norm.reporting.frame import ABSENT, Group, all_runs, differing_keys, gr
 from ssl_norm.reporting.read import BROKEN, FINETUNE, UNFINISHED, RunRecord
 from ssl_norm.text import counted, finite, unique
 
-UNCOMPARED_BUT_NAMED = ("data.root", "device", "monitor.")  # may change numbers, never the groups
+UNCOMPARED_BUT_NAMED = (
+    "data.root",
+    "device",
+    "monitor.",
+)  # they may change numbers, but never the groups
 WITHOUT_EFFECT = ("log_every", "monitor.log_every", "monitor.embeddings", "monitor.layers_every")
 ENVIRONMENT = {
     "commit": "commit",
@@ -105,7 +109,7 @@ def _different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
         step, steps = run.evaluation.get("step"), run.summary.get("steps")
         if step is not None and steps is not None and step != steps:
             lines.append(
-                f"{run.name}: linear_eval.json is of step {step}, the run ended at {steps}"
+                f"{run.name}: linear_eval.json belongs to step {step}, the run ended at {steps}"
             )
     recomputed = [run for run in runs if run.population]
     return lines + _difference(
@@ -148,13 +152,13 @@ def _not_measured(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _difference(what: str, runs: Sequence[RunRecord], value: Text) -> list[str]:
-    """Return one line where a value is not the same for all runs, none otherwise."""
+    """Return one line if a value differs between runs, else none."""
     same = len({value(run) for run in runs}) < 2
     return [] if same else [f"{what}: {_shared_values(runs, value)}"]
 
 
 def _shared_values(runs: Sequence[RunRecord], value: Text) -> str:
-    """Return each value with its runs: the most common one counted, the others' runs named."""
+    """Return each value with its runs: their number for the most common value, else their names."""
     usual, *others = sorted(grouped(runs, value).items(), key=lambda item: -len(item[1]))
     parts = [f"{usual[0]} in {counted(len(usual[1]), 'run')}"]
     return "; ".join(parts + [f"{other} in {named_runs(those)}" for other, those in others])
@@ -166,7 +170,7 @@ def named_runs(runs: Iterable[RunRecord]) -> str:
 
 
 def provenance(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """Return code, versions, hardware and dates of all runs; several values with their counts."""
+    """Return code, versions, hardware and dates of all runs; differing values with their counts."""
     lines = {}
     for part, heading in ENVIRONMENT.items():
         counts = Counter(map(_environment(part), runs))

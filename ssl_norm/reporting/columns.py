@@ -28,8 +28,8 @@ class Column(NamedTuple):
     # its value in a record; anything but a finite number is missing
     read: Callable[[RunRecord], object]
     tool: str = PRETRAIN  # whose runs have it
-    optional: bool = False  # whether runs may be without it, so that none lacks it
-    # whether only runs of learners have it that declare it among their scalars
+    optional: bool = False  # whether its absence is no gap
+    # whether only runs of learners that declare it among their scalars have it
     of_learners: bool = False
 
     def is_of(self, run: RunRecord) -> bool:
@@ -43,7 +43,7 @@ class Column(NamedTuple):
 
 
 def columns() -> Mapping[str, Column]:
-    """Return all columns by name, in the order of the tables; monitors as they are declared."""
+    """Return all columns by name, in the order of the tables; monitors declare theirs."""
     return _columns(tuple(MONITORS))
 
 
@@ -89,7 +89,7 @@ def _summary(name: str) -> Callable[[RunRecord], object]:
 
 
 def _late_mean(name: str, heading: str) -> Column:
-    """Return the mean of the last `LATE_ROWS` rows, as one row covers only one batch."""
+    """Return the mean of the last `LATE_ROWS` rows, because one row covers only one batch."""
 
     def read(run: RunRecord) -> object:
         late = [value for value in run.metrics.get(name, ()) if math.isfinite(value)][-LATE_ROWS:]
@@ -100,7 +100,7 @@ def _late_mean(name: str, heading: str) -> Column:
 
 @cache
 def _scalars(method: str | None) -> tuple[str, ...]:
-    """Return the scalars that a learner declares; none where its package is not installed."""
+    """Return the scalars that a learner declares; none if its package is not installed."""
     try:
         return tuple(METHODS.load(str(method)).scalars)
     except ValueError:
@@ -137,7 +137,7 @@ def measured(run: RunRecord, name: str) -> float | None:
 
 
 def columns_of(runs: Sequence[RunRecord]) -> tuple[list[Column], list[Column]]:
-    """Return the columns that any run has, and those that all runs of their kind lack."""
+    """Return the columns that some run has, and those that all runs of their kind lack."""
     there = [c for c in columns().values() if any(c.of(run) is not None for run in runs)]
     lacking = [
         column
@@ -154,10 +154,11 @@ def verdict_counts(runs: Sequence[RunRecord]) -> str:
 
 
 def collapse_steps(runs: Sequence[RunRecord]) -> str:
-    """Return the steps of collapse of each run; one dash where no run collapsed.
+    """Return the steps of collapse of each run; one dash if no run collapsed.
 
-    A run that ends collapsed has the step at which this began; one that left a complete collapse
-    the first and last row of metrics.csv in it, as `30 to 2390`; one that never collapsed a dash.
+    A run that ends collapsed shows the step at which the collapse began; one that left a complete
+    collapse shows its first and last row in metrics.csv, as `30 to 2390`; one that never collapsed
+    shows a dash.
     """
     steps = [_collapse_steps(run) for run in runs]
     return ", ".join(steps) if set(steps) != {"-"} else "-"
@@ -172,7 +173,7 @@ def _collapse_steps(run: RunRecord) -> str:
 
 
 def probe_of(run: RunRecord) -> str:
-    """Return how the linear top-1 of a run was measured; empty where it was not."""
+    """Return how the linear top-1 of a run was measured; empty if it was not."""
     if measured(run, "linear_top1") is None:
         return ""
     if "top1" not in run.evaluation:

@@ -1,4 +1,4 @@
-"""Runs by their settings: keys that tell them apart, and groups over seeds."""
+"""Grouping of runs: the keys that distinguish them, and groups over seeds."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -46,9 +46,9 @@ def all_runs(groups: Iterable[Group]) -> list[RunRecord]:
 
 
 def is_compared(key: str) -> bool:
-    """Return whether a key can change results of a run, or its place in a study.
+    """Return whether a key can change the results of a run, or its place in a study.
 
-    Seed, paths and other keys that may change on resume cannot; how a classifier is scored can.
+    The seed, paths and most keys that may change on resume cannot; the scoring of a classifier can.
     """
     if key.partition(".")[0] == "evaluation":
         return key != "evaluation.every"
@@ -57,9 +57,9 @@ def is_compared(key: str) -> bool:
 
 
 def differing_keys(runs: Iterable[Texts]) -> list[str]:
-    """Return the keys that have several values, the subject of this project first.
+    """Return the keys that have several values, norms first.
 
-    A key that some runs lack (another method's, or one newer than the run) differs only where those
+    A key that some runs lack (of another method, or newer than the run) counts only if the runs
     that have it differ.
     """
     pairs = {pair for settings in runs for pair in settings.items()}
@@ -75,9 +75,9 @@ def differing_keys(runs: Iterable[Texts]) -> list[str]:
 def telling_keys(runs: Sequence[Texts]) -> list[str]:
     """Return the keys that tell the runs apart, and no more than needed.
 
-    Where all runs have an arm of a study, these are the arm and keys that separate runs of one arm
-    and seed. Otherwise method and norms where they differ, then those of the other differing keys
-    that separate runs which the keys before them do not.
+    If all runs have an arm of a study, these are the arm and the keys that separate runs of one arm
+    and seed. Else they are method and norms, if they differ, then every differing key that
+    separates runs which the keys before it do not.
     """
     differing = differing_keys(runs)
     of_study = bool(runs) and all("arm" in settings for settings in runs)
@@ -100,7 +100,7 @@ def _classes(runs: Sequence[Texts], keys: Sequence[str]) -> int:
 def group_keys(
     runs: Sequence[RunRecord], given: Sequence[str] | None, grid: Iterable[str] = ()
 ) -> list[str]:
-    """Return the keys to group by: the user's, else the grid's and those that tell runs apart.
+    """Return the keys to group by: the user's, else those of the grid and those that separate runs.
 
     Raises:
         UserError: no run has a given key.
@@ -163,7 +163,7 @@ def label_of(keys: Sequence[str], values: Sequence[str]) -> str:
 
 
 def _usual_label(run: RunRecord) -> str:
-    """Return the norm of a run, or method and norms of its heads, where no key tells it apart."""
+    """Return a name from the norms of a run, for groups without a differing key."""
     if run.tool == FINETUNE:
         return run.texts.get("norm.encoder", "?")
     heads = "/".join(run.texts.get(head, "?") for head in HEADS)
@@ -181,7 +181,7 @@ def without_repeats(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[Ru
 
 
 def norm_options(norm: Any) -> dict[str, Any]:
-    """Return the name and the given options of a norm, from a mapping or from the text of one.
+    """Return the name and the given options of a norm, from a mapping or its text.
 
     Example:
         >>> norm_options("{name: bn, batch_size: 4}"), norm_options("gn+ws")

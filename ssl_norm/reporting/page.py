@@ -117,14 +117,14 @@ def _cell(kind: str, text: str, number: bool) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Return text that may break before +-, and between the options of a norm."""
+    """Return HTML text that may break before +- and between the options of a norm."""
     if _is_number(text):
         return escape(text).replace("+- ", "&plusmn;&nbsp;")
     return escape(text).replace("(", "(<wbr>").replace(",", ",<wbr>").replace("_", "_<wbr>")
 
 
 def _is_number(text: str) -> bool:
-    """Return whether a cell holds a number, with deviation and count or not, or a dash for one."""
+    """Return whether a cell holds a number (with or without deviation and count) or a dash."""
     first = text.split(" ", 1)[0]
     return first == "-" or first.lstrip("-").replace(".", "", 1).isdigit()
 

@@ -49,13 +49,13 @@ class RunRecord:
 
     @property
     def seed(self) -> int | None:
-        """The seed of the run; None where the config has none."""
+        """The seed of the run; None if the config has none."""
         seed = self.config.get("seed")
         return seed if isinstance(seed, int) else None
 
     @property
     def tool(self) -> str | None:
-        """The tool that made the run, `pretrain` or `finetune`; None where the run is broken."""
+        """The tool that made the run, `pretrain` or `finetune`; None if the run is broken."""
         return _tool_of(self.config)
 
     @cached_property
@@ -74,7 +74,7 @@ class RunRecord:
 
     @property
     def study(self) -> str:
-        """The study of the run; empty where it is of none."""
+        """The study of the run; empty without one."""
         return self.texts.get("study", "")
 
 
@@ -83,7 +83,7 @@ def _is_norm(key: str) -> bool:
 
 
 def norm_text(value: Any) -> str:
-    """Return a norm as its specification prints it; one that is not known here as typed."""
+    """Return a norm as its specification prints it; an unknown one as typed."""
     if isinstance(value, bool) or value is None:
         return as_typed(value)
     try:
@@ -93,7 +93,7 @@ def norm_text(value: Any) -> str:
 
 
 def find_runs(roots: Sequence[Path]) -> list[Path]:
-    """Return the run folders among some folders and below them, each once, in the order of names.
+    """Return the run folders in and below some folders, each once, sorted by name.
 
     Hidden folders are not searched; links are followed.
     """
@@ -116,7 +116,7 @@ def _folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
-    """Return a record of each folder, named by its path below the folder that holds them all."""
+    """Return a record of each folder, named by its path below their common folder."""
     if len(folders) == 1:
         return [read_run(folders[0], folders[0].resolve().name)]
     absolute = [folder.resolve() for folder in folders]
@@ -126,7 +126,7 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
 
 
 def read_run(folder: Path, name: str) -> RunRecord:
-    """Return the record of one run folder; `state` and `reason` tell its faults."""
+    """Return the record of one run folder, with its faults in `state` and `reason`."""
     try:
         return RunRecord(folder, name, **_content(folder))
     except UnreadableRun as error:
@@ -175,7 +175,7 @@ def _read_config(run: RunFolder) -> dict[str, Any]:
         raise UnreadableRun(
             run / "config.yaml",
             "config.yaml names no method and no labels; "
-            "it is not of tools/pretrain.py or tools/finetune.py",
+            "it was not written by tools/pretrain.py or tools/finetune.py",
         )
     return content
 
@@ -193,7 +193,7 @@ def _read_probes(run: RunFolder) -> dict[str, Any]:
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and type(row.get("step")) is int for row in rows
     ):
-        reason = "linear_eval_steps.json: steps is no list of rows with a step"
+        reason = "linear_eval_steps.json: steps is not a list of rows with a step"
         raise UnreadableRun(run / "linear_eval_steps.json", reason)
     return content
 
@@ -211,11 +211,11 @@ def _progress(
     summary: Mapping[str, Any],
     metrics: Mapping[str, Sequence[Any]],
 ) -> tuple[str, str]:
-    """Return the state of a readable run and, where it is not finished, how far it came."""
+    """Return the state of a readable run and, if it is unfinished, its progress."""
     steps = metrics.get("step", ())
     if summary:
         if not isinstance(last := summary.get("steps"), int):
-            reason = "summary.json says no number of steps"
+            reason = "summary.json has no number of steps"
             raise UnreadableRun(folder / "summary.json", reason)
         if not steps or steps[-1] <= last:
             return FINISHED, ""

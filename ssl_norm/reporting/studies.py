@@ -15,12 +15,12 @@ from ssl_norm.text import unique
 
 
 def studies_of(runs: Sequence[RunRecord]) -> list[Study]:
-    """Return the studies of runs, as far as their files are here."""
+    """Return the studies of runs, if their files exist here."""
     return [read_study(name) for name in unique(run.study for run in runs) if name in study_tools()]
 
 
 def in_study_order(runs: Sequence[RunRecord], studies: Iterable[Study]) -> list[RunRecord]:
-    """Return the runs of studies in the order of arms and grid; others stay where they are."""
+    """Sort the runs of studies by arm and grid; other runs keep their places."""
     places = {
         study.name: {
             key: [norm_text(norm_options(v)) if key in SUBJECT else v for v in values]
@@ -46,7 +46,7 @@ def all_figures(
     `names` are those of `FIGURES` or `module:function`; None draws all.
 
     Raises:
-        UserError: an entry of a study's figures has another form, or a name is unknown.
+        UserError: an entry of a study's figures is malformed, or a name is unknown.
     """
     files: list[FigureFile] = []
     remarks: list[str] = []

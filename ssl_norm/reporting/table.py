@@ -46,13 +46,13 @@ class Table(NamedTuple):
 
 
 def markdown(text: str) -> str:
-    """Return text as Markdown of one line that shows it: no HTML, code, links or cells of it."""
+    """Return text escaped for one line of Markdown: no HTML, code, links or cells."""
     escaped = re.sub(r"[\\`*|]|\](?=[(\[:])", r"\\\g<0>", printable(text.replace("\n", " ")))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _csv_cell(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula; numbers stay as they are."""
+    """Return text that no spreadsheet takes for a formula; numbers are unchanged."""
     is_formula = re.match(r"[=+@\t\r]|-(?![\d.]+(e|$)|inf|nan|$| )", text)
     return f"'{text}" if is_formula else text
 
@@ -74,7 +74,7 @@ def group_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
 
 
 def short_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return the columns of `group_table` that fit a terminal, under the labels of the groups."""
+    """Return the columns of `group_table` that fit a terminal, headed by the groups' labels."""
     whole = group_table(keys, groups)
     shown = {"verdict", *(columns()[name].heading for name in SHORT)}
     kept = [index for index, heading in enumerate(whole.headings) if heading in shown]
@@ -108,9 +108,9 @@ def _headings(found: Sequence[Column], verdict: bool) -> list[str]:
 
 
 def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return the rows of `group_table` for programs: mean, deviation and n as separate columns.
+    """Return the rows of `group_table` for programs: mean, deviation and n in columns.
 
-    Deviations are empty for one run, means for none.
+    A group of one run has no deviation, one without values no mean.
     """
     found, verdict = _shown(groups)
     rows = [
@@ -127,7 +127,7 @@ def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
 
 
 def run_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return a row for each run for programs: settings at the keys, and every number in full."""
+    """Return a row for each run for programs: settings of the keys, and all numbers in full."""
     found, verdict = _shown(groups)
     runs = all_runs(groups)
     known = {"seed", "collapsed_at_step", *(column.name for column in found)}
@@ -152,7 +152,7 @@ def run_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
 
 
 def _shown(groups: Sequence[Group]) -> tuple[list[Column], bool]:
-    """Return the columns that any run has, and whether any run has a verdict."""
+    """Return the columns that some run has, and whether some run has a verdict."""
     runs = all_runs(groups)
     return columns_of(runs)[0], any("verdict" in run.summary for run in runs)
 
@@ -167,7 +167,7 @@ def statistic_cells(found: Statistic) -> list[str]:
 
 
 def number_cell(value: float | None) -> str:
-    """Return a number in full, nothing where there is none."""
+    """Return a number in full, or "" without one."""
     return "" if value is None else repr(value)
 
 
@@ -193,7 +193,7 @@ class Difference(NamedTuple):
 
 
 def differences(groups: Sequence[Group]) -> list[Difference]:
-    """Return the differences of all groups but the first from the first, where two seeds pair."""
+    """Return the differences of all other groups from the first, if at least two seeds pair."""
     found = []
     for column in (columns()[name] for name in COMPARED):
         reference, *others = (_by_seed(group, column) for group in groups)

@@ -36,7 +36,7 @@ REGISTRIES = {"method": METHODS, "data": DATA, "encoder": ENCODERS}
 
 
 class _RegisteredFirst(SearchPathPlugin):
-    """Give registered configs precedence over files, which also have keys that are no settings."""
+    """Give registered configs precedence over files, which also have keys that are not settings."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for folder in reversed(added_folders()):

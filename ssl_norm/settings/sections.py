@@ -48,7 +48,9 @@ def _check_path(path: str) -> str:
 
 def _check_device(device: str) -> str:
     if not re.fullmatch(DEVICE, device):
-        raise ValueError(f"'{device}' is no device; expected auto, cpu, cuda, cuda:<number> or mps")
+        raise ValueError(
+            f"'{device}' is not a device; auto, cpu, cuda, cuda:<number> or mps expected"
+        )
     return device
 
 

@@ -98,7 +98,7 @@ def finetuning_banner(
     )
     yield f"{hardware(device)}; run folder {folder}"
     if (chunk := config.grouping.chunk) is not None:
-        spread = ", then spread over the batch" if config.grouping.shuffle else ""
+        spread = ", then shuffled within the batch" if config.grouping.shuffle else ""
         yield (
             f"batches of {size // chunk} chunks of {chunk} images of "
             f"{config.grouping.classes} class(es){spread}"

@@ -1,4 +1,4 @@
-"""Parts of a run from its settings; below this room nothing knows settings."""
+"""Builders of the parts of a run from its settings, which lower rooms do not know."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ def make_encoder(
 
     Args:
         name: of the encoder.
-        small_images: whether it has the stem for small images; None: as the size of a view asks.
+        small_images: whether it has the stem for small images; None: chosen by the size of a view.
         norm: of the encoder; None: the architecture's own norms stay.
         view_size: side in pixels of the training images.
         seed: of the initialisation.
@@ -69,7 +69,7 @@ def initial_encoder(config: PretrainSettings) -> tuple[nn.Module, Replacement | 
 
 
 def encoder_record(config: Any, encoder: nn.Module) -> dict[str, Any]:
-    """Return the settings with which a run's encoder is used as it was trained.
+    """Return the settings that a reader needs to use a run's encoder as it was trained.
 
     Keys: `name`, `small_images` (whether the stem was shrunk), `norm`, `image_size` in pixels,
     `mean` and `std` of the pixels, and `library`, the version that built it.
@@ -89,8 +89,8 @@ def encoder_record(config: Any, encoder: nn.Module) -> dict[str, Any]:
 def make_learner(config: PretrainSettings, encoder: nn.Module) -> Learner:
     """Return the learner of `config.method` around an encoder.
 
-    Its constructor gets the encoder, the heads that it asks for, and all other settings of the
-    method by name.
+    Its constructor gets the encoder, the heads that it names, and all other settings of the method
+    by name.
 
     Raises:
         UserError: the settings of a head or of the method do not fit.

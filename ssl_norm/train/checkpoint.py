@@ -32,7 +32,7 @@ def load_checkpoint(path: Path) -> Mapping[str, Any]:
     """Return the content of a checkpoint, on the CPU, without running code from it.
 
     Raises:
-        UserError: the file does not exist, is no checkpoint, or has another format.
+        UserError: the file does not exist, is not a checkpoint, or has another format.
     """
     content = read_checkpoint(path)
     if content.get("format") != FORMAT:

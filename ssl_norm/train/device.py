@@ -16,7 +16,7 @@ def pick_device(name: str) -> torch.device:
         name: `auto` (a CUDA GPU if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
 
     Raises:
-        UserError: it is no device, or this machine has too few of them.
+        UserError: it is not a device, or this machine has too few of them.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,7 +26,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
         raise UserError(
-            f"device: '{name}' is no device; known: auto, cpu, cuda, cuda:<number>, mps"
+            f"device: '{name}' is not a device; known: auto, cpu, cuda, cuda:<number>, mps"
         )
     if device.type == "cuda":
         return _pick_gpu(device)
@@ -56,7 +56,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
     Args:
         device: where it runs.
-        precision: `float32`; `bfloat16`; `auto`: bfloat16 on GPUs that have it in hardware.
+        precision: `float32`, `bfloat16` or `auto`: bfloat16 on GPUs that support it in hardware.
     """
     in_hardware = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     use_bfloat16 = precision == "bfloat16" or (precision == "auto" and in_hardware)
@@ -65,7 +65,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes of torchrun for the length of a run; do nothing for a single one."""
+    """Join the processes of torchrun for the duration of a run; do nothing for a single one."""
     if read_launch().world_size == 1:
         yield
         return

@@ -1,4 +1,4 @@
-"""The course of a run of any tool: open or resume its folder, train, end, and summarize."""
+"""Runs of both training tools: open or resume the folder, train, end, and summarize."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ from ssl_norm.train.run_settings import (
 )
 
 Ending = CollapseStop | NonFiniteLoss
-Save = Callable[..., None]  # of the number of steps, and of the CollapseStop that ends the run
+Save = Callable[..., None]  # keys of the number of steps, and of the CollapseStop that ends the run
 ENDINGS = {type(None): "done", CollapseStop: "collapse", NonFiniteLoss: "non_finite_loss"}
 
 
@@ -41,7 +41,7 @@ class RunResult:
     Attributes:
         folder: the run folder.
         summary: content of summary.json; empty on ranks other than zero.
-        skipped: whether the run was done before, so that nothing was trained.
+        skipped: whether the run was already done, so nothing was trained.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class RunResult:
 
 
 class Task(ABC):
-    """The part of a run in which pretraining and fine-tuning differ.
+    """Part of a run in which pretraining and fine-tuning differ.
 
     Args:
         config: settings of the run.
@@ -68,7 +68,7 @@ class Task(ABC):
 
     Attributes:
         run: network and schedule, after `build`.
-        stop: that ended the run before, and ends it again instead of training.
+        stop: exception that ended the run before; it ends it again instead of training.
         less_memory: settings that lower the need for memory, for an error message.
         final_metrics: keys of the summary that loggers show at the end.
     """
@@ -84,7 +84,7 @@ class Task(ABC):
 
     @abstractmethod
     def build(self, checkpoint: Mapping[str, Any] | None) -> Splits:
-        """Set `run`, as a checkpoint left it, and return the images."""
+        """Set `run`, in the state of a checkpoint if there is one, and return the images."""
 
     @abstractmethod
     def banner(self, folder: RunFolder) -> Iterable[str]:
@@ -145,7 +145,7 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
                 say(f"{run_folder} is done: summary.json is there; skipped")
             return RunResult(run_folder.path, run_folder.json("summary.json"), skipped=True)
         settings, machine = plain_config(config), describe_environment(task.device)
-        # Before anything that can be resumed.
+        # Write it before anything that can be resumed.
         from_first_rank(lambda: run_folder.write_config(settings, machine))
         splits = task.build(found.checkpoint)
         opened: list[RunFiles] = []
@@ -168,7 +168,7 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
 
         def finish() -> None:
             summary.update(_finish(task, opened[0], ending))
-            stack.close()  # before another rank ends, for which torchrun would end this one
+            stack.close()  # before another rank ends and torchrun ends this one
 
         only_on_first_rank(finish)
     if ending:
@@ -177,7 +177,7 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
 
 
 def _write_missing_copies(task: Task, folder: RunFolder, last: Mapping[str, Any]) -> None:
-    """Write the copies of last.pt that were deleted, or that a killed process did not write."""
+    """Write the copies of last.pt that were deleted or that a killed process did not write."""
     for name in task.copies(task.run.first_step):
         if not (folder / name).exists():
             folder.save(last, name)

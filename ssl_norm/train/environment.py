@@ -27,7 +27,9 @@ def _git_commit() -> str:
     """Return the commit of the code, with `-dirty` if files differ; `unknown` outside git."""
     describe = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        _git("ls-files", "--error-unmatch", __file__)  # installed inside a repository of the user
+        _git(
+            "ls-files", "--error-unmatch", __file__
+        )  # the package may be installed inside the user's repository
         return _git(*describe)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -1,4 +1,4 @@
-"""The parts of a fine-tuning from its settings."""
+"""Builders of the parts of a fine-tuning from its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -54,7 +54,7 @@ def choose_images(config: FinetuneSettings, splits: Splits) -> FinetuningImages:
     """Return the images of a run.
 
     Raises:
-        UserError: there are no labels, or fewer than are asked for.
+        UserError: there are no labels, or fewer than requested.
     """
     if splits.train is None or splits.test is None:
         raise UserError(
@@ -78,7 +78,7 @@ def choose_images(config: FinetuneSettings, splits: Splits) -> FinetuningImages:
 
 
 def _labels_of(everything: ImageSet, train: ImageSet) -> Tensor:
-    """Return the label of each image, (N,) int64, -1 for none; `train` shares its pixels."""
+    """Return the label of each image, (N,) int64, -1 without one; `train` has the same pixels."""
     assert train.labels is not None
     labels = torch.full((len(train.pixels),), -1)
     labels[slice(None) if train.rows is None else train.rows] = train.labels
@@ -86,7 +86,7 @@ def _labels_of(everything: ImageSet, train: ImageSet) -> Tensor:
 
 
 def _wanted(config: FinetuneSettings) -> dict[str, Any]:
-    """Return the number of labels for `label_subset`: of images, per class, or a fraction."""
+    """Return the labels for `label_subset`: a number, a number per class, or a fraction."""
     if config.labels_per_class is not None:
         return {"per_class": config.labels_per_class}
     return {"fraction" if isinstance(config.labels, float) else "count": config.labels}

@@ -85,10 +85,10 @@ def labelled_logits(
     Args:
         model: in training mode; its norms are `ubn` if there are unlabelled views.
         labelled: (B, 3, S, S).
-        unlabelled: (U, 3, S, S); None: the statistics are those of the labelled ones.
+        unlabelled: (U, 3, S, S); None: the labelled ones alone set the statistics.
         joint_gradient: true: one pass over all B + U views, and the gradient flows through its
             statistics. False: two passes, the first without gradients over all views; the second,
-            over the labelled ones, takes its statistics as constants. Both have the same logits,
+            over the labelled ones, takes its statistics as constants. Both give the same logits,
             and move the population statistics once.
 
     Returns:
@@ -96,12 +96,13 @@ def labelled_logits(
 
     Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020: the
     statistics are updated by a joint batch before the step on its labelled part. The paper does
-    not say whether the gradient flows through the statistics. Two passes suggest that it does not;
-    but then weights grow while the loss stays, as Ioffe & Szegedy (arXiv 1502.03167, section 2)
-    warn, and training fails at rates at which batch norm trains (results/batch_statistics.md), so
-    by default it does. Nor does the paper say how many unlabelled images there are per labelled
-    one, at which rate the population statistics move (here that of batch norm), and which
-    statistics are used at test time (here those of the population, or any other at evaluation).
+    not say whether the gradient flows through the statistics. Two passes suggest that it does not.
+    But then weights grow while the loss stays the same, as Ioffe & Szegedy (arXiv 1502.03167,
+    section 2) warn, and training fails at rates at which batch norm trains
+    (results/batch_statistics.md); so it does by default. Nor does the paper give the number of
+    unlabelled images per labelled one, the rate of the population statistics (here that of batch
+    norm), or the statistics at test time (here those of the population; an evaluation may use
+    others).
     """
     if unlabelled is None:
         logits: Tensor = model(labelled)

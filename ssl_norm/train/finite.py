@@ -1,4 +1,4 @@
-"""Watch over NaN and infinities in the tensors of a run."""
+"""Detection of NaN and infinities in the tensors of a run."""
 
 from collections.abc import Iterator, Mapping
 from math import inf, isfinite
@@ -10,14 +10,14 @@ from torch import Tensor
 from ssl_norm.distributed import is_distributed, world_size
 from ssl_norm.errors import NonFiniteLoss
 
-_SMALL = 4096  # numbers; on the CPU, tensors up to this size are summed together
+_SMALL = 4096  # largest number of elements of tensors that are summed together on the CPU
 
 
 class FiniteWatch:
     """Finds the first tensor of a run with NaN or infinities, without waiting for the device.
 
-    On the CPU tensors are summed, in well under a hundredth of the time of a step; on other devices
-    one fused kernel takes their largest magnitudes, which `check` reads.
+    On the CPU, tensors are summed in far less than a hundredth of a step's time; on other devices,
+    one fused kernel computes their largest magnitudes, which `check` reads.
     """
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class FiniteWatch:
 
     @torch.no_grad()
     def look(self, step: int, tensors: Mapping[str, Tensor]) -> None:
-        """Look at tensors of floating-point numbers by name, those after `step` steps.
+        """Look at floating-point tensors after `step` steps, by name.
 
-        Called in the order of time; of tensors that spoil each other, the first is named.
+        Call it in the order of computation, because the first tensor that is not finite is named.
         """
         here = {name: value for name, value in tensors.items() if value.device.type == "cpu"}
         if self._first is None and not isfinite(_sum_of(list(here.values()))):
@@ -40,7 +40,7 @@ class FiniteWatch:
             self._waiting.append((step, [*there], largest))
 
     def check(self) -> None:
-        """Raise NonFiniteLoss on every rank if a tensor of one was not finite; wait for devices."""
+        """Raise NonFiniteLoss on every rank if any tensor was not finite; wait for devices."""
         for step, names, largest in self._waiting:
             values = dict(zip(names, largest.cpu(), strict=True))
             if self._first is None and (found := first_non_finite(values)):
@@ -68,7 +68,7 @@ def first_non_finite(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
 
 
 def floating_tensors(content: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of floating-point numbers in nested containers by dotted name."""
+    """Yield the floating-point tensors in nested containers, by dotted name."""
     if isinstance(content, Tensor):
         if content.is_floating_point():
             yield name, content

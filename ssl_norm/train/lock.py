@@ -1,4 +1,4 @@
-"""Locks of the folders and files that one process at a time writes."""
+"""Locks of folders and files that only one process may write."""
 
 import os
 import socket
@@ -22,8 +22,8 @@ def locked(path: Path, what: str) -> Iterator[None]:
     """Hold a lock file, which the kernel unlocks when this process ends, however it ends.
 
     Args:
-        path: of the lock file, whose folder exists; it names process and host.
-        what: is written meanwhile, such as `run_dir=x`.
+        path: lock file in an existing folder; it names process and host.
+        what: name of the result that is locked, such as `run_dir=x`.
 
     Raises:
         UserError: another process holds it.
@@ -34,7 +34,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is locked, so that it is nobody else's
+        path.unlink(missing_ok=True)  # while it is locked, so that no other process has it
         os.close(descriptor)
 
 
@@ -61,11 +61,11 @@ def _open_locked(path: Path, what: str) -> int:
             return descriptor
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
-        os.close(descriptor)  # of a file that its holder has just deleted
+        os.close(descriptor)  # the lock of a file that its holder has just deleted
 
 
 def new_folder(parent: Path, name: str = "") -> Path:
-    """Make a folder named by the time and a name, with a number where it is taken."""
+    """Make a folder named by the time and a name, with a number if that is taken."""
     began = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for number in count(1):
         folder = parent / f"{began}{f'-{number}' if number > 1 else ''}{name}"

@@ -15,7 +15,7 @@ from ssl_norm.train.run_folder import Row
 
 
 class Logger:
-    """Base of all loggers; what a service does not show, its logger leaves out.
+    """Base of all loggers; a logger implements the methods that its service can show.
 
     Args:
         folder: of the run.
@@ -40,7 +40,7 @@ class Logger:
     def histogram(
         self, name: str, step: int, values: NDArray[np.float64], edges: NDArray[np.float64]
     ) -> None:
-        """Show the number of values between each two edges of bins."""
+        """Show a histogram: the number of values in each bin."""
 
     def hyperparameters(
         self, settings: Mapping[str, float | int | str], metrics: Mapping[str, float]
@@ -53,11 +53,11 @@ class Logger:
         """Show features (N, D) with names of classes and images (N, 3, H, W) uint8, if any."""
 
     def close(self) -> None:
-        """Write all that waits to be written."""
+        """Write all buffered data."""
 
 
 class Loggers:
-    """Several loggers as one. One that fails is left out from then on, and the run goes on.
+    """Several loggers as one. A logger that fails is dropped, and the run continues.
 
     Args:
         names: of `LOGGERS`, or `module:class`.

@@ -54,16 +54,16 @@ class Run(ABC):
     _watched: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def start(self) -> None:
-        """Get ready for the first step."""
+        """Prepare the first step."""
         self.network.train()
 
     def look(self, log: StepLog, step: int, *views: Tensor) -> None:
-        """Look for NaN and infinities in all that training changes, and in the views of a batch.
+        """Look for NaN and infinities in the state of training and in the views of a batch.
 
         Args:
-            log: tells what was found when it makes a row.
+            log: reports findings when it makes a row.
             step: steps done.
-            views: of the next step; without any, also tensors that were replaced are looked at.
+            views: views of the next step; without them, replaced tensors are looked at as well.
         """
         if not views or step <= self.first_step + 1:
             self._watched = dict(self.tensors())
@@ -95,7 +95,7 @@ class Run(ABC):
 
     @abstractmethod
     def text(self, row: Row) -> str:
-        """Return speed, loss and more of a row for the progress line."""
+        """Return the text of a row for the progress line."""
 
     def state(self) -> dict[str, Any]:
         """Return the state dicts of all that training changes."""
@@ -105,7 +105,7 @@ class Run(ABC):
         """Load the content of `state` from a checkpoint.
 
         Raises:
-            UserError: it holds NaN or infinities, as those of earlier versions may.
+            UserError: it holds NaN or infinities, which earlier versions could write.
         """
         self.network.load_state_dict(checkpoint["learner"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
@@ -129,8 +129,8 @@ def train(
         on_row: takes a row of metrics every `log_every` steps, before every score and checkpoint,
             and at the end.
         on_checkpoint: called with the number of steps done, only while all tensors are finite.
-        on_score: called with the number of steps done every `score_every` steps but the last;
-            leaves the network as it is.
+        on_score: called with the number of steps done every `score_every` steps, except the last;
+            it must not change the network.
 
     Raises:
         NonFiniteLoss: a loss, view, weight, buffer or state of the optimizer was not finite.
@@ -160,7 +160,7 @@ def train(
 
 
 def freeze_batch_norms(network: nn.Module) -> None:
-    """Freeze the statistics of all batch norms, on every rank at rank zero's, which are saved."""
+    """Freeze the statistics of all batch norms at those of rank zero, which are saved."""
     freeze_statistics(network)
     for buffer in network.buffers():
         tensor_from_first_rank(buffer)

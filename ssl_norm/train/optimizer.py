@@ -27,8 +27,8 @@ def make_optimizer(
         weight_decay: added to the gradient in SGD and LARS, decoupled in AdamW.
         betas: of AdamW.
         lars_eta: trust coefficient of LARS.
-        exclude_norm_and_bias: leave parameters with fewer than two dimensions out of weight decay
-            and of LARS's adaptation (BYOL, arXiv 2006.07733, section 3.3).
+        exclude_norm_and_bias: exclude parameters with fewer than two dimensions from weight decay
+            and from LARS's adaptation (BYOL, arXiv 2006.07733, section 3.3).
     """
     groups = parameter_groups(learner, weight_decay, exclude_norm_and_bias)
     if name == "sgd":
@@ -46,7 +46,7 @@ def make_optimizer(
 def parameter_groups(
     learner: nn.Module, weight_decay: float, exclude_norm_and_bias: bool
 ) -> list[dict[str, Any]]:
-    """Return a group with weight decay and, if asked for, one without for norms and biases."""
+    """Return a group with weight decay and, if requested, one without it for norms and biases."""
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     excluded = [parameter for parameter in trained if exclude_norm_and_bias and parameter.ndim < 2]
     decayed = [

@@ -35,8 +35,9 @@ def recompute_over_images(
         network: takes the views of a batch; the loss of a learner is not used.
         make_views: from uint8 images (N, 3, H, W) and a generator to the views.
         images: drawn in random order, each once an epoch.
-        samples: images in all, rounded down to whole batches; over several epochs if need be.
-        batch_size: images per forward pass over all ranks, at most those that there are.
+        samples: total number of images, rounded down to whole batches; over several epochs if
+            needed.
+        batch_size: images per forward pass over all ranks; at most the number of images.
         seed: of the order and the views.
         device: of the network.
         each_once: end with the last whole batch of the first epoch.
@@ -78,11 +79,11 @@ def make_statistics_exact(
     batch_size: int,
     seed: int,
 ) -> bool:
-    """Replace running statistics by exact ones if batch norms ask for it; return whether they do.
+    """Replace running statistics by exact ones where norms request it; return whether any does.
 
-    They ask with `population=exact`, unless they are frozen.
+    The request is `population=exact` of a norm that is not frozen.
 
-    Args: as :func:`recompute_over_images`.
+    Args: see :func:`recompute_over_images`.
 
     Raises:
         UserError: they cannot be recomputed.

@@ -1,4 +1,4 @@
-"""The parts of a pretraining from its settings."""
+"""Builders of the parts of a pretraining from its settings."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -61,7 +61,7 @@ def make_training(
     steps_per_epoch = batches.steps_per_epoch // config.accumulate
     if steps_per_epoch == 0:
         raise UserError(
-            f"accumulate={config.accumulate}: an epoch has {batches.steps_per_epoch} batches only"
+            f"accumulate={config.accumulate}: an epoch has only {batches.steps_per_epoch} batches"
         )
     steps = config.epochs * steps_per_epoch if config.train else 0
     schedule_steps = (config.optimizer.schedule_epochs or config.epochs) * steps_per_epoch

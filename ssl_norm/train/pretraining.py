@@ -22,7 +22,7 @@ class PretrainingRun(Run):
     Attributes:
         network: turns two views into a loss and embeddings.
         batches: yields uint8 images (N, 3, H, W) of this rank, beginning with the first batch of
-            `first_step`; for a run without steps an epoch of them.
+            `first_step`; one epoch for a run without steps.
         make_views: `(images, generator) -> (view1, view2)`.
         monitor: measures every step.
         schedule_steps: length of the schedules, at least `steps`.

@@ -38,7 +38,7 @@ MEANINGS = MappingProxyType(
 WARNED = ("collapsing", "dimensional", "complete")
 SPECTRUM_COLUMNS = 256
 HISTOGRAM_BINS = 40
-EVEN_SPREAD = 1.5  # deviations of embeddings without collapse are below
+EVEN_SPREAD = 1.5  # upper end of the deviations of embeddings without collapse
 KEPT = ("metrics.csv", "evaluations.csv")  # tables whose rows are needed when the run ends
 
 
@@ -85,7 +85,7 @@ class RunFiles:
         return self._tables[name].rows
 
     def sums(self) -> Sums:
-        """Bring all tables to the disk, and return the number of bytes and the CRC-32 of each."""
+        """Flush all tables to the disk, and return the number of bytes and the CRC-32 of each."""
         for table in self._tables.values():
             table.to_disk()
         return {name: table.sum for name, table in self._tables.items()}
@@ -130,7 +130,7 @@ class RunFiles:
     def hyperparameters(
         self, settings: Mapping[str, Any], metrics: Mapping[str, float | None]
     ) -> None:
-        """Show settings, and metrics at the end of a run; those that are None are left out."""
+        """Show settings, and the metrics at the end of a run that are not None."""
         flat = flat_settings(settings)
         known = {name: value for name, value in metrics.items() if value is not None}
         self._loggers.each(lambda logger: logger.hyperparameters(flat, known))
@@ -142,7 +142,7 @@ class RunFiles:
         self._loggers.each(lambda logger: logger.embeddings(features, labels, images))
 
     def close(self) -> None:
-        """Show what is newer than the last pictures and the last verdict; close the loggers."""
+        """Show changes since the last pictures and the last verdict; close the loggers."""
         self._spectra.draw_rest()
         self._layers.draw_rest()
         if self._verdict != self._shown_verdict:
@@ -180,7 +180,7 @@ class _Picture:
             self.draw_rest()
 
     def draw_rest(self) -> None:
-        """Draw the picture if there is something new and somebody to show it to."""
+        """Draw the picture if it has changed and a logger shows it."""
         if self._loggers and len(self._entries) > self._pace.drawn:
             with self._pace.drawing(len(self._entries)), warned(f"the picture {self._name}"):
                 step, picture = self._entries[-1].step, self._draw(self._entries)
@@ -197,7 +197,7 @@ def _draw_layers(rows: list[LayerRow]) -> NDArray[np.uint8]:
 
 
 def spectrum_row(snapshot: Snapshot) -> Row:
-    """Return the eigenvalues by number from 1; of more than 256, those at 256 even steps."""
+    """Return at most 256 evenly spaced eigenvalues by their number from 1."""
     count = len(snapshot.spectrum)
     shown = min(count, SPECTRUM_COLUMNS)
     places = [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
@@ -214,12 +214,12 @@ def verdict_markdown(step: int, verdict: str, evidence: str) -> str:
         *Embeddings spread over many directions.*
     """
     found = f"**{verdict}** at step {step}" + (f": {evidence}" if evidence else "")
-    advice = " docs/collapse.md tells what to do." if verdict in WARNED else ""
+    advice = " docs/collapse.md has remedies." if verdict in WARNED else ""
     return f"{found}\n\n*{MEANINGS[verdict]}*{advice}"
 
 
 def flat_settings(settings: Mapping[str, Any]) -> dict[str, float | int | str]:
-    """Return settings by dotted key: numbers as numbers, others as text, without those of null.
+    """Return settings by dotted key, numbers as numbers and others as text, without null.
 
     Example:
         >>> flat_settings({"norm": {"encoder": "bn", "sync": True}, "seed": 1, "limit": None})
@@ -233,16 +233,16 @@ def flat_settings(settings: Mapping[str, Any]) -> dict[str, float | int | str]:
 
 
 class Recorder:
-    """Takes the rows of a pretraining on one process.
+    """Handles the rows of a pretraining on one process.
 
     Args:
         files: None on processes that write nothing.
-        monitor: knows the verdict and the step of a collapse.
+        monitor: source of the verdict and of the step of a collapse.
         line: progress line.
         on_collapse: `warn` prints one line, `stop` and `rollback` raise, `ignore` does neither.
 
     Attributes:
-        last_step: of the last row.
+        last_step: step of the last row.
     """
 
     def __init__(
@@ -290,14 +290,14 @@ def verdict_of(monitor: CollapseMonitor) -> dict[str, Any]:
 
 
 def roll_back(folder: RunFolder, stop: CollapseStop, learner: nn.Module) -> CollapseStop:
-    """Restore the last healthy checkpoint as last.pt, and return an error that names both files.
+    """Restore the last healthy checkpoint as last.pt, and return the stop with both files.
 
     Args:
         folder: of the run.
         stop: the collapse.
         learner: gets the weights of the healthy checkpoint.
     """
-    if "rolled_back_to_step" in stop.found:  # by a process that was killed after it
+    if "rolled_back_to_step" in stop.found:  # a killed process may have left it
         (folder / "healthy.pt").unlink(missing_ok=True)
         return stop
     if not (folder / "healthy.pt").exists():

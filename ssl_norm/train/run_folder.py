@@ -1,4 +1,4 @@
-"""The folder of a run: the format, the reader and the writer of each of its files."""
+"""Folder of a run: format, reader and writer of each of its files."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.files import append_text, checksum, replaced, write_json, write_text
 
 Row = dict[str, float | int | str]
-Sums = dict[str, list[int]]  # by table the number of bytes and their CRC-32
+Sums = dict[str, list[int]]  # number of bytes and their CRC-32, by table
 LARGEST = {".yaml": 2**18, ".json": 2**26}  # bytes
 DEEPEST = 40  # levels of YAML
 CHECKSUM = "# checksum "  # first line of config.yaml
@@ -28,29 +28,29 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class UnreadableRun(UserError):
-    """A file of a run folder does not hold what it should.
+    """A file of a run folder is missing or damaged.
 
     Args:
         path: the file.
         reason: its fault, which names the file.
 
     Attributes:
-        reason: the same; the message names the folder and the way to go on as well.
+        reason: the same; the message also names the folder and the repair.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
         then = {
             "config.yaml": "a resumed run takes the settings from last.pt",
             "summary.json": "a resumed run writes it again",
-            **dict.fromkeys(TABLES, "a resumed run goes on without its earlier rows"),
-        }.get(path.name, "the tool that wrote it writes it again")
+            **dict.fromkeys(TABLES, "a resumed run continues without its earlier rows"),
+        }.get(path.name, "run the tool that wrote it again")
         self.reason = reason
         super().__init__(f"{path.parent}: {reason}; restore it from a copy, or delete it: {then}")
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """Columns of a CSV file that hold no floats; all other columns do.
+    """Columns of a CSV file that do not hold floats.
 
     Attributes:
         texts: columns of text.
@@ -114,14 +114,16 @@ class RunFolder:
         """Return a checkpoint, on the CPU.
 
         Raises:
-            UserError: there is none, or it is of another format.
+            UserError: there is none, or it has another format.
         """
         from ssl_norm.train.checkpoint import load_checkpoint
 
         try:
             content = load_checkpoint(self / name)
             if missing := {"config", "processes", "step"} - content.keys():
-                raise UserError(f"{self / name} is not of a run: no {', '.join(sorted(missing))}")
+                raise UserError(
+                    f"{self / name} is not from a run: it has no {', '.join(sorted(missing))}"
+                )
             return content
         except UserError as error:
             kept = sorted(self.path.glob("step_*.pt"), key=lambda path: path.stat().st_mtime)
@@ -135,7 +137,7 @@ class RunFolder:
         save_checkpoint(self / name, content)
 
     def roll_back(self, healthy: Mapping[str, Any]) -> None:
-        """Make a healthy checkpoint last.pt; what was last.pt becomes collapsed.pt."""
+        """Make a healthy checkpoint last.pt, and the old last.pt collapsed.pt."""
         with replaced(self / "collapsed.pt") as file, open(self / "last.pt", "rb") as collapsed:
             shutil.copyfileobj(collapsed, file)
         self.save(healthy)
@@ -146,7 +148,7 @@ class RunFolder:
 
         Args:
             settings: as nested plain containers.
-            environment: what the results depend on beyond the settings.
+            environment: versions and hardware, on which the results also depend.
         """
         content = {**settings, "environment": dict(environment)}
         text = OmegaConf.to_yaml(OmegaConf.create(content))
@@ -175,9 +177,9 @@ class RunFolder:
             ) from error
         content = content if isinstance(content, dict) else {}
         if not all(isinstance(key, str) for key in content):
-            raise UnreadableRun(path, "config.yaml holds a key that is no text")
+            raise UnreadableRun(path, "config.yaml has a key that is not text")
         if not isinstance(content.setdefault("environment", {}), dict):
-            raise UnreadableRun(path, "config.yaml: environment holds no keys")
+            raise UnreadableRun(path, "config.yaml: environment is not a mapping")
         return content
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -206,7 +208,7 @@ class RunFolder:
         return content
 
     def write_images(self, notes: Sequence[str], skipped: Sequence[str]) -> None:
-        """Write images.txt, how the images were read, and skipped.txt, where they have lines."""
+        """Write images.txt (how the images were read) and skipped.txt, if they have lines."""
         for name, lines in (("images.txt", notes), ("skipped.txt", skipped)):
             if lines:
                 write_text(self / name, "\n".join(lines) + "\n")
@@ -265,8 +267,8 @@ class StepTable:
     def append(self, *rows: Row) -> None:
         """Add rows; the first row of all names the columns.
 
-        A resumed run keeps the columns that it began with: a monitor added since then is left out
-        of the file (loggers show it), one that no longer exists is NaN.
+        A resumed run keeps its columns: a new monitor is omitted from the file (loggers show it), a
+        removed one is NaN.
         """
         lines: list[Sequence[object]] = []
         if rows and not self._columns:
@@ -282,7 +284,7 @@ class StepTable:
             self.rows += known
 
     def to_disk(self) -> None:
-        """Bring the rows to the disk, so that they outlast a loss of power."""
+        """Flush the rows to the disk, so that they survive a loss of power."""
         with self._path.open("rb") as file:
             os.fsync(file.fileno())
 
@@ -292,7 +294,7 @@ class StepTable:
 
 
 def read_metrics(path: Path, written: Sequence[int] | None = None) -> list[Row]:
-    """Return the rows of a file of `TABLES`, typed; a last row cut short by a kill is left out.
+    """Return the typed rows of a file of `TABLES`, without a last row cut short by a kill.
 
     An empty number is NaN. Without the file there are no rows.
 
@@ -301,14 +303,14 @@ def read_metrics(path: Path, written: Sequence[int] | None = None) -> list[Row]:
         written: bytes and CRC-32 of its beginning; None: unknown.
 
     Raises:
-        UnreadableRun: the file cannot be read, a row does not fit the columns, a cell is no
-            number, or the beginning differs from what was written.
+        UnreadableRun: the file cannot be read, a row does not fit the columns, a cell is not a
+            number, or the beginning was changed.
     """
     return _read_table(path, written)[1]
 
 
 def _read_table(path: Path, written: Sequence[int] | None) -> tuple[list[str], list[Row]]:
-    """Return the whole lines of a CSV file, and the rows in them below the first."""
+    """Return the complete lines of a CSV file, and their rows below the first."""
     text = read_text(path) or ""
     if written and crc32(text.encode()[: written[0]]) != written[1]:
         raise UnreadableRun(path, f"{path.name} is damaged: its rows are not those of the run")
@@ -329,7 +331,7 @@ def _read_table(path: Path, written: Sequence[int] | None) -> tuple[list[str], l
 
 
 def _typed(path: Path, schema: TableSchema, name: str, cell: str) -> float | int | str:
-    """Return a cell as text or as a number, as the schema of its file says."""
+    """Return a cell as text or as a number, by the schema of its file."""
     if name in schema.texts:
         return cell
     try:
@@ -337,7 +339,7 @@ def _typed(path: Path, schema: TableSchema, name: str, cell: str) -> float | int
             return int(cell)
         return float(cell) if cell else nan
     except ValueError as error:
-        reason = f"{path.name}: '{cell}' in column {name} is no number"
+        reason = f"{path.name}: '{cell}' in column {name} is not a number"
         raise UnreadableRun(path, reason) from error
 
 
@@ -345,31 +347,31 @@ def read_text(path: Path) -> str | None:
     """Return the text of a small UTF-8 file, None without it.
 
     Raises:
-        UnreadableRun: it is no file, larger than `LARGEST`, or no text.
+        UnreadableRun: it is not a file, larger than `LARGEST`, or not text.
     """
     try:
         if not os.path.lexists(path):
             return None
         if not path.is_file():
-            raise UnreadableRun(path, f"{path.name} cannot be read: it is no file")
+            raise UnreadableRun(path, f"{path.name} cannot be read: it is not a file")
         largest = LARGEST.get(path.suffix)
         if largest and path.stat().st_size > largest:
             raise UnreadableRun(path, f"{path.name} cannot be read: more than {largest:,} bytes")
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnreadableRun(path, f"{path.name} cannot be read: it is no UTF-8 text") from error
+        raise UnreadableRun(path, f"{path.name} cannot be read: it is not UTF-8 text") from error
     except OSError as error:
         raise UnreadableRun(path, f"{path.name} cannot be read: {_first_line(error)}") from error
 
 
 def _check_events(text: str) -> None:
-    """Raise ValueError for aliases, which can stand for exponentially many values, and depth."""
+    """Raise ValueError for aliases, which can expand exponentially, and for deep nesting."""
     depth = 0
     for event in yaml.parse(text, _LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"an alias, *{event.anchor}, which no run writes")
+            raise ValueError(f"an alias, *{event.anchor}, which runs never write")
         if depth > DEEPEST:
             raise ValueError(f"more than {DEEPEST} levels")
 

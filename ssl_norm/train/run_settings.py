@@ -1,4 +1,4 @@
-"""Settings of a run in plain form: its name, its norms, and what differs from an earlier run."""
+"""Settings of a run: its name, its norms, and the differences from an earlier run."""
 
 import re
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ from ssl_norm.train.run_folder import RunFolder
 
 RunConfig = PretrainSettings | FinetuneSettings
 PARTS = ("encoder", "projector", "predictor")  # that may have norms
-NO_SETTINGS = ("run_dir", "resume")  # they differ between all runs and tell nothing of the result
+NO_SETTINGS = ("run_dir", "resume")  # they differ between all runs and do not affect the result
 
 
 def norm_specs(config: RunConfig) -> dict[str, NormSpec]:
-    """Return the norm of each part that has one of ours."""
+    """Return the norm of each part that has one of this package."""
     norms = {part: getattr(config.norm, part, None) for part in PARTS}
     return {part: parse_norm(norm) for part, norm in norms.items() if norm is not None}
 
 
 def norm_names(config: RunConfig) -> dict[str, str]:
-    """Return the norm of each part as text; `own` for an encoder with those of its architecture."""
+    """Return the norm of each part as text; `own` for an encoder with its architecture's norms."""
     return {"encoder": "own"} | {part: str(spec) for part, spec in norm_specs(config).items()}
 
 
@@ -50,18 +50,18 @@ def default_run_dir(config: RunConfig) -> Path:
 
 
 def file_name(text: str) -> str:
-    """Return a text with characters that are unusual in the name of a file replaced by `-`."""
+    """Return a text with `-` for characters that are unusual in file names."""
     return re.sub(r"[^\w+.]+", "-", text)
 
 
 class Opened(NamedTuple):
-    """The folder of a run, and what an earlier process left there.
+    """The folder of a run, with the state that an earlier process left.
 
     Attributes:
         folder: made if need be, and locked.
-        checkpoint: to go on from, if any.
-        stop: at collapse, that ended the run before and ends it again.
-        is_over: whether there is nothing to add.
+        checkpoint: checkpoint to resume from, if any.
+        stop: stop at collapse that ended the run before, and ends it again.
+        is_over: whether the run is complete.
     """
 
     folder: RunFolder
@@ -75,8 +75,8 @@ def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = N
 
     Args:
         config: of the run; `run_dir` names its folder.
-        held: keeps the lock of the folder.
-        default: folder without `run_dir`; None: :func:`default_run_dir`.
+        held: stack that keeps the lock of the folder.
+        default: folder if `run_dir` is None; None: :func:`default_run_dir`.
 
     Raises:
         UserError: the folder cannot be written to, another process writes it, it holds a run that
@@ -97,7 +97,7 @@ def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = N
     summary = folder.json("summary.json")
     is_new = (
         summary.get("ended", "non_finite_loss") == "non_finite_loss"
-    )  # or never had a good step
+    )  # or the run never had a good step
     if is_new and not (folder / "last.pt").exists():
         if config.resume and config.run_dir:
             state = "has no checkpoint yet; it" if has_run else "holds no run to resume; a new one"
@@ -108,7 +108,7 @@ def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = N
     stop = _earlier_stop(config, folder, checkpoint, summary)
     if stop:
         is_over = summary.get("ended") == "collapse" and summary["steps"] == stop.found["steps"]
-    else:  # a sweep that goes on, where the run is done
+    else:  # a sweep that continues, in which this run is done
         done = summary.get("ended", "done") == "done"
         is_over = bool(summary) and done and config.resume and config.run_dir is None
     return Opened(folder, checkpoint, stop, is_over)
@@ -120,7 +120,7 @@ def _earlier_stop(
     checkpoint: Mapping[str, Any],
     summary: Mapping[str, Any],
 ) -> CollapseStop | None:
-    """Return the stop at collapse that ended a run, unless it is to go on past it."""
+    """Return the stop at collapse that ended a run, unless the run may continue past it."""
     if not isinstance(config, PretrainSettings) or config.monitor.on_collapse in ("warn", "ignore"):
         return None
     stopped = checkpoint.get("stopped")
@@ -155,7 +155,7 @@ def check_same_settings(folder: Path, checkpoint: Mapping[str, Any], config: Run
 
 
 def has_statistics_per_process(config: RunConfig) -> bool:
-    """Return whether a norm, also of a head's output, mixes the samples of one process only."""
+    """Return whether a norm, also of a head's output, mixes only the samples of one process."""
     specs = norm_specs(config)
     method = config.method if isinstance(config, PretrainSettings) else None
     heads = {part: getattr(method, part, None) for part in PARTS[1:]}

@@ -13,7 +13,7 @@ class StepLog:
     """Collects losses without waiting for the device, and turns them into means.
 
     Attributes:
-        watch: looks at the losses and at other tensors of the steps.
+        watch: checks the losses and other tensors of the steps.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class StepLog:
         self._since = time.perf_counter()
 
     def add(self, step: int, images: int, loss: Tensor, **others: Tensor) -> None:
-        """Take in one batch of this rank: its step from 1, size, loss, and other scalars by name."""
+        """Add one batch of this rank: its step (from 1), size, loss, and other scalars by name."""
         self.watch.look(step, {"the loss": loss})
         self._images += images * world_size()
         for name, value in {"loss": loss, **others}.items():
@@ -33,7 +33,7 @@ class StepLog:
         """Return the means by name since the last call; waits for the device.
 
         Raises:
-            NonFiniteLoss: a loss, or another tensor that was looked at, was NaN or infinite.
+            NonFiniteLoss: a loss or another watched tensor was NaN or infinite.
         """
         self.watch.check()
         values = {name: torch.stack(v).cpu().double() for name, v in self._values.items()}

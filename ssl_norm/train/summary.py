@@ -26,7 +26,7 @@ PROBE_ROWS = {
     "knn_top1_image_statistics": ("  image statistics", "of the pixels, without an encoder"),
     "chance": ("  chance", "always the most common class"),
 }
-# Accuracies in summary.json of a fine-tuning: kind of statistics, and origins of exact ones.
+# Accuracies in summary.json of a fine-tuning: kind of statistics, and the origin of exact ones.
 SCORES = {
     "top1": ("population", ("",)),
     "top1_exact": ("exact", ("all", "mixture")),
@@ -63,7 +63,7 @@ def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batc
 
     Args:
         summary: content of summary.json.
-        samples: views that exact statistics are of; None: the network has no statistics.
+        samples: number of views for exact statistics; None: the network has no statistics.
         by_batch: whether the network evaluates with the statistics of batches.
     """
     rows = [
@@ -84,11 +84,12 @@ def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batc
 
 
 def final_scores(domains: Sequence[str], rows: Iterable[Row]) -> dict[str, float]:
-    """Return the accuracies of `SCORES`, for several domains their means.
+    """Return the accuracies of `SCORES`, averaged over domains.
 
     Args:
         domains: of training.
-        rows: of evaluations.csv at the last step; of several exact statistics the first counts.
+        rows: rows of evaluations.csv at the last step; of several exact statistics, the first
+            counts.
     """
     summary = {}
     rows = [row for row in rows if row["split"] == "test" and row["domain"] in domains]
@@ -105,13 +106,13 @@ def final_scores(domains: Sequence[str], rows: Iterable[Row]) -> dict[str, float
 def _meanings(samples: int | None, by_batch: bool) -> dict[str, tuple[str, str]]:
     """Return heading and meaning of each accuracy."""
     if samples is None:
-        return {"top1": ("test", "no statistics of batches in this network")}
+        return {"top1": ("test", "this network has no batch statistics")}
     views = f"recomputed on {samples:,} views of"
     used = ", as the network is used"
     return {
         "top1": ("population", f"running statistics{'' if by_batch else used}"),
         "top1_exact": ("exact", f"{views} all training images"),
-        "top1_exact_labelled": ("exact, labelled", f"{views} the labelled images alone"),
+        "top1_exact_labelled": ("exact, labelled", f"{views} the labelled images only"),
         "top1_batch": ("batch", f"of each batch of test images{used if by_batch else ''}"),
     }
 

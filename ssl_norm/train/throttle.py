@@ -8,8 +8,8 @@ from contextlib import contextmanager
 class Pace:
     """Decides when a picture of a growing record is drawn again.
 
-    The first one is due at once, others when the record has grown by a tenth since the last, and
-    drawing has taken at most its share of the time.
+    The first is due at once, the next ones when the record has grown by a tenth and drawing has
+    taken at most its share of the time.
 
     Args:
         share: of the time since this object was made that drawing may take, in [0, 1].
@@ -27,13 +27,13 @@ class Pace:
         self.drawn = 0
 
     def is_due(self, length: int) -> bool:
-        """Return whether to draw a record of this length now."""
+        """Return whether to draw a record of this length."""
         has_grown = length >= max(self.drawn + 1, 1.1 * self.drawn)
         return has_grown and self._spent <= self._share * (self._clock() - self._start)
 
     @contextmanager
     def drawing(self, length: int) -> Iterator[None]:
-        """Count the time of drawing a record of this length."""
+        """Measure the time of drawing a record of this length."""
         begin = self._clock()
         yield
         self._spent += self._clock() - begin

@@ -40,7 +40,7 @@ SHORT = {
     "doctor": "data=digits data.limit=32 batch_size=16 check_steps=2 loggers=[] device=cpu",
     "toy": "steps=2 seeds=1 draws=2 unlabelled=50",
 }
-# Settings of the length of a run, whose ends are no faults but long, and of other machines.
+# Settings of the length of a run, whose ends are long but not faults, and of other machines.
 LENGTHS = {
     *("epochs", "steps", "seeds", "draws", "samples", "data.limit", "labels", "data.workers"),
     *("evaluation.uncertainty", "evaluation.samples", "evaluation.limit", "sgd.epochs", "views"),

@@ -276,7 +276,7 @@ class WeightEMA:
 
 
 class Trainer:
-    """A loop as an object that is no module, with activation checkpoints and a queue."""
+    """A loop as an object that is not a module, with activation checkpoints and a queue."""
 
     def __init__(self) -> None:
         self.student = loops.Network()

@@ -105,7 +105,7 @@ def test_a_run_begins_with_the_encoder_of_another_and_what_it_says(finetune, tmp
     first, second = tmp_path / "first", tmp_path / "second"
     pixels = ["augment.mean=[0.4,0.5,0.6]", "augment.std=[0.2,0.2,0.2]", "data.image_size=16"]
     assert finetune(*pixels, "norm.encoder={name: bn, eps: 1e-4}", f"run_dir={first}")[0] == 0
-    # Rate 0 is no rate: the smallest there is leaves the weights as they are.
+    # Rate 0 is not a rate: the smallest there is leaves the weights as they are.
     settings = [f"checkpoint={first}", "encoder.name=null", "labels=40", "optimizer.lr=1e-30"]
     code, said = finetune(*settings, "norm.freeze_last=1.0", f"run_dir={second}")
     assert code == 0, said
@@ -150,7 +150,7 @@ def test_domains_and_correlated_batches_run(finetune, tmp_path):
     grouping = ["grouping.chunk=4", "grouping.shuffle=true"]
     code, said = finetune(*grouping, "norm.encoder=gn", f"run_dir={tmp_path / 'grouped'}")
     assert code == 0
-    assert "2 chunks of 4 images of 1 class(es), then spread over the batch" in said
+    assert "2 chunks of 4 images of 1 class(es), then shuffled within the batch" in said
     kinds = {row["statistics"] for row in evaluations(tmp_path / "grouped")}
     assert kinds == {"population"}
 

@@ -217,7 +217,7 @@ def test_records_of_the_target_have_other_names(run):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", r"no step_\*.pt in it; tools/pretrain.py keeps them"),
+        ("", r"no step_\*.pt in it; tools/pretrain.py writes them"),
         ("last.pt", r"kept=true takes a run folder, with step_\*.pt in it"),
         ("nowhere", r"nowhere: there is no such run folder"),
     ],
@@ -231,7 +231,9 @@ def test_a_kept_checkpoint_of_another_run_or_without_finite_weights(run):
     keep(run, 3)
     other = torch.load(run / "step_3.pt", weights_only=True)
     torch.save({**other, "config": {**other["config"], "seed": 5}, "step": 4}, run / "step_4.pt")
-    with pytest.raises(UserError, match=r"step_4.pt is of another run than step_3.pt: encoder,"):
+    with pytest.raises(
+        UserError, match=r"step_4.pt comes from another run than step_3.pt: encoder,"
+    ):
         evaluate(run, kept=True)
     weights = {name: value * torch.nan for name, value in other["learner"].items()}
     torch.save({**other, "learner": weights, "step": 4}, run / "step_4.pt")

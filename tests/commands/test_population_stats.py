@@ -173,7 +173,7 @@ def test_a_file_of_weights(tmp_path, run, photos, capsys):
     path = tmp_path / "other.pth"
     torch.save({"state_dict": {f"module.{name}": value for name, value in weights.items()}}, path)
     settings = {"data": source(photos / "own"), "encoder": {"name": "tiny16"}}
-    with pytest.raises(UserError, match="is no run of this package and does not tell its augment"):
+    with pytest.raises(UserError, match="is not a run of this package"):
         recompute(path, views="train", **settings)
     recompute(path, **settings)
     assert "of 50 tensors match" in capsys.readouterr().err

@@ -115,8 +115,8 @@ def test_a_queue_counts_by_its_length():
         (A, {"crops": 5}, "crops=5 does not divide 12 rows"),
         (A, {"layout": "NCL"}, "layout=NCL does not fit (12, 6)"),
         (random(4, 6, 2, 2), {}, "needs layout="),
-        ({"logits": A}, {}, "a dict with logits is no embedding"),
-        ("text", {}, "a str is no embedding"),
+        ({"logits": A}, {}, "a dict with logits is not an embedding"),
+        ("text", {}, "a str is not an embedding"),
         (A, {"loss": torch.ones(2)}, "loss must be a scalar, got a tensor of shape (2,)"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ssl_norm.exit_code import exit_code_of
 from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.__main__ import main
 
@@ -22,7 +23,7 @@ def test_a_line_for_every_monitor(capsys):
 def test_arguments(capsys):
     assert main(["--help"]) == 0
     assert "python -m ssl_norm.monitors" in capsys.readouterr().out
-    assert main(["rank_me"]) == 2
+    assert exit_code_of(main, ["rank_me"]) == 2
     assert capsys.readouterr().err == "error: no arguments expected, got rank_me\n"
 
 

@@ -3,6 +3,7 @@
 import pytest
 from torch import nn
 
+from ssl_norm.exit_code import exit_code_of
 from ssl_norm.figures.influence import influence_figure
 from ssl_norm.norms.__main__ import main
 from ssl_norm.norms.influence import measure_influence
@@ -57,7 +58,7 @@ def test_sets_that_overlap_are_no_groups_and_no_box():
     assert found.groups is None
     assert found.moved[0].all()
     assert found.moved[:, 0].all()
-    assert found.sentence() == "28 of 64 elements, which are no box"
+    assert found.sentence() == "28 of 64 elements, which are not a box"
 
 
 def test_a_norm_of_the_user_is_measured_and_drawn():
@@ -88,5 +89,5 @@ def test_the_command_draws_the_norms_that_it_is_given(tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments", [["bm"], ["bn", "--samples=0"], ["bn", "--sides=2"], []])
 def test_a_wrong_argument_is_one_line(arguments, capsys):
-    assert main(["show", *arguments]) == 2
+    assert exit_code_of(main, ["show", *arguments]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

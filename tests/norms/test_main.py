@@ -2,6 +2,7 @@
 
 import pytest
 
+from ssl_norm.exit_code import exit_code_of
 from ssl_norm.norms.__main__ import main
 
 
@@ -29,7 +30,7 @@ def test_what_a_norm_would_change(norm, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tiny"], "an encoder and a norm expected, got 1"),
+        (["tiny"], "an encoder and a norm expected, got tiny"),
         (["resnt18", "gn"], "unknown encoder 'resnt18'.*did you mean 'resnet18'"),
         (["tiny", "gm"], "unknown norm 'gm'.*did you mean 'gn'"),
         (["tiny", "{name: gn, group: 3}"], "norm 'gn' has no option 'group'"),
@@ -38,7 +39,7 @@ def test_what_a_norm_would_change(norm, capsys):
     ],
 )
 def test_errors_are_one_line(arguments, message, capsys):
-    assert main(arguments) == 2
+    assert exit_code_of(main, arguments) == 2
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert printed.startswith("error: ")

@@ -90,7 +90,7 @@ def test_accuracies_that_do_not_compare(tmp_path):
         "linear top-1 was measured in different ways: linear_eval.json: logistic, 1000 labels, "
         "200 test images in 2 runs; the probe that ends a run (summary.json) in b"
     ) in lines
-    assert "c: linear_eval.json is of step 120, the run ended at 130" in lines
+    assert "c: linear_eval.json belongs to step 120, the run ended at 130" in lines
     assert "no kNN top-1 in 1 run: b" in lines
 
 

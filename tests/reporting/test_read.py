@@ -81,13 +81,13 @@ BREAKAGES = {
         "a: [": "config.yaml cannot be read: ",
         "a: 1": "config.yaml names no method and no labels",
         "[]": "config.yaml names no method and no labels",
-        "{method: {}, environment: 3}": "config.yaml: environment holds no keys",
+        "{method: {}, environment: 3}": "config.yaml: environment is not a mapping",
     },
     "summary.json": {
         "\udcff\udcfe": "summary.json cannot be read",
         "{": "summary.json cannot be read: Expecting",
         "[]": "summary.json holds no object",
-        '{"steps": null}': "summary.json says no number of steps",
+        '{"steps": null}': "summary.json has no number of steps",
     },
     "linear_eval.json": {"": "linear_eval.json cannot be read: Expecting value"},
     "linear_eval_steps.json": {
@@ -99,28 +99,28 @@ BREAKAGES = {
                 '{"steps": [{"step": null}]}',
                 '{"steps": [{"step": "4"}]}',
             ),
-            "linear_eval_steps.json: steps is no list of rows with a step",
+            "linear_eval_steps.json: steps is not a list of rows with a step",
         ),
     },
     "metrics.csv": {
-        "step,loss\n10,x\n": "metrics.csv: 'x' in column loss is no number",
+        "step,loss\n10,x\n": "metrics.csv: 'x' in column loss is not a number",
         "step,loss\n10\n": "metrics.csv: a row does not fit the columns",
         "step,loss\n10,1,2\n": "metrics.csv: a row does not fit the columns",
         "loss\n10\n": "metrics.csv: a row does not fit the columns",
     },
     "spectra.csv": {
-        "step,1\nx,1\n": "spectra.csv: 'x' in column step is no number",
-        "step,1\n,1\n": "spectra.csv: '' in column step is no number",
+        "step,1\nx,1\n": "spectra.csv: 'x' in column step is not a number",
+        "step,1\n,1\n": "spectra.csv: '' in column step is not a number",
     },
     "evaluations.csv": {
-        "step,statistics,top1\n1,exact,x\n": "evaluations.csv: 'x' in column top1 is no number",
+        "step,statistics,top1\n1,exact,x\n": "evaluations.csv: 'x' in column top1 is not a number",
         "top1\n1\n": "evaluations.csv: a row does not fit the columns",
     },
     "population_stats.json": {"[]": "population_stats.json holds no object"},
     "layers.csv": {
         "step,layer\n1\n": "layers.csv: a row does not fit the columns",
         "step,rank_me\n1,2\n": "layers.csv: a row has no layer",
-        "step,layer,rank_me\n1,a,x\n": "layers.csv: 'x' in column rank_me is no number",
+        "step,layer,rank_me\n1,a,x\n": "layers.csv: 'x' in column rank_me is not a number",
     },
 }
 

@@ -62,7 +62,7 @@ def test_needed_keys_of_a_figure(key):
 
 
 def test_two_figures_of_one_name():
-    with pytest.raises(UserError, match="figure f: there are two figures of this name"):
+    with pytest.raises(UserError, match="figure f: two figures have this name"):
         figure_specs("s", [ENTRY, ENTRY])
 
 
@@ -327,7 +327,7 @@ def test_an_x_of_words_is_a_dot_plot(runs):
         published={"label": "Paper", "lines": {"bn": [[1, 0.5]]}},
     )
     (axes,) = found.figure.axes
-    assert lines == ["figure f: published is not drawn, as statistics is no number"]
+    assert lines == ["figure f: published is not drawn, as statistics is not a number"]
     names = [tick.get_text() for tick in axes.get_xticklabels()]
     assert names == ["population", "exact", "batch"]
     assert [row[0] for row in found.table.rows] == names

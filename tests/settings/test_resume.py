@@ -74,7 +74,9 @@ def test_a_folder_without_a_run_leaves_the_command_as_it_is(tmp_path):
 )
 def test_a_config_of_another_version_is_one_line(tmp_path, content, named):
     (tmp_path / "config.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"config.yaml is not of tools/pretrain.py") as caught:
+    with pytest.raises(
+        UserError, match=r"config.yaml was not written by this version of tools/pretrain.py"
+    ) as caught:
         resumed(tmp_path, "pretrain")
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)

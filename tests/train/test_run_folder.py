@@ -140,11 +140,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     [
         ("config.yaml", None, "there is no config.yaml"),
         ("config.yaml", "a: [", "config.yaml cannot be read: "),
-        ("config.yaml", "environment: 3", "config.yaml: environment holds no keys"),
+        ("config.yaml", "environment: 3", "config.yaml: environment is not a mapping"),
         ("summary.json", "{", "summary.json cannot be read: "),
         ("summary.json", "[]", "summary.json holds no object"),
         ("metrics.csv", "step,loss\n1\n", "metrics.csv: a row does not fit the columns"),
-        ("metrics.csv", "step,loss\n1,much\n", "metrics.csv: 'much' in column loss is no number"),
+        ("metrics.csv", "step,loss\n1,x\n", "metrics.csv: 'x' in column loss is not a number"),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, name, content, complaint):
@@ -179,14 +179,14 @@ BOMB = "a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (BOMB, "an alias, \\*a, which no run writes"),
+        (BOMB, "an alias, \\*a, which runs never write"),
         ("a: &a\n  b: *a\n", "an alias"),
         ("[" * 99 + "]" * 99, "more than 40 levels"),
         ("a: " + "1" * 2**18, "more than 262,144 bytes"),
-        ("{1: 2}", "a key that is no text"),
+        ("{1: 2}", "a key that is not text"),
         ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
-        (b"\xff\xfea\x00", "no UTF-8 text"),
-        (None, "it is no file"),
+        (b"\xff\xfea\x00", "not UTF-8 text"),
+        (None, "it is not a file"),
     ],
 )
 def test_hostile_settings_are_one_line(tmp_path, content, complaint):

@@ -48,7 +48,7 @@ class LabelledBatches:
 
     Raises:
         UserError: labels or unlabelled images are missing, there are fewer classes than in a
-            chunk, or the unlabelled images of a batch are no equal chunks.
+            chunk, or the unlabelled images of a batch are not equal chunks.
     """
 
     def __init__(

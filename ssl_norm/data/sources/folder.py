@@ -82,7 +82,7 @@ def load_folder(
     found = read_layout(listing.paths, layout)
     if listing.ignored:
         one, several = "hidden entry or file", "hidden entries and files"
-        kinds = (f"{one} that is no image", f"{several} that are no images")
+        kinds = (f"{one} that is not an image", f"{several} that are not images")
         note = f"ignored {counted(listing.ignored, *kinds)}{others}"
         found = replace(found, notes=(*found.notes, note))
     return decoded_splits(

@@ -115,7 +115,7 @@ def _split_of(folder: str) -> tuple[str | None, bool]:
 
 
 def _split_folders(folders: Folders, *, exact: bool) -> dict[str, list[str]]:
-    """Return the folders of each split; empty where the folders are no splits.
+    """Return the folders of each split; empty where the folders are not splits.
 
     Raises:
         UserError: `exact`, and folders are called like splits, but not clearly.
@@ -148,7 +148,7 @@ def _split_folders(folders: Folders, *, exact: bool) -> dict[str, list[str]]:
 
 
 def _require_classes(folders: Folders) -> None:
-    """Raise UserError if two folders hold the same sub-folders, so that they are no classes."""
+    """Raise UserError if two folders hold the same sub-folders, so that they are not classes."""
     contents = _contents(folders)
     holders = defaultdict[str, list[str]](list)
     for folder, below in contents.items():

@@ -34,7 +34,7 @@ def score(
 ) -> Score:
     """Return accuracy and loss of a classifier in evaluation mode.
 
-    Batch sizes differ by one image at most, because batch statistics suffer from a small remainder.
+    Batch sizes differ by at most one image, because a small last batch has poor statistics.
 
     Args:
         model: on `device`, from inputs to logits (B, K); its mode is unchanged afterwards.
@@ -43,8 +43,8 @@ def score(
             :func:`~ssl_norm.evaluate.features.evaluation_view`.
         batch_size: largest number of images of a batch.
         device: of the model.
-        seed: of a random order, which batch statistics need, since neighbours are often of one
-            class; None: their own order.
+        seed: seed of a random order, which batch statistics need because neighbours often share a
+            class; None: the given order.
 
     Raises:
         UserError: there is no image or no label, or a label without a logit.

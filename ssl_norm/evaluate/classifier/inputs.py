@@ -19,7 +19,7 @@ from ssl_norm.train.population import MakeViews
 
 @dataclass(frozen=True)
 class Scoring:
-    """The images of a fine-tuning and the conditions under which its classifier is scored."""
+    """Images of a fine-tuning and conditions under which its classifier is scored."""
 
     images: TrainingImages  # labelled, all and test images
     # from uint8 images (N, 3, H, W) and a generator to (views,), as in training
@@ -36,7 +36,7 @@ class Scoring:
     # numbers of images for exact statistics; the first while training
     samples: Sequence[int] = (10_000,)
     batch_sizes: Sequence[int] = (256,)  # their batches; the first while training
-    train: bool = False  # score the labelled images in training views at the end as well
+    train: bool = False  # at the end, also score the labelled images in training views
     corruptions: Sequence[Corruption | None] = ()  # of the test images, at the end
     # numbers of corrupted training images to re-estimate statistics on
     adapt_samples: Sequence[int] = (10, 100, 1000)
@@ -72,13 +72,13 @@ def corrupting(make_views: MakeViews, corruptions: Sequence[Corruption | None]) 
 
 
 def even_size(samples: int, batch_size: int, available: int, chunks: int = 1) -> int:
-    """Return the size up to `batch_size` whose whole batches leave out fewest of `samples`.
+    """Return the size up to `batch_size` whose whole batches omit the fewest of `samples`.
 
     Args:
         samples: images in all.
         batch_size: largest number of images of a batch.
         available: number of different images, which a batch cannot exceed.
-        chunks: the size is a multiple of it.
+        chunks: divisor of the size.
 
     Example:
         >>> even_size(10_000, 256, 50_000)

@@ -54,17 +54,17 @@ def score_classifier(scoring: Scoring, model: nn.Module, step: int, *, final: bo
       and not larger than the number of images); of batch statistics, the evaluated batches, which
       hold the norm's ghost batches. 0 for population statistics.
 
-    While training, the test images under each of `statistics`. At the end also exact statistics at
-    every pair of `samples` and `batch_sizes`, and those of the labelled images if there are others;
-    the training images if `train`; and the test images under each of `corruptions`: with the
-    model's statistics, with those re-estimated on `adapt_samples` corrupted training images, and
-    with those of batches. Training images are seen in training views under both kinds of
-    statistics, as in the training curve of Wu & Johnson (arXiv 2105.07576, figure 5), so that the
-    two differ only in the statistics.
+    During training, the test images are scored under each of `statistics`. At the end there are
+    also rows for exact statistics at every pair of `samples` and `batch_sizes`, and for those of
+    the labelled images if there are others; for the training images if `train`; and for the test
+    images under each of `corruptions`, with the model's statistics, with those re-estimated on
+    `adapt_samples` corrupted training images, and with those of batches. Training images are scored
+    in training views under both kinds of statistics, which are then the only difference, as in the
+    training curve of Wu & Johnson (arXiv 2105.07576, figure 5).
 
-    With several `domains`, the test images of each, by a `domain` norm's statistics of it. Exact
-    statistics of the mixture are then pooled over a `domain` norm's domains. So the six rows of
-    the paper's table 5 are:
+    With several `domains`, the test images of each are scored, under a `domain` norm's statistics
+    of that domain. Exact statistics of the mixture are then pooled over a `domain` norm's domains.
+    So the six rows of the paper's table 5 are:
 
         1 bn, population                        2 bn, exact from domain
         3 domain, exact from mixture            4 domain, population, or exact from domain
@@ -129,7 +129,7 @@ class _Scorer:
         return rows
 
     def exact_settings(self, final: bool) -> Iterator[tuple[str, ImageSet, int, int]]:
-        """Yield name and images of the origin of exact statistics, their number and batch size."""
+        """Yield the origin of exact statistics (name and images), their number and batch size."""
         scoring = self.scoring
         everything, labelled = scoring.images.everything, scoring.images.labelled
         name = "mixture" if len(scoring.domains) > 1 else "all"
@@ -149,7 +149,7 @@ class _Scorer:
         return rows
 
     def of_corruptions(self) -> list[Row]:
-        """Return the rows of corrupted test images, which are of domain 0 for a `domain` norm."""
+        """Return the rows of corrupted test images, which a `domain` norm takes as domain 0."""
         scoring, everything = self.scoring, self.scoring.images.everything
         kinds = ["population", "batch"] if keeps_statistics(self.model) else ["population"]
         sizes = sorted({min(count, len(everything)) for count in scoring.adapt_samples})
@@ -229,7 +229,7 @@ class _Scorer:
         return corrupted(self.scoring.limited(images), corruption, self.scoring.seed)
 
     def in_domain(self, number: int) -> AbstractContextManager[None]:
-        """Tell `domain` norms the domain of all images in this context."""
+        """Set the domain of all images for `domain` norms in this context."""
         if any(isinstance(layer, DomainBatchNorm) for layer in self.model.modules()):
             return domain_labels(self.model, number)
         return nullcontext()

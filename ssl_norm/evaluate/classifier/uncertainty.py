@@ -16,7 +16,7 @@ from ssl_norm.train.builder import naming
 def uncertainty_summary(scoring: Scoring, model: nn.Module, draws: int) -> dict[str, float]:
     """Return how well uncertainties separate wrong from right predictions of the test images.
 
-    Each draw of statistics is of `batch_size` training images in training views. The test images,
+    Each draw of statistics takes `batch_size` training images in training views. The test images,
     at most `limit`, are held in memory as inputs.
 
     Args:
@@ -46,7 +46,7 @@ def uncertainty_summary(scoring: Scoring, model: nn.Module, draws: int) -> dict[
         )
     test = scoring.limited(scoring.images.test)
     if test.labels is None:
-        raise UserError("evaluation.uncertainty needs labelled test images, and there are none")
+        raise UserError("evaluation.uncertainty needs labelled test images, but there are none")
     inputs = scoring.to_input(test.images.to(scoring.device))
     with population_statistics_at_evaluation(model):
         plain = probabilities(model, inputs, batch_size=scoring.batch_size)

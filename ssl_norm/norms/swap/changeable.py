@@ -17,7 +17,7 @@ def check_changeable(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mod
 
     Raises:
         ValueError: a part of the model would ignore the replacement, or there is no norm.
-        TypeError: the model is no module.
+        TypeError: the model is not a module.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model must be an nn.Module, got {type(model).__name__}")

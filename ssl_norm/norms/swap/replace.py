@@ -100,7 +100,7 @@ def replace_norms(
         ValueError: there is nothing to replace or to standardize, the model cannot be changed
             (TorchScript, DistributedDataParallel, quantized, ...), or the layer that is named
             cannot be replaced (groups do not divide its channels, ...).
-        TypeError: the norm has no such option, or the model is no module.
+        TypeError: the norm has no such option, or the model is not a module.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())

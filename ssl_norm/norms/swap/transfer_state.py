@@ -68,7 +68,7 @@ def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module
         The new layer, and the names of what it took over.
 
     Raises:
-        ValueError: the layer is no known norm, or it cannot be replaced by this one.
+        ValueError: the layer is not a known norm, or it cannot be replaced by this one.
     """
     old, kind = unwrapped(layer), kind_of(layer)
     replaced: dict[str, Kind] = vars(old).get(REPLACED, {})

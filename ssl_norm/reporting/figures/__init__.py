@@ -2,7 +2,8 @@
 
 from ssl_norm.registry import Registry
 
-# In the order of the page. A function yields `FigureFile`s whose names begin with its own.
+# In the order of the page. Each function yields `FigureFile`s whose names begin with that of the
+# figure.
 FIGURES = Registry(
     "figure",
     {

@@ -31,7 +31,7 @@ PROBES = (("top1", "linear top-1", BLUE), ("knn_top1", "kNN top-1", ORANGE))
 
 
 def accuracy(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield linear top-1 against negative cosine; nothing where no run has both."""
+    """Yield linear top-1 against negative cosine; nothing if no run has both."""
     points = {group.label: _points(group) for group in groups}
     runs = sum(map(len, points.values()))
     if not runs:
@@ -85,7 +85,7 @@ def probes_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
 
 
 def accuracy_course(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield the way of each run through negative cosine and linear top-1, a colour a group."""
+    """Yield the path of each run through negative cosine and linear top-1, coloured by group."""
     probed = _probed(groups)
     ways = {group.label: [_way(run) for run in group.runs] for group in probed}
     count = sum(bool(way) for group in ways.values() for way in group)
@@ -114,7 +114,7 @@ def accuracy_course(groups: Sequence[Group]) -> Iterator[FigureFile]:
 
 
 def _probed(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups with those of their runs that have probes of several checkpoints."""
+    """Return the groups, reduced to runs with probes of several checkpoints."""
     return [
         replace(group, runs=runs)
         for group in groups
@@ -139,7 +139,7 @@ def _curve(run: RunRecord, name: str) -> Curve:
 
 
 def _way(run: RunRecord) -> list[tuple[float, float]]:
-    """Return (negative cosine, linear top-1) of each probed step that has both, in their order."""
+    """Return (negative cosine, linear top-1) of each probed step that has both, in order."""
     pairs = ((_cosine_at(run, step), y) for step, y in zip(*_curve(run, "top1"), strict=True))
     return [(cosine, top1) for cosine, top1 in pairs if cosine is not None]
 
@@ -199,7 +199,7 @@ def accuracy_by_statistics(groups: Sequence[Group]) -> Iterator[FigureFile]:
 
 
 def _draw_kind(axes: "Axes", groups: Sequence[Group], kind: Kind, aside: float) -> None:
-    """Draw the accuracies of all groups under one kind of statistics, `aside` of their rows."""
+    """Draw the accuracies of all groups under one kind of statistics, `aside` from their rows."""
     bars = []
     for row, group in enumerate(groups):
         values = [v for run in group.runs if (v := measured(run, kind.column)) is not None]
@@ -241,7 +241,7 @@ def _draw_scores(axes: "Axes", group: Group) -> None:
 
 
 def _score_curve(run: RunRecord, kind: Kind) -> Curve:
-    """Return the accuracy on the clean test images at each step, by the first row of a step."""
+    """Return the accuracy on the clean test images at each step, from the first row of the step."""
     wanted = {
         "split": "test",
         "domain": "clean",

@@ -68,7 +68,7 @@ def _cosines_caption(which: str, groups: Sequence[Group]) -> str:
 
 
 def spectra(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield the last spectrum of each run; nothing where no run has one."""
+    """Yield the last spectrum of each run; nothing if no run has one."""
     lines = {
         group.label: [run.spectra[-1][1] for run in group.runs if run.spectra]
         for group in groups
@@ -108,7 +108,7 @@ def spectra(groups: Sequence[Group]) -> Iterator[FigureFile]:
 
 
 def layers(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield the negative cosine of every layer, of the first run of each group that recorded it."""
+    """Yield the negative cosine of every layer, from the first run with it in each group."""
     chosen = [(group, run) for group in groups for run in [r for r in group.runs if r.layers][:1]]
     for index, (group, run) in enumerate(chosen):
         yield FigureFile(

@@ -50,7 +50,7 @@ class FigureFile:
 
     @property
     def share(self) -> float:
-        """Its width as a part of the page's, so that letters have one size in all figures."""
+        """Its width as a share of the page's, so that letters have the same size in all figures."""
         return min(1.0, float(self.figure.get_size_inches()[0]) / WIDTH)
 
 
@@ -73,7 +73,7 @@ class Band(NamedTuple):
 def band(curves: Sequence[Curve]) -> Band | None:
     """Return the mean and the band of curves; None for fewer than two curves or common steps.
 
-    Nothing is interpolated: a step counts only where every curve has a finite value. The band is
+    Nothing is interpolated: a step counts only if every curve has a finite value there. The band is
     mean +- sample deviation (n - 1) for three curves or more, from low to high for two.
 
     Example:
@@ -117,7 +117,7 @@ def panel_figures(
 ) -> Iterator[FigureFile]:
     """Yield figures with a panel for each group, at most 12 panels a figure, numbered if several.
 
-    The caption is made of ", part 1 of 2", empty where there is one figure, and its groups.
+    `caption` gets ", part 1 of 2", or "" for a single figure, and the groups of the figure.
     """
     parts = [groups[start : start + PANELS] for start in range(0, len(groups), PANELS)]
     for index, part in enumerate(parts):
@@ -138,7 +138,7 @@ def panel_figures(
 
 
 def numbered(name: str, index: int, count: int) -> str:
-    """Return the name of one of several figures of a kind; alone it needs no number."""
+    """Return the name of a figure of a kind, numbered if there are several."""
     return name if count == 1 else f"{name}_{index + 1}"
 
 

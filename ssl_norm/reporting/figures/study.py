@@ -1,4 +1,4 @@
-"""Drawings and tables of the figures that studies ask for, next to published numbers."""
+"""Drawings and tables of the figures that studies define, next to published numbers."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ _Styled = Sequence[tuple[Series, LineStyle]]
 def study_figures(
     specs: Sequence[FigureSpec], runs: Sequence[RunRecord]
 ) -> tuple[list[FigureFile], list[str]]:
-    """Return the figures of a study that its runs hold numbers for, and lines on missing data."""
+    """Return the figures of a study for which its runs have data, and lines on missing data."""
     files, remarks = [], []
     for spec in specs:
         content, lines = content_of(spec, runs)
@@ -60,7 +60,7 @@ def study_figures(
             files.append(_study_figure(content))
             if spec.published and not content.numeric:
                 remarks.append(
-                    f"figure {spec.name}: published is not drawn, as {spec.x} is no number"
+                    f"figure {spec.name}: published is not drawn, as {spec.x} is not a number"
                 )
     return files, remarks
 
@@ -90,7 +90,7 @@ def _study_figure(content: Content) -> FigureFile:
 
 
 def _with_styles(series: Sequence[Series]) -> _Styled:
-    """Return lines with styles: several values tell them by colour (the first) and dashes."""
+    """Return lines with styles: the first value sets the colour, the others the dashes."""
     several = all(len(line.parts) > 1 for line in series)
     firsts = [line.parts[0] if several else line.label for line in series]
     others = [", ".join(line.parts[1:]) if several else "" for line in series]
@@ -107,7 +107,7 @@ def _with_styles(series: Sequence[Series]) -> _Styled:
 def _draw_lines(axes: "Axes", content: Content, lines: _Styled) -> None:
     """Draw means over a numeric x with bands of a deviation, and single runs as light points.
 
-    On a logarithmic axis, a mean at x = 0 or below is a line across it.
+    On a logarithmic axis, a mean at x <= 0 is a horizontal line.
     """
     log = content.spec.log_x
     for line, style in lines:
@@ -146,14 +146,14 @@ def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 def _draw_points(
     axes: "Axes", line: Series, places: Mapping[Value, float], style: LineStyle
 ) -> None:
-    """Draw single runs as light points, where there are several at any x."""
+    """Draw single runs as light points, if any x has several."""
     if any(len(values) > 1 for values in line.cells.values()):
         pairs = [(place, y) for x, place in places.items() for y in line.cells[x]]
         axes.plot(*zip(*pairs, strict=True), ".", color=style.colour, alpha=0.4, markersize=4)
 
 
 def _draw_categories(axes: "Axes", content: Content, lines: _Styled) -> None:
-    """Draw means with deviations over the values of x as text, the lines side by side."""
+    """Draw means with deviations over x as categories, the lines side by side."""
     places = {x: float(index) for index, x in enumerate(content.places)}
     step = min(0.12, 0.7 / len(lines))
     for index, (line, style) in enumerate(lines):
@@ -212,7 +212,7 @@ def _draw_published(axes: "Axes", published: Published, lines: _Styled) -> None:
 
 
 def axis_label(names: Sequence[str]) -> str:
-    """Return the default label of an axis of some quantities.
+    """Return the default label of an axis that shows these quantities.
 
     Example:
         >>> axis_label(["labels_per_class"]), axis_label(["top1", "top1_exact"])
@@ -247,7 +247,7 @@ def _caption(content: Content) -> str:
 def figure_table(content: Content) -> Table:
     """Return x down and lines across: mean +- sample deviation (n), and published numbers.
 
-    Where x is an outcome, a row for each line with the means of both.
+    If x is an outcome, each line is a row with the means of both.
     """
     spec = content.spec
     decimals = max(columns()[y].decimals if y in columns() else DECIMALS for y in spec.y)

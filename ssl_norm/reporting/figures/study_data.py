@@ -1,4 +1,4 @@
-"""Figures that studies ask for: their entries, checked, and the numbers that runs hold for them."""
+"""Figures that studies define: their entries, and the data of runs for them."""
 
 import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -22,21 +22,21 @@ Value = str | float
 Row = Mapping[str, Any]
 SOURCES = CONFIG, SUMMARY, EVALUATIONS = ("config.", "summary.", "evaluations.")
 CHOICES = ("samples", "batch_size")
-MEASURED = ("top1", "loss", "images")  # columns of evaluations.csv that do not tell its rows apart
+MEASURED = ("top1", "loss", "images")  # columns of evaluations.csv that do not distinguish its rows
 
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-Name = Annotated[str, BeforeValidator(str)]  # YAML reads some names as numbers
+Name = Annotated[str, BeforeValidator(str)]  # because YAML reads some names as numbers
 Names = Annotated[list[str], BeforeValidator(_listed), MinLen(1)]
 Conditions = dict[Name, Annotated[list[Any], BeforeValidator(_listed)]]
-Pair = Annotated[tuple[float, float], Strict(False)]  # False: a list may be given for it
+Pair = Annotated[tuple[float, float], Strict(False)]  # False: YAML gives a list
 
 
 class Published(Settings):
-    """Numbers of others, drawn dotted."""
+    """Published numbers, drawn dotted."""
 
     label: str = option(..., "their source")
     lines: dict[Name, list[Pair]] = option(
@@ -85,7 +85,7 @@ class FigureSpec(Settings):
         return tuple(unique((self.x, *self.lines, *conditions, *self.y)))
 
     def label_of(self, parts: Sequence[object]) -> str:
-        """Return the label of a line from the values that tell it, by `labels` as far as given."""
+        """Return the label of a line from its values, with the replacements in `labels`."""
         names = [str(part) for part in parts]
         whole = self.labels.get(", ".join(names))
         return whole or ", ".join(self.labels.get(name, name) for name in names)
@@ -105,7 +105,7 @@ def figure_specs(study: str, entries: Sequence[Mapping[Any, Any]]) -> list[Figur
         except ValidationError as error:
             raise UserError(f"{where}: {line_of(error, FigureSpec)}") from error
         if spec.name in [known.name for known in specs]:
-            raise UserError(f"{where}: there are two figures of this name")
+            raise UserError(f"{where}: two figures have this name")
         specs.append(spec)
     return specs
 
@@ -115,7 +115,7 @@ class Series(NamedTuple):
 
     parts: tuple[str, ...]  # the values that tell it from other lines, as text
     label: str  # its name in the legend
-    cells: Mapping[Value, Sequence[float]]  # by x the values of single runs
+    cells: Mapping[Value, Sequence[float]]  # values of single runs by x
 
 
 class Content(NamedTuple):
@@ -148,7 +148,7 @@ def values_of(run: RunRecord) -> dict[str, Value | None]:
     | `summary.`: `top1`, `linear_top1_exact`, `loss` | numbers of the tables and of summary.json |
     | `evaluations.`: `step`, `split` | columns of evaluations.csv; None, as each row differs |
 
-    In figures the source is left out, except of a name that several sources have.
+    Figures omit the source, unless several sources have the name.
     """
     config: dict[str, Any] = dict.fromkeys(key for key in PLACE_IN_STUDY if key in run.config)
     config |= run.settings
@@ -177,9 +177,9 @@ def _text_or_finite(value: Any) -> Value | None:
 def find_places(spec: FigureSpec, known: Collection[str]) -> dict[str, str]:
     """Return the source and name of each quantity of a figure that any run has.
 
-    Settings come before outcomes, except on the y-axis. Columns of evaluations.csv come first in a
-    figure that needs its rows, as one of its quantities is nothing else; otherwise last. `known`
-    are the keys of :func:`values_of` of all runs.
+    Settings come before outcomes, except on the y-axis. Columns of evaluations.csv come first if a
+    quantity of the figure exists only there, else last. `known` are the keys of :func:`values_of`
+    of all runs.
     """
 
     def find(name: str, sources: Iterable[str]) -> str | None:
@@ -248,7 +248,7 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
 def _points_of(
     spec: FigureSpec, places: Mapping[str, str], run: RunRecord, own: Row
 ) -> Iterator[_Point | str]:
-    """Yield the points of a run, and as text what it lacks.
+    """Yield the points of a run, and text for each quantity that it lacks.
 
     A figure that needs no column of evaluations.csv has one empty row.
     """
@@ -282,8 +282,8 @@ def _chosen_rows(
 ) -> list[tuple[Row, Row]]:
     """Return rows of evaluations.csv with the values of a figure.
 
-    A figure that does not mention steps has the rows of the last step; one that does not mention
-    images and batches of exact statistics has those of the run's first choice.
+    Unless the figure names steps, these are rows of the last step; unless it names images and
+    batches of exact statistics, those of the run's first choice.
     """
     rows = []
     for row in run.evaluations:
@@ -322,7 +322,7 @@ def _holds(conditions: Conditions, values: Row) -> bool:
 
 
 def _same_text(value: object) -> str:
-    """Return text that is equal for 4 and 4.0, true and "true", null and a missing value."""
+    """Return text that is the same for 4 and 4.0, true and "true", null and a missing value."""
     if value is None or value == "null":
         return ""
     if isinstance(value, bool):
@@ -331,7 +331,7 @@ def _same_text(value: object) -> str:
 
 
 def part_text(name: str, value: Value | None) -> str:
-    """Return a value in the name of a line: a number with its quantity, nothing for a missing one.
+    """Return a value for the name of a line: numbers with their quantity, nothing if missing.
 
     Example:
         >>> part_text("norm.encoder", "ubn"), part_text("optimizer.lr", 0.1)
@@ -343,7 +343,7 @@ def part_text(name: str, value: Value | None) -> str:
 
 
 def _undecided_columns(points: Sequence[_Point]) -> list[str]:
-    """Return the columns in which rows of one run differ that stand for one point."""
+    """Return the columns that differ between rows of one run at the same point."""
     cells = grouped(points, lambda p: (p.run, p.parts, p.x)).values()
     return sorted(
         {
@@ -356,7 +356,7 @@ def _undecided_columns(points: Sequence[_Point]) -> list[str]:
 
 
 def _mixed_runs(spec: FigureSpec, points: Sequence[_Point]) -> list[str]:
-    """Return a line where one point is of several runs of a seed, which no mean should mix."""
+    """Return a line if a point has several runs of one seed, which a mean should not mix."""
     cells = grouped(points, lambda p: (p.parts, p.x, p.run.seed))
     for (parts, x, seed), same in cells.items():
         runs = dict.fromkeys(point.run for point in same)

@@ -36,7 +36,7 @@ def layout(columns: Iterable[str]) -> dict[str, Page]:
 
 
 def charts() -> dict[str, tuple[str, ...]]:
-    """Return the columns of each chart by title: those that monitors declare, then `CHARTS`."""
+    """Return the columns of each chart by title, those of monitors before `CHARTS`."""
     found: dict[str, tuple[str, ...]] = {}
     for name, function in monitors_in_runs().items():
         if title := function.declaration.chart:
@@ -45,9 +45,9 @@ def charts() -> dict[str, tuple[str, ...]]:
 
 
 def _collapse_page(present: list[str]) -> Page:
-    """Return the charts that the columns of a run fill, and one of monitors without a chart.
+    """Return the charts with columns of a run, and one for monitors without a chart.
 
-    A chart is the same in every run that has it, since TensorBoard merges equal charts only.
+    A chart is the same in every run, because TensorBoard merges only equal charts.
     """
     known_charts = charts()
     page: Page = {

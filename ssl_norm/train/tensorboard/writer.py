@@ -22,7 +22,7 @@ _show_error = threading.excepthook
 
 
 def _leave_to_the_next_call(args: threading.ExceptHookArgs) -> None:
-    """Print no error of TensorBoard's threads: its next call raises it again."""
+    """Hide errors of TensorBoard's threads, which its next call raises again."""
     if not type(args.thread).__module__.startswith("tensorboard."):
         _show_error(args)
 
@@ -31,7 +31,7 @@ threading.excepthook = _leave_to_the_next_call
 
 
 class TensorBoard(Logger):
-    """Writes event files into the run folder; those of an interrupted run's later steps hide.
+    """Writes event files into the run folder; later steps of an interrupted run are hidden.
 
     Args:
         folder: of the run.
@@ -81,14 +81,14 @@ class TensorBoard(Logger):
     ) -> None:
         """Write the line of this run on the HParams page.
 
-        TensorBoard shows the first settings that were written in a folder. Metrics are scalars
+        TensorBoard shows the first settings written in a folder. Metrics are scalars
         under `at_end`, which it shows first; while there are none, the line shows the latest row.
         """
         from torch.utils.tensorboard import summary
 
         summaries: Any = summary
-        # Without the experiment's summary, which TensorBoard would take from any one run, it finds
-        # the columns of all runs itself, those first in which they differ.
+        # TensorBoard would take the experiment's summary from any one run. Without one, it finds
+        # the columns of all runs itself and puts differing ones first.
         _, start, end = summaries.hparams(dict(settings), {})
         writer = self._writer._get_file_writer()
         writer.add_summary(start)
@@ -102,7 +102,7 @@ class TensorBoard(Logger):
     ) -> None:
         """Write features for the Projector page (PCA, t-SNE, UMAP in the browser).
 
-        Square images become thumbnails of at most 32 pixels a side; without any there are points.
+        Square images become thumbnails of at most 32 x 32 pixels; without images there are points.
         """
         pictures = None if images is None else images.cpu().float() / 255
         if pictures is not None and pictures.shape[-1] > THUMBNAIL:

@@ -144,7 +144,7 @@ def test_messages_go_to_stderr_as_they_are(root, load, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "2 images, kept at 8 px in " in err
-    assert "ignored 1 hidden entry or file that is no image\n" in err
+    assert "ignored 1 hidden entry or file that is not an image\n" in err
     assert "no labels (there are no two class folders)\n" in err
 
 
@@ -175,7 +175,7 @@ def test_pictures_of_unread_formats_are_named(root, load):
     with pytest.raises(UserError, match=rf"\(and 4 other entries, of them {unread}\)"):
         load()
     write_images(root, 2)
-    assert re.search(rf"ignored 4 .* that are no images, of them {unread}", load().notes[-1])
+    assert re.search(rf"ignored 4 .* that are not images, of them {unread}", load().notes[-1])
 
 
 def write_grey(root, bits, first=0, count=4):
