@@ -61,6 +61,8 @@ GROUPS: tuple[tuple[str, str, float, int, int, tuple[str, ...]], ...] = (
     ("digits", "vit", 0.3, 3, 1000, ("jepa",)),
     ("digits", "mlp", 3.0, 3, 1000, ("barlow", "vicreg", "wmse")),
     ("digits", "vit", 3.0, 3, 1000, ("jepa",)),
+    ("digits", "mlp", 1.0, 4, 1000, ("moco", "barlow", "wmse", "dino", "lejepa")),
+    ("digits", "mlp", 1.0, 5, 1000, ("moco", "barlow", "wmse", "dino", "lejepa")),
     ("cifar10", "resnet18", 1.0, 0, 120, ("byol", "vicreg", "moco", "dino")),
 )
 # Forms without a predictor, regularizer, ... whose collapse takes thousands of steps.
