@@ -82,7 +82,8 @@ def toy(config: ToySettings) -> None:
     draw(config, study, output, f"seed {config.seed}; {verdict}")
     samples = samples_of(config, config.seed, config.labels_per_class)
     values = {norm: layer_values(found.model, samples) for norm, found in study.examples.items()}
-    histograms = f"histograms: seed {config.seed}, {config.labels_per_class} labels a class"
+    labels = counted(config.labels_per_class, "label")
+    histograms = f"histograms: seed {config.seed}, {labels} a class"
     save_figure(gap_figure(values, study.gaps, histograms), gap_output)
     show(list(tables(config, study)))
     say(verdict, f"written to {output}", f"written to {gap_output}", stderr=False)

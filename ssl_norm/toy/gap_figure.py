@@ -40,12 +40,12 @@ def gap_figure(
             panels[0, layer].set_title(f"norm layer {layer + 1}")
             for (norm, of_norm), colour in zip(gaps.items(), _COLOURS, strict=True):
                 for axes, field, label, dashes in (
-                    (upper, "labelled", "labelled", "-"),
-                    (upper, "control", "as many without labels", "--"),
-                    (lower, "shift", "unlabelled", "-"),
+                    (upper, "labelled", f"{norm}, labelled", "-"),
+                    (upper, "control", f"{norm}, as many without labels", "--"),
+                    (lower, "shift", norm, "-"),
                 ):
                     line = {k: [getattr(s[layer], field) for s in of_norm[k]] for k in of_norm}
-                    _draw_line(axes, line, f"{norm}, {label}", colour, dashes)
+                    _draw_line(axes, line, label, colour, dashes)
         panels[-2, 0].set_ylabel("Wasserstein distance\nfrom unlabelled, in deviations")
         panels[-1, 0].set_ylabel("shift of the mean,\nin deviations")
         for axes in (panels[0, -1], *panels[-2:, -1]):
