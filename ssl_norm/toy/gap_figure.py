@@ -48,9 +48,11 @@ def gap_figure(
                     _draw_line(axes, line, label, colour, dashes)
         panels[-2, 0].set_ylabel("Wasserstein distance\nfrom unlabelled, in deviations")
         panels[-1, 0].set_ylabel("shift of the mean,\nin deviations")
-        for axes in (panels[0, -1], *panels[-2:, -1]):
+        for axes in panels[-2:, 0]:
             axes.set_ylim(bottom=0)
-            axes.legend(frameon=False)
+        panels[0, -1].legend(frameon=False)
+        named = panels[-2, 0].get_legend_handles_labels()
+        figure.legend(*named, loc="outside upper center", ncols=len(gaps))
         figure.supxlabel(caption, fontsize=9)
     return figure
 
