@@ -1,7 +1,7 @@
-"""Checks of a training loop for public bugs, each a function of a record: one line and a state.
+"""Checks of a training loop for known bugs: functions from a record to a line and a state.
 
-A check declares its repair and a source; its docstring says what must hold. `fail` is a bug,
-`warn` a likely one, `not checked` names what is missing.
+A check declares its repair and a source; its docstring states the condition. `fail` is a bug,
+`warn` a likely bug; `not checked` names the missing input.
 """
 
 import re
@@ -28,7 +28,7 @@ Finding = tuple[State, str]
 
 
 class Check(NamedTuple):
-    """A check by its name; see :func:`check`. `meaning` says what must hold."""
+    """A check by its name; see :func:`check`. `meaning` is the condition that it checks."""
 
     name: str
     meaning: str
@@ -56,8 +56,8 @@ def check(
 
     Args:
         needs: attributes of the record without which it is `not checked`, in `MISSING`.
-        repair: what to change where it does not hold.
-        source: a public bug of this kind, or where the reason is published.
+        repair: change that makes the condition hold.
+        source: a public bug of this kind, or a publication of the reason.
     """
 
     def declare(find: Callable[[Record], Finding]) -> Callable[[Record], Finding]:
@@ -331,7 +331,7 @@ def mixed_batches(record: Record) -> Finding:
 
 
 def _purity(batches: Sequence[Sequence[Any]]) -> float:
-    """Return how probably two images of a batch are of one class, as a mean over batches."""
+    """Return the probability that two images of a batch share a class, averaged over batches."""
     return fmean(
         sum((count / len(labels)) ** 2 for count in Counter(labels).values()) for labels in batches
     )

@@ -1,4 +1,4 @@
-"""A few steps of a training loop, all checks on them, and the loop as it was before."""
+"""Checks on a few steps of a training loop, which are then undone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, repeat
@@ -15,7 +15,7 @@ from ssl_norm.checkup.state import SavedState, home_of, referred
 from ssl_norm.text import text_table
 
 _SAVED = (dict, list, Tensor, torch.Generator, nn.Module, LRScheduler, Optimizer)
-_LARGE = 2**26  # elements of a tensor outside of networks that is taken for data
+_LARGE = 2**26  # number of elements from which a tensor outside the networks counts as data
 
 
 class Result(NamedTuple):
@@ -24,7 +24,7 @@ class Result(NamedTuple):
     Attributes:
         name, repair, source: of the :class:`ssl_norm.checkup.checks.Check`.
         state: `pass`, `warn`, `fail` or `not checked`.
-        line: what was found, or why it was not checked.
+        line: finding, or reason why there is none.
     """
 
     name: str
@@ -64,9 +64,9 @@ def doctor(
 ) -> Checkup:
     """Run a few steps of a training loop, check them for public bugs, and undo them.
 
-    Parameters, buffers, gradients, states of optimizers and random generators, modes, hooks and
-    counters are as before, to the bit; of an iterator, `steps` batches are used up. Other networks
-    and optimizers are found where `step_fn` refers to them by name.
+    Afterwards, parameters, buffers, gradients, states of optimizers and random generators, modes,
+    hooks and counters are the same to the bit; only an iterator has lost `steps` batches. Other
+    networks and optimizers are found through the names in `step_fn`.
 
     Args:
         model: the network, or a module that holds all networks.
@@ -76,10 +76,10 @@ def doctor(
         target: the slowly moving network, or its name; None: by its name (target, teacher, ema,
             momentum, ...).
         views: two views (N, ...) of a batch, or a function of the batch that returns those of the
-            last step; None: what enters the first layer.
+            last step; None: the inputs of the first layer.
         labels: class labels (N,) of each step, or a function of a batch; None: the first integers
             (N,) in a batch, if they repeat.
-        steps: at least 2; more steps, and larger batches, tell more.
+        steps: at least 2; more steps and larger batches give stronger evidence.
 
     Raises:
         ValueError: `steps` is below 2, there are fewer batches, or the target does not exist.
@@ -125,7 +125,7 @@ def doctor(
 def _parts(
     model: nn.Module, names: Mapping[str, Any], target: nn.Module | str | None
 ) -> dict[str, nn.Module]:
-    """Return the networks by prefix: the model, and others with weights outside of it."""
+    """Return the networks by prefix: the model, and others with weights outside it."""
     parts = {"": model}
     for name, module in {**names, "target": names.get("target", target)}.items():
         if isinstance(module, nn.Module) and next(module.parameters(), None) is not None:
@@ -135,7 +135,7 @@ def _parts(
 
 
 def _objects(step_fn: Any, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the objects of classes of the loop's module, networks and optimizers left out."""
+    """Return the objects whose classes the loop's module defines, without networks."""
     home = home_of(step_fn)
     return {
         name: value
@@ -146,7 +146,7 @@ def _objects(step_fn: Any, names: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_schedule(name: str, value: Any) -> bool:
-    """Return whether an object resumes by a state dict, or is called an average of weights."""
+    """Return whether an object has a state dict, or its name says that it averages weights."""
     words = ("ema", "average", "momentum", "teacher", "target")
     called = f"{name} {type(value).__name__}".lower()
     return hasattr(value, "load_state_dict") or any(word in called for word in words)
@@ -179,7 +179,7 @@ def _run(
 
 
 def _labels(batch: Sequence[Any]) -> Tensor | None:
-    """Return the first integers (N,) in a batch that repeat, None without any."""
+    """Return the first integers (N,) in a batch with repeated values; None without any."""
     items = batch[0] if batch and isinstance(batch[0], list | tuple) else ()
     rows = [x for x in items if isinstance(x, Tensor) and x.ndim == 1 and not x.is_floating_point()]
     return next((x for x in rows if len(set(x.tolist())) < len(x)), None)

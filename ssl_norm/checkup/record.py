@@ -1,4 +1,4 @@
-"""Record of a few steps of a training loop: what entered the networks, and what moved."""
+"""Record of a few steps of a training loop: inputs of the networks, and changes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -14,7 +14,7 @@ from ssl_norm.models.checkpoint_prefixes import names_any, names_target
 from ssl_norm.names import unknown_name
 from ssl_norm.norms.swap.find import BATCH_NORMS, keeps_batch_statistics
 
-_SHORT = frozenset({"k", "key"})  # layers of attention are named so as well
+_SHORT = frozenset({"k", "key"})  # attention layers have this name as well
 Parts = Mapping[str, nn.Module]
 
 
@@ -33,21 +33,22 @@ class Record:
     Attributes:
         steps: that ended.
         views: statistics of two views of each step.
-        views_from: where they were seen: `given`, `online`, `target` (the second one entered the
+        views_from: origin of the views: `given`, `online`, `target` (the second one entered the
             target), `rows` (one tensor held both); "" without two views.
         identical: `online` if both views were equal in a step; `target` if it saw the only view.
         pixels: of each view (2 + 2 C,): least and largest value, means and deviations of channels.
         outputs: outputs (N, D) of online modules in the first step, by name, of their first call.
         graded: ids of the parameters that got a gradient.
-        values: by name of a batch norm, fewest values per channel that it normalized in training.
-        decays: share of its old value that the target kept, of steps where it can be measured.
-        lost: numbers that changed and that state dicts do not bring back, `name: old -> new`.
+        values: fewest values per channel that a batch norm normalized in training, by its name.
+        decays: share of its old value that the target kept, for each step in which it is
+            measurable.
+        lost: numbers that changed and that state dicts do not restore, `name: old -> new`.
         load_error: message of a state dict that does not load; "": it loads.
-        labels: of each step; empty where unknown.
+        labels: labels of each step; empty if unknown.
         processes: of the run.
     """
 
-    listening = False  # in copies, which copies of the networks hold, as well
+    listening = False  # copies of the networks have them as well
 
     def __init__(
         self,
@@ -108,7 +109,7 @@ class Record:
         return {name: m for name, m in named if is_batch_norm(m) and not self.in_target(name)}
 
     def start(self) -> None:
-        """Listen to the next step."""
+        """Start the record of the next step."""
         self._seen: list[tuple[str, Tensor]] = []  # role of the network, and what entered it
         self._kept: list[Tensor] = []  # outputs, so that no other tensor gets their memory
         self._opened: list[bool] = []  # whether each running call opened a scope
@@ -117,7 +118,7 @@ class Record:
         self.listening = True
 
     def end(self, views: Sequence[Tensor] | None, labels: Iterable[Any] | None) -> None:
-        """Take in the facts of a step; views of None are those that were seen."""
+        """Add the facts of a step; None stands for the views that were seen."""
         self.listening = False
         self.steps += 1
         self.pixels += [_pixels(view) for _, view in self._seen]
@@ -131,7 +132,7 @@ class Record:
             self.decays.append(decay)
 
     def finish(self) -> None:
-        """Take in what moved, and try to resume from the state dicts; changes the networks."""
+        """Record the changes, and try to resume from the state dicts; this changes the networks."""
         if not self.views and (pairs := halves(self._joint)):
             self.views, self.views_from, self.identical = pairs, "rows", ""
         self._after, numbers = self._values(), self._all_numbers()
@@ -167,11 +168,11 @@ class Record:
         }
 
     def _hears(self) -> bool:
-        """Return whether a call counts: in a step, but no recomputation in its backward pass."""
+        """Return whether a call counts: in a step, and not recomputed in its backward pass."""
         return self.listening and torch._C._current_graph_task_id() == -1
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        """See what enters the first layer of an outermost call or of the target."""
+        """Record the input of the first layer of an outermost call or of the target."""
         if not self._hears():
             return
         name = self._names[id(module)]
@@ -227,8 +228,8 @@ class Record:
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
         """Return up to three parameters of the target with the online ones that they follow.
 
-        For each module of the target, the online parameters of the same shapes in the same order;
-        of several such runs, the nearest one.
+        For each module of the target, these are the online parameters of the same shapes in the
+        same order; of several candidates, the nearest.
         """
         online = list(self.parameters(target=False).values())
         named, pairs = self.parameters(target=True), list[tuple[Tensor, Tensor]]()
@@ -261,13 +262,13 @@ class Record:
 
 
 def named_modules(parts: Parts) -> Iterator[tuple[str, nn.Module]]:
-    """Yield every module by name; one with two names twice."""
+    """Yield every module by name; a module with two names occurs twice."""
     for prefix, part in parts.items():
         yield from part.named_modules(prefix=prefix, remove_duplicate=False)
 
 
 def tensors_of(parts: Parts) -> dict[str, Tensor]:
-    """Return every parameter and buffer by name; one with two names twice."""
+    """Return every parameter and buffer by name; one with two names occurs twice."""
     return {
         f"{name}.{key}".lstrip("."): tensor
         for name, module in named_modules(parts)

@@ -24,7 +24,7 @@ def home_of(step_fn: Any) -> str | None:
 def referred(step_fn: Callable[..., Any]) -> dict[str, Any]:
     """Return the objects that a function refers to, by name: closure, globals, its own object.
 
-    Functions and objects of the same module that it refers to count as well. Where a name occurs
+    Functions and objects of the same module that it refers to count as well. If a name occurs
     twice, the nearest one counts.
     """
     home = home_of(step_fn)
@@ -48,7 +48,7 @@ def _global_names(code: CodeType) -> set[str]:
 
 
 def _names(item: Any) -> dict[str, Any]:
-    """Return the names in a function; of an object its optimizers and public attributes."""
+    """Return the names in a function, or the optimizers and public attributes of an object."""
     if isinstance(item, partial):
         arguments = {f"argument {number}": value for number, value in enumerate(item.args)}
         return {"function": item.func, **arguments, **item.keywords}
@@ -66,9 +66,9 @@ def _names(item: Any) -> dict[str, Any]:
 class SavedState:
     """Values of objects and of all random generators, which `restore` writes back in place.
 
-    Followed are tensors with their gradients, modules, optimizers and schedulers with all
-    attributes (modes, hooks, counters), containers, generators, and numbers that functions keep in
-    their closure or as globals.
+    It covers tensors with their gradients, modules, optimizers and schedulers with all attributes
+    (modes, hooks, counters), containers, generators, and numbers in closures or globals of
+    functions.
 
     Args:
         *roots: objects to save.

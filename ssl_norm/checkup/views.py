@@ -1,4 +1,4 @@
-"""Statistics of views, and how much nearer views of one image are than views of two."""
+"""Statistics of views, and a comparison of distances within and between images."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Nearer(NamedTuple):
 
 
 def statistics(view: Tensor) -> Tensor:
-    """Return (N, K) statistics of views (N, C, H, W), or (N, ...), that survive crops and colours.
+    """Return (N, K) statistics of views (N, C, H, W) or (N, ...) that survive augmentation.
 
     Mean and deviation of each channel, mean absolute differences of neighbours, and pixels pooled
     to 4 x 4 after each image and channel was standardized.
@@ -40,16 +40,16 @@ def statistics(view: Tensor) -> Tensor:
     z = (x - mean) / (std + 1e-3)
     pooled = adaptive_avg_pool2d(z, _SIDE) if x.ndim == 4 else adaptive_avg_pool1d(z, _SIDE**2)
     edges = [x.mean(1).diff(dim=axis - 1).abs().flatten(1).mean(1, keepdim=True) for axis in axes]
-    scaled = 0.3 * pooled.flatten(1)  # about as large as the few statistics together
+    scaled = 0.3 * pooled.flatten(1)  # comparable in weight to the few other statistics
     return torch.cat([mean.flatten(1), std.flatten(1), *edges, scaled], 1).cpu()
 
 
 def nearer(pairs: Sequence[Pair]) -> Nearer:
-    """Compare the distances of matching rows with those of foreign ones, within each batch.
+    """Compare the distances of matching rows with those of other rows, within each batch.
 
     Args:
-        pairs: `statistics` of two views of each batch, both (N, K); row i of both should be of one
-            image.
+        pairs: `statistics` of two views of each batch, both (N, K); row i of both should show the
+            same image.
     """
     shares = []
     for pair in pairs:
@@ -67,13 +67,13 @@ def nearer(pairs: Sequence[Pair]) -> Nearer:
 
 
 def halves(joint: Sequence[Tensor]) -> list[Pair]:
-    """Return the pairs of views in tensors that hold both, their halves or even and odd rows.
+    """Return the pairs of views in tensors that hold both, as halves or as even and odd rows.
 
     Args:
         joint: `statistics` (2N, K) of both views of each batch.
 
     Returns:
-        Pairs of (N, K); none where matching rows are not clearly nearer.
+        Pairs of (N, K); none if matching rows are not clearly nearer.
     """
     even = [rows for rows in joint if len(rows) % 2 == 0]
     found = [[(rows[::2], rows[1::2]) for rows in even]]

@@ -1,4 +1,4 @@
-"""Decoded images with their labels, the splits of a source, and the place of their pixels."""
+"""Decoded images with labels, splits of a source, and placement of pixels."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ from ssl_norm.errors import UserError
 from ssl_norm.memory import free_host_bytes
 from ssl_norm.names import unknown_name
 
-_CHUNK = 4096  # images copied at once, so that a set on a GPU needs no second copy on the host
+_CHUNK = (
+    4096  # number of images copied at once, so that a set on a GPU needs no second copy on the host
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class ImageSet:
 
     @property
     def images(self) -> Tensor:
-        """All images, (N, H, W, 3) uint8; of a subset, a copy. Large sets: use `take`."""
+        """All images, (N, H, W, 3) uint8; a copy for a subset. Large sets: use `take`."""
         return self.pixels if self.rows is None else gather(self.pixels, self.rows)
 
     def take(self, index: Tensor, out: Tensor | None = None) -> Tensor:
@@ -72,7 +74,7 @@ class Splits:
         pretrain: images to learn from; their labels are not used.
         train: labelled images for fitting a probe; None without labels.
         test: labelled images for scoring it, in no other part; None without labels.
-        notes: for the user: how the source was read, and what was left out.
+        notes: lines for the user on the layout of the source and on ignored files.
     """
 
     pretrain: ImageSet
@@ -108,12 +110,12 @@ def gather(pixels: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def fits(needed: int, free: int) -> bool:
-    """Return whether bytes fit into half of the free ones, which leaves half for the work."""
+    """Return whether bytes fit into half of the free memory, which leaves half for the work."""
     return needed <= free // 2
 
 
 def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -> ImageSet:
-    """Return a set with its pixels in the place that batches are drawn from.
+    """Return a set with its pixels in the place from which batches are drawn.
 
     Args:
         images: N images.

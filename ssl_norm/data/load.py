@@ -26,8 +26,8 @@ def load_splits(
 ) -> Splits:
     """Return the images of a source.
 
-    Under several ranks this is a collective call: local rank zero of each machine downloads and
-    decodes, the others wait and use its files.
+    With several ranks this is a collective call: local rank zero of each machine downloads and
+    decodes, and the others wait and use its files.
 
     Args:
         name: one of `DATA`, or `module:function`.

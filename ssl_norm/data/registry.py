@@ -26,7 +26,7 @@ DATA = Registry(
 
 
 def find_source(name: str) -> Callable[..., "Splits"]:
-    """Return the function of a source, given by name or as `module:function`; UserError if none."""
+    """Return the function of a source, given by name or as `module:function`; else UserError."""
     try:
         DATA.check(name, "data")
         source: Callable[..., Splits] = DATA.load(name)

@@ -25,7 +25,7 @@ def label_subset(
     Args:
         labels: (N,) int64, an index into `classes`, on the CPU.
         count: images over all classes, K to N for K classes, as even as the sizes of the classes
-            allow; the seed chooses the classes that give one more.
+            allow; the seed chooses the classes with one more image.
         per_class: images of each class, at least 1.
         fraction: share of each class in (0, 1], to the nearest image.
         seed: of the choice.
@@ -115,9 +115,9 @@ def _fraction_sizes(fraction: float, sizes: Tensor, classes: Sequence[str]) -> T
 def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Return the ascending indices of a training and a test part of (N,) labels.
 
-    Of n images of a class, `round(test_fraction * n)` are for the test part, but at least one and
-    at most n - 1; a single image is for the training part. A class's choice depends on the seed
-    and on the classes before it.
+    Of n images of a class, `round(test_fraction * n)` go to the test part, but at least one and at
+    most n - 1; a single image goes to the training part. A class's choice depends on the seed and
+    on the classes before it.
     """
     generator = torch.Generator().manual_seed(seed)
     is_test = torch.zeros(len(labels), dtype=torch.bool)

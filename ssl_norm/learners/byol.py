@@ -1,4 +1,4 @@
-"""BYOL: predict the projection of the other view by a slowly moving copy of the network."""
+"""BYOL: prediction of the projection that a slowly moving copy makes of the other view."""
 
 from torch import Tensor, nn
 
@@ -59,5 +59,5 @@ class BYOL(Learner):
         return 0.0
 
     def after_step(self, progress: float) -> None:
-        """Let the target follow encoder and projector."""
+        """Move the target towards encoder and projector."""
         self.target.follow((self.encoder, self.projector), progress)

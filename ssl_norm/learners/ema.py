@@ -58,12 +58,12 @@ class EmaTarget(nn.Sequential):
     The copy has the mode of its learner: in training its batch norms use batch statistics, as
     published. Norms that initialize from their first batch
     (:class:`ssl_norm.norms.layers.act_norm.ActNorm`) take the values of the followed network, if
-    that has passed a batch before.
+    that has already passed a batch.
 
     Args:
         modules: modules to copy, for example encoder and projector.
         decay: weight of the old value at the start of the run, in [0, 1].
-        schedule: of the decay over the run, `cosine` to 1 or `constant`.
+        schedule: schedule of the decay over the run, `cosine` to 1 or `constant`.
         ema_buffers: whether buffers follow by EMA as well; then forward passes do not change them.
             If not, the copy's batch norms gather their own running statistics, as published.
 
@@ -114,7 +114,7 @@ class EmaTarget(nn.Sequential):
         online = nn.Sequential(*modules)
         decay = _SCHEDULES[self.schedule](self.decay, progress)
         move_towards(self.parameters(), online.parameters(), decay)
-        if self.ema_buffers:  # of all layers but frozen ones
+        if self.ema_buffers:  # of all layers except frozen ones
             twins = zip(self.modules(), online.modules(), strict=True)
             following = [pair for pair in twins if not isinstance(pair[0], FrozenStatistics)]
             targets, sources = (

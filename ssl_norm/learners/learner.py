@@ -17,7 +17,7 @@ class LearnerOutput(NamedTuple):
     Attributes:
         loss: scalar, over the global batch of all ranks, and the same on every rank.
         pairs: (online, target) projections, each (N, D) over the global batch and detached; row i
-            of both stems from two views of image i. Learners that use both directions return two
+            of both comes from two views of image i. Learners that use both directions return two
             pairs.
         scalars: further scalars of the batch by name, averaged and logged per row of metrics.csv;
             for example `contrastive_accuracy`, the share of positives nearer than all negatives.
@@ -31,7 +31,7 @@ class LearnerOutput(NamedTuple):
 class Learner(nn.Module):
     """Base of all learners: two views in, loss and embeddings out.
 
-    The constructor declares what a learner is made of. It takes the encoder, then a positional
+    The constructor declares the parts of a learner. It takes the encoder, then a positional
     parameter without default for each head (projector, predictor), then options by name. Their
     ranges or choices are their annotations, their meaning is in `Args:`. A required option
     `embedding_dim` is the width of the last head's output.
@@ -58,7 +58,7 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def after_backward(self, output: LearnerOutput) -> None:
-        """Take in what one batch leaves behind, for example keys for a queue."""
+        """Keep what a batch leaves for later ones, for example keys for a queue."""
 
     def after_step(self, progress: float) -> None:
         """Follow the weights after an optimizer step; `progress` in [0, 1] is the share done."""
@@ -73,7 +73,7 @@ def needs_embedding_dim(learner: Callable[..., Any]) -> bool:
 def global_rows(*embeddings: Tensor) -> tuple[Tensor, ...]:
     """Return each (N, D) tensor over the batch of all ranks, in float32 or wider, with gradients.
 
-    Half precision is widened before it travels, so that sums over ranks are as exact as the loss.
+    Half precision is widened before the exchange, so that sums over ranks are as exact as the loss.
     """
     wide = (z.to(torch.promote_types(z.dtype, torch.float32)) for z in embeddings)
     return tuple(gather_batch(z) for z in wide)

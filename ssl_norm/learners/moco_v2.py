@@ -1,4 +1,4 @@
-"""MoCo v2: identify an image's key, from a slowly moving copy, among the keys in a queue."""
+"""MoCo v2: identification of an image's key, from a slowly moving copy, among those in a queue."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -34,9 +34,9 @@ class MoCoV2(Learner):
         symmetric: whether each view is query and key (MoCo's CIFAR recipe), or the first only query
             and the second only key (as published for ImageNet).
         shuffle_keys: whether keys are computed on a permuted batch (as published), so that a key's
-            batch statistics are not those of its query. It has an effect on statistics of a part of
-            the batch: with several ranks of any batch norm without `sync`, on one device of ghost
-            batches, but not of plain `bn`. See :func:`on_permuted_batch`.
+            batch statistics are not those of its query. It affects only statistics of parts of the
+            batch: with several ranks those of any batch norm without `sync`, on one device those of
+            ghost batches, but not of plain `bn`. See :func:`on_permuted_batch`.
         ema_decay: weight of the key network's old value at the start of the run.
         ema_schedule: `constant` (as published) or `cosine`.
         ema_buffers: whether the key network's buffers follow by EMA; see :class:`EmaTarget`.
@@ -88,7 +88,8 @@ class MoCoV2(Learner):
             k: Tensor = self.target(view)
             return k
         permutation = shared_permutation(len(view) * world_size(), view.device)
-        # One process has all rows of a view in sequence; a gather, all views of a rank.
+        # A single process has all rows of a view in sequence; a gather has all views of a rank in
+        # sequence.
         views = 2 if self.view_statistics == "joint" else 1
         places = torch.arange(len(permutation), device=view.device).view(world_size(), views, -1)
         return on_permuted_batch(self.target, view, places.transpose(0, 1).flatten()[permutation])
@@ -129,12 +130,12 @@ class MoCoV2(Learner):
             self.queue.enqueue(keys)
 
     def after_step(self, progress: float) -> None:
-        """Let the key network follow the query network."""
+        """Move the key network towards the query network."""
         self.target.follow((self.encoder, self.projector), progress)
 
 
 class KeyQueue(nn.Module):
-    """Buffers `keys` (size, dim) of unit rows and `pointer`, where the next key goes.
+    """Buffers `keys` (size, dim) of unit rows, and `pointer` to the place of the next key.
 
     It starts with random unit rows. Enqueueing works on the device, without waiting for it.
 
@@ -196,7 +197,7 @@ def on_permuted_batch(
     [r N, (r + 1) N) of the result through its network; each output goes back to the rank and place
     of its row. Operations on single rows are unaffected. Statistics of a part of the global batch
     (of a rank, or of a ghost batch) change. Those of the whole batch (one process or `sync`, and no
-    ghost batches) stay the same, and still leak which rows belong together.
+    ghost batches) stay the same, and still reveal which rows belong together.
 
     Args:
         network: maps (N, ...) to (N, D) and needs no gradients; each rank's own.

@@ -1,4 +1,4 @@
-"""SimCLR: identify the other view of an image among all views of the batch."""
+"""SimCLR: identification of an image's other view among all views of the batch."""
 
 from torch import Tensor, nn
 

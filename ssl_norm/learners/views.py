@@ -17,7 +17,7 @@ ViewStatistics = Literal["separate", "joint"]
 def per_view(network: _Network, views: _TwoViews, view_statistics: ViewStatistics) -> _TwoViews:
     """Return the network's output for each of two views.
 
-    The two policies differ for norms with batch statistics only.
+    The two policies differ only for norms with batch statistics.
 
     Args:
         network: maps (N, ...) to (N, D), row by row except for batch statistics.

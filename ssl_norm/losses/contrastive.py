@@ -13,10 +13,10 @@ from ssl_norm.losses.rows import check_matching_rows, check_temperature, full_pr
 def cross_entropy_at_collapse(candidates: int) -> float:
     """Return ln(candidates), the cross entropy of a softmax over equal similarities.
 
-    A contrastive loss that stays there, at any temperature, has learned nothing. The candidates are
-    those that the code compares: 2 N - 1 in SimCLR, 2 N where an implementation leaves the row
-    itself among them, 1 + K with a queue of K keys, the prototypes of SwAV. N counts the images of
-    all processes where embeddings are gathered.
+    A model whose contrastive loss stays at this value, at any temperature, has learned nothing. The
+    candidates are those that the code compares: 2 N - 1 in SimCLR, 2 N if an implementation keeps
+    the row itself among them, 1 + K with a queue of K keys, the prototypes of SwAV. N counts the
+    images of all processes if embeddings are gathered.
 
     Args:
         candidates: at least 1.
@@ -41,8 +41,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
 
         loss = 1/(2N) sum_i -log( exp(z_i.z_j(i) / T) / sum_{k != i} exp(z_i.z_k / T) ).
 
-    Only k = i is left out of the sum: the positive stays in it, and so do both views of every
-    other image.
+    The sum omits only k = i: it includes the positive and both views of every other image.
 
     Args:
         z1: (N, D) first views; rows are scaled to unit length in float32 or wider.

@@ -14,7 +14,7 @@ class Declaration:
     Attributes:
         low: lower end of its range.
         high: upper end, infinity included.
-        at_collapse: value where all embeddings are equal, as a function of the numbers of rows, one
+        at_collapse: value if all embeddings are equal, as a function of the numbers of rows, one
             for each parameter of embeddings.
     """
 
@@ -24,7 +24,7 @@ class Declaration:
 
 
 def loss(**facts: Any) -> Callable[[Function], Function]:
-    """Return a decorator that attaches a :class:`Declaration` and leaves the function as it is.
+    """Return a decorator that attaches a :class:`Declaration` to a function.
 
     Embeddings are the parameters annotated as `Tensor`, (N, D) each; one named `queue` has a number
     of rows that differs from that of the others. All other parameters are options.

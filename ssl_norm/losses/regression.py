@@ -1,4 +1,4 @@
-"""The regression of a target projection, as in BYOL."""
+"""Regression of a target projection, as in BYOL."""
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from ssl_norm.losses.rows import check_matching_rows, full_precision, unit_rows
 def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the mean over rows of 2 - 2 cos(prediction_i, target_i).
 
-    Computed as the squared distance of unit rows, which is the same and stays exact where cosines
+    It is computed as the squared distance of unit rows, which is equal and stays exact as cosines
     approach 1. Gradients flow into both arguments: stop the target's before the call.
 
     Args:

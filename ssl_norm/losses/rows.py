@@ -12,7 +12,7 @@ Temperature = Annotated[float, Interval(ge=1e-6, le=1e6)]  # below, similarities
 
 
 def full_precision(z: Tensor) -> torch.autocast:
-    """Return a context in which matrix products on `z`'s device are not cast to half precision."""
+    """Return a context without autocast of matrix products to half precision on `z`'s device."""
     return torch.autocast(z.device.type, enabled=False)
 
 

@@ -11,8 +11,8 @@ from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.registry import Registry, is_reference
 
-# An entry is called with those of `image_size` and `small_images` that it takes, and returns an
-# encoder (N, 3, H, W) -> (N, num_features). As `entry/model`, it gets the model's name first.
+# An entry takes `image_size`, `small_images`, both or neither, and returns an encoder (N, 3, H, W)
+# -> (N, num_features). As `entry/model`, it gets the model's name first.
 ENCODERS = Registry(
     "encoder",
     {
@@ -27,7 +27,7 @@ ENCODERS = Registry(
 )
 LIBRARIES = ("timm", "torchvision")  # entries that need the name of a model
 
-# `@register_model` or `@register_model()`, perhaps other decorators below it, then the constructor.
+# `@register_model` or `@register_model()`, any other decorators, then the constructor.
 _REGISTERED = re.compile(r"^@register_model\b.*\n(?:[@ )].*\n)*def (\w+)\(", re.MULTILINE)
 
 
@@ -84,7 +84,7 @@ def encoder_names() -> tuple[str, ...]:
 def library_names(library: str) -> tuple[str, ...]:
     """Return the models that timm or torchvision registers, sorted, read from its source files.
 
-    Importing the library would tell as well, but takes seconds.
+    Importing the library would take seconds.
     """
     spec = find_spec(library)
     if spec is None or spec.origin is None:

@@ -11,8 +11,8 @@ Weights = Mapping[str, Tensor]
 
 # Names in lightly's residual blocks, and in timm's and torchvision's.
 OTHER_NAMES = (("shortcut", "downsample"),)
-# Modules around a part of a network, which add a name wherever they stand; `module` of DDP does
-# inside a name only, since before it it is a prefix like any other.
+# Wrappers of a part of a network, which add a name anywhere. `module` of DDP counts only inside a
+# name; in front it is a prefix like any other.
 WRAPPERS = re.compile(
     r"\b(_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|_forward_module)\."
     r"|(?<=\.)module\."
@@ -22,11 +22,11 @@ TARGET_WORDS = frozenset({"momentum", "target", "teacher", "ema", "lagging", "ke
 
 
 class Candidate(NamedTuple):
-    """Weights that may be the encoder's."""
+    """Weights that may belong to the encoder."""
 
     nesting: str  # keys that lead to them in the file, each followed by `: `
     prefix: str  # of the encoder's names
-    weights: Weights  # all of that nesting, renamed to the encoder's names where need be
+    weights: Weights  # all weights of that nesting, with the encoder's names
     notes: tuple[str, ...] = ()  # on the renaming
 
     def __str__(self) -> str:
@@ -37,12 +37,12 @@ class Candidate(NamedTuple):
 def candidates(
     contents: Mapping[str, Any], wanted: Weights, layers: Sequence[str] = ()
 ) -> Iterator[Candidate]:
-    """Yield every place of a checkpoint where names end as those of an encoder's tensors.
+    """Yield every place in a checkpoint whose names end like those of the encoder's tensors.
 
-    Names are compared unchanged, without the names of modules around a part, with the numbers of a
-    `nn.Sequential(*encoder.children())` read as the encoder's children in their order (lightly),
-    and with other libraries' names of a part. `layers` are the encoder's children that compute
-    anything, in their order: where a Sequential has none in the place of one, a note says so.
+    Names are compared as they are, without the names of wrappers, with the numbers of
+    `nn.Sequential(*encoder.children())` read as the encoder's children (lightly), and with other
+    libraries' names of a part. `layers` are the encoder's children that compute anything, in order;
+    a note names those that a Sequential lacks.
     """
     for nesting, found in state_dicts(contents):
         for weights, notes in _wordings(found):
@@ -74,7 +74,7 @@ def _prefixes(weights: Weights, wanted: Weights) -> list[str]:
 
 
 def _wordings(weights: Weights) -> Iterator[tuple[Weights, tuple[str, ...]]]:
-    """Yield the weights unchanged, and renamed where wrappers or another library's names occur."""
+    """Yield the weights unchanged, and renamed if wrappers or another library's names occur."""
     yield weights, ()
     bare = {WRAPPERS.sub("", key): value for key, value in weights.items()}
     if len(bare) < len(weights):  # two networks, one of them wrapped
@@ -90,10 +90,10 @@ def _wordings(weights: Weights) -> Iterator[tuple[Weights, tuple[str, ...]]]:
 def _children_by_number(
     weights: Weights, wanted: Weights, layers: Sequence[str]
 ) -> Iterator[tuple[str, Weights, list[str]]]:
-    """Yield prefixes before numbers, the weights with children's names, and notes on lacking layers.
+    """Yield prefixes of numbers, weights with the children's names, and notes on missing layers.
 
-    A module without weights, such as an activation, leaves out its number in the file; so the k-th
-    number found is taken for the k-th child that has weights.
+    The number of a module without weights, such as an activation, is missing in the file; so the
+    k-th number found is taken for the k-th child with weights.
     """
     children = list(dict.fromkeys(name.partition(".")[0] for name in wanted))
     numbers: dict[str, set[str]] = {}
@@ -105,7 +105,7 @@ def _children_by_number(
     for prefix, found in numbers.items():
         child = dict(zip(sorted(found, key=int), children, strict=False))
         number_of = {name: int(number) for number, name in child.items()}
-        missed = [  # layers without weights, such as a ReLU that the Sequential does not have
+        missed = [  # layers without weights, such as a ReLU that the Sequential lacks
             layer
             for before, layer, after in zip(layers, layers[1:], layers[2:], strict=False)
             if layer not in children and number_of.get(after, 0) == number_of.get(before, 0) + 1
@@ -131,5 +131,5 @@ def names_target(path: str) -> bool:
 
 
 def names_any(path: str, words: frozenset[str]) -> bool:
-    """Return whether a dotted name, with the keys that lead to it, has one of some words."""
+    """Return whether a dotted name, with the keys that lead to it, contains one of some words."""
     return not words.isdisjoint(re.split(r"[._: *]+", path))

@@ -11,7 +11,7 @@ from torch import nn
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import ENCODERS, LIBRARIES, EncoderName, find_encoder
 
-SMALL_IMAGE_SIDE = 64  # pixels up to which `small_images=None` means yes
+SMALL_IMAGE_SIDE = 64  # side in pixels up to which `small_images=None` means yes
 STEM_CONVOLUTIONS = 3  # a deep stem has three; a max-pool further down is not a part of it
 # What the constructors of both libraries raise for an image size that they cannot take.
 BUILD_ERRORS = (RuntimeError, ValueError, AssertionError)
@@ -20,15 +20,15 @@ BUILD_ERRORS = (RuntimeError, ValueError, AssertionError)
 def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> nn.Module:
     """Return an encoder without its classifier.
 
-    Its `num_features` is the width of the features, its `small_images` whether the stem was shrunk.
-    Weights are random; nothing is downloaded.
+    Its `num_features` is the width of the features; `small_images` tells whether the stem was
+    shrunk. Weights are random; nothing is downloaded.
 
     Args:
-        name: see :func:`~ssl_norm.models.catalogue.find_encoder`; an object is called with those
-            of `image_size` and `small_images` that it takes, and returns a module.
+        name: see :func:`~ssl_norm.models.catalogue.find_encoder`; an object is called with
+            `image_size` and `small_images`, as far as it takes them, and returns a module.
         small_images: whether the stem keeps the resolution (:func:`shrink_stem`). None: yes for
-            images up to 64 px, where the encoder is of timm or torchvision and has a stem that
-            can. Encoders that take `small_images` decide for themselves; `tiny` always keeps the
+            images up to 64 px, if the encoder comes from timm or torchvision and its stem can.
+            Encoders that take `small_images` decide for themselves; `tiny` always keeps the
             resolution.
         image_size: side in pixels; built into encoders that need to know it (ViT, Swin, ...).
 
@@ -89,7 +89,7 @@ def _constructor(
 
 
 def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_size: int) -> bool:
-    """Shrink the stem where wanted, and return whether it was."""
+    """Shrink the stem if requested, and return whether it was shrunk."""
     strided = has_strided_stem(encoder)
     if small_images is None:
         small_images = strided and image_size <= SMALL_IMAGE_SIDE
@@ -119,7 +119,7 @@ def _output_width(encoder: nn.Module, image_size: int) -> int:
 
 
 def has_strided_stem(model: nn.Module) -> bool:
-    """Return whether the model begins with a strided convolution that does not cut patches."""
+    """Return whether the model begins with a strided convolution other than a patch embedding."""
     _, convolution = first_convolution(model)
     if convolution is None:
         return False
@@ -146,7 +146,7 @@ def shrink_stem(model: nn.Module) -> None:
     convolution.stride = (1, 1)
     if max(convolution.kernel_size) > 3:
         convolution.kernel_size = (3, 3)
-        # Zero means that the layer pads in its own way ("same"), or not at all.
+        # Zero: the layer pads by itself ("same"), or not at all.
         convolution.padding = tuple(min(int(side), 1) for side in convolution.padding)
         shape = (*convolution.weight.shape[:2], 3, 3)
         convolution.weight = nn.Parameter(convolution.weight.detach().new_empty(shape))
@@ -163,7 +163,7 @@ def has_open_stem(model: nn.Module) -> bool:
 
 
 def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d | None]:
-    """Return the first convolution and its name; "" and None where there is none."""
+    """Return the first convolution and its name; "" and None without one."""
     named = ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
     return next(named, ("", None))
 
@@ -223,7 +223,7 @@ def torchvision_encoder(model: str, *, image_size: int) -> nn.Module:
 
 
 def _sized(construct: Callable[..., nn.Module], **size: int) -> nn.Module:
-    """Return the model built for an image size, or without where it takes images of any size."""
+    """Return the model built for an image size, or without it if the model takes any size."""
     (option,) = size
     try:
         return construct(**size)
@@ -236,7 +236,7 @@ def _sized(construct: Callable[..., nn.Module], **size: int) -> nn.Module:
 def remove_classifier(model: nn.Module) -> None:
     """Replace a classifier's last layer, and the dropout right before it, by the identity.
 
-    The last layer is the last Linear of the model or, where there is none (SqueezeNet), its last
+    The last layer is the last Linear of the model or, without one (SqueezeNet), its last
     convolution.
 
     Raises:

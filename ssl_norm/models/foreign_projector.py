@@ -21,7 +21,7 @@ PROJECTOR_NAMES = (
 class FoundHead(NamedTuple):
     """A projector in a file."""
 
-    name: str | None  # prefix of its keys; None where the file has no projector of a known name
+    name: str | None  # prefix of its keys; None if the file has no projector of a known name
     head: nn.Sequential | None  # with its weights; None where it is not a plain MLP
 
 
@@ -50,8 +50,8 @@ def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
 def plain_mlp(tensors: Weights, width: int) -> nn.Sequential | None:
     """Return the MLP in an nn.Sequential's tensors, in evaluation mode; None if it is not one.
 
-    A matrix is a Linear layer, running statistics are a batch norm, and a single number left out
-    between two layers is a ReLU, because a file does not tell activations apart.
+    A matrix is a Linear layer, running statistics are a batch norm, and a single missing number
+    between two layers is taken for a ReLU, because files do not name activations.
 
     Args:
         tensors: `0.weight`, `0.bias`, `1.running_mean`, ... or `weight` and `bias` of a layer.
@@ -80,7 +80,7 @@ def plain_mlp(tensors: Weights, width: int) -> nn.Sequential | None:
 
 
 def _layer(parts: Mapping[int, Mapping[str, Tensor]], number: int) -> nn.Module:
-    """Return the layer of a number; the identity for any part that is not of a plain MLP."""
+    """Return the layer of a number; the identity for any part that a plain MLP does not have."""
     part = parts.get(number)
     if part is None:
         return nn.ReLU() if number and number - 1 in parts else nn.Identity()
@@ -93,7 +93,7 @@ def _layer(parts: Mapping[int, Mapping[str, Tensor]], number: int) -> nn.Module:
 
 
 def _inside_container(tensors: Weights) -> Weights:
-    """Return the tensors without a name that all begin with, such as `layers` or `net`."""
+    """Return the tensors without a common first name, such as `layers` or `net`."""
     first, *others = {name.partition(".")[0] for name in tensors}
     if others or first.isdecimal() or first in tensors:
         return tensors

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_norm.norms import NormLike, NormSpec, make_norm, parse_norm
 from ssl_norm.norms.layers.weight_standardization import standardize_weights
 
-CLASSIFIER_STREAM = 0x_C1A55  # tells the seed of the linear layer from that of the encoder
+CLASSIFIER_STREAM = 0x_C1A55  # distinguishes the seed of the linear layer from that of the encoder
 
 
 def mlp_head(
@@ -31,9 +31,9 @@ def mlp_head(
         hidden_dim: width of every hidden layer.
         output_dim: width of the output.
         norm: of each hidden layer, see `parse_norm`, or a class or function of `num_features`.
-        norm_output: whether the norm also follows the output layer (SimCLR), where BYOL and MoCo v2
-            have none; or another norm for the output, such as `zca`, which whitens it (W-MSE, arXiv
-            2007.06346). The output layer has no bias where its norm has a shift.
+        norm_output: whether the norm also follows the output layer, as in SimCLR but not in BYOL
+            and MoCo v2; or another norm for the output, such as `zca`, which whitens it (W-MSE,
+            arXiv 2007.06346). The output layer has no bias if its norm has a shift.
 
     Raises:
         ValueError: a width or `layers` is out of range, a norm is unknown or cannot have that
@@ -100,9 +100,10 @@ class Classifier(nn.Module):
     """Images to logits: a linear layer on the features of an encoder, both trained.
 
     Args:
-        encoder: images (N, 3, H, W) to features (N, num_features), a whole number that it holds.
+        encoder: from images (N, 3, H, W) to features (N, num_features), with the attribute
+            `num_features`.
         classes: K, at least 2.
-        seed: on which alone the linear layer depends: it is the same after all norms.
+        seed: seed of the linear layer, which depends on nothing else: it is the same for all norms.
 
     Example:
         >>> encoder = nn.Flatten()

@@ -1,4 +1,4 @@
-"""Encoder weights from any checkpoint, whatever its nesting and the prefix of its keys."""
+"""Loading of encoder weights from checkpoints with any nesting and any prefix of keys."""
 
 import codecs
 import pickle
@@ -52,9 +52,9 @@ SAFE: Sequence[Any] = (
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Names of an encoder's weights and statistics, by their match in a file.
+    """Match of an encoder's weights and statistics with those in a file.
 
-    Step counters of batch norms do not count.
+    Step counters of batch norms are ignored.
     """
 
     source: str  # their place in the file, such as `learner: encoder.*`
@@ -102,21 +102,21 @@ def load_encoder_weights(
 ) -> LoadReport:
     """Load all of an encoder's weights from a checkpoint, and return a report.
 
-    Takes runs of this package, plain state dicts, state dicts nested in other dicts (`state_dict`,
-    `model`, `teacher`, ...), keys with any prefix (`module.encoder_q.`, `backbone.`, ...), wrappers
-    inside names (`_orig_mod`) and numbered children (`backbone.0.`, lightly). The place that
-    matches most tensors is taken. Every tensor is loaded or converted (:func:`converted`), none
-    keeps its initial value.
+    It reads runs of this package, plain state dicts, state dicts nested in other dicts
+    (`state_dict`, `model`, `teacher`, ...), keys with any prefix (`module.encoder_q.`, `backbone.`,
+    ...), wrappers inside names (`_orig_mod`) and numbered children (`backbone.0.`, lightly). It
+    takes the place that matches most tensors. Every tensor is loaded or converted
+    (:func:`converted`), none keeps its initial value.
 
     Args:
         encoder: its tensors are overwritten, unless an error is raised.
         path: a file of torch.save, or a `.safetensors` file.
-        network: `target`: of places whose names say target (`momentum`, `teacher`, `encoder_k`,
-            ...); `online`: of others, or of the only network.
+        network: `target`: a place whose name says target (`momentum`, `teacher`, `encoder_k`, ...);
+            `online`: another place, or the only network.
         other_norms: whether the encoder's norms may differ from those of the file. `drop`: tensors
-            of norms that the encoder does not have are left out, and parameters beyond batch norm's
-            keep their values; `reset`: all that the file lacks of norms keeps its initial value.
-        contents: of the file, if it was read before.
+            of norms that the encoder does not have are ignored, and parameters beyond batch norm's
+            keep their values; `reset`: norms that the file lacks keep their initial values.
+        contents: contents of the file, if it was read before.
 
     Raises:
         UserError: the file is missing or not readable, a tensor does not fit, or two places fit
@@ -146,7 +146,7 @@ def load_encoder_weights(
 
 
 def _check_stem(encoder: nn.Module, contents: Mapping[str, Any], path: str | Path) -> None:
-    """Refuse a file whose record tells another stem: its weights may fit, its features do not."""
+    """Refuse a file whose record names another stem: only its weights may fit."""
     record = contents.get("encoder_record")
     theirs = record.get("small_images") if isinstance(record, Mapping) else None
     ours = getattr(encoder, "small_images", None)
@@ -162,7 +162,7 @@ def _check_stem(encoder: nn.Module, contents: Mapping[str, Any], path: str | Pat
 
 
 def _choose(found: Sequence[LoadReport], network: NetworkRole, subject: str) -> LoadReport:
-    """Return the place of a network that matches most tensors; of equal ones the shortest.
+    """Return the place of a network that matches most tensors; ties go to the shortest.
 
     Raises:
         UserError: there is no target network, or places match equally well and differ.
@@ -179,7 +179,7 @@ def _choose(found: Sequence[LoadReport], network: NetworkRole, subject: str) -> 
         role: max((len(each.matched) for each in places), default=0)
         for role, places in roles.items()
     }
-    # A few names outside the only network match by accident.
+    # Some names outside the only network match by accident.
     role = "target" if network == "online" and 2 * most["online"] < most["target"] else network
     best = [each for each in roles[role] if len(each.matched) == most[role]]
     named = [each for each in best if names_any(each.source, ONLINE_WORDS)]
@@ -300,7 +300,7 @@ def converted(
 
 
 def _resized(name: str, value: Tensor, wanted: Tensor) -> tuple[Tensor, str] | None:
-    """Return positions (1, N, C) or (N, C) on another grid; None where either is not a square."""
+    """Return positions (1, N, C) or (N, C) on another grid; None if either is not a square."""
     if value.ndim != wanted.ndim or not 2 <= value.ndim <= 3:
         return None
     if (value.shape[:-2], value.shape[-1]) != (wanted.shape[:-2], wanted.shape[-1]):
@@ -323,7 +323,7 @@ def _resized(name: str, value: Tensor, wanted: Tensor) -> tuple[Tensor, str] | N
 
 
 def _in_norm(encoder: nn.Module, name: str) -> bool:
-    """Return whether a tensor is of a norm, or of the identity that `none` puts in its place."""
+    """Return whether a tensor belongs to a norm, or to the identity that replaces it for `none`."""
     try:
         module = encoder.get_submodule(name.rpartition(".")[0])
     except AttributeError:
@@ -332,9 +332,9 @@ def _in_norm(encoder: nn.Module, name: str) -> bool:
 
 
 def _belongs_inside(encoder: nn.Module, name: str) -> bool:
-    """Return whether a name that an encoder lacks is of a part of it, such as one more block.
+    """Return whether a name that an encoder lacks belongs to it, such as a further block.
 
-    Names of heads are those of a removed classifier and of modules next to the encoder's own.
+    Other names belong to heads: a removed classifier, or modules next to the encoder's own.
     """
     *path, leaf = name.split(".")
     module = encoder

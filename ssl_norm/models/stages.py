@@ -5,8 +5,8 @@ from math import ceil
 
 from torch import nn
 
-NEARLY_ALL = 0.85  # of the parameters: then a child is the network, and its own children are stages
-MOST_STAGES = 8  # of one container; of longer ones, such as a ViT's blocks, some are left out
+NEARLY_ALL = 0.85  # share of the parameters from which a child is the whole network
+MOST_STAGES = 8  # stages of one container; longer ones, such as a ViT's blocks, are thinned out
 THINNED_STAGES = 6
 
 

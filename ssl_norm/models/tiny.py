@@ -70,7 +70,7 @@ def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
 
 
 def tiny(*, small_images: bool | None = None, width: int = 32) -> TinyResNet:
-    """Return a tiny residual network; its stem keeps the resolution whatever `small_images` is."""
+    """Return a tiny residual network; its stem keeps the resolution for any `small_images`."""
     return TinyResNet(width)
 
 

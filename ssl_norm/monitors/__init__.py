@@ -1,7 +1,7 @@
 """Monitors of collapse: functions of embeddings, and CollapseMonitor, which calls them in runs.
 
-Every name of `MONITORS` is a function here. Values are in float64 where the device has it, and NaN
-for embeddings with NaN or infinity; another shape than documented raises ValueError. Importing this
+Every name of `MONITORS` is a function here. Values are in float64 if the device has it, and NaN for
+embeddings with NaN or infinity; another shape than documented raises ValueError. Importing this
 needs no torch; using a monitor does.
 """
 
@@ -69,7 +69,7 @@ _FURTHER = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a monitor, or one of `_FURTHER`, when it is first asked for."""
+    """Import a monitor, or one of `_FURTHER`, at its first use."""
     if name in MONITORS:
         return import_module("ssl_norm.monitors.declare").load_monitor(name)
     if name not in _FURTHER:

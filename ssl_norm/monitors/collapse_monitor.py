@@ -90,13 +90,13 @@ class CollapseMonitor:
 
     Args:
         thresholds: borders of the zones of the verdict.
-        patience: consecutive steps in another zone that change the verdict, at least 1. A randomly
-            initialized network may look collapsed for its first steps.
+        patience: consecutive steps in another zone before the verdict changes, at least 1. A
+            randomly initialized network may look collapsed for its first steps.
         spectral_every: steps between measurements of the spectrum, at least 1.
         buffer_size: recent embeddings whose spectrum is measured; several times their width.
         loss_at_collapse: loss of a constant embedding, for the evidence; see
             :func:`ssl_norm.losses.cross_entropy_at_collapse`.
-        gather: gather the embeddings of all ranks first; false where they are global already.
+        gather: gather the embeddings of all ranks first; false if they are already global.
         layers: hooks on layers, which measure at the steps that are due.
 
     Example:
@@ -169,8 +169,8 @@ class CollapseMonitor:
         """The measurements behind the verdict in one sentence, as of the last `collect`.
 
         They are means over the steps of the last `collect` in the zone of the verdict; over all of
-        its steps while the verdict is uncertain. Where that mean is outside the zone, they are of
-        the latest step inside; where no step is inside, of an earlier `collect`.
+        its steps while the verdict is uncertain. If that mean is outside the zone, they are those
+        of the latest step inside; if no step is inside, those of an earlier `collect`.
         """
         return evidence(
             self._state,
@@ -184,7 +184,7 @@ class CollapseMonitor:
     def start(self, step: int) -> None:
         """Prepare the hooks on layers for the forward pass of a batch.
 
-        Needed where a step has several batches; else `observe` has done it for the next step.
+        It is needed if a step has several batches; else `observe` has done it for the next step.
         """
         if self.layers:
             self.layers.start(self._numbered(step))
@@ -195,7 +195,7 @@ class CollapseMonitor:
             self._restarts = self._latest + 1 - step
         return step + self._restarts
 
-    @torch.inference_mode(False)  # the first call may come from one, later ones not
+    @torch.inference_mode(False)  # only the first call may come from one
     @torch.no_grad()
     def observe(
         self,
@@ -211,16 +211,17 @@ class CollapseMonitor:
         """Measure the embeddings of one step, in O(N D) on ordinary steps.
 
         Call it between backward and the optimizer's step, so that layers have their gradients.
-        Cosines are means over all pairs of views; the rest is of the first view. Tokens also get
-        the monitors of tokens. Rows with NaN or infinity are left out, and named in the evidence.
+        Cosines are means over all pairs of views; all other values are measured on the first view.
+        Tokens also get the monitors of tokens. Rows with NaN or infinity are excluded, and counted
+        in the evidence.
 
         Args:
             step: number of the step, from 1, as `collapsed_at_step` will name it; numbers that
                 start again, as in every epoch, go on from the last.
             embeddings: pairs [(online, target)], each (N >= 2, D), row i of both from image i; one
                 (N, D); or any other form of :func:`ssl_norm.monitors.embeddings.views_of`, to
-                which `target`, `crops` and `layout` belong as well. Of one view without a target
-                the positive cosine is NaN.
+                which `target`, `crops` and `layout` belong as well. The positive cosine of a single
+                view without a target is NaN.
             loss: scalar, for the evidence.
             target: views of the target network.
             crops: number of views in each tensor.
@@ -264,7 +265,8 @@ class CollapseMonitor:
             Means of positive_cosine, negative_cosine and feature_std (1, 1 and 0 at complete
             collapse) over the steps since the last call, and the latest value of every further
             monitor of runs, of rows without NaN; NaN for one that an interrupted run has not
-            measured yet. Without a new step, the same as the last time; empty before the first.
+            measured yet. Without a new step, they are the same as the last time; empty before the
+            first.
         """
         self._fetch()
         if self._judged:
@@ -278,13 +280,13 @@ class CollapseMonitor:
         return means | {name: self._spectral.get(name, nan) for name in known}
 
     def take_snapshots(self) -> list[Snapshot]:
-        """Return the snapshots of `collect` since this was last called, the last 1,000 at most."""
+        """Return the snapshots of `collect` since the last call, at most the last 1,000."""
         taken = list(self._snapshots)
         self._snapshots.clear()
         return taken
 
     def take_layer_rows(self) -> list[LayerRow]:
-        """Return the rows of layers since this was last called, the last 100,000 at most."""
+        """Return the rows of layers since the last call, at most the last 100,000."""
         taken = list(self._layer_rows)
         self._layer_rows.clear()
         return taken
@@ -311,7 +313,7 @@ class CollapseMonitor:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from the result of `state_dict`; thresholds and intervals stay this monitor's."""
+        """Resume from the result of `state_dict`; thresholds and intervals are unchanged."""
         self._state = VerdictState(*state["verdict"])
         self._step = self._latest = state["step"]
         self._observed, self._restarts = state["observed"], state.get("restarts", 0)
@@ -387,7 +389,7 @@ class CollapseMonitor:
         return known
 
     def _telling(self) -> dict[str, float]:
-        """Return the values of the evidence, which are in the zone of a certain verdict."""
+        """Return the values of the evidence; those of a certain verdict are in its zone."""
         inside = [step for step in self._judged if self.verdict in (step.zone, "uncertain")]
         if not inside:
             return self._shown
@@ -400,7 +402,7 @@ class CollapseMonitor:
 
 def _mean(measurements: Iterable[_Measurement]) -> dict[str, float]:
     rows = list(measurements)
-    # Steps that had one view have no positive cosine.
+    # Steps with one view have no positive cosine.
     pairs = [row.positive_cosine for row in rows if not isnan(row.positive_cosine)]
     columns = dict(zip(_Measurement._fields, zip(*rows, strict=True), strict=True))
     columns["positive_cosine"] = tuple(pairs) or (nan,)
@@ -410,7 +412,7 @@ def _mean(measurements: Iterable[_Measurement]) -> dict[str, float]:
 def _measure_whole(
     pairs: list[Pair], negatives: Tensor | None
 ) -> tuple[list[Pair], Tensor, Tensor]:
-    """Return pairs without broken rows, their mean measurements (3,), and the share left out."""
+    """Return pairs without broken rows, their mean measurements (3,), and the share of those."""
     if pairs[0][0].device.type == "cpu":  # nothing to wait for: a broken row makes values NaN
         measured = torch.stack([_measure(*pair, negatives) for pair in pairs]).mean(0)
         if measured.isfinite().all():

@@ -22,18 +22,18 @@ class Declaration:
             `centres` them, does `both` in this order, or `nothing`.
         cost: `linear` O(N D); `quadratic` O(N D^2) or O(N^2 D); `spectral`, one more eigenvalue
             decomposition of the smaller of N and D.
-        at_collapse: value where all embeddings are equal; NaN: not defined there.
-        at_even: value, or a bound of it, where directions are spread evenly.
+        at_collapse: value if all embeddings are equal; NaN: undefined there.
+        at_even: value, or a bound of it, if directions are spread evenly.
         equation: one line for the table of monitors; z: prepared rows, s: their singular values.
         source: paper.
-        depends_on: changes of all embeddings that change the value, although they tell nothing of
+        depends_on: changes of all embeddings that change the value, although they are unrelated to
             collapse: `scale`, a common factor; `axes`, a rotation.
         in_runs: whether training runs measure it, on rows of length 1, and log it as a column.
         chart: title of its chart in TensorBoard; charts of one title are one. Empty: the chart of
             all monitors without one.
-        label: heading in tables of a report; empty: left out there.
+        label: heading in tables of a report; empty: not in tables.
         decimals: shown in a report.
-        of_normalized: the same value from rows of length 1, where that saves work.
+        of_normalized: the same value from rows of length 1, if that saves work.
         of_spectrum: the same value from the eigenvalues of the covariance of the prepared rows.
     """
 
@@ -70,7 +70,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def monitor(**facts: Any) -> Callable[[Function], Function]:
-    """Return a decorator that attaches a :class:`Declaration` and leaves the function as it is.
+    """Return a decorator that attaches a :class:`Declaration` to a function.
 
     Args:
         **facts: attributes of the declaration.
@@ -92,12 +92,12 @@ def load_monitor(name: str) -> Monitor:
     """
     function: Monitor = MONITORS.load(name)
     if name in MONITORS:
-        setattr(sys.modules[__package__], name, function)  # a module of this name would hide it
+        setattr(sys.modules[__package__], name, function)  # a module with this name would hide it
     return function
 
 
 def load_monitors() -> dict[str, Monitor]:
-    """Return all monitors by name, without those of other packages that fail."""
+    """Return all monitors by name, except those of other packages that fail."""
     return {name: load_monitor(name) for name in MONITORS.load_all()}
 
 

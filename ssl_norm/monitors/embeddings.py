@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Pair = tuple[Tensor, Tensor]
-_LAYOUTS = {2: "NC", 3: "NTC"}  # of embeddings whose layout is not given
+_LAYOUTS = {2: "NC", 3: "NTC"}  # number of axes of embeddings without a given layout
 _OUTPUT = "last_hidden_state"  # of transformers' models
 
 
@@ -19,7 +19,7 @@ class Views(NamedTuple):
         pairs: (online, target), each (N, C), row i of both from image i; the first online one is
             that of the first view.
         matched: whether a pair holds two views; else its positive cosine has no meaning.
-        tokens: (N, T, C) of the first view, where it came as tokens; else None.
+        tokens: (N, T, C) of the first view if it came as tokens; else None.
     """
 
     pairs: list[Pair]
@@ -45,8 +45,8 @@ def views_of(
             axes are pooled, as in `NCL`, `NCHW`, `NHWC` or `LNC`. None: `NC` or `NTC`.
 
     Returns:
-        With a target, all pairs of an online and a target view other than the same one, as in DINO;
-        of one view each, that pair. Views of one image never count as negatives.
+        With a target, these are all pairs of an online view and another target view, as in DINO;
+        with one view each, that pair. Views of one image never count as negatives.
 
     Raises:
         ValueError: no embedding, an unknown form or layout, or views of different shapes.
@@ -91,7 +91,7 @@ def _is_pairs(given: Any) -> bool:
 
 
 def _views(given: Any, crops: int, layout: str | None) -> list[tuple[Tensor, Tensor | None]]:
-    """Return the views of one network, each as vectors and, where it has some, tokens."""
+    """Return the views of one network, each as vectors and, if it has some, tokens."""
     if given is None:
         return []
     if isinstance(given, list | tuple):
@@ -122,7 +122,7 @@ def vectors(embedding: Tensor, layout: str | None = None) -> tuple[Tensor, Tenso
         layout: as for :func:`views_of`.
 
     Returns:
-        The means over the tokens, and the tokens; None where the embedding has no axis of tokens.
+        The means over the tokens, and the tokens; None if the embedding has no axis of tokens.
 
     Raises:
         ValueError: the layout is needed and not given, or does not fit.
@@ -151,10 +151,10 @@ def pool(tensor: Tensor, layout: str) -> Tensor:
 
 
 def without_broken_rows(*embeddings: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return embeddings in which other rows stand for those with NaN or infinity, and their share.
+    """Return embeddings with rows of NaN or infinity replaced by others, and their share.
 
-    A row that is broken in one embedding is replaced in all by the same finite row; each of these
-    is taken about as often. Where no row is finite, nothing is replaced. Nothing waits for the
+    A row that is broken in one embedding is replaced in all by the same finite row; finite rows are
+    used about equally often. If no row is finite, nothing is replaced. Nothing waits for the
     device.
     """
     finite = torch.stack([(rows * 0).sum(1) for rows in embeddings]).eq(0).all(0)

@@ -52,16 +52,16 @@ class LayerMonitor:
     Call `start` before the forward pass of every batch, and `measure` after the last backward pass
     of a step, before the optimizer moves and clears. Two calls of a layer are two views of the same
     images; further ones (local crops, recomputation for checkpointing) are ignored. The last of
-    several accumulated batches counts; each process measures its own batch. Gradients of a loss
-    scaler are measured with their scale unless it was removed before.
+    several accumulated batches counts; each process measures its own batch. Gradients are measured
+    with the factor of a loss scaler, unless it was removed before.
 
     Args:
         layers: modules by name, for example of :func:`layers_of`.
         every: steps between measurements, at least 1; the early ones are below it.
         first: always measure this step, in addition to those of :func:`is_due`.
         joint: whether one call sees both views, first all of view 1 and then all of view 2.
-        layouts: axes of the outputs of layers by name, as `{"stage1": "NHWC"}`; of all others they
-            are derived from the modules, see :func:`ssl_norm.monitors.layout.layout_of`.
+        layouts: axes of the outputs of layers by name, as `{"stage1": "NHWC"}`; the others are
+            derived from the modules, see :func:`ssl_norm.monitors.layout.layout_of`.
 
     Example:
         >>> encoder, images = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), torch.randn(8, 3, 2, 2)
@@ -139,7 +139,7 @@ class LayerMonitor:
         self._outputs.clear()
 
     def _warn(self) -> None:
-        """Warn once of each layer that gets no row."""
+        """Warn once about each layer that gets no row."""
         unpooled = self._outputs.unpooled
         without = {
             name: f"its output is {unpooled[name]}" if name in unpooled else "was not called"
@@ -172,8 +172,8 @@ def layer_values(view1: Tensor, view2: Tensor | None) -> Tensor:
             the negative one compares the images of view 1.
 
     Returns:
-        (4,) in float64, on the device; at complete collapse 1, 1, 0 and 1. NaN where a value is not
-        finite or there is one image only.
+        (4,) in float64, on the device; at complete collapse 1, 1, 0 and 1. NaN if a value is not
+        finite or there is only one image.
     """
     if view1.shape[0] < 2:
         return view1.new_full((4,), torch.nan).double()
@@ -197,13 +197,13 @@ def pooled(output: Any, layout: Layout = None) -> Tensor | None:
     """Return one vector per image from a layer's output: a copy, detached, in float32 or wider.
 
     Args:
-        output: a tensor (N, C) as is; with more axes the mean over all but images and channels. Of
-            a tuple, list or dict, the first tensor.
+        output: a tensor (N, C) as it is; with more axes, its mean over all but images and channels.
+            From a tuple, list or dict, the first tensor is taken.
         layout: of the tensor, as `NCHW`, or a function from its shape to that; None: (N, C) only.
 
     Returns:
-        (N, C), or None where there is no floating tensor of two dimensions or more, or its layout
-        is not known.
+        (N, C), or None if there is no floating-point tensor of two dimensions or more, or its
+        layout is unknown.
     """
     tensor = _first_tensor(output)
     if tensor is None or tensor.ndim < 2 or not tensor.is_floating_point():
@@ -211,7 +211,7 @@ def pooled(output: Any, layout: Layout = None) -> Tensor | None:
     tensor = tensor.detach()
     if tensor.ndim == 2:
         wide = torch.promote_types(tensor.dtype, torch.float32)
-        return tensor.to(wide, copy=True)  # an activation in place may follow
+        return tensor.to(wide, copy=True)  # an in-place activation may follow
     axes = layout(tensor.shape) if callable(layout) else layout
     return None if axes is None or len(axes) != tensor.ndim else pool(tensor, axes)
 
@@ -227,7 +227,7 @@ def _first_tensor(output: Any) -> Tensor | None:
 
 
 def _why(output: Any, name: str) -> str:
-    """Return why the output of a layer has no vectors."""
+    """Return the reason why the output of a layer has no vectors."""
     tensor = _first_tensor(output)
     if tensor is None or tensor.ndim < 3:
         return f"a {type(output).__name__}"
@@ -293,7 +293,7 @@ class LayerOutputs:
         self.kept = {name: [] for name in self.kept}
 
     def remove(self) -> None:
-        """Remove the hooks from the network; kept outputs stay."""
+        """Remove the hooks from the network, but keep the outputs."""
         self.listening = False
         for handle in self._handles:
             handle.remove()
@@ -306,7 +306,7 @@ class LayerOutputs:
 
 
 class _Hook:
-    """A layer's forward hook; its copies, which copies of the layer have, do nothing."""
+    """A layer's forward hook; in copies of the layer it does nothing."""
 
     def __init__(self, outputs: LayerOutputs | None = None, name: str = "") -> None:
         self._outputs = outputs

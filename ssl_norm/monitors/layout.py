@@ -23,10 +23,10 @@ _KNOWN: tuple[tuple[Any, str, int], ...] = (
 
 
 def layout_of(layer: nn.Module, shape: Sequence[int]) -> str | None:
-    """Return the layout of a layer's output, as `NC`, `NCHW` or `NTC`; None where it is not clear.
+    """Return the layout of a layer's output, as `NC`, `NCHW` or `NTC`; None if it is unclear.
 
-    The last module in the layer that declares channels says how many there are. They are in the
-    axis of that size, the second or the last. Where both or none have it, the kinds of all such
+    The last module in the layer that declares channels gives their number. They are in the
+    axis of that size, the second or the last. If both or none have it, the kinds of all such
     modules decide: convolutions and batch norms have channels second, linear layers last.
 
     Args:
@@ -56,7 +56,7 @@ def layout_of(layer: nn.Module, shape: Sequence[int]) -> str | None:
 
 
 def _channels(part: nn.Module) -> list[tuple[int, int]]:
-    """Return number and axis of the channels of all modules that declare them; axis 0: not known."""
+    """Return number and axis of the channels of all modules that declare them; axis 0: unknown."""
     if isinstance(part, AroundNorm):
         axis = -1 if isinstance(part, ChannelsLast) else 1
         return [(number, axis) for number, _ in _channels(part.norm)]

@@ -1,4 +1,4 @@
-"""Lightning callback that monitors collapse in any LightningModule: lightly's, solo-learn's, yours.
+"""Lightning callback that monitors collapse in any LightningModule.
 
 Needs `lightning.pytorch` or `pytorch_lightning`; nothing else in this package does.
 """
@@ -41,18 +41,18 @@ else:
 
 
 class CollapseCallback(Callback):
-    """Monitor the training of a LightningModule for collapse, without a change to it.
+    """Monitor the training of a LightningModule for collapse, without changing it.
 
     A :class:`ssl_norm.monitors.watch.CollapseWatch` measures the outputs of its projectors in each
     training step, gathered over processes, before the optimizer steps. Every `log_every` steps the
     measurements are logged as `collapse/negative_cosine`, ..., and the verdict as a number
-    `collapse/verdict`. The last of several accumulated batches counts; under manual optimization
+    `collapse/verdict`. The last of several accumulated batches counts; under manual optimization,
     the calls before the optimizer's first step. A step is a batch after which any number of
     optimizers stepped.
 
     Args:
         online: name of the projector, as `model.head`; None: found.
-        target: name of the slowly moving projector; None: found in the same way; `none`: left out.
+        target: name of the slowly moving projector; None: found in the same way; `none`: ignored.
         log_every: steps between logged values and verdicts, a multiple of the trainer's
             `log_every_n_steps`, or the logger skips them; None: the same.
         on_collapse: `warn`, `stop` (ends training at complete collapse, and warns) or `ignore`.
@@ -118,7 +118,7 @@ class CollapseCallback(Callback):
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Drop the batch before, and listen."""
+        """Drop the previous batch, and start to record."""
         self._watch.start()
         self._loss, self._stepped = None, False
 
@@ -143,7 +143,7 @@ class CollapseCallback(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Raise ValueError if the optimizer stepped and no embeddings were seen."""
+        """Raise ValueError if the optimizer stepped before any embeddings were seen."""
         if self._missed:
             self._watch.step()
         self._watch.pause()
@@ -174,7 +174,7 @@ class CollapseCallback(Callback):
         self._watch.load_state_dict(state_dict)
 
     def _judge(self, trainer: Any) -> dict[str, float]:
-        """Return the values to log, and end the training where a collapse should."""
+        """Return the values to log, and end the training if a collapse should."""
         values = self._watch.judge()
         trainer.should_stop |= self._watch.should_stop
         return values

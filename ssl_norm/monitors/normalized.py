@@ -12,10 +12,10 @@ def directions(embeddings: Tensor, name: str = "embeddings") -> Tensor:
 
     Args:
         embeddings: (N, D) of any floating dtype, N >= 2.
-        name: of the embeddings, for the error.
+        name: name of the embeddings, for the error.
 
     Returns:
-        (N, D), each row of length 1, however short it was; a row of zeros stays zero.
+        (N, D), each row of length 1; a row of zeros stays zero.
 
     Raises:
         ValueError: any other shape.

@@ -1,4 +1,4 @@
-"""Views of one image among the outputs of a projector, found by measuring which rows match."""
+"""Search for views of one image among the outputs of a projector, by measuring which rows match."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
@@ -30,7 +30,7 @@ class Form(NamedTuple):
         interleaved: whether consecutive rows of a call are the views of one image; otherwise all
             rows of view 1 come first.
         pairs: (online, target) or two online views, as numbers of views in the order of the calls.
-        matched: whether each pair is of the same images; false: one view, paired with itself.
+        matched: whether each pair shows the same images; false: one view, paired with itself.
     """
 
     views: tuple[int, ...]
@@ -51,10 +51,10 @@ class Pairing:
     first steps every form is tested: each call as one view or as up to 16 of equal size, one after
     the other or interleaved. The form with the most views is taken once its views match by 6
     standard errors, and the forms with more views are excluded. Calls on other images match nothing
-    and are left out. The online view nearest to a target's view is the same crop, and not paired
-    with it. Steps with other calls, as of a log every 100 steps, are tested apart.
+    and are ignored. The online view nearest to a target's view is the same crop, and not paired
+    with it. Steps with other calls, as for a log every 100 steps, are tested separately.
 
-    Where all rows are equal, nothing matches; cosines are 1 then, whatever is paired.
+    If all rows are equal, nothing matches; then all cosines are 1 in any case.
 
     Args:
         joint: True: each call holds two views, all of view 1 first; False: each call holds one
@@ -67,12 +67,12 @@ class Pairing:
         self._evidence: dict[tuple[int, ...], _Evidence] = {}
 
     def form(self, online: Sequence[Tensor], target: Sequence[Tensor] = ()) -> Form:
-        """Return the form of a step's calls, by this and all earlier steps.
+        """Return the form of a step's calls, judged by this and all earlier steps.
 
         In a process group this is collective until the form is known.
 
         Args:
-            online: outputs (R, D) of the calls of the online projector, in their order.
+            online: outputs (R, D) of the calls of the online projector, in order.
             target: those of the target network; empty without one.
 
         Returns:
@@ -126,7 +126,7 @@ class Pairing:
 
 
 class _Match(NamedTuple):
-    """Mean (V, V) by which rows of two views match more than foreign ones, its error, and rows."""
+    """Mean excess (V, V) of matches over other rows between two views, its error, and rows."""
 
     mean: Tensor
     error: Tensor
@@ -143,13 +143,13 @@ class _Match(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """A match that is too small for two views of the same images; 0 where nothing matches."""
+        """The match below which two views show different images; 0 if nothing matches."""
         mean = self.mean.where(self.matches, torch.zeros_like(self.mean)).flatten()
         most = mean.argmax()
         return float(min(_FOREIGN_SHARE * mean[most], _FOREIGN * self.possible.flatten()[most]))
 
     def is_foreign(self, bound: float) -> Tensor:
-        """Return which views surely match less than the bound."""
+        """Return the views that certainly match less than the bound."""
         return ~self.matches & (self.mean + _SURE * self.error < bound)
 
 
@@ -234,7 +234,7 @@ def _match(sums: Tensor) -> _Match:
 
 
 def _within_calls(views: Sequence[int], sums: Tensor) -> list[_Match]:
-    """Return how views of one call match, pooled over pairs that are equally far apart."""
+    """Return the match of the views of one call, pooled over pairs at equal distance."""
     by_lag: dict[int, list[Tensor]] = {}
     first = 0
     for count in views:
@@ -247,7 +247,7 @@ def _within_calls(views: Sequence[int], sums: Tensor) -> list[_Match]:
 def _chosen(
     views: tuple[int, ...], interleaved: bool, online: int, match: _Match, bound: float
 ) -> Form | None:
-    """Return the form with its pairs, of the first `online` views and the target's; None: unclear.
+    """Return the form with its pairs of the first `online` views and the target's; None: unclear.
 
     All views are compared with the online one that has the most matches.
     """

@@ -82,7 +82,8 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 
     with s the singular values of the embeddings (N >= 2, D) less their mean; not normalized.
     Near-constant embeddings may have a high effective rank, that of their remaining differences:
-    read it with :func:`ssl_norm.monitors.feature_std`, or use :func:`rank_me`, not centred.
+    read it with :func:`ssl_norm.monitors.feature_std`, or use :func:`rank_me`, which is not
+    centred.
 
     Returns:
         Scalar: 0 at complete collapse (0/0, by definition), else 1 to min(N - 1, D), reached at an
@@ -119,8 +120,8 @@ def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
         p = eig(within^(-1/2) between within^(-1/2)) / their sum + eps,   exp(-sum_k p_k log p_k)
 
     Centred, not normalized. Cost: two eigenvalue decompositions, one of D x D with vectors. Values
-    depend on n, q and delta: compare only where these are equal. Because of delta the length of
-    embeddings matters, unless it is far above sqrt(delta). No gradient flows.
+    depend on n, q and delta: compare only values with the same ones. Because of delta, the length
+    of embeddings matters, unless it is far above sqrt(delta). No gradient flows.
 
     Args:
         views: (n, q, D) embeddings of q >= 2 views of each of n >= 2 images.

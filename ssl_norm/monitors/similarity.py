@@ -21,7 +21,7 @@ def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Te
 
     Args:
         online: (N, D) embeddings, N >= 2.
-        target: (N, D) embeddings; row i stems from another view of image i.
+        target: (N, D) embeddings; row i comes from another view of image i.
 
     Returns:
         Two scalars in [-1, 1]. At complete collapse, all rows equal, both are 1. A row of zeros has
@@ -41,7 +41,7 @@ def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Te
 
 
 def cosines_of_directions(z: Tensor, z_target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return :func:`positive_negative_cosine` of rows that are l2-normalized already."""
+    """Return :func:`positive_negative_cosine` of rows that are already l2-normalized."""
     count = z.shape[0]
     matching = (z * z_target).sum()
     all_pairs = z.sum(0) @ z_target.sum(0)
@@ -81,7 +81,7 @@ def negative_cosine(online: Tensor, target: Tensor) -> Tensor:
 
 
 COSINES_AT_ONCE = 2**22  # of pairs of rows; 32 MiB in float64
-_ROWS_AT_ONCE = 256  # at most: pairs within a chunk of rows are computed twice
+_ROWS_AT_ONCE = 256  # upper bound: pairs within a chunk of rows are computed twice
 
 
 @monitor(
@@ -103,7 +103,7 @@ def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
 
     Args:
         online: (N, D) embeddings, N >= 2.
-        target: (N, D) embeddings; row i stems from another view of image i.
+        target: (N, D) embeddings; row i comes from another view of image i.
         alpha: power of the Euclidean distance, above 0; with 2 it is 2 - 2 cos.
 
     Returns:
@@ -157,8 +157,8 @@ def uniformity(embeddings: Tensor, t: float = 2.0) -> Tensor:
 
         log mean_{i < j} exp(-t |z_i - z_j|^2)
 
-    z are the l2-normalized rows, not centred. Cost O(N^2 D) time, and memory for 4 million pairs at
-    a time: of many rows, measure a sample.
+    z are the l2-normalized rows, not centred. It costs O(N^2 D) time, and memory for 4 million
+    pairs at a time: measure a sample of many rows.
 
     Args:
         embeddings: (N, D), N >= 2.

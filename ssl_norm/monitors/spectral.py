@@ -51,13 +51,13 @@ def measure_spectrum(
 ) -> Spectral:
     """Measure the directions of embeddings (M >= 2, D); about O(M D min(M, D) + M^2 D).
 
-    A loss on cosines sees directions only, so lengths are left out before anything is measured.
+    A loss on cosines sees only directions, so lengths are removed before anything is measured.
 
     Args:
-        embeddings: (M, D), of monitors of one set of embeddings.
+        embeddings: (M, D), for monitors of one set of embeddings.
         pairs: (online, target) embeddings of one batch, over which monitors of pairs are averaged.
         monitors: by name, as from :func:`spectral_monitors`.
-        tokens: (N, T, D), of the monitors of tokens.
+        tokens: (N, T, D), for the monitors of tokens.
     """
     z = directions(embeddings)
     spectrum = covariance_spectrum(z)
@@ -102,7 +102,7 @@ class RecentRows:
     def add(self, rows: Tensor) -> Tensor:
         """Replace the oldest rows by `rows` (N, D), and return all kept ones, (M <= size, D).
 
-        A change of width or dtype starts over. The oldest row may be at any place.
+        A change of width or dtype starts over. The oldest row may be at any position.
         """
         rows = rows.detach()[-self.size :]
         ring = self._ring

@@ -138,10 +138,10 @@ def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
     Args:
         embeddings: (N, D), N >= 2.
         first: lowest rank i of the fit, from 1; the head of a spectrum follows no power law.
-        last: highest rank of the fit; eigenvalues of 0 are left out.
+        last: highest rank of the fit; eigenvalues of 0 are ignored.
 
     Returns:
-        Scalar >= 0: 0 at an even spread; the faster the spectrum falls, the higher. NaN where fewer
+        Scalar >= 0: 0 at an even spread; the faster the spectrum falls, the higher. NaN if fewer
         than two eigenvalues above 0 are in the range, as at complete collapse.
 
     Raises:
@@ -191,21 +191,21 @@ def _nonzero(divisor: Tensor) -> Tensor:
     return divisor.where(divisor != 0, 1.0)
 
 
-ROUNDING = 64  # units in the last place that means and lengths of equal rows may be off
+ROUNDING = 64  # error of means and lengths of equal rows, in units in the last place
 
 
 def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor:
     """Return the eigenvalues of rows' rows / N, descending, by one eigenvalue decomposition.
 
-    Of the D x D and the N x N Gram matrix the smaller is decomposed, in O(N D min(N, D)), which is
+    The smaller of the D x D and the N x N Gram matrix is decomposed, in O(N D min(N, D)), which is
     many times faster than singular values of the rows. The price is precision: squaring halves the
-    digits, so that a singular value is right to about 1e-8 of the largest one. Eigenvalues below
-    this resolution, min(N, D) times the machine's epsilon, are set to 0: a matrix of rank r has r
+    digits, so a singular value is accurate to about 1e-8 of the largest one. Eigenvalues below this
+    resolution, min(N, D) times the machine's epsilon, are set to 0: a matrix of rank r has r
     eigenvalues above 0. No gradient flows.
 
     Args:
         rows: (N, D), float64 where the device has it.
-        floor: eigenvalues up to here are rounding errors as well, and set to 0.
+        floor: eigenvalues up to this one are rounding errors as well, and set to 0.
 
     Returns:
         (min(N, D),), never negative; all NaN if a row is not finite.
@@ -224,5 +224,5 @@ def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor
 
 
 def rounding_floor(rows: Tensor) -> Tensor:
-    """Return the variance, a scalar, that rounding alone gives to rows that are all equal."""
+    """Return the variance, a scalar, that rounding alone causes in equal rows."""
     return (ROUNDING * torch.finfo(rows.dtype).eps) ** 2 * rows.square().sum(1).mean()

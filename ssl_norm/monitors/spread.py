@@ -62,7 +62,7 @@ def std_per_dimension(embeddings: Tensor) -> Tensor:
 
 
 def std_of_directions(z: Tensor) -> Tensor:
-    """Return :func:`std_per_dimension`, (D,), of rows that are l2-normalized already."""
+    """Return :func:`std_per_dimension`, (D,), of rows that are already l2-normalized."""
     # Two passes, as in z.std(0, correction=0), which is slower on a CPU.
     deviation = (z - z.mean(0)).square().mean(0).sqrt()
     return deviation * sqrt(z.shape[1])
@@ -154,8 +154,8 @@ def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
     standardized = (centred / deviation).where(~(deviation <= rounding), 0.0)
     pairs = max(1, size * (size - 1))
     if 2 * count < size:
-        # The N x N products have the same sum of squares, and need no D x D table. Where all
-        # dimensions vary it is above 2 D, so that subtracting the diagonal, D, loses little.
+        # The N x N products have the same sum of squares, without a D x D table. If all dimensions
+        # vary, it is above 2 D, so subtracting the diagonal, D, loses little.
         products = standardized @ standardized.T / count
         diagonal = standardized.square().mean(0)
         left = products.square().sum() - diagonal.square().sum()

@@ -1,4 +1,4 @@
-"""Collapse within images: tokens that are equal, and tokens that stand out."""
+"""Collapse within images: equal tokens, and outliers."""
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ def token_outliers(tokens: Tensor, above: float = 4.0) -> Tensor:
         ValueError: another shape, or `above` is below 1.
 
     Source: Darcet et al., arXiv 2309.16588, who cut at a fixed length (150 for DINOv2 ViT-g), which
-    fits one network only.
+        fits only one network.
     """
     if above < 1:
         raise ValueError(f"above must be at least 1, got {above}")

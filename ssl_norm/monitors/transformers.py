@@ -17,11 +17,11 @@ else:
 
 
 class CollapseTrainerCallback(TrainerCallback):
-    """Monitor a training by transformers' Trainer for collapse, without a change to it.
+    """Monitor a training by transformers' Trainer for collapse, without changing it.
 
     The values of :meth:`ssl_norm.monitors.watch.CollapseWatch.judge` join the Trainer's own logs,
-    every `logging_steps` steps, as `collapse/negative_cosine`, ..., `collapse/verdict`. Of several
-    accumulated batches the first is measured.
+    every `logging_steps` steps, as `collapse/negative_cosine`, ..., `collapse/verdict`. The first
+    of several accumulated batches is measured.
 
     Args:
         options: of CollapseWatch; `on_collapse="stop"` ends the training at complete collapse.

@@ -1,4 +1,4 @@
-"""Course of the measurements over steps: a collapse under way, views that agree by chance, losses.
+"""Trend of the measurements over steps: collapses under way, views that agree by chance, losses.
 
 Everything here is a pure function of plain numbers, in constant time for each step.
 """
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from math import exp, expm1, isfinite, log, nan, sqrt
 from typing import NamedTuple
 
-_LEAST = 1e-12  # smallest room whose logarithm is taken
+_LEAST = 1e-12  # smallest room in a logarithm
 
 
 class Trend(NamedTuple):
     """Exponentially weighted sums over the steps so far; the latest steps weigh most.
 
-    The room is log(1 - negative cosine). It falls along a straight line where embeddings approach
+    The room is log(1 - negative cosine). It falls along a straight line while embeddings approach
     one direction exponentially. Times are relative to the latest step.
 
     Attributes:
@@ -53,7 +53,7 @@ def advance_trend(
     """Return the trend after one more step; a step without a negative cosine changes nothing.
 
     Args:
-        trend: so far; `Trend()` before the first step.
+        trend: trend so far; `Trend()` before the first step.
         step: number of the step, not below the one before; steps may be left out.
         positive_cosine: of the step; NaN: not measured.
         negative_cosine: of the step; NaN: not measured.
@@ -133,7 +133,7 @@ def trend_values(trend: Trend, complete_cosine: float, window: float) -> dict[st
 
 
 def loss_constants(rows: int, width: int, negatives: int = 0) -> dict[str, float]:
-    """Return losses that say nothing was learned, by name, of a batch.
+    """Return losses of a batch from which nothing was learned, by name.
 
     Args:
         rows: N, images in the batch.
@@ -157,14 +157,14 @@ def advance_pinned(
     constants: Mapping[str, float],
     tolerance: float,
 ) -> dict[str, int]:
-    """Return since which step the loss has been at each constant; others are left out.
+    """Return the step since which the loss has been at each constant; other constants are omitted.
 
     Args:
-        pinned: of the step before.
+        pinned: result of the step before.
         step: number of the step.
         loss: of the step.
         constants: by name.
-        tolerance: share of a constant, and of 1 for one of 0, by which the loss may differ.
+        tolerance: share of a constant (of 1 if it is 0) by which the loss may differ.
     """
     return {
         name: pinned.get(name, step)

@@ -10,8 +10,8 @@ from annotated_types import Interval
 from ssl_norm.signature import options_of
 
 Verdict = Literal["uncertain", "healthy", "collapsing", "dimensional", "complete"]
-_WIDE = 10.0  # possible dimensions per dimension in use, from which few differ from all
-_COUNTED = 128.0  # possible dimensions of which a share is expected in use
+_WIDE = 10.0  # possible dimensions per dimension in use from which a rank counts as low
+_COUNTED = 128.0  # largest number of possible dimensions of which a share is expected in use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def _rises(values: Mapping[str, float], thresholds: Thresholds) -> bool:
 
 
 def gap_is_closed(values: Mapping[str, float], thresholds: Thresholds) -> bool:
-    """Return whether positive and negative cosine are equal as far as their noise lets one see."""
+    """Return whether positive and negative cosine are equal within their noise."""
     t = thresholds
     if values.get("trend_steps", 0.0) < t.collapsing_window or "gap" not in values:
         return False
@@ -164,7 +164,7 @@ class VerdictState(NamedTuple):
     """The verdict after some steps, and the latest steps that may change it.
 
     Attributes:
-        verdict: of the present; `uncertain` at first.
+        verdict: present verdict; `uncertain` at first.
         since: first step of the streak that made the verdict; None before the first.
         candidate: zone of the latest steps, if it is not the verdict.
         streak: number of latest consecutive steps in the candidate's zone, by their numbers.
@@ -191,17 +191,17 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
     """Return the verdict after one more step.
 
     It changes to another zone after `patience` consecutive steps in that zone, and is dated to the
-    first of them. This holds in every direction: networks without batch norm do leave a collapse.
-    After `patience` consecutive steps outside the verdict's zone, but in several others, it becomes
-    `uncertain`. Shorter streaks change nothing, so that a network that is near collapse for some
-    steps after its initialisation raises no alarm. Steps count by their numbers: of every tenth
-    step, three in a row are 21 steps.
+    first of them. It can also leave a collapse, as networks without batch norm do. After `patience`
+    consecutive steps outside the verdict's zone, but in several others, it becomes `uncertain`.
+    Shorter streaks change nothing, so that a network that is near collapse for some steps after its
+    initialisation raises no alarm. Steps count by their numbers: of every tenth step, three in a
+    row are 21 steps.
 
     Args:
         state: the verdict before.
         step: number of the step, not below the one before.
         found: zone of this step's embeddings.
-        patience: consecutive steps that change the verdict, at least 1.
+        patience: consecutive steps before the verdict changes, at least 1.
 
     Example:
         >>> state = VerdictState()
@@ -260,7 +260,7 @@ def evidence(
             rank that decides, `broken`, the share of rows that are left out, and monitors of
             tokens.
         thresholds: borders of the zones.
-        patience: consecutive steps that change the verdict.
+        patience: consecutive steps before the verdict changes.
         pinned: constant at which the loss is.
 
     Example:
@@ -355,7 +355,7 @@ def _closed_gap(values: Mapping[str, float]) -> str:
 
 
 def _ranks(values: Mapping[str, float], thresholds: Thresholds) -> str:
-    """Return the latest effective rank where known, and the border if the deciding one is below."""
+    """Return the latest effective rank, if known, and the border if the deciding rank is low."""
     rank = values.get("latest_effective_rank", values.get("effective_rank", nan))
     if not isfinite(rank):
         return ""

@@ -33,15 +33,15 @@ class CollapseWatch:
 
     Call `step` once for each step of the optimizer, and `judge` where values are logged;
     :func:`attach` does both by a hook on the optimizer. Calls count while the online projector is
-    in training mode. Which of their rows are views of one image is measured, see
-    :class:`ssl_norm.monitors.pairing.Pairing`. Until this is known, and where it cannot be known,
-    the positive cosine is NaN, and everything else is measured on the first call.
+    in training mode. It measures which of their rows are views of one image, see
+    :class:`ssl_norm.monitors.pairing.Pairing`. Until this is known, or if it cannot be known, the
+    positive cosine is NaN, and everything else is measured on the first call.
 
     Args:
         online: projector, or its name, as `model.head`; None: see
             :func:`ssl_norm.monitors.projectors.find_projectors`.
-        target: that of the slowly moving network; `none`: left out; None: found in the same way,
-            and left out if `online` is a module.
+        target: projector of the slowly moving network; `none`: ignored; None: found in the same
+            way, but ignored if `online` is a module.
         joint: whether a call holds two views, all of view 1 first (True), or one (False); None:
             measured.
         on_collapse: `warn`, `stop` (complete collapse sets `should_stop`, and warns) or `ignore`.
@@ -94,7 +94,7 @@ class CollapseWatch:
         """Add hooks to the projectors of a network, at any depth; see `detach`.
 
         Raises:
-            ValueError: no projector, or no encoder where its layers are wanted.
+            ValueError: no projector, or no encoder although its layers are requested.
         """
         self.detach()
         heads = _heads(network, self._online, self._target)
@@ -111,7 +111,7 @@ class CollapseWatch:
         return self
 
     def start(self) -> None:
-        """Drop the calls so far, and listen; needed only where a step has several batches."""
+        """Drop the calls so far, and start to record; needed only if a step has several batches."""
         assert self._calls is not None, "attach was not called"
         self._calls.clear()
         self._calls.listening = True
@@ -170,8 +170,8 @@ class CollapseWatch:
         """Collect the measurements, act on a new collapse, and return the values to log.
 
         Returns:
-            The values of `monitor.collect` but NaN, and `verdict` (0 healthy, 1 uncertain,
-            1.5 collapsing, 2 dimensional, 3 complete).
+            The values of `monitor.collect` except NaN, and `verdict` (0 healthy, 1 uncertain, 1.5
+            collapsing, 2 dimensional, 3 complete).
 
         Warns:
             UserWarning: at a new collapse, unless it is ignored.
@@ -228,10 +228,10 @@ def attach(
     log_every: int = 50,
     **options: Any,
 ) -> CollapseWatch:
-    """Watch a training loop for collapse, without a change to it.
+    """Watch a training loop for collapse, without changing it.
 
-    A hook on the optimizer measures before each of its steps. Of several accumulated batches the
-    first is measured.
+    A hook on the optimizer measures before each of its steps. The first of several accumulated
+    batches is measured.
 
     Args:
         network: holds the projectors, at any depth; may be wrapped by DDP, Fabric or Accelerate.

@@ -1,4 +1,4 @@
-"""Print every norm, the changes that one would make in an encoder, or what shares its statistics.
+"""List of norms, changes of a norm in an encoder, and pictures of shared statistics.
 
 python -m ssl_norm.norms                       every norm with its options and equation
 python -m ssl_norm.norms resnet18 gn+ws        changes of gn+ws in an encoder, layer by layer

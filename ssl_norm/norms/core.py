@@ -40,8 +40,8 @@ def normalize(x: Tensor, rule: Rule) -> Tensor:
     Args:
         x: (N, C) or (N, C, *spatial), floating point; not altered.
         rule: maps mean and biased variance over space, each (N, C), to scale and shift, each (N, C)
-            or broadcastable to it. All four are float32, or wider where x is. Where x is (N, C),
-            the mean is x and the variance 0.
+            or broadcastable to it. All four are float32, or wider if x is. For x (N, C), the mean
+            is x and the variance 0.
 
     Returns:
         Like x, in its memory format.
@@ -85,9 +85,9 @@ class Norm(nn.Module):
         affine: whether to learn weight and bias, each (C,), from 1 and 0.
 
     Shape:
-        (N, C) or (N, C, *spatial) to the same, in the dtype of the input, whatever that of the
-        norm is; statistics and products are float32, or wider where one of them is. An empty batch
-        stays empty; its batch statistics are an error.
+        (N, C) or (N, C, *spatial) to the same, in the dtype of the input; statistics and products
+        are float32, or wider if the input or the norm is. An empty batch stays empty; its batch
+        statistics are an error.
     """
 
     equation: ClassVar[str] = ""  # one line for the table of norms
@@ -111,11 +111,11 @@ class Norm(nn.Module):
             self.register_parameter(name, nn.Parameter(initial(num_features)) if used else None)
 
     def times_weight(self, scale: Tensor) -> Tensor:
-        """Return a scale times the weight, where there is one."""
+        """Return a scale times the weight, if there is one."""
         return scale if self.weight is None else scale * self.weight
 
     def plus_bias(self, shift: Tensor) -> Tensor:
-        """Return a shift plus the bias, where there is one."""
+        """Return a shift plus the bias, if there is one."""
         return shift if self.bias is None else shift + self.bias
 
     def coefficients(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,7 +178,7 @@ def _is_transformed() -> bool:
 
 
 def _normalize_by_autograd(x: Tensor, rule: Rule) -> Tensor:
-    """Return the same from plain operations: for (N, C) inputs and for transformations."""
+    """Return the same from plain operations, for (N, C) inputs and for transformations."""
     values = x.to(table_dtype(x))
     mean, variance = _moments_by_autograd(values)
     scale, shift = (over_space(t.to(mean.dtype).expand_as(mean), x) for t in rule(mean, variance))

@@ -1,4 +1,4 @@
-"""Elements of a batch that share statistics under a norm, measured by moving one input at a time."""
+"""Measurement of the elements of a batch that share statistics under a norm."""
 
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from ssl_norm.norms.spec import NormLike, make_norm
 
-_DRAWS = 16  # random inputs; an output that a gate or a threshold holds moves for another one
-_STEP = 1e-3  # of an input of deviation 1
+_DRAWS = (
+    16  # number of random inputs, because a gate or threshold may hold an output for one of them
+)
+_STEP = 1e-3  # step of an input of deviation 1
 _MOVED = 1e-12
 _MOST_GROUPS = 512
 
@@ -22,8 +24,8 @@ class Influence(NamedTuple):
     Attributes:
         moved: (N, C, P) bool; outputs that move with the first input, of sample 0, channel 0 and
             position 0.
-        groups: (N, C, P) int; equal numbers share statistics, and the first input's is 0. None
-            where two inputs move sets of outputs that overlap but differ, as under `switch`.
+        groups: (N, C, P) int, the group of each element, 0 for that of the first input. None if two
+            inputs move sets of outputs that overlap but differ, as under `switch`.
     """
 
     moved: NDArray[np.bool_]
@@ -53,7 +55,7 @@ def measure_influence(
     training: bool = True,
     seed: int = 0,
 ) -> Influence:
-    """Return which outputs of a norm move with which inputs.
+    """Measure which outputs of a norm move with which inputs.
 
     One element of random images is moved at a time, in float64, with random parameters and after
     one training batch, so that gates, thresholds and population statistics are in effect. Outputs
@@ -106,7 +108,7 @@ def _moved(layer: nn.Module, inputs: list[Tensor], before: list[Tensor], index: 
 def _groups(
     layer: nn.Module, inputs: list[Tensor], before: list[Tensor], first: Tensor
 ) -> Tensor | None:
-    """Return the number of each element's group, (N C P,); None where sets overlap."""
+    """Return the number of each element's group, (N C P,); None if sets overlap."""
     groups = torch.where(first, 0, -1)
     for group in range(1, _MOST_GROUPS + 1):
         if not (groups < 0).any():

@@ -8,7 +8,7 @@ from torch._C import _functorch
 
 
 def check_channels(x: Tensor, num_features: int) -> None:
-    """Raise an error unless x is (N, num_features, *spatial), of floating-point numbers.
+    """Raise an error unless x is a floating-point tensor (N, num_features, *spatial).
 
     Raises:
         ValueError: another shape.
@@ -32,7 +32,7 @@ def check_batch(
     Args:
         x: (N, C, *spatial).
         batch_size: samples of a chunk, of which the last may be smaller; None: all of them.
-        domains: numbers of samples of parts that have statistics each; None: one part.
+        domains: numbers of samples of the parts with separate statistics; None: one part.
 
     Raises:
         ValueError: there is one value per channel, in the batch or in the last chunk of a part; or

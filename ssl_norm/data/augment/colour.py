@@ -21,7 +21,7 @@ class ColourFactors(NamedTuple):
         values: (n, 4) factors of brightness, contrast and saturation (neutral: 1), and the shift
             of hue as share of a full turn (neutral: 0).
         order: (n, 4) permutations of the columns of `values`.
-        grey: (n,) 1 where the image loses all colour afterwards, else 0.
+        grey: (n,) 1 if the image loses all colour afterwards, else 0.
     """
 
     values: Tensor
@@ -32,8 +32,8 @@ class ColourFactors(NamedTuple):
 def draw_factors(view: ViewParameters, share: Share, generator: Generator) -> ColourFactors:
     """Return random factors of the share's images with torchvision's distributions.
 
-    A view's `jitter` is the probability that `values` change an image at all, its `grey` that of
-    losing all colour, and `generator` is of the CPU.
+    A view's `jitter` is the probability that `values` change an image at all, and its `grey` the
+    probability of losing all colour. `generator` is on the CPU.
     """
     strengths = (view.brightness, view.contrast, view.saturation, view.hue)
     neutral, spread = torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor(strengths)
@@ -88,11 +88,10 @@ def compose(steps: Tensor) -> Tensor:
 def hue_rotation(turns: Tensor) -> Tensor:
     """Return rotations (n, 3, 3) of RGB space about its grey axis by (n,) shares of a full turn.
 
-    A rotation by a third of a turn is red to green to blue, which is exact; between the thirds it
-    differs from the shift of hue in HSV (:func:`shift_hue`), which keeps the largest and the
-    smallest colour of a pixel. On CIFAR-10, values in [0, 1]: a shift by 0.1 changes a value by
-    0.026 on average, and the rotation by 0.1 is 0.017 from it (one of the chroma plane of YIQ,
-    0.030).
+    A rotation by a third of a turn maps red to green to blue exactly; between the thirds it differs
+    from the shift of hue in HSV (:func:`shift_hue`), which keeps the largest and the smallest
+    colour of a pixel. On CIFAR-10, values in [0, 1]: a shift by 0.1 changes a value by 0.026 on
+    average, and the rotation by 0.1 is 0.017 from it (one of the chroma plane of YIQ, 0.030).
     """
     angle = 2 * math.pi * turns[:, None, None]
     mean = torch.full((3, 3), 1 / 3)
@@ -119,11 +118,11 @@ class FusedColour:
     """Transform that makes all colour changes of an image one 3 x 4 matrix.
 
     It differs from step by step in two ways: hue is a rotation about the grey axis, and values are
-    clamped to [0, 1] once instead of after every step. Mean absolute difference from the exact form
-    on CIFAR-10, values in [0, 1], with jitter on every image: 0.011 for BYOL's strengths, 0.016 for
-    SimCLR's full ones, of which clamping is 0.001 and 0.006; jitter itself changes a value by 0.10
-    and 0.19. (`benchmarks/augmentation.py` measures it again.) Both forms hide the same information
-    from the learner; :class:`ExactColour` is there to verify that.
+    clamped to [0, 1] once instead of after every step. The mean absolute difference from the exact
+    form on CIFAR-10, values in [0, 1], with jitter on every image, is 0.011 for BYOL's strengths
+    and 0.016 for SimCLR's full ones; clamping accounts for 0.001 and 0.006. Jitter itself changes a
+    value by 0.10 and 0.19. (`benchmarks/augmentation.py` measures it again.) Both forms hide the
+    same information from the learner; :class:`ExactColour` is there to verify that.
     """
 
     def __init__(self, view: ViewParameters) -> None:

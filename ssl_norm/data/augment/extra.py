@@ -52,17 +52,17 @@ def extra_transform(entry: str | Mapping[str, Any], size: int, key: str = "extra
 
 
 class KorniaTransform:
-    """Transform by a kornia augmentation of views of a side, with parameters of our generator.
+    """Transform by a kornia augmentation, with parameters from our generator.
 
-    Parameters are drawn for the global batch and shared out. Numbers that an operation draws while
-    it is applied follow the generator, but depend on the number of ranks.
+    Parameters are drawn for the global batch; each rank takes its share. Numbers that an operation
+    draws while it is applied follow the generator, but depend on the number of ranks.
     """
 
     def __init__(self, operation: Any, size: int) -> None:
         self.operation, self.size = operation, size
 
     def draw(self, share: Share, generator: Generator) -> Params:
-        """Return kornia's own parameters, left on the CPU, and a seed for what it draws later."""
+        """Return kornia's own parameters on the CPU, and a seed for its later draws."""
         seed = int(torch.randint(2**31, (1,), generator=generator))
         shape = torch.Size((share.total, 3, self.size, self.size))
         with _seeded(seed, torch.device("cpu")):

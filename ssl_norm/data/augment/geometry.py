@@ -1,4 +1,4 @@
-"""Random resized crop and horizontal flip, and the linear maps of rows and columns behind them."""
+"""Random resized crop and horizontal flip, as linear maps of rows and columns."""
 
 import math
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def sample_boxes(
     widths = (areas * ratios).sqrt().round()
     heights = (areas / ratios).sqrt().round()
     fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
-    first = fits.byte().argmax(1, keepdim=True)  # of equal values, the first
+    first = fits.byte().argmax(1, keepdim=True)  # the first of equal values
     sizes = torch.cat((heights.gather(1, first), widths.gather(1, first)), 1)
     room = torch.tensor([float(height), float(width)]) - sizes
     # The product can round up to room + 1.
@@ -87,7 +87,7 @@ class CropResizeFlip:
 
 
 def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
-    """Return a box of each image as a square, bilinear and antialiased, flipped where asked.
+    """Return a box of each image as a square, bilinear and antialiased, flipped on request.
 
     Equals torchvision's `resized_crop(..., antialias=True)` on float images and Pillow's bilinear
     resize up to rounding: a pixel of the result is the mean of the box's pixels under a triangle
@@ -95,8 +95,8 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
     outside the box is seen. kornia's RandomResizedCrop does not antialias; the two agree where no
     box is larger than the result. BYOL's own crop is bicubic.
 
-    Where the images are not larger than the result, no box can shrink, and a sampling grid gives
-    the same values in half the time of the general form, which is a matrix product per axis.
+    If the images are not larger than the result, no box shrinks, and a sampling grid gives the same
+    values in half the time of the general form, a matrix product per axis.
 
     Args:
         images: (N, 3, H, W) float, contiguous.
@@ -120,7 +120,7 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
 def sample_bilinear(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """Return the images' values (N, 3, S, S) at the crossings of (N, S) rows y and columns x.
 
-    Places are in pixels from the upper left edge: 0.5 is the centre of the first row.
+    Positions are in pixels from the upper left corner: 0.5 is the centre of the first row.
     """
     height, width = images.shape[2:]
     shape = (*y.shape, x.shape[1])

@@ -91,7 +91,7 @@ class ViewParameters(Settings):
 
     @classmethod
     def plain(cls, **changes: Any) -> Self:
-        """Return the view of the whole image, only resized, but for the changes given.
+        """Return the view of the whole image, only resized, except for the given changes.
 
         Example:
             >>> ViewParameters.plain(flip=0.5).crop_area

@@ -13,7 +13,7 @@ class Share(NamedTuple):
 
     total: int  # over all ranks
     rows: slice  # of this rank among them
-    height: int  # before any crop, in pixels
+    height: int  # size before any crop, in pixels
     width: int
 
 
@@ -23,8 +23,8 @@ class Transform(Protocol):
     def draw(self, share: Share, generator: Generator) -> Params:
         """Return the parameters of this rank's images, tensors on the CPU.
 
-        Always draws for the global batch, so that the generator has the same state on every rank
-        and W ranks see what one process sees.
+        It always draws for the global batch, so that the generator has the same state on every rank
+        and W ranks see the images of a single process.
         """
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
@@ -32,7 +32,7 @@ class Transform(Protocol):
 
 
 def sample_events(n: int, probability: float, generator: Generator) -> Tensor:
-    """Return (n,) booleans, each true with the given probability; 0 is never and 1 always."""
+    """Return (n,) booleans, each true with the given probability (0: never, 1: always)."""
     return torch.rand(n, generator=generator) < probability
 
 

@@ -39,8 +39,8 @@ def transforms_of(
 class Views:
     """Makes views of a batch on its device, every image with its own parameters.
 
-    All parameters are drawn on the CPU from the generator, for the images of all ranks: the same
-    generator gives the same views on every device, and W ranks see what one process sees.
+    All parameters are drawn on the CPU for the images of all ranks: the same generator gives the
+    same views on every device, and W ranks see the views of a single process.
 
     Args:
         parameters: of each view, by the name of its key under `augment`.
@@ -135,7 +135,7 @@ class Views:
 
 
 def to_device(parameters: list[Params], device: torch.device) -> list[Params]:
-    """Return the parameters with their tensors on the device; other values stay."""
+    """Return the parameters with their tensors on the device; other values are unchanged."""
     if device.type == "cpu":
         return parameters
     tensors = [v for drawn in parameters for v in drawn.values() if isinstance(v, Tensor)]

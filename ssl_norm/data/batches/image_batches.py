@@ -17,7 +17,8 @@ class Batches:
     """Batches of a set of images, epoch after epoch.
 
     Each epoch is a new permutation, of which the last incomplete batch is dropped. Rank r of W gets
-    rows [r B/W, (r+1) B/W) of each batch of B, so that W ranks together see what one process sees.
+    rows [r B/W, (r+1) B/W) of each batch of B, so that W ranks together see the images of a single
+    process.
 
     Pixels that are not on the device are gathered by threads, a few batches ahead: the work is a
     memory copy that runs without the GIL. The worker processes of torch's DataLoader would copy
@@ -66,7 +67,7 @@ class Batches:
 
     @property
     def is_resident(self) -> bool:
-        """True where the pixels are in the memory of the device."""
+        """True if the pixels are in the memory of the device."""
         return self._images.pixels.device.type == self._device.type and not self._images.mapped
 
     def iterate(self, start: int, stop: int) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Batches of labelled images, perhaps with unlabelled ones."""
+"""Batches of labelled and unlabelled images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from ssl_norm.data.dataset import ImageSet, place_pixels
 from ssl_norm.distributed import on_device
 from ssl_norm.errors import UserError
 
-_UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # tell apart the draws of one seed
+_UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # distinguish the draws of one seed
 
 
 class LabelledBatch(NamedTuple):
@@ -28,8 +28,8 @@ class LabelledBatch(NamedTuple):
 class LabelledBatches:
     """Endless batches of labelled images, in an order that depends only on seed and step.
 
-    Images come in passes, each a new permutation; a batch may run across passes, so that a set may
-    be smaller than a batch. Unlabelled images come in separate passes, whatever the grouping.
+    Images come in passes, each a new permutation; a batch may span passes, so a set may be smaller
+    than a batch. Unlabelled images come in separate passes, independent of the grouping.
 
     Args:
         labelled: N images with labels.
@@ -47,8 +47,8 @@ class LabelledBatches:
         resident: `auto`, True or False, see `place_pixels`.
 
     Raises:
-        UserError: labels or unlabelled images are missing, there are fewer classes than in a
-            chunk, or the unlabelled images of a batch are not equal chunks.
+        UserError: labels or unlabelled images are missing, there are fewer classes than in a chunk,
+            or the unlabelled images of a batch do not divide into equal chunks.
     """
 
     def __init__(

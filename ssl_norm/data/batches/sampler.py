@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-_CLASS_STREAM, _CHUNK_STREAM = 1, 2  # tell apart the draws of one seed
+_CLASS_STREAM, _CHUNK_STREAM = 1, 2  # distinguish the draws of one seed
 
 
 def mixed_seed(seed: int, *parts: int) -> int:
@@ -57,10 +57,10 @@ def grouped_order(
 ) -> Iterator[Tensor]:
     """Yield the rows of class-correlated batches `start` ... `stop` - 1.
 
-    Each chunk draws its classes with equal chances and none twice, and takes the same number of
-    images of each: the next ones of endless passes over that class. Within a chunk the classes
-    alternate, so that a normalization batch smaller than a chunk also holds several. To know how
-    far each class has come, steps before `start` are drawn, which takes some 50 us a step.
+    Each chunk draws its classes uniformly without replacement, and takes the same number of images
+    of each: the next ones of endless passes over that class. Within a chunk the classes alternate,
+    so that a normalization batch smaller than a chunk also holds several. To know the position in
+    each class, steps before `start` are drawn as well, in about 50 us per step.
 
     Args:
         labels: (N,) int64, on the CPU.

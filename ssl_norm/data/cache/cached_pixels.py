@@ -32,8 +32,8 @@ from ssl_norm.data.cache.writer import (
 from ssl_norm.errors import UserError
 from ssl_norm.files import default_cache_dir, write_text
 
-FORMAT = 2  # raise it when `decode` computes other pixels
-SAMPLE = 256  # images that are decoded to choose white
+FORMAT = 2  # raise it when the result of `decode` changes
+SAMPLE = 256  # number of images that are decoded to choose white
 White = int | Literal["auto"] | None
 
 
@@ -60,10 +60,10 @@ def cached_pixels(
 ) -> CachedPixels:
     """Return decoded images, from the cache if it has them.
 
-    An entry is named after the images' bytes and the way they are decoded: any changed byte makes
-    another entry, and a folder that was moved or copied finds its entry again. Reading all bytes
-    takes a second for 60,000 thumbnails but minutes for many photographs. So the cache also
-    remembers which entry a `fingerprint` led to; while it holds, no image is read.
+    An entry is named after the images' bytes and the decoding: any changed byte makes another
+    entry, and a moved or copied folder finds its entry again. Reading all bytes takes a second for
+    60,000 thumbnails but minutes for many photographs. So the cache also remembers the entry of
+    each `fingerprint`; while that is unchanged, no image is read.
 
     Args:
         reader: of the images.
@@ -71,7 +71,7 @@ def cached_pixels(
         side: of a decoded image, in pixels.
         white: value of white in grey images of more than 8 bits. `auto`: 2^b - 1 for the b >= 8
             bits of the largest value in a seeded sample of 256 images. None: 65,535, but an error
-            where most of these images fill less than a quarter of it.
+            if most of these images use less than a quarter of it.
         max_pixels: of an image while it is decoded; a larger one does not decode.
         cache_dir: None: `default_cache_dir()`.
         on_corrupt: `stop` or `skip`, for an image that does not decode.
@@ -117,7 +117,7 @@ def _write(
     workers: int,
     progress: bool,
 ) -> Path:
-    """Return the entry of images, written unless the cache has it."""
+    """Return the entry of images; write it unless the cache has it."""
     (side, white, max_pixels), count = wanted, len(identifiers)
     with worker_map(workers if count > CHUNK else 0) as run:
         parts = run(partial(content_digests, reader), chunks(identifiers))
@@ -157,7 +157,7 @@ def _depths(reader: Reader, max_pixels: int, identifiers: Sequence[str]) -> Coun
 
 
 def _require_bright(depths: Counter[int], share: float) -> None:
-    """Raise UserError if this share of the images of more than 8 bits fills less than 15 bits."""
+    """Raise UserError if this share of the images of more than 8 bits uses less than 15 bits."""
     dim = {bits: number for bits, number in depths.items() if bits < 15}
     if 0 < sum(dim.values()) >= share * sum(depths.values()):
         largest = 2 ** max(dim) - 1

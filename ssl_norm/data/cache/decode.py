@@ -16,8 +16,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
 FULL_WHITE = 65535
 MAX_PIXELS = 100_000_000
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-_STRIP = 1024  # rows that are composited at once
-_OTHER_CONTENT = {  # by its first bytes, without white space, in lower case
+_STRIP = 1024  # number of rows that are composited at once
+_OTHER_CONTENT = {  # first bytes, without white space, in lower case
     b"%!ps": "PostScript (EPS)",
     b"\xc5\xd0\xd3\xc6": "PostScript (EPS)",
     b"%pdf": "PDF",
@@ -62,8 +62,8 @@ def decode(data: bytes, rules: Rules) -> Decoded:
     other colours become RGB without applying a colour profile; the largest centred square is cut
     out and resized with Pillow's antialiased bicubic filter. So the shorter side becomes `side`
     pixels, and an image of `side` x `side` keeps its exact values. A JPEG of at least 4 x `side` is
-    first reduced in its frequencies, to no less than 2 x `side`, which is several times faster. Of
-    several frames or pages the first is taken. Metadata that are broken are ignored.
+    first reduced in its frequencies, to no less than 2 x `side`, which is several times faster.
+    Only the first of several frames or pages is read. Broken metadata are ignored.
 
     Raises:
         DecodeError: the file is truncated, broken, too large or none of `FORMATS`, or its numbers
@@ -102,7 +102,7 @@ def _strict_and_silent() -> Iterator[None]:
 
 
 def largest_value(data: bytes, max_pixels: int) -> int | None:
-    """Return the largest value, of 65,535, of a file of more than 8 bits; None for other files."""
+    """Return the largest value (at most 65,535) in a file of more than 8 bits, else None."""
     try:
         with _strict_and_silent(), _opened(data, Rules(1, 0, max_pixels)) as image:
             return _largest(image) if _is_deep(image) else None
@@ -119,7 +119,7 @@ def _opened(data: bytes, rules: Rules) -> Iterator[ImageFile.ImageFile]:
     with Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in Image.OPEN]) as image:
         width, height = image.size
         image.draft(None, (2 * rules.side, 2 * rules.side))
-        if "progressive" not in image.info:  # where the whole image is in memory
+        if "progressive" not in image.info:  # the whole of a progressive image is in memory
             width, height = image.size
         if width * height > rules.max_pixels:
             raise DecodeError(
@@ -145,7 +145,7 @@ def _decode(data: bytes, rules: Rules) -> Decoded:
 
 
 def _apply_orientation(image: Image.Image) -> None:
-    """Turn an image as its EXIF asks for, unless that is broken."""
+    """Rotate an image as its EXIF asks for, unless that is broken."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
@@ -181,7 +181,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _without_metadata(data: bytes) -> bytes | None:
-    """Return a PNG or JPEG file with what its pixels need; None for other files."""
+    """Return a PNG or JPEG file without surplus metadata; None for other files."""
     kept, place = [data[:8]], 8
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         while place < len(data):
@@ -205,7 +205,7 @@ def _without_metadata(data: bytes) -> bytes | None:
 
 
 def _name_content(data: bytes) -> str:
-    """Return why bytes are no image of `FORMATS`: what they are instead, where that shows."""
+    """Return why bytes are not an image of `FORMATS`, with their format if recognized."""
     if not data:
         return "an empty file"
     start = data[:64].lstrip().lower()
@@ -229,7 +229,7 @@ def _largest(image: Image.Image) -> int:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """Return the image over white, in strips, which bounds the memory."""
+    """Return the image over white; work in strips bounds the memory."""
     canvas = Image.new("RGB", image.size)
     for top in range(0, image.height, _STRIP):
         box = (0, top, image.width, min(top + _STRIP, image.height))

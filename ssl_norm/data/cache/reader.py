@@ -1,4 +1,4 @@
-"""Access to the bytes of images, whatever stores them; needs no torch."""
+"""Readers of encoded images from any storage; need no torch."""
 
 import errno
 import hashlib
@@ -12,14 +12,14 @@ from typing import NamedTuple, Protocol
 
 from ssl_norm.text import printable
 
-# A file written again within the clock's resolution of its last change shows no trace of it.
+# A file that is rewritten within the clock's resolution shows no change.
 _CLOCK_RESOLUTION_NS = 2_000_000_000
 
 
 class Stamp(NamedTuple):
     """State of a stored image."""
 
-    fields: tuple[int, ...]  # of which at least one changes whenever the bytes do
+    fields: tuple[int, ...]  # values of which at least one changes whenever the bytes do
     changed: int  # ns since the epoch; the present if not known: the image is read each time
 
 
@@ -34,7 +34,7 @@ class Reader(Protocol):
         """Name of the collection for messages, such as its path."""
 
     def read(self, identifier: str) -> bytes:
-        """Return the bytes of an image file; OSError where they cannot be read."""
+        """Return the bytes of an image file; raise OSError if they cannot be read."""
 
     def stamp(self, identifier: str) -> Stamp:
         """Return the state of an image without reading it."""
@@ -48,7 +48,7 @@ class FolderReader:
     most_bytes: int = 2**30  # of a file
 
     def read(self, identifier: str) -> bytes:
-        """Return the bytes of a file; a pipe or device, which may never end, is an OSError."""
+        """Return the bytes of a file; raise OSError for a pipe or device, which may never end."""
         path = Path(self.name, identifier)
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -58,7 +58,7 @@ class FolderReader:
         return path.read_bytes()
 
     def stamp(self, identifier: str) -> Stamp:
-        """Return size, times and inode of a file, by which Git's index tells changes.
+        """Return size, times and inode of a file, from which Git's index also detects changes.
 
         The time of the last status change cannot be set by a file's owner, so that a file replaced
         by one of the same size and modification time shows. (On Windows that field is the time of
@@ -74,9 +74,9 @@ class FolderReader:
 
 
 def fingerprint(reader: Reader, identifiers: Iterable[str]) -> tuple[str, bool]:
-    """Return a hexadecimal digest that changes whenever an image does; reads no image.
+    """Return a hexadecimal digest that changes whenever an image does, reading no image.
 
-    And whether no image changed in the last two seconds, so that any later change shows.
+    Also return whether no image changed in the last two seconds, so that later changes show.
     """
     now, newest = time.time_ns(), 0
     digest = hashlib.sha256(os.fsencode(reader.name))
@@ -89,7 +89,7 @@ def fingerprint(reader: Reader, identifiers: Iterable[str]) -> tuple[str, bool]:
 
 
 def read(reader: Reader, identifier: str) -> tuple[bytes, str]:
-    """Return an image's bytes; where they cannot be read, none and the reason."""
+    """Return an image's bytes, or None and the reason if they cannot be read."""
     try:
         return reader.read(identifier), ""
     except OSError as error:

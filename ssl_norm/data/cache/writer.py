@@ -33,7 +33,7 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @dataclass
 class Facts:
-    """Facts on images, found while they were decoded."""
+    """Facts about images, found while they were decoded."""
 
     white: int  # value of white in images of more than 8 bits
     corrupt: dict[int, str] = field(default_factory=dict)  # why images do not decode, by index
@@ -60,10 +60,10 @@ def write_entry(
 ) -> None:
     """Decode N images into the folder `entry`, which appears complete or not at all.
 
-    A partial folder next to it is renamed at the end, and removed when anything goes wrong; the
-    next process removes what a killed one left. Of two processes that write the same entry the
-    first to end wins. `digests` are those of the images' bytes when the entry was named, and `run`
-    is a `map` over jobs.
+    A partial folder next to it is renamed at the end, and removed after an error; the next process
+    removes what a killed one left behind. If two processes write the same entry, the first to
+    finish wins. `digests` are those of the images' bytes when the entry was named, and `run` is a
+    `map` over jobs.
 
     Raises:
         UserError: an image does not decode (unless `skip_corrupt`) or changes meanwhile, or the
@@ -112,7 +112,7 @@ def _decode_chunk(
     skip_corrupt: bool,
     job: tuple[int, Sequence[str], Sequence[bytes]],
 ) -> Facts:
-    """Write the pixels of images, from a number on, behind a byte offset."""
+    """Write the pixels of images from a given number on, behind a byte offset."""
     first, identifiers, digests = job
     facts = Facts(rules.white)
     with open(file, "r+b") as pixels:
@@ -147,15 +147,15 @@ def corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
 
 
 def bits_of(value: int | None) -> list[int]:
-    """Return the bits of the largest value in an image; none for 8 bits a channel, or for black."""
+    """Return the bits of the largest value in an image of more than 8 bits that is not black."""
     return [value.bit_length()] if value else []
 
 
 @contextmanager
 def worker_map(workers: int) -> Iterator[Map]:
-    """Provide a `map` that keeps the order and runs in `workers` new processes; 0: in this one.
+    """Provide an ordered `map` that runs in `workers` new processes; 0: in this one.
 
-    Leaving the block drops the jobs that have not begun. The processes are spawned rather than
+    On exit, jobs that have not begun are dropped. The processes are spawned rather than
     forked, because the parent has threads; so a script needs `if __name__ == "__main__":`.
 
     Raises:

@@ -43,7 +43,7 @@ def corrupt_chunks(
 
 
 def corrupted(images: ImageSet, corruption: Corruption | None, seed: int) -> ImageSet:
-    """Return a set with every image corrupted once, at its stored size; None: the set as it is.
+    """Return a set with every image corrupted once, at its stored size; None: the unchanged set.
 
     Noise is drawn for chunks of 256 images, from the seed and the number of the chunk: an image's
     noise depends on its place in the set, and on later images only within its chunk.

@@ -1,4 +1,4 @@
-"""Corruptions of images, as CIFAR-10-C has them.
+"""Corruptions of images from CIFAR-10-C.
 
 Strengths are those of the script that made CIFAR-10-C, for images of 32 pixels; on larger images,
 blur and JPEG are weaker than there. Two things differ from that script: results are rounded to the

@@ -17,7 +17,7 @@ SCALE = (0.7, 0.9)  # side of the digit, as a share of the canvas
 TURN = 10.0  # degrees to either side
 DARK = (0.1, 0.2)  # background
 CONTRAST = (0.4, 0.75)  # ink minus background: ink is always the lighter one
-TINT = 0.1  # range by which each colour of ink and background is off grey
+TINT = 0.1  # range by which each colour of ink and background deviates from grey
 
 
 def load_digits_splits(
@@ -30,7 +30,7 @@ def load_digits_splits(
 
     Place, size, angle and the slightly tinted colours differ from canvas to canvas. Augmentation
     removes these differences, so that learning shows in accuracy as well as in cosines: a linear
-    classifier on random convolutional features stays near 0.7, where it reaches 0.94 to 0.97 on the
+    classifier on random convolutional features stays near 0.7, but reaches 0.94 to 0.97 on the
     plain scans.
 
     Args:
@@ -89,7 +89,7 @@ def paste(
     """
     count, side = scans.shape[:2]
     row = side + 2
-    # a rim of 0, because outside of a scan there is no ink
+    # a rim of 0, because there is no ink outside a scan
     flat = np.pad(scans, ((0, 0), (1, 1), (1, 1))).reshape(-1)
     middles = np.arange(size, dtype=np.float32) + 0.5
     right = middles[None, None, :] - centre_x[:, None, None]

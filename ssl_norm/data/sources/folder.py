@@ -32,7 +32,7 @@ UNREAD = re.compile(
 )
 # Folders of operating systems and tools, whose pictures are copies or thumbnails.
 JUNK = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "__pycache__"))
-MOST_VISITS = 1000  # of one folder, by links
+MOST_VISITS = 1000  # largest number of visits to one folder, through links
 _NAMED = 5  # files that a note names
 Side = Annotated[int, Interval(ge=8, le=8192)]
 
@@ -67,12 +67,12 @@ def load_folder(
         cache_dir: folder of the decoded images; None: `~/.cache/ssl_norm`.
         on_corrupt: whether to stop at a file that does not decode, or to skip it.
         workers: processes that decode; 0: this one.
-        test_fraction: share held out for evaluation where the folder has labels but no test part.
+        test_fraction: share held out for evaluation if the folder has labels but no test part.
         seed: of the test part.
         progress: whether to show bars and messages on stderr.
 
     Raises:
-        UserError: there are fewer than two images, or as the functions above.
+        UserError: there are fewer than two images, or a function above raises it.
     """
     folder = existing_folder(root)
     listing = find_images(folder)
@@ -116,16 +116,16 @@ def decoded_splits(
     see the test part; without labels, all images outside the test part are for pretraining.
 
     Args:
-        reader: of the images, such as `FolderReader`; a source for an archive brings another one.
+        reader: reader of the images, such as `FolderReader`, or another one for an archive.
         layout: identifiers, labels and test part, for example by `read_layout`.
         side: of the decoded images in pixels.
-        test_fraction: share of the test part where the layout has none, in (0, 1).
+        test_fraction: share of the test part if the layout has none, in (0, 1).
         seed: of that split.
         progress: whether to show bars and messages on stderr.
         **cache: further options of `cached_pixels`.
 
     Raises:
-        UserError: fewer than two images decode, or as `cached_pixels`.
+        UserError: fewer than two images decode, or `cached_pixels` raises it.
     """
     cached = cached_pixels(reader, layout.paths, side=side, progress=progress, **cache)
     count, corrupt = len(layout.paths), sorted(cached.facts.corrupt)
@@ -183,7 +183,7 @@ def _split(
 
 
 def _notes(layout: Layout, facts: Facts) -> Iterator[str]:
-    """Yield sentences on the facts that decoding found."""
+    """Yield sentences on facts about the decoded files."""
     if corrupt := sorted(facts.corrupt.items()):
         named = [f"{printable(layout.paths[index])} ({why})" for index, why in corrupt[:_NAMED]]
         more = ", ..." * (len(corrupt) > _NAMED)
@@ -201,12 +201,12 @@ class Listing:
     """The images under a folder."""
 
     paths: tuple[str, ...]  # relative to the folder, with `/`, sorted folder by folder
-    ignored: int  # number of hidden or junk entries and of files of no suffix in `READ`
+    ignored: int  # number of hidden or junk entries and of files without a suffix in `READ`
     unread: Mapping[str, int]  # of these, the number of pictures by their suffix
 
 
 def existing_folder(root: str | None) -> Path:
-    """Return the folder that `data.root` names, absolute, with `~` expanded; UserError if none."""
+    """Return the folder that `data.root` names as an absolute path; UserError if there is none."""
     if not root:
         raise UserError("data=folder needs data.root=<folder of images>")
     folder = Path(os.path.expanduser(root)).absolute()
@@ -218,7 +218,7 @@ def existing_folder(root: str | None) -> Path:
 
 
 def find_images(folder: Path) -> Listing:
-    """Return all images at any depth of a folder, by their suffix in any case of letters.
+    """Return all images in a folder at any depth, found by their suffix in upper or lower case.
 
     Links to files and folders are followed, but never back into a folder that holds them. Entries
     whose name begins with a dot, and `JUNK`, are ignored.
@@ -249,7 +249,7 @@ def _walk(root: str) -> Iterator[str]:
             stack.pop()
             continue
         path = prefix + entry.name
-        # Unlike `entry.is_dir()`, `isdir` takes a link to itself for no folder.
+        # Unlike `entry.is_dir()`, `isdir` is false for a link to itself.
         is_folder = os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
         if not is_folder or _is_hidden(path):
             yield path

@@ -17,7 +17,7 @@ SPLIT_NAMES = {
     "validation": "val valid validation eval evaluation dev holdout",
 }
 _SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names.split()}
-# Folders that say what files hold, not what the pictures show; in names of splits, fillers.
+# Folder names for the kind of file, not for its class; ignored in names of splits.
 _NEUTRAL = frozenset(("images", "image", "imgs", "img", "pictures", "photos", "jpg", "jpeg", "png"))
 _FILLERS = _NEUTRAL | frozenset(("seg", "set", "data", "dataset", "split", ""))
 _SHOWN = 6  # folders that a message names
@@ -31,7 +31,9 @@ class Layout:
     is_test: tuple[bool, ...] | None = None  # whether each is in the test folder, if there is one
     labels: tuple[int, ...] | None = None  # of each, an index into `classes`; None without labels
     classes: tuple[str, ...] = ()  # names of the class folders, sorted
-    notes: tuple[str, ...] = ()  # for the user: the layout, and images and labels that are left out
+    notes: tuple[
+        str, ...
+    ] = ()  # lines for the user on the layout, and on ignored images and labels
 
 
 def read_layout(paths: Sequence[str], layout: LayoutName = "auto") -> Layout:
@@ -39,18 +41,18 @@ def read_layout(paths: Sequence[str], layout: LayoutName = "auto") -> Layout:
 
     A folder that holds all images counts as the root. Then, for `auto`:
 
-    Splits: one folder is called as training images are and at least one as test or validation
+    Splits: one folder has a name of training images and at least one a name of test or validation
     images (`SPLIT_NAMES`, in any case, also as `seg_train`, `train2017`, `test_images`). Others are
-    left out. Of test and validation, the test images are used, unless only the validation images
-    have labels. Labels are the folders below the splits; a test image of a class without training
-    images is left out. Test images without labels are left out, and so never pretrained on.
+    left out. The test images are preferred to the validation images, unless only the latter have
+    labels. Labels are the folders below the splits. Test images without a label, or of a class
+    without training images, are ignored, and so never pretrained on.
 
     Classes: otherwise, the first level of folders. There are labels if all images are in at least
     two such folders.
 
     Args:
         paths: of images, relative to the folder or archive, with `/` between parts.
-        layout: `auto`; `classes`: the folders are classes, whatever their names and content;
+        layout: `auto`; `classes`: the folders are classes, regardless of names and content;
             `splits`: they are splits, by any part of their names, and several may be for training;
             `flat`: no labels.
 
@@ -85,7 +87,7 @@ def read_layout(paths: Sequence[str], layout: LayoutName = "auto") -> Layout:
 
 
 def _wrapper(folders: Folders) -> tuple[str, ...]:
-    """Return the folders, one in the other, that hold all images."""
+    """Return the nested folders that hold all images."""
     ends = zip(min(folders.values(), default=()), max(folders.values(), default=()), strict=False)
     return tuple(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], ends))
 
@@ -104,7 +106,7 @@ def _contents(folders: Folders) -> dict[str, set[str]]:
 
 
 def _split_of(folder: str) -> tuple[str | None, bool]:
-    """Return the split in the name of a folder, and whether the name says nothing else."""
+    """Return the split in the name of a folder, and whether the name is exactly that."""
     words = re.split(r"[\W\d_]+", folder.lower())
     splits = [_SPLITS.get(word) or _SPLITS.get(word.removesuffix("set")) for word in words]
     if len(found := {split for split in splits if split}) == 1:
@@ -115,7 +117,7 @@ def _split_of(folder: str) -> tuple[str | None, bool]:
 
 
 def _split_folders(folders: Folders, *, exact: bool) -> dict[str, list[str]]:
-    """Return the folders of each split; empty where the folders are not splits.
+    """Return the folders of each split; empty if the folders are not splits.
 
     Raises:
         UserError: `exact`, and folders are called like splits, but not clearly.
@@ -148,7 +150,7 @@ def _split_folders(folders: Folders, *, exact: bool) -> dict[str, list[str]]:
 
 
 def _require_classes(folders: Folders) -> None:
-    """Raise UserError if two folders hold the same sub-folders, so that they are not classes."""
+    """Raise UserError if two folders hold the same sub-folders, which classes never do."""
     contents = _contents(folders)
     holders = defaultdict[str, list[str]](list)
     for folder, below in contents.items():

@@ -31,7 +31,7 @@ STL10_CLASSES = (
 def load_cifar10(
     *, root: str | None = None, download: bool = True, image_size: Side = 32
 ) -> Splits:
-    """Return CIFAR-10: 50,000 training images, for pretraining as well, and 10,000 for the test.
+    """Return CIFAR-10: 50,000 images for pretraining and training, and 10,000 for testing.
 
     Args:
         root: folder that holds, or will hold, `cifar-10-batches-py`.
@@ -77,10 +77,10 @@ def load_stl10(*, root: str | None = None, download: bool = True, image_size: Si
 
 
 def _open(kind: str, title: str, root: str | None, download: bool, **part: Any) -> Any:
-    """Return a data set of torchvision; `root` holds its folder, or is its folder.
+    """Return a data set of torchvision; `root` is its folder or the parent of it.
 
     Raises:
-        UserError: files are missing or broken, and cannot be downloaded.
+        UserError: files are missing or damaged, and cannot be downloaded.
     """
     from torchvision import datasets  # takes a second to import
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 BATCH_NORM_KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-MARK = "running_mean"  # in every checkpoint of a batch norm
+MARK = "running_mean"  # names in every checkpoint of a batch norm
 
 
 def beyond_batch_norm(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -29,7 +29,7 @@ def beyond_batch_norm(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def not_in_batch_norm(wanted: Iterable[str], given: Iterable[str]) -> set[str]:
-    """Return the wanted names that a checkpoint lacks only because it is one of batch norm.
+    """Return the names that a checkpoint lacks only because it comes from batch norm.
 
     These are the parameters of a layer beyond weight and bias, such as the calibration weights of
     representative batch norm, if the checkpoint has statistics for the layer and none of these.
@@ -44,7 +44,7 @@ def not_in_batch_norm(wanted: Iterable[str], given: Iterable[str]) -> set[str]:
 
 
 def spread_over_domains(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> set[str]:
-    """Return the names that a checkpoint has once and a domain norm once for each domain."""
+    """Return the names that a checkpoint holds once, and a domain norm once per domain."""
     names = {
         prefix + own
         for prefix in beyond_batch_norm(wanted)
@@ -59,7 +59,7 @@ def spread_over_domains(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor
 
 
 def fill_from_batch_norm(layer: nn.Module) -> None:
-    """Let a layer load checkpoints of batch norm with `strict=True`: it keeps what they lack.
+    """Let a layer load checkpoints of batch norm with `strict=True`; it keeps its other values.
 
     The same holds for the count of batches, which very old checkpoints and torchvision's
     FrozenBatchNorm2d lack.

@@ -1,4 +1,4 @@
-"""Base of all batch norms: the samples of a batch and the statistics that normalize it."""
+"""Base class of all batch norms, and the moments of batches."""
 
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -89,7 +89,7 @@ class BatchStatisticsNorm(RuleNorm):
         update_rate: weight of the new batch in the running statistics (torch's `momentum`).
         batch_size: samples that share statistics in training (ghost batches, arXiv 1705.08741):
             consecutive chunks, of which the last may be smaller; None: the whole batch. The running
-            statistics move once a batch, by the average over its chunks.
+            statistics move once per batch, by the average over its chunks.
         sync: whether the batch spans all ranks; exact if ranks hold different numbers of samples.
         evaluation: statistics in evaluation mode: `population`, the running statistics, or `batch`.
         population: running statistics: `ema`, a moving average; `cumulative`, the average of all

@@ -1,4 +1,4 @@
-"""Statistics of evaluation, changed for the length of a `with` block."""
+"""Context managers that change the statistics of evaluation."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -72,7 +72,7 @@ def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
 def population_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
     """Let all batch norms, those of `evaluation: batch` included, use their running statistics.
 
-    Layers of torch that keep no statistics stay as they are.
+    Layers of torch without running statistics are unchanged.
 
     Args:
         model: restored on exit.
@@ -105,7 +105,7 @@ def _evaluating(layer: BatchStatisticsNorm | WhiteningNorm, statistics: str) -> 
 
 @contextmanager
 def _without_statistics(layer: _BatchNorm) -> Iterator[None]:
-    """Take the running statistics away: torch's layers then normalize with the batch's."""
+    """Remove the running statistics: torch's layers then normalize with those of the batch."""
     names = ("running_mean", "running_var")
     buffers = {name: layer._buffers[name] for name in names}
     try:
@@ -125,8 +125,8 @@ def pooled_over_domains(model: nn.Module) -> Iterator[None]:
     evaluation must have the same policy.
 
     Args:
-        model: holds the `domain` layers; restored on exit. Layers with `shared_statistics` have
-            those of the mixture already.
+        model: holds the `domain` layers; restored on exit. Layers with `shared_statistics` already
+            have those of the mixture.
 
     Raises:
         ValueError: no `domain` layer has statistics of each domain.

@@ -17,8 +17,8 @@ class FrozenStatistics:
     """Mixin of the class of a batch norm with frozen statistics.
 
     `training` is always False, so that the layer normalizes with its population statistics and
-    never moves them. The mode last asked for is kept for thawing. A hook would be skipped by a
-    direct call of `forward` and by code that torch.compile made earlier.
+    never moves them. The mode that was last requested is kept for thawing. A direct call of
+    `forward` and code that torch.compile made earlier would skip a hook.
     """
 
     thawed_class: type[nn.Module]
@@ -63,7 +63,7 @@ def batch_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every batch norm of a model, each layer once.
 
     Raises:
-        ValueError: there is none; the text names the norms found.
+        ValueError: there is none; the message names the norms found.
     """
     found: list[tuple[str, nn.Module]] = [
         (name, layer) for name, layer in model.named_modules() if isinstance(layer, BATCH_NORMS)
@@ -128,7 +128,7 @@ def freeze_statistics(model: nn.Module) -> tuple[str, ...]:
 
 
 def thaw_statistics(model: nn.Module) -> tuple[str, ...]:
-    """Undo :func:`freeze_statistics`; each layer returns to the mode last asked for.
+    """Undo :func:`freeze_statistics`; each layer returns to the mode that was last requested.
 
     Returns:
         The names of the layers that were frozen.

@@ -15,11 +15,11 @@ class PooledMoments:
     """Moments of all values of all batches, each value counted once.
 
     Sets of values are merged by their counts, means and summed squared deviations, which is exact
-    for large means; float64, where the device has it. Memory does not grow with the batches.
+    for large means; in float64 if the device has it. Memory does not grow with the batches.
 
     Args:
-        mean: gives shape and device of the means, (C,), or (D, C) for D domains.
-        variance: gives the shape of the variances, or (G, D, D) of covariances.
+        mean: example of the means, (C,), or (D, C) for D domains; sets shape and device.
+        variance: example of the variances, or of covariances (G, D, D); sets the shape.
         square: from deviations (K, *mean.shape) to their squares (K, *variance.shape).
 
     Attributes:
@@ -95,7 +95,7 @@ def _like(count: Tensor, table: Tensor) -> Tensor:
 
 
 def pool_over_ranks(moments: Sequence[PooledMoments]) -> None:
-    """Merge each with its counterparts on all other ranks, in one exchange; in place."""
+    """Merge each set with its counterparts on all other ranks, in place and in one exchange."""
     if not is_distributed() or not moments:
         return
     packed = [part.packed().to(moments[0].mean.device) for part in moments]

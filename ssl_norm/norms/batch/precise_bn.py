@@ -28,7 +28,7 @@ from ssl_norm.norms.layers.batch_renorm import BatchRenorm
 from ssl_norm.norms.layers.whitening import WhiteningNorm
 from ssl_norm.norms.swap.find import BATCH_NORMS, NORM_LAYERS
 
-INPUT_STATISTICS = (_BatchNorm, BatchNorm)  # layers whose statistics are those of their input
+INPUT_STATISTICS = (_BatchNorm, BatchNorm)  # layers that keep the statistics of their input
 
 
 def recompute_statistics(
@@ -46,12 +46,12 @@ def recompute_statistics(
     Batch norms normalize with the statistics of each batch, as in training (`brn` without its
     correction towards the old statistics); everything else is in evaluation mode (no dropout). So
     batches should be at least as large as those of training: a hundred samples are enough for each,
-    a thousand to ten thousand for all. A layer that is called several times in a forward pass is
-    pooled over all calls. Ghost batches, domains and calibrations follow the rule of the layer.
-    Compiled models run uncompiled, since compiled code skips hooks.
+    a thousand to ten thousand for all. Several calls of a layer in a forward pass are pooled. Ghost
+    batches, domains and calibrations follow the rule of the layer. Compiled models run uncompiled,
+    since compiled code skips hooks.
 
     With several ranks this is a collective call: each passes its share of the data, and all get the
-    statistics of the whole. Memory is that of one forward pass; computed in float64.
+    statistics of all data. It takes the memory of one forward pass, and computes in float64.
 
     Args:
         model: its running statistics are overwritten, unless an error is raised. Modes, weights,
@@ -99,7 +99,7 @@ def recompute_statistics(
 
 
 def recomputable(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Return the layers that :func:`recompute_statistics` would recompute, and those it would not.
+    """Return the layers that :func:`recompute_statistics` recomputes, and the others.
 
     Returns:
         The batch norms by name; the other layers with statistics by name, with class or reason.
@@ -154,7 +154,9 @@ def _gathering(
 ) -> Iterator[None]:
     """Collect the moments of the layers' inputs; restore modes and buffers on exit."""
     with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing takes seconds
+        if (
+            "torch._dynamo" in sys.modules
+        ):  # else nothing is compiled, and the import would take seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_only_training(model, set(layers.values())))
         for name, layer in layers.items():
@@ -169,7 +171,7 @@ def _gathering(
 def _only_training(model: nn.Module, layers: set[nn.Module]) -> Iterator[None]:
     """Put some layers into training mode and all others into evaluation mode.
 
-    The mode is read from the instance: the property of a frozen layer is always False.
+    It reads the attribute of the instance, because the property of a frozen layer is always False.
     """
     modes = [(part, vars(part).get("training", part.training)) for part in model.modules()]
     try:
@@ -228,7 +230,7 @@ def _check_finite(moments: Mapping[str, PooledMoments]) -> None:
 
 @torch.no_grad()
 def _install(layer: nn.Module, moments: PooledMoments) -> StatisticsShift:
-    """Overwrite the running statistics of a layer and return how far they moved."""
+    """Overwrite the running statistics of a layer, and return their shift."""
     mean, variance = _statistics_of(layer)
     eps: float = layer.eps  # type: ignore[assignment]
     old = mean.clone(), _variances(variance)

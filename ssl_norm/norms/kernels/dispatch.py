@@ -19,7 +19,7 @@ def passes_for(x: Tensor) -> ModuleType:
 
 @functools.cache
 def _passes_on(device: torch.device) -> ModuleType:
-    """Return Triton's passes for a CUDA or ROCm device where they run, otherwise those of torch.
+    """Return Triton's passes for a CUDA or ROCm device if they run there, else those of torch.
 
     With `TRITON_INTERPRET` set, a CPU gets Triton's passes as well, for tests and debugging.
     """
@@ -32,7 +32,9 @@ def _passes_on(device: torch.device) -> ModuleType:
         return tiled
     try:
         triton_kernels.instance_moments(torch.zeros(1, 1, 2, device=device))
-    except Exception as error:  # Triton has many: an old GPU, no C compiler, no Python headers
+    except (
+        Exception
+    ) as error:  # Triton raises many types: an old GPU, no C compiler, no Python headers
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         warnings.warn(
             f"norms on {device} run without Triton, correct but slower: {reason}", stacklevel=2

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def table_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype of an input's tables: float32, or wider where the input is."""
+    """Return the dtype of an input's tables: float32, or wider if the input is."""
     return torch.promote_types(x.dtype, torch.float32)
 
 

@@ -4,9 +4,9 @@ A tile is some rows, each one channel of one sample, by some positions; its numb
 hardly depends on the shape. In contiguous memory, rows are consecutive and the positions of a row
 are neighbours; in channels-last memory, the rows are channels of one sample and neighbours. A
 program of an elementwise pass has one tile. A program of a reduction has all tiles of its rows or,
-where the rows are too few to fill the GPU, those in a span of positions.
+if the rows are too few to fill the GPU, those in a span of positions.
 
-Nothing is autotuned: a shape runs in the same way on every process, and costs no trials.
+There is no autotuning: a shape runs in the same way on every process, without trials.
 """
 
 import functools
@@ -94,7 +94,7 @@ def power_of_2(number: int) -> int:
 def _tile_shape(
     instances: int, channels: int, positions: int, itemsize: int, channels_last: bool
 ) -> tuple[int, int]:
-    """Return rows and positions of a tile: useful neighbours first, then other elements."""
+    """Return rows and positions of a tile, filled first with neighbours in memory."""
     if not channels_last:
         tile_positions = min(power_of_2(positions), CONTIGUOUS_POSITIONS)
         return min(power_of_2(instances), TILE_ELEMENTS // tile_positions), tile_positions

@@ -15,13 +15,13 @@ from ssl_norm.norms.kernels.tables import over_space, table_dtype
 class ActNorm(Norm):
     """Scale and shift each channel by parameters that the first training batch initializes.
 
-    y = weight x + bias, with weight = 1 / sqrt(V + eps) and bias = -E / sqrt(V + eps) at first, E
-    and V the mean and the biased variance of a channel over the first training batch of all ranks.
-    So the first output has mean 0 and variance 1; from then on both are ordinary parameters,
-    samples do not mix, and training and evaluation are the same.
+    y = weight x + bias, with weight = 1 / sqrt(V + eps) and bias = -E / sqrt(V + eps) at first,
+    where E and V are the mean and the biased variance of a channel over the first training batch of
+    all ranks. So the first output has mean 0 and variance 1; from then on both are ordinary
+    parameters, samples do not mix, and training and evaluation are the same.
 
-    Before the first training batch it is the identity. If weight and bias have other values by
-    then, those of a replaced batch norm, the first batch is normalized as by batch norm with them.
+    Before the first training batch it is the identity. If weight and bias already have other
+    values, from a replaced batch norm, the first batch is normalized as by batch norm with them.
     Copies that follow a network begin with its values (:class:`ssl_norm.learners.ema.EmaTarget`).
 
     Args:

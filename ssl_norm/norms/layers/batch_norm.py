@@ -16,8 +16,8 @@ class BatchNorm(BatchStatisticsNorm):
 
     y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance of a
     channel over (N, *spatial) in training, and the running statistics in evaluation. The running
-    variance averages the unbiased variance, as torch does. Whole batches of one process are
-    computed by torch's kernel, ghost and synchronized ones by :mod:`ssl_norm.norms.core`. Options:
+    variance averages the unbiased variance, as torch does. Torch's kernel computes whole batches of
+    one process, :mod:`ssl_norm.norms.core` ghost and synchronized ones. Options:
     :class:`BatchStatisticsNorm`.
 
     Source: Ioffe & Szegedy, arXiv 1502.03167, algorithms 1 and 2.
@@ -57,7 +57,7 @@ class GhostBatchNorm(BatchNorm):
 
     Args:
         batch_size: samples of a chunk, of which the last may be smaller.
-        **options: the others of :class:`BatchStatisticsNorm`.
+        **options: the other options of :class:`BatchStatisticsNorm`.
 
     Source: Hoffer et al., arXiv 1705.08741.
     """

@@ -16,15 +16,15 @@ class BatchRenorm(BatchStatisticsNorm):
         r = s / S clipped to [1 / r_limit, r_limit];  d = (E - M) / S clipped to [-d_limit, d_limit]
 
     E and V are those of the batch, M and S the running mean and deviation before this batch moves
-    them; r and d are constants of the gradient. Within the limits the output is that of evaluation.
-    The limits are 1 and 0 during the warm-up, where this is batch norm, and then rise linearly to
-    `r_max` and `d_max`. Training that is shorter than the warm-up is plain batch norm. Steps are
-    batches seen, `num_batches_tracked`; each ghost batch has its r and d. Where r and d are within
-    their limits, samples of a batch see each other only through the gradient.
+    them; r and d are constants of the gradient. Within the limits, the output equals that of
+    evaluation. The limits are 1 and 0 during the warm-up, where this is batch norm, and then rise
+    linearly to `r_max` and `d_max`. Training that is shorter than the warm-up is plain batch norm.
+    Steps are batches seen, `num_batches_tracked`; each ghost batch has its r and d. Where r and d
+    are within their limits, samples of a batch see each other only through the gradient.
 
     Args:
-        r_max: largest stretch, at least 1; 1 leaves r out.
-        d_max: largest shift, in running deviations, at least 0; 0 leaves d out.
+        r_max: largest stretch, at least 1; 1 disables r.
+        d_max: largest shift, in running deviations, at least 0; 0 disables d.
         warmup_steps: batches before the limits begin to rise.
         r_ramp_steps: batches that the limit of r takes to rise.
         d_ramp_steps: batches that the limit of d takes to rise.

@@ -1,4 +1,4 @@
-"""Domain-specific batch normalization: statistics, and maybe affine parameters, for each domain."""
+"""Domain-specific batch normalization, with separate statistics and optional affine parameters."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -30,8 +30,8 @@ class DomainBatchNorm(BatchStatisticsNorm):
     """Batch norm of each domain separately.
 
     y = weight (x - E_d) / sqrt(V_d + eps) + bias for a sample of domain d, with E_d and V_d over
-    the samples of d and space. A batch without samples of a domain leaves its population statistics
-    alone. :func:`domain_labels` gives the domains of samples; without it a training batch is
+    the samples of d and space. A batch without samples of a domain does not change its population
+    statistics. :func:`domain_labels` gives the domains of samples; without it a training batch is
     `domains` equal chunks in order, such as two views in one batch, and evaluation takes domain 0
     for all, like timm's SplitBatchNorm2d. Checkpoints of batch norm load into every domain.
 
@@ -41,8 +41,8 @@ class DomainBatchNorm(BatchStatisticsNorm):
     Args:
         domains: number of domains D.
         affine_per_domain: whether each domain has its own weight and bias, (D, C).
-        shared_statistics: whether all domains have the same statistics, those of batch norm, and
-            differ in `affine_per_domain` only.
+        shared_statistics: whether all domains share the statistics of batch norm, and differ only
+            by `affine_per_domain`.
         **options: those of :class:`BatchStatisticsNorm`; ghost batches are formed in each domain.
 
     Attributes:
@@ -190,7 +190,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
 
 @contextmanager
 def chunks_of_all_ranks() -> Iterator[None]:
-    """Let layers with `sync` and without labels take the chunks of the batch of all ranks.
+    """Let layers with `sync` and without labels split the batch of all ranks into chunks.
 
     The network of several ranks then equals that of one process. By default the chunks are those of
     each rank, such as its share of two views.

@@ -28,8 +28,8 @@ class EvoNormS0(RuleNorm):
     Raises:
         ValueError: `groups` does not divide C, or a group holds a single value.
 
-    Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dS0, whose state_dict this one
-    loads, takes 2d inputs alone and float32 statistics of float64 inputs.
+    Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dS0, whose state_dict this one loads, takes
+        only 2d inputs, and float32 statistics of float64 inputs.
     """
 
     equation = (
@@ -71,18 +71,19 @@ class EvoNormB0(BatchStatisticsNorm):
 
     y = weight x / max(sqrt(V + eps), v x + sqrt(I + eps)) + bias, with V and I the biased variances
     of a channel over the batch and over the positions of one sample; nothing is centred. The
-    maximum is a nonlinearity: it replaces a norm and its activation. Evaluation
-    takes the population variance for V.
+    maximum is a nonlinearity: it replaces a norm and its activation. In evaluation, V is the
+    population variance.
 
     On (N, C) inputs, as in MLP heads, I is 0 and y = weight x / max(sqrt(V + eps), v x +
     sqrt(eps)): batch norm without centring, with values above sqrt(V) / v held at 1 / v.
 
     Args:
         eps: added to both variances, inside the roots; timm's value, the paper's is 1e-5.
-        **options: the others of :class:`BatchStatisticsNorm`; `affine=False` leaves v, from 1.
+        **options: the other options of :class:`BatchStatisticsNorm`; `affine=False` keeps v, from
+            1.
 
-    Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dB0, whose state_dict this one
-    loads except for the mean and the count, which timm does not keep, takes 2d inputs alone.
+    Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dB0, whose state_dict this one loads except
+        for the mean and the count, which timm does not keep, takes only 2d inputs.
     """
 
     equation = (

@@ -22,7 +22,7 @@ class GroupNorm(nn.GroupNorm):
     """Normalize each group of channels of a sample over the group and space.
 
     y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance over
-    the C / groups channels of a group and all positions. Computed by torch's kernel, except for
+    the C / groups channels of a group and all positions. Torch's kernel computes it, except for
     inputs on a CPU that are not contiguous (channels_last): there torch takes V as mean(x^2) - E^2,
     which is wrong by a tenth of a deviation if E is 100 deviations, so :mod:`ssl_norm.norms.core`
     computes it.

@@ -6,7 +6,7 @@ from annotated_types import Interval
 
 Groups = Annotated[int, Interval(ge=1, le=10**6)] | None
 
-MOST_GROUPS = 32  # of a norm that is not told how many; the paper's number
+MOST_GROUPS = 32  # default number of groups, from the paper
 
 
 def default_groups(num_features: int) -> int:

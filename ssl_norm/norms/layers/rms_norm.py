@@ -12,7 +12,7 @@ class RMSNorm(RuleNorm):
 
     On (N, C) inputs, as in MLP heads, this is torch's RMSNorm over C. On (N, C, *spatial) inputs
     the mean square spans space as well, as :class:`ssl_norm.norms.layers.group_norm.LayerNorm`
-    does; timm's RmsNorm2d takes one mean square per position, over channels alone.
+    does; timm's RmsNorm2d takes one mean square per position, over channels only.
 
     Source: Zhang & Sennrich, arXiv 1910.07467.
     """

@@ -15,13 +15,13 @@ class SwitchableNorm(BatchStatisticsNorm):
 
     k runs over instance, layer and batch norm; p and q are the softmax of `mean_logits` and of
     `variance_logits`, each (3,) in this order, learned from equal shares. All variances are biased.
-    The options concern the part of batch norm, which takes population statistics in evaluation.
+    The options apply to the batch statistics, which are population statistics in evaluation.
 
     On (N, C) inputs, as in MLP heads, the instance statistics are x and 0: their share of p shrinks
     the output and their share of q grows it.
 
     Args:
-        **options: those of :class:`BatchStatisticsNorm`; `affine=False` leaves the logits.
+        **options: those of :class:`BatchStatisticsNorm`; `affine=False` keeps the logits.
 
     Source: Luo et al., arXiv 1806.10779. What differs: the authors' code takes
     the unbiased variance of each instance.

@@ -1,4 +1,4 @@
-"""Weight standardization of timm's own convolutions; imported where a model holds one."""
+"""Weight standardization of timm's own convolutions; imported only if a model holds one."""
 
 from typing import Any
 

@@ -30,7 +30,7 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
     """Batch norm that, inside :func:`joint_statistics`, normalizes by those of a joint batch.
 
     y = weight (x - E) / sqrt(V + eps) + bias. Inside, E and V are constants: those of the labelled
-    and unlabelled samples together. Outside this is batch norm.
+    and unlabelled samples together. Outside, this is batch norm.
 
     Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020. Not Unified
     Batch Normalization (arXiv 2311.15993), which has the same short name, nor UBNA (arXiv
