@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,13 @@ SPECTRUM_COLUMNS = 256
 HISTOGRAM_BINS = 40
 EVEN_SPREAD = 1.5  # upper end of the deviations of embeddings without collapse
 KEPT = ("metrics.csv", "evaluations.csv")  # tables whose rows are needed when the run ends
+
+
+class _Spectrum(NamedTuple):
+    """Eigenvalues that are kept for the picture, of a step: an eighth of a list of floats."""
+
+    step: int
+    values: NDArray[np.float32]
 
 
 class RunFiles:
@@ -110,8 +117,8 @@ class RunFiles:
     def snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Write spectra to spectra.csv, and show them and the deviations of dimensions."""
         self._tables["spectra.csv"].append(*map(spectrum_row, snapshots))
-        finite = [one for one in snapshots if np.isfinite(one.spectrum).all()]
-        self._spectra.extend(finite)
+        spectra = [_Spectrum(s.step, np.asarray(s.spectrum, np.float32)) for s in snapshots]
+        self._spectra.extend([one for one in spectra if np.isfinite(one.values).all()])
         for snapshot in snapshots:
             self._show_deviations(snapshot.step, snapshot.deviations)
 
@@ -187,9 +194,8 @@ class _Picture:
                 self._loggers.each(lambda logger: logger.image(self._name, step, picture))
 
 
-def _draw_spectra(snapshots: list[Snapshot]) -> NDArray[np.uint8]:
-    spectra = [np.asarray(one.spectrum, dtype=np.float32) for one in snapshots]
-    return pixels(spectrum_figure([one.step for one in snapshots], spectra))
+def _draw_spectra(spectra: list[_Spectrum]) -> NDArray[np.uint8]:
+    return pixels(spectrum_figure([one.step for one in spectra], [one.values for one in spectra]))
 
 
 def _draw_layers(rows: list[LayerRow]) -> NDArray[np.uint8]:
