@@ -109,8 +109,8 @@ def bomb(chance: random.Random, path: Path) -> bool:
     return False
 
 
-def mode(chance: random.Random, path: Path) -> bool | None:
-    """Write a sound file of some mode and format."""
+def mode(chance: random.Random, path: Path) -> bool:
+    """Write a file of some mode and format."""
     image, name = picture(chance), chance.choice(MODES)
     if name == "I;16":
         image = Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257)
@@ -121,7 +121,8 @@ def mode(chance: random.Random, path: Path) -> bool | None:
             path.write_bytes(encoded(image, file_format))
         except (OSError, KeyError, ValueError):
             continue
-        return name != "F" or file_format == "PPM" or None
+        with Image.open(path) as written:
+            return written.mode != "F"  # floating point has no agreed white
     path.write_bytes(encoded(image.convert("RGB"), "PNG"))
     return True
 
