@@ -8,17 +8,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 
-from ssl_norm.distributed import is_distributed
+from ssl_norm.distributed import is_distributed, world_size
 from ssl_norm.monitors.normalized import directions
 
 _MOST_VIEWS = 16  # in one call
-_SIGNIFICANT = 6.0  # standard errors from which two views match ...
-_FEWEST_ROWS = 64  # ... and rows, of which the error is known
-# Views that surely match less than this do not match: a share of the largest match, and of what is
-# possible, since the largest may be that of the same crop in both networks.
-_FOREIGN_SHARE, _FOREIGN = 0.5, 0.1
-_SURE = 3.0  # standard errors
-_MOST_STEPS = 100  # without a result, after which a loop is unclear, and ...
+_WIDTH = 128  # of embeddings, to which wider ones are projected
+_FEWEST_ROWS = 64  # of which the error of a match is known
+_SIGNIFICANT = 6.0  # errors of a match from which two views match
+_SURE = 3.0  # errors within which a match is known
+# Views that surely match less than this share of the largest match of one network do not match ...
+_FOREIGN_SHARE = 1 / 3
+# ... and less than this share of equal views, where only views of both networks match: these may
+# be the same crop, which tells nothing of other views.
+_FOREIGN = 0.02
+_SAME = 0.999  # share from which two views of one network are the same, computed twice
+_MOST_IMAGES, _MOST_STEPS = 6400, 20  # without a result, after which a loop is unclear, and ...
 _RARELY = 20  # ... only every 20th step is tested
 
 
@@ -47,12 +51,15 @@ class Form(NamedTuple):
 class Pairing:
     """Measure which rows of the outputs of projectors are views of the same images.
 
-    Two views of an image are nearer to each other than to other images, in expectation. Over the
-    first steps every form is tested: each call as one view or as up to 16 of equal size, one after
-    the other or interleaved. The form with the most views is taken once its views match by 6
-    standard errors, and the forms with more views are excluded. Calls on other images match nothing
-    and are ignored. The online view nearest to a target's view is the same crop, and not paired
-    with it. Steps with other calls, as for a log every 100 steps, are tested separately.
+    Two views of an image are nearer to each other than to other images, in expectation. By how much
+    is compared with its error under random permutations of the rows, over the first steps. Every
+    form is tested: each call as one view or as up to 16 of equal size, one after the other or
+    interleaved. The form with the most views is taken once its views match by 6 errors, and the
+    forms with more views are excluded: their views match less than a third of what others do.
+    Calls on other images, and calls that repeat another, are ignored. The view of one network that
+    is surely nearest to a view of the other is the same crop, and not paired with it; where none
+    is, online views are paired with each other. Steps with other calls, as for a log every 100
+    steps, are tested separately.
 
     If all rows are equal, nothing matches; then all cosines are 1 in any case.
 
@@ -100,15 +107,20 @@ class Pairing:
 
     @property
     def is_unclear(self) -> bool:
-        """Return whether steps of one kind have shown no form in 100 steps."""
-        return any(evidence.steps >= _MOST_STEPS for evidence in self._evidence.values())
+        """Return whether steps of one kind have shown no form in 20 steps of 6,400 images."""
+        return any(evidence.is_unclear for evidence in self._evidence.values())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a run needs to resume exactly, as plain values and tensors."""
         return {
             "forms": [[list(kind), list(form)] for kind, form in self._forms.items()],
             "evidence": [
-                [list(kind), found.steps, [[*key, sums] for key, sums in found.sums.items()]]
+                [
+                    list(kind),
+                    found.steps,
+                    found.images,
+                    [[*key, s] for key, s in found.sums.items()],
+                ]
                 for kind, found in self._evidence.items()
             ],
         }
@@ -120,73 +132,147 @@ class Pairing:
             for kind, (views, interleaved, pairs, matched) in state["forms"]
         }
         self._evidence = {
-            tuple(kind): _Evidence(steps, {(views, order): sums for views, order, sums in found})
-            for kind, steps, found in state["evidence"]
+            tuple(kind): _Evidence(
+                steps, images, {(views, order): sums for views, order, sums in found}
+            )
+            for kind, steps, images, found in state["evidence"]
         }
 
 
 class _Match(NamedTuple):
-    """Mean excess (V, V) of matches over other rows between two views, its error, and rows."""
+    """By how much rows of two views match, as a share of equal views; of all pairs, or pooled."""
 
-    mean: Tensor
+    share: Tensor
     error: Tensor
     rows: Tensor
-    possible: Tensor  # the match of equal views
-
-    def __bool__(self) -> bool:
-        return bool(self.matches.any())
 
     @property
-    def matches(self) -> Tensor:
-        is_sure = (self.mean > _SIGNIFICANT * self.error) & (self.rows >= _FEWEST_ROWS)
-        return is_sure & (self.mean > 1e-6)
+    def is_sure(self) -> Tensor:
+        """Whether two views match."""
+        return (self.share > _SIGNIFICANT * self.error) & (self.rows >= _FEWEST_ROWS)
 
-    @property
-    def bound(self) -> float:
-        """The match below which two views show different images; 0 if nothing matches."""
-        mean = self.mean.where(self.matches, torch.zeros_like(self.mean)).flatten()
-        most = mean.argmax()
-        return float(min(_FOREIGN_SHARE * mean[most], _FOREIGN * self.possible.flatten()[most]))
-
-    def is_foreign(self, bound: float) -> Tensor:
+    def is_below(self, bound: float) -> Tensor:
         """Return the views that certainly match less than the bound."""
-        return ~self.matches & (self.mean + _SURE * self.error < bound)
+        return ~self.is_sure & (self.share + _SURE * self.error < bound)
+
+    def is_above(self, bound: float) -> Tensor:
+        """Return the views that match, and certainly more than the bound."""
+        return self.is_sure & (self.share - _SURE * self.error > bound)
+
+    def largest(self, pairs: Tensor) -> float:
+        """Return the largest sure match of some pairs of views; 0 without one."""
+        return float(self.share.where(self.is_sure & pairs, self.share.new_zeros(())).max())
+
+    def upper(self, pairs: Tensor) -> float:
+        """Return the upper bound of the matches of some pairs of views; 0 without pairs."""
+        most = self.share + _SURE * self.error
+        return float(most.where(pairs, most.new_zeros(())).max())
+
+
+class _Tested(NamedTuple):
+    """A form with the matches of its views, online ones first."""
+
+    views: tuple[int, ...]
+    interleaved: bool
+    online: int
+    sums: Tensor
+
+    @property
+    def match(self) -> _Match:
+        """Matches (V, V) of all pairs of views."""
+        return _match(self.sums)
+
+    @property
+    def is_one_network(self) -> Tensor:
+        """Pairs (V, V) of two views of one network."""
+        return ~self.is_both_networks & ~torch.eye(len(self.is_both_networks), dtype=torch.bool)
+
+    @property
+    def is_both_networks(self) -> Tensor:
+        """Pairs (V, V) of a view of each network."""
+        is_online = torch.arange(sum(self.views)) < self.online
+        return is_online != is_online[:, None]
+
+    @property
+    def is_repeated(self) -> Tensor:
+        """Pairs (V, V) of a view with itself, computed twice by one network."""
+        return self.is_one_network & self.match.is_sure & (self.match.share > _SAME)
+
+    @property
+    def tells(self) -> Tensor:
+        """Pairs (V, V) whose match tells how much views of one image match."""
+        return self.is_one_network & ~self.is_repeated
+
+    def pooled(self, group: Tensor) -> _Match:
+        """Return the match (V,) of each view with a group of views."""
+        return _match(self.sums[:, :, group].sum(-1))
+
+    def within_calls(self) -> list[_Match]:
+        """Return the match of the views of one call, pooled over pairs at equal distance."""
+        by_lag: dict[int, list[Tensor]] = {}
+        first = 0
+        for count in self.views:
+            for a, b in combinations(range(first, first + count), 2):
+                by_lag.setdefault(b - a, []).append(self.sums[:, a, b])
+            first += count
+        return [_match(torch.stack(pairs).sum(0)) for pairs in by_lag.values()]
 
 
 class _Evidence:
     """Matches of the views of every form, summed over the steps of one kind."""
 
-    def __init__(self, steps: int = 0, sums: dict[tuple[int, bool], Tensor] | None = None) -> None:
+    def __init__(
+        self, steps: int = 0, images: int = 0, sums: dict[tuple[int, bool], Tensor] | None = None
+    ) -> None:
         self.steps = steps
+        self.images = images
         self.sums = sums or {}
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether the steps should have sufficed."""
+        return self.steps >= _MOST_STEPS and self.images >= _MOST_IMAGES
 
     def add(self, online: int, calls: Sequence[Tensor]) -> Form | None:
         """Return the form, once it is clear."""
         self.steps += 1
-        if self.steps > _MOST_STEPS and self.steps % _RARELY:
+        if self.is_unclear and self.steps % _RARELY:
             return None
         rows = [len(call) for call in calls]
         common = gcd(*rows)
+        self.images += common * world_size()
+        narrow = [_narrow(call) for call in calls]
         tested = []
         for finest, interleaved in _forms(common, len(calls)):
             views = tuple(count * finest // common for count in rows)
-            flat = torch.stack([directions(view) for view in _split(calls, views, interleaved)])
+            flat = torch.stack(_split(narrow, views, interleaved))
             sums = _over_ranks(_sums_of_matches(flat)).cpu()
             key = finest, interleaved
             self.sums[key] = self.sums[key] + sums if key in self.sums else sums
-            tested.append((views, interleaved, self.sums[key]))
-        if not tested:  # one image
-            return None
-        everything = [_match(sums) for _, _, sums in tested]
-        bound = max(match.bound for match in everything)
-        for (views, interleaved, sums), match in zip(tested, everything, strict=True):
-            within = _within_calls(views, sums)
-            if any(bool(lag.is_foreign(bound)) for lag in within):
-                continue
-            if not all(within):
-                return None
-            return _chosen(views, interleaved, sum(views[:online]), match, bound)
-        return None
+            tested.append(_Tested(views, interleaved, sum(views[:online]), self.sums[key]))
+        return _found(tested)
+
+
+def _found(tested: Sequence[_Tested]) -> Form | None:
+    """Return the form of the most views that match, if all with more views are excluded."""
+    bound = _bound(tested)
+    for place, form in enumerate(tested):
+        within = form.within_calls()
+        if any(bool(lag.is_below(bound)) for lag in within):
+            continue
+        possible = max(other.match.upper(other.tells) for other in tested[place:])
+        is_clear = all(bool(lag.is_above(_FOREIGN_SHARE * possible)) for lag in within)
+        return _chosen(form, bound) if is_clear else None
+    return None
+
+
+def _bound(tested: Sequence[_Tested]) -> float:
+    """Return the match below which two views are not of the same images; 0: not known."""
+    of_one = max((form.match.largest(form.tells) for form in tested), default=0.0)
+    if of_one:
+        return _FOREIGN_SHARE * of_one
+    of_both = max((form.match.largest(form.is_both_networks) for form in tested), default=0.0)
+    return min(_FOREIGN_SHARE * of_both, _FOREIGN)
 
 
 def _forms(common: int, calls: int) -> Iterator[tuple[int, bool]]:
@@ -207,16 +293,33 @@ def _split(calls: Sequence[Tensor], views: Sequence[int], interleaved: bool) -> 
     ]
 
 
-def _sums_of_matches(views: Tensor) -> Tensor:
-    """Return sums over rows for all pairs of views, (4, V, V): match, its square, 1, foreign cosine.
+def _narrow(call: Tensor) -> Tensor:
+    """Return directions (R, at most 128), by a random projection that is the same in all steps."""
+    rows = directions(call)
+    if rows.shape[1] <= _WIDTH:
+        return rows
+    generator = torch.Generator().manual_seed(0)
+    projection = torch.randn(rows.shape[1], _WIDTH, generator=generator)
+    return rows @ projection.to(rows)
 
-    The match of row i of views a and b is a_i . b_i - mean over j != i of a_i . b_j.
+
+def _sums_of_matches(views: Tensor) -> Tensor:
+    """Return sums over rows for all pairs of views, (3, V, V): match, that of equal views, and 1.
+
+    With centred rows, the match of views a and b is sum_i a_i . b_i. If the rows of b are permuted
+    at random, its expectation is 0 and its variance sum_ij (a_i . b_j)^2 / (N - 1). Both matches
+    are in units in which that variance is 1 for each row.
     """
-    same = torch.einsum("aid,bid->abi", views, views)
-    total = torch.einsum("aid,bd->abi", views, views.sum(1))
-    foreign = (total - same) / (views.shape[1] - 1)
-    match = same - foreign
-    return torch.stack([match, match.square(), torch.ones_like(match), foreign]).sum(-1)
+    count = views.shape[1]
+    centred = views - views.mean(1, keepdim=True)
+    same = torch.einsum("aid,bid->ab", centred, centred)
+    lengths = same.diagonal().sqrt()
+    equal = lengths[:, None] * lengths
+    covariance = torch.einsum("aid,aie->ade", centred, centred).flatten(1)
+    variance = covariance @ covariance.T / (count - 1)
+    is_told = equal > count * 1e-6
+    unit = is_told * count**0.5 / variance.sqrt().where(is_told, equal.new_ones(()))
+    return torch.stack([same * unit, equal * unit, is_told * float(count)])
 
 
 def _over_ranks(sums: Tensor) -> Tensor:
@@ -226,46 +329,70 @@ def _over_ranks(sums: Tensor) -> Tensor:
 
 
 def _match(sums: Tensor) -> _Match:
-    mean, square = sums[0] / sums[2], sums[1] / sums[2]
-    off_diagonal = ~torch.eye(len(mean), dtype=torch.bool) if mean.ndim else torch.tensor(True)
-    error = ((square - mean.square()).clamp(min=0) / sums[2]).sqrt()
-    mean = mean.where(off_diagonal, torch.zeros_like(mean))
-    return _Match(mean, error, sums[2], 1 - sums[3] / sums[2])
+    match, equal, rows = sums
+    share = (match / equal).where(rows > 0, match.new_zeros(()))
+    error = (rows.sqrt() / equal).where(rows > 0, match.new_full((), torch.inf))
+    return _Match(share, error, rows)
 
 
-def _within_calls(views: Sequence[int], sums: Tensor) -> list[_Match]:
-    """Return the match of the views of one call, pooled over pairs at equal distance."""
-    by_lag: dict[int, list[Tensor]] = {}
-    first = 0
-    for count in views:
-        for a, b in combinations(range(first, first + count), 2):
-            by_lag.setdefault(b - a, []).append(sums[:, a, b])
-        first += count
-    return [_match(torch.stack(pairs).sum(0)) for pairs in by_lag.values()]
-
-
-def _chosen(
-    views: tuple[int, ...], interleaved: bool, online: int, match: _Match, bound: float
-) -> Form | None:
-    """Return the form with its pairs of the first `online` views and the target's; None: unclear.
-
-    All views are compared with the online one that has the most matches.
-    """
-    matches = match.matches
-    reference = int(matches[:online].sum(1).argmax())
-    same_call = torch.repeat_interleave(torch.arange(len(views)), torch.tensor(views))
-    fits = matches[reference] | (same_call == same_call[reference])
-    if not (fits | match.is_foreign(bound)[reference]).all():
+def _chosen(form: _Tested, bound: float) -> Form | None:
+    """Return a form with its pairs; None: unclear."""
+    group = _group(form)
+    rest = ~group & ~form.pooled(group).is_below(bound)
+    if not group.any() or rest.any():
         return None
-    found = fits.nonzero().flatten().tolist()
-    students = [view for view in found if view < online]
-    pairs: list[tuple[int, int]] = []
-    for teacher in found[len(students) :]:
-        nearest = max(students, key=lambda view: float(match.mean[view, teacher]))
-        others = [view for view in students if view != nearest or len(students) == 1]
-        pairs += product(others, [teacher])
-    pairs = sorted(pairs) or list(combinations(students, 2))
-    return Form(views, interleaved, tuple(pairs), True) if pairs else None
+    found = (group & ~form.is_repeated.tril(-1).any(1)).nonzero().flatten().tolist()
+    students, teachers = ([v for v in found if (v < form.online) == own] for own in (True, False))
+    pairs = _crossed(form.match, students, teachers) or list(combinations(students, 2))
+    return Form(form.views, form.interleaved, tuple(pairs), True) if pairs else None
+
+
+def _group(form: _Tested) -> Tensor:
+    """Return the mask (V,) of views that show the images of the first online call with a match.
+
+    One call after the other joins whose views match those of the group, on average.
+    """
+    call = torch.repeat_interleave(torch.arange(len(form.views)), torch.tensor(form.views))
+    in_one_call = (call == call[:, None]).fill_diagonal_(False)
+    matches = in_one_call | form.match.is_sure & (form.tells | form.is_both_networks)
+    first = matches[: form.online].any(1)
+    group = torch.zeros(len(call), dtype=torch.bool)
+    if not first.any():
+        return group
+    start = int(first.to(torch.uint8).argmax())
+    joining = matches[start]
+    joining[start] = True
+    while joining.any():
+        group |= joining
+        joining = form.pooled(group).is_sure & ~group
+    return group
+
+
+def _crossed(
+    match: _Match, students: Sequence[int], teachers: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return the pairs of views of both networks that are certainly not the same crop."""
+    if len(students) > 1:
+        nearest = {teacher: _nearest(match, teacher, students) for teacher in teachers}
+        known = [teacher for teacher in teachers if nearest[teacher] is not None]
+        return [pair for pair in product(students, known) if pair[0] != nearest[pair[1]]]
+    same = [_nearest(match, student, teachers) for student in students]
+    if len(teachers) > 1 and None in same:
+        return []
+    return [pair for pair in product(students, teachers) if pair[1] not in same]
+
+
+def _nearest(match: _Match, view: int, others: Sequence[int]) -> int | None:
+    """Return the view, of some, that certainly matches a view most; None: not certain.
+
+    The error of a match shrinks towards 1 like that of a correlation.
+    """
+    share = match.share[view, others]
+    error = match.error[view, others] * (1 - share.square())
+    nearest = int(share.argmax())
+    margin = (share[nearest] - share) / (error[nearest].square() + error.square()).sqrt()
+    margin[nearest] = torch.inf
+    return others[nearest] if len(others) > 1 and bool((margin > _SIGNIFICANT).all()) else None
 
 
 def _given(online: int, calls: Sequence[Tensor], joint: bool) -> Form:

@@ -137,7 +137,7 @@ class CollapseWatch:
             ValueError: the projector was not called, or its calls do not fit `joint`.
 
         Warns:
-            UserWarning: a batch of one image; or views could not be told apart in 100 steps.
+            UserWarning: a batch of one image; or views could not be told apart in 6,400 images.
         """
         if not self.has_calls:
             raise ValueError(
@@ -160,7 +160,7 @@ class CollapseWatch:
         if self._pairing.is_unclear and not self._warned and self.monitor.verdict != "complete":
             self._warned = True
             warnings.warn(
-                "no two outputs of the projectors match row by row in 100 steps, so the positive "
+                "no two outputs of the projectors match row by row in 6,400 images, so the positive "
                 "cosine is NaN: pass joint=True (a call holds view 1, then view 2) or joint=False "
                 "(a call holds one view), or name the projectors that see two views of one image",
                 stacklevel=2,

@@ -129,7 +129,7 @@ def test_a_loop_without_two_views_is_named_once():
     attach(network, optimizer, target="none")
 
     def classifier(network, step):
-        z = network.projector(network.backbone(torch.randn(8, 12)))
+        z = network.projector(network.backbone(torch.randn(64, 12)))
         return z.square().mean(), []
 
     with pytest.warns(UserWarning, match="no two outputs of the projectors match") as found:
