@@ -107,7 +107,7 @@ class Pairing:
 
     @property
     def is_unclear(self) -> bool:
-        """Return whether steps of one kind have shown no form in 20 steps of 6,400 images."""
+        """Return whether steps of one kind have shown no form in 6,400 images, or 20 steps."""
         return any(evidence.is_unclear for evidence in self._evidence.values())
 
     def state_dict(self) -> dict[str, Any]:
