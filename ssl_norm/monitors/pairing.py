@@ -148,7 +148,7 @@ class _Match(NamedTuple):
 
     @property
     def is_sure(self) -> Tensor:
-        """Whether two views match."""
+        """Mask of the views that match."""
         return (self.share > _SIGNIFICANT * self.error) & (self.rows >= _FEWEST_ROWS)
 
     def is_below(self, bound: float) -> Tensor:
@@ -230,7 +230,7 @@ class _Evidence:
 
     @property
     def is_unclear(self) -> bool:
-        """Whether the steps should have sufficed."""
+        """True after as many steps and images as should have sufficed."""
         return self.steps >= _MOST_STEPS and self.images >= _MOST_IMAGES
 
     def add(self, online: int, calls: Sequence[Tensor]) -> Form | None:
