@@ -14,7 +14,8 @@ Times on a CPU depend on the allocator: by default glibc returns large blocks to
 the next block pays for every page again. So layers and step run in two processes: with the
 defaults, and with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised (glibc only).
 
-All sections take about eight minutes on two idle CPU cores, six of them for step.
+All sections take about eight minutes on two idle CPU cores, six of them for step. Each table is
+printed when it is measured.
 """
 
 import argparse
@@ -110,16 +111,24 @@ def main() -> None:
         allocator, file = options.one_process
         Path(file).write_text(json.dumps(measure(options, allocator)))
         return
-    from norm_costs.tables import report
+    import torch
+    from norm_costs.tables import header, targets
 
+    from ssl_norm.train.environment import describe_environment
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    environment = describe_environment(torch.device("cpu")) | {"command": " ".join(sys.argv)}
+    if torch.cuda.is_available():
+        environment["gpu"] = torch.cuda.get_device_name()
+    print("\n".join(header(environment)), flush=True)
     runs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for allocator in options.allocators:
             todo = [s for s in options.sections if not runs or s in ALLOCATOR_MATTERS]
             if todo:
                 runs[allocator] = run_process(allocator, todo, Path(folder))
-    environment = next(iter(runs.values()))["environment"] | {"command": " ".join(sys.argv)}
-    print("\n".join(report(environment, runs)))
+    print("\n".join(targets(runs)))
     if options.json:
         options.json.write_text(json.dumps({"environment": environment, "runs": runs}) + "\n")
 

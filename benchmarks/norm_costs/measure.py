@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -12,21 +13,22 @@ from ssl_norm.settings.sections import EncoderSettings
 from ssl_norm.train.environment import describe_environment
 
 from .byol_step import SIDE, measure_steps
-from .contestants import contestants, rule_norms
+from .contestants import Build, contestants, rule_norms
 from .gpu import measure_gpu
 from .layers import FORMATS, RESNET18_AT_32, measure_layers
 from .memory import measure_memory
+from .tables import LABELS, sections
 from .timing import cpu_clock, wall_clock
 
 CLOCKS = {"wall": wall_clock, "cpu": cpu_clock}
 
 
 def measure(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
-    """Return the figures of all chosen sections, ready for JSON.
+    """Print the tables of each chosen section as it ends; return all figures, ready for JSON.
 
     Args:
         options: of benchmarks/norms.py.
-        allocator: name of the allocator, for the progress lines.
+        allocator: name of the allocator.
     """
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -38,39 +40,43 @@ def measure(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
         "batch_size": options.batch_size,
         "gpu_batch_size": options.gpu_batch_size,
     }
+    sizes = dict(results)
+    for section, costs in _measured(options, allocator, builds):
+        plain = json.loads(json.dumps(costs, default=asdict))
+        results[section] = results.get(section, {}) | plain
+        print("\n".join(sections(sizes | {section: plain}, LABELS[allocator])), flush=True)
+    return results
+
+
+def _measured(
+    options: argparse.Namespace, allocator: str, builds: dict[str, Build]
+) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the costs of each section, of layers once for each memory format."""
     if "layers" in options.sections:
-        results["layers"] = _layers(options, allocator)
+        for name, memory_format in FORMATS.items():
+            costs = measure_layers(
+                builds,
+                RESNET18_AT_32,
+                batch_size=options.batch_size,
+                memory_format=memory_format,
+                dtype=torch.float32,
+                device=torch.device("cpu"),
+                rounds=options.rounds,
+                clock=CLOCKS[options.clock],
+                title=f"layers, {name}, {allocator}",
+            )
+            yield "layers", {name: costs}
     if "memory" in options.sections:
-        results["memory"] = measure_memory(builds, RESNET18_AT_32, options.batch_size)
+        yield "memory", measure_memory(builds, RESNET18_AT_32, options.batch_size)
     if "step" in options.sections:
-        results["step"] = _step(options, allocator)
+        yield "step", _step(options, allocator)
     if "gpu" in options.sections and torch.cuda.is_available():
-        results["environment"]["gpu"] = torch.cuda.get_device_name()
-        results["gpu"] = measure_gpu(
-            builds, batch_size=options.gpu_batch_size, rounds=options.rounds
+        yield (
+            "gpu",
+            measure_gpu(builds, batch_size=options.gpu_batch_size, rounds=options.rounds),
         )
     elif "gpu" in options.sections:
         print("gpu: skipped, torch finds no CUDA GPU", file=sys.stderr)
-    plain: dict[str, Any] = json.loads(json.dumps(results, default=asdict))
-    return plain
-
-
-def _layers(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
-    """Return the costs of single layers by memory format."""
-    return {
-        name: measure_layers(
-            contestants(options.norms),
-            RESNET18_AT_32,
-            batch_size=options.batch_size,
-            memory_format=memory_format,
-            dtype=torch.float32,
-            device=torch.device("cpu"),
-            rounds=options.rounds,
-            clock=CLOCKS[options.clock],
-            title=f"layers, {name}, {allocator}",
-        )
-        for name, memory_format in FORMATS.items()
-    }
 
 
 def _step(options: argparse.Namespace, allocator: str) -> dict[str, Any]:

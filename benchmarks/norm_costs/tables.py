@@ -11,19 +11,16 @@ LABELS = {
 }
 
 
-def report(environment: Mapping[str, str], runs: Mapping[str, Results]) -> Iterator[str]:
-    """Yield the lines of the whole report.
-
-    Args:
-        environment: of the first run, as `describe_environment` returns it.
-        runs: results by the name of the allocator.
-    """
+def header(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines on what measured, from `describe_environment` and the command."""
     machine = ", ".join(environment[key] for key in ("hardware", "gpu") if key in environment)
     yield f"{machine}, torch {environment['torch']}, commit {environment['commit']}."
     yield f"\n    python {environment['command']}"
-    for allocator, results in runs.items():
-        yield from sections(results, LABELS[allocator])
-    yield "\n## Targets for the rule norms (rules on instance moments)\n"
+
+
+def targets(runs: Mapping[str, Results]) -> Iterator[str]:
+    """Yield a row per target, from the results by the name of the allocator."""
+    yield "\n## Targets\n"
     found = [
         verdict
         for allocator, results in runs.items()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LAYER_RATIO = {"contiguous": 1.15, "channels_last": 1.25}  # to BatchNorm2d, over all shapes
+OTHER_RATIOS = {"frn": 2.0, "evonorm-s0": 2.0, "evonorm-b0": 2.0, "zca": 4.0, "iternorm": 4.0}
 RBN_SPEED_UP = 2.2  # over its equations written down plainly
 MEMORY_RATIO = 1.05  # to BatchNorm2d, over all shapes
 STEP_RATIO = 1.05  # to bn
@@ -30,9 +31,12 @@ def verdicts(results: Results, where: str) -> Iterator[Verdict]:
     """
     rules = results["rules"]
     for memory_format, costs in results.get("layers", {}).items():
-        medians = {name: costs[name]["ratio"]["sum"][1] for name in rules}
+        usual = dict.fromkeys(rules, LAYER_RATIO[memory_format])
+        limits = {name: of for name, of in (usual | OTHER_RATIOS).items() if name in costs}
         what = f"{where}{memory_format}: forward and backward to BatchNorm2d's"
-        yield from _worst(what, medians, LAYER_RATIO[memory_format])
+        for allowed in sorted({*limits.values()}):
+            names = [name for name, limit in limits.items() if limit == allowed]
+            yield from _worst(what, {n: costs[n]["ratio"]["sum"][1] for n in names}, allowed)
         if "rbn" in costs:
             speed_up = costs["rbn"]["speed_up"][1]
             asked = f"{where}{memory_format}: rbn at least {RBN_SPEED_UP} times as fast as plain"

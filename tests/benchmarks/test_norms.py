@@ -93,8 +93,9 @@ def test_verdicts_name_the_worst_rule_norm():
         "step": {"costs": {name: {"ratio": [1, 1.01, 2]} for name in ("bn", "rbn", "in")}},
     }
     verdicts = list(targets.verdicts(results, ""))
-    assert [verdict.met for verdict in verdicts] == [False, True, True, True]
+    assert [verdict.met for verdict in verdicts] == [False, False, True, True, True]
     assert verdicts[0].found == "1.200 (in); 1 of 2 above"
+    assert verdicts[1].found == "9.000 (zca); 1 of 1 above"
 
 
 def test_the_command_measures_and_prints(tmp_path):
