@@ -14,11 +14,12 @@ does the rest in two passes over x forward and two backward, the cost of batch n
               dy, x -> dx = scale dy + (d_mean + 2 (x - mean) d_variance) / positions
 
 The rule runs under ordinary autograd, once per call: it may use any parameters, keep statistics and
-talk to other processes.
+talk to other processes. A norm with a nonlinearity inside has another :class:`Map` than the affine
+one; it takes two passes each way where that map is compiled, and plain operations elsewhere.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from annotated_types import Interval
@@ -26,15 +27,33 @@ from torch import Tensor, nn
 from torch.autograd import Function, forward_ad
 
 from ssl_norm.norms.input_checks import check_channels
+from ssl_norm.norms.kernels import dispatch, native
 from ssl_norm.norms.kernels.dispatch import passes_for
 from ssl_norm.norms.kernels.tables import over_space, space_axes, table_dtype
 
-Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Rule = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 # Below, gradients of constant channels overflow; above, outputs vanish.
 Eps = Annotated[float, Interval(ge=1e-12, le=1e3)]
 
 
-def normalize(x: Tensor, rule: Rule) -> Tensor:
+class Map(NamedTuple):
+    """Function of x and of tables (N, C), element by element.
+
+    Attributes:
+        definition: from x and the tables, which broadcast to it.
+        compiled: the same in passes.cpp.
+        kept: how many of the first tables the gradients depend on.
+    """
+
+    definition: Callable[..., Tensor]
+    compiled: native.Passes
+    kept: int
+
+
+AFFINE = Map(lambda x, scale, shift: scale * x + shift, dispatch.AFFINE, 1)
+
+
+def normalize(x: Tensor, rule: Rule, of: Map = AFFINE) -> Tensor:
     """Return scale * x + shift, where `rule` makes the coefficients from the instance moments.
 
     Args:
@@ -42,6 +61,7 @@ def normalize(x: Tensor, rule: Rule) -> Tensor:
         rule: maps mean and biased variance over space, each (N, C), to scale and shift, each (N, C)
             or broadcastable to it. All four are float32, or wider if x is. For x (N, C), the mean
             is x and the variance 0.
+        of: another map, whose tables the rule returns.
 
     Returns:
         Like x, in its memory format.
@@ -59,11 +79,13 @@ def normalize(x: Tensor, rule: Rule) -> Tensor:
     """
     if x.ndim < 2 or 0 in x.shape[1:]:
         raise ValueError(f"expected an input of shape (N, C, *spatial), got {tuple(x.shape)}")
-    if x.ndim == 2 or len(x) == 0 or _is_transformed():
-        return _normalize_by_autograd(x, rule)
-    carry_dy, carry_scale, mean, variance = _InstanceMoments.apply(x)
-    scale, shift = (table.to(mean.dtype).expand_as(mean) for table in rule(mean, variance))
-    y: Tensor = _AffineMap.apply(x, mean.detach(), scale, shift, carry_dy, carry_scale)
+    plain = x.ndim == 2 or len(x) == 0 or _is_transformed()
+    passes = None if plain else passes_for(x, of.compiled)
+    if passes is None:
+        return _normalize_by_autograd(x, rule, of)
+    mean, variance, *carriers = _InstanceMoments.apply(x, passes, of)
+    tables = (table.to(mean.dtype).expand_as(mean) for table in rule(mean, variance))
+    y: Tensor = _PointwiseMap.apply(x, mean.detach(), passes, of, *carriers, *tables)
     return y
 
 
@@ -177,12 +199,12 @@ def _is_transformed() -> bool:
     )
 
 
-def _normalize_by_autograd(x: Tensor, rule: Rule) -> Tensor:
+def _normalize_by_autograd(x: Tensor, rule: Rule, of: Map) -> Tensor:
     """Return the same from plain operations, for (N, C) inputs and for transformations."""
     values = x.to(table_dtype(x))
     mean, variance = _moments_by_autograd(values)
-    scale, shift = (over_space(t.to(mean.dtype).expand_as(mean), x) for t in rule(mean, variance))
-    return (scale * values + shift).to(x.dtype)
+    tables = (over_space(t.to(mean.dtype).expand_as(mean), x) for t in rule(mean, variance))
+    return of.definition(values, *tables).to(x.dtype)
 
 
 def _moments_by_autograd(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,62 +215,77 @@ def _moments_by_autograd(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _InstanceMoments(Function):
-    """x -> mean, variance and two empty outputs that carry dy and scale back from `_AffineMap`.
+    """x -> mean, variance and empty outputs that carry dy and tables back from `_PointwiseMap`.
 
-    The gradients of the empty outputs are dy and scale, so that the whole gradient of x is formed
-    here in one pass, after the rule's backward.
+    The gradients of the empty outputs are dy and the tables, so that the whole gradient of x is
+    formed here in one pass, after the rule's backward.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        mean, variance = passes_for(x).instance_moments(x)
+    def forward(ctx: Any, x: Tensor, passes: Any, of: Map) -> tuple[Tensor, ...]:
+        mean, variance = passes.instance_moments(x)
         ctx.save_for_backward(x, mean)
         ctx.set_materialize_grads(False)
-        carry_dy, carry_scale = x.new_empty(()).expand_as(x), mean.new_empty(()).expand_as(mean)
-        return carry_dy, carry_scale, mean, variance
+        ctx.passes, ctx.of = passes, of
+        like = (x, *(mean for _ in range(of.kept)))
+        return mean, variance, *(t.new_empty(()).expand_as(t) for t in like)
 
     @staticmethod
     def backward(
         ctx: Any,
-        dy: Tensor | None,
-        scale: Tensor | None,
         d_mean: Tensor | None,
         d_variance: Tensor | None,
-    ) -> Tensor:
+        dy: Tensor | None,
+        *kept: Tensor,
+    ) -> tuple[Tensor, None, None]:
         x: Tensor
         mean: Tensor
         x, mean = ctx.saved_tensors
         zeros = mean.new_zeros(()).expand_as(mean)
         d_mean, d_variance = (zeros if d is None else d for d in (d_mean, d_variance))
-        if dy is not None and scale is not None and not torch.is_grad_enabled():
-            full: Tensor = passes_for(x).input_gradient(dy, scale, x, mean, d_mean, d_variance)
-            return full
+        if dy is not None and not torch.is_grad_enabled():
+            full: Tensor = ctx.passes.input_gradient(dy, x, mean, d_mean, d_variance, *kept)
+            return full, None, None
         values = x.to(mean.dtype)
         deviation = values - values.mean(space_axes(x), keepdim=True)
         dx = over_space(d_mean, x) + 2 * deviation * over_space(d_variance, x)
         dx = dx / x[0, 0].numel()
-        if dy is not None and scale is not None:
-            dx = dx + over_space(scale, x) * dy
-        return dx.to(x.dtype)
+        if dy is not None:
+            dx = dx + _gradients_by_autograd(ctx.of, dy, x, *kept)[0]
+        return dx.to(x.dtype), None, None
 
 
-class _AffineMap(Function):
-    """x, scale, shift -> scale * x + shift; the gradient of x is left to `_InstanceMoments`."""
+class _PointwiseMap(Function):
+    """x and tables -> their map; the gradient of x is left to `_InstanceMoments`."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, *carriers: Tensor
+        ctx: Any, x: Tensor, mean: Tensor, passes: Any, of: Map, *carriers_and_tables: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(x, mean, scale)
-        y: Tensor = passes_for(x).affine_map(x, scale, shift)
+        tables = carriers_and_tables[1 + of.kept :]
+        ctx.save_for_backward(x, mean, *tables[: of.kept])
+        ctx.passes, ctx.of = passes, of
+        y: Tensor = passes.pointwise_map(x, *tables)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, scale = ctx.saved_tensors
+        x, mean, *kept = ctx.saved_tensors
         if torch.is_grad_enabled():
-            values, space = dy.to(mean.dtype), space_axes(x)
-            d_scale, d_shift = (values * x).sum(space), values.sum(space)
+            gradients = _gradients_by_autograd(ctx.of, dy, x, *kept)[1:]
         else:
-            d_scale, d_shift = passes_for(x).affine_map_gradients(dy, x, mean)
-        return None, None, d_scale, d_shift, dy, scale
+            gradients = ctx.passes.map_gradients(dy, x, mean, *kept)
+        return None, None, None, None, dy, *kept, *gradients
+
+
+def _gradients_by_autograd(of: Map, dy: Tensor, x: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
+    """Return the gradients of x and of all tables, in the dtype of these, with their graph."""
+    missing = [torch.zeros_like(kept[0]) for _ in range(of.compiled.tables - len(kept))]
+    with torch.enable_grad():
+        # Views, so that what the tables owe to x is not counted here.
+        values, *tables = (
+            t.view_as(t) if t.requires_grad else t.detach().requires_grad_()
+            for t in (x.to(kept[0].dtype), *kept, *missing)
+        )
+        y = of.definition(values, *(over_space(table, x) for table in tables))
+        return torch.autograd.grad(y, (values, *tables), dy.to(y.dtype), create_graph=True)

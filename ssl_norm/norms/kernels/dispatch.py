@@ -4,17 +4,28 @@ import functools
 import os
 import warnings
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ssl_norm.norms.kernels import native, tiled
 
+# Name of each map in passes.cpp, and the number of its tables.
+AFFINE, THRESHOLDED, GATED, BOUNDED = (
+    native.Passes(*of) for of in (("Affine", 2), ("Thresholded", 3), ("Gated", 3), ("Bounded", 5))
+)
 
-def passes_for(x: Tensor) -> ModuleType:
-    """Return the module whose `instance_moments`, `affine_map`, ... take tensors like x."""
+
+def passes_for(x: Tensor, compiled: native.Passes = AFFINE) -> Any:
+    """Return the object whose `instance_moments`, `pointwise_map`, ... take tensors like x.
+
+    None where nothing has them for a map that is not affine.
+    """
     passes = _passes_on(x.device)
-    return native if passes is tiled and native.takes(x) else passes
+    if passes is tiled and compiled.take(x):
+        return compiled
+    return passes if compiled is AFFINE else None
 
 
 @functools.cache

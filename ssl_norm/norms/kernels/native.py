@@ -1,4 +1,4 @@
-"""The four passes of :mod:`ssl_norm.norms.kernels.tiled` in C++ for CPUs: passes.cpp.
+"""The four passes in C++ for CPUs, with an affine map or another: passes.cpp.
 
 Inputs that are neither contiguous nor channels-last are copied, and so is a gradient whose order in
 memory differs from that of x. Sums of blocks are in float32, or float64 where the input is, and
@@ -18,55 +18,63 @@ SCALARS = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "BFl
 SERIAL_ELEMENTS = 2**15  # up to here one thread is as fast, as in torch
 
 
-def takes(x: Tensor) -> bool:
-    """Return whether the passes run on x: numbers on a CPU that nothing traces or counts."""
-    return (
-        x.device.type == "cpu"
-        and type(x) in (Tensor, nn.Parameter)
-        and x.dtype in SCALARS
-        and torch._C._len_torch_dispatch_stack() == 0
-        and _passes(x) is not None
-    )
+class Passes:
+    """The passes with one map of passes.cpp; `tables` is the number of its tables."""
 
+    def __init__(self, name: str, tables: int) -> None:
+        self.name = name
+        self.tables = tables
 
-def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance over space of (N, C, *spatial), each (N, C)."""
-    x, channels_last = dense(x)
-    mean, variance = (x.new_empty(x.shape[:2], dtype=table_dtype(x)) for _ in range(2))
-    _passes(x).ssl_norm_instance_moments(_shape(x, channels_last), *_pointers(x, mean, variance))
-    return mean, variance
+    def take(self, x: Tensor) -> bool:
+        """Return whether they run on x: numbers on a CPU that nothing traces or counts."""
+        return (
+            x.device.type == "cpu"
+            and type(x) in (Tensor, nn.Parameter)
+            and x.dtype in SCALARS
+            and torch._C._len_torch_dispatch_stack() == 0
+            and self._library(x) is not None
+        )
 
+    def instance_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and biased variance over space of (N, C, *spatial), each (N, C)."""
+        x, channels_last = dense(x)
+        mean, variance = (x.new_empty(x.shape[:2], dtype=table_dtype(x)) for _ in range(2))
+        shape, pointers = _shape(x, channels_last), _pointers(x, mean, variance)
+        self._library(x).ssl_norm_instance_moments(shape, *pointers)
+        return mean, variance
 
-def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * x + shift, like x (N, C, *spatial); the tables are (N, C)."""
-    x, channels_last = dense(x)
-    y = torch.empty_like(x)
-    tables = _tables(scale, shift)
-    _passes(x).ssl_norm_map(_shape(x, channels_last), *_pointers(x, y), tables)
-    return y
+    def pointwise_map(self, x: Tensor, *tables: Tensor) -> Tensor:
+        """Return the map of x (N, C, *spatial), like x; the tables are (N, C)."""
+        x, channels_last = dense(x)
+        y = torch.empty_like(x)
+        shape, pointers = _shape(x, channels_last), _pointers(x, y)
+        self._library(x).ssl_norm_map(shape, *pointers, _tables(*tables))
+        return y
 
+    def map_gradients(
+        self, dy: Tensor, x: Tensor, mean: Tensor, *kept: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return the gradients of all tables, each (N, C), from those that the map keeps."""
+        x, channels_last = dense(x)
+        dy, sums = ordered(dy, channels_last), mean.new_empty(self.tables, *mean.shape)
+        shape, pointers = _shape(x, channels_last), _pointers(dy, x)
+        tables = _tables(mean), _tables(*kept)
+        self._library(x).ssl_norm_map_gradients(shape, *pointers, *tables, *_pointers(sums))
+        return sums.unbind()
 
-def affine_map_gradients(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums over space of dy * x and of dy, each (N, C); the first about the mean."""
-    x, channels_last = dense(x)
-    dy, sums = ordered(dy, channels_last), mean.new_empty(2, *mean.shape)
-    mean_table = _tables(mean)
-    shape, pointers = _shape(x, channels_last), _pointers(dy, x)
-    _passes(x).ssl_norm_map_gradients(shape, *pointers, mean_table, mean_table, *_pointers(sums))
-    d_scale, d_shift = sums.unbind()
-    return d_scale, d_shift
+    def input_gradient(
+        self, dy: Tensor, x: Tensor, mean: Tensor, d_mean: Tensor, d_variance: Tensor, *kept: Tensor
+    ) -> Tensor:
+        """Return dy * slope + (d_mean + 2 (x - mean) d_variance) / positions, like x."""
+        x, channels_last = dense(x)
+        dy, dx = ordered(dy, channels_last), torch.empty_like(x)
+        shape, pointers = _shape(x, channels_last), _pointers(dy, x, dx)
+        tables = _tables(mean, d_mean, d_variance), _tables(*kept)
+        self._library(x).ssl_norm_input_gradient(shape, *pointers, *tables)
+        return dx
 
-
-def input_gradient(
-    dy: Tensor, scale: Tensor, x: Tensor, mean: Tensor, d_mean: Tensor, d_variance: Tensor
-) -> Tensor:
-    """Return scale * dy + (d_mean + 2 (x - mean) d_variance) / positions, like x."""
-    x, channels_last = dense(x)
-    dy, dx = ordered(dy, channels_last), torch.empty_like(x)
-    moments, tables = _tables(mean, d_mean, d_variance), _tables(scale)
-    shape, pointers = _shape(x, channels_last), _pointers(dy, x, dx)
-    _passes(x).ssl_norm_input_gradient(shape, *pointers, moments, tables)
-    return dx
+    def _library(self, x: Tensor) -> Any:
+        return library(SCALAR=SCALARS[x.dtype], MAP=self.name)
 
 
 class _Shape(Structure):
@@ -77,10 +85,6 @@ class _Shape(Structure):
 
 class _Table(Structure):
     _fields_ = [("entries", c_void_p), ("sample_stride", c_int64), ("channel_stride", c_int64)]
-
-
-def _passes(x: Tensor) -> Any:
-    return library(SCALAR=SCALARS[x.dtype], MAP="Affine")
 
 
 def _shape(x: Tensor, channels_last: bool) -> Any:

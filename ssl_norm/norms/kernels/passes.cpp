@@ -179,6 +179,111 @@ struct Affine {
     }
 };
 
+// y = max(scale x + shift, floor); at equality both sides get half of the gradient, as in torch.
+struct Thresholded {
+    static constexpr int TABLES = 3, KEPT = 3;
+    static constexpr bool CENTRED = false;
+
+    template <class T>
+    static Sum value(Sum x, T table) {
+        Sum linear = table(0) * x + table(1), floor = table(2);
+        return linear < floor || floor != floor ? floor : linear;
+    }
+    template <class T>
+    static Sum share(Sum x, T table) {
+        Sum linear = table(0) * x + table(1), floor = table(2);
+        return (linear > floor ? Sum(0.5) : Sum(0)) + (linear >= floor ? Sum(0.5) : Sum(0));
+    }
+    template <class T>
+    static Sum slope(Sum x, T table) {
+        return table(0) * share(x, table);
+    }
+    template <class T, class Add>
+    static void gradients(Sum dy, Sum x, Sum, T table, Add add) {
+        Sum above = dy * share(x, table);
+        add(0, above * x);
+        add(1, above);
+        add(2, dy - above);
+    }
+};
+
+inline double exponential(double x) { return std::exp(x); }
+
+// Cephes' expf, which compilers can vectorize: e^x = 2^n e^r, |r| <= log(2) / 2.
+inline float exponential(float x) {
+    x = std::min(std::max(x, -87.0f), 88.0f);
+    float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // to the nearest integer
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    int32_t power = (int32_t(n) + 127) << 23;
+    float scale;
+    std::memcpy(&scale, &power, sizeof scale);
+    return (p * r * r + r + 1.0f) * scale;
+}
+
+// y = scale x sigmoid(v x) + shift.
+struct Gated {
+    static constexpr int TABLES = 3, KEPT = 2;
+    static constexpr bool CENTRED = false;
+
+    static Sum sigmoid(Sum x) { return Sum(1) / (Sum(1) + exponential(-x)); }
+
+    template <class T>
+    static Sum value(Sum x, T table) {
+        return table(0) * x * sigmoid(table(1) * x) + table(2);
+    }
+    template <class T>
+    static Sum slope(Sum x, T table) {
+        Sum gate = sigmoid(table(1) * x);
+        return table(0) * gate * (Sum(1) + table(1) * x * (Sum(1) - gate));
+    }
+    template <class T, class Add>
+    static void gradients(Sum dy, Sum x, Sum, T table, Add add) {
+        Sum gate = sigmoid(table(1) * x), gated = dy * x * gate;
+        add(0, gated);
+        add(1, gated * table(0) * x * (Sum(1) - gate));
+        add(2, dy);
+    }
+};
+
+// y = weight x / max(v x + instance, batch) + bias.
+struct Bounded {
+    static constexpr int TABLES = 5, KEPT = 4;
+    static constexpr bool CENTRED = false;
+
+    template <class T>
+    static Sum inverse(Sum x, T table, Sum &share) {
+        Sum linear = table(1) * x + table(2), batch = table(3);
+        share = (linear > batch ? Sum(0.5) : Sum(0)) + (linear >= batch ? Sum(0.5) : Sum(0));
+        return Sum(1) / (linear < batch || batch != batch ? batch : linear);
+    }
+    template <class T>
+    static Sum value(Sum x, T table) {
+        Sum share;
+        return table(0) * (x * inverse(x, table, share)) + table(4);
+    }
+    template <class T>
+    static Sum slope(Sum x, T table) {
+        Sum share, ratio = inverse(x, table, share);
+        return table(0) * ratio * (Sum(1) - x * ratio * share * table(1));
+    }
+    template <class T, class Add>
+    static void gradients(Sum dy, Sum x, Sum, T table, Add add) {
+        Sum share, ratio = inverse(x, table, share), divided = dy * x * ratio;
+        Sum of_denominator = -divided * table(0) * ratio, of_linear = of_denominator * share;
+        add(0, divided);
+        add(1, of_linear * x);
+        add(2, of_linear);
+        add(3, of_denominator - of_linear);
+        add(4, dy);
+    }
+};
+
 template <bool CHANNELS_LAST>
 void map(const Shape &shape, const Number *x, Number *y, const Table *tables) {
     using U = Unit<CHANNELS_LAST>;

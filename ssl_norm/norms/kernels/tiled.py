@@ -29,7 +29,7 @@ def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
-def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def pointwise_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return scale * x + shift, like x (N, C, *spatial); the tables are (N, C)."""
     axis = _space_axis(x)
     values = _rows(x, axis)
@@ -43,7 +43,7 @@ def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return y
 
 
-def affine_map_gradients(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+def map_gradients(dy: Tensor, x: Tensor, mean: Tensor, _scale: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sums over space of dy * x and of dy, each (N, C).
 
     The first is summed about the instance mean, so that a large mean does not drown it. On a CPU,
@@ -78,7 +78,7 @@ def affine_map_gradients(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, T
 
 
 def input_gradient(
-    dy: Tensor, scale: Tensor, x: Tensor, mean: Tensor, d_mean: Tensor, d_variance: Tensor
+    dy: Tensor, x: Tensor, mean: Tensor, d_mean: Tensor, d_variance: Tensor, scale: Tensor
 ) -> Tensor:
     """Return scale * dy + (d_mean + 2 (x - mean) d_variance) / positions, like x."""
     axis = _space_axis(x)

@@ -35,7 +35,7 @@ def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return _merge(mean, variance, plan) if plan.spans > 1 else (mean, variance)
 
 
-def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def pointwise_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return scale * x + shift, like x (N, C, *spatial); the tables are (N, C)."""
     x, channels_last = dense(x)
     plan = tiling(x.shape, x.element_size(), channels_last, 0)
@@ -44,7 +44,7 @@ def affine_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return y
 
 
-def affine_map_gradients(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+def map_gradients(dy: Tensor, x: Tensor, mean: Tensor, _scale: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sums over space of dy * x and of dy, each (N, C); the first about the mean."""
     x, channels_last = dense(x)
     dy, mean = ordered(dy, channels_last), mean.contiguous()
@@ -56,7 +56,7 @@ def affine_map_gradients(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, T
 
 
 def input_gradient(
-    dy: Tensor, scale: Tensor, x: Tensor, mean: Tensor, d_mean: Tensor, d_variance: Tensor
+    dy: Tensor, x: Tensor, mean: Tensor, d_mean: Tensor, d_variance: Tensor, scale: Tensor
 ) -> Tensor:
     """Return scale * dy + (d_mean + 2 (x - mean) d_variance) / positions, like x."""
     x, channels_last = dense(x)

@@ -6,14 +6,25 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
-from ssl_norm.norms.core import Eps, RuleNorm, normalize
+from ssl_norm.norms.core import Eps, Map, Norm, normalize
 from ssl_norm.norms.input_checks import check_channels
-from ssl_norm.norms.kernels.tables import over_space, table_dtype
+from ssl_norm.norms.kernels import dispatch
 from ssl_norm.norms.layers.group_norm import group_moments
 from ssl_norm.norms.layers.groups import Groups, check_groups, default_groups
 
+GATED = Map(
+    lambda x, scale, v, shift: scale * (x * torch.sigmoid(v * x)) + shift, dispatch.GATED, kept=2
+)
+BOUNDED = Map(
+    lambda x, weight, v, instance, batch, bias: (
+        weight * (x / torch.maximum(v * x + instance, batch)) + bias
+    ),
+    dispatch.BOUNDED,
+    kept=4,
+)
 
-class EvoNormS0(RuleNorm):
+
+class EvoNormS0(Norm):
     """Gate each value by itself and divide by the standard deviation of its group of channels.
 
     y = weight x sigmoid(v x) / sqrt(V + eps) + bias, with V the biased variance over the C / groups
@@ -53,17 +64,13 @@ class EvoNormS0(RuleNorm):
                 f"{self.groups} groups of an input of shape {tuple(x.shape)} hold one value each, "
                 "which has no deviation; use fewer groups"
             )
-        values = x.to(table_dtype(x))
-        gate = torch.sigmoid(over_space(self.v.to(values.dtype), x) * values)
-        y = gate * normalize(values, self.rule)
-        if self.bias is not None:
-            y = y + over_space(self.bias.to(values.dtype), x)
-        return y.to(x.dtype)
+        return normalize(x, self.gated_rule, GATED)
 
-    def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weighted inverse deviation of each group, and no shift."""
+    def gated_rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
+        """Return the weighted inverse deviation of each group, v and the bias."""
         _, group_variance = group_moments(mean, variance, self.groups)
-        return self.times_weight((group_variance + self.eps).rsqrt()), mean.new_zeros(())
+        scale = self.times_weight((group_variance + self.eps).rsqrt())
+        return scale, self.v, self.plus_bias(mean.new_zeros(()))
 
 
 class EvoNormB0(BatchStatisticsNorm):
@@ -99,16 +106,11 @@ class EvoNormB0(BatchStatisticsNorm):
         """Return the normalized input; in training, move the running statistics."""
         self.check_input(x)
         self.positions = x.shape[2:].numel()
-        batch_deviations: list[Tensor] = []
+        return normalize(x, self.bounded_rule, BOUNDED)
 
-        def instance_denominator(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-            _, batch_variance = self.statistics(mean, variance)
-            batch_deviations.append((batch_variance + self.eps).sqrt().expand_as(mean))
-            return self.v, (variance + self.eps).sqrt()
-
-        values = x.to(table_dtype(x))  # the gradient is a small difference of large terms
-        denominator = normalize(values, instance_denominator)
-        y = values / torch.maximum(denominator, over_space(batch_deviations[0], x))
-        if self.weight is not None and self.bias is not None:
-            y = torch.addcmul(over_space(self.bias, x), y, over_space(self.weight, x))
-        return y.to(x.dtype)
+    def bounded_rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
+        """Return the weight, v, the deviations of the instance and of the batch, and the bias."""
+        _, batch_variance = self.statistics(mean, variance)
+        deviations = (variance + self.eps).sqrt(), (batch_variance + self.eps).sqrt()
+        weight, bias = self.times_weight(mean.new_ones(())), self.plus_bias(mean.new_zeros(()))
+        return weight, self.v, *deviations, bias

@@ -5,8 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.norms.core import Eps, RuleNorm
-from ssl_norm.norms.kernels.tables import over_space
+from ssl_norm.norms.core import Eps, Map, RuleNorm, normalize
+from ssl_norm.norms.input_checks import check_channels
+from ssl_norm.norms.kernels import dispatch
+
+THRESHOLDED = Map(
+    lambda x, scale, shift, floor: torch.maximum(scale * x + shift, floor),
+    dispatch.THRESHOLDED,
+    kept=3,
+)
 
 
 class FilterResponseNorm(RuleNorm):
@@ -45,10 +52,11 @@ class FilterResponseNorm(RuleNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized input, cut off below the thresholds."""
-        y = super().forward(x)
-        if self.threshold is None:
-            return y
-        return torch.maximum(y, over_space(self.threshold.to(y.dtype), y))
+        floor = self.threshold
+        if floor is None:
+            return super().forward(x)
+        check_channels(x, self.num_features)
+        return normalize(x, lambda *moments: (*self.rule(*moments), floor), THRESHOLDED)
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inverse root mean square of each instance, with weight and bias."""

@@ -69,9 +69,9 @@ def test_every_kernel_compiles(target, compiled, monkeypatch):
         x = LAYOUTS[layout](data(*shape, dtype=dtype))
         mean, variance = triton_kernels.instance_moments(x)
         expanded = variance[0].expand_as(variance)
-        triton_kernels.affine_map(x, expanded, variance)
-        triton_kernels.affine_map_gradients(x, x, mean)
-        triton_kernels.input_gradient(x, variance, x, mean, expanded, expanded)
+        triton_kernels.pointwise_map(x, expanded, variance)
+        triton_kernels.map_gradients(x, x, mean, mean)
+        triton_kernels.input_gradient(x, x, mean, expanded, expanded, variance)
     assert set(compiled) == {
         "moments_kernel",
         "merge_kernel",

@@ -133,7 +133,7 @@ def test_values_that_are_not_finite_stay_in_their_rows(device):
     finite = torch.tensor([[True, False, True], [True, True, False]], device=device)
     assert torch.equal(mean.isfinite(), finite)
     assert torch.equal(variance.isfinite(), finite)
-    y = triton_kernels.affine_map(x, mean, variance)
+    y = triton_kernels.pointwise_map(x, mean, variance)
     assert torch.equal(y.isfinite().all(-1), finite)
 
 
