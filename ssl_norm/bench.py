@@ -32,7 +32,7 @@ NEEDED = ("step", "negative_cosine", "feature_std")
 OPTIONAL = ("positive_cosine", "raw_std", "loss", "effective_rank", "rank_me", "dimensions")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """Rows of a run, by column; NaN where a value was not measured."""
 

@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -115,6 +116,12 @@ class Score(NamedTuple):
     shares: list[float]
 
 
+@cache
+def fired_at(alarm: Alarm, trace: Trace, threshold: float) -> int | None:
+    """Return the first step at which an alarm is raised, computed once; None: never."""
+    return alarm.fires_at(trace, threshold)
+
+
 def score(
     alarm: Alarm, runs: Sequence[tuple[Trace, Fate]], threshold: float | None = None
 ) -> Score:
@@ -124,7 +131,7 @@ def score(
     for trace, end in runs:
         if end.kind == "ambiguous" or end.recovered:
             continue
-        fired = alarm.fires_at(trace, threshold)
+        fired = fired_at(alarm, trace, alarm.threshold if threshold is None else threshold)
         group = end.kind if end.kind in ("healthy", "open") else "collapsed"
         runs_of[group] += 1
         fired_in[group] += fired is not None
@@ -231,7 +238,7 @@ def tables(runs: Sequence[tuple[Trace, Fate]]) -> tuple[str, dict[str, float]]:
         f"- {trace.name}: {end.kind}, " + (f"alarm at step {fired}" if fired else "no alarm")
         for trace, end in runs
         if end.kind not in ("ambiguous", "open") and not end.recovered
-        and ((fired := ALARMS[OURS].fires_at(trace)) is None) == (end.kind != "healthy")
+        and ((fired := fired_at(ALARMS[OURS], trace, ALARMS[OURS].threshold)) is None) == (end.kind != "healthy")
     ]  # fmt: skip
     parts.append("### Runs that our alarm gets wrong\n\n" + ("\n".join(wrong) or "None."))
     return "\n\n".join(parts), chosen
