@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
 from ssl_norm.norms import parse_norm
-from ssl_norm.train.run_folder import Row, read_metrics
+from ssl_norm.train.run_folder import Row, RunFolder
 
 SAMPLE_NORMS = {"none", "ln", "gn", "rms", "frn"}
 MIXING_NORMS = {"bn", "ghost", "rbn", "brn", "domain", "zca", "iternorm"}
@@ -56,7 +56,7 @@ def fate(config: Any) -> str:
 def find_runs(folders: Iterable[Path]) -> Iterator[Run]:
     """Yield the runs that have rows, in folders and their sub-folders."""
     for path in sorted({path for folder in folders for path in folder.rglob("metrics.csv")}):
-        rows = read_metrics(path)
+        rows = RunFolder(path.parent).rows(path.name)
         if len(rows) > 1 and (path.parent / "config.yaml").exists():
             config = OmegaConf.load(path.parent / "config.yaml")
             width = int(config.method.projector.output_dim)

@@ -36,12 +36,8 @@ def world_size() -> int:
 def from_first_rank(work: Callable[[], T], group: distributed.ProcessGroup | None = None) -> T:
     """Call `work` on rank zero and return its result, plain values or CPU tensors, on every rank.
 
-    Args:
-        work: takes less time than the timeout of the group.
-        group: of all ranks; None: the default.
-
-    Raises:
-        UserError: on every rank, the error that `work` raised, a UserError or an OSError.
+    It must take less time than the timeout of the group. A UserError or an OSError in it is a
+    UserError on every rank.
     """
     if not is_distributed():
         return work()
@@ -62,8 +58,7 @@ def from_first_rank(work: Callable[[], T], group: distributed.ProcessGroup | Non
 def only_on_first_rank(work: Callable[[], None]) -> None:
     """Call `work` on rank zero as if it were a single process; the others wait, for up to a day.
 
-    Raises:
-        UserError: on every rank, the error that `work` raised, a UserError or an OSError.
+    A UserError or an OSError in it is a UserError on every rank.
     """
 
     def work_alone() -> None:
@@ -88,11 +83,8 @@ def _patient_group() -> distributed.ProcessGroup:
 def local_rank_zero_first(work: Callable[[], T]) -> T:
     """Return `work()`, called by local rank zero of each machine, then by the other ranks.
 
-    It is for work whose result stays on disk, such as a large decoded folder. Collective over all
-    ranks. The others wait for up to a day.
-
-    Raises:
-        UserError: on every rank, the first error that a local rank zero raised.
+    For work whose result stays on disk, such as a large decoded folder. Collective over all ranks,
+    which wait for up to a day; the first UserError of a local rank zero is one on every rank.
     """
     if not is_distributed():
         return work()
@@ -178,10 +170,6 @@ def gather_batch(local: Tensor) -> Tensor:
     averages the weights' gradients, which removes the factor: every weight's gradient equals that
     of one process on the whole batch.
 
-    Args:
-        local: (N, ...) rows of this rank; N must be the same on every rank.
-
-    Returns:
-        (world_size * N, ...), with gradients if `local` has them.
+    `local` is (N, ...) with the same N on every rank, the result (world_size * N, ...).
     """
     return _GatherBatch.apply(local) if is_distributed() else local

@@ -9,19 +9,12 @@ from ssl_norm.errors import UserError
 
 @dataclass(frozen=True)
 class Launch:
-    """Rank of this process and number of processes.
+    """Rank of this process and number of processes."""
 
-    Attributes:
-        world_size: number of processes, on all machines.
-        rank: rank of this process, in [0, world_size).
-        local_rank: rank of this process on its machine.
-        local_world_size: number of processes on its machine.
-    """
-
-    world_size: int
-    rank: int
-    local_rank: int
-    local_world_size: int
+    world_size: int  # number of processes, on all machines
+    rank: int  # of this process, in [0, world_size)
+    local_rank: int  # on its machine
+    local_world_size: int  # number of processes on its machine
 
 
 def read_launch() -> Launch:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ssl_norm.errors import UserError
@@ -17,22 +18,18 @@ def check_memory(needs: Iterable[Need], device: str = "cpu") -> None:
         needs: settings and the bytes that each takes at least.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; all memory of a GPU counts as free.
     """
-    free = _memory_of(device)
+    free = free_host_bytes()
+    if device.startswith(("auto", "cuda")):
+        import torch
+
+        if torch.cuda.is_available():
+            free = torch.cuda.get_device_properties(0).total_memory
     for setting, needed in needs:
         if needed > free:
             raise UserError(
                 f"{setting} takes at least {_shown(needed)} of memory, and {_shown(free)} are "
                 "free; lower it"
             )
-
-
-def _memory_of(device: str) -> int:
-    if device.startswith(("auto", "cuda")):
-        import torch
-
-        if torch.cuda.is_available():
-            return torch.cuda.get_device_properties(0).total_memory
-    return free_host_bytes()
 
 
 def _shown(count: float) -> str:
@@ -45,26 +42,18 @@ def free_host_bytes(processes: int = 1) -> int:
     The smaller of the memory that Linux reports as available and the rest of a container's limit
     (cgroup v2). On other systems, half of the physical memory, or 4 GiB if that is unknown.
     """
-    return min(_available_bytes(), _container_bytes()) // processes
+    limit, cgroup = 2**63, Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no such file, or no limit ("max")
+        limit = int((cgroup / "memory.max").read_text())
+        limit = max(0, limit - int((cgroup / "memory.current").read_text()))
+    return min(_available_bytes(), limit) // processes
 
 
 def _available_bytes() -> int:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
+    with suppress(OSError, ValueError, AttributeError):
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
-    except (OSError, ValueError, AttributeError):
-        return 4 * 2**30
-
-
-def _container_bytes() -> int:
-    cgroup = Path("/sys/fs/cgroup")
-    try:
-        limit = int((cgroup / "memory.max").read_text())
-        return max(0, limit - int((cgroup / "memory.current").read_text()))
-    except (OSError, ValueError):  # there is no such file, or no limit ("max")
-        return 2**63
+    return 4 * 2**30

@@ -39,12 +39,19 @@ class Option:
     text: str = ""  # its meaning, from the section `Args:` of the docstring
 
 
+Declared = Callable[..., Any] | str  # an object, or its `module:object`, which is not imported
+
+
 @cache
-def options_of(declared: Callable[..., Any]) -> Mapping[str, Option]:
+def options_of(declared: Declared) -> Mapping[str, Option]:
     """Return the keyword-only parameters of a function or of a class and its bases.
 
-    A constructor with `**options` also has those of the next class of its method resolution order.
+    A constructor with `**options` also has those of the next class of its method resolution order;
+    in source text, of bases whose modules are named by `from ... import`. Defaults in source text
+    that only an import would tell stay text.
     """
+    if isinstance(declared, str):
+        return _options_in_source(declared)
     options: dict[str, Option] = {}
     for function, documented in _signatures(declared):
         texts = argument_texts(inspect.getdoc(documented) or "")
@@ -77,12 +84,7 @@ def _signatures(declared: Callable[..., Any]) -> list[tuple[Callable[..., Any], 
     return found
 
 
-def read_options(target: str) -> Mapping[str, Option]:
-    """Return the options of `module:object` from source text, without importing the module.
-
-    Defaults that need an import stay source text. A constructor that takes `**options` has those of
-    its bases, if they are imported by `from ... import`.
-    """
+def _options_in_source(target: str) -> Mapping[str, Option]:
     options: dict[str, Option] = {}
     for function, texts, module in _read_signatures(target):
         arguments = function.args
@@ -122,12 +124,13 @@ def _value_of(node: ast.expr | None, module: ast.Module) -> Any:
     return eval(text, {"__builtins__": {}}, scope) if not ATTRIBUTE.search(text) else Any
 
 
-def read_positional(target: str) -> tuple[str, ...]:
-    """Return the parameters of `module:object` that may be positional and have no default.
-
-    They are read from source text; `self` is left out.
-    """
-    for function, _, _ in _read_signatures(target):
+def positional_of(declared: Declared) -> tuple[str, ...]:
+    """Return the parameters that may be positional and have no default, without `self`."""
+    if not isinstance(declared, str):
+        parameters = inspect.signature(declared).parameters.values()
+        positional = (p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return tuple(p.name for p in positional if p.default is REQUIRED)
+    for function, _, _ in _read_signatures(declared):
         arguments = [*function.args.posonlyargs, *function.args.args]
         count = len(arguments) - len(function.args.defaults)
         return tuple(a.arg for a in arguments[:count] if a.arg != "self")
@@ -216,15 +219,10 @@ def argument_texts(docstring: str) -> dict[str, str]:
     return texts
 
 
-def check_options(
-    declared: Callable[..., Any] | str, values: Mapping[str, Any], where: str
-) -> dict[str, Any]:
-    """Return the values as the signature of `declared` types them.
+def check_options(declared: Declared, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the values of options as the signature of `declared` types them.
 
-    Args:
-        declared: function or class, or its `module:object`, which is read and not imported.
-        values: by name of the option; those left out keep their defaults.
-        where: place of the values, for messages, for example `norm 'bn'`.
+    A `module:object` is read and not imported; `where` names the owner in messages, as `norm 'bn'`.
 
     Raises:
         TypeError: there is no such option; the message names the nearest.
@@ -246,22 +244,13 @@ def check_options(
 
 
 @cache
-def options_model(declared: Callable[..., Any] | str) -> "type[BaseModel]":
+def options_model(declared: Declared) -> "type[BaseModel]":
     """Return the pydantic model of the options of a function or class, or of `module:object`."""
     from ssl_norm.options import model_from
 
-    options = read_options(declared) if isinstance(declared, str) else options_of(declared)
-    return model_from(getattr(declared, "__name__", "Options"), options.values())
+    return model_from(getattr(declared, "__name__", "Options"), options_of(declared).values())
 
 
 def declared_options(registry: "Registry", name: str) -> Mapping[str, Option]:
     """Return the options of a registered name or `module:object`; read from source if possible."""
-    target = registry.get(name, name)
-    return read_options(target) if isinstance(target, str) else options_of(target)
-
-
-def positional_of(declared: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the parameters that may be positional and have no default."""
-    parameters = inspect.signature(declared).parameters.values()
-    positional = (p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(p.name for p in positional if p.default is inspect.Parameter.empty)
+    return options_of(registry.get(name, name))

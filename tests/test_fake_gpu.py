@@ -24,8 +24,7 @@ from ssl_norm.monitors.layers import LayerMonitor, layers_of
 from ssl_norm.norms import NORMS
 from ssl_norm.norms.kernels import dispatch, tiled
 from ssl_norm.signature import options_of
-from ssl_norm.train.finite import floating_tensors
-from ssl_norm.train.step_log import StepLog
+from ssl_norm.train.step_log import StepLog, floating_tensors
 from tests.learners.test_learners import CASES
 from tests.learners.toy import SIZE, WIDTH, make
 from tests.losses.test_contract import counts, options
@@ -106,7 +105,7 @@ def test_steps_of_learners_without_backward(method, options, norm, gpu):
     learner, log = make(method, norm=norm, **options).float(), StepLog()
     with gpu, NoWaits():
         on_gpu(learner)
-        log.watch.look(0, dict(floating_tensors(learner.state_dict())))
+        log.look(0, dict(floating_tensors(learner.state_dict())))
         output = learner(fake((N, 3, SIZE, SIZE)), fake((N, 3, SIZE, SIZE)))
         learner.after_backward(output)
         log.add(1, N, output.loss, **output.scalars)

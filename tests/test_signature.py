@@ -16,8 +16,6 @@ from ssl_norm.signature import (
     declared_options,
     options_of,
     positional_of,
-    read_options,
-    read_positional,
 )
 
 SOURCE = '''
@@ -82,7 +80,7 @@ def test_options_follow_the_bases_with_their_texts():
 
 
 def test_options_are_read_without_importing(module):
-    found = read_options(f"{module}:views")
+    found = options_of(f"{module}:views")
     assert [(o.name, o.default, o.annotation, o.text) for o in found.values()] == [
         ("size", 3, int, "of a view."),
         ("scale", 0.5, Any, ""),
@@ -93,25 +91,23 @@ def test_options_are_read_without_importing(module):
 
 @pytest.mark.parametrize("name", ["Own", "Plain"])
 def test_options_of_bases_in_other_modules_are_read(module, name):
-    found = read_options(f"{module}:{name}")
+    found = options_of(f"{module}:{name}")
     assert next(iter(found)) == "weight"
     assert {"ema_decay", "ema_schedule"} <= set(found)
-    assert read_positional(f"{module}:{name}") == ("encoder", "head")
+    assert positional_of(f"{module}:{name}") == ("encoder", "head")
 
 
 @pytest.mark.parametrize("target", ["nowhere:x", "nowhere.else:x", "math:pi", "fractions:nothing"])
 def test_a_target_without_source_has_no_options(target):
-    assert read_options(target) == {}
-    assert read_positional(target) == ()
+    assert options_of(target) == {}
+    assert positional_of(target) == ()
 
 
 @pytest.mark.parametrize("registry", [NORMS, METHODS, DATA], ids=lambda registry: registry.kind)
 def test_reading_finds_what_importing_finds(registry):
     for name in registry:
-        imported = options_of(registry.load(name))
-        read = declared_options(registry, name)
-        assert read == imported
-        assert read_positional(registry[name]) == positional_of(registry.load(name))
+        assert declared_options(registry, name) == options_of(registry.load(name))
+        assert positional_of(registry[name]) == positional_of(registry.load(name))
 
 
 @pytest.mark.parametrize(

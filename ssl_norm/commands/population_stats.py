@@ -63,7 +63,6 @@ def _compare(
         samples=config.samples,
         batch_size=config.batch_size,
         seed=config.seed,
-        device=device,
         each_once=views == "plain",
     )
     evaluate = _evaluation_of(config, checkpoint, splits, corruption, device)

@@ -19,24 +19,14 @@ _CHUNK = (
 
 @dataclass(frozen=True)
 class ImageSet:
-    """N decoded images of one size; a subset shares the `pixels` of its set.
+    """N decoded images of one size; a subset shares the `pixels` of its set."""
 
-    Attributes:
-        pixels: (M, H, W, 3) uint8, M >= N; in memory of the host or a GPU, or mapped from a
-            file (then read-only).
-        labels: (N,) int64, an index into `classes`; None without labels.
-        classes: names of the classes.
-        skipped: paths of the files that did not decode.
-        rows: (N,) int64, the rows of `pixels` that belong to the set, in order; None: all of them.
-        mapped: whether `pixels` are in a file.
-    """
-
-    pixels: Tensor
-    labels: Tensor | None = None
-    classes: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
-    rows: Tensor | None = None
-    mapped: bool = False
+    pixels: Tensor  # (M, H, W, 3) uint8, M >= N; on the host or a GPU, or mapped read-only
+    labels: Tensor | None = None  # (N,) int64, an index into `classes`; None without labels
+    classes: tuple[str, ...] = ()  # names of the classes
+    skipped: tuple[str, ...] = ()  # paths of the files that did not decode
+    rows: Tensor | None = None  # (N,) int64, the rows of `pixels` of the set, in order; None: all
+    mapped: bool = False  # whether `pixels` are in a file
 
     def __len__(self) -> int:
         return len(self.pixels if self.rows is None else self.rows)
@@ -68,19 +58,12 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Splits:
-    """Images of a source.
+    """Images of a source."""
 
-    Attributes:
-        pretrain: images to learn from; their labels are not used.
-        train: labelled images for fitting a probe; None without labels.
-        test: labelled images for scoring it, in no other part; None without labels.
-        notes: lines for the user on the layout of the source and on ignored files.
-    """
-
-    pretrain: ImageSet
-    train: ImageSet | None = None
-    test: ImageSet | None = None
-    notes: tuple[str, ...] = ()
+    pretrain: ImageSet  # images to learn from; their labels are not used
+    train: ImageSet | None = None  # labelled images for fitting a probe; None without labels
+    test: ImageSet | None = None  # labelled, for scoring it, in no other part; None without labels
+    notes: tuple[str, ...] = ()  # for the user: how the source was read, and what was left out
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -90,15 +73,10 @@ class Splits:
 
 
 def gather(pixels: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return `pixels[rows]`, contiguous.
+    """Return `pixels[rows]`, contiguous; on a CPU written to `out`, if given.
 
     On a CPU this is one thread's memory copy, by NumPy: it runs without the GIL, so that threads
     can prefetch, and without OpenMP, whose start costs more than the copy of a small batch.
-
-    Args:
-        pixels: (M, H, W, 3) uint8.
-        rows: (B,) int64 in [0, M), on the device of `pixels`.
-        out: (B, H, W, 3) uint8 to write into, for example pinned memory; CPU only.
     """
     if pixels.device.type != "cpu":
         return pixels.index_select(0, rows)
@@ -115,14 +93,11 @@ def fits(needed: int, free: int) -> bool:
 
 
 def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -> ImageSet:
-    """Return a set with its pixels in the place from which batches are drawn.
+    """Return a set with its pixels in the place that batches for a device are drawn from.
 
-    Args:
-        images: N images.
-        device: of the batches.
-        resident: `auto`: on a GPU if they fit into half of its free memory, else in host memory by
-            the same rule, else where they are. True: on the GPU if they fit, else in host memory.
-            False: where they are. Others: UserError.
+    `resident`: `auto`: on a GPU if they fit into half of its free memory, else in host memory by
+    the same rule, else where they are. True: on the GPU if they fit, else in host memory. False:
+    where they are. Others: UserError.
     """
     choice = str(resident).lower()
     if choice not in ("auto", "true", "false"):

@@ -29,10 +29,7 @@ def label_subset(
         per_class: images of each class, at least 1.
         fraction: share of each class in (0, 1], to the nearest image.
         seed: of the choice.
-        classes: the K >= 2 names.
-
-    Returns:
-        (C,) int64; every class occurs.
+        classes: the K >= 2 names, which all occur in the choice.
 
     Raises:
         UserError: fewer than two classes, one without images, or not enough images for the choice.
@@ -44,14 +41,28 @@ def label_subset(
     generator = torch.Generator().manual_seed(seed)
     ranks = _ranks(labels, sizes, generator)
     if count is not None:
-        _check_count(count, sizes)
+        total = int(sizes.sum())
+        if count > total:
+            raise UserError(
+                f"labels={count}: there are {total:,} labelled images; use at most {total}"
+            )
+        if count < len(sizes):
+            raise UserError(
+                f"labels={count} leaves {len(sizes) - count} of {len(sizes)} classes without an "
+                f"image; use at least {len(sizes)}"
+            )
         turns = torch.randperm(len(classes), generator=generator)
         return (ranks * len(classes) + turns[labels]).argsort()[:count].sort().values
-    if per_class is not None:
-        _check_per_class(per_class, sizes, classes)
-        return (ranks < per_class).nonzero()[:, 0]
-    assert fraction is not None
-    return (ranks < _fraction_sizes(fraction, sizes, classes)[labels]).nonzero()[:, 0]
+    if fraction is not None:
+        return (ranks < _fraction_sizes(fraction, sizes, classes)[labels]).nonzero()[:, 0]
+    assert per_class is not None
+    smallest = int(sizes.argmin())
+    if not 1 <= per_class <= sizes[smallest]:
+        raise UserError(
+            f"labels_per_class={per_class}: class {classes[smallest]} has {sizes[smallest]} images; "
+            f"use 1 to {sizes[smallest]}"
+        )
+    return (ranks < per_class).nonzero()[:, 0]
 
 
 def _class_sizes(labels: Tensor, classes: Sequence[str]) -> Tensor:
@@ -78,38 +89,17 @@ def _ranks(labels: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
     return ranks
 
 
-def _check_count(count: int, sizes: Tensor) -> None:
-    total = int(sizes.sum())
-    if count > total:
-        raise UserError(f"labels={count}: there are {total:,} labelled images; use at most {total}")
-    if count < len(sizes):
-        raise UserError(
-            f"labels={count} leaves {len(sizes) - count} of {len(sizes)} classes without an image; "
-            f"use at least {len(sizes)}"
-        )
-
-
-def _check_per_class(per_class: int, sizes: Tensor, classes: Sequence[str]) -> None:
-    smallest = int(sizes.argmin())
-    if not 1 <= per_class <= sizes[smallest]:
-        raise UserError(
-            f"labels_per_class={per_class}: class {classes[smallest]} has {sizes[smallest]} images; "
-            f"use 1 to {sizes[smallest]}"
-        )
-
-
 def _fraction_sizes(fraction: float, sizes: Tensor, classes: Sequence[str]) -> Tensor:
     if not 0 < fraction <= 1:
         raise UserError(f"labels must be a fraction in (0, 1], got {fraction:g}")
-    kept = []
-    for name, size in zip(classes, sizes.tolist(), strict=True):
-        kept.append(round(fraction * size))
-        if not kept[-1]:
-            raise UserError(
-                f"labels={fraction:g} leaves nothing of class {name} with its {size} samples; "
-                f"use at least {1 / size:.2g}"
-            )
-    return torch.tensor(kept)
+    kept = torch.tensor([round(fraction * size) for size in sizes.tolist()])
+    if not kept.all():
+        name, size = classes[int(kept.argmin())], int(sizes[kept.argmin()])
+        raise UserError(
+            f"labels={fraction:g} leaves nothing of class {name} with its {size} samples; "
+            f"use at least {1 / size:.2g}"
+        )
+    return kept
 
 
 def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:

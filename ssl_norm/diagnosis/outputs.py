@@ -13,11 +13,11 @@ from ssl_norm.data.batches.sampler import epoch_order
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.evaluate.features import evaluation_mode
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.foreign_projector import find_projector
 from ssl_norm.models.load import LoadReport
 from ssl_norm.monitors.layers import LayerOutputs, layers_of
+from ssl_norm.norms.batch.freezing import evaluation_mode
 
 _MakeViews = Callable[[Tensor, torch.Generator], Sequence[Tensor]]
 

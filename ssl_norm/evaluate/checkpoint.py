@@ -18,7 +18,7 @@ from ssl_norm.data.load import known_settings, load_splits
 from ssl_norm.data.registry import default_image_size
 from ssl_norm.distributed import rank
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.features import evaluation_mode, evaluation_view
+from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.evaluate.protocol import ProbeImages
 from ssl_norm.learners.learner import Learner
 from ssl_norm.models.catalogue import library_of
@@ -31,6 +31,7 @@ from ssl_norm.models.load import (
     read_checkpoint,
 )
 from ssl_norm.norms import NormSpec, parse_norm
+from ssl_norm.norms.batch.freezing import evaluation_mode
 from ssl_norm.settings.resume import restore
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
 from ssl_norm.train.checkpoint import FORMAT, save_checkpoint

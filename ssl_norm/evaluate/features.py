@@ -1,7 +1,6 @@
 """Features of a frozen encoder."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from ssl_norm.console import track
 from ssl_norm.data.batches.sampler import epoch_order
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
+from ssl_norm.norms.batch.freezing import evaluation_mode
 
 
 def extract_features(
@@ -92,15 +92,3 @@ def evaluation_view(
     mean_column = torch.tensor(mean, device=view.device)[:, None, None]
     std_column = torch.tensor(std, device=view.device)[:, None, None]
     return ((view - mean_column) / std_column).contiguous(memory_format=torch.channels_last)
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put every part of a module into evaluation mode, and back into the mode it had."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

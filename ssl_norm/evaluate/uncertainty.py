@@ -6,11 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.evaluate.features import evaluation_mode
 from ssl_norm.norms.batch.evaluation_statistics import (
     kept_statistics,
     population_statistics_at_evaluation,
 )
+from ssl_norm.norms.batch.freezing import evaluation_mode
 from ssl_norm.norms.batch.precise_bn import recompute_statistics
 
 

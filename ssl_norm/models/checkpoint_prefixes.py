@@ -92,8 +92,7 @@ def _children_by_number(
 ) -> Iterator[tuple[str, Weights, list[str]]]:
     """Yield prefixes of numbers, weights with the children's names, and notes on missing layers.
 
-    The number of a module without weights, such as an activation, is missing in the file; so the
-    k-th number found is taken for the k-th child with weights.
+    The k-th number found is taken for the k-th child that has weights, as activations have none.
     """
     children = list(dict.fromkeys(name.partition(".")[0] for name in wanted))
     numbers: dict[str, set[str]] = {}

@@ -10,6 +10,7 @@ from torch import nn
 
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import ENCODERS, LIBRARIES, EncoderName, find_encoder
+from ssl_norm.norms.batch.freezing import evaluation_mode
 
 SMALL_IMAGE_SIDE = 64  # side in pixels up to which `small_images=None` means yes
 STEM_CONVOLUTIONS = 3  # a deep stem has three; a max-pool further down is not a part of it
@@ -106,12 +107,8 @@ def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_si
 @torch.no_grad()
 def _output_width(encoder: nn.Module, image_size: int) -> int:
     """Return the width of the features, found by passing one black image in evaluation mode."""
-    was_training = encoder.training
-    encoder.eval()
-    try:
+    with evaluation_mode(encoder):
         features = encoder(torch.zeros(1, 3, image_size, image_size))
-    finally:
-        encoder.train(was_training)
     if not isinstance(features, torch.Tensor) or features.dim() != 2:
         shape = getattr(features, "shape", type(features).__name__)
         raise ValueError(f"its output is {shape}, not features of shape (N, num_features)")
@@ -236,11 +233,8 @@ def _sized(construct: Callable[..., nn.Module], **size: int) -> nn.Module:
 def remove_classifier(model: nn.Module) -> None:
     """Replace a classifier's last layer, and the dropout right before it, by the identity.
 
-    The last layer is the last Linear of the model or, without one (SqueezeNet), its last
-    convolution.
-
-    Raises:
-        ValueError: the model has neither.
+    It is the last Linear of the model or, without one (SqueezeNet), its last convolution;
+    ValueError if it has neither.
     """
     named = list(model.named_modules())
     linear = [name for name, module in named if isinstance(module, nn.Linear)]

@@ -29,12 +29,7 @@ def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
     """Return the projector that belongs to the encoder at a prefix.
 
     It has one of `PROJECTOR_NAMES` in the parent of the encoder, or the place of the encoder's
-    classifier (`fc`, MoCo v2).
-
-    Args:
-        weights: names and tensors of a whole file, or of one dict of it.
-        prefix: of the encoder's names, for example `backbone.`.
-        width: of the encoder's features.
+    classifier (`fc`, MoCo v2); `width` is that of the encoder's features.
     """
     parent = "".join(f"{part}." for part in prefix.split(".")[:-2])
     places = [f"{parent}{name}." for name in PROJECTOR_NAMES] + [f"{prefix}fc."]
@@ -50,12 +45,9 @@ def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
 def plain_mlp(tensors: Weights, width: int) -> nn.Sequential | None:
     """Return the MLP in an nn.Sequential's tensors, in evaluation mode; None if it is not one.
 
-    A matrix is a Linear layer, running statistics are a batch norm, and a single missing number
-    between two layers is taken for a ReLU, because files do not name activations.
-
-    Args:
-        tensors: `0.weight`, `0.bias`, `1.running_mean`, ... or `weight` and `bias` of a layer.
-        width: of the input.
+    Names are `0.weight`, `1.running_mean`, ... or `weight` and `bias` of one layer. A matrix is a
+    Linear layer, running statistics are a batch norm, and a single missing number between two
+    layers is taken for a ReLU, because files do not name activations.
     """
     if set(tensors) <= {"weight", "bias"}:
         tensors = {f"0.{name}": value for name, value in tensors.items()}

@@ -151,22 +151,15 @@ def _check_stem(encoder: nn.Module, contents: Mapping[str, Any], path: str | Pat
     theirs = record.get("small_images") if isinstance(record, Mapping) else None
     ours = getattr(encoder, "small_images", None)
     if None not in (ours, theirs) and ours != theirs:
-        stems: dict[Any, str] = {
-            True: "3x3 of stride 1 (encoder.small_images=true)",
-            False: "the architecture's own",
-        }
+        stems = ("the architecture's own", "3x3 of stride 1 (encoder.small_images=true)")
         raise UserError(
-            f"{path}: the stem of its encoder is {stems.get(theirs, theirs)}, of this one "
-            f"{stems.get(ours, ours)}; set encoder.small_images={str(theirs).lower()}"
+            f"{path}: the stem of its encoder is {stems[bool(theirs)]}, of this one "
+            f"{stems[bool(ours)]}; set encoder.small_images={str(theirs).lower()}"
         )
 
 
 def _choose(found: Sequence[LoadReport], network: NetworkRole, subject: str) -> LoadReport:
-    """Return the place of a network that matches most tensors; ties go to the shortest.
-
-    Raises:
-        UserError: there is no target network, or places match equally well and differ.
-    """
+    """Return the place of a network that matches most tensors; ties go to the shortest."""
     roles = {
         role: [each for each in found if each.network == role] for role in ("online", "target")
     }

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from ssl_norm.norms.core import Norm
-from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast
+from ssl_norm.norms.swap.find import AroundNorm, ChannelsLast
 
 # Axis of the channels in the outputs of modules, and the attribute that holds their number.
 _KNOWN: tuple[tuple[Any, str, int], ...] = (

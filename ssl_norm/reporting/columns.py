@@ -13,6 +13,7 @@ from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import monitors_in_runs
 from ssl_norm.reporting.read import FINETUNE, PRETRAIN, RunRecord
 from ssl_norm.text import finite
+from ssl_norm.train.summary import AUROCS
 
 LATE_ROWS = 5
 # Kinds of statistics, in the order in which they are compared, as population_stats.json names them.
@@ -73,9 +74,7 @@ def _columns(monitors: tuple[str, ...]) -> Mapping[str, Column]:
         _of_finetuning("top1_exact_labelled", "top-1, exact, labelled"),
         _of_finetuning("top1_batch", "top-1, batch"),
         _of_finetuning("train_top1", "training top-1"),
-        _of_finetuning("auroc", "AUROC of std"),
-        _of_finetuning("auroc_entropy", "AUROC of entropy"),
-        _of_finetuning("auroc_max_probability", "AUROC of max. probability"),
+        *(_of_finetuning(name, heading) for name, (heading, _) in AUROCS.items()),
     ]
     return {column.name: column for column in found}
 
@@ -160,16 +159,13 @@ def collapse_steps(runs: Sequence[RunRecord]) -> str:
     collapse shows its first and last row in metrics.csv, as `30 to 2390`; one that never collapsed
     shows a dash.
     """
-    steps = [_collapse_steps(run) for run in runs]
+    steps = []
+    for run in runs:
+        within = [step for step, verdict in run.verdicts if verdict == "complete"]
+        left = f"{within[0]} to {within[-1]}" if within else "-"
+        ends = run.summary.get("collapsed_at_step")
+        steps.append(left if ends is None else str(ends))
     return ", ".join(steps) if set(steps) != {"-"} else "-"
-
-
-def _collapse_steps(run: RunRecord) -> str:
-    step = run.summary.get("collapsed_at_step")
-    if step is not None:
-        return str(step)
-    within = [step for step, verdict in run.verdicts if verdict == "complete"]
-    return f"{within[0]} to {within[-1]}" if within else "-"
 
 
 def probe_of(run: RunRecord) -> str:

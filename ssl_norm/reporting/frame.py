@@ -57,11 +57,7 @@ def is_compared(key: str) -> bool:
 
 
 def differing_keys(runs: Iterable[Texts]) -> list[str]:
-    """Return the keys that have several values, norms first.
-
-    A key that some runs lack (of another method, or newer than the run) counts only if the runs
-    that have it differ.
-    """
+    """Return the keys that have several values among the runs that have them, the subject first."""
     pairs = {pair for settings in runs for pair in settings.items()}
     several = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
@@ -75,9 +71,8 @@ def differing_keys(runs: Iterable[Texts]) -> list[str]:
 def telling_keys(runs: Sequence[Texts]) -> list[str]:
     """Return the keys that tell the runs apart, and no more than needed.
 
-    If all runs have an arm of a study, these are the arm and the keys that separate runs of one arm
-    and seed. Else they are method and norms, if they differ, then every differing key that
-    separates runs which the keys before it do not.
+    Where all runs have an arm of a study, these are the arm and keys that separate runs of one arm
+    and seed. Otherwise method and norms where they differ, then further keys that separate runs.
     """
     differing = differing_keys(runs)
     of_study = bool(runs) and all("arm" in settings for settings in runs)
@@ -102,8 +97,7 @@ def group_keys(
 ) -> list[str]:
     """Return the keys to group by: the user's, else those of the grid and those that separate runs.
 
-    Raises:
-        UserError: no run has a given key.
+    UserError: no run has a given key.
     """
     settings = [run.texts for run in runs]
     if given is None:
@@ -124,7 +118,12 @@ def group_runs(runs: Sequence[RunRecord], keys: Sequence[str]) -> list[Group]:
         runs, lambda run: tuple(run.texts.get(key, ABSENT) for key in keys)
     ).items():
         members = sorted(same, key=lambda run: run.seed or 0)
-        label = label_of(keys, values) or _usual_label(members[0])
+        label = label_of(keys, values)
+        if not label:  # nothing tells runs apart
+            run, texts = members[0], members[0].texts
+            norms = texts.get("norm.encoder", "?"), "/".join(texts.get(h, "?") for h in HEADS)
+            learner = f"{texts.get('method.name', '?')} {norms[1]}"
+            label = norms[0] if run.tool == FINETUNE else learner
         groups.append(Group(values, label, tuple(members)))
     return groups
 
@@ -160,14 +159,6 @@ def label_of(keys: Sequence[str], values: Sequence[str]) -> str:
         else:
             parts.append(f"{last if last_parts[last] == 1 else key} {value}")
     return ", ".join(parts)
-
-
-def _usual_label(run: RunRecord) -> str:
-    """Return a name from the norms of a run, for groups without a differing key."""
-    if run.tool == FINETUNE:
-        return run.texts.get("norm.encoder", "?")
-    heads = "/".join(run.texts.get(head, "?") for head in HEADS)
-    return f"{run.texts.get('method.name', '?')} {heads}"
 
 
 def without_repeats(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:

@@ -113,14 +113,12 @@ def _cell(kind: str, text: str, number: bool) -> str:
         ("complete", "dimensional", "collapsing")
     )
     attribute = f' class="{" ".join(classes)}"' if classes else ""
-    return f"<{kind}{attribute}>{_breakable(text)}</{kind}>"
-
-
-def _breakable(text: str) -> str:
-    """Return HTML text that may break before +- and between the options of a norm."""
+    shown = escape(text)
     if _is_number(text):
-        return escape(text).replace("+- ", "&plusmn;&nbsp;")
-    return escape(text).replace("(", "(<wbr>").replace(",", ",<wbr>").replace("_", "_<wbr>")
+        shown = shown.replace("+- ", "&plusmn;&nbsp;")
+    else:  # which may break between the options of a norm
+        shown = shown.replace("(", "(<wbr>").replace(",", ",<wbr>").replace("_", "_<wbr>")
+    return f"<{kind}{attribute}>{shown}</{kind}>"
 
 
 def _is_number(text: str) -> bool:

@@ -135,49 +135,46 @@ def read_run(folder: Path, name: str) -> RunRecord:
 
 def _content(folder: Path) -> dict[str, Any]:
     run = RunFolder(folder)
-    config = _read_config(run)
+    config, rows, layers = run.config(), run.rows("metrics.csv"), run.rows("layers.csv")
+    summary, probes = run.json("summary.json"), run.json("linear_eval_steps.json")
+    probed = probes.get("steps", [])
+    with_steps = isinstance(probed, list) and all(
+        isinstance(row, dict) and type(row.get("step")) is int for row in probed
+    )
+    for name, fits, reason in (
+        ("config.yaml", _tool_of(config), " names no method and no labels; "
+         "it was not written by tools/pretrain.py or tools/finetune.py"),
+        ("summary.json", not summary or isinstance(summary.get("steps"), int),
+         " has no number of steps"),
+        ("linear_eval_steps.json", with_steps, ": steps is not a list of rows with a step"),
+        ("layers.csv", all("layer" in row for row in layers), ": a row has no layer"),
+    ):  # fmt: skip
+        if not fits:
+            raise UnreadableRun(run / name, f"{name}{reason}")
     environment = config.pop("environment")
-    rows = run.rows("metrics.csv")
     texts = TABLES["metrics.csv"].texts
     numbers = [name for name in (rows[0] if rows else ()) if name not in texts]
     metrics = {name: [row[name] for row in rows] for name in numbers}
-    summary = run.json("summary.json")
-    state, reason = _progress(folder, config, summary, metrics)
-    times = [
-        datetime.fromtimestamp((folder / mark).stat().st_mtime)
-        for mark in MARKS
-        if (folder / mark).is_file()
-    ]
+    reason = _progress(folder, config, summary, metrics)
+    files = (folder / mark for mark in MARKS)
+    times = [datetime.fromtimestamp(f.stat().st_mtime) for f in files if f.is_file()]
+    spectra = (row.values() for row in run.rows("spectra.csv"))
     return {
-        "state": state,
+        "state": UNFINISHED if reason else FINISHED,
         "reason": reason,
         "config": config,
         "environment": {key: str(value) for key, value in environment.items()},
         "summary": summary,
         "evaluation": run.json("linear_eval.json"),
-        "probes": _read_probes(run),
+        "probes": probes,
         "population": run.json("population_stats.json"),
         "metrics": metrics,
         "verdicts": [(row["step"], row.get("verdict", "")) for row in rows],
-        "spectra": [
-            (int(step), values)
-            for step, *values in (row.values() for row in run.rows("spectra.csv"))
-        ],
-        "layers": _read_layers(run),
+        "spectra": [(int(step), values) for step, *values in spectra],
+        "layers": layers,
         "evaluations": run.rows("evaluations.csv"),
         "dates": (min(times), max(times)),
     }
-
-
-def _read_config(run: RunFolder) -> dict[str, Any]:
-    content = run.config()
-    if _tool_of(content) is None:
-        raise UnreadableRun(
-            run / "config.yaml",
-            "config.yaml names no method and no labels; "
-            "it was not written by tools/pretrain.py or tools/finetune.py",
-        )
-    return content
 
 
 def _tool_of(config: Mapping[str, Any]) -> str | None:
@@ -187,40 +184,18 @@ def _tool_of(config: Mapping[str, Any]) -> str | None:
     return FINETUNE if {"labels", "evaluation"} <= config.keys() else None
 
 
-def _read_probes(run: RunFolder) -> dict[str, Any]:
-    content = run.json("linear_eval_steps.json")
-    rows = content.get("steps", [])
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and type(row.get("step")) is int for row in rows
-    ):
-        reason = "linear_eval_steps.json: steps is not a list of rows with a step"
-        raise UnreadableRun(run / "linear_eval_steps.json", reason)
-    return content
-
-
-def _read_layers(run: RunFolder) -> Sequence[Mapping[str, Any]]:
-    rows = run.rows("layers.csv")
-    if any("layer" not in row for row in rows):
-        raise UnreadableRun(run / "layers.csv", "layers.csv: a row has no layer")
-    return rows
-
-
 def _progress(
     folder: Path,
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
     metrics: Mapping[str, Sequence[Any]],
-) -> tuple[str, str]:
-    """Return the state of a readable run and, if it is unfinished, its progress."""
+) -> str:
+    """Return the progress of a readable run; "" if it is finished."""
     steps = metrics.get("step", ())
-    if summary:
-        if not isinstance(last := summary.get("steps"), int):
-            reason = "summary.json has no number of steps"
-            raise UnreadableRun(folder / "summary.json", reason)
-        if not steps or steps[-1] <= last:
-            return FINISHED, ""
+    if summary and (not steps or steps[-1] <= summary["steps"]):
+        return ""
     if not steps:
-        return UNFINISHED, "running or interrupted: no row in metrics.csv, no summary.json"
+        return "running or interrupted: no row in metrics.csv, no summary.json"
     if _tool_of(config) == FINETUNE:
         far = f"step {steps[-1]} of {config.get('steps', '?')}"
     else:
@@ -228,6 +203,4 @@ def _progress(
         far = f"step {steps[-1]}, {epochs}"
     written = datetime.fromtimestamp((folder / "metrics.csv").stat().st_mtime)
     without = "a summary.json of an earlier step" if summary else "no summary.json"
-    return UNFINISHED, (
-        f"running or interrupted: {far}, last row of {written:%Y-%m-%d %H:%M}, {without}"
-    )
+    return f"running or interrupted: {far}, last row of {written:%Y-%m-%d %H:%M}, {without}"

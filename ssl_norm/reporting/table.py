@@ -64,13 +64,17 @@ def group_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
         [
             *(group.values or [group.label]),
             ", ".join(group.seeds),
-            *[verdict_counts(group.runs), collapse_steps(group.runs)] * verdict,
+            *_verdicts(group, verdict),
             *(_statistic(group, column).text(column.decimals) for column in found),
         ]
         for group in groups
     ]
     headings = [HEADINGS.get(key, key) for key in keys] or ["runs"]
     return Table([*headings, "seeds", *_headings(found, verdict)], rows)
+
+
+def _verdicts(group: Group, shown: bool) -> list[str]:
+    return [verdict_counts(group.runs), collapse_steps(group.runs)] * shown
 
 
 def short_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
@@ -108,16 +112,13 @@ def _headings(found: Sequence[Column], verdict: bool) -> list[str]:
 
 
 def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return the rows of `group_table` for programs: mean, deviation and n in columns.
-
-    A group of one run has no deviation, one without values no mean.
-    """
+    """Return the rows of `group_table` for programs: mean, deviation and n as separate columns."""
     found, verdict = _shown(groups)
     rows = [
         [
             *(group.values or [group.label]),
             *(str(len(group.runs)), " ".join(group.seeds)),
-            *[verdict_counts(group.runs), collapse_steps(group.runs)] * verdict,
+            *_verdicts(group, verdict),
             *(cell for column in found for cell in statistic_cells(_statistic(group, column))),
         ]
         for group in groups

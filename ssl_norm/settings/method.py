@@ -14,7 +14,7 @@ from ssl_norm.norms.layers.groups import default_groups
 from ssl_norm.option_errors import line_of
 from ssl_norm.options import Settings, is_quick, model_from, option
 from ssl_norm.settings.sections import OutputNorm
-from ssl_norm.signature import declared_options, options_of, positional_of, read_positional
+from ssl_norm.signature import options_of, positional_of
 
 # They follow from norm.view_statistics, the projector and the seed.
 NOT_SETTINGS = ("view_statistics", "embedding_dim", "generator")
@@ -50,10 +50,8 @@ class MethodSettings(Settings):
 
 
 def heads_of(name: str) -> tuple[str, ...]:
-    """Return the heads of a learner (its parameters after the encoder) without importing it."""
-    target = METHODS.get(name, name)
-    found = read_positional(target) if isinstance(target, str) else positional_of(target)
-    return found[1:]
+    """Return the heads of a learner, its parameters after the encoder, without importing it."""
+    return positional_of(METHODS.get(name, name))[1:]
 
 
 @cache
@@ -63,11 +61,8 @@ def method_model(name: str) -> type[MethodSettings]:
     Raises:
         ValueError: the name is unknown.
     """
-    if name in METHODS.built_in:
-        heads, options = heads_of(name), declared_options(METHODS, name)
-    else:
-        learner = METHODS.load(name)
-        heads, options = positional_of(learner)[1:], options_of(learner)
+    learner = METHODS[name] if name in METHODS.built_in else METHODS.load(name)
+    heads, options = positional_of(learner)[1:], options_of(learner)
     fields: dict[str, Any] = {"name": (str, option(name, "learner, chosen by method=<name>"))}
     for head in heads:
         text = "head of the embeddings" if head == "projector" else f"the head `{head}`"

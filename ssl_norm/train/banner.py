@@ -15,10 +15,10 @@ from ssl_norm.train.environment import hardware
 from ssl_norm.train.finetune_builder import FinetuningImages, unlabelled_per_step
 from ssl_norm.train.finetuning import FinetuningRun
 from ssl_norm.train.loop import Run, count_parameters
+from ssl_norm.train.optimizer import effective_learning_rate
 from ssl_norm.train.pretraining import PretrainingRun
 from ssl_norm.train.run_folder import RunFolder
 from ssl_norm.train.run_settings import has_statistics_per_process, norm_names
-from ssl_norm.train.schedule import effective_learning_rate
 
 
 def pretraining_banner(
@@ -69,15 +69,7 @@ def finetuning_banner(
     folder: RunFolder,
     device: torch.device,
 ) -> Iterator[str]:
-    """Yield images, network, schedule and place of a fine-tuning.
-
-    Args:
-        config: of the run.
-        run: at its beginning.
-        images: of the run.
-        folder: of the run.
-        device: of the run.
-    """
+    """Yield images, network, schedule and place of a fine-tuning."""
     optimizer, size, labelled = config.optimizer, config.batch_size, len(images.labelled)
     rate = effective_learning_rate(optimizer.lr, size)
     unlabelled, norm = unlabelled_per_step(config), norm_names(config)["encoder"]

@@ -29,12 +29,8 @@ NO_SOURCE_OPTIONS = ("name", "image_size", "resident")
 
 def load_images(data: DataSettings, seed: int) -> Splits:
     """Return the images of a data source; `Batches` decides where their pixels are kept."""
-    options = {
-        key: value for key, value in data.model_dump().items() if key not in NO_SOURCE_OPTIONS
-    }
-    return load_splits(
-        data.name, seed=seed, progress=rank() == 0, image_size=data.view_size, **options
-    )
+    options = data.model_dump(exclude={*NO_SOURCE_OPTIONS}) | {"image_size": data.view_size}
+    return load_splits(data.name, seed=seed, progress=rank() == 0, **options)
 
 
 def make_encoder(
@@ -42,12 +38,8 @@ def make_encoder(
 ) -> tuple[nn.Module, Replacement | None]:
     """Return the encoder at the random initialisation of a seed, and a report on its norms.
 
-    Args:
-        name: of the encoder.
-        small_images: whether it has the stem for small images; None: chosen by the size of a view.
-        norm: of the encoder; None: the architecture's own norms stay.
-        view_size: side in pixels of the training images.
-        seed: of the initialisation.
+    The stem is for small images if `small_images`, or if it is None and views of `view_size` pixels
+    ask for it. Without a norm the architecture's own norms stay.
 
     Raises:
         UserError: the norm does not fit the encoder, or the size of its feature maps.
@@ -139,13 +131,6 @@ def make_views(config: PretrainSettings) -> Views:
 
 def optimizer_of(optimizer: OptimizerSettings, learner: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer of the settings; the loop sets its rate before every step."""
-    return make_optimizer(
-        learner,
-        optimizer.name,
-        lr=0.0,
-        momentum=optimizer.momentum,
-        weight_decay=optimizer.weight_decay,
-        betas=optimizer.betas,
-        lars_eta=optimizer.lars_eta,
-        exclude_norm_and_bias=optimizer.exclude_norm_and_bias,
-    )
+    options = ("momentum", "weight_decay", "betas", "lars_eta", "exclude_norm_and_bias")
+    values = {name: getattr(optimizer, name) for name in options}
+    return make_optimizer(learner, optimizer.name, lr=0.0, **values)

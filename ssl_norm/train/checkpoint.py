@@ -9,7 +9,7 @@ import torch
 from ssl_norm.errors import NonFiniteLoss, UserError
 from ssl_norm.files import replaced
 from ssl_norm.models.load import read_checkpoint
-from ssl_norm.train.finite import first_non_finite, floating_tensors
+from ssl_norm.train.step_log import first_non_finite, floating_tensors
 
 FORMAT = 1
 

@@ -52,11 +52,9 @@ def _pick_gpu(device: torch.device) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Return the context of the forward pass.
+    """Return the context of a forward pass on a device.
 
-    Args:
-        device: where it runs.
-        precision: `float32`, `bfloat16` or `auto`: bfloat16 on GPUs that support it in hardware.
+    `precision`: `float32`; `bfloat16`; `auto`: bfloat16 on GPUs that have it in hardware.
     """
     in_hardware = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     use_bfloat16 = precision == "bfloat16" or (precision == "auto" and in_hardware)

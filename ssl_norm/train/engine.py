@@ -36,17 +36,11 @@ ENDINGS = {type(None): "done", CollapseStop: "collapse", NonFiniteLoss: "non_fin
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that ended.
+    """A run that ended."""
 
-    Attributes:
-        folder: the run folder.
-        summary: content of summary.json; empty on ranks other than zero.
-        skipped: whether the run was already done, so nothing was trained.
-    """
-
-    folder: Path
-    summary: Mapping[str, Any]
-    skipped: bool = False
+    folder: Path  # the run folder
+    summary: Mapping[str, Any]  # content of summary.json; empty on ranks other than zero
+    skipped: bool = False  # whether the run was already done, so nothing was trained
 
     @property
     def verdict(self) -> str | None:
@@ -60,27 +54,16 @@ class RunResult:
 
 
 class Task(ABC):
-    """Part of a run in which pretraining and fine-tuning differ.
+    """Part of a run in which pretraining and fine-tuning differ."""
 
-    Args:
-        config: settings of the run.
-        device: of the run.
-
-    Attributes:
-        run: network and schedule, after `build`.
-        stop: exception that ended the run before; it ends it again instead of training.
-        less_memory: settings that lower the need for memory, for an error message.
-        final_metrics: keys of the summary that loggers show at the end.
-    """
-
-    run: Run
-    less_memory: ClassVar[str]
-    final_metrics: ClassVar[tuple[str, ...]]
+    run: Run  # network and schedule, after `build`
+    stop: CollapseStop | None = None  # ended the run before, and ends it again instead of training
+    less_memory: ClassVar[str]  # settings that lower the need for memory, for an error message
+    final_metrics: ClassVar[tuple[str, ...]]  # keys of the summary that loggers show at the end
 
     def __init__(self, config: Any, device: torch.device) -> None:
         self.config = config
         self.device = device
-        self.stop: CollapseStop | None = None
 
     @abstractmethod
     def build(self, checkpoint: Mapping[str, Any] | None) -> Splits:
@@ -123,11 +106,7 @@ class Task(ABC):
 
 
 def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
-    """Train and leave a run folder.
-
-    Args:
-        task: what to train.
-        folder: the run folder if the settings name none; None: runs/<date>_<name>.
+    """Train and leave a run folder: that of the settings, else `folder`, else runs/<date>_<name>.
 
     Raises:
         UserError: the configuration does not fit the data or the machine.
@@ -156,11 +135,14 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
             tables = task.tables()
             if task.stop:  # after a rollback there are rows of later steps
                 tables = dict.fromkeys(tables, int(task.stop.found["steps"]))
-            written = (found.checkpoint or {}).get("tables")
-            files = RunFiles(run_folder, task.run.first_step, config.loggers, tables, written)
+            written, first = (found.checkpoint or {}).get("tables"), task.run.first_step
+            files = RunFiles(run_folder, first, config.loggers, tables, written)
             opened.append(stack.enter_context(closing(files)))
-            if found.checkpoint and not task.stop:
-                _write_missing_copies(task, run_folder, found.checkpoint)
+            last = None if task.stop else found.checkpoint
+            for name in task.copies(first) if last else ():
+                if last and not (run_folder / name).exists():  # deleted, or cut off by a kill
+                    run_folder.save(last, name)
+                    say(f"{run_folder / name} was missing, and was written again from last.pt")
 
         from_first_rank(open_files)
         ending = _follow(task, run_folder, opened[0] if opened else None)
@@ -174,14 +156,6 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
     if ending:
         raise ending
     return RunResult(run_folder.path, summary)
-
-
-def _write_missing_copies(task: Task, folder: RunFolder, last: Mapping[str, Any]) -> None:
-    """Write the copies of last.pt that were deleted or that a killed process did not write."""
-    for name in task.copies(task.run.first_step):
-        if not (folder / name).exists():
-            folder.save(last, name)
-            say(f"{folder / name} was missing, and was written again from last.pt")
 
 
 def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | None:

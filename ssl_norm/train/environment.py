@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -45,14 +46,8 @@ def hardware(device: torch.device) -> str:
     """Return the GPU's name, or the CPU's and the number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
-
-
-def _cpu_name() -> str:
-    """Return the CPU model from /proc/cpuinfo, or the architecture."""
-    try:
+    lines: list[str] = []
+    with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return f"{platform.machine()} CPU"
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, f"{platform.machine()} CPU")
+    return f"{next(names, f'{platform.machine()} CPU')}, {torch.get_num_threads()} threads"

@@ -20,34 +20,24 @@ from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.train.builder import naming, optimizer_of
 from ssl_norm.train.device import autocast
 from ssl_norm.train.finetuning import FinetuningRun
+from ssl_norm.train.optimizer import effective_learning_rate, learning_rate
 from ssl_norm.train.run_settings import norm_specs
-from ssl_norm.train.schedule import effective_learning_rate, learning_rate
 
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The images that a classifier is scored with.
+    """The images that a classifier is scored with."""
 
-    Attributes:
-        labelled: images of the loss.
-        everything: all training images, labelled or not.
-        test: labelled; none of them is in `everything`.
-    """
-
-    labelled: ImageSet
-    everything: ImageSet
-    test: ImageSet
+    labelled: ImageSet  # images of the loss
+    everything: ImageSet  # all training images, labelled or not
+    test: ImageSet  # labelled; none of them is in `everything`
 
 
 @dataclass(frozen=True)
 class FinetuningImages(TrainingImages):
-    """The images of a fine-tuning.
+    """The images of a fine-tuning."""
 
-    Attributes:
-        unlabelled: training images whose labels are not used.
-    """
-
-    unlabelled: ImageSet
+    unlabelled: ImageSet  # training images whose labels are not used
 
 
 def choose_images(config: FinetuneSettings, splits: Splits) -> FinetuningImages:
@@ -65,7 +55,10 @@ def choose_images(config: FinetuneSettings, splits: Splits) -> FinetuningImages:
     labels = _labels_of(everything, splits.train)
     known = (labels >= 0).nonzero()[:, 0]
     classes = splits.train.classes
-    chosen = label_subset(labels[known], **_wanted(config), seed=config.seed, classes=classes)
+    wanted: dict[str, Any] = {"per_class": config.labels_per_class}
+    if config.labels_per_class is None:
+        wanted = {"fraction" if isinstance(config.labels, float) else "count": config.labels}
+    chosen = label_subset(labels[known], **wanted, seed=config.seed, classes=classes)
     is_labelled = torch.zeros(len(everything), dtype=torch.bool)
     is_labelled[known[chosen]] = True
     index = is_labelled.nonzero()[:, 0]
@@ -83,13 +76,6 @@ def _labels_of(everything: ImageSet, train: ImageSet) -> Tensor:
     labels = torch.full((len(train.pixels),), -1)
     labels[slice(None) if train.rows is None else train.rows] = train.labels
     return labels if everything.rows is None else labels[everything.rows]
-
-
-def _wanted(config: FinetuneSettings) -> dict[str, Any]:
-    """Return the labels for `label_subset`: a number, a number per class, or a fraction."""
-    if config.labels_per_class is not None:
-        return {"per_class": config.labels_per_class}
-    return {"fraction" if isinstance(config.labels, float) else "count": config.labels}
 
 
 def make_finetuning(

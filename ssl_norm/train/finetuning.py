@@ -18,21 +18,12 @@ from ssl_norm.train.step_log import StepLog
 
 @dataclass(kw_only=True)
 class FinetuningRun(Run):
-    """A classifier in training.
+    """A classifier in training: images (N, 3, S, S) to logits (N, K)."""
 
-    Attributes:
-        network: images (N, 3, S, S) to logits (N, K).
-        batches: yields uint8 images with labels, beginning with the batch of `first_step`.
-        make_views: `(images, generator) -> (view,)`.
-        joint_gradient: for batches with unlabelled images, whether the gradient flows through
-            their statistics.
-        classes: names of the logits.
-    """
-
-    batches: Iterator[LabelledBatch]
-    make_views: MakeViews
-    joint_gradient: bool
-    classes: Sequence[str] = ()
+    batches: Iterator[LabelledBatch]  # beginning with the batch of `first_step`
+    make_views: MakeViews  # `(images, generator) -> (view,)`
+    joint_gradient: bool  # whether the gradient flows through statistics of unlabelled images
+    classes: Sequence[str] = ()  # names of the logits
 
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
         """Move the parameters once by the cross-entropy of the labelled views."""

@@ -21,12 +21,8 @@ except ImportError:  # Windows
 def locked(path: Path, what: str) -> Iterator[None]:
     """Hold a lock file, which the kernel unlocks when this process ends, however it ends.
 
-    Args:
-        path: lock file in an existing folder; it names process and host.
-        what: name of the result that is locked, such as `run_dir=x`.
-
-    Raises:
-        UserError: another process holds it.
+    The file, whose folder exists, names process and host; `what` is written meanwhile, such as
+    `run_dir=x`. UserError: another process holds it.
     """
     descriptor = _open_locked(path, what)
     try:

@@ -59,13 +59,7 @@ class Logger:
 class Loggers:
     """Several loggers as one. A logger that fails is dropped, and the run continues.
 
-    Args:
-        names: of `LOGGERS`, or `module:class`.
-        folder: of the run.
-        first_step: steps already done.
-
-    Raises:
-        UserError: there is no such logger.
+    Names are those of `LOGGERS`, or `module:class`; another is a UserError.
     """
 
     def __init__(self, names: Sequence[str], folder: Path, first_step: int) -> None:

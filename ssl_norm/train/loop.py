@@ -14,42 +14,26 @@ from torch.optim import Optimizer
 from ssl_norm.distributed import rank, tensor_from_first_rank
 from ssl_norm.errors import UserError
 from ssl_norm.norms.batch.freezing import freeze_statistics
-from ssl_norm.train.finite import first_non_finite, floating_tensors
 from ssl_norm.train.run_folder import Row
-from ssl_norm.train.step_log import StepLog
+from ssl_norm.train.step_log import StepLog, first_non_finite, floating_tensors
 
 
 @dataclass(kw_only=True)
 class Run(ABC):
-    """A network in training, and its schedule.
+    """A network in training, and its schedule."""
 
-    Attributes:
-        network: what is trained.
-        optimizer: moves the parameters of the network.
-        learning_rate: rate as a function of the step, from 0.
-        autocast: makes the context of the forward pass.
-        seed: all randomness of a step is a function of this and the step.
-        first_step: steps already done.
-        steps: steps of the whole run.
-        accumulate: batches per step.
-        log_every: steps between rows.
-        save_every: steps between checkpoints.
-        score_every: steps between scores; 0: never.
-        frozen_from: step at which the statistics of batch norms freeze; `steps`: never.
-    """
-
-    network: nn.Module
-    optimizer: Optimizer
-    learning_rate: Callable[[int], float]
-    autocast: Callable[[], AbstractContextManager[None]]
-    seed: int
-    first_step: int
-    steps: int
-    accumulate: int = 1
-    log_every: int
-    save_every: int
-    score_every: int = 0
-    frozen_from: int
+    network: nn.Module  # what is trained
+    optimizer: Optimizer  # moves the parameters of the network
+    learning_rate: Callable[[int], float]  # as a function of the step, from 0
+    autocast: Callable[[], AbstractContextManager[None]]  # makes the context of the forward pass
+    seed: int  # all randomness of a step is a function of this and the step
+    first_step: int  # steps already done
+    steps: int  # of the whole run
+    accumulate: int = 1  # batches per step
+    log_every: int  # steps between rows
+    save_every: int  # steps between checkpoints
+    score_every: int = 0  # steps between scores; 0: never
+    frozen_from: int  # step at which the statistics of batch norms freeze; `steps`: never
 
     _watched: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
@@ -60,26 +44,21 @@ class Run(ABC):
     def look(self, log: StepLog, step: int, *views: Tensor) -> None:
         """Look for NaN and infinities in the state of training and in the views of a batch.
 
-        Args:
-            log: reports findings when it makes a row.
-            step: steps done.
-            views: views of the next step; without them, replaced tensors are looked at as well.
+        The views are of the next step; without any, also tensors that were replaced are looked at.
         """
         if not views or step <= self.first_step + 1:
             self._watched = dict(self.tensors())
-        log.watch.look(step, self._watched)
+        log.look(step, self._watched)
         named = enumerate(views, start=1)
-        log.watch.look(step + 1, {f"view {number}": view for number, view in named})
+        log.look(step + 1, {f"view {number}": view for number, view in named})
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the weights, buffers and states of the optimizer by name."""
         yield from floating_tensors(self.network.state_dict())
-        names: dict[Tensor, str] = {
-            parameter: name for name, parameter in self.network.named_parameters()
-        }
+        names = {id(parameter): name for name, parameter in self.network.named_parameters()}
         for parameter, state in self.optimizer.state.items():
             for key, value in floating_tensors(state):
-                yield f"{key} of {names[parameter]}", value
+                yield f"{key} of {names[id(parameter)]}", value
 
     @abstractmethod
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
@@ -125,7 +104,7 @@ def train(
     """Train to the last step.
 
     Args:
-        run: what to train.
+        run: the network and its schedule.
         on_row: takes a row of metrics every `log_every` steps, before every score and checkpoint,
             and at the end.
         on_checkpoint: called with the number of steps done, only while all tensors are finite.

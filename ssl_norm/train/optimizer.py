@@ -1,5 +1,6 @@
-"""Optimizers by name, with the papers' exclusion of norms and biases."""
+"""Optimizers by name, with the papers' exclusion of norms and biases, and learning rates."""
 
+import math
 from typing import Any
 
 from torch import nn
@@ -19,16 +20,10 @@ def make_optimizer(
 ) -> Optimizer:
     """Return `sgd`, `lars` (timm) or `adamw` over the parameters of a learner that take gradients.
 
-    Args:
-        learner: holds the parameters.
-        name: `sgd`, `lars` or `adamw`.
-        lr: learning rate.
-        momentum: of SGD and LARS.
-        weight_decay: added to the gradient in SGD and LARS, decoupled in AdamW.
-        betas: of AdamW.
-        lars_eta: trust coefficient of LARS.
-        exclude_norm_and_bias: exclude parameters with fewer than two dimensions from weight decay
-            and from LARS's adaptation (BYOL, arXiv 2006.07733, section 3.3).
+    Weight decay is added to the gradient in SGD and LARS, and decoupled in AdamW, which alone has
+    `betas`; `lars_eta` is the trust coefficient of LARS. `exclude_norm_and_bias` leaves parameters
+    with fewer than two dimensions out of weight decay and of LARS's adaptation (BYOL, arXiv
+    2006.07733, section 3.3).
     """
     groups = parameter_groups(learner, weight_decay, exclude_norm_and_bias)
     if name == "sgd":
@@ -47,13 +42,44 @@ def parameter_groups(
     learner: nn.Module, weight_decay: float, exclude_norm_and_bias: bool
 ) -> list[dict[str, Any]]:
     """Return a group with weight decay and, if requested, one without it for norms and biases."""
-    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    excluded = [parameter for parameter in trained if exclude_norm_and_bias and parameter.ndim < 2]
-    decayed = [
-        parameter for parameter in trained if not (exclude_norm_and_bias and parameter.ndim < 2)
+    parts: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for parameter in learner.parameters():
+        if parameter.requires_grad:
+            parts[exclude_norm_and_bias and parameter.ndim < 2].append(parameter)
+    return [
+        {"params": part, "weight_decay": 0.0 if excluded else weight_decay, "excluded": excluded}
+        for excluded, part in parts.items()
+        if part
     ]
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay, "excluded": False},
-        {"params": excluded, "weight_decay": 0.0, "excluded": True},
-    ]
-    return [group for group in groups if group["params"]]
+
+
+def effective_learning_rate(base: float, images_per_step: int) -> float:
+    """Return the base rate scaled linearly with the batch, `base * images_per_step / 256`.
+
+    Source: Goyal et al., arXiv 1706.02677, section 2.1; BYOL, arXiv 2006.07733, section 3.3.
+    """
+    return base * images_per_step / 256
+
+
+def learning_rate(step: int, *, peak: float, steps: int, warmup_steps: int, schedule: str) -> float:
+    """Return the rate of a step: linear warm-up to `peak`, then constant or half a cosine to 0.
+
+    Args:
+        step: index of the step, from 0.
+        peak: the highest rate, reached at step `warmup_steps`.
+        steps: length of the run.
+        warmup_steps: steps of the rise; the first step already has `peak / (warmup_steps + 1)`.
+        schedule: `cosine` or `constant`.
+
+    Example:
+        >>> [
+        ...     round(learning_rate(s, peak=1.0, steps=5, warmup_steps=1, schedule="cosine"), 2)
+        ...     for s in range(5)
+        ... ]
+        [0.5, 1.0, 0.85, 0.5, 0.15]
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / (warmup_steps + 1)
+    if schedule == "constant":
+        return peak
+    return peak * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps))) / 2

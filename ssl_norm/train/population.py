@@ -1,6 +1,7 @@
 """Exact population statistics of a network over images."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,6 @@ def recompute_over_images(
     samples: int,
     batch_size: int,
     seed: int,
-    device: torch.device,
     each_once: bool = False,
 ) -> tuple[PopulationReport, int]:
     """Recompute the statistics of a network's batch norms; see :func:`recompute_statistics`.
@@ -39,7 +39,6 @@ def recompute_over_images(
             needed.
         batch_size: images per forward pass over all ranks; at most the number of images.
         seed: of the order and the views.
-        device: of the network.
         each_once: end with the last whole batch of the first epoch.
 
     Returns:
@@ -47,46 +46,25 @@ def recompute_over_images(
     """
     torch.manual_seed(seed)  # MoCo shuffles
     generator = torch.Generator().manual_seed(seed)
-    size = min(batch_size, samples, len(images))
-    batches = Batches(
-        images,
-        batch_size=size,
-        seed=seed,
-        device=device,
-        rank=rank(),
-        world_size=world_size(),
-    )
+    size, device = min(batch_size, samples, len(images)), next(network.parameters()).device
+    share: dict[str, Any] = {"rank": rank(), "world_size": world_size()}
+    batches = Batches(images, batch_size=size, seed=seed, device=device, **share)
     steps = samples // size
     if each_once:
         steps = min(steps, batches.steps_per_epoch)
-    total = steps * size
-    bar = track(
-        batches.iterate(0, steps), "statistics", total=total, step=size, enabled=rank() == 0
-    )
-
-    def forward(pixels: Tensor) -> object:
-        return network(*make_views(pixels, generator))
-
-    return recompute_statistics(network, bar, forward), total
+    total, drawn = steps * size, batches.iterate(0, steps)
+    bar = track(drawn, "statistics", total=total, step=size, enabled=rank() == 0)
+    report = recompute_statistics(network, bar, lambda x: network(*make_views(x, generator)))
+    return report, total
 
 
 def make_statistics_exact(
-    network: nn.Module,
-    make_views: MakeViews,
-    images: ImageSet,
-    *,
-    samples: int,
-    batch_size: int,
-    seed: int,
+    network: nn.Module, make_views: MakeViews, images: ImageSet, **options: Any
 ) -> bool:
     """Replace running statistics by exact ones where norms request it; return whether any does.
 
-    The request is `population=exact` of a norm that is not frozen.
-
-    Args: see :func:`recompute_over_images`.
-
-    Raises:
-        UserError: they cannot be recomputed.
+    They ask with `population=exact`, unless they are frozen. Arguments are those of
+    :func:`recompute_over_images`; UserError: they cannot be recomputed.
     """
     if not any(
         isinstance(layer, BatchStatisticsNorm)
@@ -96,15 +74,7 @@ def make_statistics_exact(
     ):
         return False
     with naming("norm"):
-        report, seen = recompute_over_images(
-            network,
-            make_views,
-            images,
-            samples=samples,
-            batch_size=batch_size,
-            seed=seed,
-            device=next(network.parameters()).device,
-        )
+        report, seen = recompute_over_images(network, make_views, images, **options)
     if rank() == 0:
         say(f"exact population statistics of {seen} images: {report}")
     return True

@@ -20,8 +20,8 @@ from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.train.builder import make_learner, make_views, naming, optimizer_of
 from ssl_norm.train.device import autocast
+from ssl_norm.train.optimizer import effective_learning_rate, learning_rate
 from ssl_norm.train.pretraining import PretrainingRun
-from ssl_norm.train.schedule import effective_learning_rate, learning_rate
 
 PICTURED_IMAGES = 32
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.distributed import data_parallel
-from ssl_norm.learners.learner import Learner, LearnerOutput
+from ssl_norm.learners.learner import Learner
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.train.loop import Run, seed_step
 from ssl_norm.train.run_folder import Row
@@ -17,23 +17,15 @@ from ssl_norm.train.step_log import StepLog
 
 @dataclass(kw_only=True)
 class PretrainingRun(Run):
-    """A learner in training.
+    """A learner in training."""
 
-    Attributes:
-        network: turns two views into a loss and embeddings.
-        batches: yields uint8 images (N, 3, H, W) of this rank, beginning with the first batch of
-            `first_step`; one epoch for a run without steps.
-        make_views: `(images, generator) -> (view1, view2)`.
-        monitor: measures every step.
-        schedule_steps: length of the schedules, at least `steps`.
-        steps_per_epoch: steps of an epoch.
-    """
-
-    network: Learner
+    network: Learner  # turns two views into a loss and embeddings
+    # Yields uint8 images (N, 3, H, W) of this rank, beginning with the first batch of `first_step`;
+    # for a run without steps an epoch of them.
     batches: Iterator[Tensor]
-    make_views: Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]
-    monitor: CollapseMonitor
-    schedule_steps: int
+    make_views: Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]  # view1, view2
+    monitor: CollapseMonitor  # measures every step
+    schedule_steps: int  # length of the schedules, at least `steps`
     steps_per_epoch: int
     _parallel: nn.Module = field(init=False, repr=False)
 
@@ -54,7 +46,7 @@ class PretrainingRun(Run):
                 output = self._parallel(*views)
             (output.loss / self.accumulate).backward()
             self.network.after_backward(output)
-            log.add(step + 1, images.shape[0], **_logged(output))
+            log.add(step + 1, len(images), output.loss, **output.scalars)
         self.monitor.observe(step + 1, output.pairs, output.loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -99,10 +91,7 @@ def measure_initial(
 ) -> None:
     """Measure the initial network in training mode on an epoch of batches, and leave it as it was.
 
-    Args:
-        run: without steps.
-        on_row: takes the one row of metrics, of step 0 and learning rate 0.
-        on_checkpoint: called with 0.
+    The run has no steps, its one row step 0 and learning rate 0, its checkpoint step 0.
 
     Raises:
         NonFiniteLoss: a loss was NaN or infinite.
@@ -118,13 +107,8 @@ def measure_initial(
         with run.autocast():
             output = learner(*views)
         learner.after_backward(output)
-        log.add(step + 1, images.shape[0], **_logged(output))
+        log.add(step + 1, len(images), output.loss, **output.scalars)
         run.monitor.observe(step + 1, output.pairs, output.loss)
     learner.load_state_dict(initial)
     on_row({**run.row(log, 0), "lr": 0.0})
     on_checkpoint(0)
-
-
-def _logged(output: LearnerOutput) -> dict[str, Tensor]:
-    """Return the scalars averaged per logged row: the loss and those of the learner."""
-    return {"loss": output.loss, **output.scalars}

@@ -13,14 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressLine:
-    """Shows step, metrics and the time left.
-
-    Args:
-        first_step: steps already done.
-        steps: steps of the whole run.
-        text: text of a row of metrics, after the step.
-        visible: false on all ranks but one.
-    """
+    """Shows step, `text` of a row of metrics, and the time left; on all ranks but one invisible."""
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Recorders: rows of a run into files, loggers and the progress line."""
 
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,8 +21,7 @@ from ssl_norm.monitors.layers import LayerRow
 from ssl_norm.text import as_typed, flatten
 from ssl_norm.train.loggers import Loggers
 from ssl_norm.train.progress import ProgressLine
-from ssl_norm.train.run_folder import Row, RunFolder, Sums
-from ssl_norm.train.throttle import Pace
+from ssl_norm.train.run_folder import Row, RunFolder, StepTable, Sums
 
 REMEDIES = (
     "a norm in the heads (norm.projector=bn), a lower optimizer.lr, or method=simclr may help; "
@@ -40,6 +41,7 @@ SPECTRUM_COLUMNS = 256
 HISTOGRAM_BINS = 40
 EVEN_SPREAD = 1.5  # upper end of the deviations of embeddings without collapse
 KEPT = ("metrics.csv", "evaluations.csv")  # tables whose rows are needed when the run ends
+SHARE = 0.01  # of the time of a run that the drawing of one picture may take
 
 
 class _Spectrum(NamedTuple):
@@ -52,19 +54,8 @@ class _Spectrum(NamedTuple):
 class RunFiles:
     """The tables, pictures and loggers of a run.
 
-    Loggers show pictures of spectrum and layers, which are redrawn as :class:`Pace` allows, and on
-    `close`.
-
-    Args:
-        folder: the run folder.
-        first_step: steps already done.
-        loggers: names of `LOGGERS`, or `module:class`.
-        tables: names of the CSV files and the last steps whose rows they keep; None: those of a
-            pretraining.
-        written: `sums` when the checkpoint was written; None: unknown.
-
-    Attributes:
-        folder: the run folder.
+    `tables` are names of CSV files with the last steps whose rows they keep, by default those of a
+    pretraining; `written` are the `sums` in the checkpoint, if known.
     """
 
     def __init__(
@@ -79,12 +70,16 @@ class RunFiles:
         if tables is None:
             tables = dict.fromkeys(("metrics.csv", "spectra.csv", "layers.csv"), first_step)
         self._tables = {
-            name: folder.table(name, last, keep=name in KEPT, written=written)
+            name: StepTable(
+                folder / name, last, keep=name in KEPT, written=(written or {}).get(name)
+            )
             for name, last in tables.items()
         }
         self._loggers = Loggers(loggers, folder.path, first_step)
         self._spectra = _Picture("collapse/spectrum", self._loggers, _draw_spectra)
-        self._layers = _Picture("collapse/layers", self._loggers, _draw_layers)
+        self._layers = _Picture(
+            "collapse/layers", self._loggers, lambda rows: pixels(layer_figure(rows))
+        )
         self._verdict = self._shown_verdict = (0, "", "")  # step, verdict and evidence
 
     def rows(self, name: str) -> list[Row]:
@@ -93,8 +88,9 @@ class RunFiles:
 
     def sums(self) -> Sums:
         """Flush all tables to the disk, and return the number of bytes and the CRC-32 of each."""
-        for table in self._tables.values():
-            table.to_disk()
+        for table in self._tables.values():  # so that they survive a loss of power
+            with table.path.open("rb") as file:
+                os.fsync(file.fileno())
         return {name: table.sum for name, table in self._tables.items()}
 
     def row(self, row: Row) -> None:
@@ -116,11 +112,15 @@ class RunFiles:
 
     def snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Write spectra to spectra.csv, and show them and the deviations of dimensions."""
-        self._tables["spectra.csv"].append(*map(spectrum_row, snapshots))
+        for one in snapshots:  # of more than 256 eigenvalues, those at 256 even steps
+            count = len(one.spectrum)
+            shown = min(count, SPECTRUM_COLUMNS)
+            places = [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
+            row: Row = {"step": one.step, **{str(i + 1): one.spectrum[i] for i in places}}
+            self._tables["spectra.csv"].append(row)
+            self._show_deviations(one.step, one.deviations)
         spectra = [_Spectrum(s.step, np.asarray(s.spectrum, np.float32)) for s in snapshots]
         self._spectra.extend([one for one in spectra if np.isfinite(one.values).all()])
-        for snapshot in snapshots:
-            self._show_deviations(snapshot.step, snapshot.deviations)
 
     def layers(self, rows: Sequence[LayerRow]) -> None:
         """Write measurements of layers to layers.csv."""
@@ -172,42 +172,38 @@ class RunFiles:
 
 
 class _Picture:
-    """A picture of measurements that grow during a run."""
+    """A picture of measurements that grow during a run, shown by loggers.
+
+    The first is drawn at once, others when the record has grown by a tenth and drawing has taken at
+    most its share of the time, and one at the end.
+    """
 
     def __init__(
         self, name: str, loggers: Loggers, draw: Callable[[list[Any]], NDArray[np.uint8]]
     ) -> None:
         self._name, self._loggers, self._draw = name, loggers, draw
-        self._pace = Pace()
         self._entries: list[Any] = []
+        self._drawn, self._spent, self._start = 0, 0.0, time.perf_counter()
 
     def extend(self, entries: Sequence[Any]) -> None:
         self._entries.extend(entries)
-        if entries and self._pace.is_due(len(self._entries)):
+        has_grown = len(self._entries) >= 1.1 * self._drawn
+        if has_grown and self._spent <= SHARE * (time.perf_counter() - self._start):
             self.draw_rest()
 
     def draw_rest(self) -> None:
         """Draw the picture if it has changed and a logger shows it."""
-        if self._loggers and len(self._entries) > self._pace.drawn:
-            with self._pace.drawing(len(self._entries)), warned(f"the picture {self._name}"):
-                step, picture = self._entries[-1].step, self._draw(self._entries)
-                self._loggers.each(lambda logger: logger.image(self._name, step, picture))
+        if not self._loggers or len(self._entries) == self._drawn:
+            return
+        self._drawn, began = len(self._entries), time.perf_counter()
+        with warned(f"the picture {self._name}"):
+            step, picture = self._entries[-1].step, self._draw(self._entries)
+            self._loggers.each(lambda logger: logger.image(self._name, step, picture))
+        self._spent += time.perf_counter() - began
 
 
 def _draw_spectra(spectra: list[_Spectrum]) -> NDArray[np.uint8]:
     return pixels(spectrum_figure([one.step for one in spectra], [one.values for one in spectra]))
-
-
-def _draw_layers(rows: list[LayerRow]) -> NDArray[np.uint8]:
-    return pixels(layer_figure(rows))
-
-
-def spectrum_row(snapshot: Snapshot) -> Row:
-    """Return at most 256 evenly spaced eigenvalues by their number from 1."""
-    count = len(snapshot.spectrum)
-    shown = min(count, SPECTRUM_COLUMNS)
-    places = [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
-    return {"step": snapshot.step, **{str(i + 1): snapshot.spectrum[i] for i in places}}
 
 
 def verdict_markdown(step: int, verdict: str, evidence: str) -> str:
@@ -239,16 +235,10 @@ def flat_settings(settings: Mapping[str, Any]) -> dict[str, float | int | str]:
 
 
 class Recorder:
-    """Handles the rows of a pretraining on one process.
+    """Handles the rows of a pretraining on one process; only that of rank zero has files.
 
-    Args:
-        files: None on processes that write nothing.
-        monitor: source of the verdict and of the step of a collapse.
-        line: progress line.
-        on_collapse: `warn` prints one line, `stop` and `rollback` raise, `ignore` does neither.
-
-    Attributes:
-        last_step: step of the last row.
+    On collapse, `on_collapse` decides: `warn` prints a line, `stop` and `rollback` raise, `ignore`
+    does neither. `last_step` is the step of the last row.
     """
 
     def __init__(
@@ -298,10 +288,7 @@ def verdict_of(monitor: CollapseMonitor) -> dict[str, Any]:
 def roll_back(folder: RunFolder, stop: CollapseStop, learner: nn.Module) -> CollapseStop:
     """Restore the last healthy checkpoint as last.pt, and return the stop with both files.
 
-    Args:
-        folder: of the run.
-        stop: the collapse.
-        learner: gets the weights of the healthy checkpoint.
+    The learner gets its weights; `stop` is the collapse.
     """
     if "rolled_back_to_step" in stop.found:  # a killed process may have left it
         (folder / "healthy.pt").unlink(missing_ok=True)

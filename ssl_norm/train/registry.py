@@ -7,7 +7,7 @@ from ssl_norm.registry import Registry
 LOGGERS = Registry(
     "logger",
     {
-        "tensorboard": "ssl_norm.train.tensorboard.writer:TensorBoard",
+        "tensorboard": "ssl_norm.train.tensorboard:TensorBoard",
     },
     expects="a subclass of ssl_norm.train.loggers.Logger",
     base="ssl_norm.train.loggers:Logger",

@@ -28,14 +28,9 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class UnreadableRun(UserError):
-    """A file of a run folder is missing or damaged.
+    """A file of a run folder does not hold what it should.
 
-    Args:
-        path: the file.
-        reason: its fault, which names the file.
-
-    Attributes:
-        reason: the same; the message also names the folder and the repair.
+    `reason` is its fault and names the file; the message also names the folder and the repair.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -50,15 +45,10 @@ class UnreadableRun(UserError):
 
 @dataclass(frozen=True)
 class TableSchema:
-    """Columns of a CSV file that do not hold floats.
+    """Columns of a CSV file that hold no floats; all other columns do."""
 
-    Attributes:
-        texts: columns of text.
-        whole: columns of integers.
-    """
-
-    texts: tuple[str, ...] = ()
-    whole: tuple[str, ...] = ("step",)
+    texts: tuple[str, ...] = ()  # columns of text
+    whole: tuple[str, ...] = ("step",)  # columns of integers
 
 
 TABLES = {
@@ -144,12 +134,7 @@ class RunFolder:
         (self / "healthy.pt").unlink()
 
     def write_config(self, settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        """Write config.yaml.
-
-        Args:
-            settings: as nested plain containers.
-            environment: versions and hardware, on which the results also depend.
-        """
+        """Write config.yaml: settings in plain containers, and versions and hardware."""
         content = {**settings, "environment": dict(environment)}
         text = OmegaConf.to_yaml(OmegaConf.create(content))
         first = f"{CHECKSUM}{crc32(text.encode()):08x}; after a change by hand, delete this line\n"
@@ -213,15 +198,16 @@ class RunFolder:
             if lines:
                 write_text(self / name, "\n".join(lines) + "\n")
 
-    def rows(self, name: str, written: Sums | None = None) -> list[Row]:
-        """Return the rows of a file of `TABLES`; see :func:`read_metrics`."""
-        return read_metrics(self / name, (written or {}).get(name))
+    def rows(self, name: str) -> list[Row]:
+        """Return the rows of a file of `TABLES`, typed; without the file there are none.
 
-    def table(
-        self, name: str, last_step: int, *, keep: bool = False, written: Sums | None = None
-    ) -> "StepTable":
-        """Return the writer of a file of `TABLES`, without rows after `last_step`."""
-        return StepTable(self / name, last_step, keep=keep, written=(written or {}).get(name))
+        An empty number is NaN; a last row cut short by a kill is left out.
+
+        Raises:
+            UnreadableRun: the file cannot be read, a row does not fit the columns, or a cell is no
+                number.
+        """
+        return _read_table(self / name)[1]
 
 
 class StepTable:
@@ -230,12 +216,8 @@ class StepTable:
     Args:
         path: of a file of `TABLES` in a run folder.
         last_step: rows of later steps, of a run that was interrupted, are dropped.
-        keep: whether `rows` grows with the file.
-        written: bytes and CRC-32 of the file when the checkpoint was written; None: unknown.
-
-    Attributes:
-        rows: those of the file; after `keep=False` none.
-        sum: bytes and CRC-32 of the file.
+        keep: whether `rows` are those of the file; else there are none.
+        written: `sum` of the file, bytes and CRC-32, in the checkpoint; None: unknown.
 
     Raises:
         UnreadableRun: the file is damaged.
@@ -249,7 +231,7 @@ class StepTable:
         keep: bool = False,
         written: Sequence[int] | None = None,
     ) -> None:
-        self._path = path
+        self.path = path
         self._keep = keep
         if written and written[0] and not path.exists():
             say(f"warning: {path} is gone; its rows begin again after step {last_step}")
@@ -278,39 +260,18 @@ class StepTable:
         lines += [list(row.values()) for row in known]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(lines)
-        append_text(self._path, text.getvalue())
+        append_text(self.path, text.getvalue())
         self._count(text.getvalue())
         if self._keep:
             self.rows += known
-
-    def to_disk(self) -> None:
-        """Flush the rows to the disk, so that they survive a loss of power."""
-        with self._path.open("rb") as file:
-            os.fsync(file.fileno())
 
     def _count(self, text: str) -> None:
         data = text.encode()
         self.sum = [self.sum[0] + len(data), crc32(data, self.sum[1])]
 
 
-def read_metrics(path: Path, written: Sequence[int] | None = None) -> list[Row]:
-    """Return the typed rows of a file of `TABLES`, without a last row cut short by a kill.
-
-    An empty number is NaN. Without the file there are no rows.
-
-    Args:
-        path: the file.
-        written: bytes and CRC-32 of its beginning; None: unknown.
-
-    Raises:
-        UnreadableRun: the file cannot be read, a row does not fit the columns, a cell is not a
-            number, or the beginning was changed.
-    """
-    return _read_table(path, written)[1]
-
-
-def _read_table(path: Path, written: Sequence[int] | None) -> tuple[list[str], list[Row]]:
-    """Return the complete lines of a CSV file, and their rows below the first."""
+def _read_table(path: Path, written: Sequence[int] | None = None) -> tuple[list[str], list[Row]]:
+    """Return the complete lines of a CSV file that begins as written, and the rows below the first."""
     text = read_text(path) or ""
     if written and crc32(text.encode()[: written[0]]) != written[1]:
         raise UnreadableRun(path, f"{path.name} is damaged: its rows are not those of the run")

@@ -55,28 +55,16 @@ def file_name(text: str) -> str:
 
 
 class Opened(NamedTuple):
-    """The folder of a run, with the state that an earlier process left.
+    """The folder of a run, with the state that an earlier process left."""
 
-    Attributes:
-        folder: made if need be, and locked.
-        checkpoint: checkpoint to resume from, if any.
-        stop: stop at collapse that ended the run before, and ends it again.
-        is_over: whether the run is complete.
-    """
-
-    folder: RunFolder
-    checkpoint: Mapping[str, Any] | None
-    stop: CollapseStop | None
-    is_over: bool
+    folder: RunFolder  # made if need be, and locked
+    checkpoint: Mapping[str, Any] | None = None  # to resume from, if any
+    stop: CollapseStop | None = None  # at collapse; it ended the run before, and ends it again
+    is_over: bool = False  # whether the run is complete
 
 
 def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = None) -> Opened:
-    """Open the folder of a run.
-
-    Args:
-        config: of the run; `run_dir` names its folder.
-        held: stack that keeps the lock of the folder.
-        default: folder if `run_dir` is None; None: :func:`default_run_dir`.
+    """Open the folder of a run, `run_dir` or `default`; the stack `held` keeps its lock.
 
     Raises:
         UserError: the folder cannot be written to, another process writes it, it holds a run that
@@ -95,14 +83,12 @@ def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = N
             f"run_dir={folder} already holds a run; add resume=true to go on, or name another"
         )
     summary = folder.json("summary.json")
-    is_new = (
-        summary.get("ended", "non_finite_loss") == "non_finite_loss"
-    )  # or the run never had a good step
-    if is_new and not (folder / "last.pt").exists():
+    never_good = summary.get("ended", "non_finite_loss") == "non_finite_loss"
+    if never_good and not (folder / "last.pt").exists():
         if config.resume and config.run_dir:
             state = "has no checkpoint yet; it" if has_run else "holds no run to resume; a new one"
             say(f"run_dir={folder} {state} begins")
-        return Opened(folder, None, None, is_over=False)
+        return Opened(folder)
     checkpoint = folder.checkpoint()
     check_same_settings(folder.path, checkpoint, config)
     stop = _earlier_stop(config, folder, checkpoint, summary)
@@ -174,7 +160,5 @@ def plain_config(config: RunConfig) -> dict[str, Any]:
 def shown_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings for pages of hyperparameters, norms as text."""
     settings = plain_config(config)
-    norms = settings["norm"] | norm_names(config)
-    return {key: value for key, value in settings.items() if key not in NO_SETTINGS} | {
-        "norm": norms
-    }
+    settings["norm"] |= norm_names(config)
+    return {key: value for key, value in settings.items() if key not in NO_SETTINGS}

@@ -59,12 +59,10 @@ def pretraining_table(summary: Mapping[str, Any]) -> Table:
 
 
 def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batch: bool) -> Table:
-    """Return the accuracies under each kind of statistics.
+    """Return the accuracies of summary.json under each kind of statistics.
 
-    Args:
-        summary: content of summary.json.
-        samples: number of views for exact statistics; None: the network has no statistics.
-        by_batch: whether the network evaluates with the statistics of batches.
+    `samples` are the views of exact statistics, None in a network without statistics; `by_batch`
+    tells whether the network evaluates with those of batches.
     """
     rows = [
         (heading, f"{summary[name]:.4f}", meaning)
@@ -84,12 +82,9 @@ def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batc
 
 
 def final_scores(domains: Sequence[str], rows: Iterable[Row]) -> dict[str, float]:
-    """Return the accuracies of `SCORES`, averaged over domains.
+    """Return the accuracies of `SCORES`, for several domains of training their means.
 
-    Args:
-        domains: of training.
-        rows: rows of evaluations.csv at the last step; of several exact statistics, the first
-            counts.
+    Rows are those of evaluations.csv at the last step; of exact statistics the first counts.
     """
     summary = {}
     rows = [row for row in rows if row["split"] == "test" and row["domain"] in domains]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ssl_norm.cli import entry
 from ssl_norm.train.checkpoint import load_checkpoint
-from ssl_norm.train.finite import floating_tensors
+from ssl_norm.train.step_log import floating_tensors
 from tests.data.image_files_on_disk import noise
 
 SMALL = (

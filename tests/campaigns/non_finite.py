@@ -22,9 +22,9 @@ import torch
 
 from ssl_norm.train.checkpoint import load_checkpoint
 from ssl_norm.train.finetuning import FinetuningRun
-from ssl_norm.train.finite import floating_tensors
 from ssl_norm.train.loop import Run
 from ssl_norm.train.pretraining import PretrainingRun
+from ssl_norm.train.step_log import floating_tensors
 from tests.campaigns.campaign import Broken
 from tests.campaigns.commands import FINETUNE, PRETRAIN, command
 

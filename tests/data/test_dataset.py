@@ -23,9 +23,6 @@ def test_subsets_of_subsets_share_the_pixels_too():
     assert torch.equal(subset.images, PIXELS[[2, 4]])
     assert torch.equal(subset.labels, LABELS[[2, 4]])
     assert torch.equal(subset.take(torch.tensor([1, 1, 0])), PIXELS[[4, 4, 2]])
-
-
-def test_sets_without_labels_have_subsets_without_labels():
     assert ImageSet(PIXELS).subset([1]).labels is None
 
 
@@ -65,10 +62,7 @@ def test_only_the_pixels_of_a_set_are_copied_if_they_fit_or_must(resident, free,
     assert (placed.pixels is PIXELS) == stays
     assert len(placed.pixels) == (5 if stays else 2)
     assert torch.equal(placed.images, IN_FILE.images)
-
-
-def test_pixels_in_memory_are_not_copied():
-    assert place_pixels(ImageSet(PIXELS).subset([4, 1]), CPU, True).pixels is PIXELS
+    assert place_pixels(ImageSet(PIXELS), CPU, True).pixels is PIXELS
 
 
 def test_an_unknown_choice_is_one_clear_line():

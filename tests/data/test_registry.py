@@ -144,14 +144,6 @@ def test_encoded_images_need_no_files(tmp_path):
         decoded_splits(MemoryReader(), layout, **options)
 
 
-def test_digits_are_four_canvases_a_scan_and_stratified():
-    splits = load_splits("digits", image_size=16)
-    assert splits.train.images.shape == (4 * 1438, 16, 16, 3)
-    assert len(splits.train) + len(splits.test) == 4 * 1797
-    assert splits.train.images.dtype == torch.uint8
-    assert splits.test.labels.bincount().min() >= 4 * 34
-
-
 def test_limit_concerns_pretraining_alone_and_is_seeded():
     splits, again, other = (load_splits("digits", limit=100, seed=seed) for seed in (0, 0, 1))
     assert len(splits.pretrain) == 100
@@ -176,8 +168,3 @@ def test_limit_concerns_pretraining_alone_and_is_seeded():
 def test_values_out_of_range_are_one_clear_line(source, options, message):
     with pytest.raises(UserError, match=message):
         load_splits(source, **options)
-
-
-def test_an_unknown_source_is_one_clear_line():
-    with pytest.raises(UserError, match=r"unknown data 'cifer10'.* did you mean 'cifar10'"):
-        load_splits("cifer10")

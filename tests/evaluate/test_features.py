@@ -8,8 +8,9 @@ from torch import nn
 
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.features import evaluation_mode, evaluation_view, extract_features
+from ssl_norm.evaluate.features import evaluation_view, extract_features
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
+from ssl_norm.norms.batch.freezing import evaluation_mode
 from tests.evaluate.problems import coloured_images, small_encoder
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)

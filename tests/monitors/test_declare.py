@@ -10,7 +10,7 @@ from ssl_norm.monitors import MONITORS, CollapseMonitor, monitor
 from ssl_norm.monitors.__main__ import monitor_table
 from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.reporting.columns import columns
-from ssl_norm.train.tensorboard.layout import OTHER_MONITORS, layout
+from ssl_norm.train.tensorboard import OTHER_MONITORS, layout
 
 FACTS = {"inputs": "embeddings", "prepares": "nothing", "cost": "linear", "at_collapse": 1.0}
 FACTS |= {"at_even": "1", "equation": "mean_n |z_n|", "source": "this test"}

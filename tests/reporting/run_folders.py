@@ -24,6 +24,29 @@ DEVIATION = {"bn": (0.01, 0.02, 0.03), "ubn": (0.02, 0.02, 0.01)}
 OF_STATISTICS = {"population": 0.0, "exact": 0.05, "batch": -0.1}  # added to the means
 
 
+PRETRAIN = """
+method: {name: byol, projector: {hidden_dim: 512, norm_output: false}}
+data: {name: folder, root: /photos, limit: null}
+norm: {encoder: bn}
+optimizer: {lr: 0.4, betas: [0.9, 0.999]}
+monitor: {log_every: 10, patience: 20}
+epochs: 4
+run_dir: null
+"""
+FINETUNE = """
+checkpoint: null
+data: {name: digits, root: null, limit: null}
+norm: {freeze_last: 0.0}
+optimizer: {lr: 0.1}
+evaluation: {every: 50, batch_size: 256, samples: [1000, 100]}
+labels: 1.0
+batch_size: 64
+steps: 100
+log_every: 20
+run_dir: null
+"""
+
+
 def changed(config, changes):
     """Return a config as config.yaml holds it; `changes` are dotted keys with `__` for the dot."""
     config = OmegaConf.create(config)
@@ -33,57 +56,36 @@ def changed(config, changes):
 
 
 def config_of(method="byol", heads="bn", seed=0, **changes):
-    config = {
-        "method": {"name": method, "projector": {"hidden_dim": 512, "norm_output": False}},
-        "data": {"name": "folder", "root": "/photos", "limit": None},
-        "norm": {"encoder": "bn", "projector": heads, "predictor": heads},
-        "optimizer": {"lr": 0.4, "betas": [0.9, 0.999]},
-        "monitor": {"log_every": 10, "patience": 20},
-        "epochs": 4,
-        "seed": seed,
-        "run_dir": None,
-    }
-    return changed(config, changes)
+    own = {"norm__projector": heads, "norm__predictor": heads, "method__name": method, "seed": seed}
+    return changed(PRETRAIN, own | changes)
 
 
 def finetune_config(norm="bn", labels=4, seed=0, arm=None, study=None, **changes):
-    config = {
-        "checkpoint": None,
-        "data": {"name": "digits", "root": None, "limit": None},
-        "norm": {"encoder": norm, "freeze_last": 0.0},
-        "optimizer": {"lr": 0.1},
-        "evaluation": {"every": 50, "batch_size": 256, "samples": [1000, 100]},
-        "labels": 1.0,
-        "labels_per_class": labels,
-        "batch_size": 64,
-        "steps": 100,
-        "log_every": 20,
-        "seed": seed,
-        "study": study,
-        "arm": arm,
-        "run_dir": None,
-    }
-    return changed(config, changes)
+    own = {"norm__encoder": norm, "labels_per_class": labels, "seed": seed}
+    return changed(FINETUNE, own | {"study": study, "arm": arm} | changes)
+
+
+CURVES = (
+    "step", "epoch", "loss", "lr", "positive_cosine", "negative_cosine", "feature_std",
+    "images_per_second", "verdict",
+)  # fmt: skip
 
 
 def curves(seed=0, collapsed=False, steps=range(10, 101, 10)):
-    """Return the columns of metrics.csv."""
+    """Return the rows of metrics.csv."""
     rows = []
     for step in steps:
         share = step / 100
         negative = 1 - 0.3 * math.exp(-8 * share) if collapsed else 0.5 - 0.1 * share + 0.02 * seed
+        positive = 1.0 if collapsed else 0.7 + 0.1 * share
+        verdict = "complete" if collapsed and step > 50 else "healthy"
+        cosines = positive, negative, 1 - negative
         rows.append(
-            {
-                "step": step,
-                "epoch": step / 25,
-                "loss": 2 - share,
-                "lr": 0.4,
-                "positive_cosine": 1.0 if collapsed else 0.7 + 0.1 * share,
-                "negative_cosine": negative,
-                "feature_std": 1 - negative,
-                "images_per_second": 300.0,
-                "verdict": "complete" if collapsed and step > 50 else "healthy",
-            }
+            dict(
+                zip(
+                    CURVES, (step, step / 25, 2 - share, 0.4, *cosines, 300.0, verdict), strict=True
+                )
+            )
         )
     return rows
 
@@ -141,6 +143,12 @@ def write_run(folder, config=None, rows=None, summary=None, top1=0.9, environmen
     return write_folder(folder, config, environment or {}, files)
 
 
+EVALUATIONS = (
+    "step", "split", "domain", "statistics", "statistics_from", "samples", "batch_size", "images",
+    "top1", "loss",
+)  # fmt: skip
+
+
 def evaluation_rows(top1, steps=(50, 100)):
     """Return rows: half of the accuracy at the first step, fewer samples only at the end."""
     rows = []
@@ -149,20 +157,9 @@ def evaluation_rows(top1, steps=(50, 100)):
             if samples == 100 and step != steps[-1]:
                 continue
             value = top1 * step / steps[-1] + OF_STATISTICS[name] - 0.02 * (samples == 100)
-            rows.append(
-                {
-                    "step": step,
-                    "split": "test",
-                    "domain": "clean",
-                    "statistics": name,
-                    "statistics_from": "all" if name == "exact" else "",
-                    "samples": samples,
-                    "batch_size": 0 if name == "population" else 256,
-                    "images": 200,
-                    "top1": value,
-                    "loss": 1 - value,
-                }
-            )
+            origin, size = "all" if name == "exact" else "", 0 if name == "population" else 256
+            row = (step, "test", "clean", name, origin, samples, size, 200, value, 1 - value)
+            rows.append(dict(zip(EVALUATIONS, row, strict=True)))
     return rows
 
 
@@ -215,16 +212,10 @@ def add_spectra(folder, dimensions=16, decay=0.3):
 
 
 def add_layers(folder):
+    names = ("step", "layer", "positive_cosine", "negative_cosine", "feature_std", "rank_me",
+             "gradient_norm")  # fmt: skip
     rows = [
-        {
-            "step": step,
-            "layer": layer,
-            "positive_cosine": math.nan,
-            "negative_cosine": step / 100,
-            "feature_std": 1 - step / 100,
-            "rank_me": 5.0,
-            "gradient_norm": 0.1,
-        }
+        dict(zip(names, (step, layer, math.nan, step / 100, 1 - step / 100, 5.0, 0.1), strict=True))
         for step in range(10, 101, 10)
         for layer in LAYERS
     ]

@@ -13,13 +13,11 @@ from tests.reporting.run_folders import (
     LABELS,
     TOP1,
     columns_of,
-    config_of,
     evaluation_rows,
     finetune_config,
     runs_in,
     write_few_labels,
     write_finetune,
-    write_run,
 )
 
 ENTRY = {"name": "f", "x": "labels_per_class", "y": "top1"}
@@ -34,18 +32,13 @@ def spec_of(**entry):
     [
         ({"logx": True}, "unknown key 'logx'.*did you mean 'log_x'"),
         ({"y": None}, r"y\[0\]: text expected, got null"),
-        ({"y": []}, r"y: .* expected, got \[\]"),
-        ({"x": 3}, "x=3: text expected"),
         ({"name": "a/b"}, "name: letters, digits, _ and - expected"),
         ({"name": "table"}, "name: letters, digits, _ and - expected"),
         ({"lines": {"a": 1}}, r"lines\[0\]: text expected, got \{a: 1\}"),
         ({"where": [{"split": "test"}, "train"]}, r"where\[1\]=train: a mapping"),
         ({"where": []}, r"where: a list in brackets, .* each item a mapping,.* got \[\]"),
-        ({"labels": []}, r"labels: a mapping, \{key: \.\.\.\}"),
-        ({"log_x": "yes"}, "log_x=yes: true or false expected"),
         ({"published": {"lines": {}}}, r"published\.label=\.\.\. is needed"),
         ({"published": {"label": "p", "lines": {"bn": [[1]]}}}, r"bn\[0\]: 2 numbers in brackets"),
-        ({"published": {"label": "p", "lines": {"bn": 3}}}, "bn=3: a list in brackets"),
     ],
 )
 def test_a_wrong_entry_is_one_line_that_names_its_file(change, message):
@@ -233,21 +226,6 @@ def test_runs_of_one_seed_at_one_point_are_named(runs):
     assert found.series[0].label == "top1"
     assert len(lines) == 1
     assert "2 runs of seed 0 at 10 of top1, which differ in norm.encoder, arm" in lines[0]
-
-
-def test_an_x_that_is_an_outcome_has_means_of_both(tmp_path):
-    for seed, (cosine, top1) in enumerate([(0.25, 0.5), (0.75, 0.7)]):
-        write_run(
-            tmp_path / str(seed),
-            config_of(seed=seed),
-            summary={"negative_cosine": cosine, "linear_top1": top1},
-            top1=None,
-        )
-    runs = runs_in(tmp_path)
-    found = content(runs, x="negative_cosine", y="linear_top1", lines=["method.name"])
-    assert found.measured_x
-    table = figure_table(found)
-    assert table.rows == [["byol", "0.500 +- 0.354 (2)", "0.600 +- 0.141 (2)"]]
 
 
 def test_published_numbers_stand_beside_and_add_their_x(runs):

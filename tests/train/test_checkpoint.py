@@ -1,9 +1,10 @@
+from math import nan
 from zipfile import ZipFile
 
 import pytest
 import torch
 
-from ssl_norm.errors import UserError
+from ssl_norm.errors import NonFiniteLoss, UserError
 from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -18,6 +19,12 @@ def test_content_goes_round(tmp_path):
     assert loaded["step"] == 3
     assert loaded["config"] == content["config"]
     torch.testing.assert_close(loaded["learner"], content["learner"])
+    spoiled = {"state": [{"momentum": torch.tensor([1.0, nan])}], "step": torch.tensor(3)}
+    with pytest.raises(
+        NonFiniteLoss, match=r"^optimizer\.state\.0\.momentum became nan; .*last\.pt"
+    ):
+        save_checkpoint(tmp_path / "last.pt", {"step": 4, "optimizer": spoiled})
+    assert load_checkpoint(tmp_path / "last.pt")["step"] == 3
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 

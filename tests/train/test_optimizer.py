@@ -1,10 +1,17 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from ssl_norm.settings.pretrain import PretrainOptimizer
 from ssl_norm.train.builder import optimizer_of
-from ssl_norm.train.optimizer import make_optimizer, parameter_groups
+from ssl_norm.train.optimizer import (
+    effective_learning_rate,
+    learning_rate,
+    make_optimizer,
+    parameter_groups,
+)
 
 SETTINGS = {
     "lr": 0.1,
@@ -73,3 +80,22 @@ def test_state_dict_goes_round(name, exclude):
         for key, value in mine.items():
             if isinstance(value, torch.Tensor):
                 torch.testing.assert_close(theirs[key], value)
+
+
+def rates(schedule, steps=100, warmup_steps=10):
+    return [
+        learning_rate(step, peak=2.0, steps=steps, warmup_steps=warmup_steps, schedule=schedule)
+        for step in range(steps)
+    ]
+
+
+def test_the_rate_rises_linearly_to_the_peak_and_follows_the_schedule():
+    rise = [2.0 * (step + 1) / 11 for step in range(10)]
+    cosine = [2.0 * (1 + math.cos(math.pi * step / 90)) / 2 for step in range(90)]
+    assert rates("cosine") == pytest.approx([*rise, *cosine])
+    assert rates("constant") == pytest.approx([*rise, *[2.0] * 90])
+    assert max(rates("cosine", steps=5, warmup_steps=5)) < 2.0
+
+
+def test_rate_scales_with_the_images_of_a_step():
+    assert effective_learning_rate(0.2, 4096) == pytest.approx(3.2)

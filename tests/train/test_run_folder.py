@@ -7,7 +7,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.settings.pretrain import NormSettings, PretrainOptimizer, PretrainSettings
 from ssl_norm.settings.sections import DataSettings
 from ssl_norm.train.checkpoint import save_checkpoint
-from ssl_norm.train.run_folder import RunFolder, StepTable, UnreadableRun, read_metrics
+from ssl_norm.train.run_folder import RunFolder, StepTable, UnreadableRun
 from ssl_norm.train.run_settings import default_run_dir, open_run_folder, plain_config
 
 
@@ -72,18 +72,13 @@ def test_metrics_drop_rows_after_the_step_and_a_row_cut_short(tmp_path):
     path.write_text(path.read_text() + "40,0.")
     metrics = StepTable(path, 20)
     metrics.append({"verdict": "complete", "step": 30, "loss": 0.25})
-    assert [list(row.values()) for row in read_metrics(path)] == [
+    assert [list(row.values()) for row in RunFolder(tmp_path).rows(path.name)] == [
         [10, 0.5, "healthy"],
         [20, 0.5, "healthy"],
         [30, 0.25, "complete"],
     ]
-
-
-def test_a_new_run_starts_with_an_empty_file(tmp_path):
-    path = tmp_path / "metrics.csv"
-    StepTable(path, 0).append({"step": 10})
     StepTable(path, 0)
-    assert read_metrics(path) == []
+    assert RunFolder(tmp_path).rows(path.name) == []
 
 
 def test_a_step_may_have_several_rows(tmp_path):
@@ -93,7 +88,7 @@ def test_a_step_may_have_several_rows(tmp_path):
     for step in (1, 50):
         layers.append(*({"step": step, "layer": name, "rank_me": 2.5} for name in ("stem", "head")))
     StepTable(path, 1).append({"step": 40, "layer": "stem", "rank_me": 1.0})
-    found = [tuple(row.values()) for row in read_metrics(path)]
+    found = [tuple(row.values()) for row in RunFolder(tmp_path).rows(path.name)]
     assert found == [(1, "stem", 2.5), (1, "head", 2.5), (40, "stem", 1.0)]
 
 
@@ -167,8 +162,8 @@ def test_columns_have_the_types_of_their_file_and_an_empty_number_is_nan(tmp_pat
 
 def test_kept_rows_are_those_of_the_file(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.table("metrics.csv", 0).append({"step": 1, "loss": 0.5, "verdict": "healthy"})
-    table = folder.table("metrics.csv", 1, keep=True)
+    StepTable(folder / "metrics.csv", 0).append({"step": 1, "loss": 0.5, "verdict": "healthy"})
+    table = StepTable(folder / "metrics.csv", 1, keep=True)
     table.append({"verdict": "complete", "step": 2, "loss": 0.1 + 0.2, "new": 1.0})
     assert table.rows == folder.rows("metrics.csv")
 
@@ -205,12 +200,12 @@ def test_a_changed_letter_in_any_file_with_a_checksum_is_found(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_config({"epochs": 14, "names": ["a"]}, {"torch": "2"})
     folder.write_json("summary.json", {"steps": 14, "loss": 0.14, "text": "14"})
-    table = folder.table("metrics.csv", 0)
+    table = StepTable(folder / "metrics.csv", 0)
     table.append({"step": 14, "loss": 0.5, "verdict": "healthy"})
     readers = {
         "config.yaml": folder.config,
         "summary.json": lambda: folder.json("summary.json"),
-        "metrics.csv": lambda: folder.rows("metrics.csv", {"metrics.csv": table.sum}),
+        "metrics.csv": lambda: StepTable(folder / "metrics.csv", 14, written=table.sum),
     }
     for name, read in readers.items():
         read()

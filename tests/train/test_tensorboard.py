@@ -1,7 +1,8 @@
 import io
 import re
 import warnings
-from math import nan
+from itertools import pairwise
+from math import inf, nan
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from PIL import Image
 
 from ssl_norm.monitors.collapse_monitor import Snapshot
 from ssl_norm.monitors.layers import LayerRow
+from ssl_norm.train import recorder
 from ssl_norm.train.loggers import Loggers
 from ssl_norm.train.recorder import RunFiles
 from ssl_norm.train.run_folder import RunFolder
-from ssl_norm.train.tensorboard.layout import OTHER_MONITORS, charts, layout
+from ssl_norm.train.tensorboard import OTHER_MONITORS, charts, layout
 from tests.disk import full_disk
 
 SPECTRUM = [0.5, 0.25, 0.05, 0.0]
@@ -156,6 +158,23 @@ def test_pictures_are_drawn_at_once_and_with_everything_at_the_end(board, tmp_pa
     assert found.Images("views")[0].width == 16
 
 
+@pytest.mark.parametrize("share", [0.0, inf])
+def test_a_picture_waits_for_a_tenth_more_and_for_its_share_of_the_time(
+    board, tmp_path, monkeypatch, share
+):
+    monkeypatch.setattr(recorder, "SHARE", share)
+    for step in range(1, 21):
+        board.snapshots([Snapshot(step, SPECTRUM, [])])
+    board.close()
+    steps = [event.step for event in events(tmp_path).Images("collapse/spectrum")]
+    assert (steps[0], steps[-1]) == (1, 20)
+    if share == 0:
+        assert len(steps) == 2
+    else:
+        assert all(b >= 1.1 * a for a, b in pairwise(steps[:-1]))
+        assert 11 < len(steps) < 20
+
+
 def test_nothing_measured_leaves_no_pictures(board, tmp_path):
     board.snapshots([Snapshot(10, [nan, nan], [nan, nan])])
     board.close()
@@ -206,6 +225,11 @@ def test_hyperparameters_and_final_metrics_lie_in_the_run_s_own_folder(board, tm
 
 @pytest.mark.parametrize("side", [8, 48])
 def test_projector_leaves_vectors_labels_and_sprite(board, tmp_path, side):
+    alone = page_of(tmp_path / "alone")
+    alone.embeddings(torch.zeros(4, 2), None, None)
+    alone.close()
+    found = (tmp_path / "alone").glob("*/features/*")
+    assert [path.name for path in found] == ["tensors.tsv"]
     thumbnails = torch.full((5, 3, side, side), 255, dtype=torch.uint8)
     board.embeddings(torch.arange(10.0).reshape(5, 2), ["a", "b", "a", "b", "c"], thumbnails)
     board.close()
@@ -217,12 +241,6 @@ def test_projector_leaves_vectors_labels_and_sprite(board, tmp_path, side):
     sprite = Image.open(folder / "sprite.png")
     assert sprite.size == (3 * min(side, 32),) * 2
     assert sprite.getpixel((0, 0)) == (255, 255, 255)
-
-
-def test_projector_takes_features_alone(board, tmp_path):
-    board.embeddings(torch.zeros(4, 2), None, None)
-    board.close()
-    assert [path.name for path in tmp_path.glob("*/features/*")] == ["tensors.tsv"]
 
 
 def test_a_resumed_run_hides_only_what_came_after_its_checkpoint(tmp_path):

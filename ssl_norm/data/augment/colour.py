@@ -15,25 +15,20 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
 class ColourFactors(NamedTuple):
-    """Parameters of the colour changes of n images.
+    """Parameters of the colour changes of n images."""
 
-    Attributes:
-        values: (n, 4) factors of brightness, contrast and saturation (neutral: 1), and the shift
-            of hue as share of a full turn (neutral: 0).
-        order: (n, 4) permutations of the columns of `values`.
-        grey: (n,) 1 if the image loses all colour afterwards, else 0.
-    """
-
+    # (n, 4) factors of brightness, contrast and saturation (neutral: 1), and the shift of hue as
+    # share of a full turn (neutral: 0)
     values: Tensor
-    order: Tensor
-    grey: Tensor
+    order: Tensor  # (n, 4) permutations of the columns of `values`
+    grey: Tensor  # (n,) 1 where the image loses all colour afterwards, else 0
 
 
 def draw_factors(view: ViewParameters, share: Share, generator: Generator) -> ColourFactors:
     """Return random factors of the share's images with torchvision's distributions.
 
     A view's `jitter` is the probability that `values` change an image at all, and its `grey` the
-    probability of losing all colour. `generator` is on the CPU.
+    probability of losing all colour.
     """
     strengths = (view.brightness, view.contrast, view.saturation, view.hue)
     neutral, spread = torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor(strengths)
@@ -102,11 +97,8 @@ def hue_rotation(turns: Tensor) -> Tensor:
 def apply_colour_map(images: Tensor, maps: Tensor) -> Tensor:
     """Return images with mean colour and deviations from it mapped, clamped to [0, 1].
 
-    One 3 x 4 matrix per image: with m the mean colour, A x + (C - A) m.
-
-    Args:
-        images: (N, 3, H, W) in [0, 1], contiguous.
-        maps: (N, 2, 3, 3), A for deviations and C for the mean.
+    One 3 x 4 matrix per image: with m the mean colour, A x + (C - A) m. Images are (N, 3, H, W) in
+    [0, 1], contiguous, maps (N, 2, 3, 3), A for deviations and C for the mean.
     """
     pixels = images.flatten(2)
     deviation, mean = maps.unbind(1)

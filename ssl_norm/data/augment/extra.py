@@ -21,11 +21,8 @@ NOT_PER_IMAGE = ("forward_input_shape", "order")
 def extra_transform(entry: str | Mapping[str, Any], size: int, key: str = "extra") -> Transform:
     """Return the transform that an entry of `augment.<view>.extra` names.
 
-    Args:
-        entry: a name of `AUGMENTATIONS`, `module:class` or a two-dimensional kornia augmentation;
-            or a mapping of `name` and options.
-        size: side of the view in pixels, which the operation must keep.
-        key: of the entry, for messages.
+    The entry is a name of `AUGMENTATIONS`, `module:class` or a two-dimensional kornia augmentation,
+    or a mapping of `name` and options; it must keep the side of a view, `size` pixels.
 
     Raises:
         UserError: there is no such operation or option, or the operation fails on a view.

@@ -20,12 +20,8 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int) -> Tensor:
     """Return blurred images, borders reflected, as torchvision and kornia do.
 
     The kernel is exp(-d^2 / (2 sigma^2)) for whole distances |d| <= kernel_size // 2, divided by
-    its sum, along rows and along columns.
-
-    Args:
-        images: (N, C, S, S), contiguous.
-        sigmas: (N,) standard deviations in pixels, above 0.
-        kernel_size: odd, at most 2 S - 1.
+    its sum, along rows and along columns. Images are (N, C, S, S), contiguous, sigmas (N,) in
+    pixels, above 0; the size of the kernel is odd, at most 2 S - 1.
     """
     size = images.shape[-1]
     radius = kernel_size // 2

@@ -20,19 +20,12 @@ def sample_boxes(
     ratio: Sequence[float],
     generator: Generator,
 ) -> Tensor:
-    """Return n random boxes with torchvision's distribution.
+    """Return n random boxes in an image of height x width pixels with torchvision's distribution.
 
-    A box has a share of the area uniform in `area`, a ratio of width to height log-uniform in
-    `ratio`, whole pixels and a uniform place. The first of ten tries that fits the image counts; if
-    none does, the largest central box with the ratio nearest to the image's.
-
-    Args:
-        n: number of boxes.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        area: (low, high) in (0, 1].
-        ratio: (low, high), above 0.
-        generator: of the CPU.
+    A box has a share of the area uniform in `area`, (low, high) in (0, 1], a ratio of width to
+    height log-uniform in `ratio`, (low, high) above 0, whole pixels and a uniform place. The first
+    of ten tries that fits the image counts; if none does, the largest central box with the ratio
+    nearest to the image's.
 
     Returns:
         (n, 4) float32 whole numbers: top, left, height, width.
@@ -98,11 +91,8 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
     If the images are not larger than the result, no box shrinks, and a sampling grid gives the same
     values in half the time of the general form, a matrix product per axis.
 
-    Args:
-        images: (N, 3, H, W) float, contiguous.
-        boxes: (N, 4) whole pixels inside the image: top, left, height, width; floating point.
-        flips: (N,) boolean, left to right.
-        size: side S of the result, (N, 3, S, S).
+    Images are (N, 3, H, W) float, contiguous, boxes (N, 4) whole pixels inside the image: top,
+    left, height, width, flips (N,) boolean, the result (N, 3, S, S).
     """
     top, left, height, width = boxes[:, :, None].unbind(1)
     fractions = (torch.arange(size, device=images.device, dtype=images.dtype) + 0.5) / size
@@ -133,11 +123,8 @@ def sample_bilinear(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
 def triangle_weights(centres: Tensor, start: Tensor, length: Tensor, extent: int) -> Tensor:
     """Return the weight (N, S, I) of every pixel of an axis in every pixel of the result.
 
-    Args:
-        centres: (N, S) centres of the result's pixels, in pixels from the edge.
-        start: (N, 1) first pixel of the box.
-        length: (N, 1) pixels of the box.
-        extent: pixels I of the whole axis.
+    `centres` (N, S) of the result's pixels are in pixels from the edge, `start` and `length` (N, 1)
+    the first pixel and the pixels of the box, `extent` the pixels I of the whole axis.
     """
     half_width = (length / centres.shape[1]).clamp(min=1.0)[:, :, None]
     pixels = torch.arange(extent, device=centres.device, dtype=centres.dtype) + 0.5
@@ -150,10 +137,7 @@ def triangle_weights(centres: Tensor, start: Tensor, length: Tensor, extent: int
 def apply_separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return `rows @ image @ columns.T`, (N, C, H', W'), for every colour of every image.
 
-    Args:
-        images: (N, C, H, W), contiguous.
-        rows: (N, H', H), one matrix per image.
-        columns: (N, W', W), one matrix per image.
+    Images are (N, C, H, W), contiguous; each has a matrix of `rows` (H', H) and `columns` (W', W).
     """
     n, channels, height, width = images.shape
     narrowed = torch.bmm(images.reshape(n, channels * height, width), columns.transpose(1, 2))

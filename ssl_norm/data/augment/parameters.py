@@ -103,9 +103,9 @@ class ViewParameters(Settings):
         return cls(**{**whole, **nothing, **strengths, **changes})
 
 
-def check_normalisation(mean: Sequence[float], std: Sequence[float], key: str = "augment") -> None:
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     """Raise UserError unless mean and std are three numbers each, in [0, 1] and in (0, 1]."""
     for name, values, range_ in (("mean", mean, "[0, 1]"), ("std", std, "(0, 1]")):
         inside = [0 <= value <= 1 and (value > 0 or name == "mean") for value in values]
         if len(inside) != 3 or not all(inside):
-            raise UserError(f"{key}.{name}: three values in {range_} expected, got {[*values]}")
+            raise UserError(f"augment.{name}: three values in {range_} expected, got {[*values]}")

@@ -43,23 +43,19 @@ class Views:
     same views on every device, and W ranks see the views of a single process.
 
     Args:
-        parameters: of each view, by the name of its key under `augment`.
+        parameters: of each view, by the name of its key under `augment`; UserError where a value is
+            out of range, or kornia has no such operation or option.
         image_size: side S of a view in pixels.
         mean: of each colour, in [0, 1], subtracted from all views.
         std: of each colour, above 0; all views are divided by it.
         exact_colour: colour changes step by step, see `FusedColour`.
-        dtype: of the views.
-
-    Raises:
-        UserError: a value is out of range, or kornia has no such operation or option.
 
     Example:
         >>> flipped = ViewParameters.plain(flip=0.5)
         >>> views = Views({"view1": flipped, "view2": flipped}, 8, (0.5,) * 3, (0.5,) * 3)
         >>> images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-        >>> view1, view2 = views(images, Generator().manual_seed(0))
-        >>> view2.shape
-        torch.Size([4, 3, 8, 8])
+        >>> [view.shape for view in views(images, Generator().manual_seed(0))]
+        [torch.Size([4, 3, 8, 8]), torch.Size([4, 3, 8, 8])]
     """
 
     def __init__(
@@ -70,9 +66,8 @@ class Views:
         std: Sequence[float],
         *,
         exact_colour: bool = False,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.mean, self.std, self.dtype = mean, std, dtype
+        self.mean, self.std = mean, std
         check_normalisation(mean, std)
         self.views = [
             list(transforms_of(view, image_size, exact_colour, f"augment.{name}"))
@@ -83,16 +78,13 @@ class Views:
     def __call__(
         self, images: Tensor, generator: Generator, rank: int = 0, world_size: int = 1
     ) -> tuple[Tensor, ...]:
-        """Return the views.
+        """Return the views, each (N, 3, S, S), channels last, normalised.
 
         Args:
             images: (N, 3, H, W) uint8 on any device, any memory format; not altered.
             generator: of the CPU; the only source of randomness.
             rank: this process draws rows rank * N to (rank + 1) * N of the global batch.
             world_size: number of processes; N must be the same on all of them.
-
-        Returns:
-            Each (N, 3, S, S), channels last, normalised.
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             found = f"{tuple(images.shape)} {images.dtype}"
@@ -103,22 +95,19 @@ class Views:
             drawn = [t.draw(share, generator) for view in self.views for t in view]
             params = iter(to_device(drawn, images.device))
             pixels = unit_pixels(images)
-            return tuple(self._view(transforms, pixels, params) for transforms in self.views)
-
-    def _view(
-        self, transforms: Sequence[Transform], images: Tensor, params: Iterator[Params]
-    ) -> Tensor:
-        for transform in transforms:
-            images = transform.apply(images, next(params))
-        normalised = normalise_(images, self.mean, self.std)
-        return normalised.to(self.dtype, memory_format=torch.channels_last)
+            views = []
+            for transforms in self.views:
+                view = pixels
+                for transform in transforms:
+                    view = transform.apply(view, next(params))
+                view = normalise_(view, self.mean, self.std)
+                views.append(view.to(memory_format=torch.channels_last))
+            return tuple(views)
 
     def grid(self, view1: Tensor, view2: Tensor, rows: int = 8, columns: int = 4) -> Tensor:
-        """Return the first pairs of views (N, 3, S, S) as one picture.
+        """Return the first pairs of views (N, 3, S, S) as one picture, white between the pairs.
 
-        Returns:
-            (3, height, width) uint8 on the CPU, white between the pairs; at most `rows` of
-            `columns` pairs, and no more rows than N fills.
+        It is (3, height, width) uint8 on the CPU, of no more rows than N fills.
         """
         count = min(len(view1), rows * columns)
         columns = min(columns, count)

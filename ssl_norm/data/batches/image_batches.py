@@ -26,16 +26,14 @@ class Batches:
 
     Args:
         images: N images.
-        batch_size: images of a batch over all ranks, in [1, N].
+        batch_size: images of a batch over all ranks, in [1, N], a multiple of `world_size`; others
+            are a UserError.
         seed: of the order.
         device: of the batches.
         resident: `auto`, True or False, see `place_pixels`.
         workers: threads that gather ahead; 0: none.
         rank: of this process, in [0, `world_size`).
         world_size: number of processes that share each batch.
-
-    Raises:
-        UserError: `batch_size` is out of its range or does not divide by `world_size`.
     """
 
     def __init__(

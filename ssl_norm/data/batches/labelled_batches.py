@@ -66,7 +66,11 @@ class LabelledBatches:
         domains: Sequence[Corruption | None] = (),
         resident: bool | str = "auto",
     ) -> None:
-        self._labels = _labels_of(labelled)
+        if labelled.labels is None:
+            raise UserError("the images have no labels; put them into one folder per class")
+        if not len(labelled):
+            raise UserError("there are no labelled images; raise labels or labels_per_class")
+        self._labels = labelled.labels
         self._labelled = place_pixels(labelled, device, resident)
         self._size, self._unlabelled_size = batch_size, unlabelled_size
         self._passes = Passes(len(labelled), seed)
@@ -116,11 +120,3 @@ class LabelledBatches:
         pixels = placed.take(on_device(rows, placed.pixels.device))
         images = on_device(pixels, self._device).permute(0, 3, 1, 2)
         return corrupt_chunks(images, self._domains, noise)
-
-
-def _labels_of(labelled: ImageSet) -> Tensor:
-    if labelled.labels is None:
-        raise UserError("the images have no labels; put them into one folder per class")
-    if not len(labelled):
-        raise UserError("there are no labelled images; raise labels or labels_per_class")
-    return labelled.labels

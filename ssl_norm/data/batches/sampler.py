@@ -64,16 +64,13 @@ def grouped_order(
 
     Args:
         labels: (N,) int64, on the CPU.
-        batch_size: B, a multiple of `chunk`.
+        batch_size: B, a multiple of `chunk`; rows are (B,) int64 in [0, N).
         chunk: images of a chunk, a multiple of `classes_per_chunk`.
         classes_per_chunk: at most the number of classes that occur in `labels`.
         shuffle: spread the images of all chunks at random over the same batch.
         seed: of everything drawn.
         start: first step.
         stop: the step after the last.
-
-    Yields:
-        (B,) int64 in [0, N).
     """
     members = [(labels == label).nonzero()[:, 0] for label in labels.bincount().nonzero()]
     passes = [

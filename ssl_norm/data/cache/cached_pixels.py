@@ -65,18 +65,10 @@ def cached_pixels(
     60,000 thumbnails but minutes for many photographs. So the cache also remembers the entry of
     each `fingerprint`; while that is unchanged, no image is read.
 
-    Args:
-        reader: of the images.
-        identifiers: of the images, in the order of the pixels.
-        side: of a decoded image, in pixels.
-        white: value of white in grey images of more than 8 bits. `auto`: 2^b - 1 for the b >= 8
-            bits of the largest value in a seeded sample of 256 images. None: 65,535, but an error
-            if most of these images use less than a quarter of it.
-        max_pixels: of an image while it is decoded; a larger one does not decode.
-        cache_dir: None: `default_cache_dir()`.
-        on_corrupt: `stop` or `skip`, for an image that does not decode.
-        workers: processes that read and decode; 0: this one.
-        progress: whether to show a bar on stderr.
+    Options are those of the source `folder`. With `white=auto`, white is 2^b - 1 for the b >= 8
+    bits of the largest value in a seeded sample of 256 images; with None it is 65,535, but an error
+    where most of these images fill less than a quarter of it. Pixels are in the order of
+    `identifiers`.
 
     Raises:
         UserError: an image does not decode while `on_corrupt=stop`, `white` is needed, or the cache
@@ -112,7 +104,7 @@ def _write(
     home: Path,
     reader: Reader,
     identifiers: Sequence[str],
-    wanted: tuple[int, White, int],
+    wanted: tuple[int, White, int],  # side, white and the most pixels
     skip_corrupt: bool,
     workers: int,
     progress: bool,

@@ -63,11 +63,8 @@ def write_entry(
     A partial folder next to it is renamed at the end, and removed after an error; the next process
     removes what a killed one left behind. If two processes write the same entry, the first to
     finish wins. `digests` are those of the images' bytes when the entry was named, and `run` is a
-    `map` over jobs.
-
-    Raises:
-        UserError: an image does not decode (unless `skip_corrupt`) or changes meanwhile, or the
-            disk lacks room.
+    `map` over jobs. UserError: an image does not decode (unless `skip_corrupt`) or changes
+    meanwhile, or the disk lacks room.
     """
     count, home = len(identifiers), entry.parent
     shape = (count, rules.side, rules.side, 3)
@@ -153,13 +150,11 @@ def bits_of(value: int | None) -> list[int]:
 
 @contextmanager
 def worker_map(workers: int) -> Iterator[Map]:
-    """Provide an ordered `map` that runs in `workers` new processes; 0: in this one.
+    """Provide a `map` that keeps the order and runs in `workers` new processes; 0: in this one.
 
-    On exit, jobs that have not begun are dropped. The processes are spawned rather than
-    forked, because the parent has threads; so a script needs `if __name__ == "__main__":`.
-
-    Raises:
-        UserError: a worker process died.
+    On exit, jobs that have not begun are dropped. The processes are spawned rather than forked,
+    because the parent has threads; so a script needs `if __name__ == "__main__":`. UserError: a
+    worker process died.
     """
     if workers == 0:
         yield map

@@ -17,13 +17,10 @@ _CHUNK = 256  # images that share a generator
 def corrupt_chunks(
     images: Tensor, corruptions: Sequence[Corruption | None], generator: Generator
 ) -> Tensor:
-    """Return a batch of equal chunks, each corrupted by its own corruption.
+    """Return a batch (N, 3, H, W) uint8 of equal chunks, each corrupted by its own corruption.
 
-    Args:
-        images: (N, 3, H, W) uint8; not altered.
-        corruptions: of the chunks in their order; None leaves a chunk clean. Empty: all images stay
-            clean.
-        generator: of the noise, on the CPU.
+    None leaves a chunk clean; without corruptions all images stay clean. The generator, of the
+    noise, is on the CPU.
 
     Raises:
         UserError: the batch has no equal chunks.

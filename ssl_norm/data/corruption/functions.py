@@ -71,8 +71,7 @@ def gaussian_blur(images: Tensor, sigma: float, generator: Generator) -> Tensor:
 def jpeg(images: Tensor, quality: float, generator: Generator) -> Tensor:
     """Return images encoded as JPEG and decoded again, by Pillow as for CIFAR-10-C.
 
-    Colour is stored at half the resolution (4:2:0). torchvision's own encoder gives the same
-    pixels, but is deprecated since 0.29.
+    Colour is stored at half the resolution (4:2:0).
     """
     decoded = np.empty((len(images), *images.shape[2:], 3), dtype=np.uint8)
     for number, pixels in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):

@@ -51,10 +51,8 @@ class Corruption:
     def __call__(self, images: "Tensor", generator: "Generator") -> "Tensor":
         """Return corrupted copies of images, (N, 3, H, W) uint8 on any device.
 
-        The generator is on the CPU, so that a seed means the same noise on every device.
-
-        Raises:
-            UserError: a function given as `module:function` is missing or has no strengths.
+        The generator is on the CPU, so that a seed means the same noise on every device. UserError:
+        a function given as `module:function` is missing or has no strengths.
         """
         try:
             corrupt: Callable[..., Any] = CORRUPTIONS.load(self.name)
@@ -85,7 +83,14 @@ def parse_corruption(spec: Any) -> Corruption | None:
     """
     if isinstance(spec, Corruption):
         return spec
-    options = _from_text(spec) if isinstance(spec, str) else spec
+    options = spec
+    if isinstance(spec, str):
+        name, colon, severity = spec.rpartition(":")
+        if not colon or (is_reference(spec) and name not in (CLEAN, *CORRUPTIONS)):
+            options = {"name": spec}
+        else:
+            number = int(severity) if severity.isdecimal() else severity
+            options = {"name": name, "severity": number}
     if not isinstance(options, Mapping):
         raise UserError(
             f"corruption {spec!r}: expected a name, as contrast or contrast:3, "
@@ -101,11 +106,3 @@ def parse_corruption(spec: Any) -> Corruption | None:
             raise UserError(f"corruption {CLEAN} takes no severity")
         return None
     return Corruption(**options)
-
-
-def _from_text(spec: str) -> dict[str, Any]:
-    """Return name and severity of `name`, `name:severity`, or either for `module:function`."""
-    name, colon, severity = spec.rpartition(":")
-    if not colon or (is_reference(spec) and name not in (CLEAN, *CORRUPTIONS)):
-        return {"name": spec}
-    return {"name": name, "severity": int(severity) if severity.isdecimal() else severity}

@@ -79,13 +79,8 @@ def paste(
 ) -> Array:
     """Return each scan turned and bilinearly resized on an empty canvas, (N, size, size) in [0, 1].
 
-    Args:
-        scans: (N, 8, 8) ink in [0, 1].
-        size: side of a canvas in pixels.
-        centre_x: (N,) in pixels from the left.
-        centre_y: (N,) in pixels from the top.
-        half: (N,) half of the side of the pasted scan in pixels.
-        angle: (N,) in radians.
+    The centres (N,) are in pixels from the left and the top, `half` (N,) is half of the side of the
+    pasted scan in pixels, and the angles (N,) are in radians.
     """
     count, side = scans.shape[:2]
     row = side + 2

@@ -115,14 +115,9 @@ def decoded_splits(
     Without a test part, labelled images are split by `stratified_split`, and pretraining does not
     see the test part; without labels, all images outside the test part are for pretraining.
 
-    Args:
-        reader: reader of the images, such as `FolderReader`, or another one for an archive.
-        layout: identifiers, labels and test part, for example by `read_layout`.
-        side: of the decoded images in pixels.
-        test_fraction: share of the test part if the layout has none, in (0, 1).
-        seed: of that split.
-        progress: whether to show bars and messages on stderr.
-        **cache: further options of `cached_pixels`.
+    A source for an archive brings its own reader and, for example by `read_layout`, the layout:
+    identifiers, labels and test part. `side` is that of the decoded images in pixels, `cache`
+    further options of `cached_pixels`.
 
     Raises:
         UserError: fewer than two images decode, or `cached_pixels` raises it.

@@ -117,11 +117,7 @@ def _split_of(folder: str) -> tuple[str | None, bool]:
 
 
 def _split_folders(folders: Folders, *, exact: bool) -> dict[str, list[str]]:
-    """Return the folders of each split; empty if the folders are not splits.
-
-    Raises:
-        UserError: `exact`, and folders are called like splits, but not clearly.
-    """
+    """Return the folders of each split; empty where they are not splits, UserError if unclear."""
     contents = _contents(folders)
     named = {folder: _split_of(folder) for folder in contents}
     by_split: dict[str, list[str]] = {

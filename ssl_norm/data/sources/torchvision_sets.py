@@ -15,17 +15,8 @@ from ssl_norm.errors import UserError
 
 Side = Annotated[int, Interval(ge=8, le=8192)]
 STL10_CLASSES = (
-    "airplane",
-    "bird",
-    "car",
-    "cat",
-    "deer",
-    "dog",
-    "horse",
-    "monkey",
-    "ship",
-    "truck",
-)
+    "airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck",
+)  # fmt: skip
 
 
 def load_cifar10(
@@ -77,11 +68,7 @@ def load_stl10(*, root: str | None = None, download: bool = True, image_size: Si
 
 
 def _open(kind: str, title: str, root: str | None, download: bool, **part: Any) -> Any:
-    """Return a data set of torchvision; `root` is its folder or the parent of it.
-
-    Raises:
-        UserError: files are missing or damaged, and cannot be downloaded.
-    """
+    """Return a data set of torchvision; `root` is its folder or the parent of it."""
     from torchvision import datasets  # takes a second to import
 
     dataset = getattr(datasets, kind)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_norm.data.batches.sampler import epoch_order
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.features import evaluation_mode
+from ssl_norm.norms.batch.freezing import evaluation_mode
 
 
 class Score(NamedTuple):

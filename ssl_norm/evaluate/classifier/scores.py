@@ -251,6 +251,5 @@ class _Scorer:
                 samples=samples,
                 batch_size=even_size(samples, batch_size, len(images), len(domains)),
                 seed=self.scoring.seed,
-                device=self.scoring.device,
             )
             yield

@@ -1,24 +1,24 @@
-"""Freezing of the statistics and of the affine parameters of batch norms.
+"""Freezing of the statistics of batch norms.
 
 `requires_grad_(False)` freezes no statistics, and `eval()` holds only until the next `train()`.
 """
 
 from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
 from ssl_norm.norms.swap.find import BATCH_NORMS, named_norms
 
-FROZEN_PARAMETERS = "frozen_parameters"  # attribute of a layer: the names of frozen parameters
-
 
 class FrozenStatistics:
     """Mixin of the class of a batch norm with frozen statistics.
 
     `training` is always False, so that the layer normalizes with its population statistics and
-    never moves them. The mode that was last requested is kept for thawing. A direct call of
-    `forward` and code that torch.compile made earlier would skip a hook.
+    never moves them. The mode that was last requested is kept for a norm that replaces it. A direct
+    call of `forward` and code that torch.compile made earlier would skip a hook.
     """
 
     thawed_class: type[nn.Module]
@@ -40,6 +40,22 @@ class FrozenStatistics:
         return (_new_frozen, (self.thawed_class, *arguments), *state)
 
 
+@contextmanager
+def evaluation_mode(model: nn.Module, but: Collection[nn.Module] = ()) -> Iterator[None]:
+    """Put all parts of a model but some, which train, into evaluation mode, and all back at the end.
+
+    The mode is read from the instance: the property of a frozen layer is always False.
+    """
+    modes = [(part, vars(part).get("training", part.training)) for part in model.modules()]
+    try:
+        for part, _ in modes:
+            part.training = part in but
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
 _FROZEN_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
 
 
@@ -59,32 +75,22 @@ def _new_frozen(kind: type[nn.Module], *arguments: Any) -> nn.Module:
     return frozen.__new__(frozen, *arguments)
 
 
-def batch_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return (name, layer) of every batch norm of a model, each layer once.
+def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return (name, layer) of every batch norm of a model, each layer once, to be frozen.
 
     Raises:
-        ValueError: there is none; the message names the norms found.
+        ValueError: there is no batch norm (the text names the norms found), or one without
+            population statistics, or one that does not evaluate with them.
     """
-    found: list[tuple[str, nn.Module]] = [
+    layers: list[tuple[str, nn.Module]] = [
         (name, layer) for name, layer in model.named_modules() if isinstance(layer, BATCH_NORMS)
     ]
-    if not found:
+    if not layers:
         kinds = Counter(type(layer).__name__ for _, layer in named_norms(model))
         others = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         raise ValueError(
             f"{type(model).__name__} has no batch norm to freeze; its norms: {others or 'none'}"
         )
-    return found
-
-
-def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return (name, layer) of every batch norm of a model, all with statistics to freeze.
-
-    Raises:
-        ValueError: there is no batch norm, or one without population statistics, or one that does
-            not evaluate with them.
-    """
-    layers = batch_norms(model)
     for name, layer in layers:
         if not list(layer.buffers(recurse=False)):
             raise ValueError(f"layer '{name}' keeps no population statistics that could be frozen")
@@ -125,60 +131,3 @@ def freeze_statistics(model: nn.Module) -> tuple[str, ...]:
         if not isinstance(layer, FrozenStatistics):
             layer.__class__ = _frozen_class(type(layer))
     return tuple(name for name, _ in layers)
-
-
-def thaw_statistics(model: nn.Module) -> tuple[str, ...]:
-    """Undo :func:`freeze_statistics`; each layer returns to the mode that was last requested.
-
-    Returns:
-        The names of the layers that were frozen.
-    """
-    thawed = []
-    for name, layer in model.named_modules():
-        if isinstance(layer, FrozenStatistics):
-            layer.__class__ = layer.thawed_class  # type: ignore[assignment]
-            thawed.append(name)
-    return tuple(thawed)
-
-
-def freeze_affine(model: nn.Module) -> tuple[str, ...]:
-    """Stop the learning of all parameters that the batch norms of a model hold themselves.
-
-    They get no gradients and lose the present one, so that optimizers skip them: no momentum, no
-    weight decay. Call it before DistributedDataParallel, which expects gradients of all parameters
-    that had one when it was built. A later `requires_grad_(True)` undoes it.
-
-    Args:
-        model: changed in place.
-
-    Returns:
-        The names of the batch norms with parameters, all frozen now.
-
-    Raises:
-        ValueError: there is no batch norm, or none with parameters.
-    """
-    layers = [(name, layer) for name, layer in batch_norms(model) if [*layer.parameters(False)]]
-    if not layers:
-        raise ValueError(f"no batch norm of {type(model).__name__} has parameters to freeze")
-    for _, layer in layers:
-        for name, parameter in layer.named_parameters(recurse=False):
-            if parameter.requires_grad:
-                parameter.requires_grad_(False).grad = None
-                layer.__dict__.setdefault(FROZEN_PARAMETERS, []).append(name)
-    return tuple(name for name, _ in layers)
-
-
-def thaw_affine(model: nn.Module) -> tuple[str, ...]:
-    """Undo :func:`freeze_affine`: exactly the parameters that it froze learn again.
-
-    Returns:
-        The names of the layers with such parameters.
-    """
-    thawed = []
-    for layer_name, layer in model.named_modules():
-        names = layer.__dict__.pop(FROZEN_PARAMETERS, [])
-        for name in names:
-            layer.get_parameter(name).requires_grad_(True)
-        if names:
-            thawed.append(layer_name)
-    return tuple(thawed)

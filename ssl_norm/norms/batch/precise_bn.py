@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_norm.norms.batch.batch_statistics import BatchMoments
 from ssl_norm.norms.batch.evaluation_statistics import kept_statistics
-from ssl_norm.norms.batch.freezing import FrozenStatistics
+from ssl_norm.norms.batch.freezing import FrozenStatistics, evaluation_mode
 from ssl_norm.norms.batch.pooled_moments import PooledMoments, pool_over_ranks
 from ssl_norm.norms.batch.population_report import (
     PopulationReport,
@@ -158,29 +158,13 @@ def _gathering(
             "torch._dynamo" in sys.modules
         ):  # else nothing is compiled, and the import would take seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(_only_training(model, set(layers.values())))
+        stack.enter_context(evaluation_mode(model, set(layers.values())))
         for name, layer in layers.items():
             stack.enter_context(kept_statistics(layer))
             if isinstance(layer, BatchRenorm):
                 layer.num_batches_tracked.zero_()  # during its warm-up it is batch norm
             stack.enter_context(_observed(layer, moments[name]))
         yield
-
-
-@contextmanager
-def _only_training(model: nn.Module, layers: set[nn.Module]) -> Iterator[None]:
-    """Put some layers into training mode and all others into evaluation mode.
-
-    It reads the attribute of the instance, because the property of a frozen layer is always False.
-    """
-    modes = [(part, vars(part).get("training", part.training)) for part in model.modules()]
-    try:
-        for part, _ in modes:
-            part.training = part in layers
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 @contextmanager

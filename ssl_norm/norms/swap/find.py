@@ -1,6 +1,6 @@
-"""Norm layers of any model: where they are, which norm each is, and which options it has."""
+"""Norm layers of any model: where they are, their options, and adapters around them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,22 +8,101 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.batch.batch_statistics import UNSHOWN, BatchStatisticsNorm
 from ssl_norm.norms.core import Norm
 from ssl_norm.norms.layers.whitening import WhiteningNorm
-from ssl_norm.norms.swap.adapters import unwrapped
 
 BATCH_NORMS = (_BatchNorm, BatchStatisticsNorm, WhiteningNorm)
 TIMM_NONLINEAR = ("timm.layers.evo_norm", "timm.layers.filter_response_norm")  # modules
 NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, Norm)
-USUAL_OPTIONS: Mapping[str, object] = {
-    "eps": 1e-5,
-    "update_rate": 0.1,
-    "batch_size": None,
-    "sync": False,
-    "evaluation": "population",
-    "population": "ema",
-}  # of a batch norm
+USUAL_OPTIONS = {"eps": 1e-5, "update_rate": 0.1, **UNSHOWN}  # of a batch norm
+STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
+NO_FUSED_KERNEL = 0  # of `activation_relu_or_gelu`, which only the choice of a kernel reads
+
+
+class AroundNorm(nn.Module):
+    """Base of layers that hold a norm as `norm`; their state_dict has the keys of the norm.
+
+    So a checkpoint fits the model whether or not a norm in it is wrapped.
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+        self.register_state_dict_post_hook(_lift_keys)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_lower_keys)  # type: ignore[no-untyped-call]
+
+
+class NormAct(AroundNorm):
+    """Norm, then dropout, then activation, like timm's BatchNormAct2d; nn.Identity for none."""
+
+    def __init__(self, norm: nn.Module, drop: nn.Module, act: nn.Module) -> None:
+        super().__init__(norm)
+        self.drop = drop
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation of the normalized input."""
+        y: Tensor = self.act(self.drop(self.norm(x)))
+        return y
+
+
+class ChannelsLast(AroundNorm):
+    """A norm of (N, C, *spatial) tensors applied to (N, *spatial, C) ones, such as ViT's tokens.
+
+    Its space is all axes but `sample_axis`, 0 or, in sequence-first (L, N, C) tokens, 1, and the
+    last.
+    """
+
+    def __init__(self, norm: nn.Module, sample_axis: int = 0) -> None:
+        super().__init__(norm)
+        self.sample_axis = sample_axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input."""
+        y: Tensor = self.norm(x.movedim((self.sample_axis, -1), (0, 1)))
+        return y.movedim((0, 1), (self.sample_axis, -1))
+
+
+class PerPosition(AroundNorm):
+    """A norm of the last axis applied to axis 1 of (N, C, *spatial), like timm's LayerNorm2d."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input."""
+        y: Tensor = self.norm(x.movedim(1, -1))
+        return y.movedim(-1, 1)
+
+
+def unwrapped(layer: nn.Module) -> nn.Module:
+    """Return the norm inside any layers around it."""
+    while isinstance(layer, AroundNorm):
+        layer = layer.norm
+    return layer
+
+
+def _lift_keys(layer: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Any) -> None:
+    """Take `norm.` out of the names of what the norm saved."""
+    lower = f"{prefix}norm."
+    for key in [key for key in state if key.startswith(lower)]:
+        state[prefix + key.removeprefix(lower)] = state.pop(key)
+
+
+def _lower_keys(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Put `norm.` into the names of what the norm loads."""
+    children = {name for name, _ in layer.named_children()}
+    for key in [key for key in state if key.startswith(prefix)]:
+        name = key.removeprefix(prefix)
+        if name.partition(".")[0] not in children:
+            state[f"{prefix}norm.{name}"] = state.pop(key)
+
+
+def call_norms(parent: nn.Module) -> None:
+    """Make a transformer layer of torch call its norms in evaluation mode as well.
+
+    Its fused kernel reads eps, weight and bias of any norm and computes layer norm.
+    """
+    if isinstance(parent, nn.TransformerEncoderLayer):
+        parent.activation_relu_or_gelu = NO_FUSED_KERNEL
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -119,12 +198,7 @@ def affine_of(norm: nn.Module) -> set[str]:
 
 
 def num_features(layer: nn.Module) -> int:
-    """Return the channels of a norm layer.
-
-    Raises:
-        ValueError: a norm over several axes, of which any may be the channels, or a lazy one that
-            has seen no input.
-    """
+    """Return the channels of a norm layer; ValueError where a norm over several axes hides them."""
     norm: Any = unwrapped(layer)
     if isinstance(norm, nn.GroupNorm):
         return norm.num_channels
@@ -164,16 +238,21 @@ def channels_trail(norm: nn.Module) -> bool:
     return last
 
 
-def usual_options_of(layer: nn.Module) -> dict[str, Any]:
-    """Return those of `USUAL_OPTIONS` that a norm layer has; torch's under our names.
+def options_of(layer: nn.Module, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of some options that a norm layer has; torch's under our names.
 
     torch's BatchNorm without momentum has `update_rate` None and `population` cumulative.
     """
-    norm = unwrapped(layer)
-    options = {name: getattr(norm, name) for name in USUAL_OPTIONS if hasattr(norm, name)}
+    norm: Any = unwrapped(layer)
+    options: dict[str, Any] = {"affine": bool(affine_of(norm))}
+    options |= {name: getattr(norm, name) for name in {*names} - {"affine"} if hasattr(norm, name)}
+    if isinstance(options.get("threshold", 0), nn.Parameter | None):
+        options["threshold"] = norm.threshold is not None
+    if isinstance(norm, nn.GroupNorm):
+        options["groups"] = norm.num_groups
     if isinstance(norm, _BatchNorm):
         options["update_rate"] = norm.momentum
         options["population"] = "ema" if norm.momentum is not None else "cumulative"
         options["sync"] = isinstance(norm, nn.SyncBatchNorm)
         options["evaluation"] = "population" if norm.track_running_stats else "batch"
-    return options
+    return {name: options[name] for name in names if name in options}

@@ -15,12 +15,15 @@ from torch.nn.utils import parametrize
 from ssl_norm.norms.core import Norm
 from ssl_norm.norms.registry import NORMS
 from ssl_norm.norms.spec import NormSpec
-from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast, PerPosition, unwrapped
 from ssl_norm.norms.swap.find import (
-    affine_of,
+    AroundNorm,
+    ChannelsLast,
+    PerPosition,
     channels_trail,
     elementwise_shape,
     num_features,
+    options_of,
+    unwrapped,
 )
 
 TORCH_KINDS: Mapping[str, type[nn.Module]] = {
@@ -45,21 +48,13 @@ Forward = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Kind(NamedTuple):
-    """Name, options and axes of a norm layer.
+    """Name, options and axes of a norm layer."""
 
-    Attributes:
-        name: of `NORMS`; None: a norm that has no name there.
-        options: of that name, where they are not the defaults.
-        channels_last: whether channels are the last axis, not axis 1.
-        sample_axis: axis of the samples where channels are last; None: not known.
-        per_position: whether a norm with channels in axis 1 treats each position separately.
-    """
-
-    name: str | None
-    options: Mapping[str, Any]
-    channels_last: bool = False
-    sample_axis: int | None = None
-    per_position: bool = False
+    name: str | None  # of `NORMS`; None: a norm that has no name there
+    options: Mapping[str, Any]  # of that name, where they are not the defaults
+    channels_last: bool = False  # whether channels are the last axis, not axis 1
+    sample_axis: int | None = None  # where channels are last; None: not known
+    per_position: bool = False  # whether, with channels in axis 1, each position is separate
 
 
 def kind_of(layer: nn.Module) -> Kind:
@@ -79,7 +74,12 @@ def kind_of(layer: nn.Module) -> Kind:
         )
     known = _known_class(norm)
     name = None if known is None else _name(norm, known)
-    options = {} if name is None else _options(norm, name)
+    defaults = {} if name is None else NormSpec(name).all_options
+    options = {
+        option: value
+        for option, value in options_of(norm, defaults).items()
+        if value is not None and value != defaults[option]
+    }
     shape = elementwise_shape(norm)
     if isinstance(layer, AroundNorm):
         around = [part for part in layer.modules() if isinstance(part, AroundNorm)]
@@ -124,31 +124,6 @@ def _name(norm: nn.Module, known: type[nn.Module]) -> str | None:
     return next(name for name, kind in TORCH_KINDS.items() if isinstance(norm, kind))
 
 
-def _options(norm: nn.Module, name: str) -> dict[str, Any]:
-    """Return the options of a name that a layer has other than at their defaults."""
-    defaults = NormSpec(name).all_options
-    values = {option: structure(norm, option) for option in defaults}
-    return {
-        option: value
-        for option, value in values.items()
-        if value is not None and value != defaults[option]
-    }
-
-
-def structure(norm: nn.Module, option: str) -> Any:
-    """Return the value of an option as a layer has it; None: the layer does not say."""
-    if option == "affine":
-        return bool(affine_of(norm))
-    if option == "threshold" and isinstance(getattr(norm, option, 0), nn.Parameter | None):
-        return getattr(norm, option) is not None
-    if option == "update_rate" and isinstance(norm, batchnorm._BatchNorm):
-        return norm.momentum
-    if option == "sync" and isinstance(norm, nn.SyncBatchNorm):
-        return True
-    is_group_norm = isinstance(norm, nn.GroupNorm) and option == "groups"
-    return getattr(norm, "num_groups" if is_group_norm else option, None)
-
-
 def twin_of(module: nn.Module) -> nn.Module:
     """Return a copy on the CPU without hooks, in float32, with random values."""
     hooks = (vars(part).get(name) for part in module.modules() for name in HOOKS)
@@ -189,10 +164,7 @@ def probes(norm: nn.Module) -> Iterator[tuple[Tensor, bool]]:
 def difference(one: nn.Module, other: nn.Module | Forward, x: Tensor) -> float:
     """Return the largest difference in evaluation and in training, in parts of the largest output.
 
-    Args:
-        one: without hooks; its statistics move.
-        other: a module, or a function of `one` and the input.
-        x: random input.
+    `other` is a module, or a function of `one`, whose statistics move, and the input.
     """
     worst = 0.0
     modes = (False,) if isinstance(unwrapped(one), nn.SyncBatchNorm) else (False, True)
@@ -211,11 +183,7 @@ def difference(one: nn.Module, other: nn.Module | Forward, x: Tensor) -> float:
 
 
 def _by_trial(norm: nn.Module, known: type[nn.Module] | None) -> tuple[str | None, bool]:
-    """Return the name of the norm that computes the same, and whether channels are last.
-
-    Raises:
-        ValueError: none does.
-    """
+    """Return the name of the norm that computes the same, and whether channels are last."""
     found, error = float("inf"), ""
     try:
         twin = twin_of(norm)
@@ -247,7 +215,7 @@ def _references(
     if known is not None and not shape:
         return {None: known.forward}
     if not shape:
-        return {"frozen": _batch_norm(frozen=True), "bn": _batch_norm(frozen=False)}
+        return {"frozen": _frozen, "bn": _batch_norm}
 
     def layer_norm(layer: Any, x: Tensor) -> Tensor:
         return F.layer_norm(x, shape, layer.weight, getattr(layer, "bias", None), layer.eps)
@@ -256,16 +224,16 @@ def _references(
         bias = getattr(layer, "bias", None)
         return F.rms_norm(x, shape, layer.weight, layer.eps) + (0 if bias is None else bias)
 
+    def simple_norm(layer: Any, x: Tensor) -> Tensor:  # of timm; the mean stays
+        scale: Tensor = (x.var(dims, keepdim=True) + layer.eps).rsqrt()
+        return x * scale * (1 if layer.weight is None else layer.weight)
+
     def trailing(forward: Forward) -> Forward:
         if channels_last or len(shape) > 1:
             return forward
         return lambda layer, x: forward(layer, x.movedim(1, -1)).movedim(-1, 1)
 
-    def simple_norm(layer: Any, x: Tensor) -> Tensor:  # of timm; the mean stays
-        variance = x.var(tuple(range(-len(shape), 0)), keepdim=True)
-        scale: Tensor = (variance + layer.eps).rsqrt()
-        return x * scale * (1 if layer.weight is None else layer.weight)
-
+    dims = tuple(range(-len(shape), 0))
     names = {"ln": trailing(layer_norm), "rms": trailing(rms_norm), None: trailing(simple_norm)}
     if known is None:
         return names
@@ -273,13 +241,15 @@ def _references(
     return {wanted: names[wanted]}
 
 
-def _batch_norm(*, frozen: bool) -> Forward:
-    def forward(layer: Any, x: Tensor) -> Tensor:
-        moments = layer.running_mean.clone(), layer.running_var.clone()
-        in_training = layer.training and not frozen
-        return F.batch_norm(x, *moments, layer.weight, layer.bias, in_training, eps=layer.eps)
+def _frozen(layer: Any, x: Tensor) -> Tensor:
+    return F.batch_norm(
+        x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps
+    )
 
-    return forward
+
+def _batch_norm(layer: Any, x: Tensor) -> Tensor:
+    moments = layer.running_mean.clone(), layer.running_var.clone()
+    return F.batch_norm(x, *moments, layer.weight, layer.bias, layer.training, eps=layer.eps)
 
 
 def _with_activation(forward: Forward) -> Forward:

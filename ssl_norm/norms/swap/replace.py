@@ -1,17 +1,18 @@
 """Replacing the norms inside any model."""
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, Literal, NamedTuple
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from ssl_norm.names import unknown_name
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
-from ssl_norm.norms.batch.freezing import FrozenStatistics
+from ssl_norm.norms.batch.freezing import FrozenStatistics, evaluation_mode
 from ssl_norm.norms.layers.weight_standardization import (
     StandardizedWeights,
     check_standardizable,
@@ -20,25 +21,20 @@ from ssl_norm.norms.layers.weight_standardization import (
     standardize_weights,
 )
 from ssl_norm.norms.spec import NormLike, NormSpec, make_norm, parse_norm
-from ssl_norm.norms.swap.adapters import AroundNorm, ChannelsLast, call_norms, unwrapped
-from ssl_norm.norms.swap.changeable import check_changeable
 from ssl_norm.norms.swap.find import (
     USUAL_OPTIONS,
+    AroundNorm,
+    ChannelsLast,
     affine_of,
+    call_norms,
     layers_before_norms,
+    named_norms,
     num_features,
+    options_of,
     unknown_norms,
-    usual_options_of,
+    unwrapped,
 )
-from ssl_norm.norms.swap.kinds import (
-    TOLERANCE,
-    TORCH_KINDS,
-    difference,
-    kind_of,
-    probes,
-    structure,
-    twin_of,
-)
+from ssl_norm.norms.swap.kinds import TOLERANCE, TORCH_KINDS, difference, kind_of, probes, twin_of
 from ssl_norm.norms.swap.report import LayerChange, Replacement
 from ssl_norm.norms.swap.transfer_state import new_layer
 
@@ -46,6 +42,7 @@ __all__ = ["Replacement", "replace_norms"]
 
 SETTABLE_ON_TORCHS = ("eps", "update_rate", "affine")
 SETTABLE = (*USUAL_OPTIONS, "affine")
+WRAPPERS = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
 SEQUENCE_FIRST = (
     "the axis of the samples is not known, as parts of this model are sequence-first "
     "(batch_first=False); pass sample_axis=1 for tokens (L, N, C), or example=, images whose number "
@@ -109,7 +106,7 @@ def replace_norms(
         (1, ('0',), ('running_mean', 'running_var'))
     """
     parsed = parse_norm(spec).checked()
-    norms = check_changeable(model, parsed)
+    norms = _changeable_norms(model, parsed)
     for name in keep:
         if name not in dict(norms):
             raise ValueError(unknown_name("norm layer in keep", name, dict(norms)))
@@ -119,7 +116,7 @@ def replace_norms(
     names = tuple(name for name, _ in weighted)
     report = Replacement(
         norm=parsed,
-        changes=tuple(steps[layer].change._replace(name=name) for name, layer in norms),
+        changes=tuple(steps[layer][0]._replace(name=name) for name, layer in norms),
         standardized=names if parsed.weight_standardization else (),
         plain=() if parsed.weight_standardization else names,
         weighted=sum(isinstance(layer, (nn.Linear, _ConvNd)) for layer in model.modules()),
@@ -128,23 +125,19 @@ def replace_norms(
     )
     if not dry_run:
         for name, layer in norms:
-            step = steps[layer]
-            if step.new is None:
-                _set_options(unwrapped(layer), step.options)
+            _, new = steps[layer]
+            if isinstance(new, nn.Module):
+                model.set_submodule(name, new)
+                call_norms(model.get_submodule(name.rpartition(".")[0]))
             else:
-                model.set_submodule(name, step.new)
-                call_norms(_parent(model, name))
+                _set_options(unwrapped(layer), new)
         for _, layer in weighted:
             (standardize_weights if parsed.weight_standardization else plain_weights)(layer)
     return report
 
 
 def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Module]]:
-    """Return the layers whose weights must become standardized, or plain.
-
-    Raises:
-        ValueError: no layer before a norm could be standardized, or one of them could not.
-    """
+    """Return the layers whose weights must become standardized, or plain."""
     layers = layers_before_norms(model)
     if not spec.weight_standardization:
         return [pair for pair in layers if isinstance(pair[1], StandardizedWeights)]
@@ -159,12 +152,48 @@ def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mod
     return [pair for pair in layers if not is_standardized(pair[1])]
 
 
-class _Step(NamedTuple):
-    """Plan for one norm layer: a new layer, or new options of a layer that stays."""
+def _changeable_norms(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Module]]:
+    """Return (name, layer) of every norm of a model, if all parts would use their replacement."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"the model must be an nn.Module, got {type(model).__name__}")
+    for name, part in model.named_modules():
+        reason = _reason(part)
+        if reason:
+            where = f"part '{name}'" if name else "the model"
+            raise ValueError(f"{where}, {type(part).__name__}, {reason}")
+    norms, kind = named_norms(model), type(model).__name__
+    if any(layer is model for _, layer in norms):
+        raise ValueError(f"the model is itself a norm layer, {kind}; make_norm builds another")
+    if not norms and spec.name != "none":
+        left = unknown_norms(model)
+        hint = f"layers of unknown kind: {', '.join(left[:3])}" if left else "'none' describes it"
+        raise ValueError(f"{kind} has no norm layer for '{spec}' to replace; {hint}")
+    return norms
 
-    new: nn.Module | None
-    change: LayerChange
-    options: Mapping[str, Any]
+
+def _reason(part: nn.Module) -> str | None:
+    """Return why a part with norms would ignore their replacement."""
+    kinds = type(part).__mro__
+    if isinstance(part, torch.jit.ScriptModule):
+        return "is compiled TorchScript; replace the norms before torch.jit"
+    if any(kind.__name__ in WRAPPERS for kind in kinds):
+        return "has taken over the parameters; replace the norms before wrapping the model"
+    if type(part).__module__.startswith("torch.ao.nn") and named_norms(part):
+        return "is quantized, or fused for it; replace the norms before quantization"
+    if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
+        return "has seen no input yet; run one batch through the model first"
+    if isinstance(part, fx.GraphModule):
+        graph: Any = part.graph
+        called = tuple(f"{node.target}." for node in graph.nodes if node.op == "call_module")
+        for name, _ in named_norms(part):
+            if not f"{name}.".startswith(called):
+                return f"does not call its norm '{name}' as a module; replace norms before tracing"
+    return None
+
+
+Step = tuple[
+    LayerChange, nn.Module | Mapping[str, Any]
+]  # a new layer, or options of one that stays
 
 
 def _steps(
@@ -173,7 +202,7 @@ def _steps(
     norms: list[tuple[str, nn.Module]],
     example: Tensor | None,
     sample_axis: int | None,
-) -> dict[nn.Module, _Step]:
+) -> dict[nn.Module, Step]:
     """Return the plan for each norm layer; one step for a layer with two names."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
     shapes = {} if example is None else _input_shapes(model, norms, example)
@@ -182,31 +211,26 @@ def _steps(
         samples = None  # the example may be sequence-first itself
     else:
         samples = None if example is None else len(example)
-    steps: dict[nn.Module, _Step] = {}
+    steps: dict[nn.Module, Step] = {}
     for name, layer in norms:
         if layer in steps:
             continue
         with _naming(name):
-            step, shape = _step(layer, spec, like), shapes.get(layer)
-            adapter = _new_adapter(step.new, layer)
-            if adapter is not None:
-                axis = sample_axis if sample_axis is not None else _sample_axis(shape, samples)
-                if axis is None and sequence_first:
-                    raise ValueError(SEQUENCE_FIRST)
-                adapter.sample_axis = axis or 0
-                step = step._replace(change=step.change._replace(assumed=axis is None))
-            if step.new is not None and (example is None or shape is not None):
-                small = _try_out(step.new, step.change.channels, shape, like)
-                step = step._replace(change=step.change._replace(needs_space=small))
-            steps[layer] = step
+            (change, new), shape = _step(layer, spec, like), shapes.get(layer)
+            if isinstance(new, nn.Module):
+                adapters = (part for part in new.modules() if isinstance(part, ChannelsLast))
+                adapter = next(adapters, None)
+                if adapter is not None and not isinstance(layer, AroundNorm):  # else it is copied
+                    axis = sample_axis if sample_axis is not None else _sample_axis(shape, samples)
+                    if axis is None and sequence_first:
+                        raise ValueError(SEQUENCE_FIRST)
+                    adapter.sample_axis = axis or 0
+                    change = change._replace(assumed=axis is None)
+                if example is None or shape is not None:
+                    small = _try_out(new, change.channels, shape, like, last=adapter is not None)
+                    change = change._replace(needs_space=small)
+            steps[layer] = change, new
     return steps
-
-
-def _new_adapter(new: nn.Module | None, layer: nn.Module) -> ChannelsLast | None:
-    """Return the part of a new layer that moves the channels, if the layer had none to copy."""
-    if new is None or isinstance(layer, AroundNorm):
-        return None
-    return next((part for part in new.modules() if isinstance(part, ChannelsLast)), None)
 
 
 def _sample_axis(shape: tuple[int, ...] | None, samples: int | None) -> int | None:
@@ -218,16 +242,15 @@ def _sample_axis(shape: tuple[int, ...] | None, samples: int | None) -> int | No
     return None if first == second else int(second)
 
 
-def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> _Step:
+def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> Step:
     change = LayerChange("", type(unwrapped(layer)).__name__, num_features(layer))
     if _is_already(layer, spec):
         make_norm(spec, num_features(layer))  # refuses options that exclude each other
         options = _changed_options(layer, spec)
         shown = tuple(f"{option}={value}" for option, value in options.items())
-        return _Step(None, change._replace(options=shown), options)
-    new, transfer = new_layer(layer, spec, like)
-    change = change._replace(replaced=True, back=_comes_back(layer, spec), **transfer._asdict())
-    return _Step(new, change, {})
+        return change._replace(options=shown), options
+    new, names = new_layer(layer, spec, like)
+    return change._replace(replaced=True, back=_comes_back(layer, spec), **names), new
 
 
 @torch.no_grad()
@@ -240,37 +263,28 @@ def _input_shapes(
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         shapes[layer] = tuple(inputs[0].shape)
 
-    handles = [layer.register_forward_pre_hook(note) for _, layer in norms]
-    modes = [(part, vars(part)["training"]) for part in model.modules()]
-    try:
-        model.eval()(example)
-    finally:
-        for part, mode in modes:
-            part.training = mode
-        for handle in handles:
-            handle.remove()
+    with evaluation_mode(model), ExitStack() as hooks:
+        for _, layer in norms:
+            hooks.enter_context(layer.register_forward_pre_hook(note))
+        model(example)
     return shapes
 
 
 @torch.no_grad()
-def _try_out(new: nn.Module, channels: int, shape: tuple[int, ...] | None, like: Tensor) -> bool:
+def _try_out(
+    new: nn.Module, channels: int, shape: tuple[int, ...] | None, like: Tensor, *, last: bool
+) -> bool:
     """Return whether a new norm refuses maps of one position; raise if it refuses `shape`."""
-    last = any(isinstance(part, ChannelsLast) for part in new.modules())
-    mode, tensor = vars(new)["training"], next(iter(new.state_dict().values()), like)
+    tensor = next(iter(new.state_dict().values()), like)
     x = tensor.new_zeros(shape or ((2, 1, 1, channels) if last else (2, channels, 1, 1)))
     try:
-        new.eval().forward(x.to(like.dtype))
+        with evaluation_mode(new):
+            new.forward(x.to(like.dtype))
     except (ValueError, RuntimeError) as error:
         if shape is not None:
             raise
         return isinstance(error, ValueError)
-    finally:
-        new.train(mode)
     return False
-
-
-def _parent(model: nn.Module, name: str) -> nn.Module:
-    return model.get_submodule(name.rpartition(".")[0])
 
 
 @contextmanager
@@ -311,7 +325,7 @@ def _is_already(layer: nn.Module, spec: NormSpec) -> bool:
         return False
     settable = SETTABLE if isinstance(norm, BatchStatisticsNorm) else SETTABLE_ON_TORCHS
     return all(
-        option in settable or structure(norm, option) == value
+        option in settable or options_of(norm, [option]).get(option) == value
         for option, value in spec.options.items()
     )
 
@@ -327,14 +341,9 @@ def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
 
 
 def _changed_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
-    """Return the options that change where a layer stays, with their new values.
-
-    `batch_size` and `sync` are part of the meaning of a name, so they become those of the spec,
-    given or default. Other options stay where the spec does not name them.
-    """
-    present = usual_options_of(layer) | {"affine": bool(affine_of(unwrapped(layer)))}
-    samples = {name: spec.option(name) for name in ("batch_size", "sync")}
-    wanted = {**samples, **spec.options}
+    """Return the options that change where a layer stays; `batch_size` and `sync` also by default."""
+    present = options_of(layer, SETTABLE)
+    wanted = {name: spec.option(name) for name in ("batch_size", "sync")} | {**spec.options}
     return {o: value for o, value in wanted.items() if o in present and present[o] != value}
 
 

@@ -1,67 +1,42 @@
 """Report of a norm replacement."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ssl_norm.norms.spec import NormSpec
-from ssl_norm.norms.swap.transfer_state import STATISTICS
+from ssl_norm.norms.swap.find import STATISTICS
 from ssl_norm.text import text_table
 
 
 class LayerChange(NamedTuple):
-    """Change of one norm layer.
+    """Change of one norm layer."""
 
-    Attributes:
-        name: of the layer in its model.
-        old: class of the old norm.
-        channels: of the norm.
-        replaced: whether a new layer takes its place; else it stays, and `options` change.
-        options: the options that change on a layer that stays, as `name=value`.
-        carried: names of the parameters and statistics that pass to the new layer.
-        dropped: names that have no place in the new layer.
-        initial: names that only the new layer has, at their initial values.
-        back: norm whose name alone brings the layer back exactly; None: no norm does.
-        needs_space: whether the new layer refuses inputs with one position, if no example showed
-            that there are none.
-        assumed: whether the first axis was taken for that of the samples, as nothing told it.
-    """
-
-    name: str
-    old: str
-    channels: int
-    replaced: bool = False
-    options: tuple[str, ...] = ()
-    carried: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    initial: tuple[str, ...] = ()
-    back: str | None = None
-    needs_space: bool = False
-    assumed: bool = False
+    name: str  # of the layer in its model
+    old: str  # class of the old norm
+    channels: int  # of the norm
+    replaced: bool = False  # whether a new layer takes its place; else it stays
+    options: tuple[str, ...] = ()  # that change on a layer that stays, as `name=value`
+    carried: tuple[str, ...] = ()  # parameters and statistics that pass to the new layer
+    dropped: tuple[str, ...] = ()  # names that have no place in the new layer
+    initial: tuple[str, ...] = ()  # names that only the new layer has, at their initial values
+    back: str | None = None  # norm whose name alone brings the layer back exactly; None: none does
+    needs_space: bool = False  # refuses one position, where no example shows that there are more
+    assumed: bool = False  # whether the first axis was taken for the samples, as nothing told it
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """Result or, with `dry_run`, plan of :func:`ssl_norm.norms.swap.replace.replace_norms`.
+    """Result or, with `dry_run`, plan of :func:`ssl_norm.norms.swap.replace.replace_norms`."""
 
-    Attributes:
-        norm: the requested norm.
-        changes: one for each norm layer, in the model's order.
-        standardized: names of the layers whose weights become standardized.
-        plain: names of the layers whose weights are no longer standardized.
-        weighted: number of convolutions and linear layers of the model.
-        left: names of layers that were to be kept, or of an unknown kind that is called a norm.
-        dry_run: whether nothing was changed.
-    """
-
-    norm: NormSpec
-    changes: tuple[LayerChange, ...]
-    standardized: tuple[str, ...]
-    plain: tuple[str, ...]
-    weighted: int
-    left: tuple[str, ...]
-    dry_run: bool = False
+    norm: NormSpec  # the requested norm
+    changes: tuple[LayerChange, ...]  # one for each norm layer, in the model's order
+    standardized: tuple[str, ...]  # layers whose weights become standardized
+    plain: tuple[str, ...]  # layers whose weights are no longer standardized
+    weighted: int  # number of convolutions and linear layers of the model
+    left: tuple[str, ...]  # layers that were to be kept, or of an unknown kind called a norm
+    dry_run: bool = False  # whether nothing was changed
 
     @property
     def replaced(self) -> tuple[str, ...]:
@@ -87,41 +62,34 @@ class Replacement:
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
-        text = "dry run, nothing changed: " if self.dry_run else ""
-        text += f"{self.norm}: {len(self.replaced)} norm layers replaced, {len(self.kept)} kept"
-        text += f" (of {kinds})" if kinds else ""
-        if self.standardized:
-            text += f"; weights of {len(self.standardized)} of {self.weighted} layers standardized"
-        if self.plain:
-            text += (
-                f"; weights of {len(self.plain)} of {self.weighted} layers no longer standardized"
-            )
-        dropped = _by_kind((change.old, change.dropped) for change in self.changes)
-        if dropped:
-            text += f"; dropped: {'; '.join(dropped)}"
-        initial = _by_kind((self.norm.name, change.initial) for change in self.changes)
-        if initial:
-            text += f"; at initial values: {'; '.join(initial)}"
-        if self.norm.nonlinear:
-            text += f"; {self.norm.name} is nonlinear itself, activations after it stay"
-        if self.left:
-            text += f"; {len(self.left)} left alone or of an unknown kind ({self.left[0]}, ...)"
-        if self.replaced:
-            text += f"; {self._way_back_text()}"
+        dropped = "; ".join(_by_kind((change.old, change.dropped) for change in self.changes))
+        initial = "; ".join(_by_kind((self.norm.name, change.initial) for change in self.changes))
         assumed = sum(change.assumed for change in self.changes)
-        if assumed:
-            text += f"; in {assumed} the first axis is taken for that of the samples"
         small = [change.name for change in self.changes if change.needs_space]
-        if small:
-            text += f"; {len(small)} need more than one position per sample ({small[0]}, ...)"
-        return text
+        weights = f"of {self.weighted} layers"
+        sentences: list[tuple[object, str]] = [
+            (True, "dry run, nothing changed: " * self.dry_run
+             + f"{self.norm}: {len(self.replaced)} norm layers replaced, {len(self.kept)} kept"
+             + f" (of {kinds})" * bool(kinds)),
+            (self.standardized, f"weights of {len(self.standardized)} {weights} standardized"),
+            (self.plain, f"weights of {len(self.plain)} {weights} no longer standardized"),
+            (dropped, f"dropped: {dropped}"),
+            (initial, f"at initial values: {initial}"),
+            (self.norm.nonlinear,
+             f"{self.norm.name} is nonlinear itself, activations after it stay"),
+            (self.left, f"{len(self.left)} left alone or of an unknown kind {_first(self.left)}"),
+            (self.replaced, self._way_back_text()),
+            (assumed, f"in {assumed} the first axis is taken for that of the samples"),
+            (small, f"{len(small)} need more than one position per sample {_first(small)}"),
+        ]  # fmt: skip
+        return "; ".join(sentence for holds, sentence in sentences if holds)
 
     def _way_back_text(self) -> str:
         if self.way_back:
             return f"'{self.way_back}' gives the network back exactly"
         lost = [change.name for change in self.changes if change.replaced and not change.back]
         if lost:
-            return f"no norm gives {len(lost)} of these layers back exactly ({lost[0]}, ...)"
+            return f"no norm gives {len(lost)} of these layers back exactly {_first(lost)}"
         return "no single norm gives the network back"
 
     def table(self) -> str:
@@ -140,6 +108,10 @@ class Replacement:
             for change in self.changes
         ]
         return f"{text_table([header, *rows])}\n\n{self}"
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"({names[0]}, ...)" if names else ""
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -2,56 +2,38 @@
 
 from copy import copy
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.norms.batch.freezing import FROZEN_PARAMETERS, FrozenStatistics, freeze_statistics
+from ssl_norm.norms.batch.freezing import FrozenStatistics, freeze_statistics
 from ssl_norm.norms.spec import NormSpec, make_norm
-from ssl_norm.norms.swap.adapters import (
+from ssl_norm.norms.swap.find import (
+    BATCH_NORMS,
+    STATISTICS,
+    USUAL_OPTIONS,
     AroundNorm,
     ChannelsLast,
     NormAct,
     PerPosition,
-    unwrapped,
-)
-from ssl_norm.norms.swap.find import (
-    BATCH_NORMS,
-    USUAL_OPTIONS,
     affine_of,
     is_nonlinear,
     keeps_batch_statistics,
     num_features,
-    usual_options_of,
+    options_of,
+    unwrapped,
 )
 from ssl_norm.norms.swap.kinds import HOOKS, Kind, kind_of
 
-STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
 ACTIVATION = ("drop", "act")  # last parts of timm's norms, which move whole
-PER_TOKEN: dict[str, type[nn.LayerNorm] | type[nn.RMSNorm]] = {
-    "ln": nn.LayerNorm,
-    "rms": nn.RMSNorm,
-}
+PER_TOKEN: dict[str, Any] = {"ln": nn.LayerNorm, "rms": nn.RMSNorm}
 REPLACED = "replaced_kinds"  # attribute of a new layer: the kinds that it stands for, by name
 BATCH_POLICIES = ("update_rate", "evaluation", "population")  # a new batch norm takes these over
+Names = dict[str, Any]  # tuples of names of parameters, statistics and options
 
 
-class Transfer(NamedTuple):
-    """Names of the parameters, statistics and options that a new norm takes over.
-
-    Attributes:
-        carried: what the new norm has from the old one.
-        dropped: what has no place in the new one.
-        initial: what the old one did not have.
-    """
-
-    carried: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    initial: tuple[str, ...] = ()
-
-
-def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module, Transfer]:
+def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module, Names]:
     """Return a new norm with the channels, mode, values, hooks, axes and activation of a layer.
 
     Options that the spec does not name come from the layer: eps and `affine` from any and, where
@@ -59,16 +41,9 @@ def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module
     restores those that a norm of that name had in this place, and its axes. Statistics that
     :func:`ssl_norm.norms.batch.freezing.freeze_statistics` froze stay frozen where possible.
 
-    Args:
-        layer: the norm layer to replace; not altered.
-        spec: the norm to build.
-        like: gives device and dtype where the layer holds no tensor.
-
-    Returns:
-        The new layer, and the names of what it took over.
-
-    Raises:
-        ValueError: the layer is not a known norm, or it cannot be replaced by this one.
+    The layer is not altered; `like` gives device and dtype where it holds no tensor. The names are
+    those of :func:`transfer_state`. ValueError: the layer is not a known norm, or this one cannot
+    replace it.
     """
     old, kind = unwrapped(layer), kind_of(layer)
     replaced: dict[str, Kind] = vars(old).get(REPLACED, {})
@@ -78,24 +53,20 @@ def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module
     new = _new_norm(old, full, per_token=kind.channels_last or per_position)
     like = next((t for t in old.state_dict().values() if t.is_floating_point()), like)
     new.to(device=like.device, dtype=like.dtype)
-    transfer = transfer_state(old, new)
+    names = transfer_state(old, new)
     if spec.constructor is None:
         _inherit_options(old, new, spec)
-    dropped = (*transfer.dropped, *_dropped_options(old, new, spec), *_freeze_as(old, new))
+    names["dropped"] += (*_dropped_options(old, new, spec), *_freeze_as(old, new))
     vars(new)[REPLACED] = replaced | ({kind.name: kind} if kind.name else {})
     if per_position:
         new = PerPosition(new)
-    elif (
-        kind.channels_last
-        and spec.name != "none"
-        and not isinstance(new, nn.LayerNorm | nn.RMSNorm)
-    ):
+    elif kind.channels_last and not isinstance(new, nn.Identity | nn.LayerNorm | nn.RMSNorm):
         new = ChannelsLast(new, kind.sample_axis or 0)
     new = _with_activation(new, layer)
     for name in (*HOOKS, "_is_full_backward_hook"):
         vars(new)[name] = vars(layer)[name]
     new.train(vars(old)["training"])  # what was last asked for, also of a frozen layer
-    return new, transfer._replace(dropped=dropped)
+    return new, names
 
 
 def _new_norm(old: nn.Module, spec: NormSpec, *, per_token: bool) -> nn.Module:
@@ -107,20 +78,16 @@ def _new_norm(old: nn.Module, spec: NormSpec, *, per_token: bool) -> nn.Module:
         options.setdefault("affine", False)
     if per_token and spec.name in PER_TOKEN:
         eps: Any = options.get("eps") or getattr(old, "eps", None) or USUAL_OPTIONS["eps"]
-        return PER_TOKEN[spec.name](
-            num_features(old),
-            eps=eps,
-            elementwise_affine=options.get("affine", True),
-        )
+        affine = options.get("affine", True)
+        layer: nn.Module = PER_TOKEN[spec.name](num_features(old), eps, affine)
+        return layer
     return make_norm(NormSpec(spec.name, options), num_features(old))
 
 
 def _inherit_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> None:
     """Give a new norm the eps and policies that its spec does not name; policies of batch norms."""
     policies = keeps_batch_statistics(old) and keeps_batch_statistics(new)
-    options = usual_options_of(old)
-    for name in ("eps", *BATCH_POLICIES) if policies else ("eps",):
-        value = options.get(name)
+    for name, value in options_of(old, ("eps", *BATCH_POLICIES) if policies else ("eps",)).items():
         if name not in spec.options and value is not None and hasattr(new, name):
             setattr(new, name, value)
 
@@ -129,10 +96,10 @@ def _dropped_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> list[str
     """Return the unusual options of a batch norm that the new norm lacks and the spec omits."""
     if not keeps_batch_statistics(old):
         return []
-    present = usual_options_of(new)
+    present = options_of(new, USUAL_OPTIONS)
     return [
         f"{name}={value}"
-        for name, value in usual_options_of(old).items()
+        for name, value in options_of(old, USUAL_OPTIONS).items()
         if value not in (None, USUAL_OPTIONS[name])
         and name not in spec.options
         and present.get(name) != value
@@ -140,10 +107,7 @@ def _dropped_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> list[str
 
 
 def _freeze_as(old: nn.Module, new: nn.Module) -> list[str]:
-    """Freeze the parameters that were frozen; return the names of those that cannot be."""
-    names = [name for name in old.__dict__.get(FROZEN_PARAMETERS, []) if name in new._parameters]
-    if names:
-        new.__dict__[FROZEN_PARAMETERS] = names
+    """Freeze statistics that were frozen; return `frozen` where they cannot be."""
     if not isinstance(old, FrozenStatistics):
         return []
     if isinstance(new, BATCH_NORMS) and getattr(new, "evaluation", None) != "batch":
@@ -160,7 +124,7 @@ def _with_activation(norm: nn.Module, layer: nn.Module) -> nn.Module:
     if isinstance(norm, nn.Identity) and hasattr(parts["act"], "inplace"):
         # Without a norm before it, it would overwrite the input, which a shortcut may still need.
         parts["act"] = copy(parts["act"])
-        parts["act"].__dict__["inplace"] = False
+        vars(parts["act"])["inplace"] = False
     return NormAct(norm, parts["drop"], parts["act"])
 
 
@@ -172,7 +136,7 @@ def _part(layer: nn.Module, name: str) -> nn.Module:
     return _part(layer.norm, name) if isinstance(layer, AroundNorm) else nn.Identity()
 
 
-def transfer_state(old: nn.Module, new: nn.Module) -> Transfer:
+def transfer_state(old: nn.Module, new: nn.Module) -> Names:
     """Give a new norm the values of an old one that have the same name and fit.
 
     Statistics pass between batch norms only. Variances of channels pass as the diagonal of the
@@ -180,9 +144,9 @@ def transfer_state(old: nn.Module, new: nn.Module) -> Transfer:
     to every domain; converting from one keeps domain 0, with which it evaluates. Parameters stay
     the same objects, so that an optimizer that holds them goes on.
 
-    Args:
-        old: the norm that is replaced; not altered.
-        new: changed in place.
+    Returns:
+        The names under `carried`: in both; `dropped`: without a place in the new norm; `initial`:
+        what the old one did not have.
     """
     given, wanted = _own_state(old), _own_state(new)
     values = _values(old, new, given, wanted)
@@ -193,15 +157,14 @@ def transfer_state(old: nn.Module, new: nn.Module) -> Transfer:
     }
     for name, value in fitting.items():
         _set_value(new, name, value)
-    return Transfer(
-        tuple(fitting),
-        (
-            *_dropped(given, fitting),
-            *_dropped_parts(old),
-            *["nonlinearity"] * (is_nonlinear(old) and not is_nonlinear(new)),
-        ),
-        tuple(name for name in wanted if name not in fitting),
+    parts = (name for name, part in old.named_children() if not isinstance(part, nn.Identity))
+    dropped = (
+        *_dropped(given, fitting),
+        *(name for name in parts if name not in ACTIVATION),
+        *["nonlinearity"] * (is_nonlinear(old) and not is_nonlinear(new)),
     )
+    initial = tuple(name for name in wanted if name not in fitting)
+    return {"carried": tuple(fitting), "dropped": dropped, "initial": initial}
 
 
 def _own_state(norm: nn.Module) -> dict[str, Tensor]:
@@ -271,12 +234,3 @@ def _dropped(given: dict[str, Tensor], carried: dict[str, Tensor]) -> list[str]:
         elif value.ndim > carried[name].ndim:
             dropped.append(f"{name} of domains from 1 on")
     return dropped
-
-
-def _dropped_parts(norm: nn.Module) -> list[str]:
-    """Return the names of layers inside a norm, which do not pass to the new norm."""
-    return [
-        name
-        for name, part in norm.named_children()
-        if name not in ACTIVATION and not isinstance(part, nn.Identity)
-    ]

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ssl_norm.evaluate.baselines import BASELINES
 from ssl_norm.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILION, drawing
@@ -23,6 +23,7 @@ from ssl_norm.reporting.figures.parts import (
 from ssl_norm.reporting.frame import Group, all_runs
 from ssl_norm.reporting.read import FINETUNE, RunRecord
 from ssl_norm.text import counted, finite, statistic
+from ssl_norm.train.summary import SCORES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,15 @@ PROBES = (("top1", "linear top-1", BLUE), ("knn_top1", "kNN top-1", ORANGE))
 
 def accuracy(groups: Sequence[Group]) -> Iterator[FigureFile]:
     """Yield linear top-1 against negative cosine; nothing if no run has both."""
-    points = {group.label: _points(group) for group in groups}
+    points = {
+        group.label: [
+            (x, y)
+            for run in group.runs
+            if (x := measured(run, "negative_cosine")) is not None
+            and (y := measured(run, "linear_top1")) is not None
+        ]
+        for group in groups
+    }
     runs = sum(map(len, points.values()))
     if not runs:
         return
@@ -40,9 +49,17 @@ def accuracy(groups: Sequence[Group]) -> Iterator[FigureFile]:
         axes = figure.subplots()
         for (label, found), (marker, colour) in zip(points.items(), styles(), strict=False):
             if found:
-                x, y = zip(*found, strict=True)
-                axes.plot(x, y, marker, color=colour, label=textwrap.shorten(label, 60), alpha=0.85)
-        _draw_baselines(axes, all_runs(groups))
+                xs, ys = zip(*found, strict=True)
+                name = textwrap.shorten(label, 60)
+                axes.plot(xs, ys, marker, color=colour, label=name, alpha=0.85)
+        for (baseline, heading), style in zip(BASELINES.items(), ("-", ":"), strict=True):
+            scores = [measured(run, f"linear_top1_{baseline}") for run in all_runs(groups)]
+            present = [score for score in scores if score is not None]
+            if present:
+                axes.axhspan(min(present), max(present), color=GREY, alpha=0.12, linewidth=0)
+                axes.axhline(
+                    fmean(present), color=GREY, linewidth=1, linestyle=style, label=heading
+                )
         axes.set(xlabel="negative cosine (1: collapsed)", ylabel="linear top-1")
         axes.grid()
         legend_below(figure)
@@ -56,24 +73,13 @@ def accuracy(groups: Sequence[Group]) -> Iterator[FigureFile]:
     )
 
 
-def _points(group: Group) -> list[tuple[float, float]]:
-    """Return (negative cosine, linear top-1) of the runs that have both."""
-    pairs = [(measured(r, "negative_cosine"), measured(r, "linear_top1")) for r in group.runs]
-    return [(x, y) for x, y in pairs if x is not None and y is not None]
-
-
-def _draw_baselines(axes: "Axes", runs: Sequence[RunRecord]) -> None:
-    for (name, heading), style in zip(BASELINES.items(), ("-", ":"), strict=True):
-        values = [measured(run, f"linear_top1_{name}") for run in runs]
-        present = [value for value in values if value is not None]
-        if present:
-            axes.axhspan(min(present), max(present), color=GREY, alpha=0.12, linewidth=0)
-            axes.axhline(fmean(present), color=GREY, linewidth=1, linestyle=style, label=heading)
-
-
 def probes_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
     """Yield the accuracies of kept checkpoints over the steps, a panel for each group."""
     probed = _probed(groups)
+
+    def draw(axes: "Axes", group: Group) -> None:
+        for name, label, colour in PROBES:
+            draw_curves(axes, [_curve(run, name) for run in group.runs], label, colour)
 
     def caption(which: str, _: Sequence[Group]) -> str:
         return (
@@ -81,7 +87,7 @@ def probes_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
             f"is drawn, is the untrained encoder. {_protocols(probed)} {CURVES_READ}"
         )
 
-    return panel_figures("probes_over_steps", probed, _draw, "top-1", caption)
+    return panel_figures("probes_over_steps", probed, draw, "top-1", caption)
 
 
 def accuracy_course(groups: Sequence[Group]) -> Iterator[FigureFile]:
@@ -127,11 +133,6 @@ def _protocols(groups: Sequence[Group]) -> str:
     return f"{'Probe' if len(found) == 1 else 'Probes differ'}: {'; '.join(sorted(found))}."
 
 
-def _draw(axes: "Axes", group: Group) -> None:
-    for name, label, colour in PROBES:
-        draw_curves(axes, [_curve(run, name) for run in group.runs], label, colour)
-
-
 def _curve(run: RunRecord, name: str) -> Curve:
     rows = run.probes["steps"]
     found = {row["step"]: row[name] for row in rows if finite(row.get(name)) is not None}
@@ -139,56 +140,47 @@ def _curve(run: RunRecord, name: str) -> Curve:
 
 
 def _way(run: RunRecord) -> list[tuple[float, float]]:
-    """Return (negative cosine, linear top-1) of each probed step that has both, in order."""
-    pairs = ((_cosine_at(run, step), y) for step, y in zip(*_curve(run, "top1"), strict=True))
-    return [(cosine, top1) for cosine, top1 in pairs if cosine is not None]
+    """Return (negative cosine, linear top-1) of each probed step that has both, in their order.
+
+    The cosine is that of the last row of metrics.csv up to the step.
+    """
+    steps, cosines = (run.metrics.get(name, ()) for name in ("step", "negative_cosine"))
+    way = []
+    for step, top1 in zip(*_curve(run, "top1"), strict=True):
+        until = [cosine for at, cosine in zip(steps, cosines, strict=False) if at <= step]
+        if until and (cosine := finite(until[-1])) is not None:
+            way.append((cosine, top1))
+    return way
 
 
-def _cosine_at(run: RunRecord, step: float) -> float | None:
-    """Return the negative cosine in the last row of metrics.csv up to a step; None without one."""
-    rows = zip(run.metrics.get("step", ()), run.metrics.get("negative_cosine", ()), strict=False)
-    until = [cosine for at, cosine in rows if at <= step]
-    return finite(until[-1]) if until else None
+# Colour and marker of the accuracy under each kind of statistics, by its column.
+STYLES = {
+    "top1": (BLUE, "o"),
+    "top1_exact": (VERMILION, "s"),
+    "top1_exact_labelled": (ORANGE, "D"),
+    "top1_batch": (GREEN, "^"),
+}
 
 
-class Kind(NamedTuple):
-    """Kind of statistics: its column, its `statistics` and `statistics_from` in evaluations.csv."""
-
-    column: str
-    statistics: str
-    origin: str
-    colour: str
-    marker: str
-
-    @property
-    def label(self) -> str:
-        """Its name in legends."""
-        return columns()[self.column].heading.removeprefix("top-1, ")
-
-
-KINDS = (
-    Kind("top1", "population", "", BLUE, "o"),
-    Kind("top1_exact", "exact", "all", VERMILION, "s"),
-    Kind("top1_exact_labelled", "exact", "labelled", ORANGE, "D"),
-    Kind("top1_batch", "batch", "", GREEN, "^"),
-)
+def _label(column: str) -> str:
+    return columns()[column].heading.removeprefix("top-1, ")
 
 
 def accuracy_by_statistics(groups: Sequence[Group]) -> Iterator[FigureFile]:
     """Yield a row for each group with its accuracy under each kind of statistics."""
     groups = [group for group in groups if group.runs[0].tool == FINETUNE]
     runs = all_runs(groups)
-    if all(measured(run, kind.column) is None for run in runs for kind in KINDS):
+    if all(measured(run, column) is None for run in runs for column in STYLES):
         return
     with drawing(WIDTH, 1.3 + 0.34 * len(groups)) as figure:
         axes = figure.subplots()
-        for index, kind in enumerate(KINDS):
-            _draw_kind(axes, groups, kind, (index - (len(KINDS) - 1) / 2) * 0.16)
+        for index, column in enumerate(STYLES):
+            _draw_column(axes, groups, column, (index - (len(STYLES) - 1) / 2) * 0.16)
         axes.set_yticks(range(len(groups)), [textwrap.fill(group.label, 34) for group in groups])
         axes.set_ylim(len(groups) - 0.5, -0.5)
         axes.set_xlabel("top-1")
         axes.grid()
-        legend_below(figure, len(KINDS))
+        legend_below(figure, len(STYLES))
     yield FigureFile(
         "accuracy_by_statistics",
         figure,
@@ -198,21 +190,22 @@ def accuracy_by_statistics(groups: Sequence[Group]) -> Iterator[FigureFile]:
     )
 
 
-def _draw_kind(axes: "Axes", groups: Sequence[Group], kind: Kind, aside: float) -> None:
-    """Draw the accuracies of all groups under one kind of statistics, `aside` from their rows."""
+def _draw_column(axes: "Axes", groups: Sequence[Group], column: str, aside: float) -> None:
+    """Draw the accuracies of all groups under one kind of statistics, `aside` of their rows."""
+    colour, marker = STYLES[column]
     bars = []
     for row, group in enumerate(groups):
-        values = [v for run in group.runs if (v := measured(run, kind.column)) is not None]
+        values = [v for run in group.runs if (v := measured(run, column)) is not None]
         heights = [row + aside] * len(values)
-        axes.plot(values, heights, ".", color=kind.colour, alpha=0.4, markersize=4)
+        axes.plot(values, heights, ".", color=colour, alpha=0.4, markersize=4)
         found = statistic(values)
         if found.mean is not None:
             bars.append((row + aside, found.mean, found.deviation or 0.0))
     if bars:
         places, means, spreads = zip(*bars, strict=True)
         axes.errorbar(
-            means, places, xerr=spreads, fmt=kind.marker, color=kind.colour, markersize=6,
-            capsize=2, elinewidth=1, label=kind.label,
+            means, places, xerr=spreads, fmt=marker, color=colour, markersize=6,
+            capsize=2, elinewidth=1, label=_label(column),
         )  # fmt: skip
 
 
@@ -222,35 +215,30 @@ def accuracy_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
         group
         for group in groups
         if group.runs[0].tool == FINETUNE
-        and any(len(_score_curve(run, KINDS[0]).steps) > 1 for run in group.runs)
+        and any(len(_score_curve(run, "top1").steps) > 1 for run in group.runs)
     ]
+
+    def draw(axes: "Axes", group: Group) -> None:
+        for column, (colour, _) in STYLES.items():
+            curves = [_score_curve(run, column) for run in group.runs]
+            if several := [curve for curve in curves if len(curve.steps) > 1]:
+                draw_curves(axes, several, _label(column), colour)
 
     def caption(which: str, _: Sequence[Group]) -> str:
         return (
             f"Top-1 on the test images over the steps by kind of statistics{which}. {CURVES_READ}"
         )
 
-    return panel_figures("accuracy_over_steps", scored, _draw_scores, "top-1", caption)
+    return panel_figures("accuracy_over_steps", scored, draw, "top-1", caption)
 
 
-def _draw_scores(axes: "Axes", group: Group) -> None:
-    for kind in KINDS:
-        curves = [curve for run in group.runs if len((curve := _score_curve(run, kind)).steps) > 1]
-        if curves:
-            draw_curves(axes, curves, kind.label, kind.colour)
-
-
-def _score_curve(run: RunRecord, kind: Kind) -> Curve:
-    """Return the accuracy on the clean test images at each step, from the first row of the step."""
-    wanted = {
-        "split": "test",
-        "domain": "clean",
-        "statistics": kind.statistics,
-        "statistics_from": kind.origin,
-    }
+def _score_curve(run: RunRecord, column: str) -> Curve:
+    """Return the accuracy on the clean test images at each step, by the first row of a step."""
+    statistics, (origin, *_) = SCORES[column]
+    wanted = {"split": "test", "domain": "clean"}
+    wanted |= {"statistics": statistics, "statistics_from": origin}
     found: dict[int, float] = {}
     for row in run.evaluations:
-        if wanted.items() <= row.items():
-            found.setdefault(row["step"], row.get("top1", None))
-    found = {step: top1 for step, top1 in found.items() if top1 is not None}
+        if wanted.items() <= row.items() and "top1" in row:
+            found.setdefault(row["step"], row["top1"])
     return Curve(list(found), list(found.values()))

@@ -12,9 +12,9 @@ from ssl_norm.data.batches.sampler import epoch_order
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.evaluate.features import evaluation_mode
 from ssl_norm.figures.style import BLUE, GREY, drawing
 from ssl_norm.norms.batch.batch_statistics import pool
+from ssl_norm.norms.batch.freezing import evaluation_mode
 from ssl_norm.norms.core import instance_moments
 from ssl_norm.norms.swap.find import BATCH_NORMS
 from ssl_norm.reporting.figures.parts import COLUMNS, PANELS, WIDTH, FigureFile

@@ -126,7 +126,12 @@ def panel_figures(
             grid = figure.subplots(lines, min(COLUMNS, len(part)), sharey=True, squeeze=False)
             for axes, group in zip(grid.flat, part, strict=False):
                 draw(axes, group)
-                _label_panel(axes, group)
+                title = textwrap.fill(f"{group.label} (n = {len(group.runs)})", 34)
+                axes.set_title(title, fontsize=8, loc="left")
+                axes.set_xlabel("step", fontsize=8)
+                axes.tick_params(labelsize=8)
+                axes.margins(x=0.02)
+                axes.grid()
             for axes in list(grid.flat)[len(part) :]:
                 axes.set_visible(False)
             for axes in grid[:, 0]:
@@ -140,15 +145,6 @@ def panel_figures(
 def numbered(name: str, index: int, count: int) -> str:
     """Return the name of a figure of a kind, numbered if there are several."""
     return name if count == 1 else f"{name}_{index + 1}"
-
-
-def _label_panel(axes: "Axes", group: Group) -> None:
-    title = textwrap.fill(f"{group.label} (n = {len(group.runs)})", 34)
-    axes.set_title(title, fontsize=8, loc="left")
-    axes.set_xlabel("step", fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.margins(x=0.02)
-    axes.grid()
 
 
 def legend_below(figure: "Figure", columns: int = 2, **style: object) -> None:

@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from operator import add, sub
-from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_norm.figures.style import GREY, drawing
@@ -70,9 +69,7 @@ def _study_figure(content: Content) -> FigureFile:
     lines = _with_styles(content.series)
     with drawing(WIDTH, height_of(len(lines)) + 0.2) as figure:
         axes = figure.subplots()
-        if content.measured_x:
-            _draw_scatter(axes, content, lines)
-        elif content.numeric:
+        if content.numeric:
             _draw_lines(axes, content, lines)
         else:
             _draw_categories(axes, content, lines)
@@ -185,18 +182,6 @@ def wrapped(name: str, width: int) -> str:
     return textwrap.fill(name.replace("_", "_ "), width).replace("_ ", "_")
 
 
-def _draw_scatter(axes: "Axes", content: Content, lines: _Styled) -> None:
-    """Draw a point for each run over an outcome x, and the mean of each line as a larger one."""
-    for line, (colour, _, marker) in lines:
-        pairs = [(float(x), y) for x, values in line.cells.items() for y in values]
-        xs, ys = zip(*pairs, strict=True)
-        if len(pairs) > 1:
-            axes.plot(xs, ys, marker, color=colour, alpha=0.4, markersize=4)
-        axes.plot(fmean(xs), fmean(ys), marker, color=colour, markersize=8, label=line.label)
-    if content.spec.log_x:
-        axes.set_xscale("log")
-
-
 def _draw_published(axes: "Axes", published: Published, lines: _Styled) -> None:
     """Draw published numbers dotted, in the colour of the line of the same name, else grey."""
     colours = {
@@ -231,8 +216,6 @@ def _caption(content: Content) -> str:
     size = f"n = {max(counts)}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}"
     start = f"{spec.title.rstrip('.')}. " if spec.title else ""
     start += f"{axis_label(spec.y)} over {axis_label([spec.x])}, {counted(content.runs, 'run')}"
-    if content.measured_x:
-        return f"{start}. Small: a run; large: the mean of a line."
     start += f", {size} a point."
     if several:
         spread = "band" if content.numeric else "bars"
@@ -245,19 +228,9 @@ def _caption(content: Content) -> str:
 
 
 def figure_table(content: Content) -> Table:
-    """Return x down and lines across: mean +- sample deviation (n), and published numbers.
-
-    If x is an outcome, each line is a row with the means of both.
-    """
+    """Return x down and lines across: mean +- sample deviation (n), and published numbers."""
     spec = content.spec
     decimals = max(columns()[y].decimals if y in columns() else DECIMALS for y in spec.y)
-    if content.measured_x:
-        rows = []
-        for line in content.series:
-            pairs = [(float(x), y) for x, values in line.cells.items() for y in values]
-            both = (statistic(values).text(decimals) for values in zip(*pairs, strict=True))
-            rows.append([line.label, *both])
-        return Table(["line", spec.x, ", ".join(spec.y)], rows)
     others = _published_lines(content)
     places = list(content.places)
     if content.numeric:
@@ -274,10 +247,7 @@ def figure_table(content: Content) -> Table:
 
 
 def figure_numbers(content: Content) -> Table:
-    """Return a row for each x of each line with mean, deviation and n.
-
-    The deviation is empty for one run. Published numbers have their source before the line, no n.
-    """
+    """Return mean, deviation and n for each x of each line; published numbers have no n."""
     rows = [
         [line.label, _cell(x), *statistic_cells(statistic(line.cells[x]))]
         for line in content.series

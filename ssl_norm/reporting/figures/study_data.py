@@ -92,11 +92,7 @@ class FigureSpec(Settings):
 
 
 def figure_specs(study: str, entries: Sequence[Mapping[Any, Any]]) -> list[FigureSpec]:
-    """Return the figures of a study from `figures` in its file.
-
-    Raises:
-        UserError: an entry has another form; the line names the file and the figure.
-    """
+    """Return the figures of a study from `figures` in its file; UserError names file and figure."""
     specs: list[FigureSpec] = []
     for place, entry in enumerate(entries, start=1):
         where = f"configs/study/{study}.yaml, figure {entry.get('name', place)}"
@@ -123,7 +119,6 @@ class Content(NamedTuple):
 
     spec: FigureSpec  # the entry of the study
     series: Sequence[Series]  # the lines, in the order of their first runs
-    measured_x: bool  # whether x is an outcome as well, so that runs differ in it by chance
     runs: int  # number of runs in it
 
     @property
@@ -239,10 +234,8 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
     for parts, line in grouped(points, lambda p: p.parts).items():
         cells = {x: [p.y for p in same] for x, same in grouped(line, lambda p: p.x).items()}
         series.append(Series(parts, spec.label_of(parts), cells))
-    xs = [point.x for point in points if places[spec.x].startswith(SUMMARY)]
-    measured_x = any(isinstance(x, float) and not x.is_integer() for x in xs)
     count = len({point.run for point in points})
-    return Content(spec, series, measured_x, count), [*lines, *_mixed_runs(spec, points)]
+    return Content(spec, series, count), [*lines, *_mixed_runs(spec, points)]
 
 
 def _points_of(
@@ -282,8 +275,7 @@ def _chosen_rows(
 ) -> list[tuple[Row, Row]]:
     """Return rows of evaluations.csv with the values of a figure.
 
-    Unless the figure names steps, these are rows of the last step; unless it names images and
-    batches of exact statistics, those of the run's first choice.
+    Without a mention, steps are the last one, images and batches of exact statistics the first.
     """
     rows = []
     for row in run.evaluations:

@@ -93,12 +93,11 @@ def test_plain_view_is_the_normalised_image():
     assert torch.equal(view1, view2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("n", "height", "width"), [(3, 16, 16), (3, 9, 30), (1, 40, 25)])
-def test_any_number_and_size_of_images_and_dtype(n, height, width, dtype):
-    for view in make(dtype=dtype)(batch(n, height, width), seeded()):
+def test_any_number_and_size_of_images(n, height, width):
+    for view in make()(batch(n, height, width), seeded()):
         assert view.shape == (n, 3, 16, 16)
-        assert view.dtype == dtype
+        assert view.dtype == torch.float32
         assert view.is_contiguous(memory_format=torch.channels_last)
         assert view.isfinite().all()
         assert not view.requires_grad

@@ -72,12 +72,3 @@ def test_shuffling_changes_who_stands_together_and_nothing_else(classes):
     assert all(a != b for a, b in zip(apart, together, strict=True))
     mixed = [len(set(LABELS[chunk].tolist())) for order in apart for chunk in chunks(order)]
     assert sum(mixed) / len(mixed) > classes + 0.5
-
-
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_grouped_batches_follow_the_seed_and_can_be_entered_anywhere(shuffle):
-    whole = grouped(shuffle=shuffle)
-    torch.manual_seed(1)
-    for start in (0, 1, 17, 40):
-        assert grouped(start, shuffle=shuffle) == whole[start:]
-    assert grouped(shuffle=shuffle, seed=5) != whole

@@ -123,15 +123,6 @@ def test_shape_and_type_are_kept_and_the_input_is_not_altered(corruption):
         assert found.equal(corruption(images.contiguous(), generator()))
 
 
-@pytest.mark.parametrize("name", ["contrast", "gaussian_blur", "jpeg"])
-def test_a_constant_image_stays_as_it_is(name):
-    levels = torch.tensor([0, 101, 255], dtype=torch.uint8)[:, None, None, None]
-    constant = levels.expand(-1, 3, 16, 16).contiguous()
-    tolerance = 1 if name == "jpeg" else 0  # it stores the mean of a block in steps
-    difference = apply(name, 5, constant).astype(np.int64) - levels.numpy()
-    assert np.abs(difference).max() <= tolerance
-
-
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_the_generator_is_all_the_chance_there_is(name):
     corruption = Corruption(name)

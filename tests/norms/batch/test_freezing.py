@@ -9,13 +9,7 @@ from torch import fx, nn
 
 from ssl_norm.norms import NORMS, make_norm
 from ssl_norm.norms.batch import freezing
-from ssl_norm.norms.batch.freezing import (
-    FrozenStatistics,
-    freeze_affine,
-    freeze_statistics,
-    thaw_affine,
-    thaw_statistics,
-)
+from ssl_norm.norms.batch.freezing import FrozenStatistics, evaluation_mode, freeze_statistics
 from ssl_norm.norms.swap.find import BATCH_NORMS
 
 
@@ -106,12 +100,6 @@ def test_copies_are_frozen(name, how):
     again = COPIES[how](model)
     assert type(again[1]) is type(model[1])
     assert_stays(again, expected)
-    before = state(again)
-    thaw_statistics(again)
-    again.train()(images())
-    assert type(again[1]) is type(LAYERS[name])
-    assert moved(before, again, "1")
-    assert isinstance(model[1], FrozenStatistics)
 
 
 def test_pickle_opens_in_a_process_that_froze_nothing(monkeypatch):
@@ -141,14 +129,13 @@ def test_nothing_but_the_class_changes(name):
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_thawing_restores_class_and_the_mode_last_asked_for(mode):
-    model = model_with("BatchNorm2d").train(not mode)
+def test_evaluation_mode_gives_back_the_modes_last_asked_for(mode):
+    model = model_with("BatchNorm2d").train(mode)
     freeze_statistics(model)
-    model.train(mode)
-    assert thaw_statistics(model) == ("1",)
-    assert type(model[1]) is nn.BatchNorm2d
-    assert model[1].training is mode
-    assert thaw_statistics(model) == ()
+    model[0].train(not mode)
+    with evaluation_mode(model, [model[0]]):
+        assert [part.training for part in model.modules()] == [False, True, False]
+    assert [vars(part)["training"] for part in model.modules()] == [mode, not mode, mode]
 
 
 def test_loading_sets_frozen_statistics():
@@ -199,40 +186,17 @@ def moved(before, model, part=""):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_statistics_and_affine_freeze_apart(name):
+def test_affine_parameters_of_frozen_statistics_learn(name):
     if name == "SyncBatchNorm":
         pytest.skip("trains on GPUs only")
     model = model_with(name)
-    steps = take_steps(model)
-    next(steps)
     affine = {f"1.{key}" for key, _ in model[1].named_parameters()}
-    statistics = {f"1.{key}" for key, _ in model[1].named_buffers()}
-    assert freeze_affine(model) == ("1",)
-    before = state(model)
-    list(steps)
-    assert moved(before, model, "1") == statistics
-    assert moved(before, model, "0") == {"0.weight", "0.bias"}
-
-    assert thaw_affine(model) == ("1",)
+    freeze_statistics(model)
     steps = take_steps(model)
     next(steps)
-    freeze_statistics(model)
     before = state(model)
     list(steps)
     assert moved(before, model, "1") == affine
-
-
-def test_thawing_affine_spares_what_was_never_learned():
-    model = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2), nn.BatchNorm1d(2, affine=False))
-    model[1].weight.requires_grad_(False)
-    assert freeze_affine(model) == freeze_affine(model) == ("0", "1")
-    assert not any(parameter.requires_grad for parameter in model.parameters())
-    again = copy.deepcopy(model)
-    assert thaw_affine(again) == ("0", "1")
-    learning = [name for name, p in again.named_parameters() if p.requires_grad]
-    assert learning == ["0.weight", "0.bias", "1.bias"]
-    assert thaw_affine(again) == ()
-    assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_a_layer_with_two_names_is_frozen_once():
@@ -248,25 +212,19 @@ def batch_evaluated():
 
 
 @pytest.mark.parametrize(
-    ("freeze", "layers", "message"),
+    ("layers", "message"),
     [
-        (freeze_statistics, [nn.ReLU()], "Sequential has no batch norm to freeze; its norms: none"),
-        (freeze_affine, [nn.LayerNorm(4), nn.GroupNorm(2, 4)], "its norms: 1 LayerNorm, 1 GroupN"),
-        (freeze_affine, [nn.BatchNorm2d(4, affine=False)], "no batch norm of Sequential has param"),
+        ([nn.ReLU()], "Sequential has no batch norm to freeze; its norms: none"),
+        ([nn.LayerNorm(4), nn.GroupNorm(2, 4)], "its norms: 1 LayerNorm, 1 GroupNorm"),
         (
-            freeze_statistics,
             [nn.BatchNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False)],
             "layer '1' keeps no population statistics",
         ),
-        (
-            freeze_statistics,
-            [nn.BatchNorm2d(4), batch_evaluated()],
-            "layer '1' evaluates with batch statistics",
-        ),
+        ([nn.BatchNorm2d(4), batch_evaluated()], "layer '1' evaluates with batch statistics"),
     ],
 )
-def test_nothing_to_freeze(freeze, layers, message):
+def test_nothing_to_freeze(layers, message):
     model = nn.Sequential(*layers)
     with pytest.raises(ValueError, match=message):
-        freeze(model)
+        freeze_statistics(model)
     assert not any(isinstance(layer, FrozenStatistics) for layer in model)

@@ -1,8 +1,9 @@
-"""TensorBoard event files of a run."""
+"""TensorBoard event files of a run, and their pages of charts."""
 
+import re
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_norm.monitors.declare import monitors_in_runs
 from ssl_norm.train.loggers import Logger
 from ssl_norm.train.run_folder import Row
-from ssl_norm.train.tensorboard.layout import UNDRAWN_COLUMNS, layout, tag_of
 
 THUMBNAIL = 32  # pixels; the projector takes one sprite of at most 8192 pixels a side
+TRAIN_COLUMNS = ("loss", "lr", "train_top1", "contrastive_accuracy", "images_per_second")
+UNDRAWN_COLUMNS = ("step", "epoch", "verdict")
+CHARTS = {
+    "loss (low alone is not progress)": ("loss",),
+    "contrastive accuracy (high alone is not progress)": ("contrastive_accuracy",),
+}
+FINETUNING_CHARTS = {
+    "test top-1 by statistics": ["^top1/"],
+    "loss on training views": ["^train/loss$"],
+    "top-1 on training views": ["^train/train_top1$"],
+}
+OTHER_MONITORS = "other monitors"
 
 _show_error = threading.excepthook
 
@@ -31,12 +44,7 @@ threading.excepthook = _leave_to_the_next_call
 
 
 class TensorBoard(Logger):
-    """Writes event files into the run folder; later steps of an interrupted run are hidden.
-
-    Args:
-        folder: of the run.
-        first_step: steps already done.
-    """
+    """Writes event files into the run folder; later steps of an interrupted run are hidden."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
         with warnings.catch_warnings():
@@ -114,3 +122,44 @@ class TensorBoard(Logger):
     def close(self) -> None:
         """Close the event file."""
         self._writer.close()
+
+
+def tag_of(column: str) -> str:
+    """Return the tag of a column: `train/...` for those of training, `collapse/...` for others."""
+    return f"{'train' if column in TRAIN_COLUMNS else 'collapse'}/{column}"
+
+
+def layout(columns: Iterable[str]) -> dict[str, dict[str, list[object]]]:
+    """Return the charts with columns of a row, and one for monitors without a chart, on one page.
+
+    A chart is the same in every run, because TensorBoard merges only equal charts.
+
+    Returns:
+        An argument of `SummaryWriter.add_custom_scalars`; its tags are regular expressions.
+    """
+    present = [column for column in columns if column not in UNDRAWN_COLUMNS]
+    if "train_top1" in present:
+        title, found = "finetune", FINETUNING_CHARTS
+    else:
+        title, found = (
+            "collapse",
+            {
+                chart: [f"^{tag_of(name)}$" for name in names]
+                for chart, names in charts().items()
+                if any(name in present for name in names)
+            },
+        )
+        charted = [name for names in charts().values() for name in names]
+        if any(column not in (*charted, *TRAIN_COLUMNS) for column in present):
+            known = "|".join(map(re.escape, charted))
+            found[OTHER_MONITORS] = [f"^collapse/(?!({known})$)"]
+    return {title: {chart: ["Multiline", tags] for chart, tags in found.items()}}
+
+
+def charts() -> dict[str, tuple[str, ...]]:
+    """Return the columns of each chart by title, those of monitors before `CHARTS`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, function in monitors_in_runs().items():
+        if title := function.declaration.chart:
+            found[title] = (*found.get(title, ()), name)
+    return found | CHARTS
