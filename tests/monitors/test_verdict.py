@@ -87,10 +87,50 @@ def at(cosine, std, **more):
         (nan, nan, "uncertain"),  # not measured
         (nan, 0.5, "uncertain"),
         (0.5, nan, "uncertain"),
+        (0.99, 0.3, "uncertain"),  # from here on at a border
+        (0.3, 0.05, "uncertain"),
+        (0.9, 0.3, "uncertain"),
+        (0.3, 0.25, "uncertain"),
     ],
 )
 def test_zones(cosine, std, expected):
     assert at(cosine, std) == expected
+
+
+RISING = {
+    "trend_steps": 100.0,
+    "trend_cosine": 0.7,
+    "trend_errors": 5.0,
+    "trend_kept": 0.6,
+    "steps_to_complete": 1999.0,
+}
+COLLAPSING = RISING | {"collapsing": 1.0, "trend_kept": 0.1}
+CLOSED = RISING | {"trend_errors": 0.0, "gap": 1e-3, "gap_error": 2e-3}
+
+
+@pytest.mark.parametrize(
+    ("course", "verdict", "borders"),
+    [
+        (
+            RISING,
+            "collapsing",
+            "trend_steps=99 trend_cosine=0.6 trend_errors=4 trend_errors=-5 trend_kept=0.5 "
+            "steps_to_complete=2000",
+        ),
+        (COLLAPSING, "collapsing", "trend_steps=99 trend_cosine=0.6 trend_errors=0"),
+        (
+            COLLAPSING | {"trend_cosine": 0.95, "trend_errors": -4.0},
+            "collapsing",
+            "trend_cosine=0.9 trend_errors=-4.1",
+        ),
+        (CLOSED, "complete", "trend_steps=99 trend_cosine=0.5 gap_error=0.003"),
+    ],
+)
+def test_a_course_counts_from_its_window_on_and_beyond_every_threshold(course, verdict, borders):
+    assert at(0.7, 0.5, **course) == verdict
+    for border in borders.split():
+        name, _, value = border.partition("=")
+        assert at(0.7, 0.5, **{**course, name: float(value)}) == "healthy", border
 
 
 def test_zone_counts_dimensions_where_they_are_known():

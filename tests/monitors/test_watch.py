@@ -123,6 +123,15 @@ def test_a_collapse_warns_and_stops_the_loop():
     assert watch.steps == 4
 
 
+def test_a_collapse_that_stays_warns_once():
+    network = constant_network()
+    optimizer = optimizer_of(network)
+    attach(network, optimizer, log_every=1, monitor=CollapseMonitor(patience=3))
+    with pytest.warns(UserWarning, match="complete collapse since step 1") as found:
+        train(network, optimizer, collapsed)
+    assert len(found) == 1
+
+
 def test_a_loop_without_two_views_is_named_once():
     network = Network()
     optimizer = optimizer_of(network)

@@ -8,10 +8,12 @@ from ssl_norm.settings.sections import EncoderSettings
 from ssl_norm.train.builder import initial_encoder, make_encoder
 from ssl_norm.train.pretrain_builder import make_training
 
-IMAGES = ImageSet(torch.zeros(40, 16, 16, 3, dtype=torch.uint8))
+IMAGES = ImageSet(torch.arange(40, dtype=torch.uint8)[:, None, None, None].repeat(1, 16, 16, 3))
 
 
-def training(schedule_epochs=None, epochs=5, train=True, batch_size=8, accumulate=1, **norm):
+def training(
+    schedule_epochs=None, epochs=5, train=True, batch_size=8, accumulate=1, checkpoint=None, **norm
+):
     config = PretrainSettings(
         method="byol",
         encoder=EncoderSettings(name="tiny16"),
@@ -23,7 +25,7 @@ def training(schedule_epochs=None, epochs=5, train=True, batch_size=8, accumulat
         accumulate=accumulate,
     )
     encoder, _ = initial_encoder(config)
-    return make_training(config, encoder, IMAGES, torch.device("cpu"), None)
+    return make_training(config, encoder, IMAGES, torch.device("cpu"), checkpoint)
 
 
 @pytest.mark.parametrize(("epochs", "step"), [(0, 25), (2, 15), (5, 0)])
@@ -50,6 +52,20 @@ def test_accumulated_batches_have_the_rate_of_one_large_batch():
     rates = [[run.learning_rate(step) for step in range(run.steps)] for run in (whole, parts)]
     assert rates[0] == rates[1]
     assert max(rates[0]) == PretrainOptimizer().lr * 16 / 256
+
+
+def test_a_resumed_run_goes_on_with_the_batch_after_its_last_step():
+    whole = training(accumulate=2)
+    batches = list(whole.batches)
+    resumed = list(training(accumulate=2, checkpoint={"step": 3, **whole.state()}).batches)
+    assert len(resumed) == len(batches) - 6
+    assert all(map(torch.equal, resumed, batches[6:]))
+
+
+@pytest.mark.parametrize("view_statistics", ["separate", "joint"])
+def test_the_learner_has_the_statistics_of_views_that_are_asked_for(view_statistics):
+    learner = training(view_statistics=view_statistics).network
+    assert learner.view_statistics == view_statistics
 
 
 def test_without_training_there_is_an_epoch_of_batches_and_no_step():
