@@ -1,0 +1,28 @@
+"""Tests that each mutant applies and has tests, and that those of a random one kill it."""
+
+import random
+
+from tests.mutants.mutant import ROOT, mutants, passes_unchanged, verdict
+
+MUTANTS = mutants()
+
+
+def test_each_text_occurs_once_in_its_module_and_is_changed():
+    assert not [each for each in MUTANTS if not each.applies() or each.before == each.after]
+    faults = {(each.file, each.before, each.after) for each in MUTANTS}
+    assert len(faults) == len(MUTANTS)
+
+
+def test_each_mutant_has_tests_that_exist():
+    for mutant in MUTANTS:
+        assert mutant.tests
+        for test in mutant.tests:
+            file, _, name = test.partition("::")
+            text = (ROOT / "tests" / file).read_text()
+            assert f"def {name}(" in text if name else text
+
+
+def test_a_random_mutant_that_was_killed_before_is_killed():
+    mutant = random.choice([each for each in MUTANTS if each.was_killed])
+    assert passes_unchanged(mutant.tests), mutant
+    assert verdict(mutant)[0] == "killed", mutant
