@@ -225,6 +225,7 @@ def test_hyperparameters_and_final_metrics_lie_in_the_run_s_own_folder(board, tm
 
 @pytest.mark.parametrize("side", [8, 48])
 def test_projector_leaves_vectors_labels_and_sprite(board, tmp_path, side):
+    (tmp_path / "alone").mkdir()
     alone = page_of(tmp_path / "alone")
     alone.embeddings(torch.zeros(4, 2), None, None)
     alone.close()
