@@ -226,7 +226,7 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
 
 
 class PinnedLoss(NamedTuple):
-    """A known constant at which the loss has been for some steps."""
+    """Known constant at which the loss has stayed for some steps."""
 
     name: str
     constant: float

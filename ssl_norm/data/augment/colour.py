@@ -155,7 +155,7 @@ class ExactColour(FusedColour):
 
 
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Return images in [0, 1], their hue in HSV moved by (N,) turns, as torchvision's `adjust_hue`.
+    """Shift the HSV hue of images in [0, 1] by (N,) turns, as torchvision's `adjust_hue` does.
 
     With V the largest and V - D the smallest colour of a pixel and H its hue in sixths of a turn,
     colour number k = 5, 3, 1 (R, G, B) of the result is V - D clip(min(a, 4 - a), 0, 1) with a = (k

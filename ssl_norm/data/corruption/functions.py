@@ -2,8 +2,8 @@
 
 Strengths are those of the script that made CIFAR-10-C, for images of 32 pixels; on larger images,
 blur and JPEG are weaker than there. Two things differ from that script: results are rounded to the
-nearest of 256 levels, where it cuts off the fraction, which darkens an image by half a level on
-average; and noise comes from torch's generator.
+nearest of 256 levels, while it truncates them, which darkens an image by half a level on average;
+and noise comes from torch's generator.
 
 Source: Hendrycks & Dietterich, arXiv 1903.12261; github.com/hendrycks/robustness,
 ImageNet-C/create_c/make_cifar_c.py at ca360085d57889288c4143fddd8a707bbcae01bd.

@@ -72,8 +72,8 @@ def replace_norms(
     A layer is known by what it computes (:func:`~ssl_norm.norms.swap.kinds.kind_of`): a subclass
     that does more than its norm is refused. One that ends in dropout and an activation (timm's
     BatchNormAct2d) keeps them, and a model keeps its activations, even after frn and evonorm, which
-    contain a nonlinearity: published networks have no other there. Where channels are last, as in
-    ViT, the space of the new norm is all positions of a sample, but `ln` and `rms` normalize each
+    contain a nonlinearity: published networks have no other there. With channels last, as in ViT,
+    the new norm takes all positions of a sample as space, except that `ln` and `rms` normalize each
     token, as torch's do.
 
     `+ws` standardizes the weights of every convolution and linear layer that a norm follows

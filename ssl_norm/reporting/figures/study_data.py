@@ -289,7 +289,9 @@ def _chosen_rows(
 
     def told(pair: tuple[Row, Row]) -> Hashable:
         row = pair[0]
-        chosen = row.get("statistics_from") != "domain"  # rows of a domain's statistics all stay
+        chosen = (
+            row.get("statistics_from") != "domain"
+        )  # rows under a domain's statistics are all kept
         free = [*MEASURED, *(name for name in CHOICES if chosen and name not in named)]
         return tuple(sorted((name, value) for name, value in row.items() if name not in free))
 
