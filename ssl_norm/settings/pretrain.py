@@ -62,7 +62,12 @@ class NormSettings(Settings):
         "separate", "joint: both views share batch statistics"
     )
     freeze_last_epochs: int = option(
-        0, "epochs at the end with frozen batch statistics", unit="epochs", ge=0, le=10**6
+        0,
+        "epochs at the end with frozen batch statistics",
+        unit="epochs",
+        only_with="train",
+        ge=0,
+        le=10**6,
     )
 
 
@@ -172,7 +177,7 @@ class PretrainSettings(RunSettings):
     batch_size: Count = option(128, "images per step over all ranks", unit="images")
     accumulate: Count = option(1, "batches per optimizer step", unit="batches")
     checkpoint_every: Count = option(
-        1, "interval of the writes of last.pt", unit="epochs", resume=True
+        1, "interval of the writes of last.pt", unit="epochs", resume=True, only_with="train"
     )
     keep_every: Count | None = option(
         None,

@@ -230,6 +230,11 @@ class OptimizerSettings(Settings):
         (0.9, 0.999), "decay rates of adamw's two moments", only_with="name=adamw"
     )
 
+    def unused(self) -> Mapping[str, str]:
+        """Return the exclusion from weight decay and LARS if there is neither."""
+        is_unused = self.weight_decay == 0 and self.name != "lars"
+        return {"exclude_norm_and_bias": "weight_decay=0 excludes all"} if is_unused else {}
+
 
 class EncoderOverride(Settings):
     """Encoder keys that override those of a checkpoint; null: as in the checkpoint."""

@@ -26,7 +26,14 @@ WITHOUT = {
         "data.on_corrupt=skip data.download=false data.cache_size=32",
         "",
     ),
-    ("pretrain", "train=false"): ("epochs=3 optimizer.lr=3 keep_every=2", "train=true"),
+    ("pretrain", "train=false"): (
+        "epochs=3 optimizer.lr=3 keep_every=2 checkpoint_every=2 norm.freeze_last_epochs=1",
+        "train=true",
+    ),
+    ("pretrain", "optimizer.weight_decay=0"): (
+        "optimizer.exclude_norm_and_bias=true",
+        "optimizer.name=lars",
+    ),
     ("pretrain", "linear_probe=false loggers=[]"): (
         "probe_labels=0.5 monitor.embeddings=3",
         "linear_probe=true loggers=[tensorboard]",
