@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -198,7 +199,7 @@ def pooled(output: Any, layout: Layout = None) -> Tensor | None:
 
     Args:
         output: a tensor (N, C) as it is; with more axes, its mean over all but images and channels.
-            From a tuple, list or dict, the first tensor is taken.
+            From a tuple, list, dict or dataclass, the first tensor of two axes or more is taken.
         layout: of the tensor, as `NCHW`, or a function from its shape to that; None: (N, C) only.
 
     Returns:
@@ -206,7 +207,7 @@ def pooled(output: Any, layout: Layout = None) -> Tensor | None:
         layout is unknown.
     """
     tensor = _first_tensor(output)
-    if tensor is None or tensor.ndim < 2 or not tensor.is_floating_point():
+    if tensor is None or not tensor.is_floating_point():
         return None
     tensor = tensor.detach()
     if tensor.ndim == 2:
@@ -217,11 +218,13 @@ def pooled(output: Any, layout: Layout = None) -> Tensor | None:
 
 
 def _first_tensor(output: Any) -> Tensor | None:
-    """Return the first tensor of a nested output; None without one."""
+    """Return the first tensor with two axes or more of a nested output; None without one."""
     if isinstance(output, Tensor):
-        return output
-    parts = output.values() if isinstance(output, Mapping) else output
-    if not isinstance(output, Mapping | tuple | list):
+        return output if output.ndim > 1 else None
+    parts = vars(output) if is_dataclass(output) else output
+    if isinstance(parts, Mapping):
+        parts = parts.values()
+    elif not isinstance(parts, tuple | list):
         return None
     return next((found for part in parts if (found := _first_tensor(part)) is not None), None)
 
@@ -314,6 +317,11 @@ class _Hook:
 
     def __call__(self, layer: nn.Module, inputs: Any, output: Any) -> None:
         if self._outputs is not None and self._outputs.listening:
+            if getattr(layer, "_is_replica", False):
+                raise ValueError(
+                    f"nn.DataParallel runs copies of {self._name} in threads, whose outputs have no "
+                    "order: use DistributedDataParallel"
+                )
             self._outputs.keep(self._name, output)
 
     def __reduce__(self) -> tuple[type["_Hook"], tuple[()]]:

@@ -91,7 +91,10 @@ class Pairing:
         calls = [*online, *target]
         if not online or len({call.shape[1] for call in calls}) > 1:
             shapes = ", ".join(str(tuple(call.shape)) for call in calls)
-            raise ValueError(f"calls of the online projector, of one width, expected; got {shapes}")
+            raise ValueError(
+                f"calls of the online projector, of one width, expected; got {shapes}; "
+                "target='none' leaves the target out"
+            )
         if self._joint is not None:
             return _given(len(online), calls, self._joint)
         common = gcd(*map(len, calls))

@@ -133,13 +133,18 @@ class CollapseWatch:
         Args:
             loss: scalar, for the evidence.
 
+        A further step on the same calls, as of a second optimizer, is not counted.
+
         Raises:
-            ValueError: the projector was not called, or its calls do not fit `joint`.
+            ValueError: the projector was not called before the first step, or its calls do not fit
+                `joint`.
 
         Warns:
             UserWarning: a batch of one image; or views could not be told apart in 6,400 images.
         """
         if not self.has_calls:
+            if self.steps:
+                return
             raise ValueError(
                 f"the projector {self._name} put out no embeddings before the optimizer stepped: name "
                 "the submodule that the training step calls, as in online='NAME'"
@@ -230,7 +235,8 @@ def attach(
 ) -> CollapseWatch:
     """Watch a training loop for collapse, without changing it.
 
-    A hook on the optimizer measures before each of its steps. The first of several accumulated
+    Hooks on the optimizer measure before each of its steps, or after one with a closure. A compiled
+    network must not have been called before. The first of several accumulated
     batches is measured.
 
     Args:
@@ -258,16 +264,22 @@ def attach(
         optimizer = inner
     watch = CollapseWatch(**options).attach(network)
 
-    def before_step(*_: Any) -> None:
+    def measure(*_: Any) -> None:
+        before = watch.steps
         watch.step()
-        if watch.steps % log_every == 0:
+        if watch.steps > before and watch.steps % log_every == 0:
             values = watch.judge()
             if log is not None:
                 log(values, watch.steps)
             if watch.should_stop:
                 raise CollapseStop(f"complete collapse: {watch.monitor.evidence}")
 
+    def before_step(*_: Any) -> None:
+        if watch.has_calls:
+            measure()
+
     optimizer.register_step_pre_hook(before_step)
+    optimizer.register_step_post_hook(measure)  # of calls within the step, by a closure
     return watch
 
 

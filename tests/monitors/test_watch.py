@@ -1,6 +1,7 @@
 """The watch in plain loops, whose embeddings the loops record."""
 
 import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -38,12 +39,12 @@ def optimizer_of(network):
     return torch.optim.SGD((p for p in network.parameters() if p.requires_grad), lr=0.05)
 
 
-def train(network, optimizer, loss_of, steps=STEPS):
+def train(network, optimizer, loss_of, steps=STEPS, backward=torch.Tensor.backward):
     recorded = []
     for step in range(steps):
         loss, pairs = loss_of(network, step)
         optimizer.zero_grad()
-        loss.backward()
+        backward(loss)
         optimizer.step()
         recorded.append([tuple(z.detach() for z in pair) for pair in pairs])
     return recorded
@@ -96,6 +97,67 @@ def test_the_training_is_the_same_without_it():
         train(network, optimizer, byol)
     for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def steps_by_closure(optimizer, backward):
+    optimizer.step(backward)
+
+
+def steps_twice(optimizer, backward):
+    backward()
+    optimizer.step()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("step_of", [steps_by_closure, steps_twice])
+def test_every_batch_is_measured_once(step_of):
+    network, recorded, logged = Network(), [], []
+    optimizer = optimizer_of(network)
+    options = {"log": lambda values, step: logged.append(values), "log_every": 1, "joint": False}
+    watch = attach(network, optimizer, **options)
+    for step in range(STEPS):
+
+        def backward(step=step):
+            loss, pairs = byol(network, step)
+            optimizer.zero_grad()
+            loss.backward()
+            recorded.append([tuple(z.detach() for z in pair) for pair in pairs])
+            return loss
+
+        step_of(optimizer, backward)
+    assert watch.steps == STEPS
+    for values, pairs in zip(logged, recorded, strict=True):
+        assert streamed(values) == pytest.approx(streamed_means([pairs]), abs=1e-6)
+
+
+@dataclass
+class Output:
+    loss: torch.Tensor
+    z: torch.Tensor
+
+
+@pytest.mark.parametrize("kind", [dict, Output])
+def test_embeddings_are_found_in_outputs_with_a_loss(kind):
+    class Head(nn.Linear):
+        def forward(self, x):
+            return kind(loss=x.mean(), z=super().forward(x))
+
+    network = nn.Sequential(nn.Linear(12, 32), Head(32, 8))
+    optimizer = optimizer_of(network)
+    watch = attach(network, optimizer, online="1", joint=False)
+    with torch.no_grad():
+        outputs = [network(view) for view in views(0)]
+    optimizer.step()
+    pair = [output["z"] if kind is dict else output.z for output in outputs]
+    assert streamed(watch.monitor.collect()) == pytest.approx(streamed_means([[pair]]), abs=1e-6)
+
+
+def test_copies_in_threads_are_refused():
+    network = Network()
+    attach(network, optimizer_of(network))
+    network.projector._is_replica = True  # as nn.DataParallel marks the copies on several devices
+    with pytest.raises(ValueError, match="DataParallel runs copies of online in threads"):
+        byol(network, 0)
 
 
 def collapsed(network, step):
