@@ -106,3 +106,13 @@ def test_one_class_only():
 def test_unknown_protocol_names_the_nearest():
     with pytest.raises(UserError, match=r"unknown protocol 'logstic'.*did you mean 'logistic'"):
         evaluate(protocol="logstic")
+
+
+def test_neighbours_find_what_no_line_separates():
+    corners = torch.tensor([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]).repeat(10, 1)
+    labels = torch.tensor([0, 0, 1, 1]).repeat(10)
+    noise = 0.05 * torch.randn(2, *corners.shape, generator=torch.Generator().manual_seed(0))
+    train, test = ((corners + part, labels) for part in noise)
+    found = Probe().result(train, test, ("same", "other"))
+    assert found.knn_top1 == 1.0
+    assert found.top1 < 0.8
