@@ -158,8 +158,8 @@ def _spread_figure(found: Mapping[str, Layers]) -> FigureFile:
 
 
 def _row(label: str, name: str, runs: Sequence[Layer]) -> list[str]:
-    medians = (float(torch.cat(list(s)).nanmedian()) for s in list(zip(*runs, strict=True))[:2])
-    return [label, name, *(f"{median:.3f}" for median in medians)]
+    sides = ([run.before for run in runs], [run.after for run in runs])
+    return [label, name, *(f"{torch.cat(each).nanquantile(0.5):.3f}" for each in sides)]
 
 
 def _draw_quartiles(
@@ -176,13 +176,13 @@ def _weights_figure(found: Mapping[str, Layers]) -> FigureFile:
     with drawing(WIDTH, 0.8 + 1.7 * len(found)) as figure:
         grid = figure.subplots(len(found), len(WEIGHTS), squeeze=False)
         for line, (label, layers) in zip(grid, found.items(), strict=True):
+            shown = _weights_of(layers)
             for axes, weight in zip(line, WEIGHTS, strict=True):
-                if weight in _weights_of(layers):
-                    _draw_histograms(axes, layers, weight)
+                if weight in shown:
+                    _draw_histograms(axes, layers, weight, named=weight == shown[0])
                 else:
                     axes.set_visible(False)
-            shown = next(axes for axes in line if axes.get_visible())
-            shown.set_ylabel(label, fontsize=8)
+            line[WEIGHTS.index(shown[0])].set_ylabel(label, fontsize=8)
     caption = (
         "Histograms of the learned calibration weights by layer, first layer on top; dark: many "
         "channels of all runs; dashed: the initial value."
@@ -190,7 +190,7 @@ def _weights_figure(found: Mapping[str, Layers]) -> FigureFile:
     return FigureFile("calibration_weights", figure, caption)
 
 
-def _draw_histograms(axes: "Axes", layers: Layers, weight: str) -> None:
+def _draw_histograms(axes: "Axes", layers: Layers, weight: str, named: bool) -> None:
     values = [torch.cat([run.weights[weight] for run in runs]) for runs in layers.values()]
     everything = torch.cat(values)
     low, high = everything.min().item(), everything.max().item() + 1e-6  # of one value as well
@@ -199,5 +199,6 @@ def _draw_histograms(axes: "Axes", layers: Layers, weight: str) -> None:
     axes.pcolormesh(edges, range(len(values) + 1), torch.stack(counts).numpy(), cmap="Greys")
     axes.axvline(float(weight == "scale_bias"), color=BLUE, linestyle="--", linewidth=1)
     axes.set_title(weight.replace("_", " "), fontsize=8)
-    axes.set_yticks([place + 0.5 for place in range(len(values))], list(layers), fontsize=6)
+    names = list(layers) if named else [""] * len(layers)
+    axes.set_yticks([place + 0.5 for place in range(len(values))], names, fontsize=6)
     axes.invert_yaxis()
