@@ -1,12 +1,13 @@
 """A folder with hostile files decodes the others to the bit, and names each bad one, in bounds.
 
-Bounds are a minute, little memory, and one line for each file.
+Bounds are a minute of CPU time, little memory, and one line for each file.
 """
 
 import io
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
 root, cache, stop = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30,) * 2)
+resource.setrlimit(resource.RLIMIT_CPU, (60, 65))
 used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = used()
 paths = read_layout(find_images(Path(root)).paths, "flat").paths
@@ -237,9 +239,11 @@ def child(root: Path, folder: Path, stop: str, made: object) -> dict[str, object
     """Return the facts of a process that decodes the folder."""
     command = [sys.executable, "-c", CHILD, str(root), str(folder / "cache"), stop]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
+        done = subprocess.run(command, capture_output=True, timeout=600, check=False, text=True)
     except subprocess.TimeoutExpired:
-        raise Broken("lost", f"no end within a minute: {made}") from None
+        raise Broken("lost", f"no end within ten minutes: {made}") from None
+    if done.returncode == -signal.SIGXCPU:
+        raise Broken("lost", f"no end within a minute of CPU time: {made}")
     if done.returncode or "Traceback" in done.stderr:
         raise Broken("traceback", f"exit {done.returncode}: {done.stderr[-2000:]} {made}")
     return json.loads(done.stdout)
