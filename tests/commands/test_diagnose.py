@@ -68,7 +68,7 @@ def test_a_run_with_collapsed_projections(collapsed_run, capsys):
     assert (found["images"], found["step"]) == (40, 7)
     assert found["projections"]["random_init"]["feature_std"] > 0.1
     assert found["zones"].keys() == {"projections", "features"}
-    assert "statistics of each batch" in found["random_init"]
+    assert "batch statistics" in found["random_init"]
     assert result.files["picture"].stat().st_size > 10_000
     output = capsys.readouterr()
     for text in (

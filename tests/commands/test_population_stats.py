@@ -260,7 +260,7 @@ def test_checkpoints_that_do_not_fit_their_settings_are_refused(run, classifier)
     with pytest.raises(UserError, match=r"does not hold the learner of its configuration: Missing"):
         recompute(run / "odd.pt")
     save_checkpoint(run / "new.pt", contents | {"config": contents["config"] | {"quantum": 1}})
-    with pytest.raises(UserError, match=r"configuration is of another version: .*quantum"):
+    with pytest.raises(UserError, match=r"configuration belongs to another version: .*quantum"):
         recompute(run / "new.pt")
     content = load_checkpoint(classifier / "last.pt")
     save_checkpoint(classifier / "last.pt", {**content, "classes": ["a", "b"]})

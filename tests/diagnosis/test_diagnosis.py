@@ -217,8 +217,8 @@ def test_notes_and_zones_tell_the_thresholds_of_the_parts(collapsed, sound):
     assert directions_line.startswith("monitors: of directions")
     assert zones_line.startswith("zones: projections: complete above negative cosine 0.99")
     assert "; features: complete below" in zones_line
-    assert random_line.startswith("random: of 60 images; ")
-    assert "statistics of each batch" in random_line
+    assert random_line.startswith("random: 60 images; ")
+    assert "batch statistics" in random_line
     assert notes(collapsed, None) == [directions_line, zones_line]
     assert zones_sentence(["features"]).startswith("features: ")
     found = zones(["projections", "features"])
