@@ -238,10 +238,12 @@ class _Evidence:
 
     def add(self, online: int, calls: Sequence[Tensor]) -> Form | None:
         """Return the form, once it is clear."""
+        rows = [len(call) for call in calls]
+        if min(rows) == 1:  # no other rows to compare with
+            return None
         self.steps += 1
         if self.is_unclear and self.steps % _RARELY:
             return None
-        rows = [len(call) for call in calls]
         common = gcd(*rows)
         self.images += common * world_size()
         narrow = [_narrow(call) for call in calls]
