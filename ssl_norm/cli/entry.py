@@ -149,10 +149,10 @@ def _run_task(config: DictConfig, tool: str) -> int:
     except OSError as error:
         _report(f"{_name_in_sweep()}{_of_system(error)}")
         return UserError.exit_code
-    except MemoryError as error:
-        _report(f"{_name_in_sweep()}{_of_memory(error)}")
-        return UserError.exit_code
-    except Exception:
+    except Exception as error:
+        if _is_lack_of_memory(error):
+            _report(f"{_name_in_sweep()}{_of_memory(error)}")
+            return UserError.exit_code
         if not _is_in_sweep():
             raise
         traceback.print_exc()  # at once, and for every such run
@@ -166,9 +166,15 @@ def _report(message: str) -> None:
         print_error(message)
 
 
-def _of_memory(error: MemoryError) -> str:
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Return whether memory was short, which torch says in a RuntimeError of its allocator."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _of_memory(error: Exception) -> str:
     """Return one line for a machine without enough memory."""
-    return f"out of memory{f': {error}' if str(error) else ''}; use a smaller batch_size or images"
+    found = str(error).partition("DefaultCPUAllocator: ")[2] or str(error)
+    return f"out of memory{f': {found}' if found else ''}; use a smaller batch_size or images"
 
 
 def _of_system(error: OSError) -> str:

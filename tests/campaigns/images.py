@@ -114,10 +114,11 @@ def bomb(chance: random.Random, path: Path) -> bool:
 def mode(chance: random.Random, path: Path) -> bool:
     """Write a file of some mode and format."""
     image, name = picture(chance), chance.choice(MODES)
-    if name == "I;16":
-        image = Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257)
+    if name in ("I", "I;16"):
+        wide = np.asarray(image.convert("L"), np.uint16) * 257
+        image = Image.fromarray(wide if name == "I;16" else wide.astype(np.int32))
     else:
-        image = image.convert("L").convert(name) if name in ("I", "F") else image.convert(name)
+        image = image.convert("L").convert("F") if name == "F" else image.convert(name)
     for file_format in chance.sample(FORMATS, len(FORMATS)):
         try:
             path.write_bytes(encoded(image, file_format))

@@ -106,6 +106,21 @@ for line in sys.stdin.read().splitlines():
 """
 
 
+LACKS = [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+
+
+@pytest.mark.parametrize("lack", LACKS)
+def test_a_lack_of_memory_is_one_line(monkeypatch, capsys, lack):
+    def fail(*_, **__):
+        raise lack
+
+    monkeypatch.setattr(entry, "load_object", lambda _: fail)
+    code, printed = run_main(monkeypatch, capsys, "pretrain")
+    assert (code, len(printed.splitlines())) == (2, 1)
+    assert "out of memory" in printed
+    assert str(lack).partition(": ")[2] in printed
+
+
 def test_help_and_wrong_names_need_no_torch():
     wrong = ["pretrain norm.encoder=bm", "pretrain encoder.name=nope", "finetune domains=[contrst]"]
     commands = "\n".join([*(f"{tool} --help" for tool in MODELS), *wrong])
