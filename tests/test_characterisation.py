@@ -19,8 +19,9 @@ GOLDEN = ROOT / "tests" / "fixtures" / "b966361"
 TOOLS = ("pretrain", "finetune", "linear_eval", "diagnose", "population_stats", "report", "toy")
 DIFFERENT = {"images_per_second", "environment"}  # from run to run
 REWORDED = {"random_init"}  # where it is a sentence
-# gn with one channel a group leaves rounding errors of means over space, and cosines of them.
-ROUNDING = re.compile(r"simclr/layers\.csv\[")
+# gn with one channel a group leaves means over space that are rounding errors: cosines of them, and
+# the slope of the spectrum behind, follow the CPU.
+ROUNDING = re.compile(r"simclr/(layers\.csv\[1\]|.*\.alpha_req)")
 EXIT_CODES = {"collapsed": 3}
 
 
@@ -90,9 +91,9 @@ def assert_same(found, golden, exact: bool, where: str = ""):
     Numbers are equal to the bit; on another machine within 20 %: AVX2 instead of AVX-512 and two
     threads moved a gradient's norm by 7 %.
     """
+    if not exact and ROUNDING.match(where):
+        return
     if isinstance(golden, dict):
-        if not exact and ROUNDING.match(where) and golden["layer"] == "encoder.stem_bn":
-            return
         reworded = {key for key in REWORDED & golden.keys() if isinstance(golden[key], str)}
         for key in golden.keys() - DIFFERENT - reworded:
             assert_same(found[key], golden[key], exact, f"{where}.{key}")
