@@ -198,6 +198,13 @@ def test_misspelled_option_is_named(name):
         make_norm({"name": name, "epz": 1e-3}, CHANNELS)
 
 
+@pytest.mark.parametrize("name", [n for n, spec in SPECS.items() if "eps" in spec.all_options])
+def test_eps_changes_the_output(name):
+    x = data(8, 4, 5, 5)
+    of_small, of_large = (make_norm({"name": name, "eps": eps}, 4).double()(x) for eps in (1e-5, 1))
+    assert not torch.allclose(of_small, of_large, rtol=0.01)
+
+
 @pytest.mark.parametrize("name", [n for n, spec in SPECS.items() if "affine" in spec.all_options])
 def test_affine_false_owns_nothing_affine(name):
     layer = build(name, affine=False)
