@@ -113,9 +113,10 @@ def load_encoder_weights(
         path: a file of torch.save, or a `.safetensors` file.
         network: `target`: a place whose name says target (`momentum`, `teacher`, `encoder_k`, ...);
             `online`: another place, or the only network.
-        other_norms: whether the encoder's norms may differ from those of the file. `drop`: tensors
-            of norms that the encoder does not have are ignored, and parameters beyond batch norm's
-            keep their values; `reset`: norms that the file lacks keep their initial values.
+        other_norms: whether the encoder's norms may differ from those of the file. With `drop`,
+            the file's tensors of norms that the encoder lacks are ignored, and parameters that
+            batch norm does not have keep their values. With `reset`, norms that the file lacks keep
+            their initial values.
         contents: contents of the file, if it was read before.
 
     Raises:

@@ -18,8 +18,8 @@ _SIGNIFICANT = 6.0  # errors of a match from which two views match
 _SURE = 3.0  # errors within which a match is known
 # Views that surely match less than this share of the largest match of one network do not match ...
 _FOREIGN_SHARE = 1 / 3
-# ... and less than this share of equal views, where only views of both networks match: these may
-# be the same crop, which tells nothing of other views.
+# ... and, where the only matches are between the two networks, less than this share of the match of
+# equal views: both may have seen the same crop, which does not tell how much other views match.
 _FOREIGN = 0.02
 _SAME = 0.999  # share from which two views of one network are the same, computed twice
 _MOST_IMAGES, _MOST_STEPS = 6400, 20  # without a result, after which a loop is unclear, and ...

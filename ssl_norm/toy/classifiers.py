@@ -88,7 +88,7 @@ def joint_batches(samples: Samples, unlabelled: int, seed: int) -> Iterator[Tens
 def backward(
     model: nn.Module, samples: Samples, joint_batch: Tensor | None, *, gradient: bool
 ) -> float:
-    """Set the gradients of the mean cross-entropy of the labelled samples, and return it.
+    """Compute the mean cross-entropy of the labelled samples and its gradients; return the former.
 
     A joint batch begins with the labelled samples and sets the statistics, through which the
     gradient flows or not; without one, the labelled samples set them.

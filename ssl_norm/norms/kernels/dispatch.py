@@ -43,9 +43,8 @@ def _passes_on(device: torch.device) -> ModuleType:
         return tiled
     try:
         triton_kernels.instance_moments(torch.zeros(1, 1, 2, device=device))
-    except (
-        Exception
-    ) as error:  # Triton raises many types: an old GPU, no C compiler, no Python headers
+    # Triton raises many types: for an old GPU, without a C compiler or the headers of Python.
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         warnings.warn(
             f"norms on {device} run without Triton, correct but slower: {reason}", stacklevel=2
