@@ -58,8 +58,18 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, in UTF-8."""
-    write_bytes(path, text.encode())
+    """Write a file whole or not at all, as :func:`utf8`."""
+    write_bytes(path, utf8(text))
+
+
+def utf8(text: str) -> bytes:
+    r"""Return text in UTF-8; a byte of a file name that is not UTF-8 becomes an escape.
+
+    Example:
+        >>> utf8("caf\udce9").decode()
+        'caf\\udce9'
+    """
+    return text.encode(errors="backslashreplace")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -102,9 +112,9 @@ def _matches(archive: ZipFile, name: str) -> bool:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append UTF-8 text to a file; if the disk is full, the file stays as it was."""
+    """Append text to a file as :func:`utf8`; if the disk is full, the file stays as it was."""
     with _one_line_if_full(path), open(path, "ab", buffering=0) as file:
-        size, left = file.tell(), text.encode()
+        size, left = file.tell(), utf8(text)
         try:
             while left:
                 left = left[file.write(left) :]

@@ -1,19 +1,30 @@
 """Base class of all settings, and the declaration of one setting."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from ssl_norm.errors import UserError
 from ssl_norm.memory import Need
 from ssl_norm.registry import Registry
 from ssl_norm.signature import REQUIRED, Option
+from ssl_norm.text import printable
 
 T = TypeVar("T", bound=BaseModel)
 VERBATIM = "verbatim"  # mark of text that a command line takes literally: a path, a title
 Text = Annotated[str, VERBATIM]
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # Python's text for bytes of a name that are not UTF-8
 
 
 class Settings(BaseModel):
@@ -30,6 +41,16 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         arbitrary_types_allowed=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_encoding(cls, value: Any) -> Any:
+        if _NO_TEXT.search(json.dumps(value, ensure_ascii=False, default=str)):
+            raise ValueError(
+                f"{printable(str(value))} holds a byte that is not UTF-8, which config.yaml cannot keep; "
+                "for a file or folder, name a link to it"
+            )
+        return value
 
     def unused(self) -> Mapping[str, str]:
         """Return the settings of this section that nothing reads, by key, with the reason.

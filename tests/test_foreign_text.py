@@ -13,6 +13,7 @@ from ssl_norm.cli.entry import _run_or_exit
 from ssl_norm.console import coloured, say, show
 from ssl_norm.errors import UserError
 from ssl_norm.figures.style import drawing, pixels
+from ssl_norm.files import append_text, write_text
 from ssl_norm.reporting.table import Table
 
 PACKAGE = Path(ssl_norm.__file__).parent
@@ -117,6 +118,12 @@ def test_numbers_and_names_in_csv_stay_as_they_are(text):
 
 def csv_cell(text: str) -> str:
     return list(csv.reader(io.StringIO(Table(["x", "y"], [[text, ""]]).csv())))[1][0]
+
+
+def test_files_keep_text_with_bytes_that_are_not_utf_8(tmp_path):
+    write_text(tmp_path / "page", "caf\udce9")
+    append_text(tmp_path / "page", "\n\udce8")
+    assert (tmp_path / "page").read_text() == "caf\\udce9\n\\udce8"
 
 
 @pytest.mark.parametrize("text", ["a$b^", "$x$", "\\frac{", "x_{1"])

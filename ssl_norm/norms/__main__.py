@@ -22,7 +22,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.exit_code import exit_code_of, wants_help
 from ssl_norm.norms.registry import NORMS
 from ssl_norm.norms.spec import parse_norm
-from ssl_norm.text import text_table
+from ssl_norm.text import printable, text_table
 
 IMAGE_SIDE = 224  # pixels; encoders that depend on it are built for it
 LARGEST = 32  # samples, channels and side of a batch that is drawn
@@ -93,7 +93,9 @@ def shared_statistics(arguments: Sequence[str]) -> str:
             measured[str(spec), mode] = found
             lines.append((str(spec), mode, found.sentence()))
     save_figure(influence_figure(measured), given.output)
-    return f"{text_table([('norm', 'mode', 'share statistics'), *lines])}\n\n{given.output}"
+    return (
+        f"{text_table([('norm', 'mode', 'share statistics'), *lines])}\n\n{printable(given.output)}"
+    )
 
 
 def main(arguments: Sequence[str]) -> int:

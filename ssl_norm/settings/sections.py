@@ -1,8 +1,9 @@
 """Sections of settings that several tools share."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -80,7 +81,23 @@ def unused_of_source(name: str) -> Mapping[str, str]:
     }
 
 
+def _check_suffix(path: str, *, suffix: str, taken: Sequence[str]) -> str:
+    if Path(path).suffix.lower() in taken:
+        raise ValueError(
+            f"'{path}' would be overwritten: files of that name that end in {' and '.join(taken)} "
+            f"are written next to it; name a file that ends in {suffix}"
+        )
+    return path
+
+
 PathText = Annotated[Text, AfterValidator(_check_path)]
+# Paths of files next to which others of the same name, with another suffix, are written.
+RecordPath = Annotated[
+    PathText, AfterValidator(partial(_check_suffix, suffix=".json", taken=[".png"]))
+]
+CheckpointPath = Annotated[
+    PathText, AfterValidator(partial(_check_suffix, suffix=".pt", taken=[".json", ".png"]))
+]
 Device = Annotated[
     str,
     AfterValidator(_check_device),

@@ -14,6 +14,7 @@ from ssl_norm.options import Settings, Text, is_quick, option
 from ssl_norm.settings.finetune import Corruption, UbnSettings
 from ssl_norm.settings.method import check_groups, check_vectors
 from ssl_norm.settings.sections import (
+    CheckpointPath,
     Colour,
     Count,
     Device,
@@ -21,6 +22,7 @@ from ssl_norm.settings.sections import (
     NormChoice,
     NormOverride,
     PathText,
+    RecordPath,
     Scales,
     Seed,
     Side,
@@ -156,7 +158,7 @@ class PopulationStatsSettings(ProbeSettings):
     corruption: Corruption | None = option(
         None, "corruption of all images, for classifiers: {name: contrast, severity: 3}"
     )
-    output: PathText | None = option(None, "null: <name>_exact.pt next to the checkpoint")
+    output: CheckpointPath | None = option(None, "null: <name>_exact.pt next to the checkpoint")
 
 
 class DiagnoseSettings(CheckpointSettings):
@@ -173,7 +175,7 @@ class DiagnoseSettings(CheckpointSettings):
     )
     batch_size: int = option(256, "images per forward pass", unit="images", ge=2, le=10**6)
     random_init: bool = option(True, "measure the same network at random initialization as well")
-    output: PathText | None = option(
+    output: RecordPath | None = option(
         None, "null: diagnosis.json next to a run's last.pt, else <file>_diagnosis.json"
     )
 

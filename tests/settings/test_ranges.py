@@ -248,6 +248,18 @@ def test_another_choice_an_empty_path_and_an_unknown_key_are_refused_with_their_
         assert part in str(caught.value), key
 
 
+@pytest.mark.parametrize("tool", MODELS)
+def test_text_with_bytes_that_are_not_utf_8_is_refused_with_its_key(tool):
+    for key, field in SETTINGS[tool].items():
+        for wrong in ("caf\udce9", ["caf\udce9"], {"name": "bn", "eps": "caf\udce9"}):
+            with pytest.raises(UserError) as caught:
+                validate(tool, with_values(tool, START.get(tool, {}), {key: wrong}))
+            assert key.split(".")[0] in str(caught.value)
+            if is_verbatim(annotation_of(field)) and isinstance(wrong, str):
+                assert "holds a byte that is not UTF-8" in str(caught.value)
+            assert str(caught.value).isprintable(), key
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_value_outside_each_end_of_a_learner_is_refused_with_its_key(method):
     fields = {f"method.{key}": field for key, field in fields_of(method_model(method))}

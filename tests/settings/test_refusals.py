@@ -122,7 +122,14 @@ WRONG = {
         "data.resident=true": "data has no key 'resident'",
         "norm.projector=bn": "norm has no key 'projector'; known: encoder",
     },
-    "diagnose": {"sampels=3": "'sampels' ... 'samples'?"},
+    "diagnose": {
+        "sampels=3": "'sampels' ... 'samples'?",
+        "output=a.PNG": "output: 'a.PNG' would be overwritten: ... .png ... ends in .json",
+    },
+    "population_stats": {
+        "output=a.json": "output: 'a.json' would be overwritten: ... ends in .pt",
+        "output=a.png": "output: 'a.png' would be overwritten: ... ends in .pt",
+    },
     "doctor": {
         "run_dir=x resume=true": "resume=true: a run is checked before its first step",
     },
