@@ -26,7 +26,9 @@ def whiten(
 
         y = weight * (W(covariance) (x - mean)) + bias, for each group of C / groups channels
 
-    Statistics and products are float32, or float64 for float64 inputs, even under autocast.
+    Statistics and products are float32, even under autocast. They are float64 for float64 inputs,
+    and for vectors, where the device has it: the covariance of fewer vectors than channels has
+    eigenvalues of 0, for which float32 finds up to 1e-7 of the largest, which may exceed eps.
 
     Args:
         x: (N, C) or (N, C, *spatial); every position is an observation. Not altered.
@@ -42,9 +44,12 @@ def whiten(
     """
     with torch.autocast(x.device.type, enabled=False):
         channels_last = x.movedim(1, -1)
-        rows = channels_last.flatten(0, -2).to(torch.promote_types(x.dtype, torch.float32))
-        mean = rows.mean(0) if statistics is None else statistics[0].to(rows.dtype)
         size = x.shape[1] // groups
+        # A batch of vectors often has no full rank. float32 then errs by more than eps.
+        exact = x.dim() == 2 and x.device.type != "mps"
+        dtype = torch.promote_types(x.dtype, torch.float64 if exact else torch.float32)
+        rows = channels_last.flatten(0, -2).to(dtype)
+        mean = rows.mean(0) if statistics is None else statistics[0].to(rows.dtype)
         centred = (rows - mean).view(-1, groups, size)  # (N * positions, G, D)
         if statistics is None:
             covariance = torch.einsum("ngd,nge->gde", centred, centred) / len(rows)
@@ -155,7 +160,9 @@ class DecorrelatedBatchNorm(WhiteningNorm):
     With `groups=1, affine=False` on the (N, C) output of a head this is the whitening of W-MSE
     (arXiv 2007.06346) with the symmetric root for a Cholesky factor; take batches of at least 2 C.
 
-    Groups hold at most 16 channels by default, the width of the paper's residual networks.
+    Groups hold at most 16 channels by default, the width of the paper's residual networks. For
+    images in float32 whose channels are linearly dependent, choose `eps` above 1e-5 of the largest
+    variance: rounding errors of the covariance are not far below that.
 
     Source: Huang et al., "Decorrelated Batch Normalization", arXiv 1804.08450, algorithm 1.
     """

@@ -175,6 +175,22 @@ def test_fewer_observations_than_channels(kind):
 
 
 @each_kind
+@pytest.mark.parametrize("scale", [1, 1000])
+@pytest.mark.parametrize("rows", [16, 200])
+def test_float32_vectors_of_low_rank_agree_with_float64(kind, scale, rows):
+    x = (scale * data(rows, 8) @ data(8, 64)).float()
+    weight = data(rows, 64, seed=1)
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        leaf = x.detach().to(dtype).requires_grad_()
+        y = kind(64, groups=1).to(dtype)(leaf)
+        (y * weight).sum().backward()
+        results.append((y.double(), leaf.grad.double() * scale))
+    for single, double in zip(*results, strict=True):
+        assert (single - double).norm() < 1e-5 * double.norm()
+
+
+@each_kind
 def test_constant_input_becomes_the_bias(kind):
     x = torch.full((4, CHANNELS, 2, 2), 3.0, requires_grad=True)
     y = kind(CHANNELS)(x)
