@@ -95,15 +95,26 @@ SHORT = (
 )
 
 
+DIVERGED = 4
+SLOW = ("optimizer.lr=1e-6", "run_dir=slow")
+
+
 def trial(chance: random.Random, folder: Path) -> None:
-    """Run a valid combination and check that all its numbers are finite."""
-    place = Path.cwd()
+    """Run a valid combination and check that all its numbers are finite.
+
+    A deep network without effective norms may diverge, which the run says. At a small learning
+    rate it must not.
+    """
+    place, run_folder = Path.cwd(), folder / "run"
     os.chdir(folder)
     try:
         for _ in range(DRAWS):
             typed = draw(combinations(), chance)
             with limited():
                 code, error = run("pretrain", [*SHORT.split(), *typed])
+                if code == DIVERGED:
+                    run_folder = folder / "slow"
+                    code, error = run("pretrain", [*SHORT.split(), *typed, *SLOW])
             if code != 2:
                 break
         else:
@@ -118,7 +129,7 @@ def trial(chance: random.Random, folder: Path) -> None:
         os.chdir(place)
     if code:
         raise Broken("lost", f"{typed}: code {code}: {error[-1500:]}")
-    check_numbers(folder / "run", str(typed))
+    check_numbers(run_folder, str(typed))
 
 
 def check_numbers(run_folder: Path, typed: str) -> None:
