@@ -6,9 +6,9 @@ python -m ssl_norm.norms resnet18 '{name: gn, groups: 16}'
 python -m ssl_norm.norms show '{name: bn, batch_size: 4}'     the elements that share statistics
 python -m ssl_norm.norms show bn gn mypkg.norms:MyNorm --output norms.png
 
-`show` moves one input of a batch of 8 samples with 8 channels of 2 x 2 positions at a time, and
-draws which outputs move with it, in training and in evaluation. --samples, --channels and --side
-change the batch.
+`show` takes a batch of 8 samples with 8 channels of 2 x 2 positions. It changes one element at a
+time, and draws which outputs change with it, in training and in evaluation. --samples, --channels
+and --side set another batch.
 
 Encoders are named as for `encoder.name`: tiny, any timm model, torchvision/<classifier>.
 """
@@ -26,10 +26,10 @@ from ssl_norm.text import printable, text_table
 
 IMAGE_SIDE = 224  # pixels; encoders that depend on it are built for it
 LARGEST = 32  # samples, channels and side of a batch that is drawn
-HINTS = """Any of them as name+ws standardizes the weights of the layers that the norm follows.
+HINTS = """With +ws after any name, the layers before the norm get weight standardization.
 With options: norm.encoder='{name: gn, groups: 16}'
-The changes of one in an encoder: python -m ssl_norm.norms resnet18 gn+ws
-A picture of what shares its statistics: python -m ssl_norm.norms show '{name: bn, batch_size: 4}'"""
+The changes that a norm makes in an encoder: python -m ssl_norm.norms resnet18 gn+ws
+A figure of the elements that share statistics: python -m ssl_norm.norms show bn gn"""
 
 
 def norm_table() -> str:
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Parser whose errors are one line, printed as any other."""
+    """Argument parser that raises a UserError, which is printed as one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see python -m ssl_norm.norms --help)")

@@ -14,8 +14,8 @@ does the rest in two passes over x forward and two backward, the cost of batch n
               dy, x -> dx = scale dy + (d_mean + 2 (x - mean) d_variance) / positions
 
 The rule runs under ordinary autograd, once per call: it may use any parameters, keep statistics and
-talk to other processes. A norm with a nonlinearity inside has another :class:`Map` than the affine
-one; it takes two passes each way where that map is compiled, and plain operations elsewhere.
+communicate with other processes. A norm with a nonlinearity replaces the affine map by another
+:class:`Map`; this takes two passes each way if the map is compiled, and plain operations otherwise.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Map(NamedTuple):
     Attributes:
         definition: from x and the tables, which broadcast to it.
         compiled: the same in passes.cpp.
-        kept: how many of the first tables the gradients depend on.
+        kept: number of leading tables that the gradients depend on.
     """
 
     definition: Callable[..., Tensor]
@@ -116,7 +116,7 @@ class Norm(nn.Module):
     mixes_samples: ClassVar[bool] = False  # whether training mixes the samples of a batch
     vectors: ClassVar[bool] = True  # whether it takes (N, C) inputs, as in MLP heads
     nonlinear: ClassVar[bool] = False  # whether it replaces a norm and the activation after it
-    # Those of weight and bias that the norm uses. No others are created, since
+    # The subset of weight and bias that the norm uses. Only these are created, since
     # DistributedDataParallel refuses a parameter without a gradient.
     affine_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
     printed: ClassVar[tuple[str, ...]] = ("eps", "affine")  # options in the printed module
@@ -200,7 +200,7 @@ def _is_transformed() -> bool:
 
 
 def _normalize_by_autograd(x: Tensor, rule: Rule, of: Map) -> Tensor:
-    """Return the same from plain operations, for (N, C) inputs and for transformations."""
+    """Compute :func:`normalize` by plain operations, for (N, C) inputs and transformations."""
     values = x.to(table_dtype(x))
     mean, variance = _moments_by_autograd(values)
     tables = (over_space(t.to(mean.dtype).expand_as(mean), x) for t in rule(mean, variance))
@@ -282,7 +282,7 @@ def _gradients_by_autograd(of: Map, dy: Tensor, x: Tensor, *kept: Tensor) -> tup
     """Return the gradients of x and of all tables, in the dtype of these, with their graph."""
     missing = [torch.zeros_like(kept[0]) for _ in range(of.compiled.tables - len(kept))]
     with torch.enable_grad():
-        # Views, so that what the tables owe to x is not counted here.
+        # Views, so that the gradient of x excludes the dependence of the tables on x.
         values, *tables = (
             t.view_as(t) if t.requires_grad else t.detach().requires_grad_()
             for t in (x.to(kept[0].dtype), *kept, *missing)

@@ -10,22 +10,20 @@ from torch import Tensor, nn
 
 from ssl_norm.norms.spec import NormLike, make_norm
 
-_DRAWS = (
-    16  # number of random inputs, because a gate or threshold may hold an output for one of them
-)
-_STEP = 1e-3  # step of an input of deviation 1
+_DRAWS = 16  # random inputs; for a single one a gate or threshold may keep an output constant
+_STEP = 1e-3  # change of an input of deviation 1
 _MOVED = 1e-12
 _MOST_GROUPS = 512
 
 
 class Influence(NamedTuple):
-    """Outputs that move with inputs, under one norm in one mode.
+    """Outputs that change with inputs, under one norm in one mode.
 
     Attributes:
-        moved: (N, C, P) bool; outputs that move with the first input, of sample 0, channel 0 and
+        moved: (N, C, P) bool; outputs that change with the first input, of sample 0, channel 0 and
             position 0.
         groups: (N, C, P) int, the group of each element, 0 for that of the first input. None if two
-            inputs move sets of outputs that overlap but differ, as under `switch`.
+            inputs change sets of outputs that overlap but differ, as under `switch`.
     """
 
     moved: NDArray[np.bool_]
@@ -55,11 +53,11 @@ def measure_influence(
     training: bool = True,
     seed: int = 0,
 ) -> Influence:
-    """Measure which outputs of a norm move with which inputs.
+    """Measure which outputs of a norm change with which inputs.
 
-    One element of random images is moved at a time, in float64, with random parameters and after
+    One element of random images is changed at a time, in float64, with random parameters and after
     one training batch, so that gates, thresholds and population statistics are in effect. Outputs
-    that move share statistics with the input: figure 1 of Wu & He, "Group Normalization",
+    that change share statistics with the input: figure 1 of Wu & He, "Group Normalization",
     arXiv 1803.08494, measured instead of drawn.
 
     Args:
@@ -95,7 +93,7 @@ def measure_influence(
 
 
 def _moved(layer: nn.Module, inputs: list[Tensor], before: list[Tensor], index: int) -> Tensor:
-    """Return the outputs, (N C P,) bool, that move with one input for any of the inputs."""
+    """Return the outputs, (N C P,) bool, that change with element `index` of any of the inputs."""
     moved = torch.zeros(inputs[0].numel(), dtype=torch.bool)
     for x, y in zip(inputs, before, strict=True):
         other = x.clone()
@@ -117,7 +115,7 @@ def _groups(
         if (groups[moved] >= 0).any():
             return None
         groups[moved] = group
-    # Many small groups: the rest are drawn as one.
+    # The remaining elements are drawn as one group.
     return torch.where(groups < 0, _MOST_GROUPS + 1, groups)
 
 

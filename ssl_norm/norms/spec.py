@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NormSpec:
-    """A parsed norm. Reading anything but its three fields imports the norm, and so torch.
+    """A parsed norm. Its properties import the norm and torch; its fields do not.
 
     Attributes:
         name: one of `NORMS`, `module:object`, or the name of a class or function of the user.
-        options: keyword options of the norm, those that are given.
+        options: keyword options that are given.
         weight_standardization: whether weights before the norm are standardized.
         constructor: class or function of the user that builds the norm, called with `num_features`;
-            None: `name` says which.
+            None: the object that `name` names.
     """
 
     name: str
@@ -41,12 +41,12 @@ class NormSpec:
 
     @property
     def batch_statistics(self) -> bool:
-        """Return whether training mixes the samples of a batch; undeclared: no."""
+        """Return whether training mixes the samples of a batch; False if not declared."""
         return bool(getattr(self.cls, "mixes_samples", False))
 
     @property
     def vectors(self) -> bool:
-        """Return whether the norm takes (N, C) inputs, as in heads; undeclared: yes."""
+        """Return whether the norm takes (N, C) inputs, as in heads; True if not declared."""
         return bool(getattr(self.cls, "vectors", True))
 
     @property
@@ -56,22 +56,22 @@ class NormSpec:
 
     @property
     def all_options(self) -> dict[str, Any]:
-        """Values of all options of the norm: those given, the others at their defaults."""
+        """Values of all options of the norm, given or default."""
         if self.constructor is not None:
             return {}
         return {o.name: o.default for o in options_of(self.cls).values()} | dict(self.options)
 
     def option(self, name: str) -> Any:
-        """Return the value of an option, given or default; None where the norm has none such."""
+        """Return the value of an option, given or default; None if the norm has no such option."""
         return self.all_options.get(name)
 
     def checked(self) -> "NormSpec":
-        """Return the same after its options were checked against the signature of the norm.
+        """Check the options against the signature of the norm, and return self.
 
         Raises:
             TypeError: the norm has no such option.
             ValueError: an option is out of its range, or `module:object` cannot be imported or is
-                no norm.
+                not a norm.
         """
         cls = self.cls
         if self.options:
@@ -80,7 +80,7 @@ class NormSpec:
 
     @property
     def setting(self) -> str | dict[str, Any]:
-        """The form of YAML files: a name, or a mapping with `name` and options."""
+        """The norm as in YAML files: a name, or a mapping with `name` and options."""
         name = self.name
         if self.constructor is not None:
             function = _named(self.constructor)
@@ -136,7 +136,7 @@ def parse_norm(spec: NormLike) -> NormSpec:
 def make_norm(spec: NormLike, num_features: int) -> "nn.Module":
     """Return a new norm layer for `num_features` channels.
 
-    A `+ws` concerns the layer before the norm and changes nothing here: pass that layer through
+    `+ws` concerns the layer before the norm, and has no effect here: pass that layer to
     :func:`ssl_norm.norms.layers.weight_standardization.standardize_weights`.
 
     Args:
@@ -163,6 +163,6 @@ def make_norm(spec: NormLike, num_features: int) -> "nn.Module":
 
 
 def _named(norm: Callable[..., Any]) -> Any:
-    """Return the class or function behind a functools.partial or an object that is called."""
+    """Return the class or function behind a functools.partial or a callable object."""
     function = getattr(norm, "func", norm)
     return function if hasattr(function, "__name__") else type(norm)

@@ -8,7 +8,7 @@ from ssl_norm.norms.__main__ import main
 
 def test_without_arguments_every_norm(capsys):
     assert main([]) == 0
-    assert "name+ws" in capsys.readouterr().out
+    assert "+ws" in capsys.readouterr().out
 
 
 def test_help(capsys):

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 BATCH_NORM_KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-MARK = "running_mean"  # names in every checkpoint of a batch norm
+MARK = "running_mean"  # a buffer in every checkpoint of a batch norm
 
 
 def beyond_batch_norm(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -59,10 +59,10 @@ def spread_over_domains(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor
 
 
 def fill_from_batch_norm(layer: nn.Module) -> None:
-    """Let a layer load checkpoints of batch norm with `strict=True`; it keeps its other values.
+    """Let a layer load checkpoints of batch norm with `strict=True`.
 
-    The same holds for the count of batches, which very old checkpoints and torchvision's
-    FrozenBatchNorm2d lack.
+    Parameters that batch norm lacks keep their values, and so does the count of batches, which very
+    old checkpoints and torchvision's FrozenBatchNorm2d lack.
     """
     layer.register_load_state_dict_pre_hook(_keep_missing)  # type: ignore[no-untyped-call]
 

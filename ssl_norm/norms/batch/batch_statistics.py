@@ -13,7 +13,7 @@ from ssl_norm.norms.input_checks import check_batch, check_channels
 
 Samples = Annotated[int, Interval(ge=1, le=10**6)]
 BatchSize = Samples | None
-UpdateRate = Annotated[float, Interval(gt=0, le=1)]  # 0 moves nothing, 1 keeps the last batch
+UpdateRate = Annotated[float, Interval(gt=0, le=1)]  # 1: the statistics of the last batch
 Evaluation = Literal["population", "batch"]
 Population = Literal["ema", "cumulative", "exact"]
 UNSHOWN = {"batch_size": None, "sync": False, "evaluation": "population", "population": "ema"}
@@ -60,7 +60,7 @@ def moments_in_chunks(mean: Tensor, variance: Tensor, positions: int, samples: i
 
 
 def pool_unevenly(moments: BatchMoments) -> BatchMoments:
-    """Return the moments of K batches (K, ...) as those of one, (1, ...)."""
+    """Merge the moments of K batches of any sizes, (K, ...), into those of one batch, (1, ...)."""
     share = moments.values / moments.values.sum(0).clamp(min=1)
     mean = (share * moments.mean).sum(0, keepdim=True)
     between = (moments.mean - mean).square()
@@ -83,13 +83,14 @@ def pool_over_ranks(moments: BatchMoments) -> BatchMoments:
 class BatchStatisticsNorm(RuleNorm):
     """Base of all batch norms: buffers and the policies of batch statistics.
 
-    A subclass defines :meth:`rule` with :meth:`statistics`; by default the rule is batch norm's.
+    A subclass defines :meth:`rule` by means of :meth:`statistics`; the default is batch norm's
+    rule.
 
     Args:
         update_rate: weight of the new batch in the running statistics (torch's `momentum`).
         batch_size: samples that share statistics in training (ghost batches, arXiv 1705.08741):
             consecutive chunks, of which the last may be smaller; None: the whole batch. The running
-            statistics move once per batch, by the average over its chunks.
+            statistics are updated once per batch, with the average over its chunks.
         sync: whether the batch spans all ranks; exact if ranks hold different numbers of samples.
         evaluation: statistics in evaluation mode: `population`, the running statistics, or `batch`.
         population: running statistics: `ema`, a moving average; `cumulative`, the average of all
@@ -98,9 +99,9 @@ class BatchStatisticsNorm(RuleNorm):
         **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`.
 
     Attributes:
-        running_mean: (C,), from 0.
-        running_var: (C,), from 1; the average of unbiased variances.
-        num_batches_tracked: batches that moved them.
+        running_mean: (C,), initially 0.
+        running_var: (C,), initially 1; the average of unbiased variances.
+        num_batches_tracked: number of batches that updated them.
 
     Raises:
         ValueError: batch statistics of one value per channel; `sync` together with `batch_size`.
@@ -148,7 +149,7 @@ class BatchStatisticsNorm(RuleNorm):
         return self.training or self.evaluation == "batch"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalized input; in training, move the running statistics."""
+        """Return the normalized input; in training, update the running statistics."""
         self.check_input(x)
         self.positions = x.shape[2:].numel()
         return normalize(x, self.rule)
@@ -166,7 +167,7 @@ class BatchStatisticsNorm(RuleNorm):
     def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and variance that normalize, broadcastable to (N, C).
 
-        In training it moves the population statistics, so a rule calls it once.
+        In training it updates the population statistics, so a rule calls it only once.
 
         Args:
             mean: instance means (N, C), or a function of them.
@@ -191,7 +192,7 @@ class BatchStatisticsNorm(RuleNorm):
         return pool_over_ranks(moments) if self.sync else moments
 
     def observe(self, moments: BatchMoments) -> None:
-        """Move the running statistics by the average of K batches' statistics."""
+        """Update the running statistics with the average over K batches."""
         self.num_batches_tracked.add_(1)
         share = moments.values / moments.values.sum()
         unbiased = moments.variance * moments.values / (moments.values - 1).clamp(min=1)

@@ -40,9 +40,9 @@ def kept_statistics(model: nn.Module) -> Iterator[None]:
 def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
     """Let batch norms normalize with the statistics of the batch in evaluation mode.
 
-    Everything else stays in evaluation mode, and no statistics move. The features of a sample then
-    depend on the others of its batch: batches should be random samples, not sorted by class, and
-    not small.
+    Everything else stays in evaluation mode, and no running statistics change. The features of a
+    sample then depend on the other samples of its batch, so batches should be random, not sorted by
+    class, and not small.
 
     Args:
         model: restored on exit. Frozen layers keep their statistics. Do not move the model to
@@ -70,7 +70,7 @@ def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def population_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
-    """Let all batch norms, those of `evaluation: batch` included, use their running statistics.
+    """Let all batch norms use their running statistics, also those with `evaluation: batch`.
 
     Layers of torch without running statistics are unchanged.
 
@@ -119,10 +119,9 @@ def _without_statistics(layer: _BatchNorm) -> Iterator[None]:
 def pooled_over_domains(model: nn.Module) -> Iterator[None]:
     """Evaluate every domain with the statistics of the mixture of all domains.
 
-    Each domain gets the result of :func:`pool_domains`. The statistics were collected while every
-    domain was normalized by its own, in this layer and in those before it. So these are the rows
-    "domain for training, shared for population" of the source, which shows that training and
-    evaluation must have the same policy.
+    Each domain gets the result of :func:`pool_domains`. In training, this layer and those before it
+    normalized every domain by its own statistics. This is the policy "domain for training, shared
+    for population" of the source, which shows that training and evaluation must have the same one.
 
     Args:
         model: holds the `domain` layers; restored on exit. Layers with `shared_statistics` already

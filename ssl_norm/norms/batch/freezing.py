@@ -17,8 +17,8 @@ class FrozenStatistics:
     """Mixin of the class of a batch norm with frozen statistics.
 
     `training` is always False, so that the layer normalizes with its population statistics and
-    never moves them. The mode that was last requested is kept for a norm that replaces it. A direct
-    call of `forward` and code that torch.compile made earlier would skip a hook.
+    never updates them. The mode that was last requested is kept for a norm that replaces the layer.
+    A hook would not do: a direct call of `forward`, and code compiled earlier, skip hooks.
     """
 
     thawed_class: type[nn.Module]
@@ -33,7 +33,7 @@ class FrozenStatistics:
         self.__dict__["training"] = mode
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Return the recipe of copies and pickles: pickle cannot find the class by name."""
+        """Tell copy and pickle how to build the layer: they cannot find its class by name."""
         reduced = super().__reduce_ex__(max(protocol, 2))
         assert isinstance(reduced, tuple)
         _, (_, *arguments), *state = reduced
@@ -42,9 +42,9 @@ class FrozenStatistics:
 
 @contextmanager
 def evaluation_mode(model: nn.Module, but: Collection[nn.Module] = ()) -> Iterator[None]:
-    """Put all parts of a model but some, which train, into evaluation mode, and all back at the end.
+    """Put a model into evaluation mode, except for the modules in `but`; restore all modes on exit.
 
-    The mode is read from the instance: the property of a frozen layer is always False.
+    Modes are read from the instances, because the property of a frozen layer is always False.
     """
     modes = [(part, vars(part).get("training", part.training)) for part in model.modules()]
     try:
@@ -79,8 +79,8 @@ def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every batch norm of a model, each layer once, to be frozen.
 
     Raises:
-        ValueError: there is no batch norm (the text names the norms found), or one without
-            population statistics, or one that does not evaluate with them.
+        ValueError: there is no batch norm (the text names the norms found), or one that has no
+            population statistics, or does not use them in evaluation.
     """
     layers: list[tuple[str, nn.Module]] = [
         (name, layer) for name, layer in model.named_modules() if isinstance(layer, BATCH_NORMS)
@@ -97,7 +97,7 @@ def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
         if getattr(layer, "evaluation", "population") != "population":
             raise ValueError(
                 f"layer '{name}' evaluates with batch statistics; "
-                "frozen ones take evaluation=population"
+                "to freeze its statistics, build it with evaluation=population"
             )
     return layers
 
@@ -107,8 +107,8 @@ def freeze_statistics(model: nn.Module) -> tuple[str, ...]:
 
     A frozen layer stays in evaluation mode after `train()`, in copies and in pickles. Only its
     class changes: parameters, buffers, names, hooks and state_dict keys stay, and the affine
-    parameters go on learning. Loading a state_dict sets its statistics. `replace_norms` keeps
-    layers frozen; `convert_sync_batchnorm` does not.
+    parameters continue to learn. A state_dict that is loaded sets the statistics. `replace_norms`
+    keeps layers frozen; `convert_sync_batchnorm` does not.
 
     Args:
         model: changed in place, unless an error is raised.

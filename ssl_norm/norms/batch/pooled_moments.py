@@ -14,8 +14,8 @@ Square = Callable[[Tensor], Tensor]
 class PooledMoments:
     """Moments of all values of all batches, each value counted once.
 
-    Sets of values are merged by their counts, means and summed squared deviations, which is exact
-    for large means; in float64 if the device has it. Memory does not grow with the batches.
+    Sets of values are merged by their counts, means and sums of squared deviations, in float64 if
+    the device has it. This is exact for large means, and needs no more memory for more batches.
 
     Args:
         mean: example of the means, (C,), or (D, C) for D domains; sets shape and device.

@@ -1,7 +1,7 @@
 """PreciseBN: population statistics of all data under the present weights.
 
-A moving average mixes the statistics of older networks and forgets all but the last batches;
-evaluation needs the statistics of the present network over the training data.
+Evaluation needs the statistics of the present weights over the training data. A moving average
+mixes those of older weights, and covers only the last batches.
 """
 
 import sys
@@ -38,20 +38,21 @@ def recompute_statistics(
 ) -> PopulationReport:
     """Replace the running statistics of every batch norm by those of the values that pass it.
 
-    These are the mean and the unbiased variance of all values of all batches: weighted by their
-    numbers, so that batches may differ in size, and with the spread of the batch means:
+    These are the mean and the unbiased variance of all values of all batches. Batches are weighted
+    by their number of values, and the spread of their means is included:
 
         variance = N / (N - 1) * (mean_i(variance_i + mean_i^2) - mean_i(mean_i)^2), N values
 
     Batch norms normalize with the statistics of each batch, as in training (`brn` without its
-    correction towards the old statistics); everything else is in evaluation mode (no dropout). So
-    batches should be at least as large as those of training: a hundred samples are enough for each,
-    a thousand to ten thousand for all. Several calls of a layer in a forward pass are pooled. Ghost
-    batches, domains and calibrations follow the rule of the layer. Compiled models run uncompiled,
-    since compiled code skips hooks.
+    correction towards the old statistics); everything else is in evaluation mode (no dropout). A
+    batch should therefore be at least as large as in training; a hundred samples a batch, and a
+    thousand to ten thousand in total, are enough. Several calls of a layer in a forward pass are
+    pooled. Ghost batches, domains and calibrations follow the rule of the layer. Compiled models
+    run uncompiled, since compiled code skips hooks.
 
-    With several ranks this is a collective call: each passes its share of the data, and all get the
-    statistics of all data. It takes the memory of one forward pass, and computes in float64.
+    With several ranks this is a collective call: each rank passes its share of the data, and all
+    get the statistics of all data. It takes the memory of one forward pass, and computes in
+    float64.
 
     Args:
         model: its running statistics are overwritten, unless an error is raised. Modes, weights,
@@ -64,8 +65,8 @@ def recompute_statistics(
         The shift of each layer, and the layers that did not change, with reasons.
 
     Raises:
-        ValueError: there is no batch norm to recompute (the text names the norms found), no batch,
-            no batch norm that was called, or a statistic that is not finite.
+        ValueError: there is no batch norm to recompute (the text names the norms found) or no
+            batch, no batch norm was called, or a statistic is not finite.
 
     Source: PreciseBN of Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, section 3.
 
@@ -154,9 +155,8 @@ def _gathering(
 ) -> Iterator[None]:
     """Collect the moments of the layers' inputs; restore modes and buffers on exit."""
     with ExitStack() as stack:
-        if (
-            "torch._dynamo" in sys.modules
-        ):  # else nothing is compiled, and the import would take seconds
+        # Otherwise nothing is compiled, and the import would take seconds.
+        if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(evaluation_mode(model, set(layers.values())))
         for name, layer in layers.items():
@@ -207,8 +207,8 @@ def _check_finite(moments: Mapping[str, PooledMoments]) -> None:
     for name, part in moments.items():
         if not (part.mean.isfinite().all() and part.spread.isfinite().all()):
             raise ValueError(
-                f"the input of layer '{name}' has statistics that are not finite; all layers keep "
-                "theirs"
+                f"the input of layer '{name}' has statistics that are not finite; no layer was "
+                "changed"
             )
 
 

@@ -20,7 +20,7 @@ AFFINE, THRESHOLDED, GATED, BOUNDED = (
 def passes_for(x: Tensor, compiled: native.Passes = AFFINE) -> Any:
     """Return the object whose `instance_moments`, `pointwise_map`, ... take tensors like x.
 
-    None where nothing has them for a map that is not affine.
+    Only compiled passes exist for a map that is not affine; without them, return None.
     """
     passes = _passes_on(x.device)
     if passes is tiled and compiled.take(x):
@@ -43,7 +43,7 @@ def _passes_on(device: torch.device) -> ModuleType:
         return tiled
     try:
         triton_kernels.instance_moments(torch.zeros(1, 1, 2, device=device))
-    # Triton raises many types: for an old GPU, without a C compiler or the headers of Python.
+    # Triton raises errors of many types: old GPU, no C compiler, no headers of Python, ...
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         warnings.warn(

@@ -1,8 +1,8 @@
-"""The four passes in C++ for CPUs, with an affine map or another: passes.cpp.
+"""The four passes in C++ for CPUs, compiled for each map: passes.cpp.
 
 Inputs that are neither contiguous nor channels-last are copied, and so is a gradient whose order in
-memory differs from that of x. Sums of blocks are in float32, or float64 where the input is, and
-those of blocks in float64.
+memory differs from that of x. A block is summed in float32 (float64 if the input is float64), and
+the sums of blocks are added in float64.
 """
 
 from ctypes import Structure, byref, c_int64, c_void_p
@@ -15,7 +15,7 @@ from ssl_norm.norms.kernels.native_build import library
 from ssl_norm.norms.kernels.tables import dense, ordered, table_dtype
 
 SCALARS = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "BFloat16"}
-SERIAL_ELEMENTS = 2**15  # up to here one thread is as fast, as in torch
+SERIAL_ELEMENTS = 2**15  # up to this size one thread is as fast; torch has the same limit
 
 
 class Passes:
@@ -26,7 +26,7 @@ class Passes:
         self.tables = tables
 
     def take(self, x: Tensor) -> bool:
-        """Return whether they run on x: numbers on a CPU that nothing traces or counts."""
+        """Return whether they run on x: a plain tensor on a CPU, outside of dispatch modes."""
         return (
             x.device.type == "cpu"
             and type(x) in (Tensor, nn.Parameter)

@@ -1,4 +1,4 @@
-"""Build of passes.cpp at its first use, kept in a folder of the user."""
+"""Build of passes.cpp at its first use, kept in the cache folder."""
 
 import functools
 import hashlib
@@ -16,15 +16,15 @@ FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"),
     *("-shared", "-fPIC"),
 )
-SWITCH = "SSL_NORM_KERNELS"  # variable that is 0 where nothing may be compiled
+SWITCH = "SSL_NORM_KERNELS"  # environment variable; 0: compile nothing
 
 
 @functools.cache
 def library(**macros: str) -> CDLL | None:
-    """Return the passes compiled with macros, or None where they cannot be or are switched off.
+    """Return the passes compiled with macros, or None if this fails or is switched off.
 
-    The file is named by its source, macros, flags, compiler and CPU. Processes that compile it at
-    the same time each write their own and rename it.
+    The file name depends on source, macros, flags, compiler and CPU. Processes that compile it at
+    the same time each write a temporary file and rename it.
     """
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None or os.environ.get(SWITCH, "1") == "0":
@@ -52,14 +52,14 @@ def _compile(compiler: str, arguments: list[str], file: Path) -> None:
 
 
 def _key(compiler: str, arguments: list[str]) -> str:
-    """Return a name of all that the compiled code depends on."""
+    """Return a hash of everything that the compiled code depends on."""
     program = Path(compiler).resolve().stat()
     parts = (compiler, program.st_size, program.st_mtime_ns, arguments, _cpu())
     return hashlib.sha256(SOURCE.read_bytes() + repr(parts).encode()).hexdigest()[:32]
 
 
 def _cpu() -> str:
-    """Return the instructions that the CPU has; its name, where the system does not list them."""
+    """Return the instruction sets of the CPU, or its name if the system does not list them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

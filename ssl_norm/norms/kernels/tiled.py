@@ -21,7 +21,7 @@ def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     axis = _space_axis(x)
     values = _rows(x, axis)
     mean, variance = (values.new_empty(x.shape[:2], dtype=table_dtype(x)) for _ in range(2))
-    rows = (values, _table(mean, axis), _table(variance, axis))
+    rows = (values, mean.unsqueeze(axis), variance.unsqueeze(axis))
     for buffer, tile, tile_mean, tile_variance in _tiles(mean.dtype, *rows):
         torch.mean(tile, axis, keepdim=True, dtype=mean.dtype, out=tile_mean)
         torch.ops.aten.mse_loss.out(tile, tile_mean, reduction=0, out=buffer)
@@ -34,7 +34,7 @@ def pointwise_map(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     axis = _space_axis(x)
     values = _rows(x, axis)
     y = _empty_like(x, axis)
-    rows = (_rows(y, axis), values, _table(scale, axis), _table(shift, axis))
+    rows = (_rows(y, axis), values, scale.unsqueeze(axis), shift.unsqueeze(axis))
     for buffer, target, tile, tile_scale, tile_shift in _tiles(scale.dtype, *rows):
         direct = target.dtype == buffer.dtype
         result = _multiply_add(tile, tile_scale, tile_shift, axis, out=target if direct else buffer)
@@ -68,7 +68,7 @@ def map_gradients(dy: Tensor, x: Tensor, mean: Tensor, _scale: Tensor) -> tuple[
         d_shift = d_shift.view_as(mean)
         return centred.view_as(mean).addcmul_(mean, d_shift), d_shift
     d_scale, d_shift = torch.empty_like(mean), torch.empty_like(mean)
-    tables = (_table(table, axis) for table in (mean, d_scale, d_shift))
+    tables = (table.unsqueeze(axis) for table in (mean, d_scale, d_shift))
     rows = (_rows(dy, axis), _rows(x, axis), *tables)
     for buffer, gradient, tile, tile_mean, tile_scale, tile_shift in _tiles(mean.dtype, *rows):
         torch.sum(gradient, axis, keepdim=True, dtype=mean.dtype, out=tile_shift)
@@ -86,7 +86,7 @@ def input_gradient(
     slope = d_variance * (2 / values.shape[axis])
     offset = (d_mean / values.shape[axis]).addcmul_(mean, slope, value=-1)
     dx = _empty_like(x, axis)
-    tables = (_table(table, axis) for table in (scale, slope, offset))
+    tables = (table.unsqueeze(axis) for table in (scale, slope, offset))
     rows = (_rows(dx, axis), _rows(dy, axis), values, *tables)
     for buffer, target, gradient, tile, tile_scale, *line in _tiles(mean.dtype, *rows):
         tile_slope, tile_offset = line
@@ -118,11 +118,6 @@ def _rows(x: Tensor, axis: int) -> Tensor:
     """Return (N, C, *spatial) as contiguous (N, C, S) or, for axis 1, (N, S, C)."""
     rows = x.flatten(2) if axis == 2 else x.movedim(1, -1).flatten(1, -2)
     return rows.contiguous()
-
-
-def _table(table: Tensor, axis: int) -> Tensor:
-    """Return a table (N, C) as a view that broadcasts over rows."""
-    return table.unsqueeze(axis)
 
 
 def _empty_like(x: Tensor, axis: int) -> Tensor:

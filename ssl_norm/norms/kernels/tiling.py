@@ -17,7 +17,7 @@ import torch
 TILE_ELEMENTS = 4096  # 16 for each thread of 8 warps
 CONTIGUOUS_POSITIONS = 1024  # every thread reads 16 bytes; longer rows waste their ends
 CHANNELS_LAST_BYTES = 128  # a cache line of channels at each position
-FEWEST_TILES = 4  # of a span: shorter ones cost more to merge than they gain
+FEWEST_TILES = 4  # of a span; the merge of shorter spans costs more than they gain
 MOST_ELEMENTS_INT32 = 2**30  # half of the range, since tiles go beyond the end of the tensor
 
 

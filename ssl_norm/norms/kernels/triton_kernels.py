@@ -1,7 +1,7 @@
 """The four passes of :mod:`ssl_norm.norms.kernels.tiled` as Triton kernels.
 
 Inputs that are neither contiguous nor channels-last are copied, and so is a gradient whose order in
-memory differs from that of x. Sums are in float32, or wider where the input is.
+memory differs from that of x. Sums are in float32, or wider if the input is.
 """
 
 import functools
@@ -22,7 +22,7 @@ from ssl_norm.norms.kernels.triton_device_code import (
 )
 
 WARPS = 8
-PROGRAMS_PER_MULTIPROCESSOR = 2  # each with a tile in flight hide the latency of memory
+PROGRAMS_PER_MULTIPROCESSOR = 2  # one computes while the other waits for memory
 
 
 def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +80,7 @@ def _merge(means: Tensor, variances: Tensor, plan: Tiling) -> tuple[Tensor, Tens
 
 
 def _launch(kernel: Any, programs: int, first: Tensor, *arguments: Tensor | int) -> None:
-    """Run a kernel on the device of its first argument; Triton would take the current one."""
+    """Run a kernel on the device of its first argument; Triton's default is the current device."""
     with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
         # enable_fp_fusion is the default of most versions of Triton, not of all.
         kernel[(programs,)](first, *arguments, num_warps=WARPS, enable_fp_fusion=True)

@@ -20,9 +20,9 @@ class ActNorm(Norm):
     all ranks. So the first output has mean 0 and variance 1; from then on both are ordinary
     parameters, samples do not mix, and training and evaluation are the same.
 
-    Before the first training batch it is the identity. If weight and bias already have other
-    values, from a replaced batch norm, the first batch is normalized as by batch norm with them.
-    Copies that follow a network begin with its values (:class:`ssl_norm.learners.ema.EmaTarget`).
+    Before the first training batch it is the identity. If weight and bias already have values of a
+    replaced batch norm, the first batch is normalized as by batch norm with these. An EMA copy of a
+    network begins with the values of the network (:class:`ssl_norm.learners.ema.EmaTarget`).
 
     Args:
         eps: added to the variance, inside the root.
@@ -50,7 +50,7 @@ class ActNorm(Norm):
     def __init__(self, num_features: int, *, eps: Eps = 1e-5) -> None:
         super().__init__(num_features, eps=eps)
         self.register_buffer("initialized", torch.tensor(False))
-        self.known_initialized = False  # False: perhaps
+        self.known_initialized = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Return weight x + bias; the first training batch sets both."""
@@ -64,7 +64,7 @@ class ActNorm(Norm):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set weight and bias so that this batch is normalized as by batch norm, if none did."""
+        """Set weight and bias to normalize this batch as batch norm does, unless already set."""
         moments = batch_moments(x)
         scale = self.weight * (moments.variance[0] + self.eps).rsqrt()
         self._begin(scale, self.bias - moments.mean[0] * scale, torch.ones_like(self.initialized))
@@ -89,7 +89,7 @@ class ActNorm(Norm):
 
 
 def batch_moments(x: Tensor) -> BatchMoments:
-    """Return the moments of each channel of x (N, C, *spatial), of all processes' samples together.
+    """Return the moments of each channel of x (N, C, *spatial) over the samples of all processes.
 
     Raises:
         ValueError: there is one process, and one value per channel.

@@ -17,7 +17,7 @@ class BatchNorm(BatchStatisticsNorm):
     y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance of a
     channel over (N, *spatial) in training, and the running statistics in evaluation. The running
     variance averages the unbiased variance, as torch does. Torch's kernel computes whole batches of
-    one process, :mod:`ssl_norm.norms.core` ghost and synchronized ones. Options:
+    one process; :mod:`ssl_norm.norms.core` computes ghost and synchronized batches. Options:
     :class:`BatchStatisticsNorm`.
 
     Source: Ioffe & Szegedy, arXiv 1502.03167, algorithms 1 and 2.
@@ -26,7 +26,7 @@ class BatchNorm(BatchStatisticsNorm):
     equation = "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over batch and space, per channel"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalized input; in training, move the running statistics."""
+        """Return the normalized input; in training, update the running statistics."""
         of_parts = self.uses_batch and (self.sync or self.batch_size is not None)
         on_host = x.device.type == "cpu" and not torch.compiler.is_compiling()
         waits = self.training and self.population == "cumulative" and not on_host  # for the count

@@ -10,28 +10,27 @@ from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 
 
 class BatchRenorm(BatchStatisticsNorm):
-    """Normalize by the batch, then shift and stretch towards the output of evaluation.
+    """Normalize by the batch, then correct the result towards the output in evaluation.
 
         y = weight ((x - E) / s r + d) + bias,  s = sqrt(V + eps)
         r = s / S clipped to [1 / r_limit, r_limit];  d = (E - M) / S clipped to [-d_limit, d_limit]
 
-    E and V are those of the batch, M and S the running mean and deviation before this batch moves
-    them; r and d are constants of the gradient. Within the limits, the output equals that of
-    evaluation. The limits are 1 and 0 during the warm-up, where this is batch norm, and then rise
-    linearly to `r_max` and `d_max`. Training that is shorter than the warm-up is plain batch norm.
-    Steps are batches seen, `num_batches_tracked`; each ghost batch has its r and d. Where r and d
-    are within their limits, samples of a batch see each other only through the gradient.
+    E and V are those of the batch, M and S the running mean and deviation before this batch updates
+    them; r and d are constants of the gradient. Within the limits, the output equals that in
+    evaluation, and samples of a batch affect each other only through the gradient. The limits are 1
+    and 0 during the warm-up, which is plain batch norm, and then rise linearly to `r_max` and
+    `d_max`. Steps are batches seen, `num_batches_tracked`; each ghost batch has its own r and d.
 
     Args:
-        r_max: largest stretch, at least 1; 1 disables r.
+        r_max: largest factor r, at least 1; 1 disables r.
         d_max: largest shift, in running deviations, at least 0; 0 disables d.
         warmup_steps: batches before the limits begin to rise.
         r_ramp_steps: batches that the limit of r takes to rise.
         d_ramp_steps: batches that the limit of d takes to rise.
         **options: those of :class:`BatchStatisticsNorm`.
 
-    Source: Ioffe, arXiv 1702.03275, algorithm 1; the schedule is that of its experiments. What
-    differs: the running variance is averaged, as batch norm's is, where the paper averages s.
+    Source: Ioffe, arXiv 1702.03275, algorithm 1; the schedule is that of its experiments. As in
+    batch norm, the running variance is averaged here; the paper averages s.
     """
 
     equation = (

@@ -15,7 +15,7 @@ from ssl_norm.norms.input_checks import check_batch, check_channels
 
 
 class SampleDomains(NamedTuple):
-    """Domains that were given for the samples of a batch.
+    """Domains of the samples of a batch, as given by :func:`domain_labels`.
 
     Attributes:
         labels: (N,) integers; or a scalar, the domain of every sample.
@@ -30,13 +30,14 @@ class DomainBatchNorm(BatchStatisticsNorm):
     """Batch norm of each domain separately.
 
     y = weight (x - E_d) / sqrt(V_d + eps) + bias for a sample of domain d, with E_d and V_d over
-    the samples of d and space. A batch without samples of a domain does not change its population
-    statistics. :func:`domain_labels` gives the domains of samples; without it a training batch is
-    `domains` equal chunks in order, such as two views in one batch, and evaluation takes domain 0
-    for all, like timm's SplitBatchNorm2d. Checkpoints of batch norm load into every domain.
+    the samples of d and space. A batch without samples of a domain does not change the population
+    statistics of that domain. :func:`domain_labels` gives the domains of samples. Without it, a
+    training batch consists of `domains` equal chunks in order, such as two views in one batch, and
+    evaluation takes domain 0 for all samples, like timm's SplitBatchNorm2d. Checkpoints of batch
+    norm load into every domain.
 
-    Training and evaluation have the same policy, since normalizing by a domain and evaluating with
-    all of them, or the reverse, ruins the network (arXiv 2105.07576, table 5).
+    Training and evaluation have the same policy: a network that trains with statistics of single
+    domains and evaluates with those of all, or the reverse, fails (arXiv 2105.07576, table 5).
 
     Args:
         domains: number of domains D.
@@ -59,7 +60,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
 
     equation = "bn of the samples of each domain: equal chunks of a batch, or by label"
     printed = ("domains", "affine_per_domain", "shared_statistics")
-    # Whether the chunks of a batch with `sync` are those of all ranks, which hold equal numbers.
+    # Whether `sync` splits the batch of all ranks into chunks; ranks then hold equal batches.
     spans_ranks: ClassVar[bool] = False
 
     def __init__(
@@ -112,7 +113,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
         if samples % self.domains:
             raise ValueError(
                 f"a batch of {samples} is not {self.domains} equal chunks, one for each domain; "
-                "say which samples belong to which: with domain_labels(model, labels): ..."
+                "give the domain of each sample: with domain_labels(model, labels): ..."
             )
         return (samples // self.domains,) * self.domains if samples else ()
 
@@ -172,7 +173,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
         return domains * chunks + place // self.batch_size, self.domains * chunks
 
     def observe(self, moments: BatchMoments) -> None:
-        """Move the running statistics of each domain by the average of its batches' statistics."""
+        """Update the running statistics of each domain with the average over its batches."""
         if self.shared_statistics:
             super().observe(moments)
             return
@@ -192,8 +193,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
 def chunks_of_all_ranks() -> Iterator[None]:
     """Let layers with `sync` and without labels split the batch of all ranks into chunks.
 
-    The network of several ranks then equals that of one process. By default the chunks are those of
-    each rank, such as its share of two views.
+    Several ranks then compute the same as one process. By default each rank splits its own batch.
     """
     before, DomainBatchNorm.spans_ranks = DomainBatchNorm.spans_ranks, True
     try:

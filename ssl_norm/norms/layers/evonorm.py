@@ -33,8 +33,8 @@ class EvoNormS0(Norm):
 
     Args:
         groups: number of groups; must divide C. None: the largest divisor of C up to 32.
-        **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`; `affine=False` leaves v,
-            from 1.
+        **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`; `affine=False` keeps v,
+            which is initially 1.
 
     Raises:
         ValueError: `groups` does not divide C, or a group holds a single value.
@@ -86,8 +86,8 @@ class EvoNormB0(BatchStatisticsNorm):
 
     Args:
         eps: added to both variances, inside the roots; timm's value, the paper's is 1e-5.
-        **options: the other options of :class:`BatchStatisticsNorm`; `affine=False` keeps v, from
-            1.
+        **options: the other options of :class:`BatchStatisticsNorm`; `affine=False` keeps v, which
+            is initially 1.
 
     Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dB0, whose state_dict this one loads except
         for the mean and the count, which timm does not keep, takes only 2d inputs.
@@ -103,7 +103,7 @@ class EvoNormB0(BatchStatisticsNorm):
         self.v = nn.Parameter(torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalized input; in training, move the running statistics."""
+        """Return the normalized input; in training, update the running statistics."""
         self.check_input(x)
         self.positions = x.shape[2:].numel()
         return normalize(x, self.bounded_rule, BOUNDED)

@@ -31,8 +31,8 @@ class FilterResponseNorm(RuleNorm):
 
     Args:
         eps: added to the mean square, inside the root.
-        threshold: whether to cut off at a learned threshold, (C,), from 0; False leaves the norm
-            alone.
+        threshold: whether to cut off at a learned threshold, (C,), initially 0; False: only
+            normalize.
         **options: affine, see :class:`ssl_norm.norms.core.Norm`.
 
     Source: Singh & Krishnan, arXiv 1911.09737.

@@ -15,16 +15,16 @@ from ssl_norm.norms.kernels.tables import kernel_takes
 class FrozenBatchNorm(Norm):
     """Normalize each channel by constant statistics, in training and evaluation.
 
-    y = weight (x - running_mean) / sqrt(running_var + eps) + bias. The statistics are those of the
-    checkpoint that is loaded, 0 and 1 without one; samples do not mix. Checkpoints of batch norm
-    load. :func:`ssl_norm.norms.batch.freezing.freeze_statistics` does the same to the batch norms
-    of a model during training. In heads nothing keeps the outputs from collapsing to a constant.
+    y = weight (x - running_mean) / sqrt(running_var + eps) + bias. The statistics are those of a
+    loaded checkpoint, also one of batch norm; without one they are 0 and 1. Samples do not mix, so
+    in heads this norm does not prevent collapse. To freeze the batch norms of a model during
+    training, use :func:`ssl_norm.norms.batch.freezing.freeze_statistics`.
 
     Args:
         **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`.
 
-    Source: FrozenBN of Wu & Johnson, arXiv 2105.07576, section 3. What differs from torchvision's
-    FrozenBatchNorm2d: weight and bias learn, and any spatial rank.
+    Source: FrozenBN of Wu & Johnson, arXiv 2105.07576, section 3. Unlike in torchvision's
+    FrozenBatchNorm2d, weight and bias learn, and inputs may have any number of spatial axes.
     """
 
     equation = "y = gamma (x - E) / sqrt(V + eps) + beta; E, V: constants, those of a checkpoint"

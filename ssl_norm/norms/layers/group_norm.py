@@ -68,7 +68,7 @@ class GroupNorm(nn.GroupNorm):
         if input[0:1].numel() == self.num_groups:
             raise ValueError(
                 f"{self.num_groups} groups of an input of shape {tuple(input.shape)} hold one "
-                "value each, which becomes 0 whatever it was; use fewer groups"
+                "value each, so the norm makes every value 0; use fewer groups"
             )
         is_exact = input.device.type != "cpu" or input.is_contiguous()
         if not is_exact or not kernel_takes(input, self.weight):

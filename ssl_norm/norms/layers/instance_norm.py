@@ -19,8 +19,8 @@ class InstanceNorm(RuleNorm):
     Raises:
         ValueError: a channel of a sample has a single value.
 
-    Source: Ulyanov, Vedaldi & Lempitsky, arXiv 1607.08022. What differs from torch's InstanceNorm:
-    `affine` by default, any spatial rank.
+    Source: Ulyanov, Vedaldi & Lempitsky, arXiv 1607.08022. Unlike in torch's InstanceNorm, `affine`
+    is the default, and inputs may have any number of spatial axes.
     """
 
     equation = "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over space, per sample and channel"
@@ -32,8 +32,8 @@ class InstanceNorm(RuleNorm):
         check_channels(x, self.num_features)
         if x.shape[2:].numel() == 1:
             raise ValueError(
-                f"an input of shape {tuple(x.shape)} has one value per channel of a sample, which "
-                "instance norm makes 0 whatever it was; use another norm, such as ln, there"
+                f"an input of shape {tuple(x.shape)} has one value per channel of a sample, and "
+                "instance norm would make it 0; use another norm there, such as ln"
             )
         return super().forward(x)
 

@@ -7,7 +7,7 @@ class NoNorm(nn.Identity):
     """Identity: y = x.
 
     Args:
-        num_features: channels C, of any number.
+        num_features: channels C; not used.
     """
 
     equation = "y = x"

@@ -30,8 +30,8 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
     K is a statistic over space of each instance and channel, and R a gate; E and V are the mean and
     the biased variance of `centred`, and so are the running statistics. The three calibration
     weights, each (C,), start as published from 0, 0 and 1, so that with R = sigmoid the output is
-    0.731 times that of batch norm. Checkpoints of batch norm load (strictly) and leave the
-    calibration weights alone.
+    0.731 times that of batch norm. Checkpoints of batch norm load strictly, and do not change the
+    calibration weights.
 
     On (N, C) inputs, as in MLP heads, the mean K(x) is x itself: centring multiplies x by
     1 + center_weight, which the normalization cancels (up to its sign and eps), and
@@ -40,18 +40,18 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
 
     Args:
         identity_init: divide by R's initial value, so that the norm starts as batch norm exactly.
-        calibration: `both`; `centring`: without R; `scaling`: `centred` is x. A weight without use
-            is not created.
+        calibration: `both`; `centring`: without R; `scaling`: `centred` is x. A weight that is not
+            used is not created.
         gate: R: `sigmoid`; `tanh`; `softmax` over channels, which starts from 1 / C; `none`: R(a)
             is a.
         statistic: K: `mean`; `std`, sqrt(v + eps), with v the biased variance over space, and
-            for s divided by sqrt(V + eps); `max`, of which K costs one more pass over x.
-        **options: those of :class:`BatchStatisticsNorm`; `affine=False` leaves the calibration
+            for s divided by sqrt(V + eps); `max`, which costs one more pass over x.
+        **options: those of :class:`BatchStatisticsNorm`; `affine=False` keeps the calibration
             weights.
 
     Source: Gao et al., "Representative Batch Normalization with Feature Calibration", CVPR 2021,
-    with the mean and sigmoid. What differs: the published code adds into its input, takes 2d inputs
-    only and has none of the options here.
+    with the mean and sigmoid. The published code changes its input in place, takes only 2d inputs,
+    and has none of the options here.
     """
 
     equation = (
@@ -85,7 +85,7 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
             self.register_parameter(name, start)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalized input; in training, move the running statistics."""
+        """Return the normalized input; in training, update the running statistics."""
         if self.statistic != "max" or x.ndim == 2:
             return super().forward(x)
         self.check_input(x)
@@ -95,7 +95,7 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
     def rule(
         self, mean: Tensor, variance: Tensor, x: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return scale and shift: batch norm's of `centred`, times the gate; `x` for a maximum."""
+        """Return batch norm's scale and shift of `centred`, times the gate; `max` needs `x`."""
         known = mean  # K(x)
         if self.statistic == "std":
             known = (variance + self.eps).sqrt()
@@ -119,6 +119,6 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
 
 
 def initial_gate(gate: str, channels: int) -> float:
-    """Return the value of a gate between the initial calibration weights."""
+    """Return the value of a gate under the initial calibration weights."""
     at_start = torch.full((1, channels), PUBLISHED_SCALE_BIAS, dtype=torch.float64)
     return float(GATES[gate](at_start)[0, 0])

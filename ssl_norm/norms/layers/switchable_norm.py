@@ -13,9 +13,9 @@ class SwitchableNorm(BatchStatisticsNorm):
 
         y = weight (x - sum_k p_k E_k) / sqrt(sum_k q_k V_k + eps) + bias
 
-    k runs over instance, layer and batch norm; p and q are the softmax of `mean_logits` and of
-    `variance_logits`, each (3,) in this order, learned from equal shares. All variances are biased.
-    The options apply to the batch statistics, which are population statistics in evaluation.
+    k runs over instance, layer and batch norm. p and q are the softmax of `mean_logits` and of
+    `variance_logits`, each (3,) in this order; they are learned, initially equal. All variances are
+    biased. The options apply to the batch statistics; evaluation uses population statistics.
 
     On (N, C) inputs, as in MLP heads, the instance statistics are x and 0: their share of p shrinks
     the output and their share of q grows it.
@@ -23,8 +23,8 @@ class SwitchableNorm(BatchStatisticsNorm):
     Args:
         **options: those of :class:`BatchStatisticsNorm`; `affine=False` keeps the logits.
 
-    Source: Luo et al., arXiv 1806.10779. What differs: the authors' code takes
-    the unbiased variance of each instance.
+    Source: Luo et al., arXiv 1806.10779. The authors' code takes the unbiased variance of each
+    instance.
     """
 
     equation = (

@@ -20,14 +20,14 @@ class JointStatistics:
         self.calls = 0
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """Return the statistics of the next call; after the last of them, those of the first."""
+        """Return the statistics of the next call; after the last call, start again at the first."""
         statistics = self.recorded[self.calls % len(self.recorded)]
         self.calls += 1
         return statistics
 
 
 class UnsupervisedBatchNorm(BatchStatisticsNorm):
-    """Batch norm that, inside :func:`joint_statistics`, normalizes by those of a joint batch.
+    """Batch norm that normalizes by the statistics of a joint batch in :func:`joint_statistics`.
 
     y = weight (x - E) / sqrt(V + eps) + bias. Inside, E and V are constants: those of the labelled
     and unlabelled samples together. Outside, this is batch norm.
@@ -43,11 +43,11 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
       (`ubn.gradient=true`).
     - The ratio of unlabelled to labelled samples: `ubn.ratio=4`, so that the unlabelled ones set
       the statistics, at five times the cost of a forward pass.
-    - The momentum: batch norm's 0.1, moved once a step by the joint statistics.
+    - The momentum: batch norm's 0.1; the joint statistics update the running ones once a step.
     - Evaluation: population statistics, which are those of the joint batches.
     """
 
-    equation = "bn; E, V: constants of the labelled and unlabelled samples, where these are given"
+    equation = "bn; E, V: constants, from labelled and unlabelled samples if these are given"
 
     joint: JointStatistics | None = None
 
@@ -76,13 +76,13 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
 
 @contextmanager
 def joint_statistics(model: nn.Module, *joint_batch: Any) -> Iterator[None]:
-    """Normalize by the statistics of a joint batch, set before the step on its labelled part.
+    """Normalize the labelled part of a joint batch by the statistics of the whole joint batch.
 
     On entry `model(*joint_batch)` runs once without gradients: every `ubn` layer in training mode
-    records its statistics and moves its population statistics. Inside, these layers normalize by
-    the recorded statistics and move nothing; on exit they are batch norms again. A layer that is
-    called several times per pass has statistics for each call, in order; one that the joint pass
-    did not reach stays a batch norm. Other norms of the model see both passes.
+    records its batch statistics and updates its population statistics. Inside, these layers
+    normalize by the recorded statistics and update nothing; on exit they are batch norms again. A
+    layer that is called several times per pass has statistics for each call, in order; a layer that
+    the joint pass did not reach stays a batch norm. Other norms of the model see both passes.
 
     Args:
         model: holds the `ubn` layers; in training mode, else they use population statistics.

@@ -1,4 +1,4 @@
-"""Weight standardization: layers change to classes that standardize their weights, and back."""
+"""Weight standardization: classes of layers that standardize their weights, and back."""
 
 from math import prod
 
@@ -31,7 +31,7 @@ def standardized_weight(weight: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 class StandardizedWeights:
-    """Marks the classes below; `plain_class` is the one without standardization."""
+    """Marker of the classes below; `plain_class` is the one without standardization."""
 
     plain_class: type[nn.Module]
 
@@ -95,7 +95,7 @@ def is_standardized(module: nn.Module) -> bool:
 
 
 def check_standardizable(module: nn.Module) -> None:
-    """Raise ValueError where :func:`standardize_weights` cannot serve a layer."""
+    """Raise ValueError unless :func:`standardize_weights` supports a layer."""
     if is_standardized(module):
         return
     if standardized_class(type(module)) is None:
@@ -109,9 +109,9 @@ def check_standardizable(module: nn.Module) -> None:
 def standardize_weights(module: nn.Module) -> nn.Module:
     """Make one layer standardize its weights on every forward pass.
 
-    The module changes its class, so that its parameters, their names, its hooks and its place in a
-    model stay. The raw weight is what is trained, decayed and saved. A layer that standardizes
-    already is left as it is.
+    Only the class of the module changes; its parameters, their names, its hooks and its place in a
+    model stay. The raw weight is trained, decayed and saved. A layer that already standardizes its
+    weights does not change.
 
     Args:
         module: a Conv1d, Conv2d, Conv3d or Linear, or timm's Conv2dSame.

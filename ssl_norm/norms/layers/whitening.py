@@ -68,11 +68,11 @@ def whiten(
 class WhiteningNorm(Norm):
     """Module form of :func:`whiten`; a subclass defines the matrix from the covariance.
 
-    Training whitens with the moments of the batch over (N, *spatial) and moves the running mean
+    Training whitens with the moments of the batch over (N, *spatial) and updates the running mean
     (C,) and the unbiased running covariance (G, D, D); evaluation whitens with the matrix of the
     running covariance. The papers average the whitening matrices instead. That average is too
-    large, since the inverse root is convex, and bounded by eps alone if a batch has hardly more
-    observations than a group has channels. With one channel per group this is batch norm.
+    large, since the inverse root is convex; if a batch has hardly more observations than a group
+    has channels, only eps bounds it. With one channel per group this is batch norm.
 
     A batch with fewer observations than channels of a group has a covariance without full rank: eps
     bounds the matrix, the output has the rank of the batch, and at evaluation eps scales directions
@@ -137,7 +137,7 @@ class WhiteningNorm(Norm):
         return y
 
     def observe(self, moments: BatchMoments) -> None:
-        """Move the running statistics by those of a batch: mean (1, C), covariance (1, G, D, D)."""
+        """Update the running statistics with a batch's mean (1, C), covariance (1, G, D, D)."""
         values = moments.values[0]
         unbiased = moments.variance[0] * (values / (values - 1))
         self.running_mean.lerp_(moments.mean[0].to(self.running_mean.dtype), self.update_rate)
@@ -155,10 +155,11 @@ class DecorrelatedBatchNorm(WhiteningNorm):
 
     y = weight (covariance + eps I)^(-1/2) (x - mean) + bias. Of all matrices that whiten, the
     symmetric root changes x least, and rotating the channels of a group rotates y. Wide groups are
-    noisy at usual batch sizes, and their eigenvectors slow.
+    noisy at usual batch sizes, and their eigenvectors take long to compute.
 
     With `groups=1, affine=False` on the (N, C) output of a head this is the whitening of W-MSE
-    (arXiv 2007.06346) with the symmetric root for a Cholesky factor; take batches of at least 2 C.
+    (arXiv 2007.06346), with the symmetric root instead of a Cholesky factor; use batches of at
+    least 2 C.
 
     Groups hold at most 16 channels by default, the width of the paper's residual networks. For
     images in float32 whose channels are linearly dependent, choose `eps` above 1e-5 of the largest
@@ -180,9 +181,10 @@ class DecorrelatedBatchNorm(WhiteningNorm):
 class IterativeNorm(WhiteningNorm):
     """Whitening by a few Newton iterations: :class:`WhiteningNorm` with products of matrices.
 
-    It approaches :class:`DecorrelatedBatchNorm` with more iterations. Five whiten the directions of
-    large variance and stretch those of small variance by at most 1.5^5 = 7.6, which amplifies noise
-    less and allows wider groups: at most 64 channels by default, as the authors advise.
+    With more iterations it approaches :class:`DecorrelatedBatchNorm`. Five iterations whiten the
+    directions of large variance, and stretch those of small variance by at most 1.5^5 = 7.6. This
+    amplifies noise less and allows wider groups: at most 64 channels by default, as the authors
+    advise.
 
     Args:
         iterations: Newton's iterations; 5 as published.
@@ -191,7 +193,7 @@ class IterativeNorm(WhiteningNorm):
     Source: Huang et al., "Iterative Normalization", arXiv 1904.03441, algorithm 1.
     """
 
-    equation = "as zca, the root by Newton's iterations: P' = (3 P - P^3 S / tr S) / 2 from P = I"
+    equation = "as zca, with the root by Newton: P' = (3 P - P^3 S / tr S) / 2 from P = I"
     most_channels = 64
     printed = (*WhiteningNorm.printed, "iterations")
 

@@ -1,4 +1,4 @@
-"""Norm layers of any model: where they are, their options, and adapters around them."""
+"""Norm layers of any model: search, options, and adapters around them."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,13 +17,13 @@ TIMM_NONLINEAR = ("timm.layers.evo_norm", "timm.layers.filter_response_norm")  #
 NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, Norm)
 USUAL_OPTIONS = {"eps": 1e-5, "update_rate": 0.1, **UNSHOWN}  # of a batch norm
 STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
-NO_FUSED_KERNEL = 0  # of `activation_relu_or_gelu`, which only the choice of a kernel reads
+NO_FUSED_KERNEL = 0  # value of `activation_relu_or_gelu`, which only selects a kernel
 
 
 class AroundNorm(nn.Module):
     """Base of layers that hold a norm as `norm`; their state_dict has the keys of the norm.
 
-    So a checkpoint fits the model whether or not a norm in it is wrapped.
+    A checkpoint therefore fits models with and without the wrapper.
     """
 
     def __init__(self, norm: nn.Module) -> None:
@@ -34,7 +34,7 @@ class AroundNorm(nn.Module):
 
 
 class NormAct(AroundNorm):
-    """Norm, then dropout, then activation, like timm's BatchNormAct2d; nn.Identity for none."""
+    """Norm, dropout and activation in this order, like timm's BatchNormAct2d."""
 
     def __init__(self, norm: nn.Module, drop: nn.Module, act: nn.Module) -> None:
         super().__init__(norm)
@@ -50,8 +50,8 @@ class NormAct(AroundNorm):
 class ChannelsLast(AroundNorm):
     """A norm of (N, C, *spatial) tensors applied to (N, *spatial, C) ones, such as ViT's tokens.
 
-    Its space is all axes but `sample_axis`, 0 or, in sequence-first (L, N, C) tokens, 1, and the
-    last.
+    All axes except `sample_axis` and the last are space. `sample_axis` is 0, or 1 in sequence-first
+    tokens (L, N, C).
     """
 
     def __init__(self, norm: nn.Module, sample_axis: int = 0) -> None:
@@ -74,21 +74,21 @@ class PerPosition(AroundNorm):
 
 
 def unwrapped(layer: nn.Module) -> nn.Module:
-    """Return the norm inside any layers around it."""
+    """Return the norm inside all wrappers."""
     while isinstance(layer, AroundNorm):
         layer = layer.norm
     return layer
 
 
 def _lift_keys(layer: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Any) -> None:
-    """Take `norm.` out of the names of what the norm saved."""
+    """Remove `norm.` from the keys that the norm saved."""
     lower = f"{prefix}norm."
     for key in [key for key in state if key.startswith(lower)]:
         state[prefix + key.removeprefix(lower)] = state.pop(key)
 
 
 def _lower_keys(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Put `norm.` into the names of what the norm loads."""
+    """Insert `norm.` into the keys that the norm loads."""
     children = {name for name, _ in layer.named_children()}
     for key in [key for key in state if key.startswith(prefix)]:
         name = key.removeprefix(prefix)
@@ -106,12 +106,12 @@ def call_norms(parent: nn.Module) -> None:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Return whether a module is a norm, in layers around it or not.
+    """Return whether a module is a norm, wrapped or not.
 
-    Known by class: torch's norms, ours, and subclasses. Known by contents: any other batch norm
-    (torchvision's FrozenBatchNorm2d) by its running statistics, and norms over the last axes or
-    over channels (timm's RmsNorm) by their `normalized_shape`. Known by module: timm's evonorms and
-    filter response norms.
+    Torch's norms, ours and their subclasses are known by class. Other batch norms (torchvision's
+    FrozenBatchNorm2d) are known by their running statistics, norms over the last axes or over
+    channels (timm's RmsNorm) by their `normalized_shape`, and timm's evonorms and filter response
+    norms by their module.
     """
     norm = unwrapped(module)
     return (
@@ -123,14 +123,14 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def is_nonlinear(norm: nn.Module) -> bool:
-    """Return whether a norm holds a nonlinearity: an evonorm's gate, a thresholded linear unit."""
+    """Return whether a norm has a nonlinearity: an evonorm's gate or a thresholded linear unit."""
     if type(norm).__module__ in TIMM_NONLINEAR:
         return any(getattr(norm, name, None) is not None for name in ("v", "tau"))
     return getattr(norm, "nonlinear", False) and getattr(norm, "threshold", True) is not None
 
 
 def named_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return (name, layer) of every norm, with the layers around it, without norms inside it.
+    """Return (name, layer) of every norm with its wrappers, without norms inside a norm.
 
     A layer that the model holds under two names appears twice.
     """
@@ -147,7 +147,7 @@ def _outermost_norms(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Mod
 
 
 def unknown_norms(model: nn.Module) -> list[str]:
-    """Return the names of layers that are called a norm and hold weights, but of no known kind."""
+    """Return the names of layers of unknown kind whose class is called a norm and has weights."""
     inside = {part for _, layer in named_norms(model) for part in layer.modules()}
     return [
         name
@@ -161,10 +161,10 @@ def unknown_norms(model: nn.Module) -> list[str]:
 def layers_before_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every convolution and linear layer that a norm follows.
 
-    A norm follows such a layer if it is the next layer with weights in the order in which the model
-    registers them, and has as many channels as the layer puts out. A linear layer must be in the
-    same module as the norm (MLP heads, LeViT): between the last layer of a transformer's block and
-    the next norm there is a residual sum, in which scales do not cancel.
+    A norm follows such a layer if it is the next layer with weights in the order of registration,
+    and has as many channels as the layer has outputs. A linear layer must also be in the same
+    module as the norm (MLP heads, LeViT): between the last layer of a transformer's block and the
+    next norm there is a residual sum, so the norm does not cancel the scale of the weights.
     """
     norms = dict(named_norms(model))
     found: list[tuple[str, nn.Module]] = []
@@ -180,7 +180,7 @@ def layers_before_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _precedes(name: str, layer: nn.Module, norm_name: str, norm: nn.Module) -> bool:
-    """Return whether the norm may follow a layer of this kind, size and place."""
+    """Return whether kind, size and place of a layer allow that the norm follows it."""
     if isinstance(layer, nn.Linear):
         same_module = name.rpartition(".")[0] == norm_name.rpartition(".")[0]
         return same_module and layer.out_features == num_features(norm)
@@ -198,7 +198,7 @@ def affine_of(norm: nn.Module) -> set[str]:
 
 
 def num_features(layer: nn.Module) -> int:
-    """Return the channels of a norm layer; ValueError where a norm over several axes hides them."""
+    """Return the channels of a norm layer; raise ValueError if its shape leaves them open."""
     norm: Any = unwrapped(layer)
     if isinstance(norm, nn.GroupNorm):
         return norm.num_channels
@@ -222,10 +222,10 @@ def elementwise_shape(norm: nn.Module) -> tuple[int, ...]:
 def channels_trail(norm: nn.Module) -> bool:
     """Return whether the last of the axes that a layer norm normalizes is the channels.
 
-    Of (C, 7, 7) it is the first, of (7, 7, C) the last: the one whose others are equal.
+    The other axes must have equal sizes: (C, 7, 7) has channels first, (7, 7, C) last.
 
     Raises:
-        ValueError: either may be the channels.
+        ValueError: both the first and the last axis may be the channels, or neither.
     """
     shape = elementwise_shape(norm)
     if len(shape) < 2:
@@ -233,13 +233,13 @@ def channels_trail(norm: nn.Module) -> bool:
     first, last = len({*shape[1:]}) == 1, len({*shape[:-1]}) == 1
     if first == last:
         raise ValueError(
-            f"a {type(norm).__name__} over {shape} does not say which of its axes are channels"
+            f"the shape {shape} of a {type(norm).__name__} does not tell which axis is the channels"
         )
     return last
 
 
 def options_of(layer: nn.Module, names: Iterable[str]) -> dict[str, Any]:
-    """Return those of some options that a norm layer has; torch's under our names.
+    """Return the given options that a norm layer has; torch's options under our names.
 
     torch's BatchNorm without momentum has `update_rate` None and `population` cumulative.
     """

@@ -1,4 +1,4 @@
-"""Kind of a norm layer, known by what it computes: its name, its channel axis, its options."""
+"""Kind of a norm layer, derived from its outputs: its name, its channel axis, its options."""
 
 import copy
 from collections import OrderedDict
@@ -50,18 +50,19 @@ Forward = Callable[[nn.Module, Tensor], Tensor]
 class Kind(NamedTuple):
     """Name, options and axes of a norm layer."""
 
-    name: str | None  # of `NORMS`; None: a norm that has no name there
-    options: Mapping[str, Any]  # of that name, where they are not the defaults
+    name: str | None  # of `NORMS`; None: a norm that is not there
+    options: Mapping[str, Any]  # those that are not the defaults of that name
     channels_last: bool = False  # whether channels are the last axis, not axis 1
-    sample_axis: int | None = None  # where channels are last; None: not known
-    per_position: bool = False  # whether, with channels in axis 1, each position is separate
+    sample_axis: int | None = None  # if channels are last; None: not known
+    per_position: bool = False  # whether positions are separate, with channels in axis 1
 
 
 def kind_of(layer: nn.Module) -> Kind:
     """Return the kind of a norm layer.
 
-    A layer whose forward pass is not one of torch or this package runs on random inputs and must
-    agree with the norm that its class or its contents suggest, followed by its `drop` and `act`.
+    If the forward pass of a layer is not torch's or ours, the layer runs on random inputs. Its
+    outputs must agree with those of the norm that its class or its contents suggest, followed by
+    its `drop` and `act`.
 
     Raises:
         ValueError: it computes something else, or its weights are computed by a parametrization.
@@ -88,7 +89,7 @@ def kind_of(layer: nn.Module) -> Kind:
         channels_last = bool(axes) or (bool(shape) and not per_position)
         return Kind(name, options, channels_last, axes[0] if axes else None, per_position)
     if known is None and (isinstance(norm, Norm) or not (shape or "running_mean" in norm._buffers)):
-        return Kind(None, {})  # the user's own, or one of timm's evonorms
+        return Kind(None, {})  # a norm of the user, or one of timm's evonorms
     forward = getattr(norm.forward, "__func__", None)
     if known is not None and forward is known.forward:
         return Kind(name, options, channels_trail(norm))
@@ -98,7 +99,7 @@ def kind_of(layer: nn.Module) -> Kind:
 
 
 def _known_class(norm: nn.Module) -> type[nn.Module] | None:
-    """Return the class of torch or of the registry that a layer is of, or descends from."""
+    """Return the first class in a layer's hierarchy that is torch's or in the registry."""
     for kind in type(norm).__mro__:
         if kind.__module__ in TORCH_MODULES and "forward" in dir(kind):
             return kind
@@ -114,7 +115,7 @@ def _registered(kind: type) -> str | None:
 
 
 def _name(norm: nn.Module, known: type[nn.Module]) -> str | None:
-    """Return the name whose new layer computes the same; a subclass with a rule has none."""
+    """Return the name of the norm that computes the same; None for a subclass with its own rule."""
     name = _registered(known)
     if name is not None:
         same_rule = getattr(type(norm), "rule", None) is getattr(known, "rule", None)
@@ -138,10 +139,10 @@ def twin_of(module: nn.Module) -> nn.Module:
                 random = torch.rand(value.shape, generator=chance) + (is_square or is_variance) / 2
                 value.copy_(torch.diag_embed(random[..., 0]) if is_square else 2 * random - 0.5)
             else:
-                value.fill_(1)  # a batch was seen: `act` asks no other rank
+                value.fill_(1)  # as if a batch was seen, so that `act` does not ask other ranks
     for part in twin.modules():
         if "sync" in vars(part):
-            vars(part)["sync"] = False  # ranks do not meet here
+            vars(part)["sync"] = False  # other ranks may not be here
     return twin
 
 
@@ -152,7 +153,7 @@ def probes(norm: nn.Module) -> Iterator[tuple[Tensor, bool]]:
     spaces = (side,) * 2, (side,)
     if len(shape) > 1:
         shapes = [((4, *shape), channels_trail(norm))]
-    elif shape:  # (4, C) would not tell the axes
+    elif shape:  # (4, C) would leave the axis of the channels open
         shapes = [((4, channels, *space), False) for space in spaces]
         shapes += [((4, *space, channels), True) for space in spaces]
     else:
@@ -162,9 +163,9 @@ def probes(norm: nn.Module) -> Iterator[tuple[Tensor, bool]]:
 
 
 def difference(one: nn.Module, other: nn.Module | Forward, x: Tensor) -> float:
-    """Return the largest difference in evaluation and in training, in parts of the largest output.
+    """Return the largest difference in evaluation and training, as a share of the largest output.
 
-    `other` is a module, or a function of `one`, whose statistics move, and the input.
+    `other` is a module, or a function of `one` and the input. Statistics of `one` change.
     """
     worst = 0.0
     modes = (False,) if isinstance(unwrapped(one), nn.SyncBatchNorm) else (False, True)
@@ -210,7 +211,7 @@ def _by_trial(norm: nn.Module, known: type[nn.Module] | None) -> tuple[str | Non
 def _references(
     norm: nn.Module, known: type[nn.Module] | None, channels_last: bool
 ) -> dict[str | None, Forward]:
-    """Return the norms that a layer may be, by name; None: a norm without a name."""
+    """Return the candidates for a layer by name; the key None is a norm without a name."""
     shape = elementwise_shape(norm)
     if known is not None and not shape:
         return {None: known.forward}
@@ -224,7 +225,7 @@ def _references(
         bias = getattr(layer, "bias", None)
         return F.rms_norm(x, shape, layer.weight, layer.eps) + (0 if bias is None else bias)
 
-    def simple_norm(layer: Any, x: Tensor) -> Tensor:  # of timm; the mean stays
+    def simple_norm(layer: Any, x: Tensor) -> Tensor:  # timm's; does not subtract the mean
         scale: Tensor = (x.var(dims, keepdim=True) + layer.eps).rsqrt()
         return x * scale * (1 if layer.weight is None else layer.weight)
 

@@ -44,9 +44,9 @@ SETTABLE_ON_TORCHS = ("eps", "update_rate", "affine")
 SETTABLE = (*USUAL_OPTIONS, "affine")
 WRAPPERS = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
 SEQUENCE_FIRST = (
-    "the axis of the samples is not known, as parts of this model are sequence-first "
-    "(batch_first=False); pass sample_axis=1 for tokens (L, N, C), or example=, images whose number "
-    "does not divide L"
+    "the axis of the samples is not known, because parts of this model are sequence-first "
+    "(batch_first=False); pass sample_axis=1 for tokens (L, N, C), or example=images, with a number "
+    "of images that does not divide L"
 )
 
 
@@ -61,35 +61,35 @@ def replace_norms(
 ) -> Replacement:
     """Replace every norm of a model in place and report the state that could not be transferred.
 
-    Layers that are that norm already stay and only take on the options of the spec: torch's under
-    `bn` (with eps, update_rate and affine as the only options), `gn`, `ln`, `in` and `rms`, and
-    ours. Others get a new layer with their device, dtype and mode, and all parameters, statistics
-    and options that have a place in it (:func:`~ssl_norm.norms.swap.transfer_state.new_layer`). So
-    one batch norm can be swapped for another (representative, ghost, frozen, synchronized, domain)
-    and back with the same state_dict and the same outputs in evaluation. The report says which norm
-    brings the network back exactly, if any does.
+    Layers that already are the requested norm stay, and only take over the options of the spec.
+    These are our layers, and torch's for `bn` (if eps, update_rate and affine are the only
+    options), `gn`, `ln`, `in` and `rms`. Every other layer is replaced by a new one with its
+    device, dtype, mode, and all parameters, statistics and options that the new norm has
+    (:func:`~ssl_norm.norms.swap.transfer_state.new_layer`). One batch norm can thus be swapped for
+    another (representative, ghost, frozen, synchronized, domain) and back with the same state_dict
+    and the same outputs in evaluation. The report names the norm that restores the network exactly,
+    if there is one.
 
-    A layer is known by what it computes (:func:`~ssl_norm.norms.swap.kinds.kind_of`): a subclass
-    that does more than its norm is refused. One that ends in dropout and an activation (timm's
-    BatchNormAct2d) keeps them, and a model keeps its activations, even after frn and evonorm, which
-    contain a nonlinearity: published networks have no other there. With channels last, as in ViT,
-    the new norm takes all positions of a sample as space, except that `ln` and `rms` normalize each
-    token, as torch's do.
+    A layer is recognized by its outputs (:func:`~ssl_norm.norms.swap.kinds.kind_of`): a subclass
+    that does more than its norm is refused. A layer that ends in dropout and an activation (timm's
+    BatchNormAct2d) keeps them. The model keeps its activations, also after frn and evonorm, which
+    contain a nonlinearity; published networks have no other activation there. With channels last,
+    as in ViT, all positions of a sample are space for the new norm, but `ln` and `rms` normalize
+    each token, as torch's do.
 
     `+ws` standardizes the weights of every convolution and linear layer that a norm follows
     (:func:`~ssl_norm.norms.swap.find.layers_before_norms`); a spec without it undoes that.
 
     Args:
         model: changed in place, unless an error is raised.
-        spec: as for :func:`ssl_norm.norms.make_norm`; `none` removes norms for good. A norm of your
-            own must be a subclass of RuleNorm or of one of torch's norms to be found by the next
-            swap.
-        example: a batch that the model takes, of at least two samples, which are its first axis.
-            The model runs on it once, in evaluation mode, which shows the axis of the samples in
-            tokens, and the layers whose input is too small for the new norm.
-        sample_axis: axis of the samples where channels are last: 0, or 1 in sequence-first tokens
-            (L, N, C). None: as the example shows, else 0; an error if parts of the model are
-            sequence-first and there is no example of images.
+        spec: as for :func:`ssl_norm.norms.make_norm`; `none` removes norms for good. The next swap
+            finds a norm of your own only if it is a subclass of RuleNorm or of a norm of torch.
+        example: an input batch of the model, with at least two samples on its first axis. The model
+            runs on it once, in evaluation mode. This shows the axis of the samples in tokens, and
+            the layers whose input is too small for the new norm.
+        sample_axis: axis of the samples if channels are last: 0, or 1 in sequence-first tokens
+            (L, N, C). None: derived from the example, or 0 without one; an error if parts of the
+            model are sequence-first and there is no example of images.
         keep: names of norm layers that stay as they are.
         dry_run: change nothing; `print(replace_norms(model, spec, dry_run=True).table())`.
 
@@ -153,7 +153,7 @@ def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mod
 
 
 def _changeable_norms(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Module]]:
-    """Return (name, layer) of every norm of a model, if all parts would use their replacement."""
+    """Return (name, layer) of every norm; raise ValueError if a part would ignore new norms."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model must be an nn.Module, got {type(model).__name__}")
     for name, part in model.named_modules():
@@ -172,7 +172,7 @@ def _changeable_norms(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mo
 
 
 def _reason(part: nn.Module) -> str | None:
-    """Return why a part with norms would ignore their replacement."""
+    """Return the reason for which a part with norms would ignore new norms, or None."""
     kinds = type(part).__mro__
     if isinstance(part, torch.jit.ScriptModule):
         return "is compiled TorchScript; replace the norms before torch.jit"
@@ -191,9 +191,8 @@ def _reason(part: nn.Module) -> str | None:
     return None
 
 
-Step = tuple[
-    LayerChange, nn.Module | Mapping[str, Any]
-]  # a new layer, or options of one that stays
+# Either a new layer, or new options of a layer that stays.
+Step = tuple[LayerChange, nn.Module | Mapping[str, Any]]
 
 
 def _steps(
@@ -234,7 +233,7 @@ def _steps(
 
 
 def _sample_axis(shape: tuple[int, ...] | None, samples: int | None) -> int | None:
-    """Return the axis of the samples in (N, *spatial, C) or (L, N, C), None if it may be either."""
+    """Return the axis of the samples in (N, *spatial, C) or (L, N, C), or None if unclear."""
     if shape is None or samples is None:
         return None
     first = shape[0] % samples == 0  # several windows of an image, for example
@@ -245,7 +244,7 @@ def _sample_axis(shape: tuple[int, ...] | None, samples: int | None) -> int | No
 def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> Step:
     change = LayerChange("", type(unwrapped(layer)).__name__, num_features(layer))
     if _is_already(layer, spec):
-        make_norm(spec, num_features(layer))  # refuses options that exclude each other
+        make_norm(spec, num_features(layer))  # raises if options exclude each other
         options = _changed_options(layer, spec)
         shown = tuple(f"{option}={value}" for option, value in options.items())
         return change._replace(options=shown), options
@@ -297,16 +296,16 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _comes_back(layer: nn.Module, spec: NormSpec) -> str | None:
-    """Return the name that brings a layer back exactly once the spec replaced it, else None.
+    """Return the norm that restores a layer exactly after the spec replaced it, else None.
 
-    It is tried on a copy with random values, in evaluation and in training.
+    This is tried on a copy with random values, in evaluation and in training.
     """
     name = kind_of(layer).name
     if name is None or spec.name == "none":
         return None
     original, like = twin_of(layer), torch.empty(())
     back, _ = new_layer(twin_of(layer), spec, like)
-    if not _is_already(back, NormSpec(name)):  # else it is kept, as is gn of one group
+    if not _is_already(back, NormSpec(name)):  # otherwise the swap keeps it, as gn of one group
         back, _ = new_layer(back, NormSpec(name), like)
     for x, _ in probes(unwrapped(layer)):
         with suppress(Exception):  # a foreign forward may raise anything on this shape
@@ -331,7 +330,7 @@ def _is_already(layer: nn.Module, spec: NormSpec) -> bool:
 
 
 def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
-    """Return whether a layer is the norm that the spec names, in our class or torch's."""
+    """Return whether a layer is the norm that the spec names, of our class or torch's."""
     if isinstance(norm, nn.GroupNorm):
         return spec.name == ("ln" if norm.num_groups == 1 else "gn")
     if isinstance(norm, nn.SyncBatchNorm):
@@ -341,14 +340,13 @@ def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
 
 
 def _changed_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
-    """Return the options that change where a layer stays; `batch_size` and `sync` also by default."""
+    """Return the new options of a layer that stays; `batch_size` and `sync` even if not given."""
     present = options_of(layer, SETTABLE)
     wanted = {name: spec.option(name) for name in ("batch_size", "sync")} | {**spec.options}
     return {o: value for o, value in wanted.items() if o in present and present[o] != value}
 
 
 def _set_options(norm: nn.Module, options: Mapping[str, Any]) -> None:
-    """Give options to a norm that stays."""
     for option, value in options.items():
         if option == "affine":
             for name in norm._parameters.keys() & {"weight", "bias"}:

@@ -16,14 +16,14 @@ class LayerChange(NamedTuple):
     name: str  # of the layer in its model
     old: str  # class of the old norm
     channels: int  # of the norm
-    replaced: bool = False  # whether a new layer takes its place; else it stays
-    options: tuple[str, ...] = ()  # that change on a layer that stays, as `name=value`
-    carried: tuple[str, ...] = ()  # parameters and statistics that pass to the new layer
-    dropped: tuple[str, ...] = ()  # names that have no place in the new layer
+    replaced: bool = False  # False: the layer stays
+    options: tuple[str, ...] = ()  # new options of a layer that stays, as `name=value`
+    carried: tuple[str, ...] = ()  # parameters and statistics that the new layer takes over
+    dropped: tuple[str, ...] = ()  # names that the new layer does not have
     initial: tuple[str, ...] = ()  # names that only the new layer has, at their initial values
-    back: str | None = None  # norm whose name alone brings the layer back exactly; None: none does
-    needs_space: bool = False  # refuses one position, where no example shows that there are more
-    assumed: bool = False  # whether the first axis was taken for the samples, as nothing told it
+    back: str | None = None  # name of the norm that restores the layer exactly; None: none does
+    needs_space: bool = False  # whether one position is too few, and no example shows more
+    assumed: bool = False  # whether the first axis is assumed to be the samples
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Replacement:
     standardized: tuple[str, ...]  # layers whose weights become standardized
     plain: tuple[str, ...]  # layers whose weights are no longer standardized
     weighted: int  # number of convolutions and linear layers of the model
-    left: tuple[str, ...]  # layers that were to be kept, or of an unknown kind called a norm
+    left: tuple[str, ...]  # layers of `keep=`, and layers of unknown kind that are called a norm
     dry_run: bool = False  # whether nothing was changed
 
     @property
@@ -45,12 +45,12 @@ class Replacement:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Names of the layers that were that norm already."""
+        """Names of the layers that already were the requested norm."""
         return tuple(change.name for change in self.changes if not change.replaced)
 
     @property
     def way_back(self) -> str | None:
-        """Name of the norm that gives the network back exactly, None if no norm does."""
+        """Name of the norm that restores the network exactly, None if no norm does."""
         names = {change.back for change in self.changes if change.replaced or change.options}
         only = names.pop() if len(names) == 1 else None
         return only if len(self.replaced) == len(self.changes) else None
@@ -77,23 +77,23 @@ class Replacement:
             (initial, f"at initial values: {initial}"),
             (self.norm.nonlinear,
              f"{self.norm.name} is nonlinear itself, activations after it stay"),
-            (self.left, f"{len(self.left)} left alone or of an unknown kind {_first(self.left)}"),
+            (self.left, f"{len(self.left)} kept on request or of unknown kind {_first(self.left)}"),
             (self.replaced, self._way_back_text()),
-            (assumed, f"in {assumed} the first axis is taken for that of the samples"),
+            (assumed, f"in {assumed} the first axis is assumed to be the samples"),
             (small, f"{len(small)} need more than one position per sample {_first(small)}"),
         ]  # fmt: skip
         return "; ".join(sentence for holds, sentence in sentences if holds)
 
     def _way_back_text(self) -> str:
         if self.way_back:
-            return f"'{self.way_back}' gives the network back exactly"
+            return f"'{self.way_back}' restores the network exactly"
         lost = [change.name for change in self.changes if change.replaced and not change.back]
         if lost:
-            return f"no norm gives {len(lost)} of these layers back exactly {_first(lost)}"
-        return "no single norm gives the network back"
+            return f"no norm restores {len(lost)} of these layers exactly {_first(lost)}"
+        return "no single norm restores the network"
 
     def table(self) -> str:
-        """Return a line for each norm layer, then one for all."""
+        """Return a line for each norm layer, and a summary."""
         header = ("layer", "from", "to", "carried", "dropped", "at initial values")
         rows = [
             (
@@ -115,7 +115,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    """Return names in a row, those of running statistics as one."""
+    """Join names by commas, with `running statistics` for these together."""
     if set(names) & set(STATISTICS[:3]):
         names = tuple("running statistics" if name in STATISTICS else name for name in names)
     return ", ".join(dict.fromkeys(names))

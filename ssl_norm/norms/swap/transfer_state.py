@@ -1,4 +1,4 @@
-"""New norm layers in the place of old ones, with the state and options of the old ones."""
+"""New norm layers with the state and options of the ones they replace."""
 
 from copy import copy
 from dataclasses import replace
@@ -26,9 +26,9 @@ from ssl_norm.norms.swap.find import (
 )
 from ssl_norm.norms.swap.kinds import HOOKS, Kind, kind_of
 
-ACTIVATION = ("drop", "act")  # last parts of timm's norms, which move whole
+ACTIVATION = ("drop", "act")  # last parts of timm's norms; the new layer takes over the modules
 PER_TOKEN: dict[str, Any] = {"ln": nn.LayerNorm, "rms": nn.RMSNorm}
-REPLACED = "replaced_kinds"  # attribute of a new layer: the kinds that it stands for, by name
+REPLACED = "replaced_kinds"  # attribute of a new layer: the kinds that it has replaced, by name
 BATCH_POLICIES = ("update_rate", "evaluation", "population")  # a new batch norm takes these over
 Names = dict[str, Any]  # tuples of names of parameters, statistics and options
 
@@ -36,14 +36,21 @@ Names = dict[str, Any]  # tuples of names of parameters, statistics and options
 def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module, Names]:
     """Return a new norm with the channels, mode, values, hooks, axes and activation of a layer.
 
-    Options that the spec does not name come from the layer: eps and `affine` from any and, where
-    both keep statistics of batches, update rate, evaluation and population. A spec without options
-    restores those that a norm of that name had in this place, and its axes. Statistics that
-    :func:`ssl_norm.norms.batch.freezing.freeze_statistics` froze stay frozen where possible.
+    Options that the spec does not name are taken from the layer: eps, `affine` and, if both are
+    batch norms, update rate, evaluation and population. If a norm of the same name was in this
+    place before, a spec without options restores the options and axes of that norm. Statistics that
+    :func:`ssl_norm.norms.batch.freezing.freeze_statistics` froze stay frozen if possible.
 
-    The layer is not altered; `like` gives device and dtype where it holds no tensor. The names are
-    those of :func:`transfer_state`. ValueError: the layer is not a known norm, or this one cannot
-    replace it.
+    Args:
+        layer: not altered.
+        spec: the new norm.
+        like: gives device and dtype if the layer holds no tensor.
+
+    Returns:
+        The new layer, and the names of :func:`transfer_state`.
+
+    Raises:
+        ValueError: the layer is not a known norm, or the new norm cannot replace it.
     """
     old, kind = unwrapped(layer), kind_of(layer)
     replaced: dict[str, Kind] = vars(old).get(REPLACED, {})
@@ -65,12 +72,12 @@ def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module
     new = _with_activation(new, layer)
     for name in (*HOOKS, "_is_full_backward_hook"):
         vars(new)[name] = vars(layer)[name]
-    new.train(vars(old)["training"])  # what was last asked for, also of a frozen layer
+    new.train(vars(old)["training"])  # the mode that was last requested, also of a frozen layer
     return new, names
 
 
 def _new_norm(old: nn.Module, spec: NormSpec, *, per_token: bool) -> nn.Module:
-    """Return the norm of the spec; where each token has its statistics, ln and rms are torch's."""
+    """Return the norm of the spec; with statistics per token, ln and rms are torch's layers."""
     if spec.constructor is not None or spec.name == "none":
         return make_norm(spec, num_features(old))
     options = dict(spec.options)
@@ -85,7 +92,7 @@ def _new_norm(old: nn.Module, spec: NormSpec, *, per_token: bool) -> nn.Module:
 
 
 def _inherit_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> None:
-    """Give a new norm the eps and policies that its spec does not name; policies of batch norms."""
+    """Copy eps and, between batch norms, policies, unless the spec names them."""
     policies = keeps_batch_statistics(old) and keeps_batch_statistics(new)
     for name, value in options_of(old, ("eps", *BATCH_POLICIES) if policies else ("eps",)).items():
         if name not in spec.options and value is not None and hasattr(new, name):
@@ -93,7 +100,7 @@ def _inherit_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> None:
 
 
 def _dropped_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> list[str]:
-    """Return the unusual options of a batch norm that the new norm lacks and the spec omits."""
+    """Return the non-default options of a batch norm that neither the new norm nor the spec has."""
     if not keeps_batch_statistics(old):
         return []
     present = options_of(new, USUAL_OPTIONS)
@@ -107,7 +114,7 @@ def _dropped_options(old: nn.Module, new: nn.Module, spec: NormSpec) -> list[str
 
 
 def _freeze_as(old: nn.Module, new: nn.Module) -> list[str]:
-    """Freeze statistics that were frozen; return `frozen` where they cannot be."""
+    """Freeze statistics that were frozen; return ["frozen"] if this is not possible."""
     if not isinstance(old, FrozenStatistics):
         return []
     if isinstance(new, BATCH_NORMS) and getattr(new, "evaluation", None) != "batch":
@@ -122,7 +129,7 @@ def _with_activation(norm: nn.Module, layer: nn.Module) -> nn.Module:
     if all(isinstance(part, nn.Identity) for part in parts.values()):
         return norm
     if isinstance(norm, nn.Identity) and hasattr(parts["act"], "inplace"):
-        # Without a norm before it, it would overwrite the input, which a shortcut may still need.
+        # Without a norm before it, an in-place activation overwrites the input of a shortcut.
         parts["act"] = copy(parts["act"])
         vars(parts["act"])["inplace"] = False
     return NormAct(norm, parts["drop"], parts["act"])
@@ -139,14 +146,14 @@ def _part(layer: nn.Module, name: str) -> nn.Module:
 def transfer_state(old: nn.Module, new: nn.Module) -> Names:
     """Give a new norm the values of an old one that have the same name and fit.
 
-    Statistics pass between batch norms only. Variances of channels pass as the diagonal of the
+    Statistics are copied between batch norms only. Variances of channels become the diagonal of the
     covariances of a whitening norm, and the reverse. Converting to a domain norm copies the values
-    to every domain; converting from one keeps domain 0, with which it evaluates. Parameters stay
-    the same objects, so that an optimizer that holds them goes on.
+    to every domain; converting from one keeps domain 0, which it uses in evaluation. Parameters
+    stay the same objects, so that an optimizer that holds them still works.
 
     Returns:
-        The names under `carried`: in both; `dropped`: without a place in the new norm; `initial`:
-        what the old one did not have.
+        Names under three keys. `carried`: in both norms; `dropped`: only in the old norm;
+        `initial`: only in the new norm.
     """
     given, wanted = _own_state(old), _own_state(new)
     values = _values(old, new, given, wanted)
@@ -176,7 +183,7 @@ def _own_state(norm: nn.Module) -> dict[str, Tensor]:
 def _values(
     old: nn.Module, new: nn.Module, given: dict[str, Tensor], wanted: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return the values that can pass, with variances as covariances and the reverse."""
+    """Return the values that can be copied, with variances as covariances and the reverse."""
     if not (keeps_batch_statistics(old) and keeps_batch_statistics(new)):
         return {name: value for name, value in given.items() if name not in STATISTICS}
     values = dict(given)
@@ -196,7 +203,7 @@ def _values(
 
 
 def _fit(name: str, value: Tensor, target: Tensor) -> Tensor | None:
-    """Return a value in the shape of its target; None where it has another meaning."""
+    """Return a value in the shape of its target; None if the two differ in meaning."""
     if value.shape == target.shape:
         return value
     if max(value.ndim, target.ndim) != 2 and name != "num_batches_tracked":
@@ -209,7 +216,7 @@ def _fit(name: str, value: Tensor, target: Tensor) -> Tensor | None:
 
 
 def _set_value(norm: nn.Module, name: str, value: Tensor) -> None:
-    """Set a parameter to the object that is given, anything else to a copy."""
+    """Set a parameter to the given object, and any other value to a copy."""
     path, _, own_name = name.rpartition(".")
     module = norm.get_submodule(path)
     target = getattr(module, own_name)
@@ -222,7 +229,7 @@ def _set_value(norm: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _dropped(given: dict[str, Tensor], carried: dict[str, Tensor]) -> list[str]:
-    """Return the names of values that the new norm lacks, or has a part of."""
+    """Return the names of values that the new norm does not have, or only in part."""
     dropped = []
     for name, value in given.items():
         if name == "running_var" and "running_covariance" in carried:

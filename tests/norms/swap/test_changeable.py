@@ -189,7 +189,7 @@ def test_an_example_of_images_shows_the_axes(samples):
 
 def test_an_axis_that_nothing_tells_is_named():
     report = replace_norms(nn.Sequential(nn.LayerNorm(CHANNELS)), "gn")
-    assert "in 1 the first axis is taken for that of the samples" in str(report)
+    assert "in 1 the first axis is assumed to be the samples" in str(report)
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((CHANNELS, 3, 3), 1), ((3, 3, CHANNELS), -1)])
@@ -199,7 +199,7 @@ def test_layer_norms_of_whole_maps(shape, axis):
     y = model(torch.randn(2, *shape)).movedim(axis, 1)
     torch.testing.assert_close(y.mean((2, 3)), torch.zeros(2, CHANNELS), atol=1e-6, rtol=0)
     for unclear in ((4, 4, 4), (4, 3, 2), (4, 3)):
-        with pytest.raises(ValueError, match="does not say which of its axes are channels"):
+        with pytest.raises(ValueError, match="does not tell which axis is the channels"):
             replace_norms(nn.Sequential(nn.LayerNorm(unclear)), "gn")
 
 

@@ -175,8 +175,8 @@ def test_report_reads_as_one_line():
     expected = (
         "ln+ws: 1 norm layers replaced, 0 kept (of 1 BatchNorm2d); weights of 1 of 1 layers standardized; "
         "dropped: running statistics of 1 BatchNorm2d; "
-        "1 left alone or of an unknown kind (2, ...); "
-        "no norm gives 1 of these layers back exactly (1, ...)"
+        "1 kept on request or of unknown kind (2, ...); "
+        "no norm restores 1 of these layers exactly (1, ...)"
     )
     assert str(replace_norms(network, "ln+ws")) == expected
 
