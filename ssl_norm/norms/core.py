@@ -199,6 +199,11 @@ def _is_transformed() -> bool:
     )
 
 
+def _by_autograd(dy: Tensor) -> bool:
+    """Return whether a backward needs a graph, or dy is a batch of gradients (is_grads_batched)."""
+    return torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(dy)
+
+
 def _normalize_by_autograd(x: Tensor, rule: Rule, of: Map) -> Tensor:
     """Compute :func:`normalize` by plain operations, for (N, C) inputs and transformations."""
     values = x.to(table_dtype(x))
@@ -243,7 +248,7 @@ class _InstanceMoments(Function):
         x, mean = ctx.saved_tensors
         zeros = mean.new_zeros(()).expand_as(mean)
         d_mean, d_variance = (zeros if d is None else d for d in (d_mean, d_variance))
-        if dy is not None and not torch.is_grad_enabled():
+        if dy is not None and not _by_autograd(dy):
             full: Tensor = ctx.passes.input_gradient(dy, x, mean, d_mean, d_variance, *kept)
             return full, None, None
         values = x.to(mean.dtype)
@@ -271,7 +276,7 @@ class _PointwiseMap(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, *kept = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if _by_autograd(dy):
             gradients = _gradients_by_autograd(ctx.of, dy, x, *kept)[1:]
         else:
             gradients = ctx.passes.map_gradients(dy, x, mean, *kept)

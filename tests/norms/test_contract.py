@@ -95,6 +95,16 @@ def test_gradients(name, shape):
 
 
 @each_norm_and_two_shapes
+def test_batched_gradients_are_those_of_one_after_the_other(name, shape):
+    layer, x = build(name), data(*shape).requires_grad_()
+    inputs, y = (x, *layer.parameters()), layer(x)
+    many = torch.stack([data(*shape, seed=seed) for seed in (1, 2)])
+    once = [torch.autograd.grad(y, inputs, one, retain_graph=True) for one in many]
+    batched = torch.autograd.grad(y, inputs, many, is_grads_batched=True)
+    torch.testing.assert_close(batched, tuple(map(torch.stack, zip(*once, strict=True))))
+
+
+@each_norm_and_two_shapes
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")  # of torch's own jvp
 def test_torch_func_differentiates(name, shape, training):
