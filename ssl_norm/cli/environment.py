@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] = ()) -> int:
 
     import ssl_norm
     from ssl_norm.files import default_cache_dir
+    from ssl_norm.norms.kernels.native_build import describe
     from ssl_norm.settings.folder import CONFIG_FOLDER
     from ssl_norm.train.environment import describe_environment
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         ("python", cpu["python"]),
         ("CPU", cpu["hardware"]),
         ("GPUs", ", ".join(gpus) or "none"),
+        ("compiled passes", describe()),
         ("configs", str(CONFIG_FOLDER)),
         ("cache", str(Path(default_cache_dir()))),
     ]

@@ -46,7 +46,8 @@ def test_tools_get_their_arguments(monkeypatch, capsys, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "named"), [("norms", "evonorm-b0"), ("monitors", "rank_me"), ("env", "torchvision")]
+    ("name", "named"),
+    [("norms", "evonorm-b0"), ("monitors", "rank_me"), ("env", "compiled passes")],
 )
 def test_lists(monkeypatch, capsys, name, named):
     code, out, _ = run(monkeypatch, capsys, name)

@@ -1,5 +1,6 @@
 """The compiled passes: the definitions, the norms of the registry, and the build."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from ssl_norm.norms import NORMS, make_norm, parse_norm
 from ssl_norm.norms.kernels import dispatch, native, native_build, tiled
 from ssl_norm.norms.kernels.dispatch import AFFINE
+from ssl_norm.norms.kernels.native_build import library
 from tests.norms.kernels.passes import LAYOUTS, SHAPES, check, check_hostile_mean, data
 
 BLOCKS = [(2, 520, 33), (1, 3, 100, 101)]  # more than one of channels and of positions
 needs_compiler = pytest.mark.skipif(
-    native_build.library(SCALAR="float", MAP="Affine") is None, reason="needs a C++ compiler"
+    library(SCALAR="float", MAP="Affine") is None, reason="needs a C++ compiler"
 )
 each_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -109,9 +111,9 @@ def test_torch_serves_what_they_do_not_take(monkeypatch):
 def cache(tmp_path, monkeypatch):
     """Give the build an empty folder, and forget what it built."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native_build.library.cache_clear()
+    library.cache_clear()
     yield tmp_path / "ssl_norm/kernels"
-    native_build.library.cache_clear()
+    library.cache_clear()
 
 
 def compiler(path, monkeypatch, script):
@@ -123,20 +125,65 @@ def compiler(path, monkeypatch, script):
 
 def test_nothing_is_compiled_where_it_is_switched_off(cache, monkeypatch):
     monkeypatch.setenv(native_build.SWITCH, "0")
-    assert native_build.library(SCALAR="float", MAP="Affine") is None
+    assert library(SCALAR="float", MAP="Affine") is None
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("script", ["raise SystemExit(1)", "import sys; open(sys.argv[-1], 'w')"])
 def test_a_compiler_that_fails_leaves_nothing(cache, monkeypatch, tmp_path, script):
     compiler(tmp_path / "c++", monkeypatch, script)
-    assert native_build.library(SCALAR="float", MAP="Affine") is None
-    assert not list(cache.glob(".partial*"))
+    assert library(SCALAR="float", MAP="Affine") is None
+    assert list(cache.iterdir()) == []
+    assert native_build.describe().startswith("no (")
+
+
+def test_a_compiler_that_hangs_is_given_up(cache, monkeypatch, tmp_path):
+    compiler(tmp_path / "c++", monkeypatch, "import time; time.sleep(60)")
+    monkeypatch.setattr(native_build, "LONGEST", 0.1)
+    assert library(SCALAR="float", MAP="Affine") is None
+
+
+def test_the_error_of_the_compiler_is_described(cache, monkeypatch, tmp_path):
+    script = "import sys; sys.exit('first line\\nc++: error: no -fopenmp')"
+    compiler(tmp_path / "c++", monkeypatch, script)
+    assert native_build.describe() == "no (c++: error: no -fopenmp)"
 
 
 def test_no_compiler(cache, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert native_build.library(SCALAR="float", MAP="Affine") is None
+    assert library(SCALAR="float", MAP="Affine") is None
+    assert native_build.describe() == "no (there is no C++ compiler no-such-compiler)"
+
+
+@needs_compiler
+def test_a_cache_that_others_can_write_to_is_not_loaded_from(cache):
+    cache.mkdir(parents=True)
+    cache.chmod(0o770)
+    assert library(SCALAR="float", MAP="Affine") is None
+    assert "others can write to it" in native_build.describe()
+    assert list(cache.iterdir()) == []
+
+
+@needs_compiler
+def test_a_damaged_file_is_compiled_again(cache):
+    assert "compiled now" in native_build.describe()
+    (file,) = cache.iterdir()
+    content = file.read_bytes()
+    file.unlink()  # the passes are loaded
+    file.write_bytes(content[:4000])  # its dlopen would end the process
+    assert "compiled now" in native_build.describe()
+    assert "cached" in native_build.describe()
+    assert [found.read_bytes() for found in cache.iterdir()] == [content]
+
+
+def test_the_cache_is_private(cache, monkeypatch, tmp_path):
+    compiler(tmp_path / "c++", monkeypatch, "raise SystemExit(1)")
+    before = os.umask(0)
+    try:
+        assert library(SCALAR="float", MAP="Affine") is None
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
 
 
 @needs_compiler
@@ -149,5 +196,5 @@ def test_processes_build_at_the_same_time_and_only_once(cache):
     assert [process.wait() for process in processes] == [0, 0]
     (file,) = cache.iterdir()
     written = file.stat().st_mtime_ns
-    assert native_build.library(SCALAR="float", MAP="Affine") is not None
+    assert library(SCALAR="float", MAP="Affine") is not None
     assert file.stat().st_mtime_ns == written
