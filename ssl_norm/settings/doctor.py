@@ -8,6 +8,12 @@ from ssl_norm.options import Text, option
 from ssl_norm.settings.pretrain import PretrainSettings
 
 
+OF_WHOLE_RUNS = (
+    *("run_dir", "loggers", "monitor", "linear_probe", "probe_labels", "checkpoint_every"),
+    *("keep_every", "norm.freeze_last_epochs"),
+)
+
+
 class DoctorSettings(PretrainSettings):
     """Check a run for public bugs before it starts: pairs of views, target, optimizer, statistics.
 
@@ -23,13 +29,16 @@ class DoctorSettings(PretrainSettings):
     check_steps: int = option(3, "steps that are run and undone", unit="steps", ge=2, le=10**6)
 
     def unused(self) -> Mapping[str, str]:
-        """Return the settings of a run, which have no effect on another loop."""
+        """Return the settings of a whole run; if another loop is checked, all of a run."""
         if self.target is None:
-            return super().unused()
+            reason = "the steps of a check are undone and leave no files"
+            return dict.fromkeys(OF_WHOLE_RUNS, reason) | super().unused()
         reason = f"target={self.target} is checked instead of a run of this package"
         return dict.fromkeys([*PretrainSettings.model_fields, "check_steps"], reason)
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
         if self.resume:
             yield "resume=true: a run is checked before its first step; leave it out"
+        if not self.train:
+            yield "train=false: a run without steps has nothing to check; leave it out"
         yield from super()._faults(info)

@@ -48,6 +48,13 @@ def test_a_broken_run_has_an_exit_code_of_its_kind(monkeypatch, capsys):
     assert error.endswith("error: 1 check of 13 failed: pixels_normalized\n")
 
 
+@pytest.mark.parametrize("given", ["train=false", "resume=true run_dir=x"])
+def test_a_run_without_first_steps_is_refused(monkeypatch, capsys, given):
+    code, out, error = run(monkeypatch, capsys, f"{RUN} {given}")
+    assert (code, out) == (2, "")
+    assert "leave it out" in error
+
+
 def test_an_arm_of_a_study_is_checked(monkeypatch, capsys):
     given = "study=byol_collapse arm=none data=digits data.image_size=16 data.cache_size=null"
     assert run(monkeypatch, capsys, f"{given} {RUN}")[0] == 0

@@ -46,6 +46,11 @@ WITHOUT = {
         "method.predictor.hidden_dim=3 method.projector.hidden_dim=3 norm.predictor=ln",
         "method.predictor.layers=2 method.projector.layers=2",
     ),
+    ("doctor", ""): (
+        "loggers=[] monitor.patience=3 monitor.layers_every=0 linear_probe=false probe_labels=0.5 "
+        "checkpoint_every=2 keep_every=2 norm.freeze_last_epochs=1",
+        "",
+    ),
     ("doctor", "target=a:b"): ("epochs=3 optimizer.lr=3 check_steps=5", "target=null"),
     ("finetune", ""): (
         "ubn.ratio=3 ubn.gradient=false evaluation.adapt_samples=[3]",
@@ -106,6 +111,11 @@ def test_a_path_that_nothing_reads_is_refused(key):
     with pytest.raises(UserError, match=f"{key}=x has no effect: data=digits does not read it"):
         check_effects(settings, [key])
     check_effects(accept("pretrain", f"{key}=x data.name=folder"), [key])
+
+
+def test_a_check_writes_no_run_folder():
+    with pytest.raises(UserError, match="run_dir=x has no effect: the steps of a check are undone"):
+        check_effects(accept("doctor", "run_dir=x"), ["run_dir"])
 
 
 def test_a_command_names_what_it_was_given(monkeypatch, capsys):
