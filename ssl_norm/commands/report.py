@@ -14,7 +14,7 @@ from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
 from ssl_norm.reporting.frame import all_runs, group_keys, group_runs, without_repeats
 from ssl_norm.reporting.page import Report, html_page, markdown_page
 from ssl_norm.reporting.read import FINISHED, RunRecord, find_runs, read_runs
-from ssl_norm.reporting.studies import all_figures, in_study_order, studies_of
+from ssl_norm.reporting.studies import all_figures, figures_named, in_study_order, studies_of
 from ssl_norm.reporting.table import (
     Table,
     difference_numbers,
@@ -37,8 +37,10 @@ def report(settings: ReportSettings) -> Path:
         The folder of the report.
 
     Raises:
-        UserError: there is no such folder, no finished run in it, or the report cannot be written.
+        UserError: there is no such folder or figure, no finished run, or the report cannot be
+            written.
     """
+    draws = figures_named(None if settings.figures is None else _as_list(settings.figures))
     roots = _find_roots(_as_list(settings.runs))
     runs = read_runs(find_runs(roots))
     finished, repeats = without_repeats(_finished_runs(runs, _as_list(settings.runs)))
@@ -47,9 +49,7 @@ def report(settings: ReportSettings) -> Path:
     grid = [key for study in found for key in study.grid]
     keys = group_keys(finished, given, grid)
     groups = group_runs(in_study_order(finished, found), keys)
-    files, remarks = all_figures(
-        groups, found, None if settings.figures is None else _as_list(settings.figures)
-    )
+    files, remarks = all_figures(groups, found, draws)
     shown, paired = all_runs(groups), differences(groups)
     output = _open_output(settings.output, roots)
     names = sorted({run.study for run in shown} - {""})

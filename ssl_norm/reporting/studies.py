@@ -1,6 +1,6 @@
 """Studies of runs: the order of their rows, and the figures of a report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ssl_norm.errors import UserError
@@ -12,6 +12,8 @@ from ssl_norm.reporting.frame import SUBJECT, Group, all_runs, norm_options
 from ssl_norm.reporting.read import FINETUNE, RunRecord, norm_text
 from ssl_norm.settings.study import Study, read_study, study_tools
 from ssl_norm.text import unique
+
+Draw = Callable[[Sequence[Group]], Iterable[FigureFile]]
 
 
 def studies_of(runs: Sequence[RunRecord]) -> list[Study]:
@@ -38,15 +40,28 @@ def in_study_order(runs: Sequence[RunRecord], studies: Iterable[Study]) -> list[
     return sorted(runs, key=place)
 
 
+def figures_named(names: Iterable[str] | None = None) -> list[Draw]:
+    """Return the functions that draw some figures of a report, or all.
+
+    Args:
+        names: of `FIGURES`, or `module:function`; None: all.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    try:
+        return [*FIGURES.load_all().values()] if names is None else [*map(FIGURES.load, names)]
+    except ValueError as error:
+        raise UserError(f"figures: {error}") from error
+
+
 def all_figures(
-    groups: Sequence[Group], studies: Sequence[Study], names: Iterable[str] | None = None
+    groups: Sequence[Group], studies: Sequence[Study], draws: Iterable[Draw]
 ) -> tuple[list[FigureFile], list[str]]:
     """Return every figure, those of the studies first, and caveats on data missing in them.
 
-    `names` are those of `FIGURES` or `module:function`; None draws all.
-
     Raises:
-        UserError: an entry of a study's figures is malformed, or a name is unknown.
+        UserError: an entry of a study's figures is malformed.
     """
     files: list[FigureFile] = []
     remarks: list[str] = []
@@ -64,10 +79,6 @@ def all_figures(
         for group in groups
         if group.runs[0].tool != FINETUNE or group.runs[0].study not in with_figures
     ]
-    try:
-        draws = FIGURES.load_all() if names is None else {n: FIGURES.load(n) for n in names}
-    except ValueError as error:
-        raise UserError(f"figures: {error}") from error
-    for draw in draws.values():
+    for draw in draws:
         files += draw(others)
     return files, remarks

@@ -7,7 +7,6 @@ from pydantic import ValidationInfo
 from ssl_norm.options import Text, option
 from ssl_norm.settings.pretrain import PretrainSettings
 
-
 OF_WHOLE_RUNS = (
     *("run_dir", "loggers", "monitor", "linear_probe", "probe_labels", "checkpoint_every"),
     *("keep_every", "norm.freeze_last_epochs"),
@@ -32,7 +31,7 @@ class DoctorSettings(PretrainSettings):
         """Return the settings of a whole run; if another loop is checked, all of a run."""
         if self.target is None:
             reason = "the steps of a check are undone and leave no files"
-            return dict.fromkeys(OF_WHOLE_RUNS, reason) | super().unused()
+            return {**dict.fromkeys(OF_WHOLE_RUNS, reason), **super().unused()}
         reason = f"target={self.target} is checked instead of a run of this package"
         return dict.fromkeys([*PretrainSettings.model_fields, "check_steps"], reason)
 

@@ -68,6 +68,11 @@ def test_a_second_report_reads_the_runs_again_and_not_the_first(tmp_path):
     assert (tmp_path / "report" / "table.csv").read_text() == first
 
 
+def test_a_figure_is_looked_up_before_any_run(tmp_path):
+    with pytest.raises(UserError, match=r"figures: .*cosines"):
+        report(ReportSettings(runs=str(tmp_path / "none"), figures="cosine"))
+
+
 def test_globs_and_several_folders(study, tmp_path):
     output = tmp_path / "out" / "here"
     given = [f"{study}/*none*", str(write_run(tmp_path / "alone", config_of(heads="ln")))]

@@ -4,7 +4,7 @@ import pytest
 
 from ssl_norm.reporting.figures import FIGURES
 from ssl_norm.reporting.figures.parts import PANELS, Curve, band
-from ssl_norm.reporting.studies import all_figures
+from ssl_norm.reporting.studies import all_figures, figures_named
 from tests.reporting.run_folders import (
     add_probes,
     config_of,
@@ -25,7 +25,7 @@ def draw(name, groups):
 
 
 def names_in(root):
-    return [file.name for file in all_figures(groups_in(root), [])[0]]
+    return [file.name for file in all_figures(groups_in(root), [], figures_named())[0]]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def groups(tmp_path_factory):
 
 
 def test_pretraining_runs_have_the_figures_of_their_values(groups):
-    figures, remarks = all_figures(groups, [])
+    figures, remarks = all_figures(groups, [], figures_named())
     names = ["cosines", "accuracy", "spectra", "layers_1", "layers_2"]
     assert ([file.name for file in figures], remarks) == (names, [])
     assert "n = 3" in figures[0].caption
@@ -57,10 +57,12 @@ def test_figures_are_named_after_their_function_and_have_captions(name, groups, 
 
 
 def test_a_figure_of_another_package_is_drawn_by_its_reference(groups):
-    (file,), _ = all_figures(groups, [], ["ssl_norm.reporting.figures.collapse:spectra"])
+    (file,), _ = all_figures(
+        groups, [], figures_named(["ssl_norm.reporting.figures.collapse:spectra"])
+    )
     assert file.name == "spectra"
     with pytest.raises(ValueError, match=r"unknown figure 'spectrum'.*did you mean 'spectra'"):
-        all_figures(groups, [], ["spectrum"])
+        figures_named(["spectrum"])
 
 
 def test_cosines_have_a_panel_a_group_with_runs_mean_band_and_steps_of_collapse(groups):
@@ -123,7 +125,9 @@ def test_only_probed_runs_count_and_different_probes_are_named(tmp_path):
 
 
 def test_finetuning_has_accuracy_by_statistics_and_over_the_steps(tmp_path):
-    (dots, over_steps), _ = all_figures(groups_in(write_few_labels(tmp_path, study=None)), [])
+    (dots, over_steps), _ = all_figures(
+        groups_in(write_few_labels(tmp_path, study=None)), [], figures_named()
+    )
     assert (dots.name, over_steps.name) == ("accuracy_by_statistics", "accuracy_over_steps")
     assert "18 runs in 6 groups" in dots.caption
     means = [bars[0].get_xdata().tolist() for bars in dots.figure.axes[0].containers]
