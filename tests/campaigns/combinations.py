@@ -21,6 +21,9 @@ from tests.campaigns.settings import draw, limited, run
 TRIALS, SAMPLE = 200, 1
 DRAWS = 50  # combinations that may be refused before one is valid
 ENCODERS = ("tiny", "tiny", "tiny", "resnet10t", "resnet18", "mobilenetv3_small_050", "regnetx_002")
+# Norms that leave the scale as it is at first. Standardized weights before them multiply it by the
+# root of the fan-in in each layer, beyond float32 in twenty.
+UNSCALED = ("none", "frozen")
 # Values of the options of norms that are numbers; others are drawn from their choices.
 NUMBERS: dict[str, tuple[Any, ...]] = {
     "eps": (1e-12, 1e-5, 1e-3, 1.0),
@@ -48,6 +51,8 @@ def norms(draw_: st.DrawFn) -> str:
         choices = choices_of(options[key].annotation) or ["true", "false"]
         typed[key] = draw_(st.sampled_from(NUMBERS.get(key, choices)))
     full = name + draw_(st.sampled_from(["", "", "+ws"]))
+    if name in UNSCALED:
+        full = name
     return as_typed({"name": full, **typed}) if typed else full
 
 
