@@ -176,6 +176,12 @@ class PretrainSettings(RunSettings):
     epochs: Count = option(20, "passes over the training images", unit="epochs", only_with="train")
     batch_size: Count = option(128, "images per step over all ranks", unit="images")
     accumulate: Count = option(1, "batches per optimizer step", unit="batches")
+    compile: bool = option(
+        False,
+        "compile the encoders by torch.compile: a slow first step, then faster ones",
+        resume=True,
+        only_with="train",
+    )
     checkpoint_every: Count = option(
         1, "interval of the writes of last.pt", unit="epochs", resume=True, only_with="train"
     )

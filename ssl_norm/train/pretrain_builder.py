@@ -89,6 +89,7 @@ def make_training(
         schedule_steps=schedule_steps,
         steps_per_epoch=steps_per_epoch,
         accumulate=config.accumulate,
+        compile=config.compile,
         log_every=config.monitor.log_every,
         save_every=config.checkpoint_every * steps_per_epoch,
         frozen_from=steps - config.norm.freeze_last_epochs * steps_per_epoch,

@@ -1,15 +1,18 @@
 """Steps of a learner on two views of unlabelled images."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.distributed import data_parallel
-from ssl_norm.learners.learner import Learner
+from ssl_norm.console import say
+from ssl_norm.distributed import data_parallel, rank
+from ssl_norm.learners.learner import Learner, LearnerOutput
 from ssl_norm.monitors import CollapseMonitor
+from ssl_norm.train.compiled import CompiledEncoders
 from ssl_norm.train.loop import Run, seed_step
 from ssl_norm.train.run_folder import Row
 from ssl_norm.train.step_log import StepLog
@@ -27,12 +30,26 @@ class PretrainingRun(Run):
     monitor: CollapseMonitor  # measures every step
     schedule_steps: int  # length of the schedules, at least `steps`
     steps_per_epoch: int
+    compile: bool = False  # whether to compile the encoders
     _parallel: nn.Module = field(init=False, repr=False)
+    _compiled: CompiledEncoders | None = field(default=None, init=False, repr=False)
 
     def start(self) -> None:
         """Wrap the learner for several processes."""
         super().start()
         self._parallel = data_parallel(self.network)
+        if self.compile and self.first_step < self.steps:
+            self._compiled = CompiledEncoders(self.network)
+            if rank() == 0:
+                say("compiling the encoders, which takes a minute or more of the first step")
+
+    def _forward(self, step: int, *views: Tensor) -> LearnerOutput:
+        """Return loss and embeddings; encoders whose layers are measured run uncompiled."""
+        layers = self.monitor.layers
+        compiled = None if layers and layers.due(step) else self._compiled
+        with compiled.running() if compiled else nullcontext(), self.autocast():
+            output: LearnerOutput = self._parallel(*views)
+        return output
 
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
         """Move the parameters once by the gradient of `accumulate` batches."""
@@ -42,9 +59,8 @@ class PretrainingRun(Run):
             views = self.make_views(images, generator)
             self.look(log, step, *views)
             self.monitor.start(step + 1)
-            with self.autocast():
-                output = self._parallel(*views)
-            (output.loss / self.accumulate).backward()
+            output = self._forward(step + 1, *views)
+            (output.loss / self.accumulate).backward()  # type: ignore[no-untyped-call]
             self.network.after_backward(output)
             log.add(step + 1, len(images), output.loss, **output.scalars)
         self.monitor.observe(step + 1, output.pairs, output.loss)
