@@ -13,7 +13,7 @@ import sys
 
 import torch
 from norm_costs.contestants import REFERENCE, Build
-from norm_costs.layers import FORMATS, RESNET18_AT_32, TOTAL, measure_layers
+from norm_costs.layers import RESNET18_AT_32, TOTAL, measure_layers
 from norm_costs.tables import table, with_quartiles
 from norm_costs.timing import cuda_clock, wall_clock
 from torch import Tensor, nn
@@ -66,18 +66,16 @@ def main() -> None:
         f"{environment['hardware']}, torch {environment['torch']}, commit {environment['commit']}."
     )
     print(f"\n    python {' '.join(sys.argv)}")
-    for name, memory_format in FORMATS.items():
-        costs = measure_layers(
-            builds,
-            RESNET18_AT_32,
-            batch_size=options.batch_size,
-            memory_format=memory_format,
-            dtype=torch.float32,
-            device=device,
-            rounds=options.rounds,
-            clock=cuda_clock if device.type == "cuda" else wall_clock,
-            title=name,
-        )
+    measured = measure_layers(
+        builds,
+        RESNET18_AT_32,
+        batch_size=options.batch_size,
+        device=device,
+        rounds=options.rounds,
+        clock=cuda_clock if device.type == "cuda" else wall_clock,
+        title="",
+    )
+    for name, costs in measured:
         print(f"\n## {name}, N = {options.batch_size}\n")
         whole = costs[REFERENCE].milliseconds[TOTAL]
         print(f"Ratios to BatchNorm2d's {whole:.1f} ms (median and quartiles).\n")

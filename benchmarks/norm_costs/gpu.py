@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .contestants import Build
-from .layers import FORMATS, TOTAL, LayerCost, measure_layers
+from .layers import TOTAL, LayerCost, measure_layers
 from .timing import cuda_clock
 
 RESNET50_AT_224 = (
@@ -58,18 +58,16 @@ def measure_gpu(
     values = sum(batch_size * int(np.prod(shape)) for shape in RESNET50_AT_224)
     costs: dict[str, GpuCost] = {}
     for dtype_name, dtype in DTYPES.items():
-        for format_name, memory_format in FORMATS.items():
-            layers = measure_layers(
-                builds,
-                RESNET50_AT_224,
-                batch_size=batch_size,
-                memory_format=memory_format,
-                dtype=dtype,
-                device=device,
-                rounds=rounds,
-                clock=cuda_clock,
-                title=f"GPU, {dtype_name}, {format_name}",
-            )
+        for format_name, layers in measure_layers(
+            builds,
+            RESNET50_AT_224,
+            batch_size=batch_size,
+            device=device,
+            rounds=rounds,
+            clock=cuda_clock,
+            title=f"GPU, {dtype_name}, ",
+            dtype=dtype,
+        ):
             moved = PASSES * values * dtype.itemsize
             shares = {
                 name: round(moved / (cost.milliseconds[TOTAL] / 1000) / bandwidth, 3)

@@ -1,6 +1,6 @@
 """Seconds of forward and backward of single layers, with ratios to a reference."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,42 +46,40 @@ def measure_layers(
     shapes: tuple[tuple[int, ...], ...],
     *,
     batch_size: int,
-    memory_format: torch.memory_format,
-    dtype: torch.dtype,
     device: torch.device,
     rounds: int,
     clock: Clock,
     title: str,
-) -> dict[str, LayerCost]:
-    """Return the cost of every layer, by name.
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[str, dict[str, LayerCost]]]:
+    """Yield the name of each memory format and the cost of every layer in it, by name.
 
     Args:
         builds: constructors by name, including the reference.
         shapes: shapes (C, H, W) of one sample.
         batch_size: number of samples N.
-        memory_format: of the inputs and of the output gradients.
-        dtype: of both; parameters stay float32.
-        device: of both.
+        device: of the inputs and of the output gradients.
         rounds: number of counted rounds.
         clock: returns the seconds of a call.
-        title: text of the progress line.
+        title: text of the progress line, before the name of the format.
+        dtype: of the inputs and of the output gradients; parameters stay float32.
     """
-    calls: dict[str, dict[str, Call]] = {}
-    for shape in shapes:
-        x, dy = (
-            torch.randn(batch_size, *shape, dtype=dtype, device=device).to(
-                memory_format=memory_format
+    for name, memory_format in FORMATS.items():
+        calls: dict[str, dict[str, Call]] = {}
+        for shape in shapes:
+            size = (batch_size, *shape)
+            x, dy = (
+                torch.randn(size, dtype=dtype, device=device).to(memory_format=memory_format)
+                for _ in range(2)
             )
-            for _ in range(2)
-        )
-        x.requires_grad_()
-        calls[shape_name(shape)] = {
-            name: forward_backward(build, x, dy) for name, build in builds.items()
-        }
-    seconds = alternate(calls, rounds, clock, title)
-    for cases in seconds.values():
-        cases[TOTAL] = np.sum(list(cases.values()), axis=0)
-    return {name: _cost(seconds, name) for name in seconds}
+            x.requires_grad_()
+            calls[shape_name(shape)] = {
+                layer: forward_backward(build, x, dy) for layer, build in builds.items()
+            }
+        seconds = alternate(calls, rounds, clock, f"{title}{name}")
+        for cases in seconds.values():
+            cases[TOTAL] = np.sum(list(cases.values()), axis=0)
+        yield name, {layer: _cost(seconds, layer) for layer in seconds}
 
 
 def _cost(seconds: Mapping[str, Mapping[str, np.ndarray]], name: str) -> LayerCost:

@@ -15,7 +15,7 @@ from ssl_norm.train.environment import describe_environment
 from .byol_step import SIDE, measure_steps
 from .contestants import Build, contestants, rule_norms
 from .gpu import measure_gpu
-from .layers import FORMATS, RESNET18_AT_32, measure_layers
+from .layers import RESNET18_AT_32, measure_layers
 from .memory import measure_memory
 from .tables import LABELS, sections
 from .timing import cpu_clock, wall_clock
@@ -53,18 +53,15 @@ def _measured(
 ) -> Iterator[tuple[str, Any]]:
     """Yield the name and the costs of each section, of layers once for each memory format."""
     if "layers" in options.sections:
-        for name, memory_format in FORMATS.items():
-            costs = measure_layers(
-                builds,
-                RESNET18_AT_32,
-                batch_size=options.batch_size,
-                memory_format=memory_format,
-                dtype=torch.float32,
-                device=torch.device("cpu"),
-                rounds=options.rounds,
-                clock=CLOCKS[options.clock],
-                title=f"layers, {name}, {allocator}",
-            )
+        for name, costs in measure_layers(
+            builds,
+            RESNET18_AT_32,
+            batch_size=options.batch_size,
+            device=torch.device("cpu"),
+            rounds=options.rounds,
+            clock=CLOCKS[options.clock],
+            title=f"layers, {allocator}, ",
+        ):
             yield "layers", {name: costs}
     if "memory" in options.sections:
         yield "memory", measure_memory(builds, RESNET18_AT_32, options.batch_size)
