@@ -4,10 +4,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.batch.evaluation_statistics import population_statistics_at_evaluation
+from ssl_norm.norms.swap.find import batch_norm_calls
 from ssl_norm.toy.samples import Samples
 
 
@@ -50,18 +49,12 @@ def _values(model: nn.Module, inputs: Tensor) -> list[Tensor]:
     """Return the normalized input (V, C) of every batch norm, before weight and bias."""
     found: list[Tensor] = []
 
-    def keep(layer: Any, args: tuple[Tensor], output: Tensor) -> None:
-        values = args[0].movedim(1, -1).flatten(0, -2)
-        found.append((values - layer.running_mean) / (layer.running_var + layer.eps).sqrt())
+    def keep(_: str, norm: Any, x: Tensor, _output: Tensor) -> None:
+        values = x.movedim(1, -1).flatten(0, -2)
+        found.append((values - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
 
-    layers = [m for m in model.modules() if isinstance(m, _BatchNorm | BatchStatisticsNorm)]
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
-    try:
-        with population_statistics_at_evaluation(model):
-            model(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with population_statistics_at_evaluation(model), batch_norm_calls(model, keep):
+        model(inputs)
     return found
 
 

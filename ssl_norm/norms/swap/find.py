@@ -1,6 +1,8 @@
 """Norm layers of any model: search, options, and adapters around them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -185,6 +187,22 @@ def _precedes(name: str, layer: nn.Module, norm_name: str, norm: nn.Module) -> b
         same_module = name.rpartition(".")[0] == norm_name.rpartition(".")[0]
         return same_module and layer.out_features == num_features(norm)
     return isinstance(layer, _ConvNd) and layer.out_channels == num_features(norm)
+
+
+@contextmanager
+def batch_norm_calls(
+    model: nn.Module, on_call: Callable[[str, nn.Module, Tensor, Tensor], None]
+) -> Iterator[None]:
+    """Call `on_call(name, norm, input, output)` at each call of a batch norm of a model."""
+
+    def hook(name: str, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        on_call(name, norm, inputs[0], output)
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, BATCH_NORMS):
+                stack.enter_context(module.register_forward_hook(partial(hook, name)))
+        yield
 
 
 def keeps_batch_statistics(norm: nn.Module) -> bool:

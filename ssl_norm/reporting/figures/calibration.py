@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from ssl_norm.figures.style import BLUE, GREY, drawing
 from ssl_norm.norms.batch.batch_statistics import pool
 from ssl_norm.norms.batch.freezing import evaluation_mode
 from ssl_norm.norms.core import instance_moments
-from ssl_norm.norms.swap.find import BATCH_NORMS
+from ssl_norm.norms.swap.find import batch_norm_calls
 from ssl_norm.reporting.figures.parts import COLUMNS, PANELS, WIDTH, FigureFile
 from ssl_norm.reporting.frame import Group, norm_options
 from ssl_norm.reporting.read import RunRecord
@@ -106,20 +105,14 @@ def _layers(checkpoint: Checkpoint, images: ImageSet) -> Mapping[str, Layer]:
     _, network = checkpoint.networks()
     found: dict[str, Layer] = {}
 
-    def measure(name: str, norm: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def measure(name: str, norm: nn.Module, x: Tensor, output: Tensor) -> None:
         weights = {key: value for key in WEIGHTS if (value := getattr(norm, key, None)) is not None}
-        found[name] = Layer(channel_mean_spread(inputs[0]), channel_mean_spread(output), weights)
+        layer = Layer(channel_mean_spread(x), channel_mean_spread(output), weights)
+        found[name.removeprefix("encoder.")] = layer
 
-    hooks = [
-        module.register_forward_hook(partial(measure, name.removeprefix("encoder.")))
-        for name, module in network.named_modules()
-        if isinstance(module, BATCH_NORMS)
-    ]
     some = epoch_order(len(images), 0, 0)[:IMAGES]
-    with evaluation_mode(network):
+    with evaluation_mode(network), batch_norm_calls(network, measure):
         network(checkpoint.evaluation_view(images.take(some)))
-    for hook in hooks:
-        hook.remove()
     return found
 
 
