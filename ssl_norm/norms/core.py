@@ -79,7 +79,7 @@ def normalize(x: Tensor, rule: Rule, of: Map = AFFINE) -> Tensor:
     """
     if x.ndim < 2 or 0 in x.shape[1:]:
         raise ValueError(f"expected an input of shape (N, C, *spatial), got {tuple(x.shape)}")
-    plain = x.ndim == 2 or len(x) == 0 or _is_transformed()
+    plain = x.ndim == 2 or len(x) == 0 or is_transformed()
     passes = None if plain else passes_for(x, of.compiled)
     if passes is None:
         return _normalize_by_autograd(x, rule, of)
@@ -92,7 +92,7 @@ def normalize(x: Tensor, rule: Rule, of: Map = AFFINE) -> Tensor:
 def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance over space of x (N, C, *spatial), without gradients."""
     x = x.detach()
-    if x.ndim == 2 or len(x) == 0 or _is_transformed():
+    if x.ndim == 2 or len(x) == 0 or is_transformed():
         return _moments_by_autograd(x.to(table_dtype(x)))
     mean, variance = passes_for(x).instance_moments(x)
     return mean, variance
@@ -189,7 +189,7 @@ def affine_coefficients(
     return scale, shift if bias is None else shift + bias
 
 
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
     """Return whether a compiler, torch.func or forward-mode differentiation sees the operations."""
     return (
         torch.compiler.is_compiling()
@@ -199,9 +199,10 @@ def _is_transformed() -> bool:
     )
 
 
-def _by_autograd(dy: Tensor) -> bool:
-    """Return whether a backward needs a graph, or dy is a batch of gradients (is_grads_batched)."""
-    return torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(dy)
+def by_autograd(*tensors: Tensor) -> bool:
+    """Return whether a graph or a transformation, such as is_grads_batched, needs plain operations."""
+    batched = map(torch._C._functorch.is_legacy_batchedtensor, tensors)
+    return torch.is_grad_enabled() or is_transformed() or any(batched)
 
 
 def _normalize_by_autograd(x: Tensor, rule: Rule, of: Map) -> Tensor:
@@ -248,7 +249,7 @@ class _InstanceMoments(Function):
         x, mean = ctx.saved_tensors
         zeros = mean.new_zeros(()).expand_as(mean)
         d_mean, d_variance = (zeros if d is None else d for d in (d_mean, d_variance))
-        if dy is not None and not _by_autograd(dy):
+        if dy is not None and not by_autograd(dy):
             full: Tensor = ctx.passes.input_gradient(dy, x, mean, d_mean, d_variance, *kept)
             return full, None, None
         values = x.to(mean.dtype)
@@ -276,7 +277,7 @@ class _PointwiseMap(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, *kept = ctx.saved_tensors
-        if _by_autograd(dy):
+        if by_autograd(dy):
             gradients = _gradients_by_autograd(ctx.of, dy, x, *kept)[1:]
         else:
             gradients = ctx.passes.map_gradients(dy, x, mean, *kept)

@@ -1,17 +1,22 @@
 """Whitening norms: batch norms that also decorrelate the channels of a group."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Interval
 from torch import Tensor
+from torch.autograd import Function
 
 from ssl_norm.norms.batch.batch_statistics import BatchMoments, UpdateRate
-from ssl_norm.norms.core import Norm
+from ssl_norm.norms.core import Norm, by_autograd, is_transformed
 from ssl_norm.norms.input_checks import check_batch, check_channels
+from ssl_norm.norms.kernels.tiling import ceil_divide
 from ssl_norm.norms.layers.groups import Groups, check_groups, fewest_groups
 from ssl_norm.norms.layers.whitening_roots import inverse_square_root, newton_inverse_square_root
+
+# 1 MiB of float32: larger temporaries leave the cache, smaller ones cost more calls than work.
+TILE_ELEMENTS = 2**18
 
 
 def whiten(
@@ -43,26 +48,155 @@ def whiten(
         y like x, in its memory format; mean (C,); covariance (G, D, D).
     """
     with torch.autocast(x.device.type, enabled=False):
-        channels_last = x.movedim(1, -1)
-        size = x.shape[1] // groups
         # A batch of vectors often has no full rank. float32 then errs by more than eps.
         exact = x.dim() == 2 and x.device.type != "mps"
         dtype = torch.promote_types(x.dtype, torch.float64 if exact else torch.float32)
-        rows = channels_last.flatten(0, -2).to(dtype)
-        mean = rows.mean(0) if statistics is None else statistics[0].to(rows.dtype)
-        centred = (rows - mean).view(-1, groups, size)  # (N * positions, G, D)
-        if statistics is None:
-            covariance = torch.einsum("ngd,nge->gde", centred, centred) / len(rows)
+        carriers: list[Tensor] = []
+        if statistics is not None:
+            mean, covariance = statistics[0].to(dtype).view(groups, -1), statistics[1].to(dtype)
+        elif is_transformed():
+            mean, covariance = _moments(x, groups, dtype)
         else:
-            covariance = statistics[1].to(rows.dtype)
+            mean, covariance, *carriers = _Moments.apply(x, groups, dtype)
         matrix = whitening_matrix(covariance)
         if weight is not None:
-            matrix = weight.to(rows.dtype).view(groups, size, 1) * matrix
-        y = torch.einsum("ngd,ged->nge", centred, matrix).flatten(1)
-        if bias is not None:
-            y = y + bias.to(rows.dtype)
-        y = y.to(x.dtype).view(channels_last.shape).movedim(-1, 1)
-    return y if channels_last.is_contiguous() else y.contiguous(), mean, covariance
+            matrix = weight.to(dtype).view(groups, -1, 1) * matrix
+        shift = torch.zeros_like(mean) if bias is None else bias.to(dtype).view_as(mean)
+        if is_transformed():
+            y = _by_tiles(_map, groups, x, mean=mean, matrix=matrix, shift=shift)
+        else:
+            y = _Map.apply(x, mean, matrix, shift, *carriers)
+    return y, mean.flatten(), covariance
+
+
+def _moments(x: Tensor, groups: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return mean (G, D) and covariance (G, D, D)."""
+    grouped = _grouped(x, groups)
+    mean = grouped.mean((2, 3), dtype=dtype)
+    parts = (_deviations(tile, mean) for (tile,) in _tiles(grouped))
+    products = (deviations @ deviations.mT for deviations in parts)
+    return mean, sum(products, mean.new_zeros(())) / grouped[0, 0].numel()
+
+
+class _Moments(Function):
+    """x -> mean, covariance and empty outputs that carry dy and the matrix back from `_Map`.
+
+    The gradients of the empty outputs are dy and the matrix, so that the whole gradient of x is
+    formed here in one pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, groups: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        mean, covariance = _moments(x, groups, dtype)
+        ctx.save_for_backward(x, mean)
+        ctx.set_materialize_grads(False)
+        return mean, covariance, *(t.new_empty(()).expand_as(t) for t in (x, covariance))
+
+    @staticmethod
+    def backward(
+        ctx: Any,
+        d_mean: Tensor | None,
+        d_covariance: Tensor | None,
+        dy: Tensor | None,
+        matrix: Tensor | None,
+    ) -> tuple[Tensor, None, None]:
+        x, mean = ctx.saved_tensors
+        values = x.numel() / mean.numel()
+        shift = torch.zeros_like(mean) if d_mean is None else d_mean / values
+        slope = mean.new_zeros(len(mean), mean.shape[1], mean.shape[1])
+        if d_covariance is not None:
+            slope = (d_covariance + d_covariance.mT) / values
+        if dy is None or matrix is None:
+            dx = _by_tiles(_map, len(mean), x, mean=mean, matrix=slope, shift=shift)
+        else:
+            tables = {"mean": mean, "slope": slope, "shift": shift, "matrix": matrix}
+            dx = _by_tiles(_input_gradient, len(mean), x, dy, **tables)
+        return dx, None, None
+
+
+class _Map(Function):
+    """x, mean, matrix, shift -> matrix (x - mean) + shift; carriers leave the gradient of x."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, mean: Tensor, matrix: Tensor, shift: Tensor, *carriers: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, mean, matrix)
+        ctx.carried = bool(carriers)
+        return _by_tiles(_map, len(mean), x, mean=mean, matrix=matrix, shift=shift)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, matrix = ctx.saved_tensors
+        d_matrix, d_shift = torch.zeros_like(matrix), torch.zeros_like(mean)
+        for tile, tile_dy in _tiles(_grouped(x, len(mean)), _grouped(dy, len(mean))):
+            rows = _rows(tile_dy, mean.dtype)
+            d_matrix = d_matrix + rows @ _deviations(tile, mean).mT
+            d_shift = d_shift + rows.sum(-1)
+        d_mean = -(matrix.mT @ d_shift[..., None])[..., 0]
+        if ctx.carried:
+            return None, d_mean, d_matrix, d_shift, dy, matrix
+        return _by_tiles(_product, len(mean), dy, matrix=matrix.mT), d_mean, d_matrix, d_shift
+
+
+# Tiles are some samples as views (G, D, samples, positions); results are (G, D, observations).
+
+
+def _rows(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.reshape(*x.shape[:2], x.shape[2:].numel()).to(dtype)
+
+
+def _deviations(x: Tensor, mean: Tensor) -> Tensor:
+    return _rows(x, mean.dtype) - mean[..., None]
+
+
+def _product(x: Tensor, matrix: Tensor) -> Tensor:
+    """Return matrix @ x, in the memory order of x, which is a copy or a view of a tile."""
+    rows = _rows(x, matrix.dtype)
+    return matrix @ rows if rows.stride(-1) == 1 else (rows.mT @ matrix.mT).mT
+
+
+def _map(x: Tensor, *, mean: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+    return _product(_deviations(x, mean), matrix) + shift[..., None]
+
+
+def _input_gradient(
+    x: Tensor, dy: Tensor, *, slope: Tensor, matrix: Tensor, **line: Tensor
+) -> Tensor:
+    return _map(x, matrix=slope, **line) + _product(dy, matrix.mT)
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """Return (N, C, *spatial) as a view (G, D, N, positions), where its strides allow it."""
+    shape = (len(x), groups, x.shape[1] // groups, x.shape[2:].numel())
+    return x.reshape(shape).permute(1, 2, 0, 3)
+
+
+def _tiles(*grouped: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield some samples of every tensor, to stay in the cache of a CPU.
+
+    All samples at once on an accelerator, and for :func:`by_autograd`.
+    """
+    whole = grouped[0].device.type != "cpu" or by_autograd(*grouped)
+    tiles = 1 if whole else max(1, ceil_divide(grouped[0].numel(), TILE_ELEMENTS))
+    return zip(*(tensor.chunk(tiles, 2) for tensor in grouped), strict=True)
+
+
+def _by_tiles(
+    function: Callable[..., Tensor], groups: int, *inputs: Tensor, **tables: Tensor
+) -> Tensor:
+    """Return function(*inputs, **tables) like the first input, in its memory format."""
+    x, grouped = inputs[0], [_grouped(tensor, groups) for tensor in inputs]
+    last = x.movedim(1, -1).is_contiguous()
+    if by_autograd(*inputs, *tables.values()):
+        result = function(*grouped, **tables).to(x.dtype).view(grouped[0].shape)
+        result = result.permute(2, 0, 1, 3).reshape(x.shape)
+        return result if last else result.contiguous()
+    layout = torch.preserve_format if last else torch.contiguous_format
+    result = torch.empty_like(x, memory_format=layout)
+    for target, *tile in _tiles(_grouped(result, groups), *grouped):
+        target.copy_(function(*tile, **tables).view(target.shape))
+    return result
 
 
 class WhiteningNorm(Norm):

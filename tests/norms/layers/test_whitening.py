@@ -155,8 +155,42 @@ def test_memory_format_is_kept(kind, groups, training, shape, layout):
 
 
 @each_kind
-def test_a_large_mean_costs_no_precision(kind):
-    x = data(200, CHANNELS)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_tiles_of_samples_give_the_result_of_the_batch(kind, training, layout, monkeypatch):
+    layer = kind(CHANNELS, groups=2).double()
+    layer(data(5, CHANNELS, 3, 2, seed=1))
+    x = data(5, CHANNELS, 3, 2).contiguous(memory_format=layout).requires_grad_()
+    results = []
+    for elements in (1, 2 * x[0].numel(), x.numel()):  # tiles of 1, 2 and 5 samples
+        monkeypatch.setattr("ssl_norm.norms.layers.whitening.TILE_ELEMENTS", elements)
+        y = layer.train(training)(x)
+        dy = data(5, CHANNELS, 3, 2, seed=2)  # contiguous, whatever the layout of x
+        results.append((y, *torch.autograd.grad(y, (x, *layer.parameters()), dy)))
+    for one, other in zip(results[0] + results[1], results[2] * 2, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+        assert one.stride() == other.stride()
+
+
+@each_kind
+@pytest.mark.parametrize("shape", [(9, CHANNELS), (5, CHANNELS, 3, 2)], ids=str)
+def test_gradients_through_the_returned_statistics(kind, shape):
+    layer = kind(CHANNELS, groups=2)
+    affine = [data(CHANNELS, 1, seed=seed)[:, 0].requires_grad_() for seed in (1, 2)]
+
+    def function(x, weight, bias):
+        return whiten(x, 2, layer.whitening_matrix, None, weight, bias)
+
+    inputs = (data(*shape).requires_grad_(), *affine)
+    assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+    assert torch.autograd.gradcheck(lambda *given: function(*given)[1:], inputs)
+
+
+@each_kind
+@pytest.mark.parametrize("shape", [(200, CHANNELS), (20, CHANNELS, 5, 2)], ids=str)
+def test_a_large_mean_costs_no_precision(kind, shape):
+    x = data(*shape)
     far = (x + 1000).float()
     y = kind(CHANNELS)(far).double()
     torch.testing.assert_close(y, kind(CHANNELS).double()(far.double()), rtol=1e-3, atol=2e-3)
