@@ -7,6 +7,7 @@ The same network, loss, optimizer and EMA in one process, in alternating rounds:
     bare           tensors already in memory; no files, augmentation, monitors or logs
     bare_nhwc      the same with channels_last
     ssl_norm       tools/pretrain.py with files, augmentation, monitors, metrics.csv, TensorBoard
+    ssl_compiled   the same with compile=true
     lightly        lightly's BYOL example: its transform, a two-worker DataLoader on the same files
 """
 
@@ -169,6 +170,7 @@ def ssl_norm_path(config: PretrainSettings, device: torch.device, folder: Path) 
     splits = load_images(config.data, config.seed)
     run = make_training(config, initial_encoder(config)[0], splits.pretrain, device, None)
     line = ProgressLine(0, run.steps, text=run.text, visible=False)
+    folder.mkdir()
     files = RunFiles(RunFolder(folder), 0, config.loggers)
     recorder = Recorder(files, run.monitor, line, config.monitor.on_collapse)
     done = 0
@@ -193,8 +195,10 @@ def measure(
             run(steps)
             if device.type == "cuda":
                 torch.cuda.synchronize()
+            rate = steps * images / (time.perf_counter() - started)
+            print(f"round {index} of {rounds}: {name} {rate:.1f} images/s", flush=True)
             if index:
-                rates[name].append(steps * images / (time.perf_counter() - started))
+                rates[name].append(rate)
     return rates
 
 
@@ -214,6 +218,7 @@ def main() -> None:
         "--batch-size", type=int, help="batch size for all networks, instead of their defaults"
     )
     parser.add_argument("--without-lightly", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="measure compile=true as well")
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     device = pick_device(options.device)
@@ -223,12 +228,17 @@ def main() -> None:
         if options.batch_size:
             overrides = (*overrides[:2], f"batch_size={options.batch_size}")
         config = configuration(options.root, overrides, options.device)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             contestants = {
                 "bare": bare(config, device, torch.contiguous_format),
                 "bare_nhwc": bare(config, device, torch.channels_last),
-                "ssl_norm": ssl_norm_path(config, device, Path(folder)),
+                "ssl_norm": ssl_norm_path(config, device, Path(folder, "plain")),
             }
+            if options.compile:
+                compiled = config.model_copy(update={"compile": True})
+                contestants["ssl_compiled"] = ssl_norm_path(
+                    compiled, device, Path(folder, "compiled")
+                )
             if not options.without_lightly:
                 contestants["lightly"] = lightly_example(config, device, options.root)
             rates = measure(contestants, options.rounds, options.steps, config.batch_size, device)
@@ -248,7 +258,7 @@ def main() -> None:
         print(f"{network}, batch {config.batch_size}, images/s (median, min, max), ssl_norm / this")
         for name, row in figures.items():
             print(
-                f"  {name:10} {row['median']:9.1f} {row['min']:9.1f} {row['max']:9.1f} {row['ssl_norm_over_this']:8.3f}"
+                f"  {name:12} {row['median']:9.1f} {row['min']:9.1f} {row['max']:9.1f} {row['ssl_norm_over_this']:8.3f}"
             )
     if options.output:
         options.output.write_text(json.dumps(results, indent=2) + "\n")
