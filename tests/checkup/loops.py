@@ -136,6 +136,40 @@ class ConstantOutputs(Byol):
         self.online.projector[-1].weight.data.zero_()
 
 
+class OneDirection(Byol):
+    """Its outputs differ along one line only."""
+
+    def __init__(self):
+        super().__init__()
+        last = self.online.projector[-1]
+        last.weight.data.copy_(last.weight[:, :1] * last.weight[:1])
+        last.bias.data.zero_()
+
+
+class NearlyEqualOutputs(Byol):
+    """Its outputs differ in all directions, by a thousandth of their length."""
+
+    def __init__(self):
+        super().__init__()
+        self.online.projector[-1].bias.data.fill_(200)
+
+
+class FrozenBiases(Byol):
+    """Only its weights are trained, and followed by the target."""
+
+    def trained(self):
+        for parameter in self.parameters():
+            parameter.requires_grad_(parameter.requires_grad and parameter.ndim > 1)
+        return super().trained()
+
+
+class HoldsAll(Byol):
+    """Its optimizer holds the target as well, whose parameters are frozen."""
+
+    def trained(self):
+        return self.parameters()
+
+
 class NotHeld(Byol):
     def trained(self):
         return self.online.parameters()
@@ -154,6 +188,18 @@ class HeldForNothing(Byol):
 class IdenticalViews(Byol):
     def views(self, images):
         return images, images.clone()
+
+
+class IdenticalViewsOfStages(IdenticalViews):
+    """Equal views, which enter a frozen first stage, called alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.stage = nn.Conv2d(3, 3, 1).requires_grad_(False)
+
+    def views(self, images):
+        first, second = super().views(images)
+        return self.stage(first), self.stage(second)
 
 
 class ShiftedViews(Byol):
@@ -195,6 +241,10 @@ class ScheduleInBuffer(Byol):
 
 class SharedBatchNorm(nn.BatchNorm1d):
     sync = True
+
+
+def ghost_norms(width: int) -> nn.Module:
+    return make_norm({"name": "bn", "batch_size": 2}, width)
 
 
 def plain_norms(width: int) -> nn.Module:

@@ -51,10 +51,16 @@ EXAMPLES = {
         partial(loops.with_labels, is_sorted=False),
     ),
 }
-ALSO_BROKEN = [
+FURTHER = [
     ("target_moves", loops.SwappedFactors, "warn"),
+    ("rank_at_start", loops.OneDirection, "warn"),
+    ("rank_at_start", loops.NearlyEqualOutputs, "warn"),
     ("optimizer_parameters", loops.HeldForNothing, "warn"),
+    ("optimizer_parameters", loops.HoldsAll, "pass"),
+    ("views_differ", loops.IdenticalViewsOfStages, "fail"),
     ("views_match", loops.ForeignViews, "fail"),
+    ("ema_resumes", loops.FrozenBiases, "pass"),
+    ("batch_of_statistics", partial(loops.Byol, loops.ghost_norms), "fail"),
 ]
 
 
@@ -70,8 +76,8 @@ def test_a_check_finds_its_bug_and_passes_without_it(name, monkeypatch):
     assert doctor(**sound())[name].state == "pass"
 
 
-@pytest.mark.parametrize(("name", "kind", "state"), ALSO_BROKEN)
-def test_further_forms_of_a_bug(name, kind, state):
+@pytest.mark.parametrize(("name", "kind", "state"), FURTHER)
+def test_further_forms_of_bugs_and_of_sound_loops(name, kind, state):
     assert doctor(**arguments(kind))[name].state == state
 
 

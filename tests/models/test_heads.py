@@ -126,6 +126,8 @@ def test_the_linear_layer_begins_alike_whatever_the_encoder_is():
     assert not torch.equal(
         Classifier(encoder(nn.Identity()), 3, seed=1).classifier.weight, one.classifier.weight
     )
+    torch.manual_seed(0)  # as for the encoder, whose layers must not begin with the same weights
+    assert not torch.equal(nn.Linear(6, 3).weight, one.classifier.weight)
     torch.manual_seed(1)
     encoder(nn.BatchNorm1d(6))
     assert torch.equal(torch.rand(()), drawn)  # the caller's generator is as it was

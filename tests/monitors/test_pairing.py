@@ -154,11 +154,12 @@ def test_small_batches_take_longer_and_show_no_other_form(calls, rows):
 def test_pairs_are_the_rows_of_both_views():
     torch.manual_seed(0)
     first, second = views(2, 64)
-    pairing = Pairing()
-    for calls in ([torch.stack([first, second], 1).flatten(0, 1)], [torch.cat([first, second])]):
-        kind = Pairing() if len(calls) else pairing
-        while not (form := kind.form(calls)).matched:
+    for is_interleaved in (True, False):
+        calls = [torch.stack([first, second], 1 if is_interleaved else 0).flatten(0, 1)]
+        pairing = Pairing()
+        while not (form := pairing.form(calls)).matched:
             pass
+        assert form.interleaved == is_interleaved
         ((one, other),) = form.take(calls)
         assert torch.equal(one, first)
         assert torch.equal(other, second)

@@ -4,7 +4,9 @@ from math import exp, log, nan
 
 import numpy as np
 import pytest
+import torch
 
+from ssl_norm.losses import info_nce, nt_xent
 from ssl_norm.monitors.trend import (
     Trend,
     advance_pinned,
@@ -178,6 +180,13 @@ def test_the_evidence_has_the_forecast():
         "negative cosine 0.80 and rising 0.052 per 100 steps: complete at about step 700 "
         "(feature std 0.4300); collapsing for 120 steps"
     )
+
+
+def test_constants_are_the_losses_of_equal_embeddings():
+    ones, queue = torch.ones(8, 4), torch.ones(5, 4)
+    constants = loss_constants(rows=8, width=4, negatives=5)
+    assert constants["ln(2N - 1)"] == pytest.approx(float(nt_xent(ones, ones, 0.1)))
+    assert constants["ln(queue + 1)"] == pytest.approx(float(info_nce(ones, ones, queue, 0.1)))
 
 
 def test_a_loss_at_a_constant_is_named_with_its_steps():

@@ -197,7 +197,7 @@ def test_a_collapse_that_stays_warns_once():
 def test_a_loop_without_two_views_is_named_once():
     network = Network()
     optimizer = optimizer_of(network)
-    attach(network, optimizer, target="none")
+    watch = attach(network, optimizer, target="none")
 
     def classifier(network, step):
         z = network.projector(network.backbone(torch.randn(64, 12)))
@@ -206,6 +206,7 @@ def test_a_loop_without_two_views_is_named_once():
     with pytest.warns(UserWarning, match="no two outputs of the projectors match") as found:
         train(network, optimizer, classifier, steps=102)
     assert len(found) == 1
+    assert "positive_cosine" not in watch.judge()
 
 
 def test_projectors_may_be_given_as_modules():

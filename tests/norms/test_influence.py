@@ -1,6 +1,7 @@
 """Elements that share statistics, of every norm of the registry and of policies of batch norm."""
 
 import pytest
+import torch
 from torch import nn
 
 from ssl_norm.exit_code import exit_code_of
@@ -85,6 +86,23 @@ def test_a_norm_of_the_user_is_measured_and_drawn():
     sentence = "all 2 samples x 1 of 3 channels x all 1 position"
     assert measured["own", "training"].sentence() == sentence
     assert [axes.get_title() for axes in figure.axes] == ["own\ntraining", "evaluation"]
+
+
+class Constant(nn.Module):
+    """A norm whose output does not depend on its input."""
+
+    def __init__(self, num_features):
+        super().__init__()
+
+    def forward(self, x):
+        return torch.zeros_like(x)
+
+
+def test_every_element_is_in_its_own_group():
+    found = measure_influence(Constant, samples=2, channels=3, side=1)
+
+    assert found.moved.nonzero() == ([0], [0], [0])
+    assert found.groups.flatten().tolist() == list(range(6))
 
 
 def test_the_command_draws_the_norms_that_it_is_given(tmp_path, capsys):

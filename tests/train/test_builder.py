@@ -3,7 +3,12 @@ import torch
 
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
-from ssl_norm.settings.pretrain import NormSettings, PretrainOptimizer, PretrainSettings
+from ssl_norm.settings.pretrain import (
+    MonitorSettings,
+    NormSettings,
+    PretrainOptimizer,
+    PretrainSettings,
+)
 from ssl_norm.settings.sections import EncoderSettings
 from ssl_norm.train.builder import initial_encoder, make_encoder
 from ssl_norm.train.pretrain_builder import make_training
@@ -11,18 +16,13 @@ from ssl_norm.train.pretrain_builder import make_training
 IMAGES = ImageSet(torch.arange(40, dtype=torch.uint8)[:, None, None, None].repeat(1, 16, 16, 3))
 
 
-def training(
-    schedule_epochs=None, epochs=5, train=True, batch_size=8, accumulate=1, checkpoint=None, **norm
-):
+def training(checkpoint=None, norm=(), optimizer=(), **settings):
     config = PretrainSettings(
         method="byol",
         encoder=EncoderSettings(name="tiny16"),
-        norm=NormSettings(**norm),
-        optimizer=PretrainOptimizer(schedule_epochs=schedule_epochs),
-        train=train,
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulate=accumulate,
+        norm=NormSettings(**dict(norm)),
+        optimizer=PretrainOptimizer(**dict(optimizer)),
+        **{"epochs": 5, "batch_size": 8, **settings},
     )
     encoder, _ = initial_encoder(config)
     return make_training(config, encoder, IMAGES, torch.device("cpu"), checkpoint)
@@ -30,21 +30,35 @@ def training(
 
 @pytest.mark.parametrize(("epochs", "step"), [(0, 25), (2, 15), (5, 0)])
 def test_statistics_freeze_at_the_begin_of_the_last_epochs(epochs, step):
-    run = training(freeze_last_epochs=epochs)
+    run = training(norm={"freeze_last_epochs": epochs})
     assert (run.frozen_from, run.steps) == (step, 25)
 
 
 def test_freezing_without_batch_norms_ends_before_the_first_step():
+    norms = {"encoder": "ln", "projector": "ln", "predictor": "none"}
     with pytest.raises(UserError, match=r"norm.freeze_last_epochs: BYOL has no batch norm to free"):
-        training(encoder="ln", projector="ln", predictor="none", freeze_last_epochs=1)
-    assert training(encoder="ln", projector="ln", predictor="none").frozen_from == 25
+        training(norm={**norms, "freeze_last_epochs": 1})
+    assert training(norm=norms).frozen_from == 25
 
 
 def test_a_short_run_is_the_beginning_of_a_long_schedule():
-    short, long = training(schedule_epochs=20), training(epochs=20)
+    short, long = training(optimizer={"schedule_epochs": 20}), training(epochs=20)
     assert (short.steps, short.schedule_steps, long.steps) == (25, 100, 100)
     for step in range(25):
         assert short.learning_rate(step) == long.learning_rate(step)
+
+
+def test_epochs_of_the_settings_become_steps():
+    run = training(optimizer={"warmup_epochs": 2}, checkpoint_every=3)
+    rates = [run.learning_rate(step) for step in range(run.steps)]
+    assert (rates.index(max(rates)), run.save_every) == (10, 15)
+
+
+def test_the_monitor_has_the_options_of_the_settings():
+    options = {"patience": 7, "spectral_every": 3, "complete_cosine": 0.95}
+    monitor = training(monitor=MonitorSettings(**options)).monitor
+    assert (monitor.patience, monitor.spectral_every) == (7, 3)
+    assert monitor.thresholds.complete_cosine == 0.95
 
 
 def test_accumulated_batches_have_the_rate_of_one_large_batch():
@@ -64,7 +78,7 @@ def test_a_resumed_run_goes_on_with_the_batch_after_its_last_step():
 
 @pytest.mark.parametrize("view_statistics", ["separate", "joint"])
 def test_the_learner_has_the_statistics_of_views_that_are_asked_for(view_statistics):
-    learner = training(view_statistics=view_statistics).network
+    learner = training(norm={"view_statistics": view_statistics}).network
     assert learner.view_statistics == view_statistics
 
 

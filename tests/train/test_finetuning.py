@@ -145,6 +145,22 @@ def test_a_row_has_the_means_of_cross_entropy_and_accuracy():
     )
 
 
+def test_each_step_has_its_own_views_whatever_step_a_run_begins_at():
+    def drawn(first_step):
+        seen = []
+
+        def views(images, generator):
+            seen.append(float(torch.rand((), generator=generator)))
+            return (images.double() / 255,)
+
+        train(make_run(first_step=first_step, make_views=views), nothing, nothing)
+        return seen
+
+    whole = drawn(0)
+    assert len(set(whole)) == len(whole) == 6
+    assert drawn(2) == whole[2:]
+
+
 @pytest.mark.parametrize("first_step", [5, 6])
 def test_statistics_are_frozen_in_a_run_that_goes_on_late_or_was_cut_off_after_its_last_step(
     first_step,
@@ -167,16 +183,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(first_step):
             batches=batches(first, unlabelled=True),
         )
         if content:
-            run.network.load_state_dict(content[0])
-            run.optimizer.load_state_dict(content[1])
-        states = run.network.state_dict, run.optimizer.state_dict
+            run.load_state(content)
         train(
             run,
             nothing,
-            lambda step: saved.update({(first, step): copy.deepcopy([s() for s in states])}),
+            lambda step: saved.update({(first, step): copy.deepcopy(run.state())}),
         )
 
     run_from(0)
     run_from(first_step, saved[0, first_step])
-    for name, value in saved[0, 6][0].items():
-        assert torch.equal(value, saved[first_step, 6][0][name]), name
+    for name, value in saved[0, 6]["learner"].items():
+        assert torch.equal(value, saved[first_step, 6]["learner"][name]), name

@@ -48,6 +48,12 @@ def test_rows_and_checkpoints_come_when_they_should():
     assert [row["lr"] for row in rows] == pytest.approx([0.05, 0.1 / 3, 0.025])
 
 
+def test_the_monitor_counts_steps_from_1():
+    run = make_run(monitor=CollapseMonitor(spectral_every=1))
+    train(run, lambda row: None, lambda step: None)
+    assert [snapshot.step for snapshot in run.monitor.take_snapshots()] == [1, 2, 3, 4]
+
+
 def test_accumulated_batches_make_the_step_of_one_large_batch():
     whole, parts = make_run(16), make_run(8, accumulate=2)
     for run in (whole, parts):
@@ -142,25 +148,19 @@ def make_normed_run(**changes):
     return make_run(norm=nn.BatchNorm1d(6), save_every=1, **changes)
 
 
-def snapshot(run):
-    """All that a checkpoint of the learner and the optimizer holds."""
-    parts = {"network": run.network, "optimizer": run.optimizer, "monitor": run.monitor}
-    return copy.deepcopy({name: part.state_dict() for name, part in parts.items()})
-
-
 def statistics(saved):
     names = ("running_mean", "running_var", "num_batches_tracked")
-    return {key: value for key, value in saved["network"].items() if key.endswith(names)}
+    return {key: value for key, value in saved["learner"].items() if key.endswith(names)}
 
 
 def train_watched(run, saved):
-    train(run, lambda row: None, lambda step: saved.update({step: snapshot(run)}))
+    train(run, lambda row: None, lambda step: saved.update({step: copy.deepcopy(run.state())}))
 
 
 @pytest.mark.parametrize("frozen_from", [0, 2, 3])
 def test_statistics_stop_moving_at_the_step_that_is_asked_for(frozen_from):
     run = make_normed_run(frozen_from=frozen_from)
-    saved = {0: snapshot(run)}
+    saved = {0: copy.deepcopy(run.state())}
     train_watched(run, saved)
     for step in range(4):
         before, after = statistics(saved[step]), statistics(saved[step + 1])
@@ -168,7 +168,7 @@ def test_statistics_stop_moving_at_the_step_that_is_asked_for(frozen_from):
         stood = [torch.equal(value, after[key]) for key, value in before.items()]
         assert all(stood) if step >= frozen_from else not any(stood)
         weight = "encoder.2.weight"
-        assert not torch.equal(saved[step]["network"][weight], saved[step + 1]["network"][weight])
+        assert not torch.equal(saved[step]["learner"][weight], saved[step + 1]["learner"][weight])
 
 
 def test_statistics_move_to_the_end_by_default():
@@ -184,11 +184,10 @@ def test_resuming_before_at_and_after_the_freeze_equals_the_uninterrupted_run(fi
     train_watched(make_normed_run(frozen_from=2), saved)
     batches = iter(IMAGES.split(16)[first_step:])
     run = make_normed_run(frozen_from=2, first_step=first_step, batches=batches)
-    for name, content in saved[first_step].items():
-        getattr(run, name).load_state_dict(content)
+    run.load_state(saved[first_step])
     train_watched(run, again)
-    for key, value in saved[4]["network"].items():
-        assert torch.equal(value, again[4]["network"][key]), key
+    for key, value in saved[4]["learner"].items():
+        assert torch.equal(value, again[4]["learner"][key]), key
     rings = [checkpoint[4]["monitor"].pop("recent")["ring"] for checkpoint in (saved, again)]
     assert torch.equal(*rings)
     assert repr(saved[4]["monitor"]) == repr(again[4]["monitor"])

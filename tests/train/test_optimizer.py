@@ -67,6 +67,16 @@ def test_lars_step_equals_the_paper(eta):
         torch.testing.assert_close(parameter.detach(), value)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [("sgd", "momentum", 0.5), ("lars", "momentum", 0.5), ("adamw", "betas", (0.8, 0.95))],
+)
+def test_an_optimizer_has_the_options_of_the_settings(name, option, value):
+    options = {**SETTINGS, option: value}
+    optimizer = make_optimizer(network(), name, exclude_norm_and_bias=True, **options)
+    assert [group[option] for group in optimizer.param_groups] == [value] * 2
+
+
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
 @pytest.mark.parametrize("exclude", [False, True])
 def test_state_dict_goes_round(name, exclude):

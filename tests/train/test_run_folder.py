@@ -1,10 +1,16 @@
+import json
 import os
 from contextlib import ExitStack
 
 import pytest
 
 from ssl_norm.errors import UserError
-from ssl_norm.settings.pretrain import NormSettings, PretrainOptimizer, PretrainSettings
+from ssl_norm.settings.pretrain import (
+    MonitorSettings,
+    NormSettings,
+    PretrainOptimizer,
+    PretrainSettings,
+)
 from ssl_norm.settings.sections import DataSettings
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.run_folder import RunFolder, StepTable, UnreadableRun
@@ -46,6 +52,18 @@ def test_resume_goes_on_from_the_checkpoint_or_says_that_it_begins(tmp_path, cap
     save_checkpoint(tmp_path / "last.pt", saved(config))
     folder, checkpoint = opened(config)
     assert (folder.path, checkpoint["step"]) == (tmp_path, 7)
+
+
+@pytest.mark.parametrize("steps", [7, 9])
+def test_a_summary_of_another_checkpoint_does_not_stop_a_run(tmp_path, steps):
+    settings = {"run_dir": str(tmp_path), "resume": True}
+    config = configuration(monitor=MonitorSettings(on_collapse="stop"), **settings)
+    save_checkpoint(tmp_path / "last.pt", saved(config))
+    collapse = {"ended": "collapse", "steps": steps, "collapsed_at_step": 3, "evidence": "..."}
+    (tmp_path / "summary.json").write_text(json.dumps(collapse))
+    with ExitStack() as held:
+        stop = open_run_folder(config, held).stop
+    assert (stop is not None) == (steps == 7)
 
 
 def test_resume_with_other_settings_tells_how_to_go_on(tmp_path):
