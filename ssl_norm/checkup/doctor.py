@@ -4,17 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from ssl_norm.checkup.checks import CHECKS
 from ssl_norm.checkup.record import Record, find_targets
-from ssl_norm.checkup.state import SavedState, home_of, referred
+from ssl_norm.checkup.state import SAVED, SavedState, home_of, referred
 from ssl_norm.text import text_table
 
-_SAVED = (dict, list, Tensor, torch.Generator, nn.Module, LRScheduler, Optimizer)
 _LARGE = 2**26  # number of elements from which a tensor outside the networks counts as data
 
 
@@ -64,9 +61,9 @@ def doctor(
 ) -> Checkup:
     """Run a few steps of a training loop, check them for public bugs, and undo them.
 
-    Afterwards, parameters, buffers, gradients, states of optimizers and random generators, modes,
-    hooks and counters are the same to the bit; only an iterator has lost `steps` batches. Other
-    networks and optimizers are found through the names in `step_fn`.
+    Afterwards, parameters, buffers, gradients, states of optimizers, loss scalers and random
+    generators, modes, hooks and counters are the same to the bit; only an iterator has lost `steps`
+    batches. Other networks and optimizers are found through the names in `step_fn`.
 
     Args:
         model: the network, or a module that holds all networks.
@@ -85,6 +82,7 @@ def doctor(
         ValueError: `steps` is below 2, there are fewer batches, or the target does not exist.
 
     Example:
+        >>> import torch
         >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
         >>> optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
         >>> def step():
@@ -102,7 +100,7 @@ def doctor(
     given = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
     used = given or list({id(o): o for o in names.values() if isinstance(o, Optimizer)}.values())
     found = find_targets(parts, target)
-    others = [value for value in names.values() if isinstance(value, _SAVED)]
+    others = [value for value in names.values() if isinstance(value, SAVED)]
     others = [v for v in others if not isinstance(v, Tensor) or v.numel() <= _LARGE]
     state = SavedState(step_fn, *parts.values(), *used, *map(vars, objects.values()), *others)
     stopped = ""

@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+OWNERS = (nn.Module, Optimizer, LRScheduler, GradScaler)  # their attributes are their state
+SAVED = (*OWNERS, dict, list, Tensor, torch.Generator, np.random.Generator, np.random.RandomState,
+         random.Random)  # fmt: skip
 
 
 def home_of(step_fn: Any) -> str | None:
@@ -66,9 +71,9 @@ def _names(item: Any) -> dict[str, Any]:
 class SavedState:
     """Values of objects and of all random generators, which `restore` writes back in place.
 
-    It covers tensors with their gradients, modules, optimizers and schedulers with all attributes
-    (modes, hooks, counters), containers, generators, and numbers in closures or globals of
-    functions.
+    It covers tensors with their gradients, modules, optimizers, schedulers and loss scalers with
+    all attributes (modes, hooks, counters), containers, generators, and numbers in closures or
+    globals of functions.
 
     Args:
         *roots: objects to save.
@@ -79,7 +84,7 @@ class SavedState:
         pending = list(roots)
         while pending:
             item = pending.pop()
-            if isinstance(item, nn.Module | Optimizer | LRScheduler):
+            if isinstance(item, OWNERS):
                 item = vars(item)
             if id(item) not in self._restores:
                 restore, inside = _saved(item)
@@ -104,8 +109,14 @@ def _saved(item: Any) -> tuple[Callable[[], object], list[Any]]:
     """Return a function that restores an object, and the objects inside it."""
     if isinstance(item, Tensor):
         return _saved_tensor(item)
+    if isinstance(item, np.random.RandomState):
+        return partial(item.set_state, item.get_state(legacy=False)), []
     if isinstance(item, torch.Generator):
         return partial(item.set_state, item.get_state()), []
+    if isinstance(item, random.Random) and not isinstance(item, random.SystemRandom):
+        return partial(item.setstate, item.getstate()), []
+    if isinstance(item, np.random.Generator):
+        return partial(setattr, item.bit_generator, "state", item.bit_generator.state), []
     if isinstance(item, dict):
         return partial(_refill, item, dict(item)), [part for pair in item.items() for part in pair]
     if isinstance(item, list | set | deque):

@@ -265,6 +265,8 @@ def attach(
     watch = CollapseWatch(**options).attach(network)
 
     def measure(*_: Any) -> None:
+        if watch._calls is None:  # detached
+            return
         before = watch.steps
         watch.step()
         if watch.steps > before and watch.steps % log_every == 0:

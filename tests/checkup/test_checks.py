@@ -149,6 +149,27 @@ def test_the_loop_is_as_before_to_the_bit(trained, fails):
     assert calls == 0
 
 
+def test_generators_and_loss_scalers_of_the_loop_are_as_before():
+    learner = arguments(loops.Byol)["model"]
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+    modern, old, plain = np.random.default_rng(0), np.random.RandomState(0), random.Random(0)
+
+    def states():
+        legacy = str(old.get_state())
+        return [modern.bit_generator.state, legacy, plain.getstate(), scaler.state_dict()]
+
+    def step(images):
+        noise = modern.normal() + old.normal() + plain.random()
+        learner.step(images + 1e-3 * noise)
+        scaler.scale(learner.online(images).square().mean()).backward()
+        scaler.step(learner.optimizer)
+        scaler.update()
+
+    before = states()
+    doctor(learner, step, batches=[pictures(8) for _ in range(3)])
+    assert states() == before
+
+
 def test_memory_that_a_step_replaces_is_as_before():
     given = arguments(loops.NewMemory)
     places = [p.data_ptr() for p in given["model"].parameters()]

@@ -239,6 +239,15 @@ def test_a_projector_that_is_not_called_and_wrong_options_are_one_line():
             CollapseWatch(**options)
 
 
+def test_a_detached_watch_leaves_the_loop_alone():
+    network = Network()
+    optimizer = optimizer_of(network)
+    watch = attach(network, optimizer)
+    watch.detach()
+    train(network, optimizer, byol, steps=1)
+    assert watch.steps == 0
+
+
 def test_a_wrapped_optimizer_is_unwrapped():
     class Wrapper(torch.optim.Optimizer):  # as Accelerate's, which does not call super().__init__
         def __init__(self, optimizer):
