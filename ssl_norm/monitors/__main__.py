@@ -15,11 +15,11 @@ _INPUTS = {
 }
 _PREPARES = {"both": "normalizes, centres", "nothing": "-"}  # else as declared
 _LEGEND = """\
-A function (from ssl_norm.monitors import rank_me) takes embeddings as they are; `first` is its own
-preparation: it normalizes each row to length 1, or centres the rows. z: the prepared rows, s: their
-singular values. CollapseMonitor and tools/diagnose.py give every function directions, rows of
-length 1, so that ranks ignore differences of lengths (LiDAR, in diagnose only, gets embeddings as
-they are). For the values of a run: rank_me(torch.nn.functional.normalize(embeddings)).
+A function (from ssl_norm.monitors import rank_me) takes raw embeddings. The column `first` is the
+preparation inside the function: it L2-normalizes each row, or centres the rows. z: the prepared
+rows, s: their singular values. CollapseMonitor and tools/diagnose.py pass L2-normalized embeddings
+to every function, so that ranks ignore differences of lengths (LiDAR, in diagnose only, gets raw
+embeddings). For the values of a run: rank_me(torch.nn.functional.normalize(embeddings)).
 Costs: linear O(N D), quadratic O(N D^2) or O(N^2 D), spectral O(N D min(N, D))."""
 
 

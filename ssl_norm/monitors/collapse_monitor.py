@@ -41,9 +41,9 @@ from ssl_norm.monitors.verdict import (
     zone,
 )
 
-_STEPS_ON_DEVICE = 1000  # most steps whose measurements wait for `collect`
-_SNAPSHOTS_KEPT = 1000  # the most for a loop that never takes them
-_LAYER_ROWS_KEPT = 100_000  # the most for a loop that never takes them
+_STEPS_ON_DEVICE = 1000  # largest number of steps whose measurements wait for `collect`
+_SNAPSHOTS_KEPT = 1000  # largest number, for a loop that never takes them
+_LAYER_ROWS_KEPT = 100_000  # largest number, for a loop that never takes them
 
 
 class _Measurement(NamedTuple):
@@ -70,8 +70,8 @@ class Snapshot(NamedTuple):
 
     Attributes:
         step: the step.
-        spectrum: eigenvalues of the covariance of their directions, descending.
-        deviations: standard deviation of each dimension of their directions.
+        spectrum: eigenvalues of the covariance of L2-normalized embeddings, descending.
+        deviations: standard deviation of each dimension of L2-normalized embeddings.
     """
 
     step: int
@@ -84,12 +84,12 @@ class CollapseMonitor:
 
     `observe` measures on the device and does not wait for it. Every `spectral_every` steps it also
     measures the spectrum of the last `buffer_size` embeddings, by all monitors that declare
-    `in_runs`. Every monitor gets directions, rows of length 1. `collect` brings all measurements
-    since the last call to the host at once, and advances the verdict over each step; see
-    :mod:`ssl_norm.monitors.verdict`. If a loop never calls it, every thousandth step does the same.
+    `in_runs`. Every monitor gets L2-normalized embeddings. `collect` copies all measurements since
+    the last call to the host at once, and updates the verdict with each step; see
+    :mod:`ssl_norm.monitors.verdict`. If a loop never calls it, `observe` does so every 1,000 steps.
 
     Args:
-        thresholds: borders of the zones of the verdict.
+        thresholds: thresholds of the zones of the verdict.
         patience: consecutive steps in another zone before the verdict changes, at least 1. A
             randomly initialized network may look collapsed for its first steps.
         spectral_every: steps between measurements of the spectrum, at least 1.
@@ -137,9 +137,9 @@ class CollapseMonitor:
         self._constants: dict[str, float] = {}
         self._pinned: dict[str, int] = {}
         self._observed = 0
-        self._step = 0  # the latest that is judged
-        self._latest = 0  # the latest that was observed
-        self._restarts = 0  # added to steps whose numbers started again
+        self._step = 0  # the latest judged step
+        self._latest = 0  # the latest observed step
+        self._restarts = 0  # added to step numbers that started again
         self._on_device: list[tuple[int, Tensor, Spectral | None]] = []
         self._judged: list[_Judged] = []
         self._means: dict[str, float] = {}
@@ -151,7 +151,7 @@ class CollapseMonitor:
 
     @property
     def verdict(self) -> Verdict:
-        """State of the representation, as of the last `collect`."""
+        """Verdict on the embeddings at the last `collect`."""
         return self._state.verdict
 
     @property
@@ -166,11 +166,11 @@ class CollapseMonitor:
 
     @property
     def evidence(self) -> str:
-        """The measurements behind the verdict in one sentence, as of the last `collect`.
+        """The measurements behind the verdict at the last `collect`, in one sentence.
 
-        They are means over the steps of the last `collect` in the zone of the verdict; over all of
-        its steps while the verdict is uncertain. If that mean is outside the zone, they are those
-        of the latest step inside; if no step is inside, those of an earlier `collect`.
+        These are means over those steps of the last `collect` that are in the zone of the verdict,
+        or over all its steps if the verdict is uncertain. If the mean is outside the zone, the
+        latest step inside is taken; if no step is inside, the values of an earlier `collect`.
         """
         return evidence(
             self._state,
@@ -184,18 +184,19 @@ class CollapseMonitor:
     def start(self, step: int) -> None:
         """Prepare the hooks on layers for the forward pass of a batch.
 
-        It is needed if a step has several batches; else `observe` has done it for the next step.
+        A loop calls it if a step has several batches; otherwise `observe` does it for the next
+        step.
         """
         if self.layers:
             self.layers.start(self._numbered(step))
 
     def _numbered(self, step: int) -> int:
-        """Return the number of a step in the run; numbers that start again go on from the last."""
+        """Return the number of a step in the run, continuing the count if numbers start again."""
         if step + self._restarts < self._latest:
             self._restarts = self._latest + 1 - step
         return step + self._restarts
 
-    @torch.inference_mode(False)  # only the first call may come from one
+    @torch.inference_mode(False)  # a call may be the first outside of inference mode
     @torch.no_grad()
     def observe(
         self,
@@ -216,17 +217,17 @@ class CollapseMonitor:
         in the evidence.
 
         Args:
-            step: number of the step, from 1, as `collapsed_at_step` will name it; numbers that
-                start again, as in every epoch, go on from the last.
+            step: number of the step, from 1, as in `collapsed_at_step`. If numbers start again, as
+                in every epoch, the count continues.
             embeddings: pairs [(online, target)], each (N >= 2, D), row i of both from image i; one
-                (N, D); or any other form of :func:`ssl_norm.monitors.embeddings.views_of`, to
-                which `target`, `crops` and `layout` belong as well. The positive cosine of a single
-                view without a target is NaN.
+                (N, D); or any other form of :func:`ssl_norm.monitors.embeddings.views_of`, which
+                also explains `target`, `crops` and `layout`. The positive cosine of a single view
+                without a target is NaN.
             loss: scalar, for the evidence.
             target: views of the target network.
             crops: number of views in each tensor.
             layout: axes of the tensors, as `NCL`.
-            negatives: (K, D), further negatives such as a queue or prototypes, in O(K D).
+            negatives: (K, D), further negatives, such as an embedding queue or prototypes; O(K D).
 
         Raises:
             ValueError: another shape, no embedding, or a loss that is not a scalar.
@@ -263,10 +264,10 @@ class CollapseMonitor:
 
         Returns:
             Means of positive_cosine, negative_cosine and feature_std (1, 1 and 0 at complete
-            collapse) over the steps since the last call, and the latest value of every further
-            monitor of runs, of rows without NaN; NaN for one that an interrupted run has not
-            measured yet. Without a new step, they are the same as the last time; empty before the
-            first.
+            collapse) over the steps since the last call, and the latest value of every other
+            monitor of runs, from rows without NaN. A monitor that a resumed run has not measured
+            yet is NaN. Without a new step the values do not change; before the first step the
+            result is empty.
         """
         self._fetch()
         if self._judged:
@@ -331,7 +332,7 @@ class CollapseMonitor:
         self.start(self._step + 1 - self._restarts)
 
     def _fetch(self) -> None:
-        """Bring pending measurements to the host, and judge each step."""
+        """Copy pending measurements to the host, and judge each step."""
         if not self._on_device:
             return
         pending, self._on_device = self._on_device, []
@@ -355,14 +356,14 @@ class CollapseMonitor:
         )
 
     def _nearest_constant(self) -> PinnedLoss | None:
-        """Return the known constant at which the loss has been longest."""
+        """Return the known constant near which the loss has been for the longest time."""
         if not self._pinned:
             return None
         name, since = min(self._pinned.items(), key=itemgetter(1))
         return PinnedLoss(name, self._constants[name], self._step - since + 1)
 
     def _take_in(self, step: int, spectral: Spectral) -> None:
-        """Bring one measurement of the spectrum to the host; NaN rows do not replace others."""
+        """Copy one measurement of the spectrum to the host; NaN does not replace earlier values."""
         values = dict(zip(spectral.names, spectral.values.tolist(), strict=True))
         spectrum = spectral.spectrum.tolist()
         if not isnan(values["effective_rank"]) or not self._spectral:
@@ -376,7 +377,7 @@ class CollapseMonitor:
     ) -> dict[str, float]:
         """Return the values that decide the zone.
 
-        The rank is the larger of the last two, which ignores a single low one.
+        The rank is the larger of the last two, so that a single low value has no effect.
         """
         latest = spectral.get("effective_rank", nan)
         limits = self.thresholds
@@ -389,7 +390,7 @@ class CollapseMonitor:
         return known
 
     def _telling(self) -> dict[str, float]:
-        """Return the values of the evidence; those of a certain verdict are in its zone."""
+        """Return the values of the evidence; see :attr:`evidence`."""
         inside = [step for step in self._judged if self.verdict in (step.zone, "uncertain")]
         if not inside:
             return self._shown
@@ -412,8 +413,8 @@ def _mean(measurements: Iterable[_Measurement]) -> dict[str, float]:
 def _measure_whole(
     pairs: list[Pair], negatives: Tensor | None
 ) -> tuple[list[Pair], Tensor, Tensor]:
-    """Return pairs without broken rows, their mean measurements (3,), and the share of those."""
-    if pairs[0][0].device.type == "cpu":  # nothing to wait for: a broken row makes values NaN
+    """Return pairs and mean measurements (3,) without broken rows, and the share of these rows."""
+    if pairs[0][0].device.type == "cpu":  # a test for NaN makes only an accelerator wait
         measured = torch.stack([_measure(*pair, negatives) for pair in pairs]).mean(0)
         if measured.isfinite().all():
             return pairs, measured, torch.zeros(())

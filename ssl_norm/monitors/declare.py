@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """Facts about a monitor; contract tests, runs, dashboard, reports and tables read them.
+    """Facts about a monitor, for contract tests, runs, dashboard, reports and tables.
 
     Attributes:
-        inputs: `embeddings` (N, D), `pair` two such, matching by row, `views` (n, q, D), or
+        inputs: `embeddings` (N, D); `pair`, two of these that match by row; `views` (n, q, D); or
             `tokens` (N, T, D).
-        prepares: preparation of the rows by the function itself: it `normalizes` each to length 1,
+        prepares: preparation of the rows inside the function: it `normalizes` (L2-normalizes) them,
             `centres` them, does `both` in this order, or `nothing`.
         cost: `linear` O(N D); `quadratic` O(N D^2) or O(N^2 D); `spectral`, one more eigenvalue
             decomposition of the smaller of N and D.
         at_collapse: value if all embeddings are equal; NaN: undefined there.
-        at_even: value, or a bound of it, if directions are spread evenly.
+        at_even: value, or a bound of it, if L2-normalized embeddings are spread evenly.
         equation: one line for the table of monitors; z: prepared rows, s: their singular values.
         source: paper.
-        depends_on: changes of all embeddings that change the value, although they are unrelated to
-            collapse: `scale`, a common factor; `axes`, a rotation.
-        in_runs: whether training runs measure it, on rows of length 1, and log it as a column.
-        chart: title of its chart in TensorBoard; charts of one title are one. Empty: the chart of
-            all monitors without one.
+        depends_on: transformations of all embeddings that change the value, although they are
+            unrelated to collapse: `scale`, a common factor; `axes`, a rotation.
+        in_runs: whether training runs measure it, on L2-normalized rows, and log it as a column.
+        chart: title of its chart in TensorBoard; monitors with the same title share a chart, and so
+            do all monitors without a title.
         label: heading in tables of a report; empty: not in tables.
-        decimals: shown in a report.
-        of_normalized: the same value from rows of length 1, if that saves work.
+        decimals: number of decimals in a report.
+        of_normalized: the same value from L2-normalized rows, if that saves work.
         of_spectrum: the same value from the eigenvalues of the covariance of the prepared rows.
     """
 
@@ -54,7 +54,7 @@ class Declaration:
 
     def __post_init__(self) -> None:
         if self.inputs in ("views", "tokens") and self.in_runs:
-            raise ValueError(f"runs hold no {self.inputs} for a monitor; declare in_runs=False")
+            raise ValueError(f"runs have no {self.inputs} for a monitor; declare in_runs=False")
 
 
 class Monitor(Protocol):
@@ -92,12 +92,13 @@ def load_monitor(name: str) -> Monitor:
     """
     function: Monitor = MONITORS.load(name)
     if name in MONITORS:
-        setattr(sys.modules[__package__], name, function)  # a module with this name would hide it
+        # Otherwise a module of the same name would hide the function.
+        setattr(sys.modules[__package__], name, function)
     return function
 
 
 def load_monitors() -> dict[str, Monitor]:
-    """Return all monitors by name, except those of other packages that fail."""
+    """Return all monitors by name, except those of other packages that cannot be loaded."""
     return {name: load_monitor(name) for name in MONITORS.load_all()}
 
 

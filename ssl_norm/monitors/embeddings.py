@@ -16,10 +16,10 @@ class Views(NamedTuple):
     """Embeddings of one step.
 
     Attributes:
-        pairs: (online, target), each (N, C), row i of both from image i; the first online one is
-            that of the first view.
-        matched: whether a pair holds two views; else its positive cosine has no meaning.
-        tokens: (N, T, C) of the first view if it came as tokens; else None.
+        pairs: (online, target), each (N, C), row i of both from image i; the first pair starts with
+            the first view.
+        matched: whether a pair holds two views; otherwise the positive cosine has no meaning.
+        tokens: (N, T, C) of the first view if it consists of tokens; otherwise None.
     """
 
     pairs: list[Pair]
@@ -40,13 +40,14 @@ def views_of(
             or a sequence of pairs (online, target), where the target may be None.
         target: the views of the target network, in the same order, in either of the first two
             forms; None: the views of `embeddings` are compared with each other.
-        crops: number of views in a tensor of either network, first all rows of view 1.
+        crops: number of views in a tensor of either network, with all rows of view 1 first.
         layout: a letter for each axis of a tensor, `N` for images and `C` for channels; all other
             axes are pooled, as in `NCL`, `NCHW`, `NHWC` or `LNC`. None: `NC` or `NTC`.
 
     Returns:
-        With a target, these are all pairs of an online view and another target view, as in DINO;
-        with one view each, that pair. Views of one image never count as negatives.
+        With a target, these are all pairs of an online view and a different target view, as in
+        DINO, or the one pair if each network has one view. Views of one image never count as
+        negatives.
 
     Raises:
         ValueError: no embedding, an unknown form or layout, or views of different shapes.
@@ -60,7 +61,7 @@ def views_of(
     """
     if _is_pairs(embeddings):
         if target is not None:
-            raise ValueError("pairs of (online, target) have their targets: leave target out")
+            raise ValueError("pairs of (online, target) already hold targets: leave target out")
         flat = [_views(pair, crops, layout) for pair in embeddings]
         views = [view for pair in flat for view in pair]
         pairs = [(pair[0][0], pair[-1][0]) for pair in flat if pair]
@@ -151,11 +152,11 @@ def pool(tensor: Tensor, layout: str) -> Tensor:
 
 
 def without_broken_rows(*embeddings: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return embeddings with rows of NaN or infinity replaced by others, and their share.
+    """Return embeddings with rows of NaN or infinity replaced by others, and the share of these.
 
     A row that is broken in one embedding is replaced in all by the same finite row; finite rows are
-    used about equally often. If no row is finite, nothing is replaced. Nothing waits for the
-    device.
+    used about equally often. If no row is finite, nothing is replaced. The host does not wait for
+    the device.
     """
     finite = torch.stack([(rows * 0).sum(1) for rows in embeddings]).eq(0).all(0)
     place = torch.arange(len(finite), device=finite.device)

@@ -32,7 +32,7 @@ class LayerRow(NamedTuple):
         negative_cosine: of different images, in [-1, 1]; 1 at complete collapse. After a ReLU all
             values are positive, and cosines are high without any collapse.
         feature_std: in [0, 1]; 0 at complete collapse.
-        rank_me: of the directions; 1 to the smaller of images and channels; 1 at complete collapse.
+        rank_me: of L2-normalized outputs, from 1 to min(images, channels); 1 at complete collapse.
         gradient_norm: l2 norm of the gradients of the layer's parameters.
     """
 
@@ -46,19 +46,20 @@ class LayerRow(NamedTuple):
 
 
 class LayerMonitor:
-    """Measure the layers of a network on early and every k-th step; others only test a flag.
+    """Measure the layers of a network at early steps and at every k-th step.
 
-    A collapse may take only tens of steps, so steps 1, 2, 4, 8, ... below k are also measured.
+    A collapse may take only tens of steps, so steps 1, 2, 4, 8, ... below k are measured as well.
+    At other steps the hooks only test a flag.
 
     Call `start` before the forward pass of every batch, and `measure` after the last backward pass
-    of a step, before the optimizer moves and clears. Two calls of a layer are two views of the same
-    images; further ones (local crops, recomputation for checkpointing) are ignored. The last of
-    several accumulated batches counts; each process measures its own batch. Gradients are measured
-    with the factor of a loss scaler, unless it was removed before.
+    of a step, before the optimizer updates weights and clears gradients. Two calls of a layer are
+    two views of the same images; further calls (local crops, recomputation for checkpointing) are
+    ignored. The last of several accumulated batches counts; each process measures its own batch.
+    Gradients include the factor of a loss scaler, unless it was removed before.
 
     Args:
         layers: modules by name, for example of :func:`layers_of`.
-        every: steps between measurements, at least 1; the early ones are below it.
+        every: k, steps between measurements, at least 1.
         first: always measure this step, in addition to those of :func:`is_due`.
         joint: whether one call sees both views, first all of view 1 and then all of view 2.
         layouts: axes of the outputs of layers by name, as `{"stage1": "NHWC"}`; the others are
@@ -101,7 +102,7 @@ class LayerMonitor:
         return step == self.first or is_due(step, self.every)
 
     def start(self, step: int) -> None:
-        """Prepare for the forward pass of a batch; drop the batch before."""
+        """Prepare for the forward pass of a batch; drop the previous batch."""
         self._outputs.listening = self.due(step)
         if self._outputs.listening:
             self._outputs.clear()
@@ -110,7 +111,7 @@ class LayerMonitor:
     def measure(self, step: int) -> list[LayerRow]:
         """Return a row for each layer called since `start`; none on a step that is not due.
 
-        Everything is computed on the device of the tensors, and brought to the host at once.
+        Everything is computed on the device of the tensors, and copied to the host at once.
 
         Warns:
             UserWarning: once per layer that was not called or whose output has no known layout.
@@ -143,7 +144,7 @@ class LayerMonitor:
         """Warn once about each layer that gets no row."""
         unpooled = self._outputs.unpooled
         without = {
-            name: f"its output is {unpooled[name]}" if name in unpooled else "was not called"
+            name: f"its output is {unpooled[name]}" if name in unpooled else "not called"
             for name, calls in self._outputs.kept.items()
             if not calls and name not in self._warned
         }
@@ -169,8 +170,8 @@ def layer_values(view1: Tensor, view2: Tensor | None) -> Tensor:
 
     Args:
         view1: (N, C), the input of std and rank.
-        view2: (N, C) of the same images; None, or another shape: the positive cosine is NaN, and
-            the negative one compares the images of view 1.
+        view2: (N, C) of the same images. If it is None or has another shape, the positive cosine is
+            NaN, and the negative cosine compares the images of view 1.
 
     Returns:
         (4,) in float64, on the device; at complete collapse 1, 1, 0 and 1. NaN if a value is not
@@ -230,7 +231,7 @@ def _first_tensor(output: Any) -> Tensor | None:
 
 
 def _why(output: Any, name: str) -> str:
-    """Return the reason why the output of a layer has no vectors."""
+    """Describe an output that cannot be pooled to vectors."""
     tensor = _first_tensor(output)
     if tensor is None or tensor.ndim < 3:
         return f"a {type(output).__name__}"
@@ -239,7 +240,7 @@ def _why(output: Any, name: str) -> str:
 
 
 class LayerOutputs:
-    """Forward hooks that keep the outputs of layers while `listening`, and else only test a flag.
+    """Forward hooks that keep the outputs of layers while `listening`; otherwise they test a flag.
 
     Copies of the network (deepcopy, pickle) have hooks that do nothing.
 
@@ -250,8 +251,8 @@ class LayerOutputs:
 
     Attributes:
         listening: whether outputs are kept.
-        kept: by name, the pooled outputs (N, C) of its calls since `clear`.
-        unpooled: by name, why outputs cannot be pooled.
+        kept: pooled outputs (N, C) of the calls of each layer since `clear`, by name.
+        unpooled: descriptions of outputs that cannot be pooled, by name of the layer.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
@@ -319,8 +320,8 @@ class _Hook:
         if self._outputs is not None and self._outputs.listening:
             if getattr(layer, "_is_replica", False):
                 raise ValueError(
-                    f"nn.DataParallel runs copies of {self._name} in threads, whose outputs have no "
-                    "order: use DistributedDataParallel"
+                    f"nn.DataParallel runs copies of {self._name} in threads, and their outputs "
+                    "have no order: use DistributedDataParallel"
                 )
             self._outputs.keep(self._name, output)
 

@@ -1,4 +1,4 @@
-"""Axes of the outputs of layers, derived from the modules that made them."""
+"""Axes of the outputs of layers, derived from the modules inside the layers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,9 +25,10 @@ _KNOWN: tuple[tuple[Any, str, int], ...] = (
 def layout_of(layer: nn.Module, shape: Sequence[int]) -> str | None:
     """Return the layout of a layer's output, as `NC`, `NCHW` or `NTC`; None if it is unclear.
 
-    The last module in the layer that declares channels gives their number. They are in the
-    axis of that size, the second or the last. If both or none have it, the kinds of all such
-    modules decide: convolutions and batch norms have channels second, linear layers last.
+    The last module in the layer that declares channels gives their number. The channels are the
+    second or the last axis, whichever has this size. If both or neither has it, the kinds of all
+    modules with channels decide: convolutions and batch norms have channels second, linear layers
+    last.
 
     Args:
         layer: the module.

@@ -1,6 +1,6 @@
 """Lightning callback that monitors collapse in any LightningModule.
 
-Needs `lightning.pytorch` or `pytorch_lightning`; nothing else in this package does.
+It needs `lightning.pytorch` or `pytorch_lightning`; no other module of this package does.
 """
 
 import sys
@@ -20,7 +20,7 @@ _DRAW = "ssl_norm.figures.layers:layer_pixels"
 
 
 def _callback_class() -> type:
-    """Return the `Callback` of the imported Lightning, else of an installed one, else object."""
+    """Return the `Callback` of an imported or else installed Lightning, or object without one."""
     imported = [name for name in _PACKAGES if name in sys.modules]
     for name in (*imported, *_PACKAGES):
         try:
@@ -47,23 +47,24 @@ class CollapseCallback(Callback):
     training step, gathered over processes, before the optimizer steps. Every `log_every` steps the
     measurements are logged as `collapse/negative_cosine`, ..., and the verdict as a number
     `collapse/verdict`. The last of several accumulated batches counts; under manual optimization,
-    the calls before the optimizer's first step. A step is a batch after which any number of
-    optimizers stepped.
+    only calls before the optimizer's first step count. A batch counts as one step even if several
+    optimizers step after it.
 
     Args:
-        online: name of the projector, as `model.head`; None: found.
-        target: name of the slowly moving projector; None: found in the same way; `none`: ignored.
-        log_every: steps between logged values and verdicts, a multiple of the trainer's
-            `log_every_n_steps`, or the logger skips them; None: the same.
+        online: name of the projector, as `model.head`; None: search for a usual name.
+        target: name of the EMA projector; None: search for a usual name; `none`: ignore it.
+        log_every: steps between logged values and verdicts. It must be a multiple of the trainer's
+            `log_every_n_steps`, or the logger skips values; None: equal to it.
         on_collapse: `warn`, `stop` (ends training at complete collapse, and warns) or `ignore`.
-        draw: makes the picture (H, W, 3) of `layer_rows`, or `module:function`; with `layers=True`
-            and a TensorBoardLogger it is the picture `collapse/layers` after each epoch.
-        options: further ones of CollapseWatch: `joint`, `layers`, `layers_every`, `monitor`.
+        draw: function that draws the image (H, W, 3) of `layer_rows`, or `module:function`. With
+            `layers=True` and a TensorBoardLogger the image `collapse/layers` is logged after each
+            epoch.
+        options: other options of CollapseWatch: `joint`, `layers`, `layers_every`, `monitor`.
 
     Raises:
         ImportError: Lightning is not installed.
-        ValueError: an option is out of range; when training starts, no projector was found; in the
-            first step, it was not called.
+        ValueError: an option is out of range, no projector was found at the start of training, or
+            the first step did not call it.
 
     Example:
         trainer = Trainer(callbacks=[CollapseCallback(on_collapse="stop")])
@@ -123,7 +124,7 @@ class CollapseCallback(Callback):
         self._loss, self._stepped = None, False
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
-        """Keep the loss as evidence, unless a loss scaler scaled it."""
+        """Keep the loss for the evidence, unless a loss scaler has scaled it."""
         is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         accumulated = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
         self._loss = None if is_scaled else loss.detach().mean() * accumulated
@@ -149,7 +150,7 @@ class CollapseCallback(Callback):
         self._watch.pause()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Draw the layers."""
+        """Log a figure of the layers."""
         self._draw_layers(trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -174,13 +175,13 @@ class CollapseCallback(Callback):
         self._watch.load_state_dict(state_dict)
 
     def _judge(self, trainer: Any) -> dict[str, float]:
-        """Return the values to log, and end the training if a collapse should."""
+        """Return the values to log, and end the training at a collapse with `on_collapse=stop`."""
         values = self._watch.judge()
         trainer.should_stop |= self._watch.should_stop
         return values
 
     def _draw_layers(self, trainer: Any) -> None:
-        """Write the picture of the layers to every TensorBoardLogger, if there are new rows."""
+        """Write the figure of the layers to every TensorBoardLogger, if there are new rows."""
         boards = [
             logger
             for logger in trainer.loggers

@@ -1,4 +1,4 @@
-"""L2-normalized embeddings, which the monitors of collapse measure."""
+"""L2-normalization of embeddings in wide precision."""
 
 import torch
 from torch import Tensor
@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 
 def directions(embeddings: Tensor, name: str = "embeddings") -> Tensor:
-    """Return l2-normalized rows in float64, or in float32 on a device that has no float64 (mps).
+    """Return L2-normalized rows in float64, or in float32 on a device without float64 (mps).
 
-    Near collapse cosines differ from 1 by 1e-6 and less, which float32 arithmetic would blur.
+    Near collapse cosines differ from 1 by 1e-6 and less, which float32 does not resolve.
 
     Args:
         embeddings: (N, D) of any floating dtype, N >= 2.

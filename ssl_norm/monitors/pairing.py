@@ -1,4 +1,4 @@
-"""Search for views of one image among the outputs of a projector, by measuring which rows match."""
+"""Search for views of one image among the outputs of a projector, by the similarity of rows."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
@@ -12,18 +12,19 @@ from ssl_norm.distributed import is_distributed, world_size
 from ssl_norm.monitors.normalized import directions
 
 _MOST_VIEWS = 16  # in one call
-_WIDTH = 128  # of embeddings, to which wider ones are projected
-_FEWEST_ROWS = 64  # of which the error of a match is known
-_SIGNIFICANT = 6.0  # errors of a match from which two views match
-_SURE = 3.0  # errors within which a match is known
-# Views that surely match less than this share of the largest match of one network do not match ...
+_WIDTH = 128  # wider embeddings are projected to this width
+_FEWEST_ROWS = 64  # with fewer rows, the standard error of a match is not reliable
+_SIGNIFICANT = 6.0  # standard errors; two views match if their match is larger
+_SURE = 3.0  # standard errors of the bounds of a match
+# Two views do not match if their upper bound is below this share of the largest match of one
+# network.
 _FOREIGN_SHARE = 1 / 3
-# ... and, where the only matches are between the two networks, less than this share of the match of
-# equal views: both may have seen the same crop, which does not tell how much other views match.
+# If there are matches only between the two networks, the bound is at most this share of the match
+# of equal views: both networks may have seen the same crop, so other views may match much less.
 _FOREIGN = 0.02
-_SAME = 0.999  # share from which two views of one network are the same, computed twice
-_MOST_IMAGES, _MOST_STEPS = 6400, 20  # without a result, after which a loop is unclear, and ...
-_RARELY = 20  # ... only every 20th step is tested
+_SAME = 0.999  # from this share on, two views of one network are one view, computed twice
+_MOST_IMAGES, _MOST_STEPS = 6400, 20  # if these show no form, a loop is unclear
+_RARELY = 20  # interval of the tested steps of an unclear loop
 
 
 class Form(NamedTuple):
@@ -33,8 +34,8 @@ class Form(NamedTuple):
         views: number of views in each call, those of the online projector first.
         interleaved: whether consecutive rows of a call are the views of one image; otherwise all
             rows of view 1 come first.
-        pairs: (online, target) or two online views, as numbers of views in the order of the calls.
-        matched: whether each pair shows the same images; false: one view, paired with itself.
+        pairs: (online, target) or two online views, as indices of views in the order of the calls.
+        matched: whether each pair shows the same images; False: one view, paired with itself.
     """
 
     views: tuple[int, ...]
@@ -51,17 +52,18 @@ class Form(NamedTuple):
 class Pairing:
     """Measure which rows of the outputs of projectors are views of the same images.
 
-    Two views of an image are nearer to each other than to other images, in expectation. By how much
-    is compared with its error under random permutations of the rows, over the first steps. Every
-    form is tested: each call as one view or as up to 16 of equal size, one after the other or
-    interleaved. The form with the most views is taken once its views match by 6 errors, and the
-    forms with more views are excluded: their views match less than a third of what others do.
-    Calls on other images, and calls that repeat another, are ignored. The view of one network that
-    is surely nearest to a view of the other is the same crop, and not paired with it; where none
-    is, online views are paired with each other. Steps with other calls, as for a log every 100
-    steps, are tested separately.
+    Two views of an image are nearer to each other than to other images, in expectation. The match
+    of two views measures by how much. Over the first steps, it is compared with its standard error
+    under random permutations of the rows. Every form is tested: a call may hold one view, or up to
+    16 views of equal size, one after the other or interleaved. The form with the most views is
+    accepted once its views match by 6 standard errors, and all forms with more views are excluded.
+    A form is excluded if its views match less than a third as much as other views. Calls on other
+    images, and calls that repeat another, are ignored. If a view of one network is certainly
+    nearest to one view of the other network, both are the same crop and are not paired; if nearest
+    views are not certain, online views are paired with each other. Steps with other calls, such as
+    a log every 100 steps, are tested separately.
 
-    If all rows are equal, nothing matches; then all cosines are 1 in any case.
+    If all rows are equal, no views match; all cosines are then 1 with any form.
 
     Args:
         joint: True: each call holds two views, all of view 1 first; False: each call holds one
@@ -74,9 +76,9 @@ class Pairing:
         self._evidence: dict[tuple[int, ...], _Evidence] = {}
 
     def form(self, online: Sequence[Tensor], target: Sequence[Tensor] = ()) -> Form:
-        """Return the form of a step's calls, judged by this and all earlier steps.
+        """Return the form of a step's calls, derived from this and all earlier steps.
 
-        In a process group this is collective until the form is known.
+        In a process group, this is a collective call until the form is known.
 
         Args:
             online: outputs (R, D) of the calls of the online projector, in order.
@@ -92,7 +94,7 @@ class Pairing:
         if not online or len({call.shape[1] for call in calls}) > 1:
             shapes = ", ".join(str(tuple(call.shape)) for call in calls)
             raise ValueError(
-                f"calls of the online projector, of one width, expected; got {shapes}; "
+                f"expected calls of the online projector, all of one width; got {shapes}; "
                 "target='none' leaves the target out"
             )
         if self._joint is not None:
@@ -143,7 +145,7 @@ class Pairing:
 
 
 class _Match(NamedTuple):
-    """By how much rows of two views match, as a share of equal views; of all pairs, or pooled."""
+    """Match of the rows of two views, as a share of that of equal views; of pairs, or pooled."""
 
     share: Tensor
     error: Tensor
@@ -173,7 +175,7 @@ class _Match(NamedTuple):
 
 
 class _Tested(NamedTuple):
-    """A form with the matches of its views, online ones first."""
+    """A form with the matches of its views; online views come first."""
 
     views: tuple[int, ...]
     interleaved: bool
@@ -203,7 +205,7 @@ class _Tested(NamedTuple):
 
     @property
     def tells(self) -> Tensor:
-        """Pairs (V, V) whose match tells how much views of one image match."""
+        """Pairs (V, V) whose match shows how much two views of one image match."""
         return self.is_one_network & ~self.is_repeated
 
     def pooled(self, group: Tensor) -> _Match:
@@ -233,7 +235,7 @@ class _Evidence:
 
     @property
     def is_unclear(self) -> bool:
-        """True after as many steps and images as should have sufficed."""
+        """True after 20 steps and 6,400 images without a result."""
         return self.steps >= _MOST_STEPS and self.images >= _MOST_IMAGES
 
     def add(self, online: int, calls: Sequence[Tensor]) -> Form | None:
@@ -259,7 +261,7 @@ class _Evidence:
 
 
 def _found(tested: Sequence[_Tested]) -> Form | None:
-    """Return the form of the most views that match, if all with more views are excluded."""
+    """Return the matching form with the most views, if all forms with more views are excluded."""
     bound = _bound(tested)
     for place, form in enumerate(tested):
         within = form.within_calls()
@@ -272,7 +274,7 @@ def _found(tested: Sequence[_Tested]) -> Form | None:
 
 
 def _bound(tested: Sequence[_Tested]) -> float:
-    """Return the match below which two views are not of the same images; 0: not known."""
+    """Return the match below which two views do not show the same images; 0: not known."""
     of_one = max((form.match.largest(form.tells) for form in tested), default=0.0)
     if of_one:
         return _FOREIGN_SHARE * of_one
@@ -281,7 +283,7 @@ def _bound(tested: Sequence[_Tested]) -> float:
 
 
 def _forms(common: int, calls: int) -> Iterator[tuple[int, bool]]:
-    """Yield the forms by most views first: views in the smallest unit of a call, and their order."""
+    """Yield the forms, most views first: number of views in the smallest call, and interleaved."""
     for views in range(min(_MOST_VIEWS, common // 2), 0, -1):
         if common % views == 0 and (views > 1 or calls > 1):
             yield views, False
@@ -299,7 +301,7 @@ def _split(calls: Sequence[Tensor], views: Sequence[int], interleaved: bool) -> 
 
 
 def _narrow(call: Tensor) -> Tensor:
-    """Return directions (R, at most 128), by a random projection that is the same in all steps."""
+    """L2-normalize rows, and project wide ones to 128 dimensions in the same way at all steps."""
     rows = directions(call)
     if rows.shape[1] <= _WIDTH:
         return rows
@@ -341,7 +343,7 @@ def _match(sums: Tensor) -> _Match:
 
 
 def _chosen(form: _Tested, bound: float) -> Form | None:
-    """Return a form with its pairs; None: unclear."""
+    """Return a form with its pairs, or None if these are unclear."""
     group = _group(form)
     rest = ~group & ~form.pooled(group).is_below(bound)
     if not group.any() or rest.any():
@@ -355,7 +357,7 @@ def _chosen(form: _Tested, bound: float) -> Form | None:
 def _group(form: _Tested) -> Tensor:
     """Return the mask (V,) of views that show the images of the first online call with a match.
 
-    One call after the other joins whose views match those of the group, on average.
+    Further views join the group if they match it on average.
     """
     call = torch.repeat_interleave(torch.arange(len(form.views)), torch.tensor(form.views))
     in_one_call = (call == call[:, None]).fill_diagonal_(False)
@@ -388,9 +390,9 @@ def _crossed(
 
 
 def _nearest(match: _Match, view: int, others: Sequence[int]) -> int | None:
-    """Return the view, of some, that certainly matches a view most; None: not certain.
+    """Return the one of `others` that certainly matches a view most, or None if this is unclear.
 
-    The error of a match shrinks towards 1 like that of a correlation.
+    The standard error of a match shrinks towards 1 like that of a correlation.
     """
     share = match.share[view, others]
     error = match.error[view, others] * (1 - share.square())

@@ -1,4 +1,4 @@
-"""Projectors of a foreign network, found by name."""
+"""Search for the projectors of a foreign network, by name."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -34,14 +34,14 @@ def find_projectors(
     Args:
         network: the foreign network.
         online: name of the submodule; None: the first one with a usual name.
-        target: name of the slowly moving one; None: the one named like the online projector, else
+        target: name of the EMA projector; None: the one named like the online projector, otherwise
             the first with a usual name, if any; `none`: leave it out.
 
     Returns:
         Names of submodules under `online` and, with a target, `target`.
 
     Raises:
-        ValueError: no such submodule, or none with a usual name; the message lists candidates.
+        ValueError: no submodule has this name, or a usual one; the message lists candidates.
 
     Example:
         >>> network = nn.ModuleDict({"backbone": nn.Conv2d(3, 8, 3), "projector": nn.Linear(8, 4)})
@@ -60,7 +60,7 @@ def find_projectors(
     if online is None:
         raise ValueError(
             f"{type(network).__name__} has no projector under a usual name "
-            f"({', '.join(_PROJECTORS)}): name it, as in online='NAME'; submodules that end in a "
+            f"({', '.join(_PROJECTORS)}): name it by online='NAME'; submodules that end in a "
             f"linear layer: {', '.join(candidates) or 'none'}"
         )
     if target is None:
@@ -101,12 +101,12 @@ def _find_part(
     of_target: bool = False,
     without: nn.Module | None = None,
 ) -> str | None:
-    """Return the name of the outermost submodule of the first kind in `kinds`; None without one.
+    """Return the name of the outermost submodule of the first kind in `kinds` that occurs, or None.
 
     Args:
         network: the foreign network.
         kinds: last parts of names, without prefix or suffix for the role.
-        of_target: whether the name must belong to the target network, or must not.
+        of_target: True: search in the target network only; False: outside of it only.
         without: exclude modules that contain this one. If None, consider only modules that end in
             a linear layer.
     """

@@ -30,13 +30,13 @@ def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
 
         p_k = s_k / sum(s) + eps,   exp(-sum_k p_k log p_k)
 
-    Neither centred nor normalized: a common direction counts as one dimension, however large, so
-    that embeddings near collapse have about 1. (:func:`effective_rank` is centred, and may be near
-    D for them: their remaining differences may be round.) A high value is no proof of health: read
-    it with :func:`ssl_norm.monitors.feature_std`.
+    Embeddings are neither centred nor normalized: a common direction counts as one dimension,
+    however large, so that RankMe is about 1 near collapse. (:func:`effective_rank` is centred, and
+    may then be near D, if the remaining differences are isotropic.) A high value does not prove
+    that a network is healthy: read it with :func:`ssl_norm.monitors.feature_std`.
 
     Args:
-        embeddings: (N, D), N >= 2; more rows than columns, or N bounds the value.
+        embeddings: (N, D), N >= 2; N bounds the value, so use more rows than columns.
         eps: added to each share of the singular values; raises the value by the factor
             1 + 1.6e-6 min(N, D).
 
@@ -80,10 +80,10 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 
         p_k = s_k / sum(s),   exp(-sum_k p_k log p_k)
 
-    with s the singular values of the embeddings (N >= 2, D) less their mean; not normalized.
-    Near-constant embeddings may have a high effective rank, that of their remaining differences:
-    read it with :func:`ssl_norm.monitors.feature_std`, or use :func:`rank_me`, which is not
-    centred.
+    with s the singular values of the embeddings (N >= 2, D) minus their mean, not normalized. The
+    effective rank of near-constant embeddings may be high, because it is that of their remaining
+    differences: read it with :func:`ssl_norm.monitors.feature_std`, or use :func:`rank_me`, which
+    is not centred.
 
     Returns:
         Scalar: 0 at complete collapse (0/0, by definition), else 1 to min(N - 1, D), reached at an
@@ -95,7 +95,7 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 
 
 def _singular_shares(eigenvalues: Tensor) -> Tensor:
-    """Return each singular value's share of their sum, from its square; zeros if all are 0."""
+    """Return the share of each singular value in their sum, from their squares; 0 if all are 0."""
     singular_values = eigenvalues.sqrt()
     total = singular_values.sum()
     return singular_values / total.where(total != 0, 1.0)
@@ -119,9 +119,10 @@ def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
         within = 1/(n (q-1)) sum_ij (z_ij - m_i) (z_ij - m_i)' + delta I
         p = eig(within^(-1/2) between within^(-1/2)) / their sum + eps,   exp(-sum_k p_k log p_k)
 
-    Centred, not normalized. Cost: two eigenvalue decompositions, one of D x D with vectors. Values
-    depend on n, q and delta: compare only values with the same ones. Because of delta, the length
-    of embeddings matters, unless it is far above sqrt(delta). No gradient flows.
+    Embeddings are centred, not normalized. Cost: two eigenvalue decompositions, one of them of a D
+    x D matrix with vectors. Values depend on n, q and delta: compare only values with equal ones.
+    Because of delta, the length of embeddings matters, unless it is far above sqrt(delta). The
+    value has no gradient.
 
     Args:
         views: (n, q, D) embeddings of q >= 2 views of each of n >= 2 images.
@@ -153,7 +154,7 @@ def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
 
 
 def _whitening(deviations: Tensor, degrees: int, delta: float) -> Tensor:
-    """Return (D, D), whose square is the inverse of deviations' deviations / degrees + delta I."""
+    """Return the inverse root (D, D) of the covariance of deviations plus delta I."""
     within = deviations.T @ deviations / degrees
     finite = within.isfinite().all()
     identity = torch.eye(len(within)).to(within)

@@ -1,4 +1,4 @@
-"""Similarity of directions: cosines, alignment and uniformity."""
+"""Similarity of L2-normalized embeddings: cosines, alignment and uniformity."""
 
 from math import log
 
@@ -95,7 +95,7 @@ _ROWS_AT_ONCE = 256  # upper bound: pairs within a chunk of rows are computed tw
     in_runs=False,
 )
 def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
-    """Return the mean distance of matching directions, to a power.
+    """Return the mean distance of matching L2-normalized rows, to a power.
 
         mean_i |z_i - z'_i|^alpha
 
@@ -153,20 +153,20 @@ def _log_sum(z: Tensor, start: int, stop: int, t: float) -> Tensor:
     of_normalized=_uniformity,
 )
 def uniformity(embeddings: Tensor, t: float = 2.0) -> Tensor:
-    """Return the logarithm of the mean Gaussian potential of all pairs of directions.
+    """Return the logarithm of the mean Gaussian potential of all pairs of L2-normalized rows.
 
         log mean_{i < j} exp(-t |z_i - z_j|^2)
 
-    z are the l2-normalized rows, not centred. It costs O(N^2 D) time, and memory for 4 million
-    pairs at a time: measure a sample of many rows.
+    z are the l2-normalized rows, not centred. It takes O(N^2 D) time, and memory for 4 million
+    pairs at a time. If there are many rows, measure a sample of them.
 
     Args:
         embeddings: (N, D), N >= 2.
         t: inverse width of the potential, above 0.
 
     Returns:
-        Scalar in [-4 t, 0]: 0 at complete collapse, about -2 t for many directions spread evenly
-        over the sphere of many dimensions.
+        Scalar in [-4 t, 0]: 0 at complete collapse, about -2 t for many rows spread evenly over a
+        sphere of many dimensions.
 
     Raises:
         ValueError: t is not positive, or another shape.

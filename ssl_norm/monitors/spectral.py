@@ -15,13 +15,13 @@ _EVERY_STEP = ("positive_cosine", "negative_cosine", "feature_std")  # by Collap
 
 
 class Spectral(NamedTuple):
-    """Measurements of M directions (rows of length 1) of width D, on their device.
+    """Measurements of M L2-normalized embeddings of width D, on their device.
 
     Attributes:
-        names: of the monitors that were measured.
-        values: of these monitors, in their order.
-        spectrum: (min(M, D),) eigenvalues of the covariance of the directions, descending.
-        deviations: (D,) standard deviation of each dimension of the directions.
+        names: names of the monitors that were measured.
+        values: values of these monitors, in the same order.
+        spectrum: (min(M, D),) eigenvalues of the covariance, descending.
+        deviations: (D,) standard deviation of each dimension.
     """
 
     names: tuple[str, ...]
@@ -49,9 +49,9 @@ def measure_spectrum(
     monitors: Mapping[str, Monitor],
     tokens: Tensor | None = None,
 ) -> Spectral:
-    """Measure the directions of embeddings (M >= 2, D); about O(M D min(M, D) + M^2 D).
+    """L2-normalize embeddings (M >= 2, D) and measure them; about O(M D min(M, D) + M^2 D).
 
-    A loss on cosines sees only directions, so lengths are removed before anything is measured.
+    Lengths are removed because a loss on cosines does not depend on them.
 
     Args:
         embeddings: (M, D), for monitors of one set of embeddings.
@@ -78,7 +78,7 @@ def measure_spectrum(
 
 
 class RecentRows:
-    """A ring of the last `size` rows that were added; nothing here waits for the device.
+    """Ring buffer of the last `size` rows that were added; it never waits for the device.
 
     Args:
         size: rows that are kept, at least 2.
@@ -100,9 +100,9 @@ class RecentRows:
         self._added = 0
 
     def add(self, rows: Tensor) -> Tensor:
-        """Replace the oldest rows by `rows` (N, D), and return all kept ones, (M <= size, D).
+        """Replace the oldest rows by `rows` (N, D), and return all kept rows, (M <= size, D).
 
-        A change of width or dtype starts over. The oldest row may be at any position.
+        A change of width or dtype empties the buffer first. The oldest row may be at any position.
         """
         rows = rows.detach()[-self.size :]
         ring = self._ring

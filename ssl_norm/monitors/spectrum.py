@@ -17,9 +17,8 @@ def covariance_spectrum(embeddings: Tensor) -> Tensor:
 
         C = 1/N sum_n (z_n - mean) (z_n - mean)'
 
-    Centred, not normalized. For precision see
-    :func:`squared_singular_values`: values below 1e-15 min(N, D) of the largest one, or below the
-    rounding of the mean, are 0.
+    Embeddings are centred, not normalized. Values below 1e-15 min(N, D) of the largest one, or
+    below the rounding of the mean, are 0: see :func:`squared_singular_values`.
 
     Returns:
         (min(N, D),), never negative. All 0 at complete collapse, all equal at an even spread.
@@ -170,16 +169,16 @@ def _cev_auc(eigenvalues: Tensor) -> Tensor:
     of_spectrum=_cev_auc,
 )
 def cev_auc(embeddings: Tensor) -> Tensor:
-    """Return the area under the cumulative explained variance of directions.
+    """Return the area under the cumulative explained variance of L2-normalized embeddings.
 
         1/K sum_k (sum_{i <= k} s_i / sum_i s_i)
 
-    with s the K = min(N, D) singular values of the l2-normalized, then centred embeddings
-    (N >= 2, D): their standard deviations, not variances, as in the source.
+    with s the K = min(N, D) singular values of the embeddings (N >= 2, D), which are L2-normalized
+    and then centred. As in the source, these are standard deviations, not variances.
 
     Returns:
-        Scalar: (K + 1) / (2 K), about 1/2, where all singular values are equal, to 1 where all
-        but one are 0; 1 at complete collapse (0/0, by definition).
+        Scalar from (K + 1) / (2 K), about 1/2, if all singular values are equal, to 1 if all but
+        one are 0; 1 at complete collapse (0/0, by definition).
 
     Source: Li, Efros & Pathak, arXiv 2209.15007.
     """
@@ -187,25 +186,25 @@ def cev_auc(embeddings: Tensor) -> Tensor:
 
 
 def _nonzero(divisor: Tensor) -> Tensor:
-    """Return the scalar divisor, or 1 where it is 0."""
+    """Return a scalar divisor, or 1 if it is 0."""
     return divisor.where(divisor != 0, 1.0)
 
 
-ROUNDING = 64  # error of means and lengths of equal rows, in units in the last place
+ROUNDING = 64  # error of means and lengths of equal rows, in units of the last place
 
 
 def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor:
     """Return the eigenvalues of rows' rows / N, descending, by one eigenvalue decomposition.
 
     The smaller of the D x D and the N x N Gram matrix is decomposed, in O(N D min(N, D)), which is
-    many times faster than singular values of the rows. The price is precision: squaring halves the
-    digits, so a singular value is accurate to about 1e-8 of the largest one. Eigenvalues below this
-    resolution, min(N, D) times the machine's epsilon, are set to 0: a matrix of rank r has r
-    eigenvalues above 0. No gradient flows.
+    many times faster than a singular value decomposition of the rows, but less precise: squaring
+    halves the number of digits, so a singular value is accurate to about 1e-8 of the largest one.
+    Eigenvalues below this resolution, min(N, D) times the machine's epsilon, are set to 0: a matrix
+    of rank r has r eigenvalues above 0. The result has no gradient.
 
     Args:
-        rows: (N, D), float64 where the device has it.
-        floor: eigenvalues up to this one are rounding errors as well, and set to 0.
+        rows: (N, D), float64 if the device has it.
+        floor: eigenvalues up to this value are rounding errors as well, and set to 0.
 
     Returns:
         (min(N, D),), never negative; all NaN if a row is not finite.

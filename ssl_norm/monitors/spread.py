@@ -1,4 +1,4 @@
-"""Spread of the directions of embeddings, and correlation of their dimensions."""
+"""Spread of L2-normalized embeddings, and correlation of their dimensions."""
 
 from math import sqrt
 
@@ -9,7 +9,7 @@ from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.normalized import directions, wide_rows
 from ssl_norm.monitors.spectrum import ROUNDING
 
-_DEAD_BELOW = 0.05  # of an even spread's deviation
+_DEAD_BELOW = 0.05  # share of the deviation at an even spread
 
 
 @monitor(
@@ -29,10 +29,10 @@ def feature_std(embeddings: Tensor) -> Tensor:
         sqrt(D) * mean_d std_n(z[n, d])
 
     z are the l2-normalized rows of embeddings (N >= 2, D); std is the biased one (correction=0), so
-    that 1 is never exceeded.
+    that the value never exceeds 1.
 
     Returns:
-        Scalar in [0, 1]: 0 at complete collapse, about 1 for directions spread evenly over the
+        Scalar in [0, 1]: 0 at complete collapse, about 1 if the rows are spread evenly over the
         sphere.
 
     Source: Chen & He, arXiv 2011.10566 (SimSiam), times sqrt(D).
@@ -95,8 +95,8 @@ def dead_dimensions(embeddings: Tensor, below: float = _DEAD_BELOW) -> Tensor:
 
     Args:
         embeddings: (N, D), N >= 2.
-        below: share of an even spread's deviation; all dimensions have 0.05 at a mean cosine of
-            1 - 0.05^2 = 0.9975, and it is 1/400 of an even share of the variance.
+        below: share of the deviation at an even spread. A share of 0.05 is 1/400 of the variance;
+            all dimensions have it at a mean cosine of 1 - 0.05^2 = 0.9975.
 
     Returns:
         Scalar in [0, 1]: 1 at complete collapse, 0 at an even spread.
@@ -120,7 +120,7 @@ def dead_dimensions(embeddings: Tensor, below: float = _DEAD_BELOW) -> Tensor:
     equation="sqrt(mean_{d != e} r_de^2), r: correlation; 1 at rank one",
     source="arXiv 2103.03230",
     depends_on=("axes",),
-    chart="off-diagonal correlation (1: all alike)",
+    chart="off-diagonal correlation (1: all equal)",
 )
 def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
     """Return the root mean square correlation of different dimensions.
@@ -128,14 +128,14 @@ def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
         sqrt( mean_{d != e} r_de^2 ),   r_de = corr_n(z[n, d], z[n, e])
 
     Every dimension is centred and divided by its deviation; rows are not normalized. The mean
-    square is Barlow Twins' redundancy term, of one view against itself, per pair of dimensions;
-    VICReg's covariance term is the same before the division. Independent dimensions of embeddings
-    (N >= 2, D) have about 1/sqrt(N). Cost O(N D min(N, D)).
+    square is Barlow Twins' redundancy term per pair of dimensions, of one view against itself;
+    VICReg's covariance term is the same without the division. The value is about 1/sqrt(N) for
+    independent dimensions of embeddings (N >= 2, D). Cost O(N D min(N, D)).
 
     Returns:
-        Scalar in [0, 1]: 1 where all dimensions vary along one line; 0 for uncorrelated ones, and
-        also at complete collapse and for D = 1, because a dimension that does not vary correlates
-        with none (as in Barlow Twins, whose batch norm makes it 0): read it with
+        Scalar in [0, 1]: 1 if all dimensions vary along one line, and 0 for uncorrelated ones. It
+        is also 0 at complete collapse and for D = 1, because a dimension that does not vary
+        correlates with none (as in Barlow Twins, whose batch norm makes it 0): read it with
         :func:`dead_dimensions`.
 
     Source: Zbontar et al., arXiv 2103.03230, equation 1 (redundancy reduction term); Hua et al.,

@@ -18,10 +18,10 @@ from ssl_norm.monitors.declare import monitor
     in_runs=False,
 )
 def token_cosine(tokens: Tensor) -> Tensor:
-    """Return the mean cosine of different tokens of one image, 1 where they have collapsed.
+    """Return the mean cosine of different tokens of one image; 1 if they have collapsed.
 
-    Equal tokens within each image are a collapse that pooled vectors do not show: these may still
-    differ between images. No gradient flows.
+    Equal tokens within each image are a collapse that pooled vectors do not show, because these may
+    still differ between images. The value has no gradient.
 
     Args:
         tokens: (N >= 2, T, D); with T = 1 there are no two tokens, and the value is NaN.
@@ -52,8 +52,8 @@ def token_cosine(tokens: Tensor) -> Tensor:
 def token_outliers(tokens: Tensor, above: float = 4.0) -> Tensor:
     """Return the share of tokens that are far longer than most, 0 at complete collapse.
 
-    Vision transformers may turn a few background tokens into long registers of global content,
-    which is not a collapse, but which hides in pooled vectors. No gradient flows.
+    Vision transformers may turn a few background tokens into long registers of global content. This
+    is not a collapse, and pooled vectors do not show it. The value has no gradient.
 
     Args:
         tokens: (N >= 2, T, D).
@@ -65,8 +65,8 @@ def token_outliers(tokens: Tensor, above: float = 4.0) -> Tensor:
     Raises:
         ValueError: another shape, or `above` is below 1.
 
-    Source: Darcet et al., arXiv 2309.16588, who cut at a fixed length (150 for DINOv2 ViT-g), which
-        fits only one network.
+    Source: Darcet et al., arXiv 2309.16588, with a fixed threshold of length (150 for DINOv2
+    ViT-g), which fits only one network.
     """
     if above < 1:
         raise ValueError(f"above must be at least 1, got {above}")

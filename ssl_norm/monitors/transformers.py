@@ -1,6 +1,6 @@
 """Callback of transformers' Trainer that monitors collapse in any model.
 
-Needs `transformers`; nothing else in this package does.
+It needs `transformers`; no other module of this package does.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,17 @@ else:
 class CollapseTrainerCallback(TrainerCallback):
     """Monitor a training by transformers' Trainer for collapse, without changing it.
 
-    The values of :meth:`ssl_norm.monitors.watch.CollapseWatch.judge` join the Trainer's own logs,
-    every `logging_steps` steps, as `collapse/negative_cosine`, ..., `collapse/verdict`. The first
-    of several accumulated batches is measured.
+    Every `logging_steps` steps, the values of :meth:`ssl_norm.monitors.watch.CollapseWatch.judge`
+    are added to the Trainer's own logs as `collapse/negative_cosine`, ..., `collapse/verdict`. The
+    first of several accumulated batches is measured.
 
     Args:
         options: of CollapseWatch; `on_collapse="stop"` ends the training at complete collapse.
 
     Raises:
         ImportError: transformers is not installed.
-        ValueError: an option is out of range; when training starts, no projector was found; in the
-            first step, it was not called.
+        ValueError: an option is out of range, no projector was found at the start of training, or
+            the first step did not call it.
 
     Example:
         trainer = Trainer(..., callbacks=[CollapseTrainerCallback(online="projector")])

@@ -1,32 +1,33 @@
-"""Trend of the measurements over steps: collapses under way, views that agree by chance, losses.
+"""Trend of the cosines over steps, their gap, and losses at a known constant.
 
-Everything here is a pure function of plain numbers, in constant time for each step.
+All functions are pure, take plain numbers, and need constant time for each step.
 """
 
 from collections.abc import Mapping
 from math import exp, expm1, isfinite, log, nan, sqrt
 from typing import NamedTuple
 
-_LEAST = 1e-12  # smallest room in a logarithm
+_LEAST = 1e-12  # lower bound of 1 - negative cosine in its logarithm
 
 
 class Trend(NamedTuple):
     """Exponentially weighted sums over the steps so far; the latest steps weigh most.
 
-    The room is log(1 - negative cosine). It falls along a straight line while embeddings approach
-    one direction exponentially. Times are relative to the latest step.
+    `room` denotes log(1 - negative cosine). It falls along a straight line while embeddings
+    approach one direction exponentially. Times are relative to the latest step.
 
     Attributes:
-        step: the latest.
+        step: the latest step.
         first: the first step.
         weight: sum of the weights.
-        time: sum of weighted times; `time2` of their squares.
-        room: sum of weighted rooms; `room2` of their squares, `time_room` of products.
+        time: weighted sum of times; `time2`: of squared times.
+        room: weighted sum of rooms; `room2`: of squared rooms; `time_room`: of times times rooms.
         gap_weight: sum of the weights of steps with a positive cosine.
-        gap: sum of weighted gaps, positive less negative cosine; `gap2` of their squares.
+        gap: weighted sum of gaps, positive minus negative cosine; `gap2`: of squared gaps.
         half_start: first step of the present half window.
-        half_room: sum of the rooms in it; `half_count`, their number.
-        latest: mean room of the last complete half window, NaN before; `before`, of the one before.
+        half_room: sum of the rooms in it; `half_count`: their number.
+        latest: mean room of the last complete half window; `before`: of the previous one; NaN
+            until there is one.
     """
 
     step: int = 0
@@ -54,7 +55,7 @@ def advance_trend(
 
     Args:
         trend: trend so far; `Trend()` before the first step.
-        step: number of the step, not below the one before; steps may be left out.
+        step: number of the step, not below the previous one; numbers may be left out.
         positive_cosine: of the step; NaN: not measured.
         negative_cosine: of the step; NaN: not measured.
         window: steps after which a weight has fallen to 1/e.
@@ -98,13 +99,17 @@ def trend_values(trend: Trend, complete_cosine: float, window: float) -> dict[st
         window: of :func:`advance_trend`.
 
     Returns:
-        `trend_step`, the latest step; `trend_steps`, the number of steps so far; `trend_cosine`,
-        the negative cosine of the fitted line at the latest step; `trend_per_100`, its rise over
-        the next 100 steps; `trend_errors`, the rise in standard errors of the slope;
-        `steps_to_complete`, infinite where it does not rise; `trend_kept`, the fall of the room
-        between the last two half windows as a share of what the slope predicts, NaN before; and
-        where positive cosines are known `gap`, mean of positive less negative cosine, and
-        `gap_error`, its standard error. Empty before the third step.
+        Empty before the third step; then:
+        `trend_step`: the latest step.
+        `trend_steps`: number of steps so far.
+        `trend_cosine`: negative cosine of the fitted line at the latest step.
+        `trend_per_100`: its rise over the next 100 steps.
+        `trend_errors`: the rise in standard errors of the slope.
+        `steps_to_complete`: infinite if the cosine does not rise.
+        `trend_kept`: fall of the room between the last two half windows, as a share of the fall
+        that the slope predicts; NaN before there are two.
+        `gap` and `gap_error`: mean and standard error of positive minus negative cosine, if
+        positive cosines are known.
     """
     t, w = trend, trend.weight
     steps = t.step - t.first + 1
@@ -137,12 +142,13 @@ def loss_constants(rows: int, width: int, negatives: int = 0) -> dict[str, float
 
     Args:
         rows: N, images in the batch.
-        width: D of the embeddings: for DINO, iBOT and SwAV the number K of prototypes.
-        negatives: rows of a queue.
+        width: D of the embeddings; for DINO, iBOT and SwAV, the number K of prototypes.
+        negatives: rows of an embedding queue.
 
     Returns:
         `ln N` and `ln(2N - 1)` of contrastive losses within a batch, `ln(queue + 1)` with a queue,
-        `ln K`, and the losses 2 - 2 cos of BYOL for unrelated views, of one direction or of both.
+        `ln K`, and BYOL's loss 2 - 2 cos of unrelated views, for one order of the views or for the
+        sum over both.
     """
     unrelated = {"BYOL's loss of unrelated views": 2.0, "twice BYOL's loss of unrelated views": 4.0}
     known = {"ln N": rows, "ln(2N - 1)": 2 * rows - 1, "ln K of K outputs": width}
@@ -157,10 +163,10 @@ def advance_pinned(
     constants: Mapping[str, float],
     tolerance: float,
 ) -> dict[str, int]:
-    """Return the step since which the loss has been at each constant; other constants are omitted.
+    """Return the step since which the loss has been near each constant; omit all other constants.
 
     Args:
-        pinned: result of the step before.
+        pinned: result of the previous step.
         step: number of the step.
         loss: of the step.
         constants: by name.

@@ -1,4 +1,4 @@
-"""Verdict on a representation: zones of its measurements, changes over steps, and evidence."""
+"""Verdict on embeddings: zones of their measurements, changes over steps, and evidence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,38 +10,40 @@ from annotated_types import Interval
 from ssl_norm.signature import options_of
 
 Verdict = Literal["uncertain", "healthy", "collapsing", "dimensional", "complete"]
-_WIDE = 10.0  # possible dimensions per dimension in use from which a rank counts as low
-_COUNTED = 128.0  # largest number of possible dimensions of which a share is expected in use
+_WIDE = 10.0  # a rank is low only if this many times as many dimensions are possible
+_COUNTED = 128.0  # largest number of possible dimensions for `dimensional_share`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Borders of the zones of the verdict; results/verdict.md describes their calibration.
+    """Thresholds of the zones of the verdict; results/verdict.md describes their calibration.
+
+    A verdict of `collapsing` stays while the cosine rises at all, and above `healthy_cosine` until
+    it falls by `collapsing_errors`.
 
     Attributes:
-        complete_cosine: complete collapse: negative cosine above this ...
-        complete_std: ... or feature std below this, about sqrt(1 - mean cosine), even if the
-            target has not collapsed
-        healthy_cosine: healthy: negative cosine below this ...
-        healthy_std: ... and feature std above this
-        dimensional_share: dimensional collapse: effective rank of the centred directions below
-            this share of the possible one, min(N, D), counted up to 128: the directions that images
-            have do not grow with the width of a projector ...
-        dimensional_rank: ... or below this, if ten times as much is possible
-        collapsing_cosine: collapsing: negative cosine above this, ...
-        collapsing_window: ... rising over about this many latest steps, and at least as many in
-            all, ...
-        collapsing_errors: ... by this many standard errors of its slope, ...
-        collapsing_kept: ... from the last but one half window to the last by at least this share of
-            what that slope predicts, so that a rise that has ended does not count, ...
-        collapsing_horizon: ... and complete, if it goes on, within this many times the steps so
-            far; a verdict of `collapsing` stays while the line rises at all, and above
-            `healthy_cosine` until it falls by `collapsing_errors`
-        gap_share: complete collapse as well: positive less negative cosine, plus two standard
-            errors, below this share of 1 - negative cosine over the same window, ...
-        gap_cosine: ... with a negative cosine above this
-        pinned_loss: a loss within this share of a known constant ...
-        pinned_steps: ... for this many steps is named in the evidence
+        complete_cosine: `complete`: a negative cosine above this suffices
+        complete_std: `complete`: a feature std below this suffices, even if the target has not
+            collapsed; it is about sqrt(1 - mean cosine)
+        healthy_cosine: `healthy`: the negative cosine must be below this
+        healthy_std: `healthy`: the feature std must be above this
+        dimensional_share: `dimensional`: an effective rank below this share of the largest
+            possible one, min(N, D) but at most 128, suffices
+        dimensional_rank: `dimensional`: an effective rank below this suffices, if ten times that
+            rank is possible
+        collapsing_cosine: `collapsing`: the negative cosine must be above this
+        collapsing_window: `collapsing`: number of steps over which the rise of the negative cosine
+            is measured; a run needs at least as many steps
+        collapsing_errors: `collapsing`: the rise must exceed this many standard errors of its slope
+        collapsing_kept: `collapsing`: between the last two half windows, the negative cosine must
+            rise by this share of the rise that the slope predicts; excludes rises that have ended
+        collapsing_horizon: `collapsing`: at the present rate, the collapse must be complete within
+            this many times the steps so far
+        gap_share: `complete`: positive minus negative cosine, plus two standard errors, below this
+            share of 1 - negative cosine over collapsing_window suffices, see gap_cosine
+        gap_cosine: `complete`: gap_share applies only if the negative cosine is above this
+        pinned_loss: share of a known constant by which a loss may differ and is still near it
+        pinned_steps: number of steps near a known constant from which the evidence names it
 
     Raises:
         ValueError: a threshold is out of its range, or healthy and complete embeddings overlap.
@@ -83,18 +85,19 @@ class Thresholds:
 
 
 def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
-    """Return the zone of the measurements of one moment.
+    """Return the zone of the measurements of one step.
 
     Args:
-        values: `negative_cosine` and `feature_std`; where known `effective_rank` and `dimensions`,
-            their upper bound min(N, D), :func:`ssl_norm.monitors.trend.trend_values`, and
-            `collapsing`, above 0 where the verdict before is. NaN counts as not measured.
-        thresholds: borders of the zones.
+        values: `negative_cosine` and `feature_std`; if known, `effective_rank` and `dimensions`,
+            its upper bound min(N, D), and :func:`ssl_norm.monitors.trend.trend_values`;
+            `collapsing`, 1 if this is the previous verdict. NaN counts as not measured.
+        thresholds: thresholds of the zones.
 
     Returns:
         `complete`: embeddings have one direction, or views of one image are no nearer to each other
-        than to other images; `dimensional`: they are spread over few dimensions; `collapsing`: they
-        approach one direction; `healthy`: none of these, and spread; `uncertain`: in between.
+        than to other images; `dimensional`: embeddings vary in few dimensions; `collapsing`: they
+        approach one direction; `healthy`: they are spread and none of these; `uncertain`: in
+        between.
 
     Example:
         >>> zone({"negative_cosine": 0.27, "feature_std": 0.8}, Thresholds())
@@ -165,12 +168,12 @@ class VerdictState(NamedTuple):
 
     Attributes:
         verdict: present verdict; `uncertain` at first.
-        since: first step of the streak that made the verdict; None before the first.
+        since: first step of the streak that led to the verdict; None before the first streak.
         candidate: zone of the latest steps, if it is not the verdict.
-        streak: number of latest consecutive steps in the candidate's zone, by their numbers.
-        streak_start: the first of them.
-        outside: number of latest consecutive steps outside the verdict's zone.
-        outside_start: the first of them.
+        streak: latest consecutive steps in the candidate's zone, counted by their numbers.
+        streak_start: first step of `streak`.
+        outside: latest consecutive steps outside the verdict's zone, counted in the same way.
+        outside_start: first step of `outside`.
     """
 
     verdict: Verdict = "uncertain"
@@ -190,16 +193,16 @@ class VerdictState(NamedTuple):
 def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> VerdictState:
     """Return the verdict after one more step.
 
-    It changes to another zone after `patience` consecutive steps in that zone, and is dated to the
-    first of them. It can also leave a collapse, as networks without batch norm do. After `patience`
-    consecutive steps outside the verdict's zone, but in several others, it becomes `uncertain`.
-    Shorter streaks change nothing, so that a network that is near collapse for some steps after its
-    initialisation raises no alarm. Steps count by their numbers: of every tenth step, three in a
-    row are 21 steps.
+    The verdict changes to another zone after `patience` consecutive steps in that zone, and is
+    dated to the first of them. It can also leave a collapse, as networks without batch norm do.
+    After `patience` consecutive steps outside the verdict's zone, but in several others, it becomes
+    `uncertain`. Shorter streaks change nothing, so that a network that is near collapse for some
+    steps after its initialisation raises no alarm. Steps count by their numbers: if every tenth
+    step is observed, three observations span 21 steps.
 
     Args:
-        state: the verdict before.
-        step: number of the step, not below the one before.
+        state: the previous verdict.
+        step: number of the step, not below the previous one.
         found: zone of this step's embeddings.
         patience: consecutive steps before the verdict changes, at least 1.
 
@@ -226,7 +229,7 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
 
 
 class PinnedLoss(NamedTuple):
-    """Known constant at which the loss has stayed for some steps."""
+    """Known constant near which the loss has stayed for some steps."""
 
     name: str
     constant: float
@@ -255,13 +258,12 @@ def evidence(
     Args:
         state: the verdict.
         step: the latest step.
-        values: as for :func:`ssl_norm.monitors.verdict.zone`, and where known `loss`,
-            `loss_at_collapse`, `latest_effective_rank`, which is shown in place of the effective
-            rank that decides, `broken`, the share of rows that are left out, and monitors of
-            tokens.
-        thresholds: borders of the zones.
+        values: as for :func:`zone`; if known, also `loss`, `loss_at_collapse`,
+            `latest_effective_rank` (shown instead of the rank that decides), `broken` (the share of
+            rows that are left out), and monitors of tokens.
+        thresholds: thresholds of the zones.
         patience: consecutive steps before the verdict changes.
-        pinned: constant at which the loss is.
+        pinned: constant near which the loss has stayed.
 
     Example:
         >>> values = {"negative_cosine": 0.8483, "feature_std": 0.0107}
@@ -292,7 +294,7 @@ def evidence(
 
 
 def zone_sentence(values: Mapping[str, float], thresholds: Thresholds) -> str:
-    """Return the measurements of one moment, with the borders that decide their zone.
+    """Describe the measurements of one step, with the thresholds that decide their zone.
 
     Example:
         >>> values = {"negative_cosine": 0.95, "feature_std": 0.3}
@@ -334,7 +336,7 @@ def _spread(values: Mapping[str, float], cosine_border: str = "", std_border: st
 
 
 def _forecast(values: Mapping[str, float], thresholds: Thresholds) -> str:
-    """Return negative cosine, its rise, and when the collapse will be complete."""
+    """Describe the negative cosine, its rise, and the forecast of the collapse."""
     cosine, std = f"{values['trend_cosine']:.2f}", f"(feature std {values['feature_std']:.4f})"
     if not _rises(values, thresholds):
         return f"negative cosine has risen to {cosine} and does not fall {std}"
@@ -346,7 +348,7 @@ def _forecast(values: Mapping[str, float], thresholds: Thresholds) -> str:
 
 
 def _closed_gap(values: Mapping[str, float]) -> str:
-    """Return both cosines that do not differ."""
+    """Describe both cosines if they do not differ."""
     negative, gap = values["trend_cosine"], values["gap"]
     return (
         f"positive cosine {negative + gap:.4f} and negative cosine {negative:.4f} are equal (gap "
@@ -355,7 +357,7 @@ def _closed_gap(values: Mapping[str, float]) -> str:
 
 
 def _ranks(values: Mapping[str, float], thresholds: Thresholds) -> str:
-    """Return the latest effective rank, if known, and the border if the deciding rank is low."""
+    """Describe the latest effective rank, if known, with the threshold if the rank is low."""
     rank = values.get("latest_effective_rank", values.get("effective_rank", nan))
     if not isfinite(rank):
         return ""

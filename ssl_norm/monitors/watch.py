@@ -29,25 +29,25 @@ Part = str | nn.Module | None
 
 
 class CollapseWatch:
-    """A CollapseMonitor of the outputs of a network's projectors, kept by forward hooks.
+    """CollapseMonitor of the outputs of a network's projectors, recorded by forward hooks.
 
-    Call `step` once for each step of the optimizer, and `judge` where values are logged;
-    :func:`attach` does both by a hook on the optimizer. Calls count while the online projector is
-    in training mode. It measures which of their rows are views of one image, see
-    :class:`ssl_norm.monitors.pairing.Pairing`. Until this is known, or if it cannot be known, the
-    positive cosine is NaN, and everything else is measured on the first call.
+    Call `step` once for each step of the optimizer, and `judge` when values are logged;
+    :func:`attach` does both by a hook on the optimizer. Only calls of the online projector in
+    training mode count. :class:`ssl_norm.monitors.pairing.Pairing` measures which of their rows are
+    views of one image. Until this is known, the positive cosine is NaN, and everything else is
+    measured on the first call.
 
     Args:
         online: projector, or its name, as `model.head`; None: see
             :func:`ssl_norm.monitors.projectors.find_projectors`.
-        target: projector of the slowly moving network; `none`: ignored; None: found in the same
-            way, but ignored if `online` is a module.
-        joint: whether a call holds two views, all of view 1 first (True), or one (False); None:
-            measured.
+        target: projector of the EMA network, or its name; `none`: ignore it; None: search for it,
+            or ignore it if `online` is a module.
+        joint: True: a call holds two views, all of view 1 first; False: a call holds one view;
+            None: measured.
         on_collapse: `warn`, `stop` (complete collapse sets `should_stop`, and warns) or `ignore`.
-        layers: whether to measure every encoder stage and head layer; or the layers by name.
+        layers: True: measure every encoder stage and head layer; or the layers by name.
         layers_every: steps between measurements of layers.
-        monitor: with thresholds, patience and other options; None: `CollapseMonitor()`.
+        monitor: monitor with your thresholds, patience, ...; None: `CollapseMonitor()`.
 
     Attributes:
         monitor: has verdict, evidence and `collapsed_at_step`.
@@ -111,7 +111,7 @@ class CollapseWatch:
         return self
 
     def start(self) -> None:
-        """Drop the calls so far, and start to record; needed only if a step has several batches."""
+        """Drop the recorded calls and start again; needed only if a step has several batches."""
         assert self._calls is not None, "attach was not called"
         self._calls.clear()
         self._calls.listening = True
@@ -130,24 +130,24 @@ class CollapseWatch:
     def step(self, loss: Tensor | float | None = None) -> None:
         """Measure the calls since the last step, before the optimizer clears the gradients.
 
+        A further step on the same calls, as of a second optimizer, does not count.
+
         Args:
             loss: scalar, for the evidence.
-
-        A further step on the same calls, as of a second optimizer, is not counted.
 
         Raises:
             ValueError: the projector was not called before the first step, or its calls do not fit
                 `joint`.
 
         Warns:
-            UserWarning: a batch of one image; or views could not be told apart in 6,400 images.
+            UserWarning: a batch has one image, or no form was found in 6,400 images.
         """
         if not self.has_calls:
             if self.steps:
                 return
             raise ValueError(
-                f"the projector {self._name} put out no embeddings before the optimizer stepped: name "
-                "the submodule that the training step calls, as in online='NAME'"
+                f"the projector {self._name} was not called before the optimizer stepped: name the "
+                "submodule that the training step calls, as in online='NAME'"
             )
         assert self._calls is not None
         self.steps += 1
@@ -160,7 +160,9 @@ class CollapseWatch:
             first = pairs[0][0]
             self.monitor.observe(self.steps, pairs if form.matched else first, loss)
         else:
-            warnings.warn("a batch of one image has no negative cosine: left out", stacklevel=2)
+            warnings.warn(
+                "a batch of one image has no negative cosine and is ignored", stacklevel=2
+            )
         self._calls.clear()
         if self._pairing.is_unclear and not self._warned and self.monitor.verdict != "complete":
             self._warned = True
@@ -235,22 +237,22 @@ def attach(
 ) -> CollapseWatch:
     """Watch a training loop for collapse, without changing it.
 
-    Hooks on the optimizer measure before each of its steps, or after one with a closure. A compiled
-    network must not have been called before. The first of several accumulated
-    batches is measured.
+    Hooks on the optimizer measure before each of its steps, or after a step with a closure. The
+    first of several accumulated batches is measured. A compiled network must not have been called
+    before.
 
     Args:
         network: holds the projectors, at any depth; may be wrapped by DDP, Fabric or Accelerate.
         optimizer: of the loop; may be wrapped by Fabric or Accelerate.
-        log: called with the values of :meth:`CollapseWatch.judge` and the step, every `log_every`
-            steps.
+        log: function that is called with the values of :meth:`CollapseWatch.judge` and the step,
+            every `log_every` steps.
         log_every: steps between logged values and verdicts, at least 1.
         options: of :class:`CollapseWatch`; `on_collapse="stop"` raises CollapseStop.
 
     Raises:
-        ValueError: an option is out of range, or no projector was found; in the first step, the
-            projector was not called.
-        CollapseStop: from the step of the optimizer, at complete collapse.
+        ValueError: an option is out of range, no projector was found, or the first step did not
+            call it.
+        CollapseStop: raised by the step of the optimizer, at complete collapse.
 
     Example:
         >>> from torch.optim import SGD
@@ -281,7 +283,7 @@ def attach(
             measure()
 
     optimizer.register_step_pre_hook(before_step)
-    optimizer.register_step_post_hook(measure)  # of calls within the step, by a closure
+    optimizer.register_step_post_hook(measure)  # calls by a closure are inside the step
     return watch
 
 

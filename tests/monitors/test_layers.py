@@ -154,7 +154,7 @@ def test_a_layer_without_a_tensor_is_named_once_and_left_out(network):
 
     odd, unused = Odd(), nn.Linear(2, 2)
     monitor = LayerMonitor({"odd": odd, "unused": unused, "out": network}, every=1)
-    message = r"odd \(its output is a str\), unused \(was not called\)"
+    message = r"odd \(its output is a str\), unused \(not called\)"
     for once in (pytest.warns(UserWarning, match=message), nullcontext()):
         monitor.start(1)
         odd(network(views()[0]))
@@ -170,7 +170,7 @@ def test_removal_and_copies(network):
     for other in copies:
         other(views()[0])
         assert list(other.state_dict()) == keys
-    with pytest.warns(UserWarning, match="was not called"):
+    with pytest.warns(UserWarning, match="not called"):
         assert monitor.measure(1) == []
     monitor.remove()
     monitor.remove()

@@ -304,7 +304,7 @@ def test_a_projector_of_another_name_and_calls_that_do_not_fit(tmp_path):
     refused = r"Unusual has no projector under a usual name .* linear layer: g, g.layers, .*unused"
     with pytest.raises(ValueError, match=refused):
         fit(trainer(tmp_path, CollapseCallback()), Unusual(), batches())
-    with pytest.raises(ValueError, match="the projector unused put out no embeddings"):
+    with pytest.raises(ValueError, match="the projector unused was not called"):
         fit(trainer(tmp_path, CollapseCallback("unused")), Unusual(), batches())
     with pytest.raises(ValueError, match="joint=False: 1 online calls and 0 of the target"):
         fit(trainer(tmp_path, CollapseCallback(joint=False)), SimCLR(joint=True), batches())

@@ -211,8 +211,8 @@ def test_a_given_form_holds_from_the_first_step(is_joint, calls, pairs):
 @pytest.mark.parametrize(
     ("is_joint", "online", "target", "message"),
     [
-        (None, [], [], "calls of the online projector, of one width, expected"),
-        (None, [torch.ones(4, 2), torch.ones(4, 3)], [], r"expected; got \(4, 2\), \(4, 3\)"),
+        (None, [], [], "expected calls of the online projector, all of one width"),
+        (None, [torch.ones(4, 2), torch.ones(4, 3)], [], r"one width; got \(4, 2\), \(4, 3\)"),
         (True, [torch.ones(5, 2)], [], r"joint=True: 1 online calls .* of \(5, 2\), do not hold"),
         (False, [torch.ones(4, 2)], [], "joint=False: 1 online calls and 0 of the target"),
         (False, [torch.ones(4, 2), torch.ones(3, 2)], [], r"of \(4, 2\), \(3, 2\), do not hold"),

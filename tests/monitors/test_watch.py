@@ -230,7 +230,7 @@ def test_a_projector_that_is_not_called_and_wrong_options_are_one_line():
     attach(network, optimizer, online="backbone.0")
     network.backbone(views(0)[0]).sum()
     attach(network, optimizer, online="projector")
-    with pytest.raises(ValueError, match="the projector projector put out no embeddings before"):
+    with pytest.raises(ValueError, match="the projector projector was not called before"):
         optimizer.step()
     with pytest.raises(ValueError, match="log_every must be at least 1 step, got 0"):
         attach(network, optimizer, log_every=0)
