@@ -376,7 +376,7 @@ class Checkpoint:
         if splits.train is None or splits.test is None:
             raise UserError(
                 f"data={self.data['name']} has no labels here, and linear evaluation needs them: "
-                "put the images of each class in a folder of their own"
+                "put the images of each class into a separate folder"
             )
         return ProbeImages(splits.train, splits.test, self.evaluation_view)
 

@@ -1,4 +1,4 @@
-"""BYOL: prediction of the projection that a slowly moving copy makes of the other view."""
+"""BYOL: prediction of the EMA network's projection of the other view."""
 
 from torch import Tensor, nn
 
@@ -9,7 +9,7 @@ from ssl_norm.losses import regression_loss
 
 
 class BYOL(Learner):
-    """BYOL's symmetric loss: the sum of both directions, each 2 - 2 cos, in [0, 8].
+    """BYOL with its symmetric loss, the sum of 2 - 2 cos over both orders of the views.
 
     Args:
         encoder: images to features (N, F).
@@ -55,9 +55,9 @@ class BYOL(Learner):
         return LearnerOutput(loss, ((z1, t2), (z2, t1)))
 
     def loss_at_collapse(self, batch_size: int) -> float:
-        """Return 0, the minimum: a constant is predicted exactly."""
+        """Return 0, the minimum, since the predictor matches a constant exactly."""
         return 0.0
 
     def after_step(self, progress: float) -> None:
-        """Move the target towards encoder and projector."""
+        """Update the target by EMA of encoder and projector."""
         self.target.follow((self.encoder, self.projector), progress)

@@ -1,4 +1,4 @@
-"""Slowly moving copy of a network, the target of an online network."""
+"""Target network: an EMA copy of the online network."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +41,7 @@ _SCHEDULES: Mapping[EmaSchedule, Callable[[float, float], float]] = {
 
 @torch.no_grad()
 def move_towards(targets: Iterable[Tensor], sources: Iterable[Tensor], decay: float) -> None:
-    """Set every target to decay * target + (1 - decay) * source, in place; integers are copied."""
+    """Set every target to decay * target + (1 - decay) * source, in place; copy integers."""
     pairs = list(zip(targets, sources, strict=True))
     floating = [pair for pair in pairs if pair[0].is_floating_point()]
     if floating:
@@ -53,19 +53,19 @@ def move_towards(targets: Iterable[Tensor], sources: Iterable[Tensor], decay: fl
 
 
 class EmaTarget(nn.Sequential):
-    """A copy of some modules, applied in order and without gradients, that follows them by EMA.
+    """EMA copy of some modules, applied in order and without gradients.
 
     The copy has the mode of its learner: in training its batch norms use batch statistics, as
     published. Norms that initialize from their first batch
-    (:class:`ssl_norm.norms.layers.act_norm.ActNorm`) take the values of the followed network, if
-    that has already passed a batch.
+    (:class:`ssl_norm.norms.layers.act_norm.ActNorm`) take over the values of the online network, if
+    it has already processed a batch.
 
     Args:
         modules: modules to copy, for example encoder and projector.
         decay: weight of the old value at the start of the run, in [0, 1].
         schedule: schedule of the decay over the run, `cosine` to 1 or `constant`.
-        ema_buffers: whether buffers follow by EMA as well; then forward passes do not change them.
-            If not, the copy's batch norms gather their own running statistics, as published.
+        ema_buffers: True: buffers are updated by EMA as well, and forward passes do not change
+            them. False: the copy's batch norms have their own running statistics, as published.
 
     Raises:
         ValueError: the decay is outside [0, 1], or the schedule is unknown.
@@ -110,11 +110,11 @@ class EmaTarget(nn.Sequential):
         return input
 
     def follow(self, modules: Iterable[nn.Module], progress: float) -> None:
-        """Move towards the modules that were copied; `progress` in [0, 1] is the share done."""
+        """Update by EMA of the copied modules; `progress` in [0, 1]: share of the run done."""
         online = nn.Sequential(*modules)
         decay = _SCHEDULES[self.schedule](self.decay, progress)
         move_towards(self.parameters(), online.parameters(), decay)
-        if self.ema_buffers:  # of all layers except frozen ones
+        if self.ema_buffers:  # except buffers of frozen layers
             twins = zip(self.modules(), online.modules(), strict=True)
             following = [pair for pair in twins if not isinstance(pair[0], FrozenStatistics)]
             targets, sources = (

@@ -1,4 +1,4 @@
-"""The interface between the training loop and its learners."""
+"""Interface between the training loop and learners."""
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
@@ -16,11 +16,11 @@ class LearnerOutput(NamedTuple):
 
     Attributes:
         loss: scalar, over the global batch of all ranks, and the same on every rank.
-        pairs: (online, target) projections, each (N, D) over the global batch and detached; row i
-            of both comes from two views of image i. Learners that use both directions return two
-            pairs.
-        scalars: further scalars of the batch by name, averaged and logged per row of metrics.csv;
-            for example `contrastive_accuracy`, the share of positives nearer than all negatives.
+        pairs: (online, target) projections, each (N, D) over the global batch and detached; the
+            two rows i come from two views of image i. Learners that use both orders of the views
+            return two pairs.
+        scalars: further scalars of the batch by name; their means are columns of metrics.csv. An
+            example is `contrastive_accuracy`, the share of positives nearer than all negatives.
     """
 
     loss: Tensor
@@ -32,12 +32,12 @@ class Learner(nn.Module):
     """Base of all learners: two views in, loss and embeddings out.
 
     The constructor declares the parts of a learner. It takes the encoder, then a positional
-    parameter without default for each head (projector, predictor), then options by name. Their
-    ranges or choices are their annotations, their meaning is in `Args:`. A required option
-    `embedding_dim` is the width of the last head's output.
+    parameter without default for each head (projector, predictor), then options by name.
+    Annotations of options give their ranges or choices, and `Args:` their meaning. If an option
+    `embedding_dim` is required, it gets the width of the last head's output.
 
     Attributes:
-        scalars: names of the further scalars in its :class:`LearnerOutput`.
+        scalars: names of the `scalars` in its :class:`LearnerOutput`.
     """
 
     scalars: ClassVar[tuple[str, ...]] = ()
@@ -58,10 +58,10 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def after_backward(self, output: LearnerOutput) -> None:
-        """Keep what a batch leaves for later ones, for example keys for a queue."""
+        """Store outputs of a batch for later batches, for example keys in a queue."""
 
     def after_step(self, progress: float) -> None:
-        """Follow the weights after an optimizer step; `progress` in [0, 1] is the share done."""
+        """Update an EMA network after an optimizer step; `progress` in [0, 1]: share done."""
 
 
 def needs_embedding_dim(learner: Callable[..., Any]) -> bool:
@@ -71,7 +71,7 @@ def needs_embedding_dim(learner: Callable[..., Any]) -> bool:
 
 
 def global_rows(*embeddings: Tensor) -> tuple[Tensor, ...]:
-    """Return each (N, D) tensor over the batch of all ranks, in float32 or wider, with gradients.
+    """Gather the rows (N, D) of all ranks, in float32 or wider, with gradients.
 
     Half precision is widened before the exchange, so that sums over ranks are as exact as the loss.
     """

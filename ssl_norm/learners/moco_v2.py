@@ -1,4 +1,4 @@
-"""MoCo v2: identification of an image's key, from a slowly moving copy, among those in a queue."""
+"""MoCo v2: contrast of queries with keys of an EMA network and an embedding queue."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -23,7 +23,7 @@ from ssl_norm.norms.layers.domain_batch_norm import chunks_of_all_ranks
 
 
 class MoCoV2(Learner):
-    """MoCo's InfoNCE loss; in its symmetric form the sum of both directions.
+    """MoCo v2 with its InfoNCE loss; if symmetric, the sum over both orders of the views.
 
     Args:
         encoder: images to features (N, F).
@@ -31,19 +31,18 @@ class MoCoV2(Learner):
         embedding_dim: D.
         temperature: divides the cosines; positive.
         queue_size: K keys of earlier batches, a multiple of the global batch size.
-        symmetric: whether each view is query and key (MoCo's CIFAR recipe), or the first only query
-            and the second only key (as published for ImageNet).
-        shuffle_keys: whether keys are computed on a permuted batch (as published), so that a key's
-            batch statistics are not those of its query. It affects only statistics of parts of the
-            batch: with several ranks those of any batch norm without `sync`, on one device those of
-            ghost batches, but not of plain `bn`. See :func:`on_permuted_batch`.
+        symmetric: true: each view is both query and key (MoCo's CIFAR recipe); false: the first
+            view is the query and the second the key (as published for ImageNet).
+        shuffle_keys: compute keys on a permuted batch (as published), so that a key and its query
+            have different batch statistics. This has an effect only if statistics cover a part of
+            the batch: with several ranks and a batch norm without `sync`, or with ghost batches.
         ema_decay: weight of the key network's old value at the start of the run.
         ema_schedule: `constant` (as published) or `cosine`.
         ema_buffers: whether the key network's buffers follow by EMA; see :class:`EmaTarget`.
         view_statistics: `separate` (as published) or, if symmetric, `joint`; see :func:`per_view`.
 
     Raises:
-        ValueError: `joint` statistics without `symmetric`, where no network sees both views.
+        ValueError: `joint` statistics without `symmetric`: no network sees both views.
 
     Source: MoCo, arXiv 1911.05722, algorithm 1 and section 3.3; MoCo v2, arXiv 2003.04297.
     """
@@ -83,13 +82,13 @@ class MoCoV2(Learner):
         self.shuffle_keys = shuffle_keys
 
     def keys(self, view: Tensor) -> Tensor:
-        """Return the keys (N, D) of one view, or of both, each at the place of its image."""
+        """Return the keys (N, D) of one view, or of both, in the order of the images."""
         if not self.shuffle_keys:
             k: Tensor = self.target(view)
             return k
         permutation = shared_permutation(len(view) * world_size(), view.device)
-        # A single process has all rows of a view in sequence; a gather has all views of a rank in
-        # sequence.
+        # The permutation is that of one process, which has view 1 of all images first. A gather
+        # has both views of rank 0 first.
         views = 2 if self.view_statistics == "joint" else 1
         places = torch.arange(len(permutation), device=view.device).view(world_size(), views, -1)
         return on_permuted_batch(self.target, view, places.transpose(0, 1).flatten()[permutation])
@@ -105,10 +104,10 @@ class MoCoV2(Learner):
             return self.contrast(global_rows(self.project(view1), self.keys(view2)))
 
     def contrast(self, *pairs: tuple[Tensor, ...]) -> LearnerOutput:
-        """Return the loss and the accuracy of finding each key among itself and the queue.
+        """Return the loss, and the share of queries that are nearer to their key than to the queue.
 
         Args:
-            *pairs: (queries, keys), each (N, D), of each direction.
+            *pairs: (queries, keys), each (N, D), for each order of the views.
         """
         queue = self.queue.keys
         losses = [info_nce(q, k, queue, self.temperature) for q, k in pairs]
@@ -120,27 +119,27 @@ class MoCoV2(Learner):
         )
 
     def loss_at_collapse(self, batch_size: int) -> float:
-        """Return ln(1 + K) per direction: the key and all K of the queue are equally near."""
+        """Return ln(1 + K) for each order of the views: the key is as near as all K others."""
         one_direction = cross_entropy_at_collapse(1 + len(self.queue.keys))
         return 2 * one_direction if self.symmetric else one_direction
 
     def after_backward(self, output: LearnerOutput) -> None:
-        """Enqueue the keys of this batch, which only later batches may take as negatives."""
+        """Enqueue the keys of this batch as negatives of later batches."""
         for _, keys in output.pairs:
             self.queue.enqueue(keys)
 
     def after_step(self, progress: float) -> None:
-        """Move the key network towards the query network."""
+        """Update the key network by EMA of the query network."""
         self.target.follow((self.encoder, self.projector), progress)
 
 
 class KeyQueue(nn.Module):
-    """Buffers `keys` (size, dim) of unit rows, and `pointer` to the place of the next key.
+    """Embedding queue: buffers `keys` (size, dim), L2-normalized, and `pointer` to the next place.
 
-    It starts with random unit rows. Enqueueing works on the device, without waiting for it.
+    It starts with random rows. Enqueueing works on the device, without waiting for it.
 
     Args:
-        size: number of keys, a multiple of the rows enqueued at a time.
+        size: number of keys, a multiple of the batch size.
         dim: width of a key.
 
     Source: MoCo, arXiv 1911.05722, section 3.2.
@@ -159,7 +158,7 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Replace the oldest rows by the rows of `keys` (N, dim), scaled to unit length.
+        """L2-normalize the rows of `keys` (N, dim), and replace the oldest rows by them.
 
         Raises:
             ValueError: the width is not the queue's, or the queue's size is not a multiple of N.
@@ -180,8 +179,8 @@ class KeyQueue(nn.Module):
 def shared_permutation(size: int, device: torch.device | None = None) -> Tensor:
     """Return a random permutation of 0 ... `size` - 1, (size,) int64, the same on every rank.
 
-    Rank 0 draws it from torch's own CPU generator, as dropout draws its masks, so that it is the
-    same on every device and on any number of ranks, and as reproducible as that generator's seed.
+    Rank zero draws it from torch's default CPU generator. It therefore depends only on the seed of
+    this generator, not on the device or the number of ranks.
     """
     permutation = torch.randperm(size)
     return tensor_from_first_rank(permutation if device is None else on_device(permutation, device))
@@ -193,14 +192,14 @@ def on_permuted_batch(
 ) -> Tensor:
     """Return the network's outputs for this rank's rows, computed on a permuted global batch.
 
-    The global batch, N rows of each of W ranks in rank order, is permuted; rank r puts rows
-    [r N, (r + 1) N) of the result through its network; each output goes back to the rank and place
-    of its row. Operations on single rows are unaffected. Statistics of a part of the global batch
-    (of a rank, or of a ghost batch) change. Those of the whole batch (one process or `sync`, and no
-    ghost batches) stay the same, and still reveal which rows belong together.
+    The global batch consists of N rows of each of W ranks in rank order, and is permuted. Rank r
+    passes rows [r N, (r + 1) N) of the result through its network; each output returns to the rank
+    and place of its row. Operations on single rows are unaffected. Statistics of a part of the
+    global batch (of a rank, or of a ghost batch) change. Statistics of the whole batch (one process
+    or `sync`, and no ghost batches) stay the same, and still leak which rows belong together.
 
     Args:
-        network: maps (N, ...) to (N, D) and needs no gradients; each rank's own.
+        network: maps (N, ...) to (N, D), without gradients; each rank has its own.
         rows: (N, ...), N the same on every rank.
         permutation: (W N,) int64 of 0 ... W N - 1, the same on every rank.
 
@@ -219,8 +218,8 @@ def on_permuted_batch(
     size = len(rows)
     if len(permutation) != size * world_size():
         raise ValueError(
-            f"a permutation of the {size * world_size()} rows of all ranks expected, "
-            f"got {len(permutation)} places"
+            f"expected a permutation of the {size * world_size()} rows of all ranks, "
+            f"got one of {len(permutation)}"
         )
     own = slice(rank() * size, (rank() + 1) * size)
     with chunks_of_all_ranks():

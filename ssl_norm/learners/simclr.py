@@ -1,4 +1,4 @@
-"""SimCLR: identification of an image's other view among all views of the batch."""
+"""SimCLR: contrast of the two views of an image with all other views of the batch."""
 
 from torch import Tensor, nn
 
@@ -9,7 +9,7 @@ from ssl_norm.losses.rows import Temperature
 
 
 class SimCLR(Learner):
-    """SimCLR's NT-Xent loss over the global batch.
+    """SimCLR with its NT-Xent loss over the global batch.
 
     Args:
         encoder: images to features (N, F).
@@ -37,7 +37,7 @@ class SimCLR(Learner):
         self.view_statistics = check_view_statistics(view_statistics)
 
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
-        """Return the loss and the pair (z1, z2) of projections; the network is its own target."""
+        """Return the loss and the pair (z1, z2) of projections; there is no target network."""
         z1, z2 = global_rows(*per_view(self.project, (view1, view2), self.view_statistics))
         loss = nt_xent(z1, z2, self.temperature)
         scalars = {"contrastive_accuracy": nt_xent_accuracy(z1, z2)}

@@ -22,8 +22,8 @@ def per_view(network: _Network, views: _TwoViews, view_statistics: ViewStatistic
     Args:
         network: maps (N, ...) to (N, D), row by row except for batch statistics.
         views: two tensors of one shape (N, ...).
-        view_statistics: `separate`: one forward pass each, as BYOL and MoCo publish; `joint`: one
-            pass over both, so that statistics are over 2N samples, as SimCLR publishes.
+        view_statistics: `separate`: one forward pass for each view, as published for BYOL and MoCo;
+            `joint`: one pass over both views, with statistics of 2N samples, as for SimCLR.
 
     Raises:
         ValueError: the policy is unknown.

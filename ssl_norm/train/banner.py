@@ -29,7 +29,7 @@ def pretraining_banner(
     folder: RunFolder,
     device: torch.device,
 ) -> Iterator[str]:
-    """Yield data, network, norms, schedule and place of a pretraining."""
+    """Yield lines on data, network, norms, schedule and run folder of a pretraining."""
     norms, optimizer = norm_names(config), config.optimizer
     step_images = config.batch_size * config.accumulate
     rate = effective_learning_rate(optimizer.lr, step_images)
@@ -56,8 +56,8 @@ def pretraining_banner(
     yield f"{hardware(device)}; run folder {folder}"
     if world_size() > 1 and has_statistics_per_process(config):
         yield (
-            f"{world_size()} processes: batch norms see the {config.batch_size // world_size()} "
-            "images of their own process (those of all with the option sync: true)"
+            f"{world_size()} processes: a batch norm sees the {config.batch_size // world_size()} "
+            "images of its process; with the option sync: true it sees the images of all"
         )
     yield from _course(run)
 
@@ -69,7 +69,7 @@ def finetuning_banner(
     folder: RunFolder,
     device: torch.device,
 ) -> Iterator[str]:
-    """Yield images, network, schedule and place of a fine-tuning."""
+    """Yield lines on images, network, schedule and run folder of a fine-tuning."""
     optimizer, size, labelled = config.optimizer, config.batch_size, len(images.labelled)
     rate = effective_learning_rate(optimizer.lr, size)
     unlabelled, norm = unlabelled_per_step(config), norm_names(config)["encoder"]

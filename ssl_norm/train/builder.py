@@ -1,4 +1,4 @@
-"""Builders of the parts of a run from its settings, which lower rooms do not know."""
+"""Builders of the parts of a run from its settings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ NO_SOURCE_OPTIONS = ("name", "image_size", "resident")
 
 
 def load_images(data: DataSettings, seed: int) -> Splits:
-    """Return the images of a data source; `Batches` decides where their pixels are kept."""
+    """Return the images of a data source."""
     options = data.model_dump(exclude={*NO_SOURCE_OPTIONS}) | {"image_size": data.view_size}
     return load_splits(data.name, seed=seed, progress=rank() == 0, **options)
 
@@ -38,8 +38,8 @@ def make_encoder(
 ) -> tuple[nn.Module, Replacement | None]:
     """Return the encoder at the random initialisation of a seed, and a report on its norms.
 
-    The stem is for small images if `small_images`, or if it is None and views of `view_size` pixels
-    ask for it. Without a norm the architecture's own norms stay.
+    The stem is that for small images if `small_images` is true, or if it is None and views of
+    `view_size` pixels are small. If `norm` is None, the architecture keeps its own norms.
 
     Raises:
         UserError: the norm does not fit the encoder, or the size of its feature maps.
@@ -61,7 +61,7 @@ def initial_encoder(config: PretrainSettings) -> tuple[nn.Module, Replacement | 
 
 
 def encoder_record(config: Any, encoder: nn.Module) -> dict[str, Any]:
-    """Return the settings that a reader needs to use a run's encoder as it was trained.
+    """Return the settings that are needed to use a run's encoder as it was trained.
 
     Keys: `name`, `small_images` (whether the stem was shrunk), `norm`, `image_size` in pixels,
     `mean` and `std` of the pixels, and `library`, the version that built it.
@@ -81,8 +81,8 @@ def encoder_record(config: Any, encoder: nn.Module) -> dict[str, Any]:
 def make_learner(config: PretrainSettings, encoder: nn.Module) -> Learner:
     """Return the learner of `config.method` around an encoder.
 
-    Its constructor gets the encoder, the heads that it names, and all other settings of the method
-    by name.
+    Its constructor gets the encoder, the heads among its parameters, and all other settings of the
+    method by name.
 
     Raises:
         UserError: the settings of a head or of the method do not fit.
@@ -108,7 +108,7 @@ def make_learner(config: PretrainSettings, encoder: nn.Module) -> Learner:
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Turn a ValueError or TypeError into a UserError that begins with a key of the settings."""
+    """Turn a ValueError or TypeError into a UserError that starts with a key of the settings."""
     try:
         yield
     except UserError:

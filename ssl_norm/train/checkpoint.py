@@ -15,10 +15,10 @@ FORMAT = 1
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values whole or not at all.
+    """Write tensors and plain values, either completely or not at all.
 
     Raises:
-        NonFiniteLoss: a tensor holds NaN or infinities, and the file stays as it was.
+        NonFiniteLoss: a tensor holds NaN or infinities; the file does not change.
         UserError: the file cannot be written.
     """
     if found := first_non_finite(dict(floating_tensors(content))):

@@ -10,13 +10,13 @@ from ssl_norm.launch import read_launch
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a name; under torchrun each process has its own GPU.
+    """Return the device of a name; under torchrun each process gets its own GPU.
 
     Args:
         name: `auto` (a CUDA GPU if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
 
     Raises:
-        UserError: it is not a device, or this machine has too few of them.
+        UserError: it is not a device, or this machine has too few GPUs.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,7 +63,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes of torchrun for the duration of a run; do nothing for a single one."""
+    """Join the processes of torchrun for the duration of a run; do nothing for one process."""
     if read_launch().world_size == 1:
         yield
         return

@@ -1,4 +1,4 @@
-"""Runs of both training tools: open or resume the folder, train, end, and summarize."""
+"""Execution of a run of both training tools: open or resume its folder, train, summarize."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ from ssl_norm.train.run_settings import (
 )
 
 Ending = CollapseStop | NonFiniteLoss
-Save = Callable[..., None]  # keys of the number of steps, and of the CollapseStop that ends the run
+Save = Callable[..., None]  # arguments: steps done and, if one ends the run, the CollapseStop
 ENDINGS = {type(None): "done", CollapseStop: "collapse", NonFiniteLoss: "non_finite_loss"}
 
 
@@ -57,7 +57,7 @@ class Task(ABC):
     """Part of a run in which pretraining and fine-tuning differ."""
 
     run: Run  # network and schedule, after `build`
-    stop: CollapseStop | None = None  # ended the run before, and ends it again instead of training
+    stop: CollapseStop | None = None  # has ended the run before, and ends it again at a resume
     less_memory: ClassVar[str]  # settings that lower the need for memory, for an error message
     final_metrics: ClassVar[tuple[str, ...]]  # keys of the summary that loggers show at the end
 
@@ -75,30 +75,30 @@ class Task(ABC):
 
     @abstractmethod
     def tables(self) -> dict[str, int]:
-        """Return the CSV files, and the last step whose rows each keeps."""
+        """Return the last step whose rows are kept, by CSV file."""
 
     @abstractmethod
     def train(self, files: RunFiles | None, line: ProgressLine, save: Save) -> None:
-        """Train to the end; rank zero has files.
+        """Train to the end; only rank zero has `files`.
 
         Raises:
-            CollapseStop: the representation collapsed, and the run is to stop then.
+            CollapseStop: the embeddings collapsed, and `on_collapse` stops the run.
             NonFiniteLoss: the loss became NaN or infinite.
         """
 
     def copies(self, step: int) -> Iterator[str]:
-        """Yield the names of further checkpoint files that `last.pt` is written to."""
+        """Yield the names of further checkpoint files with the content of `last.pt`."""
         yield from ()
 
     @abstractmethod
     def summary(
         self, course: Mapping[str, Any], files: RunFiles, ending: Ending | None
     ) -> dict[str, Any]:
-        """Return the content of summary.json, which includes the course of the run."""
+        """Return the content of summary.json, including the `course` of the run."""
 
     @abstractmethod
     def draw(self, files: RunFiles, summary: Mapping[str, Any]) -> None:
-        """Write pictures of the whole run."""
+        """Write figures of the whole run."""
 
     @abstractmethod
     def table(self, summary: Mapping[str, Any]) -> Table:
@@ -106,11 +106,11 @@ class Task(ABC):
 
 
 def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
-    """Train and leave a run folder: that of the settings, else `folder`, else runs/<date>_<name>.
+    """Train in a run folder: that of the settings, else `folder`, else runs/<date>_<name>.
 
     Raises:
         UserError: the configuration does not fit the data or the machine.
-        CollapseStop: the representation collapsed, and the run was to stop then.
+        CollapseStop: the embeddings collapsed, and `on_collapse` stops the run.
         NonFiniteLoss: the loss became NaN or infinite.
     """
     config = task.config
@@ -124,7 +124,7 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
                 say(f"{run_folder} is done: summary.json is there; skipped")
             return RunResult(run_folder.path, run_folder.json("summary.json"), skipped=True)
         settings, machine = plain_config(config), describe_environment(task.device)
-        # Write it before anything that can be resumed.
+        # A resume needs config.yaml, so it is written first.
         from_first_rank(lambda: run_folder.write_config(settings, machine))
         splits = task.build(found.checkpoint)
         opened: list[RunFiles] = []
@@ -140,9 +140,9 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
             opened.append(stack.enter_context(closing(files)))
             last = None if task.stop else found.checkpoint
             for name in task.copies(first) if last else ():
-                if last and not (run_folder / name).exists():  # deleted, or cut off by a kill
+                if last and not (run_folder / name).exists():  # deleted, or the run was killed
                     run_folder.save(last, name)
-                    say(f"{run_folder / name} was missing, and was written again from last.pt")
+                    say(f"{run_folder / name} was missing, and was restored from last.pt")
 
         from_first_rank(open_files)
         ending = _follow(task, run_folder, opened[0] if opened else None)
@@ -150,7 +150,7 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
 
         def finish() -> None:
             summary.update(_finish(task, opened[0], ending))
-            stack.close()  # before another rank ends and torchrun ends this one
+            stack.close()  # now, since torchrun ends this rank as soon as another one ends
 
         only_on_first_rank(finish)
     if ending:
@@ -159,7 +159,7 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
 
 
 def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | None:
-    """Train while rows and checkpoints are written; return the exception that ended it early."""
+    """Train, write rows and checkpoints, and return the exception that ended it early."""
     run, config = task.run, task.config
     plain, is_main = plain_config(config), files is not None
 
@@ -190,16 +190,16 @@ def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | N
 
 
 def _finish(task: Task, files: RunFiles, ending: Ending | None) -> dict[str, Any]:
-    """Write summary.json and pictures, print the table, and return the summary."""
+    """Write summary.json and figures, print the table, and return the summary."""
     folder, summary = files.folder, task.summary(_course(task, files), files, ending)
     metrics = {name: summary[name] for name in task.final_metrics if name in summary}
     files.hyperparameters(shown_settings(task.config), metrics)
     summary["ended"] = ENDINGS[type(ending)]
     if isinstance(ending, CollapseStop):
-        summary |= ending.found  # with a rollback, accuracies are of `rolled_back_to_step`
+        summary |= ending.found  # after a rollback, accuracies are those of `rolled_back_to_step`
     summary["tables"] = files.sums()
     folder.write_json("summary.json", summary)
-    with warned("the picture of the run"):
+    with warned("the figure of the run"):
         task.draw(files, summary)
     show([task.table(summary)])
     say(f"run folder: {folder}   curves: tensorboard --logdir {folder}", stderr=False)
@@ -207,7 +207,7 @@ def _finish(task: Task, files: RunFiles, ending: Ending | None) -> dict[str, Any
 
 
 def _course(task: Task, files: RunFiles) -> dict[str, Any]:
-    """Return study, arm, norm and seed of a run, its last row, and its median speed."""
+    """Return the entries of summary.json that all runs have: origin, last row, median speed."""
     config, rows = task.config, files.rows("metrics.csv")
     last = {**rows[-1]} if rows else {"step": task.run.first_step}
     speeds = [float(row["images_per_second"]) for row in rows]

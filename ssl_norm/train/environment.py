@@ -28,9 +28,8 @@ def _git_commit() -> str:
     """Return the commit of the code, with `-dirty` if files differ; `unknown` outside git."""
     describe = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        _git(
-            "ls-files", "--error-unmatch", __file__
-        )  # the package may be installed inside the user's repository
+        # The package may be installed inside the user's repository.
+        _git("ls-files", "--error-unmatch", __file__)
         return _git(*describe)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -43,7 +42,7 @@ def _git(*arguments: str) -> str:
 
 
 def hardware(device: torch.device) -> str:
-    """Return the GPU's name, or the CPU's and the number of threads in use."""
+    """Return the name of the GPU, or that of the CPU with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     lines: list[str] = []

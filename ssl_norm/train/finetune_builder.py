@@ -26,9 +26,9 @@ from ssl_norm.train.run_settings import norm_specs
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The images that a classifier is scored with."""
+    """Training and test images of a classifier."""
 
-    labelled: ImageSet  # images of the loss
+    labelled: ImageSet  # training images of the loss
     everything: ImageSet  # all training images, labelled or not
     test: ImageSet  # labelled; none of them is in `everything`
 
@@ -49,7 +49,7 @@ def choose_images(config: FinetuneSettings, splits: Splits) -> FinetuningImages:
     if splits.train is None or splits.test is None:
         raise UserError(
             f"data={config.data.name} has no labels here, and fine-tuning needs them: put the "
-            "images of each class, two or more of at least two classes, in a folder of their own"
+            "images of each class into a separate folder; two classes of two images are the least"
         )
     everything = splits.pretrain
     labels = _labels_of(everything, splits.train)
@@ -85,7 +85,7 @@ def make_finetuning(
     device: torch.device,
     checkpoint: Mapping[str, Any] | None,
 ) -> FinetuningRun:
-    """Return a run around an encoder, at its beginning or as a checkpoint left it.
+    """Return a run around an encoder, in its initial state or in that of a checkpoint.
 
     Raises:
         UserError: there are no unlabelled images for ubn, or no statistics to freeze.
@@ -132,9 +132,8 @@ def _make_batches(
     size = unlabelled_per_step(config)
     if size and not len(images.unlabelled):
         raise UserError(
-            f"norm.encoder=ubn: all {len(images.labelled):,} training images are labelled, and "
-            "none is left for its statistics; lower labels=... or labels_per_class=..., or use "
-            "norm.encoder=bn"
+            f"norm.encoder=ubn needs unlabelled images, but all {len(images.labelled):,} training "
+            "images are labelled; lower labels=... or labels_per_class=..., or use norm.encoder=bn"
         )
     return LabelledBatches(
         images.labelled,

@@ -26,7 +26,7 @@ class FinetuningRun(Run):
     classes: Sequence[str] = ()  # names of the logits
 
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
-        """Move the parameters once by the cross-entropy of the labelled views."""
+        """Update the parameters once, with the cross-entropy of the labelled views."""
         batch = next(self.batches)
         seed_step(generator, self.seed, step)
         (labelled,) = self.make_views(batch.images, generator)
@@ -45,7 +45,7 @@ class FinetuningRun(Run):
         log.add(step + 1, len(batch.labels), loss=loss, train_top1=right)
 
     def row(self, log: StepLog, step: int) -> Row:
-        """Return loss and accuracy, means over the labelled training views since the last row."""
+        """Return loss and accuracy as means over the labelled views since the last row."""
         self.look(log, step)
         means = log.means()
         return {
@@ -71,29 +71,23 @@ class FinetuningRun(Run):
 def labelled_logits(
     model: nn.Module, labelled: Tensor, unlabelled: Tensor | None, joint_gradient: bool
 ) -> Tensor:
-    """Return the logits of labelled views whose batch statistics include unlabelled ones.
+    """Return the logits of labelled views whose batch statistics include unlabelled views.
 
     Args:
         model: in training mode; its norms are `ubn` if there are unlabelled views.
         labelled: (B, 3, S, S).
-        unlabelled: (U, 3, S, S); None: the labelled ones alone set the statistics.
-        joint_gradient: true: one pass over all B + U views, and the gradient flows through its
+        unlabelled: (U, 3, S, S); None: the labelled views alone set the statistics.
+        joint_gradient: True: one pass over all B + U views, with the gradient through its
             statistics. False: two passes, the first without gradients over all views; the second,
-            over the labelled ones, takes its statistics as constants. Both give the same logits,
-            and move the population statistics once.
+            over the labelled views, takes these statistics as constants. Both give the same logits,
+            and update the population statistics once.
 
     Returns:
         (B, K).
 
-    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020: the
-    statistics are updated by a joint batch before the step on its labelled part. The paper does
-    not say whether the gradient flows through the statistics. Two passes suggest that it does not.
-    But then weights grow while the loss stays the same, as Ioffe & Szegedy (arXiv 1502.03167,
-    section 2) warn, and training fails at rates at which batch norm trains
-    (results/batch_statistics.md); so it does by default. Nor does the paper give the number of
-    unlabelled images per labelled one, the rate of the population statistics (here that of batch
-    norm), or the statistics at test time (here those of the population; an evaluation may use
-    others).
+    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020. For the
+    choices that the paper leaves open, see
+    :class:`ssl_norm.norms.layers.unsupervised_batch_norm.UnsupervisedBatchNorm`.
     """
     if unlabelled is None:
         logits: Tensor = model(labelled)

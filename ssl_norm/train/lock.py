@@ -19,10 +19,14 @@ except ImportError:  # Windows
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file, which the kernel unlocks when this process ends, however it ends.
+    """Hold a lock file; the kernel unlocks it when this process ends, also if it is killed.
 
-    The file, whose folder exists, names process and host; `what` is written meanwhile, such as
-    `run_dir=x`. UserError: another process holds it.
+    Args:
+        path: the file, in an existing folder; it names process and host.
+        what: description of the locked files for messages, such as `run_dir=x`.
+
+    Raises:
+        UserError: another process holds the lock.
     """
     descriptor = _open_locked(path, what)
     try:
@@ -30,7 +34,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is locked, so that no other process has it
+        path.unlink(missing_ok=True)  # before the unlock, so that no other process has the file
         os.close(descriptor)
 
 
@@ -57,11 +61,11 @@ def _open_locked(path: Path, what: str) -> int:
             return descriptor
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
-        os.close(descriptor)  # the lock of a file that its holder has just deleted
+        os.close(descriptor)  # the previous holder has just deleted this file
 
 
 def new_folder(parent: Path, name: str = "") -> Path:
-    """Make a folder named by the time and a name, with a number if that is taken."""
+    """Make a folder named by the time and `name`, with a number if it exists."""
     began = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for number in count(1):
         folder = parent / f"{began}{f'-{number}' if number > 1 else ''}{name}"

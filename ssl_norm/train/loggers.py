@@ -1,4 +1,4 @@
-"""Loggers: services that show a run while it goes on."""
+"""Loggers: services that show a run while it is in progress."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from ssl_norm.train.run_folder import Row
 
 
 class Logger:
-    """Base of all loggers; a logger implements the methods that its service can show.
+    """Base of all loggers; a logger implements the methods that its service supports.
 
     Args:
-        folder: of the run.
-        first_step: steps already done; values of later steps come from a run that was interrupted.
+        folder: the run folder.
+        first_step: steps already done; logged values of later steps are from an interrupted run.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -35,7 +35,7 @@ class Logger:
         """Show Markdown."""
 
     def image(self, name: str, step: int | None, pixels: NDArray[np.uint8]) -> None:
-        """Show a picture (H, W, 3); without a step it belongs to the whole run."""
+        """Show an image (H, W, 3); without a step it belongs to the whole run."""
 
     def histogram(
         self, name: str, step: int, values: NDArray[np.float64], edges: NDArray[np.float64]
@@ -45,21 +45,21 @@ class Logger:
     def hyperparameters(
         self, settings: Mapping[str, float | int | str], metrics: Mapping[str, float]
     ) -> None:
-        """Show the settings of a run by dotted key, and its metrics, which are known at its end."""
+        """Show the settings of a run by dotted key, and its metrics, which are empty at first."""
 
     def embeddings(
         self, features: Tensor, labels: Sequence[str] | None, images: Tensor | None
     ) -> None:
-        """Show features (N, D) with names of classes and images (N, 3, H, W) uint8, if any."""
+        """Show features (N, D), with class names and images (N, 3, H, W) uint8 if given."""
 
     def close(self) -> None:
         """Write all buffered data."""
 
 
 class Loggers:
-    """Several loggers as one. A logger that fails is dropped, and the run continues.
+    """Group of loggers. A logger that fails is dropped, and the run continues.
 
-    Names are those of `LOGGERS`, or `module:class`; another is a UserError.
+    Names are those of `LOGGERS`, or `module:class`; any other name raises a UserError.
     """
 
     def __init__(self, names: Sequence[str], folder: Path, first_step: int) -> None:

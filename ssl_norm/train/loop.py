@@ -22,11 +22,11 @@ from ssl_norm.train.step_log import StepLog, first_non_finite, floating_tensors
 class Run(ABC):
     """A network in training, and its schedule."""
 
-    network: nn.Module  # what is trained
-    optimizer: Optimizer  # moves the parameters of the network
+    network: nn.Module
+    optimizer: Optimizer
     learning_rate: Callable[[int], float]  # as a function of the step, from 0
-    autocast: Callable[[], AbstractContextManager[None]]  # makes the context of the forward pass
-    seed: int  # all randomness of a step is a function of this and the step
+    autocast: Callable[[], AbstractContextManager[None]]  # context of the forward pass
+    seed: int  # the randomness of a step depends only on the seed and the step
     first_step: int  # steps already done
     steps: int  # of the whole run
     accumulate: int = 1  # batches per step
@@ -42,9 +42,9 @@ class Run(ABC):
         self.network.train()
 
     def look(self, log: StepLog, step: int, *views: Tensor) -> None:
-        """Look for NaN and infinities in the state of training and in the views of a batch.
+        """Check the state of training and the views of the next step for NaN and infinities.
 
-        The views are of the next step; without any, also tensors that were replaced are looked at.
+        Without views, the list of tensors is made again, so that replaced tensors are checked.
         """
         if not views or step <= self.first_step + 1:
             self._watched = dict(self.tensors())
@@ -62,7 +62,7 @@ class Run(ABC):
 
     @abstractmethod
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
-        """Move the parameters once, from `step` to `step + 1` steps done."""
+        """Update the parameters once, from `step` to `step + 1` steps done."""
 
     @abstractmethod
     def row(self, log: StepLog, step: int) -> Row:
@@ -77,14 +77,14 @@ class Run(ABC):
         """Return the text of a row for the progress line."""
 
     def state(self) -> dict[str, Any]:
-        """Return the state dicts of all that training changes."""
+        """Return the state dicts of everything that training changes."""
         return {"learner": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, checkpoint: Mapping[str, Any]) -> None:
         """Load the content of `state` from a checkpoint.
 
         Raises:
-            UserError: it holds NaN or infinities, which earlier versions could write.
+            UserError: it holds NaN or infinities; earlier versions could write these.
         """
         self.network.load_state_dict(checkpoint["learner"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
@@ -139,16 +139,17 @@ def train(
 
 
 def freeze_batch_norms(network: nn.Module) -> None:
-    """Freeze the statistics of all batch norms at those of rank zero, which are saved."""
+    """Freeze the statistics of all batch norms at those of rank zero, which checkpoints hold."""
     freeze_statistics(network)
     for buffer in network.buffers():
         tensor_from_first_rank(buffer)
 
 
 def seed_step(generator: torch.Generator, seed: int, step: int, part: int = 0) -> None:
-    """Make a step's randomness a function of (seed, step, part), so that runs resume exactly.
+    """Seed the randomness of a step by (seed, step, part), so that runs resume exactly.
 
-    The generator, for views, is the same on every rank; torch's own, for dropout, differs by rank.
+    `generator`, for views, gets the same seed on all ranks; torch's own generator, for dropout,
+    gets one that differs by rank.
     """
     generator.manual_seed(_mixed(seed, step, part))
     torch.manual_seed(_mixed(seed, step, part, 1 + rank()))

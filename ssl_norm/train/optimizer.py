@@ -1,4 +1,4 @@
-"""Optimizers by name, with the papers' exclusion of norms and biases, and learning rates."""
+"""Optimizers by name, exclusion of norms and biases from weight decay, and learning rates."""
 
 import math
 from typing import Any
@@ -20,10 +20,10 @@ def make_optimizer(
 ) -> Optimizer:
     """Return `sgd`, `lars` (timm) or `adamw` over the parameters of a learner that take gradients.
 
-    Weight decay is added to the gradient in SGD and LARS, and decoupled in AdamW, which alone has
-    `betas`; `lars_eta` is the trust coefficient of LARS. `exclude_norm_and_bias` leaves parameters
-    with fewer than two dimensions out of weight decay and of LARS's adaptation (BYOL, arXiv
-    2006.07733, section 3.3).
+    SGD and LARS add weight decay to the gradient; in AdamW it is decoupled. Only AdamW uses
+    `betas`, and only LARS uses `lars_eta`, its trust coefficient. `exclude_norm_and_bias` excludes
+    parameters with fewer than two dimensions from weight decay and from LARS's adaptation (BYOL,
+    arXiv 2006.07733, section 3.3).
     """
     groups = parameter_groups(learner, weight_decay, exclude_norm_and_bias)
     if name == "sgd":

@@ -34,12 +34,11 @@ def recompute_over_images(
     Args:
         network: takes the views of a batch; the loss of a learner is not used.
         make_views: from uint8 images (N, 3, H, W) and a generator to the views.
-        images: drawn in random order, each once an epoch.
-        samples: total number of images, rounded down to whole batches; over several epochs if
-            needed.
+        images: drawn in random order, each once per epoch.
+        samples: total number of images, rounded down to whole batches; may span several epochs.
         batch_size: images per forward pass over all ranks; at most the number of images.
-        seed: of the order and the views.
-        each_once: end with the last whole batch of the first epoch.
+        seed: seed of the order and the views.
+        each_once: stop after the last whole batch of the first epoch.
 
     Returns:
         The shift of each layer, and the number of images.
@@ -61,10 +60,15 @@ def recompute_over_images(
 def make_statistics_exact(
     network: nn.Module, make_views: MakeViews, images: ImageSet, **options: Any
 ) -> bool:
-    """Replace running statistics by exact ones where norms request it; return whether any does.
+    """Replace running statistics by exact ones if a norm has `population=exact` and is not frozen.
 
-    They ask with `population=exact`, unless they are frozen. Arguments are those of
-    :func:`recompute_over_images`; UserError: they cannot be recomputed.
+    Arguments are those of :func:`recompute_over_images`.
+
+    Returns:
+        Whether statistics were replaced.
+
+    Raises:
+        UserError: the statistics cannot be recomputed.
     """
     if not any(
         isinstance(layer, BatchStatisticsNorm)

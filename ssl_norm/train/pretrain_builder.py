@@ -33,7 +33,7 @@ def make_training(
     device: torch.device,
     checkpoint: Mapping[str, Any] | None,
 ) -> PretrainingRun:
-    """Return a run around an encoder, at its beginning or as a checkpoint left it.
+    """Return a run around an encoder, in its initial state or in that of a checkpoint.
 
     Raises:
         UserError: the settings do not fit each other, or do not fit the images.
@@ -117,7 +117,7 @@ def _make_monitor(config: PretrainSettings, learner: Learner) -> CollapseMonitor
 
 
 def draw_views(config: PretrainSettings, images: ImageSet) -> Tensor:
-    """Return pairs of views of the first images as one picture (3, H, W), uint8."""
+    """Return pairs of views of the first images as one image (3, H, W), uint8."""
     views = make_views(config)
     pixels = images.take(torch.arange(min(len(images), PICTURED_IMAGES))).permute(0, 3, 1, 2)
     view1, view2 = views(pixels, torch.Generator().manual_seed(config.seed))

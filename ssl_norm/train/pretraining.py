@@ -23,8 +23,8 @@ class PretrainingRun(Run):
     """A learner in training."""
 
     network: Learner  # turns two views into a loss and embeddings
-    # Yields uint8 images (N, 3, H, W) of this rank, beginning with the first batch of `first_step`;
-    # for a run without steps an epoch of them.
+    # Yields uint8 images (N, 3, H, W) of this rank, from the first batch of `first_step` on; if the
+    # run has no steps, it yields one epoch.
     batches: Iterator[Tensor]
     make_views: Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]  # view1, view2
     monitor: CollapseMonitor  # measures every step
@@ -52,7 +52,7 @@ class PretrainingRun(Run):
         return output
 
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
-        """Move the parameters once by the gradient of `accumulate` batches."""
+        """Update the parameters once, with the gradient of `accumulate` batches."""
         for part in range(self.accumulate):
             images = next(self.batches)
             seed_step(generator, self.seed, step, part)
@@ -105,9 +105,9 @@ class PretrainingRun(Run):
 def measure_initial(
     run: PretrainingRun, on_row: Callable[[Row], None], on_checkpoint: Callable[[int], None]
 ) -> None:
-    """Measure the initial network in training mode on an epoch of batches, and leave it as it was.
+    """Measure the initial network in training mode on an epoch of batches, without changing it.
 
-    The run has no steps, its one row step 0 and learning rate 0, its checkpoint step 0.
+    The run has one row, with step 0 and learning rate 0, and a checkpoint of step 0.
 
     Raises:
         NonFiniteLoss: a loss was NaN or infinite.

@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressLine:
-    """Shows step, `text` of a row of metrics, and the time left; on all ranks but one invisible."""
+    """Progress line with step, `text` of a row of metrics, and time left; only on rank zero."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Recorders: rows of a run into files, loggers and the progress line."""
+"""Recording of the rows of a run in files, loggers and the progress line."""
 
 import os
 import time
@@ -30,7 +30,7 @@ REMEDIES = (
 MEANINGS = MappingProxyType(
     {
         "healthy": "Embeddings spread over many directions.",
-        "dimensional": "Embeddings differ, but along few dimensions: dimensional collapse.",
+        "dimensional": "Embeddings vary in few dimensions: dimensional collapse.",
         "collapsing": "Embeddings approach one direction; at this rate the collapse will be complete.",
         "complete": "All embeddings point in one direction: complete collapse.",
         "uncertain": "Too early to say, or between the zones of healthy and collapsed embeddings.",
@@ -39,23 +39,27 @@ MEANINGS = MappingProxyType(
 WARNED = ("collapsing", "dimensional", "complete")
 SPECTRUM_COLUMNS = 256
 HISTOGRAM_BINS = 40
-EVEN_SPREAD = 1.5  # upper end of the deviations of embeddings without collapse
+EVEN_SPREAD = 1.5  # least upper end of the histogram of deviations; without collapse they are below
 KEPT = ("metrics.csv", "evaluations.csv")  # tables whose rows are needed when the run ends
-SHARE = 0.01  # of the time of a run that the drawing of one picture may take
+SHARE = 0.01  # largest share of a run's time for drawing one figure
 
 
 class _Spectrum(NamedTuple):
-    """Eigenvalues that are kept for the picture, of a step: an eighth of a list of floats."""
+    """Eigenvalues of a step for the figure; the array takes an eighth of the memory of a list."""
 
     step: int
     values: NDArray[np.float32]
 
 
 class RunFiles:
-    """The tables, pictures and loggers of a run.
+    """Tables, figures and loggers of a run.
 
-    `tables` are names of CSV files with the last steps whose rows they keep, by default those of a
-    pretraining; `written` are the `sums` in the checkpoint, if known.
+    Args:
+        folder: the run folder.
+        first_step: steps already done.
+        loggers: names of loggers.
+        tables: last steps whose rows are kept, by CSV file; None: the tables of a pretraining.
+        written: the `sums` in the checkpoint, if known.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class RunFiles:
 
     def sums(self) -> Sums:
         """Flush all tables to the disk, and return the number of bytes and the CRC-32 of each."""
-        for table in self._tables.values():  # so that they survive a loss of power
+        for table in self._tables.values():  # so that rows survive a power failure
             with table.path.open("rb") as file:
                 os.fsync(file.fileno())
         return {name: table.sum for name, table in self._tables.items()}
@@ -105,14 +109,14 @@ class RunFiles:
         self._loggers.each(lambda logger: logger.scalars(step, values))
 
     def verdict(self, step: int, verdict: str, evidence: str) -> None:
-        """Show a verdict with its evidence when it changes, and on `close` the last one."""
+        """Show a verdict with its evidence if it has changed; `close` shows the last one."""
         self._verdict = (step, verdict, evidence)
         if self._shown_verdict[1] != verdict:
             self._show_verdict()
 
     def snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Write spectra to spectra.csv, and show them and the deviations of dimensions."""
-        for one in snapshots:  # of more than 256 eigenvalues, those at 256 even steps
+        for one in snapshots:  # of more than 256 eigenvalues, 256 at equal distances
             count = len(one.spectrum)
             shown = min(count, SPECTRUM_COLUMNS)
             places = [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
@@ -128,7 +132,7 @@ class RunFiles:
         self._layers.extend(rows)
 
     def views(self, grid: Tensor) -> None:
-        """Write views.png, a picture (3, H, W), uint8, of what the learner sees."""
+        """Write views.png from an image (3, H, W), uint8, of the learner's inputs."""
         picture = grid.permute(1, 2, 0).numpy()
         with replaced(self.folder / "views.png") as file:
             Image.fromarray(picture).save(file, format="PNG")
@@ -137,7 +141,7 @@ class RunFiles:
     def hyperparameters(
         self, settings: Mapping[str, Any], metrics: Mapping[str, float | None]
     ) -> None:
-        """Show settings, and the metrics at the end of a run that are not None."""
+        """Show settings, and those metrics at the end of a run that are not None."""
         flat = flat_settings(settings)
         known = {name: value for name, value in metrics.items() if value is not None}
         self._loggers.each(lambda logger: logger.hyperparameters(flat, known))
@@ -145,11 +149,11 @@ class RunFiles:
     def embeddings(
         self, features: Tensor, labels: Sequence[str] | None, images: Tensor | None
     ) -> None:
-        """Show features (N, D) with names of classes and images (N, 3, H, W) uint8, if any."""
+        """Show features (N, D), with class names and images (N, 3, H, W) uint8 if given."""
         self._loggers.each(lambda logger: logger.embeddings(features, labels, images))
 
     def close(self) -> None:
-        """Show changes since the last pictures and the last verdict; close the loggers."""
+        """Draw the last figures, show the last verdict, and close the loggers."""
         self._spectra.draw_rest()
         self._layers.draw_rest()
         if self._verdict != self._shown_verdict:
@@ -162,7 +166,7 @@ class RunFiles:
         self._shown_verdict = self._verdict
 
     def _show_deviations(self, step: int, deviations: Sequence[float]) -> None:
-        """Show a histogram of each dimension's std times sqrt(D): near 1 without collapse."""
+        """Show a histogram of the std of dimensions times sqrt(D), near 1 without collapse."""
         values = np.asarray(deviations, dtype=np.float64)
         values = values[np.isfinite(values)]
         if values.size:
@@ -172,10 +176,10 @@ class RunFiles:
 
 
 class _Picture:
-    """A picture of measurements that grow during a run, shown by loggers.
+    """Figure of all measurements of a run so far, shown by loggers.
 
-    The first is drawn at once, others when the record has grown by a tenth and drawing has taken at
-    most its share of the time, and one at the end.
+    It is drawn at the first measurement, whenever their number has grown by a tenth and drawing has
+    taken at most `SHARE` of the time, and at the end.
     """
 
     def __init__(
@@ -192,11 +196,11 @@ class _Picture:
             self.draw_rest()
 
     def draw_rest(self) -> None:
-        """Draw the picture if it has changed and a logger shows it."""
+        """Draw the figure if there are new measurements and a logger."""
         if not self._loggers or len(self._entries) == self._drawn:
             return
         self._drawn, began = len(self._entries), time.perf_counter()
-        with warned(f"the picture {self._name}"):
+        with warned(f"the figure {self._name}"):
             step, picture = self._entries[-1].step, self._draw(self._entries)
             self._loggers.each(lambda logger: logger.image(self._name, step, picture))
         self._spent += time.perf_counter() - began
@@ -221,7 +225,7 @@ def verdict_markdown(step: int, verdict: str, evidence: str) -> str:
 
 
 def flat_settings(settings: Mapping[str, Any]) -> dict[str, float | int | str]:
-    """Return settings by dotted key, numbers as numbers and others as text, without null.
+    """Return settings by dotted key: numbers as numbers, others as text, without null.
 
     Example:
         >>> flat_settings({"norm": {"encoder": "bn", "sync": True}, "seed": 1, "limit": None})
@@ -235,10 +239,10 @@ def flat_settings(settings: Mapping[str, Any]) -> dict[str, float | int | str]:
 
 
 class Recorder:
-    """Handles the rows of a pretraining on one process; only that of rank zero has files.
+    """Recorder of the rows of a pretraining; only rank zero has files.
 
-    On collapse, `on_collapse` decides: `warn` prints a line, `stop` and `rollback` raise, `ignore`
-    does neither. `last_step` is the step of the last row.
+    At a collapse, `on_collapse=warn` prints a line, `stop` and `rollback` raise an exception, and
+    `ignore` does nothing. `last_step` is the step of the last row.
     """
 
     def __init__(
@@ -252,7 +256,7 @@ class Recorder:
         self.last_step = 0
 
     def row(self, row: Row) -> None:
-        """Take one row.
+        """Record one row.
 
         Raises:
             CollapseStop: the verdict became complete and `on_collapse` is `stop` or `rollback`.
@@ -277,7 +281,7 @@ class Recorder:
 
 
 def verdict_of(monitor: CollapseMonitor) -> dict[str, Any]:
-    """Return the verdict of a monitor with its step and evidence, as summary.json holds them."""
+    """Return the verdict of a monitor with its step and evidence, for summary.json."""
     return {
         "verdict": monitor.verdict,
         "collapsed_at_step": monitor.collapsed_at_step,
@@ -286,21 +290,27 @@ def verdict_of(monitor: CollapseMonitor) -> dict[str, Any]:
 
 
 def roll_back(folder: RunFolder, stop: CollapseStop, learner: nn.Module) -> CollapseStop:
-    """Restore the last healthy checkpoint as last.pt, and return the stop with both files.
+    """Restore the last healthy checkpoint in last.pt and in the learner.
 
-    The learner gets its weights; `stop` is the collapse.
+    Args:
+        folder: the run folder.
+        stop: the collapse.
+        learner: gets the weights of the checkpoint.
+
+    Returns:
+        The collapse, with a message that names both checkpoints.
     """
-    if "rolled_back_to_step" in stop.found:  # a killed process may have left it
+    if "rolled_back_to_step" in stop.found:  # a killed process may have left healthy.pt
         (folder / "healthy.pt").unlink(missing_ok=True)
         return stop
     if not (folder / "healthy.pt").exists():
-        none = "no checkpoint was healthy, so there is none to roll back to"
+        none = "no checkpoint was healthy, so nothing was rolled back"
         return CollapseStop(f"{stop}; {none}", stop.found)
     healthy = folder.checkpoint("healthy.pt")
     step = int(healthy["step"])
     ending = CollapseStop(
         f"{stop}; rolled back: last.pt is the healthy checkpoint of step {step} and "
-        "collapsed.pt the collapsed one; to go on with other settings: "
+        "collapsed.pt the collapsed one; to continue with other settings: "
         f"encoder.pretrained_path={folder / 'last.pt'}",
         {**stop.found, "rolled_back_to_step": step},
     )

@@ -2,8 +2,8 @@
 
 from ssl_norm.registry import Registry
 
-# A logger is a class after `ssl_norm.train.loggers.Logger`; it is called with the run folder and
-# the number of steps already done.
+# Loggers are subclasses of `ssl_norm.train.loggers.Logger`, called with the run folder and the
+# number of steps already done.
 LOGGERS = Registry(
     "logger",
     {

@@ -28,9 +28,9 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class UnreadableRun(UserError):
-    """A file of a run folder does not hold what it should.
+    """Error: a file of a run folder cannot be read, or its content is invalid.
 
-    `reason` is its fault and names the file; the message also names the folder and the repair.
+    `reason` names the file and the fault; the message also names the folder and the repair.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -45,7 +45,7 @@ class UnreadableRun(UserError):
 
 @dataclass(frozen=True)
 class TableSchema:
-    """Columns of a CSV file that hold no floats; all other columns do."""
+    """Types of the columns of a CSV file; columns that are not listed hold floats."""
 
     texts: tuple[str, ...] = ()  # columns of text
     whole: tuple[str, ...] = ("step",)  # columns of integers
@@ -74,15 +74,17 @@ class RunFolder:
     summary.json       results of a run that ended
     images.txt         how the images were read
     skipped.txt        images that did not decode
-    last.pt            checkpoint to go on from; step_<n>.pt: kept ones; healthy.pt, collapsed.pt:
-                       the latest healthy checkpoint, and the one that it replaced after a collapse
-    .lock              process and host that write the folder now
+    last.pt            checkpoint to resume from
+    step_<n>.pt        checkpoints that are kept
+    healthy.pt         latest healthy checkpoint
+    collapsed.pt       last.pt at a collapse, replaced by healthy.pt in a rollback
+    .lock              process and host that are writing the folder
     =================  =========================================================================
 
-    Needs torch for checkpoints only.
+    Only checkpoints need torch.
 
     Args:
-        path: of the folder, which need not exist.
+        path: path of the folder, which need not exist.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -121,20 +123,20 @@ class RunFolder:
             raise UserError(f"{error}; {way}, or name another run_dir") from error
 
     def save(self, content: Mapping[str, Any], name: str = "last.pt") -> None:
-        """Write a checkpoint, whole or not at all."""
+        """Write a checkpoint, either completely or not at all."""
         from ssl_norm.train.checkpoint import save_checkpoint
 
         save_checkpoint(self / name, content)
 
     def roll_back(self, healthy: Mapping[str, Any]) -> None:
-        """Make a healthy checkpoint last.pt, and the old last.pt collapsed.pt."""
+        """Copy last.pt to collapsed.pt, and write a healthy checkpoint to last.pt."""
         with replaced(self / "collapsed.pt") as file, open(self / "last.pt", "rb") as collapsed:
             shutil.copyfileobj(collapsed, file)
         self.save(healthy)
         (self / "healthy.pt").unlink()
 
     def write_config(self, settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        """Write config.yaml: settings in plain containers, and versions and hardware."""
+        """Write config.yaml: settings in plain containers, versions and hardware."""
         content = {**settings, "environment": dict(environment)}
         text = OmegaConf.to_yaml(OmegaConf.create(content))
         first = f"{CHECKSUM}{crc32(text.encode()):08x}; after a change by hand, delete this line\n"
@@ -144,7 +146,7 @@ class RunFolder:
         """Return config.yaml as nested plain containers, with an `environment`.
 
         Raises:
-            UnreadableRun: it is missing, no YAML of plain containers, or damaged.
+            UnreadableRun: it is missing, damaged, or not YAML of plain containers.
         """
         path = self / "config.yaml"
         text = read_text(path)
@@ -172,7 +174,7 @@ class RunFolder:
         write_json(self / name, content)
 
     def json(self, name: str) -> dict[str, Any]:
-        """Return the object of a JSON file, an empty one without the file.
+        """Return the object in a JSON file; an empty one if there is no file.
 
         Raises:
             UnreadableRun: the file holds no JSON object, or is damaged.
@@ -199,25 +201,25 @@ class RunFolder:
                 write_text(self / name, "\n".join(lines) + "\n")
 
     def rows(self, name: str) -> list[Row]:
-        """Return the rows of a file of `TABLES`, typed; without the file there are none.
+        """Return the typed rows of a file of `TABLES`; none if there is no file.
 
-        An empty number is NaN; a last row cut short by a kill is left out.
+        An empty number is NaN. An incomplete last row, as after a kill, is left out.
 
         Raises:
-            UnreadableRun: the file cannot be read, a row does not fit the columns, or a cell is no
-                number.
+            UnreadableRun: the file cannot be read, a row does not fit the columns, or a cell is
+                not a number.
         """
         return _read_table(self / name)[1]
 
 
 class StepTable:
-    """A CSV file to which rows that begin with a step are appended and flushed.
+    """Writer of a CSV file: rows, which start with a step, are appended and flushed.
 
     Args:
-        path: of a file of `TABLES` in a run folder.
-        last_step: rows of later steps, of a run that was interrupted, are dropped.
-        keep: whether `rows` are those of the file; else there are none.
-        written: `sum` of the file, bytes and CRC-32, in the checkpoint; None: unknown.
+        path: path of a file of `TABLES` in a run folder.
+        last_step: rows of later steps, from an interrupted run, are dropped.
+        keep: whether `rows` holds the rows of the file; otherwise it is empty.
+        written: `sum` of the file (bytes and CRC-32) in the checkpoint; None: unknown.
 
     Raises:
         UnreadableRun: the file is damaged.
@@ -247,10 +249,10 @@ class StepTable:
         write_text(path, text)
 
     def append(self, *rows: Row) -> None:
-        """Add rows; the first row of all names the columns.
+        """Add rows; the keys of the very first row are the columns.
 
-        A resumed run keeps its columns: a new monitor is omitted from the file (loggers show it), a
-        removed one is NaN.
+        A resumed run keeps its columns: a new monitor is not written to the file (loggers show it),
+        and a removed monitor is NaN.
         """
         lines: list[Sequence[object]] = []
         if rows and not self._columns:
@@ -271,7 +273,7 @@ class StepTable:
 
 
 def _read_table(path: Path, written: Sequence[int] | None = None) -> tuple[list[str], list[Row]]:
-    """Return the complete lines of a CSV file that begins as written, and the rows below the first."""
+    """Return the complete lines of a CSV file, and its rows; check that it starts as `written`."""
     text = read_text(path) or ""
     if written and crc32(text.encode()[: written[0]]) != written[1]:
         raise UnreadableRun(path, f"{path.name} is damaged: its rows are not those of the run")
@@ -305,7 +307,7 @@ def _typed(path: Path, schema: TableSchema, name: str, cell: str) -> float | int
 
 
 def read_text(path: Path) -> str | None:
-    """Return the text of a small UTF-8 file, None without it.
+    """Return the text of a small UTF-8 file, or None if there is no file.
 
     Raises:
         UnreadableRun: it is not a file, larger than `LARGEST`, or not text.
@@ -332,9 +334,9 @@ def _check_events(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"an alias, *{event.anchor}, which runs never write")
+            raise ValueError(f"it has an alias, *{event.anchor}, which runs never write")
         if depth > DEEPEST:
-            raise ValueError(f"more than {DEEPEST} levels")
+            raise ValueError(f"it has more than {DEEPEST} levels")
 
 
 def _first_line(error: BaseException) -> str:

@@ -18,12 +18,12 @@ from ssl_norm.train.lock import locked, new_folder
 from ssl_norm.train.run_folder import RunFolder
 
 RunConfig = PretrainSettings | FinetuneSettings
-PARTS = ("encoder", "projector", "predictor")  # that may have norms
-NO_SETTINGS = ("run_dir", "resume")  # they differ between all runs and do not affect the result
+PARTS = ("encoder", "projector", "predictor")  # parts that may have norms
+NO_SETTINGS = ("run_dir", "resume")  # without effect on the result
 
 
 def norm_specs(config: RunConfig) -> dict[str, NormSpec]:
-    """Return the norm of each part that has one of this package."""
+    """Return the norms of the parts, except for an encoder with its architecture's norms."""
     norms = {part: getattr(config.norm, part, None) for part in PARTS}
     return {part: parse_norm(norm) for part, norm in norms.items() if norm is not None}
 
@@ -50,25 +50,25 @@ def default_run_dir(config: RunConfig) -> Path:
 
 
 def file_name(text: str) -> str:
-    """Return a text with `-` for characters that are unusual in file names."""
+    """Replace characters that are unusual in file names by `-`."""
     return re.sub(r"[^\w+.]+", "-", text)
 
 
 class Opened(NamedTuple):
-    """The folder of a run, with the state that an earlier process left."""
+    """The locked folder of a run, with the state that an earlier process left."""
 
-    folder: RunFolder  # made if need be, and locked
+    folder: RunFolder
     checkpoint: Mapping[str, Any] | None = None  # to resume from, if any
-    stop: CollapseStop | None = None  # at collapse; it ended the run before, and ends it again
+    stop: CollapseStop | None = None  # the collapse that ended the run before, and ends it again
     is_over: bool = False  # whether the run is complete
 
 
 def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = None) -> Opened:
-    """Open the folder of a run, `run_dir` or `default`; the stack `held` keeps its lock.
+    """Make or open the folder of a run, `run_dir` or `default`; the stack `held` keeps its lock.
 
     Raises:
-        UserError: the folder cannot be written to, another process writes it, it holds a run that
-            would be overwritten, or the run to resume was made with other settings.
+        UserError: the folder cannot be written to, another process is writing it, it holds a run
+            that would be overwritten, or the run to resume was made with other settings.
     """
     try:
         folder = RunFolder(config.run_dir or default or default_run_dir(config))
@@ -80,7 +80,7 @@ def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = N
     has_run = folder.has_run()
     if has_run and not config.resume:
         raise UserError(
-            f"run_dir={folder} already holds a run; add resume=true to go on, or name another"
+            f"run_dir={folder} already holds a run; add resume=true to continue it, or name another"
         )
     summary = folder.json("summary.json")
     never_good = summary.get("ended", "non_finite_loss") == "non_finite_loss"
@@ -94,7 +94,7 @@ def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = N
     stop = _earlier_stop(config, folder, checkpoint, summary)
     if stop:
         is_over = summary.get("ended") == "collapse" and summary["steps"] == stop.found["steps"]
-    else:  # a sweep that continues, in which this run is done
+    else:  # a sweep is resumed, in which this run may be done
         done = summary.get("ended", "done") == "done"
         is_over = bool(summary) and done and config.resume and config.run_dir is None
     return Opened(folder, checkpoint, stop, is_over)
@@ -106,7 +106,7 @@ def _earlier_stop(
     checkpoint: Mapping[str, Any],
     summary: Mapping[str, Any],
 ) -> CollapseStop | None:
-    """Return the stop at collapse that ended a run, unless the run may continue past it."""
+    """Return the collapse that ended a run before, unless the run may continue past it."""
     if not isinstance(config, PretrainSettings) or config.monitor.on_collapse in ("warn", "ignore"):
         return None
     stopped = checkpoint.get("stopped")
@@ -118,30 +118,29 @@ def _earlier_stop(
         stopped = {"message": message, "found": found}
     if not stopped:
         return None
-    go_on = f"to go on past it: run_dir={folder} resume=true monitor.on_collapse=warn"
+    go_on = f"to continue past it: run_dir={folder} resume=true monitor.on_collapse=warn"
     return CollapseStop(f"{stopped['message']}; {go_on}", stopped["found"])
 
 
 def check_same_settings(folder: Path, checkpoint: Mapping[str, Any], config: RunConfig) -> None:
-    """Raise UserError, with a way to go on, if a run to resume had other settings."""
+    """Raise UserError, with the ways to continue, if a run to resume had other settings."""
     changed = differences(type(config), checkpoint["config"], plain_config(config))
     told = [f"{one.key} was {one.old}, is {one.new}" for one in changed]
     same_processes = checkpoint["processes"] == world_size()
     if not same_processes and has_statistics_per_process(config):
         told.append(
-            f"processes, whose batch norms do not share statistics: {checkpoint['processes']} "
-            f"then, {world_size()} now"
+            f"processes were {checkpoint['processes']}, are {world_size()} (batch norms do not share "
+            "statistics over processes)"
         )
     if told:
         raise UserError(
-            f"{folder} was made with other settings: {'; '.join(told)}; to go on with those it "
-            f"was made with, give run_dir={folder} resume=true alone; for other settings start "
-            "a new run"
+            f"{folder} was made with other settings: {'; '.join(told)}; to continue with its "
+            f"settings, give run_dir={folder} resume=true alone; for other settings start a new run"
         )
 
 
 def has_statistics_per_process(config: RunConfig) -> bool:
-    """Return whether a norm, also of a head's output, mixes only the samples of one process."""
+    """Return whether a norm, of a head's output included, mixes the samples of one process only."""
     specs = norm_specs(config)
     method = config.method if isinstance(config, PretrainSettings) else None
     heads = {part: getattr(method, part, None) for part in PARTS[1:]}
@@ -158,7 +157,7 @@ def plain_config(config: RunConfig) -> dict[str, Any]:
 
 
 def shown_settings(config: RunConfig) -> dict[str, Any]:
-    """Return the settings for pages of hyperparameters, norms as text."""
+    """Return the settings for pages of hyperparameters, with norms as text."""
     settings = plain_config(config)
     settings["norm"] |= norm_names(config)
     return {key: value for key, value in settings.items() if key not in NO_SETTINGS}

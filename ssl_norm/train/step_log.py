@@ -15,7 +15,7 @@ _SMALL = 4096  # numbers; on the CPU, tensors up to this size are summed togethe
 
 
 class StepLog:
-    """Collects losses and looks for NaN and infinities in tensors without waiting for the device.
+    """Log of losses, and check of tensors for NaN and infinities, without waiting for the device.
 
     On the CPU, tensors are summed in far less than a hundredth of a step's time; on other devices,
     one fused kernel computes their largest magnitudes, which `means` reads.
@@ -25,7 +25,8 @@ class StepLog:
         self._values: dict[str, list[Tensor]] = {}
         self._images = 0
         self._since = time.perf_counter()
-        self._spoiled: tuple[int, str, str] | None = None  # step, name and value of the first
+        # Step, name and value of the first tensor that is not finite.
+        self._spoiled: tuple[int, str, str] | None = None
         self._waiting: list[tuple[int, list[str], Tensor]] = []
 
     def add(self, step: int, images: int, loss: Tensor, **others: Tensor) -> None:
@@ -37,9 +38,9 @@ class StepLog:
 
     @torch.no_grad()
     def look(self, step: int, tensors: Mapping[str, Tensor]) -> None:
-        """Look at floating-point tensors after `step` steps, by name.
+        """Check floating-point tensors after `step` steps.
 
-        Call it in the order of computation, because the first tensor that is not finite is named.
+        Call it in the order of computation, because an error names the first faulty tensor.
         """
         here = {name: value for name, value in tensors.items() if value.device.type == "cpu"}
         if self._spoiled is None and not isfinite(_sum_of(list(here.values()))):
@@ -54,7 +55,7 @@ class StepLog:
         """Return the means by name since the last call; waits for the device.
 
         Raises:
-            NonFiniteLoss: on every rank, a tensor of one was NaN or infinite.
+            NonFiniteLoss: raised on every rank if a tensor of any rank was NaN or infinite.
         """
         for step, names, largest in self._waiting:
             norms = dict(zip(names, largest.cpu(), strict=True))
@@ -84,7 +85,7 @@ class StepLog:
 
 
 def first_non_finite(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
-    """Return the name of the first tensor with NaN or infinities, and the first of them as text."""
+    """Return the name of the first tensor with NaN or infinities, and its first such value."""
     for name, value in tensors.items():
         wrong = value.isfinite().logical_not()
         if wrong.any():
@@ -104,7 +105,7 @@ def floating_tensors(content: Any, name: str = "") -> Iterator[tuple[str, Tensor
 
 
 def _sum_of(tensors: list[Tensor]) -> float:
-    """Return the sum of tensors on the CPU, which is finite only if all their numbers are."""
+    """Return the sum of tensors on the CPU; it is finite only if all their numbers are."""
     small = [value.flatten() for value in tensors if value.numel() <= _SMALL]
     total = float(torch.cat(small).sum()) if small else 0.0
     return total + sum(float(value.sum()) for value in tensors if value.numel() > _SMALL)

@@ -14,7 +14,7 @@ COLOURS = {"healthy": "green", "complete": "red"}
 PRETRAINING_ROWS = {  # keys of summary.json: heading and meaning
     "positive_cosine": ("positive cosine", "two views of one image; 1 at collapse"),
     "negative_cosine": ("negative cosine", "views of different images; 1 at collapse"),
-    "feature_std": ("feature std", "1 for evenly spread features, 0 at collapse"),
+    "feature_std": ("feature std", "1 at an even spread, 0 at collapse"),
     "effective_rank": ("effective rank", "dimensions in use, of the projector's width"),
 }
 PROBE_ROWS = {
@@ -26,7 +26,7 @@ PROBE_ROWS = {
     "knn_top1_image_statistics": ("  image statistics", "of the pixels, without an encoder"),
     "chance": ("  chance", "always the most common class"),
 }
-# Accuracies in summary.json of a fine-tuning: kind of statistics, and the origin of exact ones.
+# Accuracies in summary.json of a fine-tuning: kind of statistics, and origins of exact statistics.
 SCORES = {
     "top1": ("population", ("",)),
     "top1_exact": ("exact", ("all", "mixture")),
@@ -41,7 +41,7 @@ AUROCS = {
 
 
 def pretraining_table(summary: Mapping[str, Any]) -> Table:
-    """Return monitors, verdict and, if there was a probe, its accuracies."""
+    """Return a table of monitors, verdict and, after a probe, accuracies."""
 
     def numbers(rows: Mapping[str, tuple[str, str]]) -> Iterable[tuple[str, str, str]]:
         for name, (heading, meaning) in rows.items():
@@ -59,10 +59,12 @@ def pretraining_table(summary: Mapping[str, Any]) -> Table:
 
 
 def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batch: bool) -> Table:
-    """Return the accuracies of summary.json under each kind of statistics.
+    """Return a table of the accuracies in summary.json under each kind of statistics.
 
-    `samples` are the views of exact statistics, None in a network without statistics; `by_batch`
-    tells whether the network evaluates with those of batches.
+    Args:
+        summary: content of summary.json.
+        samples: number of views of exact statistics; None: the network has no statistics.
+        by_batch: whether the network evaluates with batch statistics.
     """
     rows = [
         (heading, f"{summary[name]:.4f}", meaning)
@@ -82,9 +84,11 @@ def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batc
 
 
 def final_scores(domains: Sequence[str], rows: Iterable[Row]) -> dict[str, float]:
-    """Return the accuracies of `SCORES`, for several domains of training their means.
+    """Return the accuracies of `SCORES`, averaged over the domains of training.
 
-    Rows are those of evaluations.csv at the last step; of exact statistics the first counts.
+    Args:
+        domains: domains of the training.
+        rows: rows of evaluations.csv at the last step; the first row of exact statistics counts.
     """
     summary = {}
     rows = [row for row in rows if row["split"] == "test" and row["domain"] in domains]

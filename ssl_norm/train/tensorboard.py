@@ -35,7 +35,7 @@ _show_error = threading.excepthook
 
 
 def _leave_to_the_next_call(args: threading.ExceptHookArgs) -> None:
-    """Hide errors of TensorBoard's threads, which its next call raises again."""
+    """Hide errors of TensorBoard's threads, because its next call raises them again."""
     if not type(args.thread).__module__.startswith("tensorboard."):
         _show_error(args)
 
@@ -54,7 +54,7 @@ class TensorBoard(Logger):
         self._has_layout = False
 
     def row(self, row: Row) -> None:
-        """Write the numbers of a row as scalars, and with the first row the page of charts."""
+        """Write the numbers of a row as scalars, and at the first row the page of charts."""
         if not self._has_layout:
             self._writer.add_custom_scalars(layout(row))
             self._has_layout = True
@@ -75,7 +75,7 @@ class TensorBoard(Logger):
         self._writer.add_text(name, text, step)
 
     def image(self, name: str, step: int | None, pixels: NDArray[np.uint8]) -> None:
-        """Write a picture (H, W, 3)."""
+        """Write an image (H, W, 3)."""
         self._writer.add_image(name, pixels, step, dataformats="HWC")
 
     def histogram(
@@ -89,14 +89,14 @@ class TensorBoard(Logger):
     ) -> None:
         """Write the line of this run on the HParams page.
 
-        TensorBoard shows the first settings written in a folder. Metrics are scalars
-        under `at_end`, which it shows first; while there are none, the line shows the latest row.
+        TensorBoard shows the first settings written in a folder. Metrics are scalars under
+        `at_end`, which it shows first; before there are any, the line shows the latest row.
         """
         from torch.utils.tensorboard import summary
 
         summaries: Any = summary
-        # TensorBoard would take the experiment's summary from any one run. Without one, it finds
-        # the columns of all runs itself and puts differing ones first.
+        # The experiment's summary is left out: TensorBoard would use that of any one run. Without
+        # it, TensorBoard finds the columns of all runs and puts those that differ first.
         _, start, end = summaries.hparams(dict(settings), {})
         writer = self._writer._get_file_writer()
         writer.add_summary(start)
@@ -130,9 +130,9 @@ def tag_of(column: str) -> str:
 
 
 def layout(columns: Iterable[str]) -> dict[str, dict[str, list[object]]]:
-    """Return the charts with columns of a row, and one for monitors without a chart, on one page.
+    """Return a page with the charts of a row's columns, and one chart for all other monitors.
 
-    A chart is the same in every run, because TensorBoard merges only equal charts.
+    A chart has the same columns in every run, because TensorBoard merges only equal charts.
 
     Returns:
         An argument of `SummaryWriter.add_custom_scalars`; its tags are regular expressions.
@@ -157,7 +157,7 @@ def layout(columns: Iterable[str]) -> dict[str, dict[str, list[object]]]:
 
 
 def charts() -> dict[str, tuple[str, ...]]:
-    """Return the columns of each chart by title, those of monitors before `CHARTS`."""
+    """Return the columns of each chart by title; charts of monitors come before `CHARTS`."""
     found: dict[str, tuple[str, ...]] = {}
     for name, function in monitors_in_runs().items():
         if title := function.declaration.chart:

@@ -196,7 +196,4 @@ def test_images_without_labels_are_named(finetune, tmp_path, places):
     ]
     code, said = finetune("data=folder", *data, "data.image_size=8", f"run_dir={tmp_path}/run")
     assert code == 2
-    assert (
-        "data=folder has no labels here, and fine-tuning needs them: put the images of each class, two or more"
-        in said
-    )
+    assert "has no labels here, and fine-tuning needs them: put the images of each class" in said

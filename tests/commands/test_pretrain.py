@@ -243,7 +243,7 @@ def test_collapse_without_a_healthy_checkpoint_says_so(tmp_path, pretrain):
     settings = [*COLLAPSED_AT_ONCE[:2], "monitor.on_collapse=rollback", "monitor.patience=2"]
     code, said = pretrain(tmp_path, *settings, "epochs=2")
     assert code == 3
-    assert "no checkpoint was healthy, so there is none to roll back to" in said
+    assert "no checkpoint was healthy, so nothing was rolled back" in said
     assert checkpoint(tmp_path)["monitor"]["verdict"][0] == "complete"
 
 

@@ -77,7 +77,7 @@ def test_resume_with_other_settings_tells_how_to_go_on(tmp_path):
         opened(config)
     assert "norm.projector was {'name': 'gn', 'groups': 4}, is bn" in str(refused.value)
     assert str(refused.value).endswith(
-        "optimizer.lr was 0.4, is 9.0; to go on with those it was made with, give "
+        "optimizer.lr was 0.4, is 9.0; to continue with its settings, give "
         f"run_dir={tmp_path} resume=true alone; for other settings start a new run"
     )
 
@@ -121,7 +121,7 @@ def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(t
     place = {"run_dir": str(tmp_path), "resume": True}
     config = configuration(**place)
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
-    with pytest.raises(UserError, match="4 then, 1 now"):
+    with pytest.raises(UserError, match="processes were 4, are 1"):
         opened(config)
     config = configuration(
         norm=NormSettings(encoder="ln", projector="ln", predictor="none"), **place
