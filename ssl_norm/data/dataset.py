@@ -12,9 +12,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.memory import free_host_bytes
 from ssl_norm.names import unknown_name
 
-_CHUNK = (
-    4096  # number of images copied at once, so that a set on a GPU needs no second copy on the host
-)
+_CHUNK = 4096  # images that are copied at a time, so that the host holds no copy of the whole set
 
 
 @dataclass(frozen=True)
@@ -22,11 +20,11 @@ class ImageSet:
     """N decoded images of one size; a subset shares the `pixels` of its set."""
 
     pixels: Tensor  # (M, H, W, 3) uint8, M >= N; on the host or a GPU, or mapped read-only
-    labels: Tensor | None = None  # (N,) int64, an index into `classes`; None without labels
+    labels: Tensor | None = None  # (N,) int64, indices into `classes`; None: no labels
     classes: tuple[str, ...] = ()  # names of the classes
     skipped: tuple[str, ...] = ()  # paths of the files that did not decode
-    rows: Tensor | None = None  # (N,) int64, the rows of `pixels` of the set, in order; None: all
-    mapped: bool = False  # whether `pixels` are in a file
+    rows: Tensor | None = None  # (N,) int64, rows of `pixels` that are in the set; None: all
+    mapped: bool = False  # whether `pixels` are in a memory-mapped file
 
     def __len__(self) -> int:
         return len(self.pixels if self.rows is None else self.rows)
@@ -38,18 +36,18 @@ class ImageSet:
 
     @property
     def images(self) -> Tensor:
-        """All images, (N, H, W, 3) uint8; a copy for a subset. Large sets: use `take`."""
+        """All images, (N, H, W, 3) uint8; copied if this is a subset. Use `take` for large sets."""
         return self.pixels if self.rows is None else gather(self.pixels, self.rows)
 
     def take(self, index: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the images at `index`, (B,) int64 in [0, N), as (B, H, W, 3) uint8.
 
-        `index` is on the device of `pixels`; `out`, only on a CPU, is memory to write into.
+        `index` is on the device of `pixels`; on a CPU, the result is written to `out` if given.
         """
         return gather(self.pixels, index if self.rows is None else self.rows[index], out)
 
     def subset(self, index: Tensor | Sequence[int]) -> "ImageSet":
-        """Return the images at `index`, (B,) integers in [0, N), with labels; copies no pixel."""
+        """Return the images at `index`, (B,) integers in [0, N), with labels and shared pixels."""
         index = torch.as_tensor(index, dtype=torch.int64)
         rows = index if self.rows is None else self.rows[index]
         labels = None if self.labels is None else self.labels[index]
@@ -60,10 +58,10 @@ class ImageSet:
 class Splits:
     """Images of a source."""
 
-    pretrain: ImageSet  # images to learn from; their labels are not used
-    train: ImageSet | None = None  # labelled images for fitting a probe; None without labels
-    test: ImageSet | None = None  # labelled, for scoring it, in no other part; None without labels
-    notes: tuple[str, ...] = ()  # for the user: how the source was read, and what was left out
+    pretrain: ImageSet  # images for pretraining; their labels are not used
+    train: ImageSet | None = None  # labelled images for fitting a probe; None: no labels
+    test: ImageSet | None = None  # labelled images for scoring a probe, in no other part
+    notes: tuple[str, ...] = ()  # messages for the user: how images were read, which were left out
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -75,29 +73,35 @@ class Splits:
 def gather(pixels: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
     """Return `pixels[rows]`, contiguous; on a CPU written to `out`, if given.
 
-    On a CPU this is one thread's memory copy, by NumPy: it runs without the GIL, so that threads
-    can prefetch, and without OpenMP, whose start costs more than the copy of a small batch.
+    On a CPU, NumPy copies with one thread. It does not hold the GIL, so that threads can prefetch,
+    and does not use OpenMP, whose start takes longer than the copy of a small batch.
     """
     if pixels.device.type != "cpu":
         return pixels.index_select(0, rows)
     if out is None:
         out = torch.empty((len(rows), *pixels.shape[1:]), dtype=pixels.dtype)
-    # `clip` writes straight into `out`, where `raise` would go through a buffer.
+    # mode="clip" writes directly to `out`; mode="raise" would use a buffer.
     np.take(pixels.numpy(), rows.numpy(), axis=0, out=out.numpy(), mode="clip")
     return out
 
 
 def fits(needed: int, free: int) -> bool:
-    """Return whether bytes fit into half of the free memory, which leaves half for the work."""
+    """Return whether a number of bytes fits into half of the free memory."""
     return needed <= free // 2
 
 
 def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -> ImageSet:
-    """Return a set with its pixels in the place that batches for a device are drawn from.
+    """Return a set with its pixels in the memory from which batches for a device are drawn.
 
-    `resident`: `auto`: on a GPU if they fit into half of its free memory, else in host memory by
-    the same rule, else where they are. True: on the GPU if they fit, else in host memory. False:
-    where they are. Others: UserError.
+    Args:
+        images: the set.
+        device: device of the batches.
+        resident: True: copy pixels to the GPU if they fit into half of its free memory, otherwise
+            to host memory. `auto`: the same, but to host memory only if they fit into half of it.
+            False: leave pixels where they are.
+
+    Raises:
+        UserError: `resident` has another value.
     """
     choice = str(resident).lower()
     if choice not in ("auto", "true", "false"):

@@ -28,18 +28,19 @@ def load_splits(
     """Return the images of a source.
 
     With several ranks this is a collective call: local rank zero of each machine downloads and
-    decodes, and the others wait and use its files.
+    decodes; the other ranks wait and use its files.
 
     Args:
         name: one of `DATA`, or `module:function`.
-        seed: of the test part and of the subset.
+        seed: seed of the test part and of the subset.
         progress: whether to show bars and messages on stderr.
-        limit: size of a seeded subset to pretrain on; None: all images.
-        **settings: keyword-only parameters of the source; None leaves the default. Settings of
-            other sources are ignored; what no source takes is a TypeError.
+        limit: size of a seeded subset for pretraining; None: all images.
+        **settings: keyword-only parameters of the source; None: the default. Settings of other
+            sources are ignored.
 
     Raises:
-        UserError: no such source, a setting out of its range, or images that cannot be loaded.
+        UserError: the source is unknown, a setting is out of range, or images cannot be loaded.
+        TypeError: no source has such a setting.
     """
     source = find_source(name)
     options, model = options_of(source), options_model(source)

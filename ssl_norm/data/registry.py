@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ssl_norm.data.dataset import Splits
 
 # A source is a function that returns `ssl_norm.data.dataset.Splits`. Its keyword-only parameters
-# are the settings under `data` that it takes; the default of `image_size` is the side of a view.
+# are settings under `data`; the default of `image_size` is the side of a view.
 DATA = Registry(
     "source",
     {
@@ -26,7 +26,7 @@ DATA = Registry(
 
 
 def find_source(name: str) -> Callable[..., "Splits"]:
-    """Return the function of a source, given by name or as `module:function`; else UserError."""
+    """Return the source of a name or `module:function`; raise UserError if there is none."""
     try:
         DATA.check(name, "data")
         source: Callable[..., Splits] = DATA.load(name)
@@ -36,8 +36,8 @@ def find_source(name: str) -> Callable[..., "Splits"]:
 
 
 def default_image_size(name: str) -> int:
-    """Return the default side of a source's views in pixels; UserError if it has none."""
-    options = declared_options(DATA, name) or options_of(find_source(name))  # raises for no source
+    """Return the default side of a source's views in pixels; raise UserError if it has none."""
+    options = declared_options(DATA, name) or options_of(find_source(name))
     option = options.get("image_size")
     if option is None or not isinstance(option.default, int):
         raise UserError(f"data '{name}' has no default for image_size; set data.image_size")

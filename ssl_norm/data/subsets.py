@@ -19,20 +19,21 @@ def label_subset(
 ) -> Tensor:
     """Return the indices of a seeded, balanced choice of labelled images, in ascending order.
 
-    The seed orders each class, and a choice takes the first images of each: under one seed, a
-    smaller choice is part of a larger one, and `count=40` of ten large classes is `per_class=4`.
+    Each class has an order that depends on the seed, and the first images of each class are chosen.
+    With the same seed, a smaller choice is therefore part of a larger one, and `count=40` of ten
+    large classes equals `per_class=4`.
 
     Args:
-        labels: (N,) int64, an index into `classes`, on the CPU.
-        count: images over all classes, K to N for K classes, as even as the sizes of the classes
-            allow; the seed chooses the classes with one more image.
-        per_class: images of each class, at least 1.
+        labels: (N,) int64, indices into `classes`, on the CPU.
+        count: number of images over all K classes, from K to N, divided as evenly as possible; the
+            seed decides which classes get one image more.
+        per_class: number of images of each class, at least 1.
         fraction: share of each class in (0, 1], to the nearest image.
-        seed: of the choice.
-        classes: the K >= 2 names, which all occur in the choice.
+        seed: seed of the choice.
+        classes: K >= 2 names; every class occurs in the choice.
 
     Raises:
-        UserError: fewer than two classes, one without images, or not enough images for the choice.
+        UserError: there are fewer than two classes, a class without images, or too few images.
         ValueError: not exactly one of `count`, `per_class` and `fraction` is given.
     """
     if [count, per_class, fraction].count(None) != 2:
@@ -106,8 +107,8 @@ def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[T
     """Return the ascending indices of a training and a test part of (N,) labels.
 
     Of n images of a class, `round(test_fraction * n)` go to the test part, but at least one and at
-    most n - 1; a single image goes to the training part. A class's choice depends on the seed and
-    on the classes before it.
+    most n - 1; a single image goes to the training part. The choice in a class depends on the seed
+    and on the previous classes.
     """
     generator = torch.Generator().manual_seed(seed)
     is_test = torch.zeros(len(labels), dtype=torch.bool)
@@ -119,6 +120,6 @@ def stratified_split(labels: Tensor, test_fraction: float, seed: int) -> tuple[T
 
 
 def random_subset(size: int, count: int, seed: int) -> Tensor:
-    """Return `count` of 0 ... `size` - 1, drawn by `seed`, as (count,) int64, ascending."""
+    """Draw `count` of the numbers 0 ... `size` - 1 by `seed`; (count,) int64, ascending."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(size, generator=generator)[:count].sort().values

@@ -210,5 +210,5 @@ def test_permutation_is_given_by_the_seed():
 
 
 def test_permutation_of_another_length():
-    with pytest.raises(ValueError, match=r"permutation of the 8 rows of all ranks.*got 7 places"):
+    with pytest.raises(ValueError, match=r"permutation of the 8 rows of all ranks.*got one of 7"):
         on_permuted_batch(torch.neg, ROWS, torch.randperm(7))

@@ -25,10 +25,10 @@ class ColourFactors(NamedTuple):
 
 
 def draw_factors(view: ViewParameters, share: Share, generator: Generator) -> ColourFactors:
-    """Return random factors of the share's images with torchvision's distributions.
+    """Return random factors for the images of `share`, with torchvision's distributions.
 
-    A view's `jitter` is the probability that `values` change an image at all, and its `grey` the
-    probability of losing all colour.
+    `view.jitter` is the probability that an image gets factors other than neutral ones, and
+    `view.grey` the probability that it becomes grey.
     """
     strengths = (view.brightness, view.contrast, view.saturation, view.hue)
     neutral, spread = torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor(strengths)
@@ -43,10 +43,10 @@ def draw_factors(view: ViewParameters, share: Share, generator: Generator) -> Co
 
 
 def colour_steps(factors: ColourFactors) -> Tensor:
-    """Return the five steps of every image, in its own order, as pairs of matrices.
+    """Return the five colour changes of every image in their random order, as pairs of matrices.
 
-    A pixel is the image's mean colour and a deviation from it, and a step maps each by a matrix.
-    With S(f) = f I + (1 - f) 1 L' a blend with the luminance L:
+    A pixel is the sum of the image's mean colour and a deviation; a step maps each by a matrix.
+    With S(f) = f I + (1 - f) 1 L', a blend with the luminance L, and R a rotation:
 
         brightness b    b I     b I
         contrast c      c I     S(c)        a blend with the luminance of the mean colour
@@ -70,7 +70,7 @@ def colour_steps(factors: ColourFactors) -> Tensor:
 
 
 def blend(colour: Tensor, luminance: Tensor) -> Tensor:
-    """Return matrices (*, 3, 3) that add shares (*) of a colour and of its luminance."""
+    """Return matrices (*, 3, 3) that mix a colour and its luminance in shares (*)."""
     colour, luminance = colour[..., None, None], luminance[..., None, None]
     return colour * torch.eye(3) + luminance * torch.tensor(LUMINANCE)
 
@@ -83,10 +83,11 @@ def compose(steps: Tensor) -> Tensor:
 def hue_rotation(turns: Tensor) -> Tensor:
     """Return rotations (n, 3, 3) of RGB space about its grey axis by (n,) shares of a full turn.
 
-    A rotation by a third of a turn maps red to green to blue exactly; between the thirds it differs
+    A rotation by a third of a turn maps red to green to blue exactly. At other angles it differs
     from the shift of hue in HSV (:func:`shift_hue`), which keeps the largest and the smallest
-    colour of a pixel. On CIFAR-10, values in [0, 1]: a shift by 0.1 changes a value by 0.026 on
-    average, and the rotation by 0.1 is 0.017 from it (one of the chroma plane of YIQ, 0.030).
+    colour of a pixel. For values in [0, 1] on CIFAR-10, a shift by 0.1 changes a value by 0.026 on
+    average; the result of this rotation by 0.1 differs from that of the shift by 0.017, and a
+    rotation of the chroma plane of YIQ by 0.030.
     """
     angle = 2 * math.pi * turns[:, None, None]
     mean = torch.full((3, 3), 1 / 3)
@@ -97,8 +98,11 @@ def hue_rotation(turns: Tensor) -> Tensor:
 def apply_colour_map(images: Tensor, maps: Tensor) -> Tensor:
     """Return images with mean colour and deviations from it mapped, clamped to [0, 1].
 
-    One 3 x 4 matrix per image: with m the mean colour, A x + (C - A) m. Images are (N, 3, H, W) in
-    [0, 1], contiguous, maps (N, 2, 3, 3), A for deviations and C for the mean.
+    Each image has one 3 x 4 matrix: with m the mean colour, A x + (C - A) m.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1], contiguous.
+        maps: (N, 2, 3, 3), the matrices A for deviations and C for the mean.
     """
     pixels = images.flatten(2)
     deviation, mean = maps.unbind(1)
@@ -107,14 +111,14 @@ def apply_colour_map(images: Tensor, maps: Tensor) -> Tensor:
 
 
 class FusedColour:
-    """Transform that makes all colour changes of an image one 3 x 4 matrix.
+    """Transform that applies all colour changes of an image by one 3 x 4 matrix.
 
-    It differs from step by step in two ways: hue is a rotation about the grey axis, and values are
-    clamped to [0, 1] once instead of after every step. The mean absolute difference from the exact
-    form on CIFAR-10, values in [0, 1], with jitter on every image, is 0.011 for BYOL's strengths
-    and 0.016 for SimCLR's full ones; clamping accounts for 0.001 and 0.006. Jitter itself changes a
-    value by 0.10 and 0.19. (`benchmarks/augmentation.py` measures it again.) Both forms hide the
-    same information from the learner; :class:`ExactColour` is there to verify that.
+    It differs from :class:`ExactColour` in two ways: hue is a rotation about the grey axis, and
+    values are clamped to [0, 1] once instead of after every step. For values in [0, 1] on CIFAR-10,
+    with jitter on every image, the mean absolute difference is 0.011 for BYOL's strengths and 0.016
+    for SimCLR's full ones, of which clamping causes 0.001 and 0.006; jitter itself changes a value
+    by 0.10 and 0.19 (`benchmarks/augmentation.py`). Both forms are meant to hide the same
+    information from the learner; ExactColour serves to verify this.
     """
 
     def __init__(self, view: ViewParameters) -> None:
@@ -130,13 +134,13 @@ class FusedColour:
 
 
 class ExactColour(FusedColour):
-    """Transform by every step in turn, as torchvision and kornia define them.
+    """Transform that applies the colour changes one by one, as torchvision and kornia define them.
 
-    Hue is shifted by :func:`shift_hue`. This takes several times the work of one map.
+    Hue is shifted by :func:`shift_hue`. This takes several times as long as one map.
     """
 
     def draw(self, share: Share, generator: Generator) -> Params:
-        """Return the steps, the turns of hue, and as `hue_rows<k>` the images that step k turns."""
+        """Return the steps, the shifts of hue, and `hue_rows<k>`, the images with hue as step k."""
         factors = draw_factors(self.view, share, generator)
         turns = factors.values[:, HUE]
         shifts_hue = (factors.order == HUE) & (turns[:, None] != 0)
@@ -158,7 +162,7 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Shift the HSV hue of images in [0, 1] by (N,) turns, as torchvision's `adjust_hue` does.
 
     With V the largest and V - D the smallest colour of a pixel and H its hue in sixths of a turn,
-    colour number k = 5, 3, 1 (R, G, B) of the result is V - D clip(min(a, 4 - a), 0, 1) with a = (k
+    the colours R, G, B of the result (k = 5, 3, 1) are V - D clip(min(a, 4 - a), 0, 1) with a = (k
     + H + 6 turns) mod 6.
 
     Source: Smith, "Color gamut transform pairs", SIGGRAPH 1978, in its form without cases.

@@ -1,4 +1,4 @@
-"""Further operations of a view by name: our own, another package's or kornia's."""
+"""Further operations of a view by name: ours, kornia's or those of another package."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,7 @@ def extra_transform(entry: str | Mapping[str, Any], size: int, key: str = "extra
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}: {_first_line(error)}") from error
     images = torch.zeros(2, 3, size, size)
-    try:  # so that a failure shows before the first step
+    try:  # a failure should show before the first step
         params = transform.draw(Share(2, slice(0, 2), size, size), Generator())
         result = transform.apply(images.clone(), params)
     except Exception as error:
@@ -49,10 +49,10 @@ def extra_transform(entry: str | Mapping[str, Any], size: int, key: str = "extra
 
 
 class KorniaTransform:
-    """Transform by a kornia augmentation, with parameters from our generator.
+    """Transform by a kornia augmentation, with parameters drawn from our generator.
 
     Parameters are drawn for the global batch; each rank takes its share. Numbers that an operation
-    draws while it is applied follow the generator, but depend on the number of ranks.
+    draws while it is applied are seeded as well, but depend on the number of ranks.
     """
 
     def __init__(self, operation: Any, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Gaussian blur, every image with its own width, and solarization."""
+"""Gaussian blur with a separate width for each image, and solarization."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from ssl_norm.distributed import on_device
 
 
 def blur_kernel_size(size: int) -> int:
-    """Return a tenth of a view's side, odd, at least 3 (arXiv 2002.05709, appendix A)."""
+    """Return the size of a blur kernel: a tenth of the view, odd, at least 3 (arXiv 2002.05709)."""
     return max(3, size // 10 // 2 * 2 + 1)
 
 
@@ -20,8 +20,12 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int) -> Tensor:
     """Return blurred images, borders reflected, as torchvision and kornia do.
 
     The kernel is exp(-d^2 / (2 sigma^2)) for whole distances |d| <= kernel_size // 2, divided by
-    its sum, along rows and along columns. Images are (N, C, S, S), contiguous, sigmas (N,) in
-    pixels, above 0; the size of the kernel is odd, at most 2 S - 1.
+    its sum, along rows and along columns.
+
+    Args:
+        images: (N, C, S, S), contiguous.
+        sigmas: (N,) in pixels, above 0.
+        kernel_size: odd, at most 2 S - 1.
     """
     size = images.shape[-1]
     radius = kernel_size // 2
@@ -48,7 +52,7 @@ class GaussianBlur:
     """Transform by :func:`gaussian_blur` with the kernel of :func:`blur_kernel_size`.
 
     Args:
-        probability: that an image is blurred.
+        probability: probability that an image is blurred.
         sigma: range of the standard deviation in pixels.
     """
 
@@ -84,8 +88,8 @@ class Solarize:
     """Transform by :func:`solarize`.
 
     Args:
-        probability: that an image is solarized.
-        threshold: in [0, 1].
+        probability: probability that an image is solarized.
+        threshold: smallest value that is inverted, in [0, 1].
     """
 
     def __init__(self, *, probability: Probability = 0.5, threshold: Probability = 0.5) -> None:

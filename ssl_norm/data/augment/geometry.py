@@ -22,10 +22,10 @@ def sample_boxes(
 ) -> Tensor:
     """Return n random boxes in an image of height x width pixels with torchvision's distribution.
 
-    A box has a share of the area uniform in `area`, (low, high) in (0, 1], a ratio of width to
-    height log-uniform in `ratio`, (low, high) above 0, whole pixels and a uniform place. The first
-    of ten tries that fits the image counts; if none does, the largest central box with the ratio
-    nearest to the image's.
+    The box's share of the area is uniform in `area`, (low, high) in (0, 1]; its ratio of width to
+    height is log-uniform in `ratio`, (low, high) above 0; its place is uniform, in whole pixels.
+    Ten sizes are drawn, and the first that fits the image is used. If none fits, the box is the
+    largest central one with the ratio nearest to the image's.
 
     Returns:
         (n, 4) float32 whole numbers: top, left, height, width.
@@ -61,7 +61,7 @@ def central_box(height: int, width: int, ratio: Sequence[float]) -> Tensor:
 
 
 class CropResizeFlip:
-    """Transform to a view of a side, by :func:`sample_boxes`, flips and :func:`crop_resize`."""
+    """Transform to a square view by :func:`sample_boxes`, flips and :func:`crop_resize`."""
 
     def __init__(
         self, size: int, area: Sequence[float], ratio: Sequence[float], flip: float
@@ -82,17 +82,20 @@ class CropResizeFlip:
 def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     """Return a box of each image as a square, bilinear and antialiased, flipped on request.
 
-    Equals torchvision's `resized_crop(..., antialias=True)` on float images and Pillow's bilinear
-    resize up to rounding: a pixel of the result is the mean of the box's pixels under a triangle
-    whose half width is one pixel of the box or of the result, whichever is wider, and nothing
-    outside the box is seen. kornia's RandomResizedCrop does not antialias; the two agree where no
-    box is larger than the result. BYOL's own crop is bicubic.
+    The result equals that of torchvision's `resized_crop(..., antialias=True)` on float images, and
+    of Pillow's bilinear resize, up to rounding. A pixel of the result is a weighted mean of the
+    box's pixels. The weights form a triangle, whose half width is a pixel of the box or of the
+    result, whichever is larger. kornia's RandomResizedCrop does not antialias, and agrees only if
+    no box is larger than the result. BYOL's own crop is bicubic.
 
-    If the images are not larger than the result, no box shrinks, and a sampling grid gives the same
-    values in half the time of the general form, a matrix product per axis.
+    The general form is a matrix product per axis. If the images are not larger than the result, a
+    sampling grid gives the same values in half the time.
 
-    Images are (N, 3, H, W) float, contiguous, boxes (N, 4) whole pixels inside the image: top,
-    left, height, width, flips (N,) boolean, the result (N, 3, S, S).
+    Args:
+        images: (N, 3, H, W) float, contiguous.
+        boxes: (N, 4) whole pixels inside the image: top, left, height, width.
+        flips: (N,) boolean.
+        size: S, the side of the result (N, 3, S, S).
     """
     top, left, height, width = boxes[:, :, None].unbind(1)
     fractions = (torch.arange(size, device=images.device, dtype=images.dtype) + 0.5) / size
@@ -123,8 +126,11 @@ def sample_bilinear(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
 def triangle_weights(centres: Tensor, start: Tensor, length: Tensor, extent: int) -> Tensor:
     """Return the weight (N, S, I) of every pixel of an axis in every pixel of the result.
 
-    `centres` (N, S) of the result's pixels are in pixels from the edge, `start` and `length` (N, 1)
-    the first pixel and the pixels of the box, `extent` the pixels I of the whole axis.
+    Args:
+        centres: (N, S), centres of the result's pixels, in pixels from the edge of the image.
+        start: (N, 1), first pixel of the box.
+        length: (N, 1), number of pixels of the box.
+        extent: I, number of pixels of the axis.
     """
     half_width = (length / centres.shape[1]).clamp(min=1.0)[:, :, None]
     pixels = torch.arange(extent, device=centres.device, dtype=centres.dtype) + 0.5

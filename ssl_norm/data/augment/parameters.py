@@ -12,12 +12,12 @@ from ssl_norm.registry import Registry, is_reference
 from ssl_norm.text import as_typed
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
-Ratio = Annotated[float, Interval(ge=0.01, le=100)]  # beyond, a crop is thinner than a pixel
+Ratio = Annotated[float, Interval(ge=0.01, le=100)]  # outside, crops are thinner than a pixel
 Sigma = Annotated[float, Interval(ge=1e-3, le=1e6)]  # below, squared distances overflow
 Scale = Annotated[float, Interval(gt=0, le=1)]
 
 
-# A step of `augment.<view>.extra`: a class of keyword-only options that follows the protocol
+# Steps of `augment.<view>.extra`: classes with keyword-only options and the methods of
 # `ssl_norm.data.augment.transform.Transform`. kornia's operations need no entry.
 AUGMENTATIONS = Registry(
     "augmentation",
@@ -38,7 +38,7 @@ def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 def operation_name(entry: Any) -> str:
-    """Return the name in an entry of `extra`: text, or in a mapping with options."""
+    """Return the name in an entry of `extra`, which is text or a mapping with options."""
     name = entry.get("name") if isinstance(entry, Mapping) else entry
     if not isinstance(name, str):
         raise ValueError(
@@ -86,12 +86,12 @@ class ViewParameters(Settings):
         0.5, "brightness from which pixels are inverted", only_with="solarize"
     )
     extra: list[Operation] = option(
-        list, "further operations of kornia, e.g. [{name: RandomRotation, degrees: 10}]"
+        list, "more operations, of kornia or by name, e.g. [{name: RandomRotation, degrees: 10}]"
     )
 
     @classmethod
     def plain(cls, **changes: Any) -> Self:
-        """Return the view of the whole image, only resized, except for the given changes.
+        """Return the view that only resizes the whole image, except for the given changes.
 
         Example:
             >>> ViewParameters.plain(flip=0.5).crop_area

@@ -1,4 +1,4 @@
-"""Parts of a random view: the protocol of a transform and its random draws."""
+"""Protocol of a transform of a random view, and its random draws."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -18,13 +18,13 @@ class Share(NamedTuple):
 
 
 class Transform(Protocol):
-    """One operation of a view: its parameters are drawn on the CPU, apart from the pixels."""
+    """One operation of a view; its parameters are drawn on the CPU before it is applied."""
 
     def draw(self, share: Share, generator: Generator) -> Params:
         """Return the parameters of this rank's images, tensors on the CPU.
 
         It always draws for the global batch, so that the generator has the same state on every rank
-        and W ranks see the images of a single process.
+        and several ranks see the same views as one process.
         """
 
     def apply(self, images: Tensor, params: Params) -> Tensor:

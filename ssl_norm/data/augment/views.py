@@ -1,4 +1,4 @@
-"""Random views of every image of a batch, one or several."""
+"""Random views of the images of a batch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -21,7 +21,7 @@ _GAP = 2  # pixels around a pair of views
 def transforms_of(
     view: ViewParameters, image_size: int, exact_colour: bool, key: str
 ) -> Iterator[Transform]:
-    """Yield the transforms of a view that change anything, in their order.
+    """Yield the transforms of a view that have an effect, in their order.
 
     `key` names the view in messages.
     """
@@ -37,18 +37,20 @@ def transforms_of(
 
 
 class Views:
-    """Makes views of a batch on its device, every image with its own parameters.
+    """Views of a batch on its device, with separate random parameters for each image.
 
     All parameters are drawn on the CPU for the images of all ranks: the same generator gives the
-    same views on every device, and W ranks see the views of a single process.
+    same views on every device, and several ranks see the same views as one process.
 
     Args:
-        parameters: of each view, by the name of its key under `augment`; UserError where a value is
-            out of range, or kornia has no such operation or option.
+        parameters: parameters of each view, by the name of its key under `augment`.
         image_size: side S of a view in pixels.
-        mean: of each colour, in [0, 1], subtracted from all views.
-        std: of each colour, above 0; all views are divided by it.
-        exact_colour: colour changes step by step, see `FusedColour`.
+        mean: mean of each colour, in [0, 1], subtracted from all views.
+        std: deviation of each colour, above 0, by which all views are divided.
+        exact_colour: change colours one step after the other, see `FusedColour`.
+
+    Raises:
+        UserError: a value is out of range, or kornia has no such operation or option.
 
     Example:
         >>> flipped = ViewParameters.plain(flip=0.5)
@@ -78,7 +80,7 @@ class Views:
     def __call__(
         self, images: Tensor, generator: Generator, rank: int = 0, world_size: int = 1
     ) -> tuple[Tensor, ...]:
-        """Return the views, each (N, 3, S, S), channels last, normalised.
+        """Return the normalized views, each (N, 3, S, S), channels last.
 
         Args:
             images: (N, 3, H, W) uint8 on any device, any memory format; not altered.
@@ -105,9 +107,9 @@ class Views:
             return tuple(views)
 
     def grid(self, view1: Tensor, view2: Tensor, rows: int = 8, columns: int = 4) -> Tensor:
-        """Return the first pairs of views (N, 3, S, S) as one picture, white between the pairs.
+        """Return the first pairs of views (N, 3, S, S) as one image, with white between the pairs.
 
-        It is (3, height, width) uint8 on the CPU, of no more rows than N fills.
+        It is (3, height, width) uint8 on the CPU, and has no empty rows.
         """
         count = min(len(view1), rows * columns)
         columns = min(columns, count)
@@ -136,7 +138,7 @@ def to_device(parameters: list[Params], device: torch.device) -> list[Params]:
 
 
 def move_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
-    """Return copies of CPU tensors on the device, which share one buffer."""
+    """Copy CPU tensors to the device in one transfer; the copies share a buffer."""
     raw = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors]
     padded = [F.pad(part, (0, -len(part) % ALIGNMENT)) for part in raw]
     packed = torch.cat(padded)

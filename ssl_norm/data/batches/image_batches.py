@@ -14,26 +14,28 @@ from ssl_norm.errors import UserError
 
 
 class Batches:
-    """Batches of a set of images, epoch after epoch.
+    """Batches of a set of images over epochs.
 
-    Each epoch is a new permutation, of which the last incomplete batch is dropped. Rank r of W gets
-    rows [r B/W, (r+1) B/W) of each batch of B, so that W ranks together see the images of a single
+    Each epoch is a new permutation, whose last incomplete batch is dropped. Rank r of W gets rows
+    [r B/W, (r+1) B/W) of each batch of B, so that all ranks together see the same batches as one
     process.
 
-    Pixels that are not on the device are gathered by threads, a few batches ahead: the work is a
-    memory copy that runs without the GIL. The worker processes of torch's DataLoader would copy
-    once more, through /dev/shm, which has 64 MB in a default container.
+    Threads gather pixels that are not on the device, a few batches ahead: this is a memory copy
+    that does not hold the GIL. The worker processes of torch's DataLoader would copy once more,
+    through /dev/shm, which has only 64 MB in a default container.
 
     Args:
         images: N images.
-        batch_size: images of a batch over all ranks, in [1, N], a multiple of `world_size`; others
-            are a UserError.
-        seed: of the order.
-        device: of the batches.
+        batch_size: images of a batch over all ranks, in [1, N], a multiple of `world_size`.
+        seed: seed of the order.
+        device: device of the batches.
         resident: `auto`, True or False, see `place_pixels`.
-        workers: threads that gather ahead; 0: none.
-        rank: of this process, in [0, `world_size`).
+        workers: number of threads that gather pixels ahead; 0: none.
+        rank: rank of this process, in [0, `world_size`).
         world_size: number of processes that share each batch.
+
+    Raises:
+        UserError: `batch_size` has another value.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Batches:
     def iterate(self, start: int, stop: int) -> Iterator[Tensor]:
         """Yield this rank's part of the batches `start` ... `stop` - 1, counted over all epochs.
 
-        (batch_size / world_size, 3, H, W) uint8 on the device, channels last in memory.
+        A part is (batch_size / world_size, 3, H, W) uint8 on the device, channels last in memory.
         """
         rows = self._rows(start, stop)
         is_ahead = self._workers > 0 and not self.is_resident

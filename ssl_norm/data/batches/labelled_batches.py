@@ -14,11 +14,11 @@ from ssl_norm.data.dataset import ImageSet, place_pixels
 from ssl_norm.distributed import on_device
 from ssl_norm.errors import UserError
 
-_UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # distinguish the draws of one seed
+_UNLABELLED_STREAM, _NOISE_STREAM = 3, 4  # parts of the seeds of independent draws
 
 
 class LabelledBatch(NamedTuple):
-    """One batch; the images are channels last in memory."""
+    """One batch; images are channels last in memory."""
 
     images: Tensor  # (B, 3, H, W) uint8
     labels: Tensor  # (B,) int64
@@ -28,22 +28,22 @@ class LabelledBatch(NamedTuple):
 class LabelledBatches:
     """Endless batches of labelled images, in an order that depends only on seed and step.
 
-    Images come in passes, each a new permutation; a batch may span passes, so a set may be smaller
-    than a batch. Unlabelled images come in separate passes, independent of the grouping.
+    Images are drawn in passes, each a new permutation. A batch may span passes, so a set may be
+    smaller than a batch. Unlabelled images have separate passes, independent of the grouping.
 
     Args:
         labelled: N images with labels.
         unlabelled: M images, whose labels are not used; None: there are none.
-        batch_size: B, labelled images of a batch.
-        unlabelled_size: U, unlabelled images of a batch; 0: none.
-        seed: of the order and of the noise of corruptions.
-        device: of the batches.
-        chunk: images of a class-correlated chunk, a divisor of `batch_size`, see
-            :func:`grouped_order`; None: uniform order. Not with `domains`.
-        classes_per_chunk: classes in a chunk, a divisor of its images.
+        batch_size: B, number of labelled images of a batch.
+        unlabelled_size: U, number of unlabelled images of a batch; 0: none.
+        seed: seed of the order and of the noise of corruptions.
+        device: device of the batches.
+        chunk: number of images of a class-correlated chunk, a divisor of `batch_size`, see
+            :func:`grouped_order`; None: random order. Not with `domains`.
+        classes_per_chunk: number of classes in a chunk, a divisor of `chunk`.
         shuffle: spread the images of all chunks over the batch.
-        domains: D corruptions, None for clean images: the labelled and the unlabelled batch are
-            each D equal chunks in this order, corrupted by their own. Empty: all images are clean.
+        domains: D corruptions, None for clean images. The labelled and the unlabelled batch consist
+            of D equal chunks each, one for each corruption in this order. Empty: all are clean.
         resident: `auto`, True or False, see `place_pixels`.
 
     Raises:
@@ -116,7 +116,7 @@ class LabelledBatches:
             yield LabelledBatch(images, labels, unlabelled)
 
     def _corrupted(self, placed: ImageSet, rows: Tensor, noise: Generator) -> Tensor:
-        """Return the images at `rows`, chunk d of them corrupted by domain d."""
+        """Return the images at `rows`, with chunk d corrupted by domain d."""
         pixels = placed.take(on_device(rows, placed.pixels.device))
         images = on_device(pixels, self._device).permute(0, 3, 1, 2)
         return corrupt_chunks(images, self._domains, noise)

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-_CLASS_STREAM, _CHUNK_STREAM = 1, 2  # distinguish the draws of one seed
+_CLASS_STREAM, _CHUNK_STREAM = 1, 2  # parts of the seeds of independent draws
 
 
 def mixed_seed(seed: int, *parts: int) -> int:
-    """Return a seed in [0, 2^32) for one part of a run: numbers of at least 0, such as a step."""
+    """Return a seed in [0, 2^32) that depends on `seed` and `parts`, such as the step of a run."""
     mixed = np.random.SeedSequence((abs(seed), int(seed < 0), *parts))
     return int(mixed.generate_state(1)[0])
 
@@ -21,12 +21,12 @@ def seeded_generator(seed: int, *parts: int) -> Generator:
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> Tensor:
-    """Return a permutation of 0 ... `size` - 1, (size,) int64, given by the arguments alone."""
+    """Return the permutation of 0 ... `size` - 1, (size,) int64, of an epoch."""
     return torch.randperm(size, generator=seeded_generator(seed, epoch))
 
 
 class Passes:
-    """An endless sequence of passes over `size` >= 1 rows, each pass a new permutation."""
+    """Endless sequence of passes over `size` >= 1 rows; each pass is a new permutation."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed = size, seed
@@ -57,18 +57,18 @@ def grouped_order(
 ) -> Iterator[Tensor]:
     """Yield the rows of class-correlated batches `start` ... `stop` - 1.
 
-    Each chunk draws its classes uniformly without replacement, and takes the same number of images
-    of each: the next ones of endless passes over that class. Within a chunk the classes alternate,
-    so that a normalization batch smaller than a chunk also holds several. To know the position in
-    each class, steps before `start` are drawn as well, in about 50 us per step.
+    The classes of a chunk are drawn uniformly without replacement. A chunk takes the same number of
+    images of each class: the next ones of endless passes over that class. Within a chunk the
+    classes alternate, so that a normalization batch smaller than a chunk also has several classes.
+    To know the position in each class, steps before `start` are drawn as well, at about 50 us each.
 
     Args:
         labels: (N,) int64, on the CPU.
         batch_size: B, a multiple of `chunk`; rows are (B,) int64 in [0, N).
-        chunk: images of a chunk, a multiple of `classes_per_chunk`.
+        chunk: number of images of a chunk, a multiple of `classes_per_chunk`.
         classes_per_chunk: at most the number of classes that occur in `labels`.
         shuffle: spread the images of all chunks at random over the same batch.
-        seed: of everything drawn.
+        seed: seed of all draws.
         start: first step.
         stop: the step after the last.
     """

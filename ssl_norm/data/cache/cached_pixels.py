@@ -1,4 +1,4 @@
-"""Decoded images in a memory-mapped file, made once; needs no torch."""
+"""Cache of decoded images in a memory-mapped file; needs no torch."""
 
 import hashlib
 import json
@@ -60,15 +60,16 @@ def cached_pixels(
 ) -> CachedPixels:
     """Return decoded images, from the cache if it has them.
 
-    An entry is named after the images' bytes and the decoding: any changed byte makes another
-    entry, and a moved or copied folder finds its entry again. Reading all bytes takes a second for
-    60,000 thumbnails but minutes for many photographs. So the cache also remembers the entry of
-    each `fingerprint`; while that is unchanged, no image is read.
+    The name of an entry depends on the bytes of the images and on the options of decoding: any
+    changed byte leads to another entry, and a moved or copied folder finds its entry again. To read
+    all bytes takes a second for 60,000 thumbnails but minutes for many photographs. The cache
+    therefore also stores the entry of each `fingerprint`; while this is unchanged, no image is
+    read.
 
-    Options are those of the source `folder`. With `white=auto`, white is 2^b - 1 for the b >= 8
-    bits of the largest value in a seeded sample of 256 images; with None it is 65,535, but an error
-    where most of these images fill less than a quarter of it. Pixels are in the order of
-    `identifiers`.
+    Options are those of the source `folder`. With `white=auto`, white is 2^b - 1, with b >= 8 the
+    number of bits of the largest value in a seeded sample of 256 images. With None it is 65,535,
+    and an error is raised if most of these images use less than a quarter of this range. Pixels are
+    in the order of `identifiers`.
 
     Raises:
         UserError: an image does not decode while `on_corrupt=stop`, `white` is needed, or the cache
@@ -104,12 +105,12 @@ def _write(
     home: Path,
     reader: Reader,
     identifiers: Sequence[str],
-    wanted: tuple[int, White, int],  # side, white and the most pixels
+    wanted: tuple[int, White, int],  # side, white and max_pixels
     skip_corrupt: bool,
     workers: int,
     progress: bool,
 ) -> Path:
-    """Return the entry of images; write it unless the cache has it."""
+    """Return the folder of an entry; write it unless the cache has it."""
     (side, white, max_pixels), count = wanted, len(identifiers)
     with worker_map(workers if count > CHUNK else 0) as run:
         parts = run(partial(content_digests, reader), chunks(identifiers))
@@ -130,7 +131,7 @@ def _write(
 def _white_of(
     reader: Reader, identifiers: Sequence[str], white: str | None, max_pixels: int, run: Map
 ) -> int:
-    """Return the value of white by a seeded sample; UserError if the user must choose it."""
+    """Derive the value of white from a seeded sample; raise UserError if the user must choose."""
     count = len(identifiers)
     sample = sorted(random.Random(0).sample(range(count), min(count, SAMPLE)))
     jobs = chunks([identifiers[index] for index in sample])
@@ -149,7 +150,7 @@ def _depths(reader: Reader, max_pixels: int, identifiers: Sequence[str]) -> Coun
 
 
 def _require_bright(depths: Counter[int], share: float) -> None:
-    """Raise UserError if this share of the images of more than 8 bits uses less than 15 bits."""
+    """Raise UserError if at least `share` of the images of more than 8 bits use less than 15."""
     dim = {bits: number for bits, number in depths.items() if bits < 15}
     if 0 < sum(dim.values()) >= share * sum(depths.values()):
         largest = 2 ** max(dim) - 1

@@ -1,4 +1,4 @@
-"""Decoder of image files to square RGB pixels; needs no torch, so that processes start fast."""
+"""Decoder of image files to square RGB images; needs no torch, so that processes start fast."""
 
 import io
 import warnings
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-# AVIF only where Pillow was built with it. Ghostscript and the like are never called.
+# AVIF needs a Pillow that was built with it. Programs such as Ghostscript are never called.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
 FULL_WHITE = 65535
 MAX_PIXELS = 100_000_000
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-_STRIP = 1024  # number of rows that are composited at once
+_STRIP = 1024  # rows that are composited at a time
 _OTHER_CONTENT = {  # first bytes, without white space, in lower case
     b"%!ps": "PostScript (EPS)",
     b"\xc5\xd0\xd3\xc6": "PostScript (EPS)",
@@ -35,22 +35,22 @@ _OTHER_CONTENT = {  # first bytes, without white space, in lower case
 
 
 class DecodeError(Exception):
-    """The bytes are not an image that can be decoded; the message says why."""
+    """Error: the bytes cannot be decoded as an image; the message gives the reason."""
 
 
 class Rules(NamedTuple):
-    """Rules by which images are decoded."""
+    """Options of decoding."""
 
-    side: int  # of the square, in pixels
+    side: int  # side of the square, in pixels
     white: int = FULL_WHITE  # value of white in grey images of more than 8 bits
-    max_pixels: int = MAX_PIXELS  # of an image while it is decoded
+    max_pixels: int = MAX_PIXELS  # largest number of pixels in memory during decoding
 
 
 class Decoded(NamedTuple):
     """A decoded image, and facts about its file."""
 
     pixels: NDArray[np.uint8]  # (side, side, 3)
-    largest: int | None  # value, of 65,535, of a file of more than 8 bits a channel
+    largest: int | None  # largest value, of 65,535, if the file has more than 8 bits a channel
     is_composited: bool  # whether a part was transparent
 
 
@@ -58,16 +58,16 @@ def decode(data: bytes, rules: Rules) -> Decoded:
     """Return the centre square of an image file.
 
     In this order: the camera's orientation (EXIF) is applied; grey values of more than 8 bits are
-    scaled so that `white` is 255; transparency is composited over white; palette, grey, CMYK and
-    other colours become RGB without applying a colour profile; the largest centred square is cut
-    out and resized with Pillow's antialiased bicubic filter. So the shorter side becomes `side`
+    scaled so that `white` is 255; transparent pixels are composited over white; palette, grey, CMYK
+    and other colours become RGB, without a colour profile; the largest centred square is cut out
+    and resized with Pillow's antialiased bicubic filter. The shorter side thus becomes `side`
     pixels, and an image of `side` x `side` keeps its exact values. A JPEG of at least 4 x `side` is
-    first reduced in its frequencies, to no less than 2 x `side`, which is several times faster.
-    Only the first of several frames or pages is read. Broken metadata are ignored.
+    first reduced by its decoder, to no less than 2 x `side`, which is several times faster. Only
+    the first of several frames or pages is read. Broken metadata are ignored.
 
     Raises:
-        DecodeError: the file is truncated, broken, too large or none of `FORMATS`, or its numbers
-            have no agreed white (floating point, or above `white`).
+        DecodeError: the file is truncated, broken, too large, or not of `FORMATS`; its numbers are
+            floating-point, for which white is not defined, or above `white`.
     """
     try:
         with _strict_and_silent():
@@ -90,7 +90,7 @@ def decode(data: bytes, rules: Rules) -> Decoded:
 
 @contextmanager
 def _strict_and_silent() -> Iterator[None]:
-    """Refuse truncated files; silence warnings; leave the limit of pixels to `max_pixels`."""
+    """Refuse truncated files, silence warnings, and disable Pillow's own limit of pixels."""
     lenient, limit = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
     ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
     try:
@@ -114,12 +114,12 @@ def largest_value(data: bytes, max_pixels: int) -> int | None:
 
 @contextmanager
 def _opened(data: bytes, rules: Rules) -> Iterator[ImageFile.ImageFile]:
-    """Open an image of an allowed size; DecodeError for a larger one."""
+    """Open an image; raise DecodeError if it has more than `max_pixels`."""
     Image.init()
     with Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in Image.OPEN]) as image:
         width, height = image.size
         image.draft(None, (2 * rules.side, 2 * rules.side))
-        if "progressive" not in image.info:  # the whole of a progressive image is in memory
+        if "progressive" not in image.info:  # a progressive image is decoded at its full size
             width, height = image.size
         if width * height > rules.max_pixels:
             raise DecodeError(
@@ -145,7 +145,7 @@ def _decode(data: bytes, rules: Rules) -> Decoded:
 
 
 def _apply_orientation(image: Image.Image) -> None:
-    """Rotate an image as its EXIF asks for, unless that is broken."""
+    """Rotate an image by its EXIF orientation, unless this is broken."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
@@ -155,7 +155,7 @@ def _apply_orientation(image: Image.Image) -> None:
 
 
 def _to_rgb(image: Image.Image, is_deep: bool, white: int) -> tuple[Image.Image, bool]:
-    """Return the image in 8-bit colours, and whether a part of it was transparent."""
+    """Return the image in 8-bit RGB, and whether a part of it was transparent."""
     if image.mode in _DEEP_GREY:
         return Image.fromarray(_eight_bits(np.asarray(image), white)).convert("RGB"), False
     if image.mode == "F":
@@ -164,7 +164,7 @@ def _to_rgb(image: Image.Image, is_deep: bool, white: int) -> tuple[Image.Image,
         )
     if is_deep and white != FULL_WHITE:
         raise DecodeError(
-            f"of 16-bit colours the upper 8 bits are read, so that data.white={white} cannot be "
+            f"only the upper 8 bits of 16-bit colours are read, so data.white={white} cannot be "
             "applied; convert the file to 8 bits"
         )
     if image.has_transparency_data:
@@ -176,7 +176,7 @@ def _to_rgb(image: Image.Image, is_deep: bool, white: int) -> tuple[Image.Image,
 
 
 def _is_deep(image: Image.Image) -> bool:
-    tiles = getattr(image, "tile", ())  # which name the layout of 16-bit colours
+    tiles = getattr(image, "tile", ())  # they contain the layout of 16-bit colours
     return image.mode in _DEEP_GREY or any(";16" in str(tile[3]) for tile in tiles)
 
 
@@ -197,7 +197,7 @@ def _without_metadata(data: bytes) -> bytes | None:
     kept, place = [data[:2]], 2
     while place + 4 <= len(data) and data[place] == 0xFF and 0xC0 <= data[place + 1] != 0xDA:
         end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        # of comments and applications, EXIF and the colours of Adobe
+        # Of application segments and comments, keep EXIF and Adobe's colours.
         if data[place + 1] in (0xE1, 0xEE) or not 0xE0 <= data[place + 1] <= 0xFE:
             kept.append(data[place:end])
         place = end
@@ -205,7 +205,7 @@ def _without_metadata(data: bytes) -> bytes | None:
 
 
 def _name_content(data: bytes) -> str:
-    """Return why bytes are not an image of `FORMATS`, with their format if recognized."""
+    """Describe bytes that are not an image of `FORMATS`, by their format if it is recognized."""
     if not data:
         return "an empty file"
     start = data[:64].lstrip().lower()
@@ -221,7 +221,7 @@ def _name_content(data: bytes) -> str:
 
 
 def _largest(image: Image.Image) -> int:
-    """Return the largest value; Pillow keeps the upper 8 bits of 16-bit colours."""
+    """Return the largest value of 65,535; Pillow keeps the upper 8 bits of 16-bit colours."""
     if image.mode in _DEEP_GREY:
         return int(np.asarray(image).max())
     colours = np.asarray(image)[..., : 1 if image.mode == "LA" else 3]
@@ -229,7 +229,7 @@ def _largest(image: Image.Image) -> int:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """Return the image over white; work in strips bounds the memory."""
+    """Composite an image over white, in strips to limit memory."""
     canvas = Image.new("RGB", image.size)
     for top in range(0, image.height, _STRIP):
         box = (0, top, image.width, min(top + _STRIP, image.height))

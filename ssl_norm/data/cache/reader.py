@@ -19,14 +19,14 @@ _CLOCK_RESOLUTION_NS = 2_000_000_000
 class Stamp(NamedTuple):
     """State of a stored image."""
 
-    fields: tuple[int, ...]  # values of which at least one changes whenever the bytes do
-    changed: int  # ns since the epoch; the present if not known: the image is read each time
+    fields: tuple[int, ...]  # at least one value changes whenever the bytes change
+    changed: int  # ns since the epoch; the present time if unknown, so that the image is read
 
 
 class Reader(Protocol):
-    """A collection of encoded images by identifier, such as a folder or an archive.
+    """Collection of encoded images by identifier, such as a folder or an archive.
 
-    Worker processes get copies of it, so it holds no open file.
+    Worker processes get copies of it, so it must not hold open files.
     """
 
     @property
@@ -58,11 +58,11 @@ class FolderReader:
         return path.read_bytes()
 
     def stamp(self, identifier: str) -> Stamp:
-        """Return size, times and inode of a file, from which Git's index also detects changes.
+        """Return size, times and inode of a file; Git's index detects changes by the same fields.
 
-        The time of the last status change cannot be set by a file's owner, so that a file replaced
-        by one of the same size and modification time shows. (On Windows that field is the time of
-        creation.)
+        Because the owner of a file cannot set the time of its last status change, the replacement
+        by a file of the same size and modification time is detected. (On Windows this field is the
+        time of creation.)
         """
         try:
             status = os.stat(os.path.join(self.name, identifier))
@@ -74,9 +74,9 @@ class FolderReader:
 
 
 def fingerprint(reader: Reader, identifiers: Iterable[str]) -> tuple[str, bool]:
-    """Return a hexadecimal digest that changes whenever an image does, reading no image.
+    """Return a hexadecimal digest that changes whenever an image changes, without reading images.
 
-    Also return whether no image changed in the last two seconds, so that later changes show.
+    Also return whether all images are older than two seconds, so that a later change is detected.
     """
     now, newest = time.time_ns(), 0
     digest = hashlib.sha256(os.fsencode(reader.name))
@@ -89,7 +89,7 @@ def fingerprint(reader: Reader, identifiers: Iterable[str]) -> tuple[str, bool]:
 
 
 def read(reader: Reader, identifier: str) -> tuple[bytes, str]:
-    """Return an image's bytes, or None and the reason if they cannot be read."""
+    """Return the bytes of an image and "", or no bytes and the reason why they cannot be read."""
     try:
         return reader.read(identifier), ""
     except OSError as error:
@@ -97,10 +97,10 @@ def read(reader: Reader, identifier: str) -> tuple[bytes, str]:
 
 
 def content_digests(reader: Reader, identifiers: Sequence[str]) -> list[bytes]:
-    """Return the digest of each image's bytes; an image that cannot be read counts as empty."""
+    """Return the digest of the bytes of each image; an unreadable image counts as empty."""
     return [hashlib.sha256(read(reader, each)[0]).digest() for each in identifiers]
 
 
 def location(reader: Reader, identifier: str) -> str:
-    """Return collection and identifier of an image as text that any stream can write."""
+    """Return the path of an image in printable characters."""
     return printable(os.path.join(reader.name, identifier))

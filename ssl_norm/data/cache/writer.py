@@ -1,4 +1,4 @@
-"""Writer of a cache entry: all or nothing, by several processes; needs no torch."""
+"""Atomic writer of a cache entry, with several processes; needs no torch."""
 
 import hashlib
 import json
@@ -33,17 +33,17 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @dataclass
 class Facts:
-    """Facts about images, found while they were decoded."""
+    """Facts about images that decoding found."""
 
     white: int  # value of white in images of more than 8 bits
-    corrupt: dict[int, str] = field(default_factory=dict)  # why images do not decode, by index
+    corrupt: dict[int, str] = field(default_factory=dict)  # reasons of failures, by index of image
     composited: int = 0  # number of images with transparent parts
     # number of images of more than 8 bits a channel, by the bits of their largest value
     depths: Counter[int] = field(default_factory=Counter)
 
 
 def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """Yield the items of each job."""
+    """Split items into jobs."""
     return (items[first : first + CHUNK] for first in range(0, len(items), CHUNK))
 
 
@@ -61,10 +61,21 @@ def write_entry(
     """Decode N images into the folder `entry`, which appears complete or not at all.
 
     A partial folder next to it is renamed at the end, and removed after an error; the next process
-    removes what a killed one left behind. If two processes write the same entry, the first to
-    finish wins. `digests` are those of the images' bytes when the entry was named, and `run` is a
-    `map` over jobs. UserError: an image does not decode (unless `skip_corrupt`) or changes
-    meanwhile, or the disk lacks room.
+    removes those of killed processes. If two processes write the same entry, the first to finish
+    wins.
+
+    Args:
+        entry: folder of the entry.
+        reader: collection of the images.
+        identifiers: N images of the collection.
+        digests: digests of the images' bytes at the time when the entry was named.
+        rules: options of decoding.
+        run: a `map` over jobs.
+        skip_corrupt: record images that do not decode instead of raising an error.
+        progress: show a progress bar.
+
+    Raises:
+        UserError: an image does not decode or has changed, or the disk lacks space.
     """
     count, home = len(identifiers), entry.parent
     shape = (count, rules.side, rules.side, 3)
@@ -109,7 +120,7 @@ def _decode_chunk(
     skip_corrupt: bool,
     job: tuple[int, Sequence[str], Sequence[bytes]],
 ) -> Facts:
-    """Write the pixels of images from a given number on, behind a byte offset."""
+    """Decode the images of a job, and write their pixels into the file behind `offset` bytes."""
     first, identifiers, digests = job
     facts = Facts(rules.white)
     with open(file, "r+b") as pixels:
@@ -139,12 +150,12 @@ def corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
     """Return the error for an image that does not decode."""
     return UserError(
         f"{location(reader, identifier)} does not decode ({reason}); "
-        "repair or remove it, or go on without such files by data.on_corrupt=skip"
+        "repair or remove it, or leave out such files by data.on_corrupt=skip"
     )
 
 
 def bits_of(value: int | None) -> list[int]:
-    """Return the bits of the largest value in an image of more than 8 bits that is not black."""
+    """Return the number of bits of a largest value, in a list; an empty list for None or black."""
     return [value.bit_length()] if value else []
 
 
@@ -152,9 +163,11 @@ def bits_of(value: int | None) -> list[int]:
 def worker_map(workers: int) -> Iterator[Map]:
     """Provide a `map` that keeps the order and runs in `workers` new processes; 0: in this one.
 
-    On exit, jobs that have not begun are dropped. The processes are spawned rather than forked,
-    because the parent has threads; so a script needs `if __name__ == "__main__":`. UserError: a
-    worker process died.
+    On exit, jobs that have not started are dropped. The processes are spawned and not forked,
+    because the parent has threads; a script therefore needs `if __name__ == "__main__":`.
+
+    Raises:
+        UserError: a worker process died.
     """
     if workers == 0:
         yield map
@@ -172,7 +185,7 @@ def worker_map(workers: int) -> Iterator[Map]:
 
 
 def _end_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and do not outlive it when it is killed."""
+    """Ignore Ctrl-C, which the parent handles, and exit if the parent is killed."""
 
     def await_parent() -> None:
         parent = parent_process()

@@ -17,13 +17,15 @@ _CHUNK = 256  # images that share a generator
 def corrupt_chunks(
     images: Tensor, corruptions: Sequence[Corruption | None], generator: Generator
 ) -> Tensor:
-    """Return a batch (N, 3, H, W) uint8 of equal chunks, each corrupted by its own corruption.
+    """Split a batch (N, 3, H, W) uint8 into equal chunks, and apply a corruption to each.
 
-    None leaves a chunk clean; without corruptions all images stay clean. The generator, of the
-    noise, is on the CPU.
+    Args:
+        images: the batch.
+        corruptions: one for each chunk; None leaves a chunk clean. Empty: all images stay clean.
+        generator: source of the noise, on the CPU.
 
     Raises:
-        UserError: the batch has no equal chunks.
+        UserError: the batch does not divide into equal chunks.
     """
     if corruptions and len(images) % len(corruptions):
         raise UserError(
@@ -42,8 +44,8 @@ def corrupt_chunks(
 def corrupted(images: ImageSet, corruption: Corruption | None, seed: int) -> ImageSet:
     """Return a set with every image corrupted once, at its stored size; None: the unchanged set.
 
-    Noise is drawn for chunks of 256 images, from the seed and the number of the chunk: an image's
-    noise depends on its place in the set, and on later images only within its chunk.
+    Noise is drawn for chunks of 256 images, from the seed and the number of the chunk. The noise of
+    an image therefore depends on its place in the set.
     """
     if corruption is None:
         return images

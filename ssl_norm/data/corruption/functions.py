@@ -1,9 +1,9 @@
 """Corruptions of images from CIFAR-10-C.
 
 Strengths are those of the script that made CIFAR-10-C, for images of 32 pixels; on larger images,
-blur and JPEG are weaker than there. Two things differ from that script: results are rounded to the
-nearest of 256 levels, while it truncates them, which darkens an image by half a level on average;
-and noise comes from torch's generator.
+blur and JPEG are weaker. There are two differences from that script: results are rounded to the
+nearest of 256 levels (the script truncates them, which darkens an image by half a level on
+average), and noise comes from torch's generator.
 
 Source: Hendrycks & Dietterich, arXiv 1903.12261; github.com/hendrycks/robustness,
 ImageNet-C/create_c/make_cifar_c.py at ca360085d57889288c4143fddd8a707bbcae01bd.
@@ -37,9 +37,9 @@ def strengths(*values: float) -> Callable[[Function], Function]:
 
 @strengths(0.75, 0.5, 0.4, 0.3, 0.15)
 def contrast(images: Tensor, factor: float, generator: Generator) -> Tensor:
-    """Return images with less contrast: m + factor (x - m), m the mean of each image's channel.
+    """Return images with less contrast: m + factor (x - m), with m the mean of each channel.
 
-    kornia and torchvision move all channels towards one grey mean instead.
+    kornia and torchvision use one grey mean for all channels instead.
     """
     pixels = images.float()
     means = pixels.mean((2, 3), keepdim=True)
@@ -55,10 +55,10 @@ def gaussian_noise(images: Tensor, std: float, generator: Generator) -> Tensor:
 
 @strengths(0.4, 0.6, 0.7, 0.8, 1.0)
 def gaussian_blur(images: Tensor, sigma: float, generator: Generator) -> Tensor:
-    """Return blurred images; the border is continued by its own pixels.
+    """Return images blurred by kornia, with border pixels replicated.
 
-    By kornia, with the kernel cut off at four standard deviations (in pixels), as scikit-image
-    does for CIFAR-10-C: radius floor(4 sigma + 0.5).
+    The kernel is cut off at four standard deviations (in pixels), with a radius of floor(4 sigma +
+    0.5), as scikit-image does for CIFAR-10-C.
     """
     from kornia.filters import gaussian_blur2d  # takes a second to import
 

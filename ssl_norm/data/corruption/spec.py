@@ -1,4 +1,4 @@
-"""A corruption and its severity, as settings name them; needs no torch until it is called."""
+"""Corruptions by name and severity; only a call needs torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,15 +25,16 @@ CORRUPTIONS = Registry(
     arguments=3,
     attributes={"strengths": "builtins:tuple"},
 )
-CLEAN = "clean"  # the name of no corruption
+CLEAN = "clean"  # name for no corruption
 SEVERITIES = range(1, 6)
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One corruption at one severity; `str` of it is `name:severity`.
+    """One corruption at one severity; its text is `name:severity`.
 
-    Another name or severity is a UserError.
+    Raises:
+        UserError: the name or the severity is unknown.
     """
 
     name: str  # one of `CORRUPTIONS`, or `module:function`
@@ -51,8 +52,10 @@ class Corruption:
     def __call__(self, images: "Tensor", generator: "Generator") -> "Tensor":
         """Return corrupted copies of images, (N, 3, H, W) uint8 on any device.
 
-        The generator is on the CPU, so that a seed means the same noise on every device. UserError:
-        a function given as `module:function` is missing or has no strengths.
+        The generator is on the CPU, so that a seed gives the same noise on every device.
+
+        Raises:
+            UserError: a function given as `module:function` is missing or has no strengths.
         """
         try:
             corrupt: Callable[..., Any] = CORRUPTIONS.load(self.name)

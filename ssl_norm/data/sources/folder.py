@@ -25,15 +25,15 @@ from ssl_norm.errors import UserError
 from ssl_norm.text import counted, printable
 
 READ = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|bmp|tiff?|p[bgnp]m|gif|avif)$", re.IGNORECASE)
-# Pictures of other formats, which a message names.
+# Suffixes of other image formats, which a message names.
 UNREAD = re.compile(
     r"\.(hei[cf]|j[px][2flx]|j2k|psd|svg|eps|pdf|ico|tga|dds|exr|hdr|dcm|dng|nef|cr[23]|arw)$",
     re.IGNORECASE,
 )
-# Folders of operating systems and tools, whose pictures are copies or thumbnails.
+# Folders of operating systems and tools, which hold copies or thumbnails of images.
 JUNK = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "__pycache__"))
 MOST_VISITS = 1000  # largest number of visits to one folder, through links
-_NAMED = 5  # files that a note names
+_NAMED = 5  # largest number of files in a message
 Side = Annotated[int, Interval(ge=8, le=8192)]
 
 
@@ -55,7 +55,7 @@ def load_folder(
     """Return the images of a folder, decoded once into a memory-mapped cache.
 
     See `read_layout` for the meaning of sub-folders, `decode` for the pixels of an image,
-    `cached_pixels` for the life of a cache and `decoded_splits` for the splits.
+    `cached_pixels` for the cache, and `decoded_splits` for the splits.
 
     Args:
         root: the folder.
@@ -63,16 +63,16 @@ def load_folder(
         image_size: side of the views in pixels; the images may be larger.
         cache_size: side of decoded images in pixels; None: `image_size` up to 64, else 8/7 of it.
         white: value of white in images of more than 8 bits; None: 65,535; `auto`: by a sample.
-        max_pixels: of an image while it is decoded.
+        max_pixels: largest number of pixels of an image during decoding.
         cache_dir: folder of the decoded images; None: `~/.cache/ssl_norm`.
-        on_corrupt: whether to stop at a file that does not decode, or to skip it.
-        workers: processes that decode; 0: this one.
+        on_corrupt: stop at a file that does not decode, or skip it.
+        workers: number of processes that decode; 0: decode in this process.
         test_fraction: share held out for evaluation if the folder has labels but no test part.
-        seed: of the test part.
+        seed: seed of the test part.
         progress: whether to show bars and messages on stderr.
 
     Raises:
-        UserError: there are fewer than two images, or a function above raises it.
+        UserError: there are fewer than two images, or one of these functions raises it.
     """
     folder = existing_folder(root)
     listing = find_images(folder)
@@ -112,12 +112,19 @@ def decoded_splits(
 ) -> Splits:
     """Return the splits of encoded images.
 
-    Without a test part, labelled images are split by `stratified_split`, and pretraining does not
-    see the test part; without labels, all images outside the test part are for pretraining.
+    If there are labels but no test part, `stratified_split` makes one. Pretraining uses all images
+    outside the test part.
 
-    A source for an archive brings its own reader and, for example by `read_layout`, the layout:
-    identifiers, labels and test part. `side` is that of the decoded images in pixels, `cache`
-    further options of `cached_pixels`.
+    A source that reads an archive can call this function with its own reader.
+
+    Args:
+        reader: collection of the images.
+        layout: identifiers, labels and test part, for example from `read_layout`.
+        side: side of the decoded images in pixels.
+        test_fraction: share of the test part, if the layout has none.
+        seed: seed of this test part.
+        progress: whether to show bars and messages on stderr.
+        **cache: further options of `cached_pixels`.
 
     Raises:
         UserError: fewer than two images decode, or `cached_pixels` raises it.
@@ -144,14 +151,14 @@ def decoded_splits(
 
 
 def cached_side(image_size: int, cache_size: int | None) -> int:
-    """Return the side of a decoded image: as given, or `image_size` up to 64, else 8/7 of it."""
+    """Return the side of a decoded image; None: `image_size` up to 64, otherwise 8/7 of it."""
     if cache_size is not None:
         return cache_size
     return image_size if image_size <= 64 else round(image_size * 8 / 7)
 
 
 def _require_two(count: int, where: str, others: int = 0, of_them: str = "") -> None:
-    """Raise UserError unless there are two images; `where` follows their number in the message."""
+    """Raise UserError unless there are at least two images."""
     if count < 2:
         found = f"found {counted(count, 'image')} {where}"
         rest = f" (and {counted(others, 'other entry', 'other entries')}{of_them})" * bool(others)
@@ -178,7 +185,7 @@ def _split(
 
 
 def _notes(layout: Layout, facts: Facts) -> Iterator[str]:
-    """Yield sentences on facts about the decoded files."""
+    """Yield messages on the decoded files."""
     if corrupt := sorted(facts.corrupt.items()):
         named = [f"{printable(layout.paths[index])} ({why})" for index, why in corrupt[:_NAMED]]
         more = ", ..." * (len(corrupt) > _NAMED)
@@ -196,12 +203,12 @@ class Listing:
     """The images under a folder."""
 
     paths: tuple[str, ...]  # relative to the folder, with `/`, sorted folder by folder
-    ignored: int  # number of hidden or junk entries and of files without a suffix in `READ`
-    unread: Mapping[str, int]  # of these, the number of pictures by their suffix
+    ignored: int  # number of hidden or junk entries, and of files without a suffix in `READ`
+    unread: Mapping[str, int]  # number of images among the ignored entries, by suffix
 
 
 def existing_folder(root: str | None) -> Path:
-    """Return the folder that `data.root` names as an absolute path; UserError if there is none."""
+    """Return `data.root` as an absolute path; raise UserError if there is no such folder."""
     if not root:
         raise UserError("data=folder needs data.root=<folder of images>")
     folder = Path(os.path.expanduser(root)).absolute()
@@ -213,10 +220,10 @@ def existing_folder(root: str | None) -> Path:
 
 
 def find_images(folder: Path) -> Listing:
-    """Return all images in a folder at any depth, found by their suffix in upper or lower case.
+    """Return all images in a folder at any depth, by their suffix in upper or lower case.
 
-    Links to files and folders are followed, but never back into a folder that holds them. Entries
-    whose name begins with a dot, and `JUNK`, are ignored.
+    Links are followed, but never into a folder that holds the link. Entries whose name begins with
+    a dot, and `JUNK`, are ignored.
     """
     paths, ignored, unread = [], 0, Counter[str]()
     for path in _walk(str(folder)):
@@ -244,7 +251,7 @@ def _walk(root: str) -> Iterator[str]:
             stack.pop()
             continue
         path = prefix + entry.name
-        # Unlike `entry.is_dir()`, `isdir` is false for a link to itself.
+        # For a link to itself, `isdir` is false; `entry.is_dir()` raises an error.
         is_folder = os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
         if not is_folder or _is_hidden(path):
             yield path
@@ -258,7 +265,7 @@ def _walk(root: str) -> Iterator[str]:
 
 
 def _scan(folder: str) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
-    """Return the identity of a folder and its entries, sorted."""
+    """Return device and inode of a folder, and its entries, sorted."""
     try:
         status = os.stat(folder)
         with os.scandir(folder) as entries:

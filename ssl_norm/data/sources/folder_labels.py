@@ -9,7 +9,7 @@ from typing import Literal
 
 from ssl_norm.errors import UserError
 
-Folders = Mapping[str, tuple[str, ...]]  # of each path
+Folders = Mapping[str, tuple[str, ...]]  # the folders in each path
 LayoutName = Literal["auto", "classes", "splits", "flat"]
 SPLIT_NAMES = {
     "train": "train training trainval",
@@ -17,10 +17,10 @@ SPLIT_NAMES = {
     "validation": "val valid validation eval evaluation dev holdout",
 }
 _SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names.split()}
-# Folder names for the kind of file, not for its class; ignored in names of splits.
+# Folder names for a kind of file, not for a class; they are ignored in names of splits.
 _NEUTRAL = frozenset(("images", "image", "imgs", "img", "pictures", "photos", "jpg", "jpeg", "png"))
 _FILLERS = _NEUTRAL | frozenset(("seg", "set", "data", "dataset", "split", ""))
-_SHOWN = 6  # folders that a message names
+_SHOWN = 6  # largest number of folders in a message
 
 
 @dataclass(frozen=True)
@@ -28,32 +28,30 @@ class Layout:
     """Images with their split and label."""
 
     paths: tuple[str, ...]  # the images that are used
-    is_test: tuple[bool, ...] | None = None  # whether each is in the test folder, if there is one
-    labels: tuple[int, ...] | None = None  # of each, an index into `classes`; None without labels
+    is_test: tuple[bool, ...] | None = None  # whether an image is in the test folder, if any
+    labels: tuple[int, ...] | None = None  # indices into `classes`; None: no labels
     classes: tuple[str, ...] = ()  # names of the class folders, sorted
-    notes: tuple[
-        str, ...
-    ] = ()  # lines for the user on the layout, and on ignored images and labels
+    notes: tuple[str, ...] = ()  # messages on the layout, and on ignored images and labels
 
 
 def read_layout(paths: Sequence[str], layout: LayoutName = "auto") -> Layout:
     """Return splits and labels of images from the folders in their paths.
 
-    A folder that holds all images counts as the root. Then, for `auto`:
+    A folder that holds all images counts as the root. With `auto`, there are two cases.
 
-    Splits: one folder has a name of training images and at least one a name of test or validation
-    images (`SPLIT_NAMES`, in any case, also as `seg_train`, `train2017`, `test_images`). Others are
-    left out. The test images are preferred to the validation images, unless only the latter have
-    labels. Labels are the folders below the splits. Test images without a label, or of a class
-    without training images, are ignored, and so never pretrained on.
+    Folders are splits if one has a name for training images and at least one has a name for test or
+    validation images (`SPLIT_NAMES` in upper or lower case, also as in `seg_train`, `train2017`,
+    `test_images`). Images of other folders are left out. The test part is the test folder, or the
+    validation folder if only that has labels. The folders below the splits are the labels. Test
+    images without a label, or of a class without training images, are left out.
 
-    Classes: otherwise, the first level of folders. There are labels if all images are in at least
-    two such folders.
+    Otherwise the folders of the first level are classes. There are labels if all images are in at
+    least two such folders.
 
     Args:
-        paths: of images, relative to the folder or archive, with `/` between parts.
-        layout: `auto`; `classes`: the folders are classes, regardless of names and content;
-            `splits`: they are splits, by any part of their names, and several may be for training;
+        paths: paths of images, relative to the folder or archive, with `/` between parts.
+        layout: `auto`; `classes`: folders are classes, regardless of names and content; `splits`:
+            folders are splits, by any part of their names, and several may be for training;
             `flat`: no labels.
 
     Raises:
@@ -97,7 +95,7 @@ def _below(folders: Folders, depth: int) -> dict[str, tuple[str, ...]]:
 
 
 def _contents(folders: Folders) -> dict[str, set[str]]:
-    """Return the sub-folders of each folder of the first level, without neutral ones."""
+    """Return the sub-folders of each folder of the first level, except for `_NEUTRAL` names."""
     contents = defaultdict[str, set[str]](set)
     for parts in folders.values():
         if parts:
@@ -106,7 +104,7 @@ def _contents(folders: Folders) -> dict[str, set[str]]:
 
 
 def _split_of(folder: str) -> tuple[str | None, bool]:
-    """Return the split in the name of a folder, and whether the name is exactly that."""
+    """Return the split that a folder's name contains, and whether it contains nothing else."""
     words = re.split(r"[\W\d_]+", folder.lower())
     splits = [_SPLITS.get(word) or _SPLITS.get(word.removesuffix("set")) for word in words]
     if len(found := {split for split in splits if split}) == 1:
@@ -117,7 +115,7 @@ def _split_of(folder: str) -> tuple[str | None, bool]:
 
 
 def _split_folders(folders: Folders, *, exact: bool) -> dict[str, list[str]]:
-    """Return the folders of each split; empty where they are not splits, UserError if unclear."""
+    """Return the folders of each split, or nothing if there are no splits; UserError if unclear."""
     contents = _contents(folders)
     named = {folder: _split_of(folder) for folder in contents}
     by_split: dict[str, list[str]] = {

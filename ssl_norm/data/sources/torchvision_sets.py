@@ -27,7 +27,7 @@ def load_cifar10(
     Args:
         root: folder that holds, or will hold, `cifar-10-batches-py`.
         download: whether to download missing files.
-        image_size: side of the views in pixels; the images keep their 32.
+        image_size: side of the views in pixels; the images keep their side of 32 pixels.
 
     Source: Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
     """
@@ -42,16 +42,16 @@ def load_cifar10(
 
 
 def load_stl10(*, root: str | None = None, download: bool = True, image_size: Side = 96) -> Splits:
-    """Return STL-10, of 10 classes and mostly unlabelled.
+    """Return STL-10, with 10 classes and mostly unlabelled images.
 
-    Pretraining uses the 5,000 training and the 100,000 unlabelled images (2.9 GB, held in memory,
-    and twice that while loading); a probe is fitted to the 5,000 and scored on the 8,000 test
-    images.
+    Pretraining uses the 5,000 training images and the 100,000 unlabelled images (2.9 GB of memory,
+    twice as much while they are loaded). A probe is fitted to the 5,000 and scored on the 8,000
+    test images.
 
     Args:
         root: folder that holds, or will hold, `stl10_binary`.
         download: whether to download missing files.
-        image_size: side of the views in pixels; the images keep their 96.
+        image_size: side of the views in pixels; the images keep their side of 96 pixels.
 
     Source: Coates et al., AISTATS 2011.
     """

@@ -258,7 +258,7 @@ def test_of_16_bit_colours_no_white_can_be_applied():
     data = colour_png(np.full((8, 8, 3), 4000, np.uint16))
     found = decoded(data)
     assert found.largest == largest_value(data, 64) == 257 * (4000 >> 8)
-    with pytest.raises(DecodeError, match="of 16-bit colours the upper 8 bits are read"):
+    with pytest.raises(DecodeError, match="only the upper 8 bits of 16-bit colours are read"):
         decode(data, 8, white=4095)
 
 
