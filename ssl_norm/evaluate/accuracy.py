@@ -10,7 +10,7 @@ def top_k_accuracy(scores: Tensor, labels: Tensor, k: int) -> float:
     Args:
         scores: (N, K) with N >= 1.
         labels: (N,) integers in [0, K).
-        k: from 1 to K; at K the result is 1.
+        k: 1 to K; for K the result is 1.
     """
     highest = scores.topk(k, dim=1).indices
     return (highest == labels[:, None]).any(dim=1).double().mean().item()

@@ -7,21 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BASELINES = {"random_init": "random init", "image_statistics": "image statistics"}  # headings
-_QUANTILES, _PATCHES = 5, 4  # evenly spaced; a side
+_QUANTILES, _PATCHES = 5, 4  # number of quantiles; patches along a side
 
 
 class ImageStatistics(nn.Module):
-    """Plain statistics of the pixels in the place of an encoder: (B, C, H, W) to (B, 23 C).
+    """Plain statistics of the pixels instead of an encoder: (B, C, H, W) to (B, 23 C).
 
-    Of each channel: mean, standard deviation, minimum, quartiles, maximum, and the means of 4 x 4
-    patches. There are no parameters.
+    For each channel, these are mean, standard deviation, minimum, quartiles, maximum, and the means
+    of 4 x 4 patches. There are no parameters.
 
     Source: the image-statistics floor of torchgeo's SSL benchmark (mean, standard deviation,
         minimum, maximum), after Corley et al., arXiv 2305.13456; quartiles and patches are added.
     """
 
     def forward(self, view: Tensor) -> Tensor:
-        """Return the statistics, one kind after the other, each for all channels."""
+        """Return the statistics; each kind has a value for every channel."""
         pixels = view.flatten(2).sort(dim=2).values
         deviation, mean = torch.std_mean(pixels, dim=2, correction=0)
         places = torch.linspace(0, pixels.shape[2] - 1, _QUANTILES, device=view.device)
@@ -32,16 +32,16 @@ class ImageStatistics(nn.Module):
 
 
 def baseline_encoders(untrained: nn.Module | None) -> Mapping[str, nn.Module]:
-    """Return the encoders that a trained one is compared with, by their names in `BASELINES`."""
+    """Return the baselines of a trained encoder, by their names in `BASELINES`."""
     floor = {"image_statistics": ImageStatistics()}
     return floor if untrained is None else {"random_init": untrained, **floor}
 
 
 def below_floor(top1: float, floor: float) -> list[str]:
-    """Return a line where linear top-1 is below that of :class:`ImageStatistics`, else none."""
+    """Return a warning if linear top-1 is below that of :class:`ImageStatistics`, else nothing."""
     if top1 >= floor:
         return []
     return [
         f"warning: linear top-1 {top1:.4f} is below the {floor:.4f} of plain image statistics: "
-        "these features are worse than counting colours (docs/collapse.md)"
+        "such simple statistics are better than these features (docs/collapse.md)"
     ]

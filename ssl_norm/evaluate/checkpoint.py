@@ -1,4 +1,4 @@
-"""A checkpoint on disk: a pretraining run, a classifier, or weights of another package."""
+"""Checkpoint on disk: a pretraining run, a classifier, or weights of another package."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ RECORDED = {
     "norm": ("norm", "encoder"),
     "mean": ("augment", "mean"),
     "std": ("augment", "std"),
-}  # of an encoder, with the settings that override it
+}  # keys of an encoder's record, and the settings that override them
 RECORD_TYPES: Mapping[str, Any] = {
     "name": str, "small_images": bool, "norm": str | Mapping, "image_size": int,
     "mean": list | tuple, "std": list | tuple, "library": str,
@@ -53,42 +53,39 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The network in a file and the images to evaluate it on.
+    """The network in a file, and the images on which it is evaluated.
 
     Settings are those in the file, overridden by the user's. Two checkpoints are equal if their
     networks have the same architecture and are evaluated on the same images.
     """
 
     path: Path = field(compare=False)  # the file
-    # everything in the file, on the CPU
-    contents: Mapping[str, Any] = field(compare=False, repr=False)
+    contents: Mapping[str, Any] = field(compare=False, repr=False)  # on the CPU
     # `run` of tools/pretrain.py, `classifier` of tools/finetune.py, or `weights`
     kind: Literal["run", "classifier", "weights"] = field(compare=False)
     encoder_name: str  # architecture of the encoder
-    small_images: bool | None  # whether its stem is the one for small images; None: see `stem`
-    norm: Any  # of the encoder, a name or a mapping; None: the architecture's own
-    trained_size: int  # side in pixels of the views that it was trained on
-    view_size: int  # side in pixels of the images that it is evaluated on
-    mean: tuple[float, ...]  # of each colour, in [0, 1]
-    std: tuple[float, ...]  # of each colour, above 0
-    # source of the images and its settings, see :func:`ssl_norm.data.load.load_splits`
-    data: Mapping[str, Any]
-    seed: int  # of the random initialization and, if the source has no test split, of that split
-    # sentences on settings in which the evaluation differs from the training
-    changes: tuple[str, ...] = field(compare=False)
+    small_images: bool | None  # whether its stem is that for small images; None: see `stem`
+    norm: Any  # norm of the encoder, a name or a mapping; None: the architecture's own
+    trained_size: int  # side in pixels of the views in training
+    view_size: int  # side in pixels of the images in evaluation
+    mean: tuple[float, ...]  # mean of each colour, in [0, 1]
+    std: tuple[float, ...]  # deviation of each colour, above 0
+    data: Mapping[str, Any]  # source of the images with its settings, for `load_splits`
+    seed: int  # seed of the random initialization, and of a test split if the source has none
+    changes: tuple[str, ...] = field(compare=False)  # differences of evaluation from training
 
     @classmethod
     def read(cls, given: str | Path, overrides: Mapping[str, Any]) -> "Checkpoint":
-        """Read a file, once.
+        """Read a file.
 
         Args:
             given: a file, or a run folder with last.pt.
-            overrides: settings of a tool as nested plain containers, in which None means as in the
-                file; only `encoder`, `norm`, `augment`, `data` and `seed` count.
+            overrides: settings of a tool as nested plain containers, with None for the values of
+                the file; only `encoder`, `norm`, `augment`, `data` and `seed` are used.
 
         Raises:
-            UserError: there is no such file, it has another format, nothing names the encoder or
-                the data, or a mean or std is out of range.
+            UserError: there is no such file, it has another format, the encoder or the data is not
+                named, or a mean or std is out of range.
         """
         path = find_file(given)
         contents = read_checkpoint(path)
@@ -128,7 +125,7 @@ class Checkpoint:
 
     @property
     def verdict(self) -> str:
-        """Verdict of the collapse monitor when a run wrote the file; else empty."""
+        """Verdict of the collapse monitor at the time when a run wrote the file; "" for others."""
         monitor = self.contents.get("monitor") if self.kind == "run" else None
         found = monitor.get("verdict") if isinstance(monitor, Mapping) else None
         return str(found[0]) if isinstance(found, list | tuple) and found else ""
@@ -140,7 +137,7 @@ class Checkpoint:
 
     @property
     def limit(self) -> int | None:
-        """Number of images that it was trained on, if they have the same source; None: all."""
+        """Number of training images, if training had the same source; None: all images."""
         trained_on = self.saved.get("data", {})
         same = all(trained_on.get(key) == self.data.get(key) for key in ("name", "root"))
         return trained_on.get("limit") if same else None
@@ -148,10 +145,10 @@ class Checkpoint:
     def settings(self) -> Any:
         """Return the typed settings of the training that wrote the file.
 
-        For a run, encoder, norm and pixels are those of the evaluation.
+        For a run, encoder, norm, mean and std are those of the evaluation.
 
         Raises:
-            UserError: there is a key or a value that this version does not know.
+            UserError: this version does not know a key or a value.
         """
         saved = dict(self.saved)
         if self.kind == "run":
@@ -172,10 +169,10 @@ class Checkpoint:
 
     @cached_property
     def stem(self) -> bool | None:
-        """True for the stem for small images; None: chosen by `trained_size`.
+        """Whether the encoder has the stem for small images; None: `trained_size` decides.
 
-        For a file of weights without a record, it is the architecture's own, unless only the other
-        one fits the shapes of its tensors.
+        If a file of weights has no record, the stem is the architecture's own, unless its tensors
+        fit only the other stem.
         """
         if self.small_images is not None or self.kind != "weights":
             return self.small_images
@@ -212,10 +209,10 @@ class Checkpoint:
     def encoder(
         self, network: NetworkRole = "online", *, new_norms: bool = False
     ) -> tuple[nn.Module, LoadReport]:
-        """Return the encoder with its weights and the report of their match, which is also printed.
+        """Return the encoder with its weights, and the report of their match; print the report.
 
         Args:
-            network: network to take if the file has two.
+            network: network to use if the file has two.
             new_norms: whether norms that replace those of the file may keep initial values.
 
         Raises:
@@ -228,18 +225,18 @@ class Checkpoint:
         if self.kind == "weights" and self.small_images is None:
             if has_open_stem(encoder):
                 say(
-                    f"{self.path} does not tell the stride of its stem, and its architecture's own "
-                    "is taken; set encoder.small_images=true if it was trained with the 3x3 stem"
+                    f"{self.path} does not tell the stride of its stem, so that of its architecture "
+                    "is used; set encoder.small_images=true if it was trained with the 3x3 stem"
                 )
             elif self.stem or has_strided_stem(encoder):
                 stem = f"encoder.small_images={str(self.stem).lower()}"
-                say(f"{self.path}: {stem}, the stem that the file has")
+                say(f"{self.path}: {stem}, because the tensors of the file fit this stem")
         if report.network != network:
-            say(f"{self.path}: the {report.network} network, the only one in the file")
+            say(f"{self.path}: the {report.network} network is used, the only one in the file")
         if self.verdict == "complete":
             say(
                 f"warning: {self.path} comes from a run whose embeddings had collapsed by step "
-                f"{self.step}; an earlier step_*.pt may serve better (docs/collapse.md)"
+                f"{self.step}; an earlier step_*.pt may be better (docs/collapse.md)"
             )
         say(f"{self.path}: {report}")
         return encoder, report
@@ -298,7 +295,7 @@ class Checkpoint:
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """Return the whole network with its weights, and the part that is evaluated.
 
-        They are the learner of a run and its encoder, or twice the classifier or encoder.
+        For a run these are the learner and its encoder; otherwise both are the same network.
         """
         if self.kind == "run":
             learner = self.learner()
@@ -309,7 +306,7 @@ class Checkpoint:
         return encoder, encoder
 
     def save_as(self, path: Path, network: nn.Module) -> None:
-        """Write the file, or the state dict of weights, with another state of its network."""
+        """Write a copy of the checkpoint with the state of `network`."""
         state = {name: value.cpu() for name, value in network.state_dict().items()}
         if self.kind == "weights":
             norm = self.norm_spec and self.norm_spec.setting
@@ -324,7 +321,7 @@ class Checkpoint:
             save_checkpoint(path, {**self.contents, "learner": state})
 
     def random_views(self, augment: Any = None) -> Views:
-        """Return random views at the size and with the pixels of the evaluation.
+        """Return random views with the size, mean and std of the evaluation.
 
         Args:
             augment: section of typed settings; None: two views of the default augmentation.
@@ -340,7 +337,7 @@ class Checkpoint:
         """Return a function from uint8 images (N, 3, H, W) and a generator to the network's views.
 
         Args:
-            kind: `train`: random, as in its training; `plain`: the evaluation view, for each view.
+            kind: `train`: random views as in training; `plain`: all views are evaluation views.
         """
         if kind == "train":
             return self.random_views(self.settings().augment)
@@ -357,7 +354,7 @@ class Checkpoint:
         return partial(evaluation_view, image_size=self.view_size, mean=self.mean, std=self.std)
 
     def images(self, limit: int | None = None) -> Splits:
-        """Load the images; settings that their source does not know are ignored.
+        """Load the images; ignore settings that their source does not have.
 
         Args:
             limit: number of pretraining images; None: all.
@@ -368,7 +365,7 @@ class Checkpoint:
         return load_splits(name, **known, limit=limit, seed=self.seed, progress=rank() == 0)
 
     def labelled_images(self, splits: Splits) -> ProbeImages:
-        """Return its labelled images, as its encoder sees them.
+        """Return the labelled images of `splits`, with the evaluation view of the encoder.
 
         Raises:
             UserError: there are no labels.
@@ -410,7 +407,7 @@ def _saved_settings(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any
 def _encoder_record(contents: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return the recorded settings of the encoder: the keys of `RECORDED`, and `image_size`.
 
-    In older checkpoints, which have no record, they follow from the settings of the run.
+    For older checkpoints without a record, they are derived from the settings of the run.
     """
     record = contents.get("encoder_record")
     if not isinstance(record, Mapping):
@@ -426,10 +423,10 @@ _NORMAL: Mapping[str, Callable[[Any], Any]] = {"norm": parse_norm, "mean": tuple
 
 
 def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) -> Iterator[str]:
-    """Yield a sentence for each setting or library that differs from the file's.
+    """Yield a sentence for each setting or library that differs from that of the file.
 
     Raises:
-        UserError: the stem differs, which no weights fit.
+        UserError: the stem differs, so the weights do not fit.
     """
     for key, value in wishes.items():
         known = trained.get(key)
@@ -440,7 +437,7 @@ def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) 
         if key == "small_images":
             raise UserError(
                 f"{setting}={str(value).lower()}: the encoder in {path} was trained with "
-                f"{str(known).lower()}, and its weights serve no other stem; leave it out"
+                f"{str(known).lower()}, and its weights fit no other stem; leave the setting out"
             )
         yield f"evaluated with {setting}={value}, trained with {known}"
     library, here = (
@@ -457,7 +454,7 @@ def _given(overrides: Mapping[str, Any], section: str) -> dict[str, Any]:
 
 
 def _choose_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data to evaluate on; a new source keeps only the size of a view."""
+    """Return the settings of the data; a new source keeps only the size of a view."""
     if not saved and "name" not in given:
         raise UserError(
             "the checkpoint does not say which data to evaluate on; add data=..., "
@@ -469,6 +466,6 @@ def _choose_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
 
 
 def _view_size(data: Mapping[str, Any]) -> int:
-    """Return the side of a view in pixels: the given one, or that of the source."""
+    """Return the side of a view in pixels: the given one, or the default of the source."""
     size: int = data.get("image_size") or default_image_size(data["name"])
     return size

@@ -29,15 +29,15 @@ def extract_features(
     (including running statistics of batch norms) and its mode are unchanged.
 
     Args:
-        encoder: from (B, 3, S, S) pixels to (B, F) features.
+        encoder: maps pixels (B, 3, S, S) to features (B, F).
         images: N images of any size.
         to_input: from uint8 pixels (B, H, W, 3) to the encoder's input, for example
             :func:`evaluation_view`.
         batch_size: images per forward pass.
-        random_batches: use random batches, always the same, instead of neighbours; for encoders
-            whose features depend on the batch, because neighbours often share a class.
-        device: where the encoder runs.
-        progress: show a bar on stderr if that is a terminal.
+        random_batches: use random batches, always the same, instead of neighbours, which often
+            share a class; for encoders whose features depend on the batch.
+        device: device on which the encoder runs.
+        progress: show a progress bar on stderr if it is a terminal.
 
     Returns:
         (N, F) float32 on the CPU, in the order of the images.
@@ -57,8 +57,8 @@ def extract_features(
     features = torch.cat(parts)[order.argsort()]
     if not features.isfinite().all():
         raise UserError(
-            "the encoder's features are not finite, so there is nothing to evaluate; "
-            "the run diverged: use an earlier checkpoint"
+            "the encoder's features are not finite, because the run diverged; "
+            "use an earlier checkpoint"
         )
     return features
 
@@ -68,15 +68,15 @@ def evaluation_view(
 ) -> Tensor:
     """Return the centre of images, resized and normalized, as an encoder's input in evaluation.
 
-    Images up to `image_size` are used whole, larger ones are cropped to the central 7/8 (224 of 256
-    pixels, as usual), but not below `image_size`. Other sizes are resized by bilinear interpolation
+    Images up to `image_size` are used whole. Larger images are cropped to the central 7/8 (224 of
+    256 pixels, as usual), but not below `image_size`. The crop is resized by bilinear interpolation
     with antialiasing.
 
     Args:
         pixels: (B, H, H, 3) uint8.
-        image_size: side in pixels.
-        mean: of each colour, in [0, 1].
-        std: of each colour, in [0, 1].
+        image_size: side of the result in pixels.
+        mean: mean of each colour, in [0, 1].
+        std: deviation of each colour, in [0, 1].
 
     Returns:
         (B, 3, image_size, image_size) float32, channels last in memory.

@@ -56,22 +56,22 @@ def evaluate_kept(
     network: NetworkRole,
     random_init: bool,
 ) -> Iterator[tuple[list[dict[str, Any]], ProbeResult]]:
-    """Yield the records of all steps so far, in their order, and the newest result.
+    """Yield the records of all steps so far, in the order of steps, and the newest result.
 
-    The step is that in the file; for weights, the number in the file's name. A step that occurs
+    The step is read from the file or, for weights, from the name of the file. A step that occurs
     twice is evaluated once.
 
     Args:
-        first: the first of the checkpoints.
-        paths: all of them.
+        first: the first checkpoint.
+        paths: all checkpoints.
         overrides: see :meth:`Checkpoint.read`.
-        evaluate: an encoder.
+        evaluate: function that evaluates an encoder.
         unfinished: file of the steps so far, for messages.
-        network: network to take from each.
-        random_init: begin with the untrained encoder, as step 0.
+        network: network to use.
+        random_init: start with the untrained encoder, as step 0.
 
     Raises:
-        UserError: a checkpoint has another encoder or other data than the first one, or cannot be
+        UserError: a checkpoint differs from the first one in encoder, data or seed, or cannot be
             evaluated; the message names its file.
     """
     records: dict[int, dict[str, Any]] = {}
@@ -82,7 +82,7 @@ def evaluate_kept(
         try:
             found = evaluate(encoder)
         except UserError as error:
-            before = f"; the steps before it are in {unfinished}" if records else ""
+            before = f"; earlier steps are in {unfinished}" if records else ""
             raise UserError(f"{origin}: {error}{before}") from error
         records[step] = step_record(step, found) | {"checkpoint": origin}
         yield [records[number] for number in sorted(records)], found
@@ -105,7 +105,7 @@ def _encoders(
 
 
 def steps_table(steps: Sequence[Mapping[str, Any]], floor: ProbeResult) -> Table:
-    """Return a row for each step, and one for the statistics of the pixels."""
+    """Return a table with a row for each step, and one for the statistics of the pixels."""
     title = f"frozen encoder over the run, {floor.labels:,} labels"
     table = Table(title=title, title_justify="left")
     for heading in ("step", "linear top-1", "kNN top-1", "RankMe"):

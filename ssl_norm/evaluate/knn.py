@@ -4,32 +4,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_SIMILARITIES = 2**24  # at a time: 64 MB in float32
+MAX_SIMILARITIES = 2**24  # computed at a time; 64 MB in float32
 
 
 def knn_scores(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, classes: int, k: int, temperature: float
 ) -> Tensor:
-    """Return each query's votes: the k most similar samples of the bank vote for their class.
+    """Return the votes for each query: its k most similar samples of the bank vote for their class.
 
         votes[i, c] = sum over neighbours j with label c of exp((s_ij - max_j s_ij) / temperature)
 
-    with s the cosine similarity. The memory used does not grow with the number of queries.
+    with s the cosine similarity. Memory does not grow with the number of queries.
 
     Args:
-        bank: (M, F) labelled features; their dtype is the computing dtype.
+        bank: (M, F) labelled features, in the dtype of the computation.
         bank_labels: (M,) integers in [0, classes).
         queries: (N, F).
         classes: number of classes K.
-        k: neighbours that vote, at least 1; the whole bank if it is smaller.
-        temperature: above 0; lower values give more weight to the nearest.
+        k: number of neighbours that vote, at least 1; all M if k is larger.
+        temperature: above 0; lower values give more weight to the nearest neighbours.
 
     Returns:
         (N, K), highest at the predicted class.
 
-    Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4, whose weight is exp(s / temperature);
-        subtracting the maximum scales all votes of a query equally and keeps them finite at any
-        temperature.
+    Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4, with the weight exp(s / temperature). To
+        subtract the maximum scales all votes of a query equally, and keeps them finite.
     """
     bank = F.normalize(bank, dim=1)
     k = min(k, len(bank))

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_norm.data.subsets import stratified_split
 
 INVERSE_STRENGTHS = tuple(10 ** (half_decade / 2) for half_decade in range(-10, 7))
-CHOICE_TOLERANCE = 1e-3  # moves held-out accuracies by less than their sampling error
+CHOICE_TOLERANCE = 1e-3  # changes held-out accuracies by less than their sampling error
 FINAL_TOLERANCE = 1e-5
 
 
@@ -30,37 +30,37 @@ def fit_logistic(
 ) -> LinearClassifier:
     """Return the classifier with the least cross-entropy plus L2 penalty on its weights.
 
-        sum_i -log softmax(W x_i + b)[label_i] + |W|^2 / (2 inverse_strength);  the bias b is free
+        sum_i -log softmax(W x_i + b)[label_i] + |W|^2 / (2 inverse_strength),  b without penalty
 
     `inverse_strength` is scikit-learn's `C`, and for three classes or more the objective is that of
-    its LogisticRegression. (For two classes it fits one weight vector, and its objective at twice
-    our value equals ours.)
+    its LogisticRegression. (For two classes, scikit-learn fits one weight vector; its objective at
+    2 C equals ours at C.)
 
     Args:
-        features: (N, F), ideally with zero mean and unit deviation; their dtype is the computing
-            dtype.
+        features: (N, F), ideally with zero mean and unit deviation, in the dtype of the
+            computation.
         labels: (N,) integers in [0, classes), on the features' device.
         classes: number of classes K.
-        inverse_strength: above 0; larger fits the training set more closely.
+        inverse_strength: above 0; larger values fit the training set more closely.
 
-    Source: L-BFGS (Liu & Nocedal 1989) with a strong Wolfe search, in coordinates where the Hessian
-        at W = 0, X^T X / (K N) + penalty, is the identity: spectra of learned features cover many
-        decades, so that tens of steps suffice there instead of hundreds.
+    Source: L-BFGS (Liu & Nocedal 1989) with a strong Wolfe search, in coordinates in which the
+        Hessian at W = 0, X^T X / (K N) + penalty, is the identity. Spectra of learned features
+        cover many decades; in these coordinates tens of steps suffice instead of hundreds.
     """
     return next(fit_path(features, labels, classes, [inverse_strength], FINAL_TOLERANCE))
 
 
 def choose_inverse_strength(features: Tensor, labels: Tensor, classes: int, seed: int) -> float:
-    """Return the one of `INVERSE_STRENGTHS` with the best accuracy on a held-out fifth.
+    """Return the value of `INVERSE_STRENGTHS` with the best accuracy on a held-out fifth.
 
-    Cross-entropy breaks ties. If no class has two samples, nothing can be
-    held out and the result is 1.
+    Cross-entropy breaks ties. If no class has two samples, no sample can be held out, and the
+    result is 1.
 
     Args:
         features: (N, F).
         labels: (N,) integers in [0, classes).
         classes: number of classes.
-        seed: selects the held-out samples, the same share of every class.
+        seed: seed of the held-out samples, which are the same share of every class.
     """
     kept, held_out = stratified_split(labels.cpu(), 0.2, seed)
     if len(held_out) == 0:
@@ -84,15 +84,15 @@ def fit_path(
     inverse_strengths: Sequence[float],
     tolerance: float,
 ) -> Iterator[LinearClassifier]:
-    """Yield the classifier for each strength, every fit starting where the last one ended.
+    """Yield the classifier for each strength; every fit starts from the previous result.
 
     Args:
         features: (N, F).
         labels: (N,) integers in [0, classes).
         classes: number of classes.
-        inverse_strengths: as in :func:`fit_logistic`, best in ascending order.
-        tolerance: largest entry of the gradient at the end, in the preconditioned coordinates and
-            per sample.
+        inverse_strengths: as in :func:`fit_logistic`, preferably in ascending order.
+        tolerance: largest entry of the gradient at the end, per sample and in the preconditioned
+            coordinates.
     """
     curvatures, axes = torch.linalg.eigh(features.T @ features / (classes * len(features)))
     end = LinearClassifier(

@@ -33,24 +33,21 @@ class Accuracies:
     network: str  # `frozen encoder` or `classifier`
     images: int  # number of test images
     values: Mapping[str, float]  # by their names in population_stats.json
-    headings: Mapping[str, str]  # of the values, by the same names
+    headings: Mapping[str, str]  # headings of the values, by the same names
     chance: float  # share of the most common class
 
 
-MOST_ROWS = 30  # of the table of shifts
+MOST_ROWS = 30  # largest number of rows in the table of shifts
 Evaluate = Callable[..., Accuracies | None]  # (network, random_batches=False)
 
 
 @dataclass(frozen=True)
 class StatisticsComparison:
-    """Shifts of statistics recomputed on `samples` images, and accuracies under each kind.
+    """Shifts of recomputed statistics, and accuracies under each kind of statistics."""
 
-    Without labels, the accuracies under `population`, `exact` and `batch` statistics are None.
-    """
-
-    accuracies: Mapping[str, Accuracies | None]
+    accuracies: Mapping[str, Accuracies | None]  # `population`, `exact`, `batch`; None: no labels
     report: PopulationReport
-    samples: int
+    samples: int  # number of images of the recomputation
 
 
 def compare_statistics(
@@ -60,10 +57,10 @@ def compare_statistics(
 ) -> StatisticsComparison:
     """Evaluate a network before and after its statistics are recomputed, and with batch statistics.
 
-    `recompute` replaces the statistics; it returns their shifts and the number of images.
+    `recompute` replaces the statistics, and returns their shifts and the number of images.
 
     Raises:
-        UserError: there are no batch norms to recompute, or batches of one image.
+        UserError: there are no batch norms to recompute, or a batch has one image.
     """
     with naming("encoder"):
         recomputable(network)
@@ -79,7 +76,7 @@ def compare_statistics(
 
 
 def encoder_accuracies(evaluate: Callable[..., ProbeResult], images: int) -> Evaluate:
-    """Return the evaluation of a frozen encoder on `images` test images as accuracies."""
+    """Return a function that evaluates a frozen encoder on `images` test images."""
     headings = {"top1": "linear top-1", "knn_top1": "kNN top-1"}
 
     def accuracies(encoder: nn.Module, *, random_batches: bool = False) -> Accuracies:
@@ -102,8 +99,8 @@ def classifier_accuracies(
 ) -> Callable[..., Accuracies]:
     """Return a function that scores a classifier on labelled images.
 
-    `classes` are the names of its logits, `corruption` applies to all images, and `seed` to the
-    corruption and the random batches.
+    `classes` are the names of its logits, `corruption` applies to all images, and `seed` is that of
+    the corruption and of random batches.
 
     Raises:
         UserError: the images have a class that the classifier does not know.
@@ -131,8 +128,8 @@ def with_labels_of(images: ImageSet, classes: Sequence[str]) -> ImageSet:
     for name in images.classes:
         if name not in classes:
             raise UserError(
-                f"{unknown_name('class', name, list(classes))}; folders must be named as the "
-                "classes of the classifier, or hold no class folders at all"
+                f"{unknown_name('class', name, list(classes))}; name class folders as the classes "
+                "of the classifier, or use a folder without class folders"
             )
     place = torch.tensor([classes.index(name) for name in images.classes])
     assert images.labels is not None
@@ -140,7 +137,7 @@ def with_labels_of(images: ImageSet, classes: Sequence[str]) -> ImageSet:
 
 
 def population_record(compared: StatisticsComparison) -> dict[str, Any]:
-    """Return the part of population_stats.json that follows from results."""
+    """Return the results of a comparison for population_stats.json."""
     report, evaluations = compared.report, compared.accuracies
     found = next((found for found in evaluations.values() if found), None)
     return {
@@ -176,16 +173,16 @@ def print_comparison(compared: StatisticsComparison) -> None:
 
 
 def shift_table(report: PopulationReport) -> Table:
-    """Return a row for each of the layers whose means moved most, at most `MOST_ROWS`."""
+    """Return a table of the layers with the largest shifts of means, at most `MOST_ROWS`."""
     moved = sorted(report.shifts, key=lambda name: report.shifts[name].typical_mean)
     shown = set(moved[-MOST_ROWS:])
     title = f"exact statistics of {len(report.shifts)} batch norms"
     if len(report.shifts) > len(shown):
-        title += f", the {len(shown)} that moved most"
+        title += f", the {len(shown)} with the largest shifts"
     table = Table(
         title=title,
-        caption="shift of means in deviations (0: the old ones were exact), "
-        "ratio of deviations new/old (1)",
+        caption="shift of means in deviations (0: the old means were exact), ratio of deviations "
+        "new/old (1: exact)",
     )
     table.add_column("layer")
     for column in ("mean", "largest", "deviation", "range"):
@@ -204,7 +201,7 @@ def shift_table(report: PopulationReport) -> Table:
 
 
 def evaluation_table(evaluations: Mapping[str, Accuracies]) -> Table:
-    """Return a column of accuracies for each kind of statistics."""
+    """Return a table with a column of accuracies for each kind of statistics."""
     first = next(iter(evaluations.values()))
     title = (
         f"{first.network} on {first.images:,} test images by the statistics of its batch norms; "

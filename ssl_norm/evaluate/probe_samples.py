@@ -1,4 +1,4 @@
-"""Samples and features of a probe: subsets of the labels, and standardized features."""
+"""Subsets of the labels of a probe, and standardized features."""
 
 import torch
 from torch import Tensor
@@ -9,16 +9,15 @@ from ssl_norm.data.subsets import label_subset
 def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:
     """Return the indices of a seeded fraction of every class, in ascending order.
 
-    It makes the choice of :func:`label_subset` among the classes that have samples.
+    The choice is that of :func:`label_subset`, among the classes that have samples.
 
     Args:
         labels: (N,) integers from 0 of at least two classes, on the CPU.
-        fraction: share of the labels to keep, in (0, 1]; each class keeps its share to the nearest
-            sample.
-        seed: selects the samples.
+        fraction: share of the labels of each class that is kept, in (0, 1], to the nearest sample.
+        seed: seed of the choice.
 
     Raises:
-        UserError: the fraction is outside (0, 1] or leaves no sample of a class, or only one class
+        UserError: the fraction is outside (0, 1], a class would have no sample, or only one class
             occurs.
     """
     occurring = labels.bincount().nonzero()[:, 0]
@@ -30,8 +29,8 @@ def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:
 def standardize(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """Return features standardized by the mean and standard deviation of the training features.
 
-    Statistics are computed in float64 with correction=0. A feature that varies by no more than its
-    dtype's rounding counts as constant and is only centred.
+    Statistics are computed in float64 with correction=0. A feature that varies by no more than the
+    rounding of its dtype counts as constant, and is only centred.
 
     Args:
         train: (N, F).

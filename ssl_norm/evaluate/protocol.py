@@ -25,36 +25,32 @@ PROTOCOLS = ("logistic", "sgd")
 class ProbeResult:
     """Accuracies of an encoder's features, as fractions in [0, 1]."""
 
-    top1: float  # of the linear classifier
-    top5: float | None  # of its five highest scores; None for five classes or fewer
-    # top-1 on the test images of each class; None for a class without any
-    per_class: dict[str, float | None]
-    knn_top1: float  # of the weighted nearest neighbours
-    # effective rank of the test images' features; see :func:`ssl_norm.monitors.rank_me`
-    rank_me: float
+    top1: float  # top-1 of the linear classifier
+    top5: float | None  # top-5 of the linear classifier; None for five classes or fewer
+    per_class: dict[str, float | None]  # top-1 of each class; None: no test images
+    knn_top1: float  # top-1 of the weighted nearest neighbours
+    rank_me: float  # RankMe of the test images' features
     chance: float  # share of the most common class among the test images
-    labels: int  # number of labelled training images used
-    # of the chosen L2 penalty (scikit-learn's C); None for the SGD protocol
-    inverse_strength: float | None
+    labels: int  # number of labelled training images
+    inverse_strength: float | None  # scikit-learn's C of the L2 penalty; None for SGD
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The classifiers that are fitted on frozen features.
+    """Options of the classifiers that are fitted on frozen features.
 
     Raises:
         UserError: the protocol is unknown.
     """
 
-    # `logistic` (L2 strength chosen on a held-out fifth of the training labels, on standardized
-    # features) or `sgd` (as in the papers)
+    # `logistic`: on standardized features, with an L2 strength chosen on a held-out fifth of the
+    # training labels; `sgd`: as in the papers.
     protocol: str = "logistic"
-    labels: float = 1.0  # fraction of the training labels to use, the same share of every class
-    k: int = 200  # neighbours that vote
-    temperature: float = 0.1  # of their weights, above 0
-    # keyword arguments of :func:`~ssl_norm.evaluate.sgd_probe.fit_sgd_probe`
-    sgd: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0  # of the fraction, the held-out part and the order of SGD
+    labels: float = 1.0  # fraction of the training labels of every class
+    k: int = 200  # number of neighbours that vote
+    temperature: float = 0.1  # temperature of their weights, above 0
+    sgd: Mapping[str, Any] = field(default_factory=dict)  # options of `fit_sgd_probe`
+    seed: int = 0  # seed of the fraction, the held-out part and the order of SGD
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -63,7 +59,7 @@ class Probe:
     def linear_scores(
         self, features: Tensor, labels: Tensor, test_features: Tensor, classes: int
     ) -> tuple[Tensor, float | None]:
-        """Return (N, K) scores of the test features and the inverse strength of the penalty."""
+        """Return scores (N, K) of the test features, and the inverse strength of the penalty."""
         if self.protocol == "sgd":
             probe = fit_sgd_probe(features, labels, classes, **self.sgd, seed=self.seed)
             return probe.scores(test_features), None
@@ -80,7 +76,7 @@ class Probe:
         Args:
             train: features (M, F) and labels (M,), int64.
             test: features (N, F) and labels (N,), int64.
-            names: of the K classes.
+            names: names of the K classes.
         """
         features, labels = test
         scores, inverse_strength = self.linear_scores(*train, features, len(names))
@@ -99,14 +95,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeImages:
-    """Labelled images and the view of an encoder.
+    """Labelled images, and the evaluation view of an encoder.
 
     Raises:
         UserError: there are no labels, or fewer than two classes.
     """
 
-    train: ImageSet  # for the classifiers
-    test: ImageSet  # to be scored
+    train: ImageSet
+    test: ImageSet
     to_input: Callable[[Tensor], Tensor]  # from uint8 pixels (B, H, W, 3) to the encoder's input
 
     def __post_init__(self) -> None:
@@ -141,11 +137,11 @@ def evaluate_encoder(
 
     Args:
         encoder: see :func:`extract_features`; only its device and memory layout change.
-        images: labelled.
-        probe: the classifiers.
+        images: labelled images.
+        probe: options of the classifiers.
         batch_size: images per forward pass.
         random_batches: see :func:`extract_features`.
-        device: where the encoder runs; the fits run there if it is a CUDA device.
+        device: device of the encoder and, if it is a CUDA device, of the fits.
         progress: show progress on stderr.
 
     Raises:

@@ -23,7 +23,7 @@ class Result:
 
     Attributes:
         record: content of the JSON file.
-        path: of the JSON file.
+        path: path of the JSON file.
         files: other files that were written, by kind: `picture`, `checkpoint`.
     """
 
@@ -36,7 +36,7 @@ def find_output(given: str | None, checkpoint: Path, name: str) -> Path:
     """Return the path of a result, by default `name` next to the checkpoint; make its folder.
 
     Raises:
-        UserError: the folder cannot be made or written to, or the path is the checkpoint's.
+        UserError: the folder cannot be made or written to, or the path is that of the checkpoint.
     """
     path = checkpoint.parent if given is None else Path(given).expanduser()
     if path.is_dir():
@@ -54,10 +54,10 @@ def find_output(given: str | None, checkpoint: Path, name: str) -> Path:
 
 @contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Lock a result against other processes; a device such as /dev/stdout needs no lock.
+    """Lock a result against other processes; a device such as /dev/stdout is not locked.
 
     Raises:
-        UserError: another process writes it, or its folder cannot be written to.
+        UserError: another process is writing it, or its folder cannot be written to.
     """
     if output.exists() and not output.is_file():
         yield
@@ -81,10 +81,10 @@ def evaluation_record(
     trained: ProbeResult,
     baselines: Mapping[str, ProbeResult],
 ) -> dict[str, Any]:
-    """Return the part of linear_eval.json that follows from settings and results.
+    """Return the settings and results of an evaluation for linear_eval.json.
 
-    Accuracies are fractions in [0, 1]; null if there is none: `top5` of five classes or fewer, a
-    class without test images, a baseline that was not evaluated.
+    Accuracies are fractions in [0, 1]. They are null for `top5` of five classes or fewer, a class
+    without test images, and a baseline that was not evaluated.
     """
     return {
         **compared_scores(trained, baselines),
@@ -129,7 +129,7 @@ def probe_settings(probe: Probe, checkpoint: Checkpoint, labels: int) -> dict[st
 
 
 def evaluation_table(trained: ProbeResult, baselines: Mapping[str, ProbeResult]) -> Table:
-    """Return a short table: accuracies, baselines by name, chance, best and worst class."""
+    """Return a table of accuracies, baselines, chance, best and worst class."""
     table = Table(title=f"frozen encoder, {trained.labels:,} labels")
     table.add_column("")
     for column in ("trained", *(BASELINES[name] for name in baselines), "chance"):

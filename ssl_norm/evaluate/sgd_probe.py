@@ -23,22 +23,23 @@ def fit_sgd_probe(
 ) -> LinearClassifier:
     """Return a linear classifier trained by Nesterov SGD with a cosine schedule per step.
 
-    Unlike in the papers, the features are computed once, from the plain images instead of a new
-    random crop in every epoch. They are not standardized, so the best rate depends on their scale.
+    Unlike in the papers, the features are computed only once, from the plain images and not from
+    new random crops in every epoch. They are not standardized, so the best rate depends on their
+    scale.
 
     Args:
         features: (N, F).
         labels: (N,) integers in [0, classes), on the features' device.
         classes: number of classes.
-        lr: first rate, not scaled by the batch size; falls to 0.
+        lr: initial rate, not scaled by the batch size; it falls to 0.
         epochs: passes over the samples.
         batch_size: samples per step; the last batch of an epoch may be smaller.
         momentum: in [0, 1).
         weight_decay: L2 coefficient, on weight and bias.
-        seed: selects the order of the samples; weights start at 0.
+        seed: seed of the order of the samples; weights start at 0.
 
-    Source: the linear evaluations of BYOL (arXiv 2006.07733) and SimCLR (arXiv 2002.05709), without
-        the latter's scaling of the rate.
+    Source: the linear evaluations of BYOL (arXiv 2006.07733) and of SimCLR (arXiv 2002.05709),
+        without SimCLR's scaling of the rate.
     """
     weight = features.new_zeros(classes, features.shape[1]).requires_grad_()
     bias = features.new_zeros(classes).requires_grad_()

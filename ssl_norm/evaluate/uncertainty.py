@@ -19,9 +19,9 @@ class Predictions(NamedTuple):
 
     Attributes:
         mean: (N, K) mean probability of each class.
-        std: (N,) standard deviation over the draws of the predicted class's probability, in
-            [0, 0.71]; 0 if statistics do not matter. The predicted class is the largest of `mean`.
-        entropy: (N,) of `mean` in nats, in [0, ln K].
+        std: (N,) standard deviation over the draws of the probability of the predicted class (the
+            largest of `mean`), in [0, 0.71]; 0 if predictions do not depend on batch statistics.
+        entropy: (N,) entropy of `mean` in nats, in [0, ln K].
         draws: n.
     """
 
@@ -39,27 +39,26 @@ class Predictions(NamedTuple):
 def uncertainty(
     model: nn.Module, inputs: Tensor, batches: Iterable[Tensor], *, batch_size: int = 256
 ) -> Predictions:
-    """Predict the same inputs with the statistics of one batch after another.
+    """Predict the same inputs repeatedly, with the statistics of a different batch each time.
 
     Import it from the module `ssl_norm.evaluate.uncertainty`.
 
-    Before each of n passes, every batch norm takes the mean and the unbiased variance of one batch,
+    Before each of n passes, every batch norm gets the mean and the unbiased variance of one batch,
     see :func:`~ssl_norm.norms.batch.precise_bn.recompute_statistics`. Then the inputs are predicted
     in evaluation mode, independently of each other, even if norms have `evaluation: batch`. The
-    spread of the predictions over the batches is an uncertainty: large if the prediction depends
-    on the images that normalize it. It grows as batches shrink, so draw batches as large as in
-    training.
+    uncertainty is the spread of the predictions over the batches. It is larger for smaller batches,
+    so batches should be as large as in training.
 
     Args:
-        model: any with batch norms that are not frozen, from inputs to logits (N, K); unchanged
-            afterwards. With `domain` norms, call inside `domain_labels`.
+        model: maps inputs to logits (N, K), with batch norms that are not frozen; not changed. With
+            `domain` norms, call inside `domain_labels`.
         inputs: (N, ...) on the model's device.
         batches: n >= 2 batches of training inputs, (B, ...) on the model's device.
-        batch_size: inputs of a forward pass; the result does not depend on it.
+        batch_size: inputs per forward pass; it does not change the result.
 
     Raises:
-        ValueError: there is no batch norm to draw statistics for, less than 2 batches, or
-            statistics that are not finite.
+        ValueError: there is no batch norm that is not frozen, there are fewer than 2 batches, or
+            statistics are not finite.
 
     Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020; with batches
         of training it is the estimate of Teye et al., "Bayesian Uncertainty Estimation for Batch
@@ -95,7 +94,7 @@ def probabilities(model: nn.Module, inputs: Tensor, *, batch_size: int = 256) ->
 def _add_draw(
     moments: tuple[Tensor, Tensor] | None, draw: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Return mean and summed squared deviations of `count` draws, including the new one."""
+    """Update mean and summed squared deviations of the draws with draw number `count`."""
     if moments is None:
         return draw, torch.zeros_like(draw)
     mean, squares = moments
@@ -105,9 +104,9 @@ def _add_draw(
 
 
 def auroc(scores: Tensor, positive: Tensor) -> float:
-    """Return the area under the ROC curve: the share of pairs in which the positive scores higher.
+    """Return the area under the ROC curve: the share of pairs with a higher score for the positive.
 
-    Ties count half. 0.5 is chance, 1 a perfect separation; NaN if there are no positive or no
+    Ties count half. 0.5 is chance and 1 a perfect separation; NaN if there are no positive or no
     negative samples, or a score is NaN.
 
     Args:

@@ -98,7 +98,7 @@ def test_features_of_labelled_images_are_scored_as_in_linear_eval(tmp_path, caps
     assert found.record["probe"]["labels"] == 40
     assert compared["top1"] == 0.25 < compared["top1_image_statistics"]
     printed = capsys.readouterr()
-    assert printed.err.count("worse than counting colours") == 2
+    assert printed.err.count("simple statistics are better than these features") == 2
     assert run(folder, samples=8, random_init=False).record["probe"]["labels"] == 8
 
 
@@ -164,7 +164,7 @@ def test_foreign_weights_without_a_projector_and_with_another_stem(data, tmp_pat
     assert "projections" not in found
     assert found["unmatched"] == []
     printed = capsys.readouterr().err
-    assert "encoder.small_images=false, the stem that the file has" in printed
+    assert "encoder.small_images=false, because the tensors of the file fit" in printed
     assert "projections not looked at: the file has no projector under a known name" in printed
 
 

@@ -277,7 +277,7 @@ def test_wrong_settings_are_refused(run, classifier, tmp_path):
         recompute(classifier, corruption="contast")
     other = replace(coloured_images(6, 16, 2, seed=0), classes=("colour0", "colour9"))
     data = {"root": str(write_images(tmp_path / "other", other))}
-    with pytest.raises(UserError, match=r"class 'colour9'; .*; folders must be named as the cla"):
+    with pytest.raises(UserError, match=r"class 'colour9'; .*; name class folders as the cla"):
         recompute(classifier, data=data)
     one = write_images(tmp_path / "one", unlabelled(coloured_images(1, 16, 1, seed=0)))
     with pytest.raises(UserError, match="1 image"):

@@ -18,8 +18,7 @@ class Score(NamedTuple):
     """Accuracy and loss of a classifier."""
 
     top1: float  # share of images whose largest logit is that of their class, in [0, 1]
-    # mean cross-entropy in nats; ln(classes) for a constant prediction, NaN if diverged
-    loss: float
+    loss: float  # mean cross-entropy in nats; NaN if the classifier diverged
     images: int  # number of images
 
 
@@ -37,17 +36,17 @@ def score(
     Batch sizes differ by at most one image, because a small last batch has poor statistics.
 
     Args:
-        model: on `device`, from inputs to logits (B, K); its mode is unchanged afterwards.
+        model: on `device`, maps inputs to logits (B, K); its mode is restored.
         images: N labelled images.
         to_input: from pixels (B, H, W, 3) uint8 on the device to the model's input, for example
             :func:`~ssl_norm.evaluate.features.evaluation_view`.
         batch_size: largest number of images of a batch.
-        device: of the model.
-        seed: seed of a random order, which batch statistics need because neighbours often share a
-            class; None: the given order.
+        device: device of the model.
+        seed: seed of a random order, for batch statistics, since neighbours often share a class;
+            None: the given order.
 
     Raises:
-        UserError: there is no image or no label, or a label without a logit.
+        UserError: there are no images or no labels, or a label has no logit.
     """
     if images.labels is None or not len(images):
         raise UserError("a classifier is scored on labelled images, and there are none")
@@ -68,7 +67,7 @@ def score(
 
 
 def even_batches(order: Tensor, batch_size: int) -> tuple[Tensor, ...]:
-    """Split an order (N,) into as few equal batches as possible; sizes differ by at most one.
+    """Split an order (N,) into as few batches as possible, whose sizes differ by at most one.
 
     Example:
         >>> [len(batch) for batch in even_batches(torch.arange(10), 4)]

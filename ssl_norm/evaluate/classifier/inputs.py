@@ -19,30 +19,25 @@ from ssl_norm.train.population import MakeViews
 
 @dataclass(frozen=True)
 class Scoring:
-    """Images of a fine-tuning and conditions under which its classifier is scored."""
+    """Images of a fine-tuning, and options of the scores of its classifier."""
 
-    images: TrainingImages  # labelled, all and test images
-    # from uint8 images (N, 3, H, W) and a generator to (views,), as in training
-    make_views: MakeViews
-    # from uint8 pixels (B, H, W, 3) to the classifier's input in evaluation
-    to_input: Callable[[Tensor], Tensor]
-    domains: Sequence[Corruption | None]  # corruptions of the training images; None is clean
-    seed: int  # of subsets, corruptions, orders and views
-    device: torch.device  # of the classifier
-    # of batch norms while test images are scored: `population`, `exact`, `batch`
-    statistics: Sequence[str] = ("population", "exact", "batch")
-    limit: int | None = None  # number of test images, a seeded subset; None: all
+    images: TrainingImages
+    make_views: MakeViews  # from uint8 images (N, 3, H, W) and a generator to training views
+    to_input: Callable[[Tensor], Tensor]  # from uint8 pixels (B, H, W, 3) to evaluation inputs
+    domains: Sequence[Corruption | None]  # corruptions of the training images; None: clean
+    seed: int  # seed of subsets, corruptions, orders and views
+    device: torch.device  # device of the classifier
+    statistics: Sequence[str] = ("population", "exact", "batch")  # used for the test images
+    limit: int | None = None  # size of a seeded subset of the test images; None: all
     batch_size: int = 256  # images of an evaluation batch
-    # numbers of images for exact statistics; the first while training
-    samples: Sequence[int] = (10_000,)
-    batch_sizes: Sequence[int] = (256,)  # their batches; the first while training
-    train: bool = False  # at the end, also score the labelled images in training views
-    corruptions: Sequence[Corruption | None] = ()  # of the test images, at the end
-    # numbers of corrupted training images to re-estimate statistics on
-    adapt_samples: Sequence[int] = (10, 100, 1000)
+    samples: Sequence[int] = (10_000,)  # images of exact statistics; during training the first
+    batch_sizes: Sequence[int] = (256,)  # batches of exact statistics; during training the first
+    train: bool = False  # whether to score the labelled images in training views at the end
+    corruptions: Sequence[Corruption | None] = ()  # corruptions of the test images at the end
+    adapt_samples: Sequence[int] = (10, 100, 1000)  # corrupted images for re-estimated statistics
 
     def limited(self, images: ImageSet) -> ImageSet:
-        """Return a seeded subset of at most `limit` images in their order."""
+        """Return a seeded subset of at most `limit` images, in their order."""
         if self.limit is None or self.limit >= len(images):
             return images
         order = epoch_order(len(images), self.seed, 0)
@@ -50,7 +45,7 @@ class Scoring:
 
 
 def training_domains(settings: Iterable[Any]) -> list[Corruption | None]:
-    """Return the domains that settings name; clean images if they name none."""
+    """Return the domains in the settings, or [None] (clean images) if there are none."""
     return [parse_corruption(domain) for domain in settings] or [None]
 
 
@@ -60,9 +55,9 @@ def domain_name(corruption: Corruption | None) -> str:
 
 
 def corrupting(make_views: MakeViews, corruptions: Sequence[Corruption | None]) -> MakeViews:
-    """Return `make_views` of a batch whose equal chunks have these corruptions, in order.
+    """Return a `make_views` that first corrupts equal chunks of a batch, in this order.
 
-    The returned function raises UserError if a batch has no equal chunks.
+    The returned function raises UserError if a batch does not divide into equal chunks.
     """
 
     def views(images: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -75,7 +70,7 @@ def even_size(samples: int, batch_size: int, available: int, chunks: int = 1) ->
     """Return the size up to `batch_size` whose whole batches omit the fewest of `samples`.
 
     Args:
-        samples: images in all.
+        samples: total number of images.
         batch_size: largest number of images of a batch.
         available: number of different images, which a batch cannot exceed.
         chunks: divisor of the size.

@@ -1,4 +1,4 @@
-"""A classifier under population, exact and batch statistics: the rows of evaluations.csv."""
+"""Scores of a classifier under population, exact and batch statistics: rows of evaluations.csv."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -43,28 +43,30 @@ def score_classifier(scoring: Scoring, model: nn.Module, step: int, *, final: bo
 
     The columns, `EVALUATION_COLUMNS`:
 
-    - `split`: `test`, in evaluation views; `train`, the labelled images in training views.
+    - `split`: `test`: test images in evaluation views; `train`: labelled images in training views.
     - `domain`: `clean`, or the corruption of the scored images, as `contrast:5`.
-    - `statistics`: `population`, the running ones; `exact`, recomputed; `batch`, of random batches.
-    - `statistics_from`: images of exact statistics, in training views: `all` training images; the
-      `labelled` ones; the `mixture` of all domains; the row's own `domain`. Empty for the others.
-    - `samples`: requested number of views for exact statistics, rounded down to whole batches;
-      else 0.
-    - `batch_size`: of exact statistics, the largest batch they were computed in (batches are equal,
-      and not larger than the number of images); of batch statistics, the evaluated batches, which
-      hold the norm's ghost batches. 0 for population statistics.
+    - `statistics`: `population`: running statistics; `exact`: recomputed; `batch`: those of random
+      batches.
+    - `statistics_from`: images of exact statistics, in training views: `all` training images,
+      `labelled` images, the `mixture` of all domains, or only the `domain` of the row. Otherwise
+      empty.
+    - `samples`: requested number of views of exact statistics, rounded down to whole batches.
+      Otherwise 0.
+    - `batch_size`: for exact statistics, the largest batch of the recomputation; for batch
+      statistics, the size of evaluation batches, in which the norm may form ghost batches. 0 for
+      population statistics.
 
     During training, the test images are scored under each of `statistics`. At the end there are
-    also rows for exact statistics at every pair of `samples` and `batch_sizes`, and for those of
-    the labelled images if there are others; for the training images if `train`; and for the test
-    images under each of `corruptions`, with the model's statistics, with those re-estimated on
-    `adapt_samples` corrupted training images, and with those of batches. Training images are scored
-    in training views under both kinds of statistics, which are then the only difference, as in the
+    more rows: for exact statistics with every pair of `samples` and `batch_sizes`; for exact
+    statistics of the labelled images, if there are unlabelled ones; for the training images, if
+    `train`; and for the test images under each of `corruptions`, with population statistics,
+    statistics re-estimated on `adapt_samples` corrupted training images, and batch statistics.
+    Training images are scored in training views under population and batch statistics, as in the
     training curve of Wu & Johnson (arXiv 2105.07576, figure 5).
 
-    With several `domains`, the test images of each are scored, under a `domain` norm's statistics
-    of that domain. Exact statistics of the mixture are then pooled over a `domain` norm's domains.
-    So the six rows of the paper's table 5 are:
+    With several `domains`, the test images of each domain are scored; a `domain` norm uses the
+    statistics of that domain. Exact statistics of the mixture are pooled over the domains of a
+    `domain` norm. The six rows of the paper's table 5 are then:
 
         1 bn, population                        2 bn, exact from domain
         3 domain, exact from mixture            4 domain, population, or exact from domain
@@ -73,9 +75,9 @@ def score_classifier(scoring: Scoring, model: nn.Module, step: int, *, final: bo
     Without batch norms, or if all of them are frozen, there are only population rows.
 
     Args:
-        scoring: images and conditions.
+        scoring: images and options.
         model: a classifier on its device; a copy of it is scored.
-        step: for the column.
+        step: value of the column `step`.
         final: whether training is over.
 
     Raises:
@@ -93,7 +95,7 @@ def score_classifier(scoring: Scoring, model: nn.Module, step: int, *, final: bo
 
 @dataclass(frozen=True)
 class _Scorer:
-    """The rows of each kind of images; every method leaves the model unchanged."""
+    """Rows for each kind of images; no method changes the model."""
 
     scoring: Scoring
     model: nn.Module
@@ -117,7 +119,7 @@ class _Scorer:
         return rows + (self.exact_rows(tests, final) if "exact" in self.statistics else [])
 
     def exact_rows(self, tests: Sequence[ImageSet], final: bool) -> list[Row]:
-        """Return the rows of the test images of every domain under the same exact statistics."""
+        """Return the rows of the test images of every domain under exact statistics."""
         domains, rows = self.scoring.domains, []
         for origin, source, samples, size in self.exact_settings(final):
             is_pooled = origin == "mixture" and domain_layers(self.model)
@@ -129,7 +131,7 @@ class _Scorer:
         return rows
 
     def exact_settings(self, final: bool) -> Iterator[tuple[str, ImageSet, int, int]]:
-        """Yield the origin of exact statistics (name and images), their number and batch size."""
+        """Yield name, images, number of images and batch size for all exact statistics."""
         scoring = self.scoring
         everything, labelled = scoring.images.everything, scoring.images.labelled
         name = "mixture" if len(scoring.domains) > 1 else "all"
@@ -149,7 +151,7 @@ class _Scorer:
         return rows
 
     def of_corruptions(self) -> list[Row]:
-        """Return the rows of corrupted test images, which a `domain` norm takes as domain 0."""
+        """Return the rows of corrupted test images; a `domain` norm treats them as domain 0."""
         scoring, everything = self.scoring, self.scoring.images.everything
         kinds = ["population", "batch"] if keeps_statistics(self.model) else ["population"]
         sizes = sorted({min(count, len(everything)) for count in scoring.adapt_samples})
@@ -171,7 +173,7 @@ class _Scorer:
         kinds: Sequence[str],
         split: str = "test",
     ) -> list[Row]:
-        """Return the rows under population and batch statistics, which need no other images."""
+        """Return the rows under population and batch statistics."""
         rows = []
         if "population" in kinds:
             with population_statistics_at_evaluation(self.model):
@@ -204,7 +206,7 @@ class _Scorer:
         batch_size: int = 0,
         split: str = "test",
     ) -> Row:
-        """Score the model under its present statistics and return the row."""
+        """Score the model under its present statistics, and return the row."""
         scoring, generator = self.scoring, torch.Generator().manual_seed(self.scoring.seed)
         views = corrupting(scoring.make_views, [domain])
 
@@ -225,11 +227,11 @@ class _Scorer:
         return dict(zip(EVALUATION_COLUMNS, values, strict=True))
 
     def scored_images(self, images: ImageSet, corruption: Corruption | None = None) -> ImageSet:
-        """Return at most `limit` of these images, corrupted."""
+        """Return at most `limit` of the images, corrupted."""
         return corrupted(self.scoring.limited(images), corruption, self.scoring.seed)
 
     def in_domain(self, number: int) -> AbstractContextManager[None]:
-        """Set the domain of all images for `domain` norms in this context."""
+        """Set the domain of all images for `domain` norms inside the context."""
         if any(isinstance(layer, DomainBatchNorm) for layer in self.model.modules()):
             return domain_labels(self.model, number)
         return nullcontext()
@@ -242,7 +244,7 @@ class _Scorer:
         samples: int,
         batch_size: int,
     ) -> Iterator[None]:
-        """Recompute the statistics on training views, in equal parts of these domains."""
+        """Recompute the statistics on training views with equal parts of these domains."""
         with kept_statistics(self.model), population_statistics_at_evaluation(self.model):
             recompute_over_images(
                 self.model,

@@ -1,4 +1,4 @@
-"""Uncertainty over batch statistics as a predictor of wrong predictions."""
+"""Uncertainty over re-drawn batch statistics as a detector of wrong predictions."""
 
 from collections.abc import Iterator
 
@@ -14,35 +14,35 @@ from ssl_norm.train.builder import naming
 
 
 def uncertainty_summary(scoring: Scoring, model: nn.Module, draws: int) -> dict[str, float]:
-    """Return how well uncertainties separate wrong from right predictions of the test images.
+    """Measure how well uncertainties separate wrong from right predictions of the test images.
 
-    Each draw of statistics takes `batch_size` training images in training views. The test images,
-    at most `limit`, are held in memory as inputs.
+    Each draw of statistics uses `batch_size` training images in training views. The test images, at
+    most `limit`, are held in memory as inputs.
 
     Args:
-        scoring: images and conditions.
-        model: a classifier on its device; unchanged afterwards.
+        scoring: images and options.
+        model: a classifier on its device; not changed.
         draws: number of draws, at least 2.
 
     Returns:
         Areas under the ROC curve; 0.5 is chance, NaN if all predictions are right or all wrong:
 
-        - `auroc`: by the standard deviation over the draws, of the mean predictions;
-        - `auroc_entropy`: by the entropy of the mean predictions;
-        - `auroc_max_probability`: baseline without draws, by 1 - the largest probability under
-          population statistics, of those predictions.
+        - `auroc`: mean predictions, ranked by their standard deviation over the draws;
+        - `auroc_entropy`: mean predictions, ranked by their entropy;
+        - `auroc_max_probability`: baseline without draws: predictions under population statistics,
+          ranked by 1 - the largest probability.
 
         And shares of wrong predictions in [0, 1]: `error_of_mean_top1` of the mean predictions, and
         `error_top1` under population statistics.
 
     Raises:
-        UserError: the model has no batch norms to draw statistics for, or the test images have no
+        UserError: the model has no batch norms that are not frozen, or the test images have no
             labels.
     """
     if not keeps_statistics(model):
         raise UserError(
-            f"evaluation.uncertainty={draws}: the network has no batch statistics to draw, or "
-            "frozen ones; use a batch norm, or evaluation.uncertainty=0"
+            f"evaluation.uncertainty={draws}: the network has no batch norm, or only frozen ones; "
+            "use a batch norm, or evaluation.uncertainty=0"
         )
     test = scoring.limited(scoring.images.test)
     if test.labels is None:

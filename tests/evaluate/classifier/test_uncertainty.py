@@ -54,9 +54,9 @@ def test_summary_of_a_classifier(images):
 
 
 def test_wrong_input(images):
-    with pytest.raises(UserError, match="has no batch statistics to draw, or frozen ones"):
+    with pytest.raises(UserError, match="has no batch norm, or only frozen ones"):
         summary(classifier("gn"), images)
     frozen = classifier()
     freeze_statistics(frozen)
-    with pytest.raises(UserError, match="has no batch statistics to draw, or frozen ones"):
+    with pytest.raises(UserError, match="has no batch norm, or only frozen ones"):
         summary(frozen, images)
