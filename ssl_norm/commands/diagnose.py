@@ -47,7 +47,7 @@ RANDOM_SAMPLES = 500  # number of images for the random initialization
 
 
 def diagnose(config: DiagnoseSettings) -> Result:
-    """Measure a checkpoint; write diagnosis.json and a picture; print tables and the verdict.
+    """Measure a checkpoint; write diagnosis.json and a figure; print tables and the verdict.
 
     Raises:
         UserError: the checkpoint, the data and the settings do not fit each other.
@@ -78,10 +78,11 @@ def _diagnose(
         untrained = network.encoder
     encoders = {"trained": trained.network.encoder, **baseline_encoders(untrained)}
     probed = _probed(config, checkpoint, splits, encoders, device)
+    probe = probed.get("trained")
     record = {
         **diagnosis_record(found, random_init),
         **_settings_record(config, checkpoint, trained, len(splits.pretrain)),
-        "probe": _probe_record(**probed),
+        "probe": probe and {**compared_scores(probe, probed), "labels": probe.labels},
         "step": step,
         "environment": describe_environment(device),
     }
@@ -102,7 +103,7 @@ def _probed(
     encoders: Mapping[str, nn.Module],
     device: torch.device,
 ) -> dict[str, ProbeResult]:
-    """Return the probes of encoders on `samples` labelled images; none, with a line, without."""
+    """Probe encoders on `samples` labelled images; without labels, print a line instead."""
 
     def few(part: ImageSet) -> ImageSet:
         return part.subset(epoch_order(len(part), config.seed, 0)[: config.samples].sort().values)
@@ -124,10 +125,6 @@ def _probed(
     return {name: evaluate(encoder) for name, encoder in encoders.items()}
 
 
-def _probe_record(trained: ProbeResult | None = None, **baselines: ProbeResult) -> Any:
-    return trained and {**compared_scores(trained, baselines), "labels": trained.labels}
-
-
 def _print_probes(trained: ProbeResult | None = None, **baselines: ProbeResult) -> None:
     if trained is not None:
         show([evaluation_table(trained, baselines)])
@@ -137,7 +134,7 @@ def _print_probes(trained: ProbeResult | None = None, **baselines: ProbeResult) 
 def _settings_record(
     config: DiagnoseSettings, checkpoint: Checkpoint, trained: TrainedNetwork, images: int
 ) -> dict[str, Any]:
-    """Return the part of diagnosis.json that describes the measurement."""
+    """Return the settings of a diagnosis for diagnosis.json."""
     return {
         "projector": trained.projector,
         "images": min(config.samples, images),
@@ -165,10 +162,9 @@ def _outputs_of(
     *,
     random: bool = False,
 ) -> Outputs:
-    """Return the outputs of the trained network, or of the random one on fewer images.
+    """Return the outputs of the trained network, or those of the random network on fewer images.
 
-    The random one normalizes with batch statistics, because its running statistics have seen no
-    data.
+    The random network uses batch statistics, because its running statistics have seen no data.
     """
     description = "random init" if random else "checkpoint"
     parts = network.parts.to(device).to(memory_format=torch.channels_last)

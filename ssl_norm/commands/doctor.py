@@ -25,7 +25,7 @@ def doctor(config: DoctorSettings) -> Checkup:
     """Check a loop, and print the results with their repairs.
 
     Raises:
-        UserError: the settings fit neither the data nor the machine, or there is no such loop.
+        UserError: the settings do not fit the data or the machine, or there is no such loop.
         FailedChecks: a check failed.
     """
     device = pick_device(config.device)
@@ -40,8 +40,8 @@ def doctor(config: DoctorSettings) -> Checkup:
 
 
 def _loop(config: DoctorSettings) -> dict[str, Any]:
-    """Return the arguments that the user's function makes."""
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it
+    """Return the arguments that the user's function returns."""
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     found = load_object(str(config.target))()
     if not isinstance(found, dict) or not {"model", "step_fn"} <= found.keys():
         raise UserError(

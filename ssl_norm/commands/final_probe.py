@@ -46,7 +46,7 @@ def linear_probe(
 def embeddings(
     config: PretrainSettings, encoder: nn.Module, splits: Splits, device: torch.device
 ) -> tuple[Tensor, list[str] | None, Tensor]:
-    """Return features (N, F), names of classes, and pictures (N, 3, H, W) of the first images."""
+    """Return features (N, F) and class names of the first images, and the images (N, 3, H, W)."""
     images = splits.test or splits.pretrain
     images = images.subset(torch.arange(min(len(images), config.monitor.embeddings)))
     features = extract_features(encoder, images, _to_input(config), device=device)

@@ -42,7 +42,7 @@ from ssl_norm.train.summary import AUROCS, SCORES, final_scores, finetuning_tabl
 
 
 def finetune(config: FinetuneSettings, *, folder: Path | None = None) -> RunResult:
-    """Train a classifier, leave a run folder, and print a short table.
+    """Train a classifier in a run folder, and print a short table.
 
     Args:
         config: settings of the run.
@@ -60,7 +60,7 @@ def finetune(config: FinetuneSettings, *, folder: Path | None = None) -> RunResu
 def scoring_of(
     config: FinetuneSettings, images: TrainingImages, make_views: MakeViews, device: torch.device
 ) -> Scoring:
-    """Return the scoring of a classifier that the settings describe."""
+    """Return the options of a classifier's scores from the settings."""
     options = config.evaluation.model_dump(exclude={"every", "uncertainty"})
     mean, std = config.augment.normalization
     return Scoring(
@@ -75,7 +75,7 @@ def scoring_of(
 
 
 class _Finetuning(Task):
-    """A classifier on few labels, scored under each kind of batch statistics."""
+    """Training of a classifier on few labels, with scores under each kind of statistics."""
 
     run: FinetuningRun
     less_memory = "lower it, and ubn.ratio of ubn, or use precision=bfloat16"

@@ -14,7 +14,7 @@ from ssl_norm.train.builder import make_encoder
 
 
 def find_start(config: FinetuneSettings) -> tuple[FinetuneSettings, nn.Module]:
-    """Return the settings, completed from the checkpoint, and the encoder before training.
+    """Return the settings, completed by those of the checkpoint, and the initial encoder.
 
     Raises:
         UserError: the checkpoint cannot be read, does not fit, or does not name its encoder.
@@ -48,7 +48,7 @@ def _from_scratch(config: FinetuneSettings) -> tuple[FinetuneSettings, nn.Module
 def _settled(config: FinetuneSettings, checkpoint: Checkpoint) -> FinetuneSettings:
     """Fill settings that the user left null from the checkpoint.
 
-    The stem is that of the checkpoint, even if the size of the images would choose another.
+    The stem is that of the checkpoint, even if the size of the images suggests the other one.
     """
     size, stem = checkpoint.view_size, checkpoint.stem
     trained_small = checkpoint.trained_size <= SMALL_IMAGE_SIDE

@@ -29,7 +29,7 @@ from ssl_norm.train.environment import describe_environment
 
 
 def linear_eval(config: LinearEvalSettings) -> Result:
-    """Evaluate a checkpoint, or every kept one of a run; write JSON and print a table.
+    """Evaluate a checkpoint, or all kept checkpoints of a run; write JSON and print a table.
 
     Raises:
         UserError: the checkpoint, the data and the settings do not fit each other.
@@ -65,7 +65,7 @@ def _evaluate_one(config: LinearEvalSettings, device: torch.device, held: ExitSt
 
 
 def _evaluate_kept(config: LinearEvalSettings, device: torch.device, held: ExitStack) -> Result:
-    """Evaluate every kept checkpoint; `*.partial.json` has the finished steps until all are."""
+    """Evaluate every kept checkpoint; `*.partial.json` holds the steps so far."""
     folder = Path(config.checkpoint).expanduser()
     paths = kept_checkpoints(folder)
     first = Checkpoint.read(paths[0], config.model_dump())
@@ -96,7 +96,7 @@ def _evaluate_kept(config: LinearEvalSettings, device: torch.device, held: ExitS
 
 
 def probe_of(config: ProbeSettings) -> Probe:
-    """Return the classifiers that the settings describe."""
+    """Return the options of the classifiers from the settings."""
     knn, sgd = config.knn, dict(vars(config.sgd))
     return Probe(config.protocol, config.labels, knn.k, knn.temperature, sgd, config.seed)
 
@@ -104,7 +104,7 @@ def probe_of(config: ProbeSettings) -> Probe:
 def evaluation_of(
     config: ProbeSettings, images: ProbeImages, device: torch.device
 ) -> Callable[..., ProbeResult]:
-    """Return the evaluation that the settings describe, as a function of the encoder."""
+    """Return a function that evaluates an encoder as the settings say."""
     return partial(
         evaluate_encoder,
         images=images,

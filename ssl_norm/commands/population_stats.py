@@ -84,7 +84,7 @@ def _compare(
 def _write(
     record: Mapping[str, Any], compared: StatisticsComparison, output: Path, *, is_named: bool
 ) -> Result:
-    """Write the record and a picture next to the new checkpoint, and print them."""
+    """Write the record and a figure next to the new checkpoint, and print the results."""
     stem = output if is_named else output.with_name("population_stats")
     result, picture = stem.with_suffix(".json"), stem.with_suffix(".png")
     write_json(result, record)
@@ -98,16 +98,16 @@ def _write(
 
 
 def _check(config: PopulationStatsSettings, checkpoint: Checkpoint) -> None:
-    """Refuse settings that do not fit the kind of the checkpoint; warn of frozen statistics."""
+    """Refuse settings that do not fit the kind of the checkpoint; warn about frozen statistics."""
     path, kind = checkpoint.path, checkpoint.kind
     overridden = (*vars(config.encoder).values(), config.norm.encoder)
     if kind == "classifier" and any(value is not None for value in overridden):
         raise UserError(
-            "encoder.* and norm.encoder: a classifier is scored with its own; leave them out"
+            "encoder.* and norm.encoder: a classifier has its own encoder and norm; leave them out"
         )
     if kind != "classifier" and config.corruption is not None:
         raise UserError(
-            f"corruption={config.corruption}: for classifiers of tools/finetune.py, and "
+            f"corruption={config.corruption} is for classifiers of tools/finetune.py, but "
             f"{path} holds none"
         )
     if kind == "weights" and config.views == "train":
@@ -118,8 +118,8 @@ def _check(config: PopulationStatsSettings, checkpoint: Checkpoint) -> None:
     key = "freeze_last" if kind == "classifier" else "freeze_last_epochs"
     if frozen := checkpoint.saved.get("norm", {}).get(key):
         say(
-            f"norm.{key}={frozen:g}: this run ended with frozen statistics, to which its weights "
-            "have adapted; exact ones may serve it worse"
+            f"norm.{key}={frozen:g}: this run ended with frozen statistics, and its weights have "
+            "adapted to these; exact statistics may be worse"
         )
 
 
@@ -130,7 +130,7 @@ def _evaluation_of(
     corruption: Corruption | None,
     device: torch.device,
 ) -> Evaluate:
-    """Return a function that evaluates a network on the labelled images; None without labels."""
+    """Return a function that evaluates a network on the labelled images, or None without labels."""
     if splits.train is None or splits.test is None:
         say(f"data={checkpoint.data['name']} has no labels here: statistics only, no accuracies")
         return lambda network, random_batches=False: None

@@ -26,27 +26,27 @@ from ssl_norm.train.run_folder import RunFolder
 from ssl_norm.train.run_settings import norm_names
 from ssl_norm.train.summary import pretraining_table
 
-# Images for population=exact; more change nothing (Wu & Johnson, arXiv 2105.07576).
+# Images for population=exact; more have no effect (Wu & Johnson, arXiv 2105.07576).
 EXACT_SAMPLES = 10_000
 
 
 def pretrain(config: PretrainSettings, *, folder: Path | None = None) -> RunResult:
-    """Pretrain, leave a run folder, and print a short table.
+    """Pretrain in a run folder, and print a short table.
 
     Args:
         config: settings of the run.
         folder: the run folder if `run_dir` is None; None: runs/<date>_<method>_<norms>.
 
     Raises:
-        UserError: the settings fit neither the data nor the machine.
-        CollapseStop: the representation collapsed with `monitor.on_collapse=stop` or `rollback`.
+        UserError: the settings do not fit the data or the machine.
+        CollapseStop: the embeddings collapsed with `monitor.on_collapse=stop` or `rollback`.
         NonFiniteLoss: the loss became NaN or infinite.
     """
     return carry_out(_Pretraining(config, pick_device(config.device)), folder=folder)
 
 
 class _Pretraining(Task):
-    """A learner on unlabelled images, watched for collapse, with a linear probe at the end."""
+    """Training of a learner on unlabelled images, with monitors and a linear probe at the end."""
 
     run: PretrainingRun
     less_memory = "lower it and raise accumulate instead, or use precision=bfloat16"
@@ -68,7 +68,7 @@ class _Pretraining(Task):
 
     def tables(self) -> dict[str, int]:
         last = self.run.first_step
-        if not self.run.steps:  # steps of batches that leave the network as it was: all or none
+        if not self.run.steps:  # train=false: keep the rows of all batches, or none
             last = self.run.steps_per_epoch if self.is_resumed else -1
         return dict.fromkeys(("metrics.csv", "spectra.csv", "layers.csv"), last)
 

@@ -31,7 +31,7 @@ from ssl_norm.text import counted
 
 
 def report(settings: ReportSettings) -> Path:
-    """Read all runs below some folders, write their report, and print its table and caveats.
+    """Read all runs in some folders, write their report, and print its table and caveats.
 
     Returns:
         The folder of the report.
@@ -100,7 +100,7 @@ def _find_roots(given: Sequence[str]) -> list[Path]:
         )
         folders = [match for match in matches if match.is_dir()]
         if not folders:
-            several = "; several stand in [ ]: runs=[a,b]" if "," in text else ""
+            several = "; give several as runs=[a,b]" if "," in text else ""
             raise UserError(
                 f"runs={text}: there is no such folder, and no folder matches it{several}"
             )
@@ -115,17 +115,17 @@ def _finished_runs(runs: Sequence[RunRecord], given: Sequence[str]) -> list[RunR
     where = f"runs={','.join(given)}"
     if not runs:
         raise UserError(
-            f"{where}: no run folder in it, which would hold config.yaml, metrics.csv or "
-            "summary.json; name the folder of a run, or one above it"
+            f"{where}: there is no run folder (with config.yaml, metrics.csv or summary.json); "
+            "name the folder of a run, or a folder that holds runs"
         )
     raise UserError(
         f"{where}: {counted(len(runs), 'run folder')}, none of a finished run: "
-        f"{'; '.join(left_out(runs, []))}; let one end (resume=true goes on with it)"
+        f"{'; '.join(left_out(runs, []))}; let one end (resume=true continues it)"
     )
 
 
 def _open_output(given: str | None, roots: Sequence[Path]) -> Path:
-    """Return the folder of the report, in the searched folder or, for several, the current one."""
+    """Make the folder of the report, by default in the searched or else in the current folder."""
     usual = roots[0] / "report" if len(roots) == 1 else Path("report")
     folder = usual if given is None else Path(given).expanduser()
     try:
@@ -141,7 +141,7 @@ def _open_output(given: str | None, roots: Sequence[Path]) -> Path:
 
 
 def _print(content: Report, short: Table, output: Path) -> None:
-    """Print the caveats on stderr, and the short table and the report's place on stdout."""
+    """Print the caveats on stderr, and the short table and the path of the report on stdout."""
     for kind, lines in (("left out", content.left_out), ("to mind", content.to_mind)):
         say(*(f"{kind}: {line}" for line in lines))
     table = ConsoleTable(title=f"{content.title}: {content.lead}", title_justify="left")
@@ -152,6 +152,6 @@ def _print(content: Report, short: Table, output: Path) -> None:
     show([table])
     say(
         f"written to {output / 'report.html'}, with table.md, table.csv, runs.csv and "
-        f"{counted(len(content.figures), 'figure')} beside it",
+        f"{counted(len(content.figures), 'figure')} next to it",
         stderr=False,
     )

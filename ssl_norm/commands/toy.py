@@ -54,25 +54,25 @@ Scores = Mapping[str, Sequence[Mapping[str, float]]]
 
 
 class Example(NamedTuple):
-    """A classifier of the first seed, for the pictures."""
+    """Classifier of the first seed, for the figures."""
 
     model: nn.Module
     starts: Starts
 
 
 class Study(NamedTuple):
-    """Outcome of all seeds, by norm."""
+    """Results of all seeds, by norm."""
 
-    examples: dict[str, Example]  # of bn and ubn
+    examples: dict[str, Example]  # only bn and ubn
     scores: dict[str, list[dict[str, float]]]
-    gaps: dict[str, dict[int, list[list[Gap]]]]  # by labels per class: of each seed, each layer
+    gaps: dict[str, dict[int, list[list[Gap]]]]  # by labels per class, seed and layer
 
 
 def toy(config: ToySettings) -> None:
-    """Train the classifiers at every seed, draw those of the first, and print tables over all.
+    """Train the classifiers at every seed, draw those of the first seed, and print tables.
 
     Raises:
-        UserError: a picture cannot be written.
+        UserError: a figure cannot be written.
         NonFiniteLoss: a loss became NaN or infinite.
     """
     output = find_output(config.output, Path(), "toy.png")
@@ -90,7 +90,7 @@ def toy(config: ToySettings) -> None:
 
 
 def draw(config: ToySettings, study: Study, output: Path, caption: str) -> None:
-    """Write the picture of the classifiers of the first seed."""
+    """Write the figure of the classifiers of the first seed."""
     samples = samples_of(config, config.seed, config.labels_per_class)
     if config.toy == "digits":
         starts = {norm: example.starts for norm, example in study.examples.items()}
@@ -112,7 +112,7 @@ def draw(config: ToySettings, study: Study, output: Path, caption: str) -> None:
 
 
 def train_all(config: ToySettings) -> Study:
-    """Train all norms at every seed; at other numbers of labels bn and ubn, for their gaps."""
+    """Train all norms at every seed; at further numbers of labels only bn and ubn, for gaps."""
     norms: dict[str, NormLike] = {str(parse_norm(config.control)): config.control}
     norms |= {norm: norm for norm in DRAWN}
     study = Study({}, {name: [] for name in norms}, {norm: {} for norm in DRAWN})
@@ -136,7 +136,7 @@ def train_all(config: ToySettings) -> Study:
 def add_redraws(
     config: ToySettings, study: Study, norm: str, model: nn.Module, samples: Samples, seed: int
 ) -> None:
-    """Add the effects of redrawn statistics on a classifier to its scores."""
+    """Add the effects of re-drawn statistics on a classifier to its scores."""
     drawn = joint_batches(samples, config.unlabelled_per_step, seed)
     batches = list(islice(drawn, config.draws))
     starts = starting_points(model, samples.labelled, batches)
@@ -153,7 +153,7 @@ def samples_of(config: ToySettings, seed: int, labels_per_class: int) -> Samples
 
 
 def recipe_of(config: ToySettings, labels_per_class: int) -> Recipe:
-    """Return the training with a number of labels; joint batches hold at most all samples."""
+    """Return the options of training; a joint batch holds at most all unlabelled samples."""
     joint = round(config.unlabelled_per_step * labels_per_class / config.labels_per_class)
     return Recipe(
         config.hidden_dim,
@@ -186,7 +186,7 @@ def score_table(
     factor: float,
     decimals: int,
 ) -> Table:
-    """Return the table of scores times a factor over the seeds, a row per norm."""
+    """Return a table of scores times a factor over the seeds, with a row per norm."""
     table = new_table(title, ("norm", *columns.values()))
     for norm, rows in scores.items():
         values = ([factor * row.get(key, nan) for row in rows] for key in columns)
@@ -195,7 +195,7 @@ def score_table(
 
 
 def gap_table(title: str, gaps: Mapping[str, Gaps]) -> Table:
-    """Return the table of the gaps, a row for each number of labels, layer and norm."""
+    """Return a table of the gaps, with a row for each number of labels, layer and norm."""
     headings = (
         "labels a class", "layer", "norm", "labelled from unlabelled", "as many without labels",
         "shift of the mean",
@@ -219,7 +219,7 @@ def new_table(title: str, headings: Sequence[str]) -> Table:
 
 
 def cell(text: Callable[[Statistic, int], str], values: Sequence[float], decimals: int) -> str:
-    """Return a text of the values, and their number if some of them are NaN."""
+    """Format values, with their number if some of them are NaN."""
     found = statistic(values)
     some = f" ({counted(found.present, 'seed')})" if found.present and found.missing else ""
     return text(found, decimals) + some

@@ -78,7 +78,9 @@ def test_record_of_a_run(run, encoder, capsys):
     output = capsys.readouterr()
     assert "tensors match (learner: encoder.*)" in output.err
     assert "image statistics" in output.out
-    assert ("simple statistics are better than these features" in output.err) == (expected.top1 < floor.top1)
+    assert ("simple statistics are better than these features" in output.err) == (
+        expected.top1 < floor.top1
+    )
     assert "written to" in output.out
 
 

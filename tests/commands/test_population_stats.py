@@ -271,7 +271,7 @@ def test_checkpoints_that_do_not_fit_their_settings_are_refused(run, classifier)
 def test_wrong_settings_are_refused(run, classifier, tmp_path):
     with pytest.raises(UserError, match=r"corruption=contrast: for classifiers of tools/finetune"):
         recompute(run, corruption="contrast")
-    with pytest.raises(UserError, match="a classifier is scored with its own; leave them out"):
+    with pytest.raises(UserError, match="a classifier has its own encoder and norm; leave them"):
         recompute(classifier, encoder={"name": "tiny"})
     with pytest.raises(UserError, match=r"corruption 'contast'; .*did you mean 'contrast'"):
         recompute(classifier, corruption="contast")

@@ -188,7 +188,7 @@ def test_a_wrong_figure_is_one_line_before_anything_is_written(finetuned):
     ("settings", "message"),
     [
         ({"runs": "{root}/nowhere"}, "there is no such folder, and no folder matches it"),
-        ({"runs": "{root}/a,{root}/b"}, r"several stand in \[ \]: runs=\[a,b\]"),
+        ({"runs": "{root}/a,{root}/b"}, r"give several as runs=\[a,b\]"),
         ({"runs": "{root}/empty"}, "no run folder in it"),
         (
             {"runs": "{root}/running"},
