@@ -1,4 +1,4 @@
-"""Command line of all tools; imports nothing heavy, so that help and errors answer at once."""
+"""Command line of all tools; it does not import torch, so that help and errors appear at once."""
 
 from ssl_norm.cli.entry import main
 

@@ -18,7 +18,7 @@ from ssl_norm.settings.models import MODELS, check_value
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 FLAGS: Mapping[str, tuple[str, ...] | None] = MappingProxyType(
-    {  # values that follow a flag; (): none does; None: any
+    {  # values that a flag takes; (): no value; None: any value
         **dict.fromkeys(("-h", "--help", "-m", "--multirun", "--resolve", "--hydra-help"), ()),
         **dict.fromkeys(("-c", "--cfg"), ("job", "hydra", "all")),
         **dict.fromkeys(("-i", "--info"), INFO),
@@ -29,7 +29,7 @@ HELP_FLAGS = {"-h", "--help"}
 SWEEP_FLAGS = {"-m", "--multirun"}
 ACTIONS = (HELP_FLAGS, SWEEP_FLAGS, {"-c", "--cfg"}, {"-i", "--info"}, {"--hydra-help"})
 OF_CFG = {"--resolve", "-p", "--package"}
-# Keys of Hydra that a tool does not follow, and what to give instead.
+# Keys of Hydra that tools do not support, and their replacements.
 HYDRA_KEYS: Mapping[str, str] = MappingProxyType(
     {
         "hydra.run.dir": "use run_dir=..., or output=...",
@@ -80,7 +80,7 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _check_together(given: set[str]) -> None:
-    """Raise UserError where flags ask for two actions, or one has no effect without `--cfg`."""
+    """Raise UserError if flags ask for two actions, or a flag has no effect without `--cfg`."""
     asked = [flag for action in ACTIONS for flag in sorted(action & given)[:1]]
     if len(asked) > 1:
         raise UserError(f"{' and '.join(asked)} cannot be combined; give one of them")
@@ -117,24 +117,19 @@ def take_folders(arguments: Sequence[str]) -> list[str]:
 
 
 def check_setting(argument: str, tool: str) -> None:
-    """Raise UserError unless an argument can be a setting of a tool.
-
-    Args:
-        argument: as typed.
-        tool: that was started.
-    """
+    """Raise UserError unless an argument, as typed, can be a setting of a tool."""
     if argument.startswith(("=", "~")) or "=" not in argument:
         raise UserError(f"cannot read '{argument}': expected key=value")
     key, _, value = argument.lstrip("+").partition("=")
     if re.search(r"\d{400}", value):  # Python reads integers of up to 4300 digits
-        raise UserError(f"{key}: {len(value)} characters with a number beyond every range")
+        raise UserError(f"{key}: a number of {len(value)} characters is out of range")
     root = _check_key(argument, tool)
     fields, groups = MODELS[tool].model_fields, groups_of(tool)
     if root == "hydra":
         return
     if key in ("method.name", "data.name") and "method" in groups:
         name = value.strip("'\"")
-        raise UserError(f"{key}={name}: other settings follow from it; use {root}={name}")
+        raise UserError(f"{key}={name}: other settings depend on it; use {root}={name}")
     if key in groups:
         check_choice(key, value, tool)
         return
@@ -142,7 +137,7 @@ def check_setting(argument: str, tool: str) -> None:
     if below and below.model_fields and not value.startswith("{") and key != "method":
         names = list(below.model_fields)
         raise UserError(
-            f"{key}: holds the keys {', '.join(names)}; set them as {key}.{names[0]}=..."
+            f"{key} is a section with the keys {', '.join(names)}; set {key}.{names[0]}=..."
         )
     _check_plain_value(argument, tool)
 
@@ -151,7 +146,7 @@ def _check_key(argument: str, tool: str) -> str:
     """Return the first part of a key: a setting of a tool, or `hydra`.
 
     Raises:
-        UserError: it is neither, or the tool does not follow the key.
+        UserError: it is neither, or the tool does not support the key.
     """
     key = argument.lstrip("+").partition("=")[0]
     root = re.split(r"[.@/:]", key)[0].strip()
@@ -167,13 +162,13 @@ def _check_key(argument: str, tool: str) -> str:
         raise UserError(unknown_name("key", root, known) + hint)
     if not re.fullmatch(r"\w+(\.\w[\w-]*)*", key):
         raise UserError(
-            f"cannot read '{argument}': a key of names and dots expected, as {root}=..."
+            f"cannot read '{argument}': expected a key of names separated by dots, such as {root}"
         )
     return root
 
 
 def _check_plain_value(argument: str, tool: str) -> None:
-    """Raise UserError where a value is wrong, unless only the composition can tell."""
+    """Raise UserError if a value is wrong and this is certain before the composition."""
     try:
         (override,) = OverridesParser.create().parse_overrides(
             [literal(argument.lstrip("+"), tool)]

@@ -12,14 +12,9 @@ from ssl_norm.settings.study import Study, read_study, studies_of
 def choose_arms(settings: Sequence[str], tool: str, *, sweep: bool) -> list[str]:
     """Register the arms of the chosen study, and return the settings with the sweep it implies.
 
-    A sweep without `arm=` runs all arms, one without `seed=` all seeds, one without a key of the
-    grid all its values. All arms of one seed come first, so that an interrupted sweep has whole
-    tables.
-
-    Args:
-        settings: of the command line.
-        tool: that was started.
-        sweep: whether the command runs several runs (`-m`).
+    If `sweep` (`-m`), all arms run unless `arm=` is given, all seeds unless `seed=` is given, and
+    all values of a key of the grid unless that key is given. All arms run with the first seed, then
+    all with the next, so that tables of an interrupted sweep compare whole sets of arms.
 
     Raises:
         UserError: an arm without its study, an unknown arm, an open choice without `-m`, or a study
@@ -43,7 +38,7 @@ def choose_arms(settings: Sequence[str], tool: str, *, sweep: bool) -> list[str]
 def _with_sweep(
     study: Study, settings: Sequence[str], given: Mapping[str, str], *, sweep: bool
 ) -> list[str]:
-    """Return the settings with the open choices of a study."""
+    """Return the settings with all values of those keys of a study that the user did not choose."""
     if study.arms:
         register_arms(study)
     if "arm" in given:
@@ -84,8 +79,8 @@ def _check_line(where: str, line: str, tool: str) -> None:
 
 
 def _check_arms(study: Study, typed: str) -> None:
-    """Raise UserError unless the study has each of the arms, which are separated by commas."""
-    if "(" in typed or "$" in typed:  # a function or an interpolation: Hydra's to read
+    """Raise UserError unless the study has each of the typed arms, separated by commas."""
+    if "(" in typed or "$" in typed:  # Hydra reads functions and interpolations
         return
     for arm in (name.strip(" '\"") for name in typed.split(",")):
         if arm not in study.arms:

@@ -16,21 +16,21 @@ from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.text import as_typed
 
 TRAINING_TOOLS = ("pretrain", "finetune")
-WRITTEN = ("run_dir", "output")  # places of results
+WRITTEN = ("run_dir", "output")  # keys of the paths to which results are written
 
 
 def typed_lines(tool: str, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield `key=value` for each value of nested settings, as it is typed on a command line.
 
-    The `name` in the section of a config group chooses the group, as `data=folder` does.
+    The `name` in the section of a config group chooses its option, as `data=folder` does.
 
     Args:
-        tool: whose settings they are.
-        values: by key or dotted key.
+        tool: the tool to which the settings belong.
+        values: values by key or dotted key.
         prefix: keys that lead to `values`, with a trailing dot.
 
     Raises:
-        UserError: a value is neither one of YAML nor an object of a module.
+        UserError: a value is neither a value of YAML nor an object of a module.
     """
     groups = groups_of(tool)
     for name, value in values.items():
@@ -49,8 +49,8 @@ def typed_lines(tool: str, values: Mapping[str, Any], prefix: str = "") -> Itera
 
 
 def _plain(key: str, value: Any) -> Any:
-    """Return a value as YAML has it: a path as text, a class or function as `module:object`."""
-    value = getattr(value, "setting", value)  # of a parsed norm
+    """Return a value in a form of YAML: a path as text, a class or function as `module:object`."""
+    value = getattr(value, "setting", value)  # a parsed norm has it
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
@@ -69,12 +69,7 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def checked_settings(settings: Sequence[str], tool: str, *, sweep: bool = False) -> list[str]:
-    """Return the settings of a command in Hydra's form, with the sweep that a study implies.
-
-    Args:
-        settings: `key=value` each.
-        tool: that was started.
-        sweep: whether the command runs several runs (`-m`).
+    """Return the `key=value` settings of a command for Hydra, with the sweep of a chosen study.
 
     Raises:
         UserError: a setting is wrong.
@@ -90,17 +85,17 @@ def checked_settings(settings: Sequence[str], tool: str, *, sweep: bool = False)
 
 
 def _check_places(settings: Sequence[str], tool: str) -> None:
-    """Raise UserError where the runs of a sweep would write to one place."""
+    """Raise UserError if all runs of a sweep would write to the same path."""
     fields, given = MODELS[tool].model_fields, dict(s.partition("=")[::2] for s in settings)
     for key in (key for key in WRITTEN if key in fields):
         name = given.get(key, as_typed(fields[key].default)).strip("'\"")
         if name != "null" and "${" not in name:
             use = "hydra.sweep.dir=..." if key == "run_dir" else f"{key}=...${{seed}}..."
-            raise UserError(f"{key}={name}: the runs of a sweep would share it; use {use}")
+            raise UserError(f"{key}={name}: all runs of the sweep would write there; use {use}")
 
 
 def _without_mapping(setting: str, tool: str) -> list[str]:
-    """Split a mapping for a config group, `data={name: folder, ...}`, into one line per key."""
+    """Split a mapping for a config group, `data={name: folder, ...}`, into a setting per key."""
     key, _, value = setting.lstrip("+").partition("=")
     if key not in groups_of(tool) or not value.startswith("{"):
         return [setting]
@@ -110,12 +105,7 @@ def _without_mapping(setting: str, tool: str) -> list[str]:
 
 
 def command_settings(tool: str, values: dict[str, Any], typed: Sequence[str]) -> Any:
-    """Return the checked settings of one run.
-
-    Args:
-        tool: that runs.
-        values: as composed.
-        typed: settings of the command for this run.
+    """Return the checked settings of one run, from composed values and the typed settings.
 
     Raises:
         UserError: a setting is unknown, has a wrong value, or does not fit another one.

@@ -1,4 +1,4 @@
-"""Console command `ssl-norm`: all tools under one name."""
+"""Console command `ssl-norm`, which runs all tools."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ LISTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "norms": ("ssl_norm.norms.__main__:main", "List all norms, or show one in an encoder."),
         "monitors": ("ssl_norm.monitors.__main__:main", "List all collapse monitors."),
-        "bench": ("ssl_norm.bench:main", "Alarms of collapse on the trace of a training run."),
-        "env": ("ssl_norm.cli.environment:main", "Versions, devices and folders, for bug reports."),
+        "bench": ("ssl_norm.bench:main", "Apply collapse alarms to the trace of a training run."),
+        "env": ("ssl_norm.cli.environment:main", "Show versions, devices and folders."),
     }
 )
 
@@ -34,7 +34,7 @@ def _run(arguments: Sequence[str]) -> int:
     name, *others = arguments
     if name in ("-h", "--help", "-V", "--version"):
         if others:
-            raise UserError(f"{name} stands alone, got {' '.join(others)}")
+            raise UserError(f"{name} takes no further arguments, got {' '.join(others)}")
         print(usage() if name in ("-h", "--help") else __version__)
         return 0
     command = name.replace("_", "-")

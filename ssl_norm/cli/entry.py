@@ -1,4 +1,4 @@
-"""From a command line to a tool: composition, checks, one-line errors and exit codes."""
+"""Runs a tool from its command line, with one-line errors and exit codes."""
 
 import logging
 import os
@@ -46,10 +46,10 @@ def main(tool: str) -> None:
     `doctor`, 130 interrupted.
 
     Args:
-        tool: a name in `ssl_norm.settings.models.MODELS`; it is run by
-            `ssl_norm.commands.<tool>:<tool>`.
+        tool: name of a tool in `ssl_norm.settings.models.MODELS`; `ssl_norm.commands.<tool>:<tool>`
+            runs it.
     """
-    if isinstance(sys.stdout, TextIOWrapper):  # whose encoding may be ASCII
+    if isinstance(sys.stdout, TextIOWrapper):  # its encoding may be ASCII
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_run_or_exit(lambda: _run_command(sys.argv[1:], tool)))
 
@@ -87,20 +87,20 @@ def _sweep(overrides: Sequence[str], tool: str) -> int:
 
 
 def _run_once(arguments: Sequence[str], tool: str) -> int:
-    """Run a tool once, or print what flags of Hydra ask for."""
+    """Run a tool once, or print the information that flags of Hydra ask for."""
     exit_codes: list[int] = []
     logging.raiseExceptions = False  # Hydra logs to a pipe that may be closed
     sys.argv[1:] = arguments
     start = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=tool)
     try:
         start(lambda config: exit_codes.append(_run_task(config, tool)))()
-    except SystemExit as ending:  # code 1: Hydra found no such package, and printed it
+    except SystemExit as ending:  # code 1: Hydra found no such package, and printed so
         return UserError.exit_code if ending.code == 1 else int(ending.code or 0)
     return max(exit_codes, default=0)
 
 
 def _run_or_exit(action: Callable[[], T]) -> T:
-    """Run an action; end the process with a line and an exit code where the input is wrong."""
+    """Run an action; if the input is wrong, print one line and end the process."""
     try:
         return action()
     except UserError as error:
@@ -115,12 +115,11 @@ def _run_or_exit(action: Callable[[], T]) -> T:
 
 
 def _is_in_sweep() -> bool:
-    """Return whether this run is part of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def typed_settings() -> list[str]:
-    """Return the typed settings of this run, with one value each in a sweep."""
+    """Return the typed settings of this run; in a sweep, each has the value of this run."""
     return [setting.lstrip("+") for setting in HydraConfig.get().overrides.task]
 
 
@@ -150,12 +149,13 @@ def _run_task(config: DictConfig, tool: str) -> int:
         _report(f"{_name_in_sweep()}{_of_system(error)}")
         return UserError.exit_code
     except Exception as error:
-        if _is_lack_of_memory(error):
+        # torch raises a RuntimeError of its allocator
+        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
             _report(f"{_name_in_sweep()}{_of_memory(error)}")
             return UserError.exit_code
         if not _is_in_sweep():
             raise
-        traceback.print_exc()  # at once, and for every such run
+        traceback.print_exc()  # each such run shows its error at once
         return 1
     return 0
 
@@ -166,18 +166,13 @@ def _report(message: str) -> None:
         print_error(message)
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
-    """Return whether memory was short, which torch says in a RuntimeError of its allocator."""
-    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 def _of_memory(error: Exception) -> str:
-    """Return one line for a machine without enough memory."""
+    """Return the message for a machine without enough memory."""
     found = str(error).partition("DefaultCPUAllocator: ")[2] or str(error)
     return f"out of memory{f': {found}' if found else ''}; use a smaller batch_size or images"
 
 
 def _of_system(error: OSError) -> str:
-    """Return one line for a full disk, a lost mount or a file without permission."""
+    """Return the message for a full disk, a lost mount or a file without permission."""
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}"

@@ -1,4 +1,4 @@
-"""Text of `--help`: every setting with the value of a plain command and its meaning."""
+"""Text of `--help`: every setting with its default and its meaning."""
 
 import inspect
 import sys
@@ -20,18 +20,18 @@ READS_CHECKPOINTS = ("linear_eval", "population_stats", "diagnose")
 DETAILS = """Exit codes: 0 done; 2 wrong input; 3 stopped at collapse; 4 non-finite loss; 5 failed
 checks of `doctor`.
 `--cfg job` prints the composed configuration; `--hydra-help` explains the grammar of sweeps.
-Own YAML files: `--config-dir FOLDER`, with folders method/, data/, encoder/ ... as in configs/."""
+`--config-dir FOLDER` adds a folder of YAML files with sub-folders method/, data/, ... as configs/."""
 
 
 def help_text(tool: str, method: str | None = None) -> str:
-    """Return the usage, the config groups, and every key with its value and meaning.
+    """Return the usage of a tool, its config groups, and every key with its default and meaning.
 
     Args:
-        tool: that is described.
-        method: learner whose keys are listed; None: all that are registered.
+        tool: name of the tool.
+        method: learner whose keys are listed; None: all registered learners.
     """
     groups = [f"  {group} = {' | '.join(found)}" for group, found in groups_of(tool).items()]
-    null = " (null: as in the checkpoint, unless stated)" if tool in READS_CHECKPOINTS else ""
+    null = " (null: as in the checkpoint by default)" if tool in READS_CHECKPOINTS else ""
     model, values = MODELS[tool], composed_values(tool)
     lines = [_usage(tool), ""]
     lines += ["Groups (files in configs/):", *groups, ""] if groups else []
@@ -45,7 +45,7 @@ def help_text(tool: str, method: str | None = None) -> str:
 
 
 def _usage(tool: str) -> str:
-    """Return the docstring of the settings, in terms of the command that the user typed."""
+    """Return the docstring of the settings, with the command that the user typed."""
     text = inspect.cleandoc(MODELS[tool].__doc__ or "")
     if Path(sys.argv[0]).name in ("ssl-norm", "__main__.py"):
         text = text.replace(f"python tools/{tool}.py", f"ssl-norm {tool.replace('_', '-')}")
@@ -55,7 +55,7 @@ def _usage(tool: str) -> str:
 def _described(
     model: type[BaseModel], values: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[str]:
-    """Yield a line for each key of a model, nested ones included."""
+    """Yield a line for each key of a model, including nested keys."""
     for name, field in model.model_fields.items():
         below = model_of(field.annotation)
         if below is not None and issubclass(below, MethodSettings):
@@ -74,11 +74,9 @@ def _described(
 
 
 def _method_keys(name: str, data: str) -> Iterator[str]:
-    """Yield a line for each key of a learner, from the source of its class.
+    """Yield a line for each key of a learner, whose class is parsed and not imported.
 
-    Args:
-        name: of the learner.
-        data: source of the images, for which the learner may have a recipe.
+    The learner may have a recipe for the data source `data`.
     """
     own = learner_values(name, data)
     for head in heads_of(name):

@@ -13,15 +13,10 @@ from ssl_norm.train.run_folder import RunFolder
 
 
 def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[str, Any]:
-    """Return the settings of the run to continue, overridden by the typed ones.
+    """Return the settings of the run to continue, overridden by those typed on the command line.
 
-    If the command selects a config group, such as method=byol, the composed values count as a
-    whole, because the group sets keys that the user did not type.
-
-    Args:
-        values: as composed.
-        tool: `pretrain` or `finetune`.
-        typed: settings of the command line.
+    If the command selects an option of a config group, such as method=byol, the composed values are
+    returned unchanged, because the option sets keys that the user did not type.
 
     Raises:
         UserError: config.yaml of the run is damaged or belongs to another tool, or there is no run
@@ -40,8 +35,8 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
     if saved is None:
         if all(may_change_on_resume(tool, key) for key in settings):
             raise UserError(
-                f"run_dir={folder} holds no run to resume; check the path, or give the settings of "
-                "a new run"
+                f"run_dir={folder} contains no run to resume; check the path, or give the settings "
+                "of a new run"
             )
         return values
     try:
@@ -64,7 +59,7 @@ def _saved_settings(folder: RunFolder) -> Mapping[str, Any] | None:
         return folder.config()
     if not (folder / "last.pt").exists():
         return None
-    say(f"warning: {folder / 'config.yaml'} is gone; the settings are those in last.pt")
+    say(f"warning: {folder / 'config.yaml'} is missing; the settings are read from last.pt")
     saved: Mapping[str, Any] = folder.checkpoint()["config"]
     return saved
 

@@ -10,12 +10,7 @@ from ssl_norm.train.run_settings import RunConfig, file_name, run_name
 
 
 def folder_in_sweep(config: RunConfig, typed: Sequence[str]) -> Path:
-    """Return the folder of a run that Hydra started as one of several.
-
-    Args:
-        config: of the run.
-        typed: settings of its command line.
-    """
+    """Return the folder of a run of a sweep, from its settings and those typed on its command."""
     hydra = HydraConfig.get()
     numbered = f"{hydra.job.num:03d}_{run_name(config)}_seed{config.seed}"
     name = arm_run_name(config, typed) if config.arm else numbered
@@ -25,8 +20,8 @@ def folder_in_sweep(config: RunConfig, typed: Sequence[str]) -> Path:
 def arm_run_name(config: RunConfig, typed: Sequence[str]) -> str:
     """Return the arm, the typed settings that change the result, and the seed.
 
-    The number of the run is omitted because it depends on the rest of the sweep; so a sweep that
-    continues, perhaps with more seeds, finds its runs.
+    The number of the run is omitted because it depends on the rest of the sweep. A sweep that is
+    resumed, perhaps with more seeds, therefore finds its runs.
     """
     keys = {setting: setting.partition("=")[0] for setting in typed}
     differing = [

@@ -47,8 +47,8 @@ class _RegisteredFirst(SearchPathPlugin):
 def groups_of(tool: str) -> Mapping[str, tuple[str, ...]]:
     """Return the config groups of a tool and their options.
 
-    They are the named entries of `defaults` in `configs/<tool>.yaml`; `optional` ones follow from
-    other choices, and arms from the study.
+    They are the named entries of `defaults` in `configs/<tool>.yaml`, without `optional` entries,
+    which follow from other choices, and without arms, which follow from the study.
     """
     return _groups_of(tool, tuple(added_folders()))
 
@@ -72,7 +72,7 @@ def _options(group: str) -> tuple[str, ...]:
 
 
 def _file(group: str, name: str) -> Mapping[str, Any]:
-    """Return the contents of an option's file; without a file, only the name."""
+    """Return the contents of an option's file, or only the name if it has no file."""
     path = find_file(group, name)
     if path is not None:
         return _contents(path)
@@ -81,7 +81,7 @@ def _file(group: str, name: str) -> Mapping[str, Any]:
 
 @cache
 def _contents(path: Path) -> Mapping[str, Any]:
-    """Return the contents of a file; for a broken one, a value that raises when resolved."""
+    """Return the contents of a file; for a broken file, a value that raises when it is resolved."""
     try:
         found = read_file(path, *OWN_KEYS, "method")
         if path.parent.name == "method":
@@ -97,10 +97,10 @@ def _raise_broken(number: int) -> None:
 
 
 def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield name and settings of the views for each method and size of image.
+    """Yield name and settings of the views of each method.
 
-    `<method>` is for photographs, `<method>_small` for images up to 64 px; a data set with views
-    has its own for all methods, `<method>_<data>`.
+    `<method>` is for photographs and `<method>_small` for images up to 64 px. If a data set defines
+    views, all methods have them as `<method>_<data>`.
     """
     data = {name: _file("data", name).get("views") for name in _options("data")}
     for method in dict.fromkeys([*_options("method"), *methods]):
@@ -111,9 +111,9 @@ def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, 
 
 
 def register(tool: str, overrides: Sequence[str] = ()) -> None:
-    """Register with Hydra the configs that no file of configs/ holds literally.
+    """Register with Hydra the configs that are not stored as files in configs/.
 
-    The overrides of the command line name learners, sources and studies of other packages.
+    The overrides of the command line may name learners, sources and studies of other packages.
     """
     Plugins.instance().register(_RegisteredFirst)
     OmegaConf.register_new_resolver("ssl_norm.broken_file", _raise_broken, replace=True)
@@ -154,7 +154,7 @@ def _check_files(tool: str, chosen: Mapping[str, str]) -> None:
 
 
 def defaults_of(model: type[Settings]) -> dict[str, Any]:
-    """Return the nested defaults of settings as plain containers, without required ones."""
+    """Return the nested defaults of settings as plain containers; required settings have none."""
     required = {name for name, field in model.model_fields.items() if field.is_required()}
     return model.model_construct().model_dump(mode="json", exclude=required)
 
@@ -210,7 +210,7 @@ def composed_values(tool: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Raise UserError with one line where Hydra or OmegaConf refuses settings."""
+    """Turn an error of Hydra or OmegaConf about settings into a UserError of one line."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -218,7 +218,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    """Return one line for a command line that Hydra refuses."""
+    """Return one line about why Hydra refuses a command line."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return unknown_choice(group, option, tuple(error.options or ()))
@@ -232,7 +232,7 @@ def _one_line(error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__ or cause
-        if isinstance(cause, UserError):  # of a broken file
+        if isinstance(cause, UserError):  # about a broken file
             return str(cause)
     cause = error.__cause__ or error
     key, line = getattr(cause, "full_key", None), str(cause).splitlines()[0].replace("'++", "'")
@@ -240,7 +240,7 @@ def _one_line(error: Exception) -> str:
 
 
 def given_keys(tool: str, typed: Sequence[str]) -> list[str]:
-    """Return the dotted keys that the user gave: typed, in files of their folders, or by a study.
+    """Return the dotted keys that the user set by typing, by files of added folders or by a study.
 
     Settings that the arms of a study share do not count, because some arms may not use them.
     """
@@ -263,8 +263,8 @@ def given_keys(tool: str, typed: Sequence[str]) -> list[str]:
 
 
 def check_choice(group: str, value: str, tool: str) -> None:
-    """Raise UserError unless a group has each option; a sweep separates several by commas."""
-    if re.search(r"[($]", value):  # a function or an interpolation: Hydra's to read
+    """Raise UserError unless a group has each option; those of a sweep are separated by commas."""
+    if re.search(r"[($]", value):  # Hydra reads functions and interpolations
         return
     options = groups_of(tool)[group]
     for option in (typed.strip(" '\"") for typed in value.split(",")):
@@ -296,9 +296,9 @@ def compose_settings(tool: str, *overrides: str) -> Any:
 def with_values(
     tool: str, values: Mapping[str, Any], changes: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, Any]:
-    """Return the nested values below `prefix` with changes, given by key or dotted key.
+    """Return the nested values below `prefix` with changes to keys or dotted keys.
 
-    A mapping for a section changes the keys that it names.
+    If the change of a section is a mapping, it changes only the keys that it names.
     """
     merged = dict(values)
     for dotted, change in changes.items():

@@ -28,7 +28,7 @@ class DoctorSettings(PretrainSettings):
     check_steps: int = option(3, "steps that are run and undone", unit="steps", ge=2, le=10**6)
 
     def unused(self) -> Mapping[str, str]:
-        """Return the settings of a whole run; if another loop is checked, all of a run."""
+        """Return the settings that a check does not read: all of a run if another loop is checked."""
         if self.target is None:
             reason = "the steps of a check are undone and leave no files"
             return {**dict.fromkeys(OF_WHOLE_RUNS, reason), **super().unused()}
@@ -37,7 +37,7 @@ class DoctorSettings(PretrainSettings):
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
         if self.resume:
-            yield "resume=true: a run is checked before its first step; leave it out"
+            yield "resume=true: the check concerns the first steps of a run; leave it out"
         if not self.train:
             yield "train=false: a run without steps has nothing to check; leave it out"
         yield from super()._faults(info)

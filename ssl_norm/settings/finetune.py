@@ -35,7 +35,7 @@ from ssl_norm.text import as_typed
 def _check_corruption(spec: Any, info: ValidationInfo) -> Any:
     try:
         parsed = parse_corruption(spec)
-    except UserError as error:  # so that the message names the key
+    except UserError as error:  # pydantic adds the key to a ValueError
         raise ValueError(str(error)) from error
     if parsed is not None:
         check_object(CORRUPTIONS, parsed.name, info)
@@ -53,15 +53,20 @@ class FinetuneAugment(Settings):
     """The random view to train on, and the normalization of pixels that follows it."""
 
     view: ViewParameters = option(WEAK_VIEW, "the view")
-    mean: Colour | None = option(None, "null: as in the checkpoint, else ImageNet's")
-    std: Scales | None = option(None, "null: as in the checkpoint, else ImageNet's")
+    mean: Colour | None = option(
+        None, "mean of each colour in [0, 1]; null: as in the checkpoint, else ImageNet's"
+    )
+    std: Scales | None = option(
+        None, "deviation of each colour; null: as in the checkpoint, else ImageNet's"
+    )
     exact_colour: bool = option(
-        False, "jitter step by step with hue in HSV, as published; slower than one matrix per image"
+        False,
+        "apply each colour change in turn, hue in HSV, as published; false: one matrix, faster",
     )
 
     @property
     def normalization(self) -> tuple[Colour, Scales]:
-        """Mean and std of the pixels: those given, else ImageNet's."""
+        """Mean and deviation by which pixels are normalized; ImageNet's by default."""
         return self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
 
 
@@ -70,7 +75,7 @@ class FinetuneNorm(Settings):
 
     encoder: NormChoice | None = option(None, "null: as in the checkpoint, else bn")
     freeze_last: float = option(
-        0.0, "share of the steps, at the end, with frozen batch statistics", ge=0, le=1
+        0.0, "share of the steps, at the end of the run, with frozen batch statistics", ge=0, le=1
     )
 
 
@@ -89,12 +94,12 @@ class UbnSettings(Settings):
         4.0, "unlabelled images per labelled one in the joint batch", gt=0, le=10**6
     )
     gradient: bool = option(
-        True, "gradient through the statistics of one joint pass; false: constants, cheaper"
+        True, "backpropagate through the joint statistics; false: take them as constants, cheaper"
     )
 
 
 class GroupingSettings(Settings):
-    """Class-correlated batches, as from workers that each hold a few classes."""
+    """Class-correlated batches, as they arise if each worker holds the images of a few classes."""
 
     chunk: Count | None = option(None, "images of a chunk; null: batches are drawn at random")
     classes: Count = option(1, "classes in a chunk")
@@ -114,38 +119,39 @@ class GroupingSettings(Settings):
 
 
 class ScoringSettings(Settings):
-    """Scores of the test images; one row of evaluations.csv for each kind."""
+    """Scores of the test images; evaluations.csv has a row for each kind of statistics."""
 
     every: int = option(
-        0, "interval of scores; 0: at the end only", unit="steps", resume=True, ge=0, le=10**9
+        0, "interval of evaluations; 0: only at the end", unit="steps", resume=True, ge=0, le=10**9
     )
     statistics: tuple[Statistics, ...] = option(
         ("population", "exact", "batch"),
-        "statistics with which batch norms normalize test images, each a row",
+        "statistics with which batch norms normalize test images; one row for each",
     )
-    limit: Steps | None = option(None, "test images, a seeded subset; null: all")
+    limit: Steps | None = option(None, "size of a seeded subset of the test images; null: all")
     batch_size: int = option(
-        256, "images of an evaluation batch, which share batch statistics", ge=2, le=10**6
+        256, "size of an evaluation batch, whose images share batch statistics", ge=2, le=10**6
     )
     samples: tuple[Images, ...] = option(
         (10_000,),
-        "numbers of images for exact statistics, each a row at the end; the first during training",
+        "numbers of images for exact statistics; one row for each at the end, before that the first",
     )
     batch_sizes: tuple[Images, ...] = option(
-        (256,), "batch sizes for exact statistics, each a row at the end; the first during training"
+        (256,),
+        "batch sizes for exact statistics; one row for each at the end, before that the first",
     )
-    train: bool = option(False, "score training images as well, in training mode on training views")
+    train: bool = option(False, "score training images as well, as the training sees them")
     corruptions: list[Corruption] = option(
         list, "corruptions of the test images, e.g. [{name: contrast, severity: 5}]"
     )
     adapt_samples: tuple[Images, ...] = option(
         (10, 100, 1000),
-        "corrupted training images on which statistics are re-estimated",
+        "numbers of corrupted training images on which statistics are re-estimated",
         only_with="corruptions",
     )
     uncertainty: int = option(
         0,
-        "draws of batch statistics; above 0: score how well their std tells wrong from right (AUROC)",
+        "draws of batch statistics; above 0: score how well the deviation finds errors (AUROC)",
         ge=0,
         le=10**5,
     )
@@ -189,10 +195,10 @@ class FinetuneSettings(RunSettings):
     grouping: GroupingSettings = option(GroupingSettings, "class-correlated batches")
     evaluation: ScoringSettings = option(ScoringSettings, "scores of test images", resume=True)
     domains: list[Corruption] = option(
-        list, "equal chunks of each batch, e.g. [clean, {name: gaussian_noise, severity: 5}]"
+        list, "corruption of each equal chunk of a batch, e.g. [clean, {name: fog, severity: 5}]"
     )
     labels: Annotated[int, Interval(ge=1, le=10**9)] | Share = option(
-        1.0, "labelled images, seeded and balanced; a fraction up to 1.0: of each class"
+        1.0, "number of labelled images, balanced over classes; up to 1.0: fraction of each class"
     )
     labels_per_class: Steps | None = option(
         None, "labelled images of each class, instead of labels"
@@ -205,7 +211,7 @@ class FinetuneSettings(RunSettings):
     log_every: Steps = option(20, "interval of the rows of metrics.csv", unit="steps", resume=True)
 
     def unused(self) -> Mapping[str, str]:
-        """Return the settings of other norms and of scores that are not made."""
+        """Return the settings of other norms, and of scores that this run does not compute."""
         found, norm = {}, self.norm.encoder
         if norm is None and self.checkpoint is None:
             norm = NormSpec("bn")
@@ -286,8 +292,7 @@ class FinetuneSettings(RunSettings):
         counts |= {"labels": [self.labels]} if isinstance(self.labels, int) else {}
         for key, images in counts.items():
             if min(images) < count:
-                few = f"{key}={min(images)}: fewer images than the {count} domains"
-                yield f"{few}; use at least {count}"
+                yield f"{key}={min(images)} is less than the {count} domains; use at least {count}"
 
     def _faults_of_norm(self) -> Iterator[str]:
         """Check the encoder's norm against the batch, the unlabelled images and the domains."""

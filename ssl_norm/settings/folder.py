@@ -1,4 +1,4 @@
-"""Folders of YAML files: that of the package, and those that a user adds."""
+"""Folders of YAML files: the folder of the package, and those that a user adds."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _FOLDERS = [CONFIG_FOLDER]
 
 
 def add_folder(location: str) -> None:
-    """Add a folder of the user, with folders method/, data/, study/ ... as in configs/.
+    """Add a folder of the user, which has sub-folders method/, data/, study/ ... as configs/ has.
 
     Args:
         location: a path, `file://<path>` or `pkg://<package>`, as in hydra.searchpath.
@@ -45,7 +45,7 @@ def added_folders() -> list[Path]:
 
 
 def find_file(group: str, name: str) -> Path | None:
-    """Return the YAML file of an option of a config group; None where there is none."""
+    """Return the YAML file of an option of a config group, or None."""
     paths = (folder / group / f"{name}.yaml" for folder in _FOLDERS)
     return next((path for path in paths if path.is_file()), None)
 

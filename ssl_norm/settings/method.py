@@ -16,7 +16,7 @@ from ssl_norm.options import Settings, is_quick, model_from, option
 from ssl_norm.settings.sections import OutputNorm
 from ssl_norm.signature import options_of, positional_of
 
-# They follow from norm.view_statistics, the projector and the seed.
+# Parameters of learners that follow from norm.view_statistics, the projector and the seed.
 NOT_SETTINGS = ("view_statistics", "embedding_dim", "generator")
 HeadNorm = tuple[str, NormSpec, str]  # key of the norm, the norm, the width that it normalizes
 
@@ -32,11 +32,11 @@ class HeadSettings(Settings):
         128, "width of the embedding", unit="channels", only_with="layers", ge=2, le=10**6
     )
     norm_output: OutputNorm = option(
-        False, "norm after the output layer: true: that of the head (SimCLR); or another norm"
+        False, "norm after the output layer; true: the same as in hidden layers, as in SimCLR"
     )
 
     def memory_needs(self) -> Iterator[Need]:
-        """Yield the memory of weights, gradients and one moment of the layers after the first."""
+        """Yield the bytes of weights, gradients and one moment for all layers except the first."""
         if self.layers > 1:
             weights = self.hidden_dim * (self.hidden_dim * (self.layers - 2) + self.output_dim)
             yield f"hidden_dim={self.hidden_dim} in layers={self.layers}", 3 * FLOAT * weights
@@ -50,13 +50,13 @@ class MethodSettings(Settings):
 
 
 def heads_of(name: str) -> tuple[str, ...]:
-    """Return the heads of a learner, its parameters after the encoder, without importing it."""
+    """Return the heads of a learner, its parameters after the encoder, without an import of it."""
     return positional_of(METHODS.get(name, name))[1:]
 
 
 @cache
 def method_model(name: str) -> type[MethodSettings]:
-    """Return the settings of a learner; this imports its class unless it is of this package.
+    """Return the settings of a learner; a class of another package is imported.
 
     Raises:
         ValueError: the name is unknown.
@@ -74,8 +74,8 @@ def method_model(name: str) -> type[MethodSettings]:
 def parse_method(values: Any, info: ValidationInfo) -> Any:
     """Return the typed settings of the learner that `name` names.
 
-    In a validation with the context `quick`, no class is imported: of learners of other packages
-    only the name is checked.
+    A validation with the context `quick` imports no class, so it checks only the name of a learner
+    of another package.
 
     Raises:
         ValueError: there is no name, or it is unknown.
@@ -97,7 +97,7 @@ def parse_method(values: Any, info: ValidationInfo) -> Any:
 
 
 def check_head(part: str, head: HeadSettings, norm: NormSpec) -> None:
-    """Raise UserError unless a head can have its norms."""
+    """Raise UserError unless the layers of a head can have their norms."""
     key = f"method.{part}"
     output_key, output = _norm_of_output(part, head, norm)
     if head.layers == 0 and output_key != f"norm.{part}":
@@ -133,9 +133,9 @@ def check_vectors(key: str, norm: NormSpec) -> None:
 
 
 def check_groups(key: str, norm: NormSpec, width_key: str, width: int) -> None:
-    """Raise UserError unless the groups of a norm divide a width.
+    """Raise UserError unless the groups of a norm divide the width of a layer.
 
-    A norm that normalizes one sample at a time needs groups of several values.
+    If a norm normalizes one sample at a time, each group must have several values.
     """
     if "groups" not in norm.all_options:
         return
@@ -156,7 +156,7 @@ def check_groups(key: str, norm: NormSpec, width_key: str, width: int) -> None:
 
 
 def check_chunks(key: str, norm: NormSpec, samples: int, fewest: int) -> None:
-    """Raise UserError if a norm would split the samples of a pass into too small chunks."""
+    """Raise UserError if a norm would split the samples of a pass into chunks of too few."""
     domains: int | None = norm.option("domains")
     if domains is not None:
         if samples % domains:

@@ -42,12 +42,13 @@ MODELS: Mapping[str, type[Settings]] = MappingProxyType(
 def validate(tool: str, values: Mapping[str, Any], given: Iterable[str] = ()) -> Any:
     """Return the settings of a tool from nested values.
 
-    Names, types and ranges are checked first, without importing torch; then options of learners and
-    norms, and combinations; then whether the dotted keys in `given` have an effect.
+    Names, types and ranges are checked first, without importing torch. Options of learners and
+    norms, and combinations of settings, follow. The last check is whether the dotted keys in
+    `given` have an effect.
 
     Raises:
         UserError: a setting is unknown, has a wrong value, does not fit another one, or needs more
-            memory than the machine has; or nothing reads a path that is given.
+            memory than the machine has; or a path is given that nothing reads.
     """
     model = MODELS[tool]
     try:
@@ -61,12 +62,9 @@ def validate(tool: str, values: Mapping[str, Any], given: Iterable[str] = ()) ->
 
 
 def check_value(tool: str, key: str, value: Any) -> None:
-    """Check name, type and range of one setting by itself.
+    """Raise UserError unless name, type and range of one setting are right.
 
     Sections, and settings of a learner or a source, are left to `validate`.
-
-    Raises:
-        UserError: the value is wrong.
     """
     section, dot, name = key.rpartition(".")
     owner, field = find_field(MODELS[tool], key.split("."))
@@ -84,7 +82,7 @@ def check_effects(settings: Settings, given: Iterable[str]) -> None:
     """Print a line for each setting without effect among the dotted keys that the user gave.
 
     Raises:
-        UserError: the setting is a path, which would be ignored silently.
+        UserError: such a setting is a path.
     """
     for key, is_path, reason in without_effect(settings, given):
         if is_path:
@@ -111,7 +109,7 @@ def without_effect(settings: Settings, given: Iterable[str]) -> Iterator[tuple[s
 
 
 def _missing(condition: str, section: Settings, settings: Settings) -> str:
-    """Return why a condition of `option`, on the section or all settings, does not hold, or ""."""
+    """Return why an `only_with` condition on the section or all settings does not hold, or ""."""
     if not condition:
         return ""
     key, relation, values = [*re.split("([=>])", condition), "", ""][:3]

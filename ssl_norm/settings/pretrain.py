@@ -41,14 +41,15 @@ from ssl_norm.signature import options_model, options_of
 
 
 class AugmentSettings(Settings):
-    """The two views, and the normalization of pixels that follows both."""
+    """The two views, and the normalization of their pixels."""
 
     view1: ViewParameters = option(ViewParameters, "first view")
     view2: ViewParameters = option(ViewParameters, "second view")
-    mean: Colour = option(IMAGENET_MEAN, "of each colour in [0, 1], subtracted from pixels")
-    std: Scales = option(IMAGENET_STD, "of each colour, by which pixels are divided")
+    mean: Colour = option(IMAGENET_MEAN, "mean of each colour, which is subtracted from pixels")
+    std: Scales = option(IMAGENET_STD, "deviation of each colour, by which pixels are divided")
     exact_colour: bool = option(
-        False, "jitter step by step with hue in HSV, as published; slower than one matrix per image"
+        False,
+        "apply each colour change in turn, hue in HSV, as published; false: one matrix, faster",
     )
 
 
@@ -63,7 +64,7 @@ class NormSettings(Settings):
     )
     freeze_last_epochs: int = option(
         0,
-        "epochs at the end with frozen batch statistics",
+        "number of epochs, at the end of the run, with frozen batch statistics",
         unit="epochs",
         only_with="train",
         ge=0,
@@ -78,7 +79,7 @@ class PretrainOptimizer(OptimizerSettings):
         0.5, "linear warm-up of the learning rate", unit="epochs", ge=0, le=10**6
     )
     schedule_epochs: Count | None = option(
-        None, "length of the schedules, including ema_schedule; null: epochs"
+        None, "length of all schedules, including ema_schedule, in epochs; null: as `epochs`"
     )
 
 
@@ -89,7 +90,7 @@ else:
 
 
 class MonitorSettings(_ThresholdSettings):
-    """Collapse monitors, the verdict and its consequences; thresholds: results/verdict.md."""
+    """Collapse monitors, and the verdict, whose thresholds results/verdict.md measures."""
 
     log_every: Steps = option(10, "interval of the rows of metrics.csv", unit="steps")
     spectral_every: Steps = option(
@@ -100,7 +101,7 @@ class MonitorSettings(_ThresholdSettings):
     )
     layers_every: int = option(
         50,
-        "interval of the measurements of all layers, and at steps 1, 2, 4, 8, ...; 0: never",
+        "interval of the measurements of all layers, also made at steps 1, 2, 4, 8, ...; 0: never",
         unit="steps",
         ge=0,
         le=10**9,
@@ -109,19 +110,23 @@ class MonitorSettings(_ThresholdSettings):
         "warn", "action at collapse; rollback: stop with the last healthy checkpoint as last.pt"
     )
     patience: Steps = option(
-        20, "consecutive steps in another zone before the verdict changes", unit="steps"
+        20, "steps in a row that must agree on another verdict before it changes", unit="steps"
     )
     embeddings: int = option(
-        0, "images in TensorBoard's embedding projector, at the end", unit="images", ge=0, le=10**6
+        0,
+        "images whose embeddings TensorBoard's projector shows at the end",
+        unit="images",
+        ge=0,
+        le=10**6,
     )
 
     @property
     def thresholds(self) -> Thresholds:
-        """Borders of the zones of the verdict."""
+        """Values of the monitors at which the verdict changes."""
         return Thresholds(**self.model_dump(include=set(options_of(Thresholds))))
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
-        assert self.thresholds  # refuse healthy embeddings that spread less than collapsed ones
+        assert self.thresholds  # raises ValueError unless they are in order
         yield from super()._faults(info)
 
 
@@ -129,8 +134,8 @@ class RunSettings(Settings):
     """Settings of both training tools."""
 
     study: str | None = option(None, "name of a file in configs/study/")
-    arm: str | None = option(None, "arm of the study; with -m and without arm=..., all of them")
-    seed: Seed = option(0, "seed of weights, order, views and subsets")
+    arm: str | None = option(None, "arm of the study; -m without arm=... runs all of them")
+    seed: Seed = option(0, "seed of weights, order of images, views and subsets")
     device: Device = option("auto", "auto | cpu | cuda | cuda:1 | mps", resume=True)
     precision: Precision = option("auto", "auto: bfloat16 on GPUs that support it")
     channels_last: bool = option(True, "memory format NHWC, in which convolutions are faster")
@@ -139,7 +144,9 @@ class RunSettings(Settings):
     )
     run_dir: PathText | None = option(None, "run folder", resume=True)
     resume: bool = option(
-        False, "continue the run in run_dir, with its settings unless others are given", resume=True
+        False,
+        "continue the run in run_dir; settings that are not given are those of the run",
+        resume=True,
     )
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
@@ -147,12 +154,12 @@ class RunSettings(Settings):
         if missing and not resumes_sweep():
             yield (
                 "resume=true needs run_dir=..., the folder of the run to continue; "
-                "a sweep (-m) needs hydra.sweep.dir=..., its folder"
+                "with -m, hydra.sweep.dir=..., the folder of the sweep"
             )
 
 
 class PretrainSettings(RunSettings):
-    """Pretrain an encoder without labels, watch for collapse, end with a linear probe.
+    """Pretrain an encoder without labels, watch it for collapse, and end with a linear probe.
 
     python tools/pretrain.py                                  BYOL on a data set of the package
     python tools/pretrain.py data=folder data.root=~/photos   your own images
@@ -192,10 +199,10 @@ class PretrainSettings(RunSettings):
         resume=True,
         only_with="train",
     )
-    linear_probe: bool = option(True, "end with linear top-1, if the data has labels", resume=True)
+    linear_probe: bool = option(True, "end with a linear probe if the data has labels", resume=True)
     probe_labels: float = option(
         1.0,
-        "fraction of the training labels of the probe, seeded, per class",
+        "fraction of each class's training labels, drawn by the seed, for the linear probe",
         resume=True,
         only_with="linear_probe",
         gt=0,
@@ -208,7 +215,7 @@ class PretrainSettings(RunSettings):
         return {name: head for name, head in self.method if isinstance(head, HeadSettings)}
 
     def norm_of(self, part: str) -> NormSpec:
-        """Return the norm of a head; `none` for a head without a key in `norm`."""
+        """Return the norm of a head; `none` if `norm` has no key for the head."""
         norm: NormSpec = getattr(self.norm, part, NormSpec("none"))
         return norm
 
@@ -222,7 +229,7 @@ class PretrainSettings(RunSettings):
         return specs
 
     def unused(self) -> Mapping[str, str]:
-        """Return the settings of batch statistics, head layers and loggers that this run lacks."""
+        """Return the settings for batch statistics, head layers or loggers that this run lacks."""
         found, used = {}, [self.norm.encoder]
         for part, head in self.heads.items():
             used += [norm for _, norm, _ in norms_of_head(part, head, self.norm_of(part))]
@@ -236,7 +243,7 @@ class PretrainSettings(RunSettings):
         return found
 
     def memory_needs(self) -> Iterator[Need]:
-        """Yield images of a step, weights of heads, and rows of embeddings that are kept."""
+        """Yield the images of a step, the weights of heads and the embeddings that are kept."""
         side, row = self.data.view_size, FLOAT * self.method.projector.output_dim
         images = self.batch_size // read_launch().world_size
         yield f"batch_size={self.batch_size} of {side} px", 2 * images * FLOAT * 3 * side**2
@@ -320,7 +327,7 @@ class PretrainSettings(RunSettings):
                 check_chunks(key, norm, samples, 2)
 
     def _faults_of_queue(self) -> Iterator[str]:
-        """Check a queue against the batch, and its networks against shared statistics."""
+        """Check the size of MoCo's queue, and whether its networks can share statistics."""
         queue_size: int | None = getattr(self.method, "queue_size", None)
         if queue_size is None:
             return

@@ -24,11 +24,11 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 COLUMNS = 100
 INTRODUCTION = """# Settings
 
-All settings of all tools, written by `python -m ssl_norm.settings.reference` from the models in
-`ssl_norm/settings`. In brackets are the values that a setting takes, its unit, and `resume` where a
-run may go on with another value. Defaults are those of the models; files of `configs/` change some
-of them for a learner or a data set, and `--help` shows the values of a plain command. Options of
-norms: `python -m ssl_norm.norms`."""
+All settings of all tools. `python -m ssl_norm.settings.reference` writes this page from the models
+in `ssl_norm/settings`. Brackets hold the values that a setting takes, its unit, and the word
+`resume` if its value may change when a run is resumed. Defaults are those of the models; files in
+`configs/` change some of them for a learner or a data set, and `--help` shows the values of a
+command without arguments. `python -m ssl_norm.norms` lists the options of norms."""
 
 
 def page() -> str:

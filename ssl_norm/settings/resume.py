@@ -12,12 +12,12 @@ from ssl_norm.settings.models import MODELS
 
 
 def restore(tool: str, saved: Mapping[str, Any]) -> Any:
-    """Return the settings with which a run was made; newer keys have their defaults.
+    """Return the settings of a run; keys that are newer than the run have their defaults.
 
-    Unknown keys on which no weight depends are ignored.
+    Unknown keys are ignored if no weight depends on them.
 
     Raises:
-        UserError: another key or a value is unknown to this version.
+        UserError: weights may depend on an unknown key, or a value is not valid in this version.
     """
     model = MODELS[tool]
     known = _without_unknown(model, dict(saved))
@@ -38,7 +38,7 @@ def _without_unknown(model: type[Any], saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def may_change_on_resume(tool: str | type[Any], key: str) -> bool:
-    """Return whether a run of a tool, or of its model, may continue with another value of a key."""
+    """Return whether a resumed run may have another value of a key; `tool` is a name or a model."""
     model = MODELS[tool] if isinstance(tool, str) else tool
     parts = key.split(".")
     for end in range(1, len(parts) + 1):
@@ -50,7 +50,7 @@ def may_change_on_resume(tool: str | type[Any], key: str) -> bool:
 
 
 class Difference(NamedTuple):
-    """A setting of a run and the value that it is given now; None where there is none."""
+    """A setting with its value in a run and its new value; None if it has no value."""
 
     key: str
     old: Any
@@ -60,9 +60,9 @@ class Difference(NamedTuple):
 def differences(
     model: type[Any], saved: Mapping[str, Any], given: Mapping[str, Any], prefix: str = ""
 ) -> list[Difference]:
-    """Return the keys that differ but may not change when a run continues.
+    """Return the keys that differ although they may not change when a run is resumed.
 
-    A key that is newer than the run had its default.
+    If a key is newer than the run, its value in the run is the default.
     """
     changed: list[Difference] = []
     for key in dict.fromkeys([*saved, *given]):

@@ -34,8 +34,8 @@ Fields = Mapping[str, Any]
 def file_schemas() -> dict[str, Schema]:
     """Return the schema of each kind of file: study, method, data, encoder, recipe and tool.
 
-    Every key is optional; unknown keys are refused. Names are those of this package and
-    `module:object`. This imports all learners and sources.
+    Every key is optional, and unknown keys are refused. A name is one of this package or of the
+    form `module:object`. All learners and sources are imported.
     """
     learner, source = _all_learners(), _all_sources()
     sections = {"data": (source, option(source, "the images"))}
@@ -96,7 +96,7 @@ def _all_sources() -> type[Settings]:
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes the default of a norm as it is typed."""
+    """Writes the default of a norm in the form of a setting."""
 
     def encode_default(self, dft: Any) -> Any:
         return dft.setting if isinstance(dft, NormSpec) else super().encode_default(dft)
@@ -116,7 +116,7 @@ def _schema_of(model: type[Settings]) -> Schema:
 
 
 def _either(finetune: type[Settings], pretrain: type[Settings]) -> Schema:
-    """Return the schema of a study, which holds the settings of its `tool`."""
+    """Return the schema of a study: that of `finetune` if its `tool` is, else of `pretrain`."""
     then, otherwise = _schema_of(finetune), _schema_of(pretrain)
     return {
         "if": {"properties": {"tool": {"const": "finetune"}}, "required": ["tool"]},
@@ -133,9 +133,9 @@ def schema_files() -> Iterator[tuple[Path, str]]:
 
 
 def schema_line(path: Path) -> str:
-    """Return the line that names the schema of a file in configs/ to editors.
+    """Return the line by which editors find the schema of a file in configs/.
 
-    It is the first, after Hydra's `# @package`.
+    It is the first line, or the one after Hydra's `# @package`.
     """
     if path.parent == CONFIG_FOLDER:
         return f"{HEAD}schema/tool.json"

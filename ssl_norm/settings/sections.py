@@ -37,7 +37,7 @@ Side = Annotated[int, Interval(ge=8, le=8192)]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DEVICE = r"auto|cpu|mps|cuda(:(0|[1-9]\d*))?"
-FROM_RUN = {"seed", "progress"}  # options of a source that follow from the run
+FROM_RUN = {"seed", "progress"}  # options of a source that the run sets
 LARGEST_SEED = 2**63 - 1  # both torch and numpy accept it
 
 
@@ -58,7 +58,7 @@ def _check_device(device: str) -> str:
 def _check_encoder(name: str, info: ValidationInfo) -> str:
     try:
         entry = find_encoder(name).entry
-    except UserError as error:  # so that the message names the key
+    except UserError as error:  # pydantic adds the key to a ValueError
         raise ValueError(str(error)) from error
     check_object(ENCODERS, entry, info)
     return name
@@ -70,7 +70,7 @@ def _check_name(registry: Registry, name: str, info: ValidationInfo) -> str:
 
 
 def unused_of_source(name: str) -> Mapping[str, str]:
-    """Return the keys of `data` that other sources take and this one does not."""
+    """Return the keys of `data` that other sources read and this one does not."""
     own = declared_options(DATA, name)
     takers: dict[str, list[str]] = {}
     for source in DATA.built_in if own else ():
@@ -148,7 +148,7 @@ OutputNorm = Annotated[
 class DataSettings(Settings):
     """Source of the images, and where they are kept.
 
-    A source of another package may take further keys.
+    A source of another package may have further keys.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -160,22 +160,23 @@ class DataSettings(Settings):
         None, "side of a view; null: digits 16, cifar10 32, stl10 and folder 96", unit="pixels"
     )
     layout: LayoutName = option(
-        "auto", "folder: meaning of its sub-folders; splits: train, test; flat: no labels"
+        "auto",
+        "folder: meaning of sub-folders; splits: train and test; flat: images without labels",
     )
     white: White | None = option(
-        None, "folder: white in images of more than 8 bits; null: 65535; auto: by a sample"
+        None, "folder: value of white in images of more than 8 bits; null: 65535; auto: by a sample"
     )
     max_pixels: int = option(
         100_000_000, "folder: largest image that is decoded", unit="pixels", ge=64, le=10**10
     )
     cache_size: Side | None = option(
-        None, "side of a cached image; null: image_size up to 64, else 8/7 of it", unit="pixels"
+        None, "side of a cached image; null: image_size up to 64 px, 8/7 of larger", unit="pixels"
     )
     cache_dir: PathText | None = option(
         None, "folder of decoded images; null: ~/.cache/ssl_norm", resume=True
     )
     resident: Literal["auto"] | bool = option(
-        "auto", "keep all pixels in memory; auto: where they fit", resume=True
+        "auto", "keep all pixels in memory; auto: if they fit", resume=True
     )
     on_corrupt: Literal["stop", "skip"] = option("stop", "action for a file that cannot be decoded")
     workers: int = option(
@@ -193,7 +194,7 @@ class DataSettings(Settings):
     )
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
-        """Yield a line for each key that this source does not have."""
+        """Yield a line for each unknown key."""
         own = declared_options(DATA, self.name).keys() - FROM_RUN
         for key in self.model_extra or ():
             if key not in own:
@@ -220,7 +221,7 @@ class EncoderSettings(Settings):
     pretrained_path: PathText | None = option(None, "file of encoder weights to start from")
 
     def unused(self) -> Mapping[str, str]:
-        """Return the choice of a stem where the encoder has only one."""
+        """Return the choice of a stem if the encoder has only one."""
         return (
             {"small_images": "encoder.name=tiny has only one stem"} if self.name == "tiny" else {}
         )
@@ -232,15 +233,15 @@ class OptimizerSettings(Settings):
     name: Literal["sgd", "lars", "adamw"] = option("sgd", "optimizer")
     lr: float = option(
         0.4,
-        "learning rate at 256 images a step; the effective one grows with the batch",
+        "learning rate for 256 images per step; the effective rate is proportional to the batch",
         gt=0,
         le=1e30,
     )
     momentum: Decay = option(0.9, "momentum of sgd and lars", only_with="name=sgd|lars")
     weight_decay: float = option(1e-4, "L2 factor; decoupled with adamw", ge=0, le=1e3)
-    schedule: Literal["cosine", "constant"] = option("cosine", "shape of the learning rate")
+    schedule: Literal["cosine", "constant"] = option("cosine", "schedule of the learning rate")
     exclude_norm_and_bias: bool = option(
-        False, "exclude them from weight decay and from the LARS adaptation"
+        False, "exclude norms and biases from weight decay and from the scaling by LARS"
     )
     lars_eta: float = option(1e-3, "trust coefficient of lars", only_with="name=lars", gt=0, le=10)
     betas: tuple[Decay, Decay] = option(
@@ -248,7 +249,7 @@ class OptimizerSettings(Settings):
     )
 
     def unused(self) -> Mapping[str, str]:
-        """Return the exclusion from weight decay and LARS if there is neither."""
+        """Return `exclude_norm_and_bias` if there is neither weight decay nor LARS."""
         is_unused = self.weight_decay == 0 and self.name != "lars"
         return {"exclude_norm_and_bias": "weight_decay=0 excludes all"} if is_unused else {}
 
@@ -256,7 +257,7 @@ class OptimizerSettings(Settings):
 class EncoderOverride(Settings):
     """Encoder keys that override those of a checkpoint; null: as in the checkpoint."""
 
-    name: EncoderName | None = option(None, "encoder; required if the file holds weights only")
+    name: EncoderName | None = option(None, "encoder; required if the file holds only weights")
     small_images: bool | None = option(None, "3x3 stem without max-pool")
 
 

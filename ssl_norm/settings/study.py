@@ -21,9 +21,9 @@ USUAL_TOOL = "pretrain"
 
 
 class Study(Settings):
-    """A file of configs/study/; all other keys are settings that its runs share.
+    """A file in configs/study/; keys that are not fields here are settings that its runs share.
 
-    Arms become options of a config group `arm`, so that every sweeper and launcher of Hydra takes
+    Arms become options of a config group `arm`, so that every sweeper and launcher of Hydra can run
     them.
     """
 
@@ -31,18 +31,18 @@ class Study(Settings):
 
     name: str = option(..., "name of the file")
     arms: dict[str, list[str]] = option(
-        dict, "settings of each arm, `arm: [key=value, ...]`; groups such as method=... as well"
+        dict, "settings of each arm, `arm: [key=value, ...]`, including groups such as method=..."
     )
-    seeds: list[Seed] = option(list, "seeds of the whole study; empty: the default seed")
+    seeds: list[Seed] = option(list, "seeds with which every arm runs; empty: the default seed")
     grid: dict[str, Annotated[list[Any], MinLen(1)]] = option(
-        dict, "values by key, `key: [value, ...]`; every arm runs at every value"
+        dict, "values of further keys, `key: [value, ...]`; every arm runs with every value"
     )
-    tool: Literal["pretrain", "finetune"] = option(USUAL_TOOL, "tool that runs it")
+    tool: Literal["pretrain", "finetune"] = option(USUAL_TOOL, "tool that runs the study")
     figures: list[dict[str, Any]] = option(list, "figures that tools/report.py draws of the runs")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that all runs share, with Hydra's `defaults` list."""
+        """Settings that all runs share, including Hydra's `defaults` list."""
         return {**(self.model_extra or {}), "study": self.name}
 
     @property
@@ -72,7 +72,7 @@ def read_study(name: str) -> Study:
 
 @cache
 def study_tools() -> Mapping[str, str]:
-    """Return the tool of every study, by name; the usual one for a broken file."""
+    """Return the tool of every study by name; a study whose file is broken has the usual one."""
     return {name: _tool_of(find_file("study", name)) for name in names_in("study")}
 
 

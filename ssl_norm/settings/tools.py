@@ -32,7 +32,7 @@ from ssl_norm.settings.sections import (
 )
 
 CLASSES = {"two_moons": 2, "digits": 10}  # of each toy
-DIGITS, RAREST_DIGIT = 1797, 174  # scans in all, and of the digit with the fewest
+DIGITS, RAREST_DIGIT = 1797, 174  # number of scans, and of those of the rarest digit
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -44,7 +44,7 @@ class KnnSettings(Settings):
 
 
 class SgdProbeSettings(Settings):
-    """The papers' linear protocol: SGD on frozen features with cosine decay."""
+    """Linear probe of the papers: SGD on frozen features with a cosine schedule."""
 
     lr: float = option(0.1, "initial learning rate", gt=0, le=10**4)
     epochs: Count = option(100, "passes over the features", unit="epochs")
@@ -84,9 +84,11 @@ class PixelOverride(Settings):
     """Normalization of pixels; null: as in the checkpoint, else ImageNet's."""
 
     mean: Colour | None = option(
-        None, "of each colour in [0, 1]; null: as in the checkpoint, else ImageNet's"
+        None, "mean of each colour in [0, 1]; null: as in the checkpoint, else ImageNet's"
     )
-    std: Scales | None = option(None, "of each colour; null: as in the checkpoint, else ImageNet's")
+    std: Scales | None = option(
+        None, "deviation of each colour; null: as in the checkpoint, else ImageNet's"
+    )
 
 
 class CheckpointSettings(Settings):
@@ -110,7 +112,9 @@ class ProbeSettings(CheckpointSettings):
     """Settings of all tools that score a checkpoint on labelled images."""
 
     protocol: Literal["logistic", "sgd"] = option("logistic", "linear classifier")
-    labels: float = option(1.0, "fraction of the training labels, seeded, per class", gt=0, le=1)
+    labels: float = option(
+        1.0, "fraction of each class's training labels, drawn by the seed", gt=0, le=1
+    )
     knn: KnnSettings = option(KnnSettings, "k-nearest neighbours")
     sgd: SgdProbeSettings = option(SgdProbeSettings, "protocol=sgd", only_with="protocol=sgd")
 
@@ -125,19 +129,19 @@ class LinearEvalSettings(ProbeSettings):
     """
 
     network: Literal["online", "target"] = option(
-        "online", "online, or the only one | target: the EMA network or momentum encoder"
+        "online", "network to evaluate; target: the moving average, for BYOL and MoCo"
     )
     kept: bool = option(
-        False, "probe every checkpoint kept by keep_every, for the accuracy over the steps"
+        False, "evaluate every checkpoint that keep_every kept, for the accuracy over the steps"
     )
     random_init: bool = option(True, "evaluate the same encoder at random initialization as well")
     output: PathText | None = option(
-        None, "null: linear_eval[_steps][_target].json next to the checkpoint, by kept and network"
+        None, "file of scores; null: linear_eval[_steps][_target].json next to the checkpoint"
     )
 
 
 class PopulationStatsSettings(ProbeSettings):
-    """Recompute batch statistics exactly (PreciseBN); compare with moving averages.
+    """Recompute batch statistics (PreciseBN) and compare them with the moving averages.
 
     python tools/population_stats.py checkpoint=runs/x        on the images it was trained on
     python tools/population_stats.py checkpoint=runs/x data=folder data.root=~/photos
@@ -149,7 +153,7 @@ class PopulationStatsSettings(ProbeSettings):
     )
     samples: int = option(
         10_000,
-        "images of the statistics, in whole batches; plain: each once",
+        "images for the statistics, in whole batches; each at most once if views=plain",
         unit="images",
         ge=2,
         le=10**9,
@@ -158,7 +162,9 @@ class PopulationStatsSettings(ProbeSettings):
     corruption: Corruption | None = option(
         None, "corruption of all images, for classifiers: {name: contrast, severity: 3}"
     )
-    output: CheckpointPath | None = option(None, "null: <name>_exact.pt next to the checkpoint")
+    output: CheckpointPath | None = option(
+        None, "checkpoint to write; null: <name>_exact.pt next to the old one"
+    )
 
 
 class DiagnoseSettings(CheckpointSettings):
@@ -171,37 +177,39 @@ class DiagnoseSettings(CheckpointSettings):
 
     samples: int = option(2000, "largest number of images", unit="images", ge=2, le=10**7)
     views: int = option(
-        2, "augmented views per image; the positive cosine uses two, LiDAR all", ge=2, le=1000
+        2, "augmented views per image; the positive cosine uses two, LiDAR uses all", ge=2, le=1000
     )
     batch_size: int = option(256, "images per forward pass", unit="images", ge=2, le=10**6)
     random_init: bool = option(True, "measure the same network at random initialization as well")
     output: RecordPath | None = option(
-        None, "null: diagnosis.json next to a run's last.pt, else <file>_diagnosis.json"
+        None, "file of results; null: diagnosis.json in a run folder, else <file>_diagnosis.json"
     )
 
 
 class ReportSettings(Settings):
-    """Tables and figures over many runs on one page: mean and deviation over seeds.
+    """Write one page of tables and figures of many runs, with mean and deviation over seeds.
 
     python tools/report.py runs=multirun/2026-11-22_10-00-00  all runs of a sweep
     python tools/report.py runs=[runs/a,runs/b] output=comparison             several folders
-    python tools/report.py runs=runs/*byol* group_by=norm.projector           own groups
+    python tools/report.py runs=runs/*byol* group_by=norm.projector           chosen groups
     """
 
     runs: Text | list[str] = option(
-        ..., "folder, glob, or [several]; every run folder in and below them is read"
+        ..., "folder, pattern, or [several of these]; all runs in and below them are read"
     )
     output: PathText | None = option(
         None,
-        "folder; null: report/ in the searched folder, or in the current folder if there are several",
+        "folder to write; null: report/ in the folder of the runs, or in the current one for several",
     )
-    title: Text | None = option(None, "null: the study, else the name of the searched folder")
+    title: Text | None = option(
+        None, "title of the page; null: the study's name, else that of the folder of the runs"
+    )
     group_by: str | list[str] | None = option(
         None,
-        "key or [keys]; null: the arm of a study, else the keys that differ, except seed and paths",
+        "key or [keys] by which runs form groups; null: a study's arm, else all differing settings",
     )
     figures: str | list[str] | None = option(
-        None, "figure or [figures], names or module:function; null: all; studies add their own"
+        None, "name or module:function of a figure, or [several]; null: all; studies add their own"
     )
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
@@ -213,25 +221,25 @@ class ReportSettings(Settings):
 
 
 class ToySettings(Settings):
-    """Few labels, bn and ubn: boundaries, dependence on the batch, gap of the distributions.
+    """Compare bn and ubn at few labels on a toy problem: accuracy, batch dependence, shift.
 
     python tools/toy.py                  draws toy.png and toy_gap.png, prints tables over ten seeds
     python tools/toy.py toy=digits seeds=3 draws=10 output=digits.png
                                  small images instead of points
     python tools/toy.py labels_per_class=1 noise=0.3 ubn.gradient=false
-                                 fewer labels; statistics as constants
+                                 fewer labels; no gradient through the statistics
     python tools/toy.py control=gn seeds=40 seed=100 output=other.pdf
                                  another control, other seeds
     """
 
     toy: Literal["two_moons", "digits"] = option(
-        "two_moons", "samples: points of the plane, or scikit-learn's digits of 8 x 8 pixels"
+        "two_moons", "problem: points in the plane, or scikit-learn's digits of 8 x 8 pixels"
     )
     labels_per_class: Count = option(
         4, "labelled samples of each class; together they are the batch of every step"
     )
     gap_labels: tuple[Count, ...] = option(
-        (1, 2, 4, 8), "further labels per class, in the figure of the gap"
+        (1, 2, 4, 8), "further numbers of labels per class, for the figure of the gap"
     )
     unlabelled: int = option(
         500, "samples without a label, on which accuracy is measured", ge=2, le=10**7
@@ -245,13 +253,13 @@ class ToySettings(Settings):
     )
     ubn: UbnSettings = option(UbnSettings, "statistics of ubn")
     control: NormChoice = option(
-        NormSpec("none"), "a norm without batch statistics, in the table with bn and ubn"
+        NormSpec("none"), "a norm without batch statistics, to compare with bn and ubn"
     )
     hidden_dim: int = option(64, "width of the hidden layers", unit="channels", ge=1, le=10**5)
     layers: int = option(
         3,
-        "linear layers, of images convolutions; all but the last, which is linear, are followed by "
-        "the norm and a ReLU",
+        "linear layers (for images convolutions and a last linear layer); norm and ReLU follow each "
+        "but the last",
         ge=2,
         le=100,
     )
@@ -259,16 +267,16 @@ class ToySettings(Settings):
     lr: float = option(0.01, "learning rate of Adam", gt=0, le=1e3)
     draws: int = option(
         50,
-        "draws of batch statistics, for the deviation of predictions and the starting points",
+        "draws of batch statistics, to measure how much predictions depend on the batch",
         ge=2,
         le=10**6,
     )
     seed: int = option(
-        0, "seed of the pictures: samples, initial weights and joint batches", ge=0, le=2**31
+        0, "first seed, that of the figures: samples, weights and joint batches", ge=0, le=2**31
     )
     seeds: int = option(10, "number of seeds in the tables, from `seed` on", ge=1, le=10**5)
     output: PathText = option(
-        "toy.png", "picture: .png, .pdf or .svg; that of the gap is toy_gap.png"
+        "toy.png", "file of the figure, .png, .pdf or .svg; that of the gap is toy_gap.png"
     )
 
     @property
@@ -296,8 +304,8 @@ class ToySettings(Settings):
         joint, labelled = self.unlabelled_per_step, CLASSES[self.toy] * self.labels_per_class
         if joint < 1 or joint > self.unlabelled:
             yield (
-                f"ubn.ratio={self.ubn.ratio:g} of {labelled} labelled samples makes {joint} "
-                f"unlabelled ones a step, of unlabelled={self.unlabelled}; use a ratio from "
+                f"ubn.ratio={self.ubn.ratio:g} with {labelled} labelled samples needs {joint} "
+                f"unlabelled samples per step, and unlabelled={self.unlabelled}; use a ratio from "
                 f"{1 / labelled:.3g} to {self.unlabelled / labelled:.3g}"
             )
         most = self.label_counts[-1]

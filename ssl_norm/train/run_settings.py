@@ -86,7 +86,9 @@ def open_run_folder(config: RunConfig, held: ExitStack, default: Path | None = N
     never_good = summary.get("ended", "non_finite_loss") == "non_finite_loss"
     if never_good and not (folder / "last.pt").exists():
         if config.resume and config.run_dir:
-            state = "has no checkpoint yet; it" if has_run else "holds no run to resume; a new one"
+            state = (
+                "has no checkpoint yet; it" if has_run else "contains no run to resume; a new one"
+            )
             say(f"run_dir={folder} {state} begins")
         return Opened(folder)
     checkpoint = folder.checkpoint()

@@ -57,13 +57,13 @@ PLACES = [(tool, key) for tool in MODELS for key in WRITTEN if key in MODELS[too
 def test_runs_of_a_sweep_share_no_place(monkeypatch, capsys, tool, key):
     code, printed = run_main(monkeypatch, capsys, tool, "-m", f"{key}=x")
     assert (code, len(printed.splitlines())) == (2, 1)
-    assert f"{key}=x: the runs of a sweep would share it" in printed
+    assert f"{key}=x: all runs of the sweep would write there" in printed
 
 
 def test_a_default_place_is_shared_as_well(monkeypatch, capsys):
     code, printed = run_main(monkeypatch, capsys, "toy", "-m", "control=none,ln")
     assert (code, len(printed.splitlines())) == (2, 1)
-    assert "output=toy.png: the runs of a sweep would share it" in printed
+    assert "output=toy.png: all runs of the sweep would write there" in printed
 
 
 def test_each_failed_run_of_a_sweep_is_one_line(monkeypatch, capsys, tmp_path):

@@ -239,7 +239,7 @@ def test_a_kept_checkpoint_of_another_run_or_without_finite_weights(run):
         evaluate(run, kept=True)
     weights = {name: value * torch.nan for name, value in other["learner"].items()}
     torch.save({**other, "learner": weights, "step": 4}, run / "step_4.pt")
-    with pytest.raises(UserError, match=r"step_4.pt: .* steps before it are in .*\.partial\.json"):
+    with pytest.raises(UserError, match=r"step_4.pt: .* earlier steps are in .*\.partial\.json"):
         evaluate(run, kept=True)
     assert steps_in(run / "linear_eval_steps.partial.json") == [0, 3]
 

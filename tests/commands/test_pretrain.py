@@ -209,7 +209,7 @@ def test_a_folder_without_a_run_is_not_resumed_with_another_recipe(tmp_path, mon
     with pytest.raises(SystemExit) as ending:
         entry.main("pretrain")
     assert ending.value.code == 2
-    assert "holds no run to resume" in capsys.readouterr().err
+    assert "contains no run to resume" in capsys.readouterr().err
 
 
 def test_collapse_can_roll_back_to_the_last_healthy_checkpoint(tmp_path, pretrain):

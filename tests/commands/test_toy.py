@@ -110,7 +110,7 @@ def test_draws_the_pictures_and_prints_the_tables(tmp_path, capsys, samples):
     [
         ("label_per_class=4", 2, "unknown key 'label_per_class'"),
         ("ubn.ratios=4", 2, "ubn has no key 'ratios'"),
-        ("unlabelled=10", 2, "makes 32 unlabelled ones a step, of unlabelled=10"),
+        ("unlabelled=10", 2, "needs 32 unlabelled samples per step, and unlabelled=10"),
         ("--seeds=4", 2, "a setting has no dashes: seeds=..."),
     ],
 )

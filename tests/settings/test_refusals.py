@@ -131,7 +131,7 @@ WRONG = {
         "output=a.png": "output: 'a.png' would be overwritten: ... ends in .pt",
     },
     "doctor": {
-        "run_dir=x resume=true": "resume=true: a run is checked before its first step",
+        "run_dir=x resume=true": "resume=true: the check concerns the first steps of a run",
     },
     "report": {
         "runs=''": "a folder expected",
@@ -142,7 +142,7 @@ WRONG = {
     },
     "toy": {
         "labels_per_class=100 ubn.ratio=4": "ubn.ratio=4 ... use a ratio from 0.005 to 2.5",
-        "ubn.ratio=0.01": "makes 0 unlabelled ones a step",
+        "ubn.ratio=0.01": "needs 0 unlabelled samples per step",
         "control=rbn": "use a norm without them, such as none, ln or gn",
         "control=in": "one value per channel ... such as control=ln",
         "control={name: gn, groups: 7}": "hidden_dim=64 ... use 4: control='{name: gn, groups: 4}'",

@@ -47,7 +47,8 @@ def test_resume_goes_on_from_the_checkpoint_or_says_that_it_begins(tmp_path, cap
     config = configuration(run_dir=str(tmp_path), resume=True)
     assert opened(config)[1] is None
     assert (
-        capsys.readouterr().err == f"run_dir={tmp_path} holds no run to resume; a new one begins\n"
+        capsys.readouterr().err
+        == f"run_dir={tmp_path} contains no run to resume; a new one begins\n"
     )
     save_checkpoint(tmp_path / "last.pt", saved(config))
     folder, checkpoint = opened(config)
