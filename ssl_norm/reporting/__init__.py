@@ -1,1 +1,1 @@
-"""Tables, figures and one page of many run folders."""
+"""Reports on many run folders: tables, figures, and a page with both."""

@@ -8,11 +8,8 @@ from ssl_norm.reporting.frame import ABSENT, Group, all_runs, differing_keys, gr
 from ssl_norm.reporting.read import BROKEN, FINETUNE, UNFINISHED, RunRecord
 from ssl_norm.text import counted, finite, unique
 
-UNCOMPARED_BUT_NAMED = (
-    "data.root",
-    "device",
-    "monitor.",
-)  # they may change numbers, but never the groups
+# Settings by which runs are not grouped, but which may change numbers.
+UNCOMPARED_BUT_NAMED = ("data.root", "device", "monitor.")
 WITHOUT_EFFECT = ("log_every", "monitor.log_every", "monitor.embeddings", "monitor.layers_every")
 ENVIRONMENT = {
     "commit": "commit",
@@ -35,12 +32,17 @@ def left_out(runs: Sequence[RunRecord], repeats: Sequence[RunRecord]) -> list[st
 
 
 def to_mind(keys: Sequence[str], groups: Sequence[Group]) -> list[str]:
-    """Return a line for each difference that limits the comparison of the runs in the tables."""
+    """Return a line for each difference that limits comparisons of the runs in the tables."""
     runs = all_runs(groups)
     return [
         *_uneven_seeds(groups),
         *(line for run in runs for line in _ended_early(run)),
-        *(line for group in groups for line in _differences_within(keys, group)),
+        *(
+            f"{group.label}: its runs differ in {key}: {_shared_values(group.runs, _setting(key))}"
+            for group in groups
+            for key in differing_keys(run.texts for run in group.runs)
+            if is_compared(key) and key not in keys
+        ),
         *_different_environments(runs),
         *_different_evaluations(runs),
         *_below_floor(runs),
@@ -73,14 +75,6 @@ def _ended_early(run: RunRecord) -> list[str]:
     return [f"{run.name} {reason} after {epoch:.1f} of {epochs:g} epochs"]
 
 
-def _differences_within(keys: Sequence[str], group: Group) -> list[str]:
-    return [
-        f"{group.label}: its runs differ in {key}: {_shared_values(group.runs, _setting(key))}"
-        for key in differing_keys(run.texts for run in group.runs)
-        if is_compared(key) and key not in keys
-    ]
-
-
 def _setting(key: str) -> Text:
     return lambda run: run.texts.get(key, ABSENT)
 
@@ -102,7 +96,7 @@ def _different_environments(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
-    """Return lines on accuracies measured in different ways, or on a checkpoint before the last."""
+    """Return lines on accuracies that were measured differently or not on the last checkpoint."""
     probed = [run for run in runs if probe_of(run)]
     lines = _difference("linear top-1 was measured in different ways", probed, probe_of)
     for run in runs:
@@ -113,12 +107,12 @@ def _different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
             )
     recomputed = [run for run in runs if run.population]
     return lines + _difference(
-        "exact statistics were taken in different ways", recomputed, _recomputation
+        "exact statistics were computed in different ways", recomputed, _recomputation
     )
 
 
 def _below_floor(runs: Sequence[RunRecord]) -> list[str]:
-    """Return a line on the runs whose features score below plain image statistics."""
+    """Return a line on runs whose features classify worse than simple statistics of the pixels."""
 
     def is_below(run: RunRecord) -> bool:
         top1, floor = (measured(run, f"linear_top1{end}") for end in ("", "_image_statistics"))
@@ -158,19 +152,19 @@ def _difference(what: str, runs: Sequence[RunRecord], value: Text) -> list[str]:
 
 
 def _shared_values(runs: Sequence[RunRecord], value: Text) -> str:
-    """Return each value with its runs: their number for the most common value, else their names."""
+    """Return each value with the names of its runs; the most common one with their number."""
     usual, *others = sorted(grouped(runs, value).items(), key=lambda item: -len(item[1]))
     parts = [f"{usual[0]} in {counted(len(usual[1]), 'run')}"]
     return "; ".join(parts + [f"{other} in {named_runs(those)}" for other, those in others])
 
 
 def named_runs(runs: Iterable[RunRecord]) -> str:
-    """Return the names of runs in one line."""
+    """Return the names of runs, separated by commas."""
     return ", ".join(run.name for run in runs)
 
 
 def provenance(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """Return code, versions, hardware and dates of all runs; differing values with their counts."""
+    """Return code, versions, hardware and dates of all runs; values that differ have counts."""
     lines = {}
     for part, heading in ENVIRONMENT.items():
         counts = Counter(map(_environment(part), runs))

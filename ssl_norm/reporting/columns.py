@@ -16,35 +16,34 @@ from ssl_norm.text import finite
 from ssl_norm.train.summary import AUROCS
 
 LATE_ROWS = 5
-# Kinds of statistics, in the order in which they are compared, as population_stats.json names them.
+# Kinds of statistics, named as in population_stats.json, in the order of the tables.
 STATISTICS = ("population", "exact", "batch")
 
 
 class Column(NamedTuple):
     """One value of a run."""
 
-    name: str  # in table.csv
-    heading: str  # in the other tables
-    decimals: int  # shown
-    # its value in a record; anything but a finite number is missing
+    name: str  # heading in table.csv
+    heading: str  # heading in the other tables
+    decimals: int  # number of decimals in tables
+    # reads the value of a run; a result that is not a finite number counts as missing
     read: Callable[[RunRecord], object]
-    tool: str = PRETRAIN  # whose runs have it
-    optional: bool = False  # whether its absence is no gap
-    # whether only runs of learners that declare it among their scalars have it
-    of_learners: bool = False
+    tool: str = PRETRAIN  # the tool whose runs have this value
+    optional: bool = False  # whether a run without this value is complete
+    of_learners: bool = False  # whether the value is a scalar that only some learners declare
 
     def is_of(self, run: RunRecord) -> bool:
-        """Return whether a run is of a kind that has this value."""
+        """Return whether runs of this tool and learner have the value."""
         logged = not self.of_learners or self.name in _scalars(run.summary.get("method"))
         return run.tool in (self.tool, None) and logged
 
     def of(self, run: RunRecord) -> float | None:
-        """Return the value in a run, None where it is missing or the run is of another kind."""
+        """Return the value of a run, or None."""
         return finite(self.read(run)) if self.is_of(run) else None
 
 
 def columns() -> Mapping[str, Column]:
-    """Return all columns by name, in the order of the tables; monitors declare theirs."""
+    """Return all columns by name, in the order of the tables, with those that monitors declare."""
     return _columns(tuple(MONITORS))
 
 
@@ -88,7 +87,7 @@ def _summary(name: str) -> Callable[[RunRecord], object]:
 
 
 def _late_mean(name: str, heading: str) -> Column:
-    """Return the mean of the last `LATE_ROWS` rows, because one row covers only one batch."""
+    """Return a column of means over the last `LATE_ROWS` rows, as one row covers only one batch."""
 
     def read(run: RunRecord) -> object:
         late = [value for value in run.metrics.get(name, ()) if math.isfinite(value)][-LATE_ROWS:]
@@ -107,7 +106,7 @@ def _scalars(method: str | None) -> tuple[str, ...]:
 
 
 def _of_probe(name: str, heading: str, key: str, *, optional: bool) -> Column:
-    """Return a value of linear_eval.json; without it, of the probe that ends a run."""
+    """Return a column from linear_eval.json or else from the linear probe that ends a run."""
 
     def read(run: RunRecord) -> object:
         return run.evaluation.get(key, run.summary.get(name))
@@ -116,7 +115,7 @@ def _of_probe(name: str, heading: str, key: str, *, optional: bool) -> Column:
 
 
 def _under(statistics: str, key: str) -> Callable[[RunRecord], object]:
-    """Return a reader of an accuracy of population_stats.json under one kind of statistics."""
+    """Return a function that reads an accuracy in population_stats.json, by kind of statistics."""
 
     def read(run: RunRecord) -> object:
         evaluations = run.population.get("evaluations")
@@ -131,12 +130,12 @@ def _of_finetuning(name: str, heading: str, *, decimals: int = 3, optional: bool
 
 
 def measured(run: RunRecord, name: str) -> float | None:
-    """Return a value of a run by the name of its column, None where it is missing."""
+    """Return a value of a run by the name of its column, or None."""
     return columns()[name].of(run)
 
 
 def columns_of(runs: Sequence[RunRecord]) -> tuple[list[Column], list[Column]]:
-    """Return the columns that some run has, and those that all runs of their kind lack."""
+    """Return the columns that any run has, and those that no run has although it should."""
     there = [c for c in columns().values() if any(c.of(run) is not None for run in runs)]
     lacking = [
         column
@@ -155,9 +154,9 @@ def verdict_counts(runs: Sequence[RunRecord]) -> str:
 def collapse_steps(runs: Sequence[RunRecord]) -> str:
     """Return the steps of collapse of each run; one dash if no run collapsed.
 
-    A run that ends collapsed shows the step at which the collapse began; one that left a complete
-    collapse shows its first and last row in metrics.csv, as `30 to 2390`; one that never collapsed
-    shows a dash.
+    If a run is collapsed at its end, this is the step at which the collapse began. If a run
+    recovered from complete collapse, these are the steps of the first and last collapsed row in
+    metrics.csv, as `30 to 2390`. A run without collapse has a dash.
     """
     steps = []
     for run in runs:
@@ -178,7 +177,7 @@ def probe_of(run: RunRecord) -> str:
 
 
 def probe_words(record: Mapping[str, Any]) -> str:
-    """Return protocol, labels and test images of a probe."""
+    """Return protocol, labels and test images of a linear probe."""
     return (
         f"{record.get('protocol', '?')}, {record.get('labels', '?')} labels, "
         f"{record.get('test_images', '?')} test images"

@@ -1,4 +1,4 @@
-"""Grouping of runs: the keys that distinguish them, and groups over seeds."""
+"""Groups of runs that differ only in the seed, and the keys that distinguish groups."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -28,9 +28,9 @@ ORDER = (
 
 @dataclass(frozen=True)
 class Group:
-    """Runs with the same values at the keys that the report groups by."""
+    """Runs with the same values of the keys by which the report forms groups."""
 
-    values: tuple[str, ...]  # at those keys
+    values: tuple[str, ...]  # the values of those keys
     label: str  # name of the group in figures, from the values
     runs: tuple[RunRecord, ...]  # in the order of their seeds
 
@@ -46,9 +46,9 @@ def all_runs(groups: Iterable[Group]) -> list[RunRecord]:
 
 
 def is_compared(key: str) -> bool:
-    """Return whether a key can change the results of a run, or its place in a study.
+    """Return whether a key other than the seed can change the results of a run.
 
-    The seed, paths and most keys that may change on resume cannot; the scoring of a classifier can.
+    Paths and most keys that may change on resume cannot; the scoring of a classifier can.
     """
     if key.partition(".")[0] == "evaluation":
         return key != "evaluation.every"
@@ -57,7 +57,7 @@ def is_compared(key: str) -> bool:
 
 
 def differing_keys(runs: Iterable[Texts]) -> list[str]:
-    """Return the keys that have several values among the runs that have them, the subject first."""
+    """Return the keys with several values among the runs that have them, by importance."""
     pairs = {pair for settings in runs for pair in settings.items()}
     several = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
@@ -69,10 +69,10 @@ def differing_keys(runs: Iterable[Texts]) -> list[str]:
 
 
 def telling_keys(runs: Sequence[Texts]) -> list[str]:
-    """Return the keys that tell the runs apart, and no more than needed.
+    """Return as many keys as are needed to distinguish the runs.
 
-    Where all runs have an arm of a study, these are the arm and keys that separate runs of one arm
-    and seed. Otherwise method and norms where they differ, then further keys that separate runs.
+    If all runs have an arm of a study, these are the arm, and keys that separate runs of one arm
+    and seed. Else they are the method and norms that differ, and keys that separate further runs.
     """
     differing = differing_keys(runs)
     of_study = bool(runs) and all("arm" in settings for settings in runs)
@@ -88,16 +88,17 @@ def telling_keys(runs: Sequence[Texts]) -> list[str]:
 
 
 def _classes(runs: Sequence[Texts], keys: Sequence[str]) -> int:
-    """Return the number of different values at some keys."""
+    """Return the number of different combinations of values of some keys."""
     return len({tuple(settings.get(key, ABSENT) for key in keys) for settings in runs})
 
 
 def group_keys(
     runs: Sequence[RunRecord], given: Sequence[str] | None, grid: Iterable[str] = ()
 ) -> list[str]:
-    """Return the keys to group by: the user's, else those of the grid and those that separate runs.
+    """Return the keys to group by: those given, else those that distinguish runs or are in a grid.
 
-    UserError: no run has a given key.
+    Raises:
+        UserError: no run has a given key.
     """
     settings = [run.texts for run in runs]
     if given is None:
@@ -112,14 +113,14 @@ def group_keys(
 
 
 def group_runs(runs: Sequence[RunRecord], keys: Sequence[str]) -> list[Group]:
-    """Return the groups of runs that agree at some keys, in the order of their first runs."""
+    """Return groups of the runs that have equal values of some keys, in order of the first runs."""
     groups = []
     for values, same in grouped(
         runs, lambda run: tuple(run.texts.get(key, ABSENT) for key in keys)
     ).items():
         members = sorted(same, key=lambda run: run.seed or 0)
         label = label_of(keys, values)
-        if not label:  # nothing tells runs apart
+        if not label:  # all runs are in one group
             run, texts = members[0], members[0].texts
             norms = texts.get("norm.encoder", "?"), "/".join(texts.get(h, "?") for h in HEADS)
             learner = f"{texts.get('method.name', '?')} {norms[1]}"
@@ -129,7 +130,7 @@ def group_runs(runs: Sequence[RunRecord], keys: Sequence[str]) -> list[Group]:
 
 
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """Return the items with the same key, by that key, in the order of their first items."""
+    """Return lists of the items with the same key, by that key, in the order of first items."""
     found: dict[K, list[T]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
@@ -137,7 +138,7 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def label_of(keys: Sequence[str], values: Sequence[str]) -> str:
-    """Return a name for the values of a group; the norms of both heads as `projector/predictor`.
+    """Return a name for a group from its values; norms of both heads are `projector/predictor`.
 
     Example:
         >>> label_of(["method.name", "norm.projector", "norm.predictor"], ["byol", "ln", "none"])
@@ -162,7 +163,7 @@ def label_of(keys: Sequence[str], values: Sequence[str]) -> str:
 
 
 def without_repeats(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:
-    """Return the newest run of each settings and seed, and the older repeats."""
+    """Return the newest of the runs that share settings and seed, and the older repeats."""
     newest: dict[tuple[tuple[str, str], ...], RunRecord] = {}
     for run in sorted(runs, key=lambda run: run.dates[1].timestamp() if run.dates else 0.0):
         compared = {key: value for key, value in run.texts.items() if is_compared(key)}
@@ -172,7 +173,7 @@ def without_repeats(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[Ru
 
 
 def norm_options(norm: Any) -> dict[str, Any]:
-    """Return the name and the given options of a norm, from a mapping or its text.
+    """Return the name and the given options of a norm, from a mapping or from text.
 
     Example:
         >>> norm_options("{name: bn, batch_size: 4}"), norm_options("gn+ws")

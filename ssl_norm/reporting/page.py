@@ -1,4 +1,4 @@
-"""Report as one HTML page without further files, for screen and paper, and as Markdown."""
+"""Report as a single HTML file, for screen and paper, and as Markdown."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from ssl_norm.reporting.figures.parts import FigureFile
 from ssl_norm.reporting.table import Table, markdown
 from ssl_norm.text import printable
 
-COMMANDS_ON_TOP = 3  # more of them are at the end
+COMMANDS_ON_TOP = 3  # if there are more commands, they are at the end of the page
 PAIRED = (
     "Differences are paired by seed: mean (95 % confidence interval by the t distribution; number "
     "of pairs). The intervals are not corrected for the number of comparisons."
@@ -22,18 +22,18 @@ STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 class Report:
     """Content of a report."""
 
-    title: str  # of the page
+    title: str  # title of the page
     lead: str  # one sentence on the runs that were read
-    provenance: Mapping[str, str]  # value by heading
-    commands: Sequence[str]  # that made the runs
+    provenance: Mapping[str, str]  # code, versions, hardware and dates by heading
+    commands: Sequence[str]  # commands that made the runs
     left_out: Sequence[str]  # lines on runs that are in no table
     to_mind: Sequence[str]  # lines on differences that limit comparisons
-    groups: Table  # the table of groups
-    differences: Table | None  # of the groups from the first one; None where no seeds pair
-    reference: str  # the label of the first group
-    runs: Table  # the table of single runs
-    evidence: Sequence[tuple[str, str]]  # (run, sentence) of verdicts that come with one
-    figures: Sequence[FigureFile]  # in the order of the page
+    groups: Table  # a row for each group
+    differences: Table | None  # of other groups from the first; None if they share no seeds
+    reference: str  # label of the first group
+    runs: Table  # a row for each run
+    evidence: Sequence[tuple[str, str]]  # name of a run, and the evidence of its verdict
+    figures: Sequence[FigureFile]  # figures in the order of the page
 
 
 def html_page(report: Report) -> str:
@@ -48,7 +48,7 @@ def html_page(report: Report) -> str:
         f"<h2>{heading}</h2>{_items(map(escape, lines))}"
         for heading, lines in (
             ("Left out of tables and figures", report.left_out),
-            ("To mind when comparing", report.to_mind),
+            ("Limits of comparisons", report.to_mind),
         )
         if lines
     )
@@ -61,8 +61,8 @@ def html_page(report: Report) -> str:
         f'<section class="mind">{caveats}</section>' if caveats else "",
         "<h2>Groups</h2>",
         _table(report.groups),
-        '<p class="note">Numbers: mean &plusmn; sample standard deviation (n runs) of the last '
-        "values of each run; a group of one run has no deviation. Accuracies are fractions.</p>",
+        '<p class="note">Numbers are mean &plusmn; sample standard deviation (n runs) of the last '
+        "value of each run; a group of one run has no deviation. Accuracies are fractions.</p>",
         *(
             [
                 f"<h2>Differences from {escape(report.reference)}</h2>",
@@ -116,13 +116,13 @@ def _cell(kind: str, text: str, number: bool) -> str:
     shown = escape(text)
     if _is_number(text):
         shown = shown.replace("+- ", "&plusmn;&nbsp;")
-    else:  # which may break between the options of a norm
+    else:  # lines may break between the options of a norm
         shown = shown.replace("(", "(<wbr>").replace(",", ",<wbr>").replace("_", "_<wbr>")
     return f"<{kind}{attribute}>{shown}</{kind}>"
 
 
 def _is_number(text: str) -> bool:
-    """Return whether a cell holds a number (with or without deviation and count) or a dash."""
+    """Return whether a cell holds a dash or a number, perhaps with deviation and count."""
     first = text.split(" ", 1)[0]
     return first == "-" or first.lstrip("-").replace(".", "", 1).isdigit()
 
@@ -138,7 +138,7 @@ def _figure(shown: FigureFile) -> str:
 
 
 def markdown_page(report: Report) -> str:
-    """Return the page as Markdown, for results/."""
+    """Return the page as Markdown for results/."""
     commands = "".join(f"    {printable(command)}\n" for command in report.commands)
     many = len(report.commands) > COMMANDS_ON_TOP
     facts = "; ".join(f"{name}: {markdown(value)}" for name, value in report.provenance.items())
@@ -149,7 +149,7 @@ def markdown_page(report: Report) -> str:
     if report.differences:
         text += f"\n## Differences from {report.reference}\n\n{report.differences.markdown()}"
         text += f"\n{PAIRED}\n"
-    for heading, lines in (("Left out", report.left_out), ("To mind", report.to_mind)):
+    for heading, lines in (("Left out", report.left_out), ("Limits", report.to_mind)):
         if lines:
             text += f"\n{heading}:\n\n" + "".join(f"- {markdown(line)}\n" for line in lines)
     for shown in report.figures:

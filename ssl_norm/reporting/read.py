@@ -13,7 +13,7 @@ from ssl_norm.norms import parse_norm
 from ssl_norm.text import as_typed, flatten
 from ssl_norm.train.run_folder import TABLES, RunFolder, UnreadableRun
 
-MARKS = ("config.yaml", "summary.json", "metrics.csv")  # any of them makes a folder a run folder
+MARKS = ("config.yaml", "summary.json", "metrics.csv")  # a folder with any of them is a run folder
 FINISHED, UNFINISHED, BROKEN = "finished", "unfinished", "broken"
 PRETRAIN, FINETUNE = "pretrain", "finetune"
 NORMS = ("norm.encoder", "norm.projector", "norm.predictor")
@@ -25,26 +25,26 @@ class RunRecord:
     """Content of one run folder; parts that it lacks are empty."""
 
     folder: Path  # the run folder
-    name: str  # of the run in the report, unique in it
+    name: str  # name of the run in the report, different from those of other runs
     # `finished` (it wrote its summary), `unfinished` (running or interrupted) or `broken`
     state: str = FINISHED
-    reason: str = ""  # why it is unfinished or broken, in one line; empty for finished runs
+    reason: str = ""  # one line on why it is unfinished or broken; empty if it is finished
     config: Mapping[str, Any] = field(default_factory=dict)  # config.yaml without its `environment`
     # commit, versions, hardware and command of the run
     environment: Mapping[str, str] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)  # summary.json
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # linear_eval.json
-    # linear_eval_steps.json, the probes of kept checkpoints under `steps`
+    # linear_eval_steps.json, with evaluations of the kept checkpoints in `steps`
     probes: Mapping[str, Any] = field(default_factory=dict)
     population: Mapping[str, Any] = field(default_factory=dict)  # population_stats.json
-    # the numbers of metrics.csv by column, NaN where a cell is empty
+    # the numbers in metrics.csv by column; NaN for an empty cell
     metrics: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     verdicts: Sequence[tuple[int, str]] = ()  # (step, verdict) of each row of metrics.csv
     # (step, eigenvalues in descending order) of each row of spectra.csv
     spectra: Sequence[tuple[int, Sequence[float]]] = ()
     layers: Sequence[Mapping[str, Any]] = ()  # the rows of layers.csv
     evaluations: Sequence[Mapping[str, Any]] = ()  # the rows of evaluations.csv
-    # when its first and its last file were written; None where unknown
+    # times at which its first and last file were written; None if unknown
     dates: tuple[datetime, datetime] | None = None
 
     @property
@@ -60,7 +60,7 @@ class RunRecord:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """Settings by dotted key, norms as text; without `study` and `arm` if they are null."""
+        """Settings by dotted key, with norms as text and without a null `study` or `arm`."""
         flat = flatten(self.config, whole=_is_norm)
         settings = {key: norm_text(v) if _is_norm(key) else v for key, v in flat.items()}
         for key in PLACE_IN_STUDY:
@@ -74,7 +74,7 @@ class RunRecord:
 
     @property
     def study(self) -> str:
-        """The study of the run; empty without one."""
+        """The study of the run, or ""."""
         return self.texts.get("study", "")
 
 
@@ -83,7 +83,7 @@ def _is_norm(key: str) -> bool:
 
 
 def norm_text(value: Any) -> str:
-    """Return a norm as its specification prints it; an unknown one as typed."""
+    """Return a norm as `NormSpec` prints it; an unknown one as typed."""
     if isinstance(value, bool) or value is None:
         return as_typed(value)
     try:
@@ -93,7 +93,7 @@ def norm_text(value: Any) -> str:
 
 
 def find_runs(roots: Sequence[Path]) -> list[Path]:
-    """Return the run folders in and below some folders, each once, sorted by name.
+    """Return the run folders in and below some folders, sorted by name and without repeats.
 
     Hidden folders are not searched; links are followed.
     """
@@ -116,7 +116,7 @@ def _folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
-    """Return a record of each folder, named by its path below their common folder."""
+    """Return a record of each folder, named by its path below the parent that all share."""
     if len(folders) == 1:
         return [read_run(folders[0], folders[0].resolve().name)]
     absolute = [folder.resolve() for folder in folders]
@@ -126,7 +126,7 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
 
 
 def read_run(folder: Path, name: str) -> RunRecord:
-    """Return the record of one run folder, with its faults in `state` and `reason`."""
+    """Return the record of a run folder; `state` and `reason` tell if it cannot be read."""
     try:
         return RunRecord(folder, name, **_content(folder))
     except UnreadableRun as error:
@@ -142,8 +142,8 @@ def _content(folder: Path) -> dict[str, Any]:
         isinstance(row, dict) and type(row.get("step")) is int for row in probed
     )
     for name, fits, reason in (
-        ("config.yaml", _tool_of(config), " names no method and no labels; "
-         "it was not written by tools/pretrain.py or tools/finetune.py"),
+        ("config.yaml", _tool_of(config), " has neither method nor labels, so neither "
+         "tools/pretrain.py nor tools/finetune.py wrote it"),
         ("summary.json", not summary or isinstance(summary.get("steps"), int),
          " has no number of steps"),
         ("linear_eval_steps.json", with_steps, ": steps is not a list of rows with a step"),
@@ -178,7 +178,7 @@ def _content(folder: Path) -> dict[str, Any]:
 
 
 def _tool_of(config: Mapping[str, Any]) -> str | None:
-    """Return the tool that wrote a config.yaml, by its keys; None for another file."""
+    """Return the tool that wrote a config.yaml, as its keys show; None if no tool wrote it."""
     if isinstance(config.get("method"), Mapping):
         return PRETRAIN
     return FINETUNE if {"labels", "evaluation"} <= config.keys() else None
@@ -190,7 +190,7 @@ def _progress(
     summary: Mapping[str, Any],
     metrics: Mapping[str, Sequence[Any]],
 ) -> str:
-    """Return the progress of a readable run; "" if it is finished."""
+    """Return a line on the progress of a readable run; "" if it is finished."""
     steps = metrics.get("step", ())
     if summary and (not steps or steps[-1] <= summary["steps"]):
         return ""

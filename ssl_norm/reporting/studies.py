@@ -17,7 +17,7 @@ Draw = Callable[[Sequence[Group]], Iterable[FigureFile]]
 
 
 def studies_of(runs: Sequence[RunRecord]) -> list[Study]:
-    """Return the studies of runs, if their files exist here."""
+    """Return those studies of runs whose files exist."""
     return [read_study(name) for name in unique(run.study for run in runs) if name in study_tools()]
 
 
@@ -58,7 +58,7 @@ def figures_named(names: Iterable[str] | None = None) -> list[Draw]:
 def all_figures(
     groups: Sequence[Group], studies: Sequence[Study], draws: Iterable[Draw]
 ) -> tuple[list[FigureFile], list[str]]:
-    """Return every figure, those of the studies first, and caveats on data missing in them.
+    """Return every figure, those of the studies first, and lines on data that they lack.
 
     Raises:
         UserError: an entry of a study's figures is malformed.

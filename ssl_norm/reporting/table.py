@@ -46,19 +46,19 @@ class Table(NamedTuple):
 
 
 def markdown(text: str) -> str:
-    """Return text escaped for one line of Markdown: no HTML, code, links or cells."""
+    """Return text for one line of Markdown, escaped so that it is no HTML, code, link or cell."""
     escaped = re.sub(r"[\\`*|]|\](?=[(\[:])", r"\\\g<0>", printable(text.replace("\n", " ")))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _csv_cell(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula; numbers are unchanged."""
+    """Return text, with an apostrophe before it if a spreadsheet would take it for a formula."""
     is_formula = re.match(r"[=+@\t\r]|-(?![\d.]+(e|$)|inf|nan|$| )", text)
     return f"'{text}" if is_formula else text
 
 
 def group_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return a row for each group: numbers as mean +- sample deviation (n), verdicts counted."""
+    """Return a row for each group: mean +- sample deviation (n), and counts of verdicts."""
     found, verdict = _shown(groups)
     rows = [
         [
@@ -78,7 +78,7 @@ def _verdicts(group: Group, shown: bool) -> list[str]:
 
 
 def short_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return the columns of `group_table` that fit a terminal, headed by the groups' labels."""
+    """Return the columns of `group_table` that fit a terminal, after the labels of the groups."""
     whole = group_table(keys, groups)
     shown = {"verdict", *(columns()[name].heading for name in SHORT)}
     kept = [index for index, heading in enumerate(whole.headings) if heading in shown]
@@ -90,7 +90,7 @@ def short_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
 
 
 def run_table(groups: Sequence[Group]) -> Table:
-    """Return a row for each run, under the label of its group."""
+    """Return a row for each run, with the label of its group."""
     found, verdict = _shown(groups)
     rows = [
         [
@@ -112,7 +112,7 @@ def _headings(found: Sequence[Column], verdict: bool) -> list[str]:
 
 
 def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return the rows of `group_table` for programs: mean, deviation and n as separate columns."""
+    """Return the table of groups for CSV, with mean, deviation and n in separate columns."""
     found, verdict = _shown(groups)
     rows = [
         [
@@ -128,7 +128,7 @@ def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
 
 
 def run_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return a row for each run for programs: settings of the keys, and all numbers in full."""
+    """Return the table of runs for CSV: the values of `keys`, and all numbers in full."""
     found, verdict = _shown(groups)
     runs = all_runs(groups)
     known = {"seed", "collapsed_at_step", *(column.name for column in found)}
@@ -153,7 +153,7 @@ def run_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
 
 
 def _shown(groups: Sequence[Group]) -> tuple[list[Column], bool]:
-    """Return the columns that some run has, and whether some run has a verdict."""
+    """Return the columns that any run has, and whether any run has a verdict."""
     runs = all_runs(groups)
     return columns_of(runs)[0], any("verdict" in run.summary for run in runs)
 
@@ -163,12 +163,12 @@ def _statistic(group: Group, column: Column) -> Statistic:
 
 
 def statistic_cells(found: Statistic) -> list[str]:
-    """Return mean, deviation and n as cells for programs."""
+    """Return mean, deviation and n as cells of a CSV file."""
     return [number_cell(found.mean), number_cell(found.deviation), str(found.present)]
 
 
 def number_cell(value: float | None) -> str:
-    """Return a number in full, or "" without one."""
+    """Return a number in full; "" for None."""
     return "" if value is None else repr(value)
 
 
@@ -179,8 +179,8 @@ def _summary_cell(run: RunRecord, key: str) -> str:
 class Difference(NamedTuple):
     """Mean difference of a value from that of the reference group, over common seeds."""
 
-    group: str  # the label of the group
-    column: Column  # of the value
+    group: str  # label of the group
+    column: Column  # column of the value
     mean: float  # group minus reference
     low: float  # lower end of the 95 % confidence interval of the mean (t distribution)
     high: float  # upper end
@@ -194,7 +194,7 @@ class Difference(NamedTuple):
 
 
 def differences(groups: Sequence[Group]) -> list[Difference]:
-    """Return the differences of all other groups from the first, if at least two seeds pair."""
+    """Return the differences of other groups from the first, if they share at least two seeds."""
     found = []
     for column in (columns()[name] for name in COMPARED):
         reference, *others = (_by_seed(group, column) for group in groups)
@@ -229,7 +229,7 @@ def difference_table(found: Sequence[Difference]) -> Table:
 
 
 def difference_numbers(found: Sequence[Difference]) -> Table:
-    """Return a row for each difference for programs."""
+    """Return a row for each difference, for CSV."""
     rows = [
         [item.group, item.column.name, *map(number_cell, item[2:5]), str(item.pairs)]
         for item in found

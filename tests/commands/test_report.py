@@ -189,7 +189,7 @@ def test_a_wrong_figure_is_one_line_before_anything_is_written(finetuned):
     [
         ({"runs": "{root}/nowhere"}, "there is no such folder, and no folder matches it"),
         ({"runs": "{root}/a,{root}/b"}, r"give several as runs=\[a,b\]"),
-        ({"runs": "{root}/empty"}, "no run folder in it"),
+        ({"runs": "{root}/empty"}, "there is no run folder"),
         (
             {"runs": "{root}/running"},
             "1 run folder, none of a finished run: running is running or inter",

@@ -125,7 +125,7 @@ def test_exact_statistics_of_different_images(tmp_path):
         content = {"samples": samples, "views": "train", "batch_size": 250, "evaluations": {}}
         (folder / "population_stats.json").write_text(json.dumps(content))
     assert (
-        "exact statistics were taken in different ways: 100 images, train views, "
+        "exact statistics were computed in different ways: 100 images, train views, "
         "batches of 250 in 1 run; 1000 images, train views, batches of 250 in 1"
     ) in remarks(tmp_path)
 

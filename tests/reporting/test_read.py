@@ -79,8 +79,8 @@ BREAKAGES = {
     "config.yaml": {
         None: "there is no config.yaml",
         "a: [": "config.yaml cannot be read: ",
-        "a: 1": "config.yaml names no method and no labels",
-        "[]": "config.yaml names no method and no labels",
+        "a: 1": "config.yaml has neither method nor labels",
+        "[]": "config.yaml has neither method nor labels",
         "{method: {}, environment: 3}": "config.yaml: environment is not a mapping",
     },
     "summary.json": {

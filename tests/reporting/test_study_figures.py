@@ -180,9 +180,9 @@ def test_rows_that_nothing_tells_apart_are_not_mixed(runs):
     found, lines = content_of(spec_of(lines=["arm"], where={"split": "test"}), runs)
     assert found is None
     assert lines == [
-        "figure f is not drawn: several rows of evaluations.csv stand for one point, which "
-        "differ in batch_size, samples, statistics, statistics_from; choose by where, or name "
-        "it in lines"
+        "figure f is not drawn: a point has several rows of evaluations.csv, which "
+        "differ in batch_size, samples, statistics, statistics_from; select rows by "
+        "`where`, or separate them by `lines`"
     ]
 
 
@@ -266,7 +266,7 @@ def test_means_bands_and_single_runs(runs):
     assert axes.get_xscale() == "log"
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["4", "10", "40"]
     assert found.caption == (
-        "few labels. top-1 over labels per class, 18 runs, n = 3 a point. Light: single runs; band: "
+        "few labels. top-1 over labels per class, 18 runs, n = 3 per point. Light: single runs; band: "
         "mean +- sample standard deviation."
     )
     assert found.table.headings == ["labels_per_class", "BN", "ubn"]
@@ -305,7 +305,7 @@ def test_an_x_of_words_is_a_dot_plot(runs):
         published={"label": "Paper", "lines": {"bn": [[1, 0.5]]}},
     )
     (axes,) = found.figure.axes
-    assert lines == ["figure f: published is not drawn, as statistics is not a number"]
+    assert lines == ["figure f: published numbers are not drawn: statistics is not a number"]
     names = [tick.get_text() for tick in axes.get_xticklabels()]
     assert names == ["population", "exact", "batch"]
     assert [row[0] for row in found.table.rows] == names
@@ -318,7 +318,7 @@ def test_what_stands_at_0_is_drawn_across_a_logarithmic_axis(runs):
     (axes,) = found.figure.axes
     assert line_of(axes, "population").get_ydata() == pytest.approx([0.3, 0.3])
     assert line_of(axes, "exact").get_xdata().tolist() == [100, 1000]
-    assert "Dashed across: samples 0." in found.caption
+    assert "Dashed horizontal line: samples 0." in found.caption
 
 
 def test_single_runs_have_no_band(tmp_path):
@@ -326,4 +326,4 @@ def test_single_runs_have_no_band(tmp_path):
     found, _ = drawn(runs_in(tmp_path), lines=[])
     (axes,) = found.figure.axes
     assert (len(axes.collections), len(axes.lines)) == (0, 1)
-    assert found.caption.endswith("1 run, n = 1 a point.")
+    assert found.caption.endswith("1 run, n = 1 per point.")

@@ -1,9 +1,8 @@
-"""Figures of a report by name; each is a function from groups of runs to figure files."""
+"""Figures of a report by name; each is a function that draws groups of runs."""
 
 from ssl_norm.registry import Registry
 
-# In the order of the page. Each function yields `FigureFile`s whose names begin with that of the
-# figure.
+# In the order of the page. Each yields `FigureFile`s, whose names begin with that of the figure.
 FIGURES = Registry(
     "figure",
     {

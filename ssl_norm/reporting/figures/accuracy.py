@@ -66,15 +66,15 @@ def accuracy(groups: Sequence[Group]) -> Iterator[FigureFile]:
     yield FigureFile(
         "accuracy",
         figure,
-        f"Linear top-1 against the last negative cosine, a point a run: {runs} of "
-        f"{len(all_runs(groups))} runs have both. Grey line: the same encoders at random "
-        "initialisation, mean over the runs; shaded from the lowest to the highest; dotted: plain "
-        "statistics of the pixels. A collapsed encoder falls back to the first, not to chance.",
+        f"Linear top-1 against the last negative cosine, one point per run: {runs} of "
+        f"{len(all_runs(groups))} runs have both. Solid grey line: the same encoders at random "
+        "initialisation, mean over the runs; shaded: their range; dotted: simple statistics of the "
+        "pixels. The accuracy of a collapsed encoder is that of random initialisation, not chance.",
     )
 
 
 def probes_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield the accuracies of kept checkpoints over the steps, a panel for each group."""
+    """Yield accuracies of the kept checkpoints over the steps, with a panel for each group."""
     probed = _probed(groups)
 
     def draw(axes: "Axes", group: Group) -> None:
@@ -83,15 +83,15 @@ def probes_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
 
     def caption(which: str, _: Sequence[Group]) -> str:
         return (
-            f"Linear and kNN top-1 of the kept checkpoints over the steps{which}; step 0, where it "
-            f"is drawn, is the untrained encoder. {_protocols(probed)} {CURVES_READ}"
+            f"Linear and kNN top-1 of the kept checkpoints over the steps{which}; a point at step "
+            f"0 is the untrained encoder. {_protocols(probed)} {CURVES_READ}"
         )
 
     return panel_figures("probes_over_steps", probed, draw, "top-1", caption)
 
 
 def accuracy_course(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield the path of each run through negative cosine and linear top-1, coloured by group."""
+    """Yield linear top-1 against negative cosine as a curve over each run, coloured by group."""
     probed = _probed(groups)
     ways = {group.label: [_way(run) for run in group.runs] for group in probed}
     count = sum(bool(way) for group in ways.values() for way in group)
@@ -113,14 +113,14 @@ def accuracy_course(groups: Sequence[Group]) -> Iterator[FigureFile]:
         "accuracy_course",
         figure,
         "Linear top-1 of the kept checkpoints against the negative cosine that was logged last "
-        f"before each, a line a run, {counted(count, 'run')}; the untrained encoder has none. "
-        f"Large: the end. {_protocols(probed)} A run that leaves a collapse moves to the left and "
-        "up.",
+        f"before each, one line per run ({counted(count, 'run')}); the untrained encoder is left "
+        f"out. Large marker: end of the run. {_protocols(probed)} A run that recovers from collapse "
+        "moves to the upper left.",
     )
 
 
 def _probed(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups, reduced to runs with probes of several checkpoints."""
+    """Return the groups with only those runs of which several checkpoints were evaluated."""
     return [
         replace(group, runs=runs)
         for group in groups
@@ -140,7 +140,7 @@ def _curve(run: RunRecord, name: str) -> Curve:
 
 
 def _way(run: RunRecord) -> list[tuple[float, float]]:
-    """Return (negative cosine, linear top-1) of each probed step that has both, in their order.
+    """Return (negative cosine, linear top-1) of each evaluated step that has both.
 
     The cosine is that of the last row of metrics.csv up to the step.
     """
@@ -153,7 +153,7 @@ def _way(run: RunRecord) -> list[tuple[float, float]]:
     return way
 
 
-# Colour and marker of the accuracy under each kind of statistics, by its column.
+# Colour and marker by column, for accuracies with each kind of statistics.
 STYLES = {
     "top1": (BLUE, "o"),
     "top1_exact": (VERMILION, "s"),
@@ -167,7 +167,7 @@ def _label(column: str) -> str:
 
 
 def accuracy_by_statistics(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield a row for each group with its accuracy under each kind of statistics."""
+    """Yield a figure with a row for each group: its accuracy with each kind of statistics."""
     groups = [group for group in groups if group.runs[0].tool == FINETUNE]
     runs = all_runs(groups)
     if all(measured(run, column) is None for run in runs for column in STYLES):
@@ -184,14 +184,14 @@ def accuracy_by_statistics(groups: Sequence[Group]) -> Iterator[FigureFile]:
     yield FigureFile(
         "accuracy_by_statistics",
         figure,
-        "Top-1 on the test images by what the batch norms normalise with, "
+        "Top-1 on the test images by the statistics with which batch norms normalise, "
         f"{counted(len(runs), 'run')} in {counted(len(groups), 'group')}. Light: single runs; "
         "bars: mean +- sample standard deviation.",
     )
 
 
 def _draw_column(axes: "Axes", groups: Sequence[Group], column: str, aside: float) -> None:
-    """Draw the accuracies of all groups under one kind of statistics, `aside` of their rows."""
+    """Draw accuracies with one kind of statistics, a row for each group, shifted by `aside`."""
     colour, marker = STYLES[column]
     bars = []
     for row, group in enumerate(groups):
@@ -210,7 +210,7 @@ def _draw_column(axes: "Axes", groups: Sequence[Group], column: str, aside: floa
 
 
 def accuracy_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield accuracy over the steps, a panel for each group that was scored more than once."""
+    """Yield accuracy over the steps, with a panel for each group that was scored more than once."""
     scored = [
         group
         for group in groups
@@ -233,7 +233,7 @@ def accuracy_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
 
 
 def _score_curve(run: RunRecord, column: str) -> Curve:
-    """Return the accuracy on the clean test images at each step, by the first row of a step."""
+    """Return the accuracy on the clean test images, from the first row of each step."""
     statistics, (origin, *_) = SCORES[column]
     wanted = {"split": "test", "domain": "clean"}
     wanted |= {"statistics": statistics, "statistics_from": origin}

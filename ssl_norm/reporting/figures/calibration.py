@@ -24,7 +24,7 @@ from ssl_norm.reporting.table import Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-IMAGES = 512  # of the test images, that the spread is measured on
+IMAGES = 512  # number of test images on which the spread is measured
 BINS = 24
 WEIGHTS = ("center_weight", "scale_weight", "scale_bias")
 
@@ -32,19 +32,19 @@ WEIGHTS = ("center_weight", "scale_weight", "scale_bias")
 class Layer(NamedTuple):
     """Measurements of one norm of one run."""
 
-    before: Tensor  # spread of the means of its input, (C,)
-    after: Tensor  # the same of its output
+    before: Tensor  # `channel_mean_spread` of its input, (C,)
+    after: Tensor  # `channel_mean_spread` of its output, (C,)
     weights: Mapping[str, Tensor]  # calibration weights by name, each (C,)
 
 
-Layers = Mapping[str, Sequence[Layer]]  # by the name of the norm, those of each run
+Layers = Mapping[str, Sequence[Layer]]  # by the name of the norm, a layer of each run
 
 
 def channel_mean_spread(x: Tensor) -> Tensor:
     """Return the std over instances of each channel's mean, in units of the channel's std.
 
-    It is 1 where an instance has one value throughout, and 0 where all instances have the same
-    mean. A norm with the same scale and shift for all instances leaves it as it is.
+    It is 1 if every instance has the same value at all positions, and 0 if all instances have the
+    same mean. A norm with the same scale and shift for all instances does not change it.
 
     Args:
         x: (N, C, *spatial).
@@ -58,9 +58,9 @@ def channel_mean_spread(x: Tensor) -> Tensor:
 
 
 def calibration(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield spread and weights by layer; nothing without a checkpoint and the images of an rbn.
+    """Yield spread and calibration weights by layer, if a run with rbn has checkpoint and images.
 
-    Drawn are the first groups with bn or rbn in the encoder, as many as fit one page.
+    Of the groups with bn or rbn in the encoder, as many as fit on one page are drawn.
     """
     names = {group.label: _norm_name(group.runs[0]) for group in groups}
     if "rbn" not in names.values():
@@ -82,7 +82,7 @@ def _norm_name(run: RunRecord) -> str:
 
 
 def _measured(runs: Sequence[RunRecord], images: dict[str, ImageSet]) -> Layers:
-    """Return the layers of the runs whose checkpoint and images are here; `images` by source."""
+    """Return the layers of runs whose checkpoint and images exist; `images` caches them."""
     found: dict[str, list[Layer]] = {}
     for run in runs:
         try:
@@ -144,7 +144,7 @@ def _spread_figure(found: Mapping[str, Layers]) -> FigureFile:
         "Spread of the channel means before and after each norm of the encoder: standard deviation "
         "over instances of a channel's mean over space, in units of the channel's standard "
         f"deviation. Median and quartiles over channels and runs, on {IMAGES} test images in "
-        "evaluation mode. Batch norm leaves it as it is."
+        "evaluation mode. Batch norm does not change the spread."
     )
     table = Table(["group", "layer", "spread before", "spread after"], rows)
     return FigureFile("calibration_spread", figure, caption, table, table)
@@ -177,8 +177,8 @@ def _weights_figure(found: Mapping[str, Layers]) -> FigureFile:
                     axes.set_visible(False)
             line[WEIGHTS.index(shown[0])].set_ylabel(label, fontsize=8)
     caption = (
-        "Histograms of the learned calibration weights by layer, first layer on top; dark: many "
-        "channels of all runs; dashed: the initial value."
+        "Histograms of the learned calibration weights by layer, with the first layer on top; dark: "
+        "many channels, over all runs; dashed: the initial value."
     )
     return FigureFile("calibration_weights", figure, caption)
 
@@ -186,7 +186,8 @@ def _weights_figure(found: Mapping[str, Layers]) -> FigureFile:
 def _draw_histograms(axes: "Axes", layers: Layers, weight: str, named: bool) -> None:
     values = [torch.cat([run.weights[weight] for run in runs]) for runs in layers.values()]
     everything = torch.cat(values)
-    low, high = everything.min().item(), everything.max().item() + 1e-6  # of one value as well
+    # 1e-6: the range is not empty even if all values are equal
+    low, high = everything.min().item(), everything.max().item() + 1e-6
     counts = [torch.histc(each, BINS, low, high) / len(each) for each in values]
     edges = torch.linspace(low, high, BINS + 1).tolist()
     axes.pcolormesh(edges, range(len(values) + 1), torch.stack(counts).numpy(), cmap="Greys")

@@ -27,13 +27,13 @@ from ssl_norm.text import counted, finite
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Negative below positive, which is dashed, so that both show where they meet at 1.
+# The dashed positive cosine is drawn over the negative one, so that both are visible at 1.
 COSINES = (("negative_cosine", VERMILION, "-"), ("positive_cosine", BLUE, (0, (4, 2))))
-FLOOR = 1e-12  # eigenvalues of directions below this are rounding error
+FLOOR = 1e-12  # smaller eigenvalues are rounding errors
 
 
 def cosines(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield both cosines over the steps, a panel for each group with more than one row."""
+    """Yield both cosines over the steps, with a panel for each group of more than one row."""
     logged = [
         group
         for group in groups
@@ -61,8 +61,8 @@ def _cosines_caption(which: str, groups: Sequence[Group]) -> str:
     sizes = {len(group.runs) for group in groups}
     size = f"n = {sizes.pop()}" if len(sizes) == 1 else "n is in the titles"
     return (
-        f"Positive and negative cosine over the steps{which}. {CURVES_READ} Dotted: the step from "
-        "which a run is collapsed. At complete collapse both are 1. "
+        f"Positive and negative cosine over the steps{which}. {CURVES_READ} Dotted: the step at "
+        "which a run collapsed. At complete collapse both are 1. "
         f"{counted(len(groups), 'group')}, {size}."
     )
 
@@ -100,15 +100,15 @@ def spectra(groups: Sequence[Group]) -> Iterator[FigureFile]:
     yield FigureFile(
         "spectra",
         figure,
-        "Eigenvalues of the covariance of the embeddings' directions at the last measurement of "
-        f"each run, a line a run ({sum(map(len, lines.values()))} runs in {len(lines)} groups); "
-        f"under {FLOOR:g} drawn at it. A line that falls early shows dimensional collapse, one "
-        "that lies low as a whole complete collapse.",
+        "Eigenvalues of the covariance of the L2-normalized embeddings at the last measurement, "
+        f"one line per run ({sum(map(len, lines.values()))} runs in {len(lines)} groups); smaller "
+        f"values than {FLOOR:g} are drawn there. A line that falls early shows dimensional "
+        "collapse; a line that is low from the start shows complete collapse.",
     )
 
 
 def layers(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield the negative cosine of every layer, from the first run with it in each group."""
+    """Yield the negative cosine of every layer, from the first run of each group that has it."""
     chosen = [(group, run) for group in groups for run in [r for r in group.runs if r.layers][:1]]
     for index, (group, run) in enumerate(chosen):
         yield FigureFile(
@@ -116,7 +116,7 @@ def layers(groups: Sequence[Group]) -> Iterator[FigureFile]:
             layer_figure(
                 [LayerRow(*(row.get(k, nan) for k in LayerRow._fields)) for row in run.layers]
             ),
-            f"Where it collapses, {group.label}: negative cosine of every layer over the steps, "
-            f"and the norm of its gradient. One run of {len(group.runs)}: {run.name}, seed "
+            f"Layers at which {group.label} collapses: negative cosine of every layer over the "
+            f"steps, and the norm of its gradient. One run of {len(group.runs)}: {run.name}, seed "
             f"{run.seed}. Grey: not measurable.",
         )

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 WIDTH = 7.1  # inches between the margins of A4
 DOTS_PER_INCH = 200
 COLUMNS = 3
-PANELS = 12  # in one figure, so that it fits a page
+PANELS = 12  # most panels in one figure, so that it fits on a page
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, GREY, "#CC79A7", "#56B4E9", "black")
 MARKERS = "osD^vPX"
 CURVES_READ = (
-    "Thin: a run; thick: their mean, at the steps that all runs of the group have; band: mean +- "
-    "sample standard deviation, or from the lower to the higher run where n = 2."
+    "Thin lines: single runs; thick: their mean at the steps that all runs of the group have; band: "
+    "mean +- sample standard deviation, or the range of the two runs if n = 2."
 )
 
 
@@ -34,12 +34,11 @@ CURVES_READ = (
 class FigureFile:
     """A figure of the report."""
 
-    name: str  # of its PNG, without the ending
-    figure: "Figure"  # the figure
-    caption: str  # its content, and the number of its runs
-    # its numbers, to be read below it; None where other tables have them
-    table: Table | None = None
-    numbers: Table | None = None  # the same for programs
+    name: str  # name of its PNG file, without the suffix
+    figure: "Figure"  # the drawing
+    caption: str  # description of its content, with the number of runs
+    table: Table | None = None  # its numbers, shown below it; None if other tables have them
+    numbers: Table | None = None  # its numbers in full, for its CSV file
 
     @cached_property
     def png(self) -> bytes:
@@ -50,7 +49,7 @@ class FigureFile:
 
     @property
     def share(self) -> float:
-        """Its width as a share of the page's, so that letters have the same size in all figures."""
+        """Its width as a share of the page, so that text has the same size in all figures."""
         return min(1.0, float(self.figure.get_size_inches()[0]) / WIDTH)
 
 
@@ -74,7 +73,7 @@ def band(curves: Sequence[Curve]) -> Band | None:
     """Return the mean and the band of curves; None for fewer than two curves or common steps.
 
     Nothing is interpolated: a step counts only if every curve has a finite value there. The band is
-    mean +- sample deviation (n - 1) for three curves or more, from low to high for two.
+    mean +- sample deviation (n - 1) for three curves or more, and the range of two curves.
 
     Example:
         >>> band([Curve([10, 20, 30], [1, 2, 3]), Curve([10, 30], [3, 5])])
@@ -97,7 +96,7 @@ def band(curves: Sequence[Curve]) -> Band | None:
 def draw_curves(
     axes: "Axes", curves: Sequence[Curve], label: str, colour: str, style: object = "-"
 ) -> None:
-    """Draw the curve of each run, thin, and their mean with its band; a single run thick."""
+    """Draw thin curves of several runs and their mean with its band, or a thick one of one run."""
     for curve in curves:
         width, alpha = (1.6, 1.0) if len(curves) == 1 else (0.6, 0.5)
         axes.plot(*curve, color=colour, linestyle=style, linewidth=width, alpha=alpha)
@@ -115,9 +114,10 @@ def panel_figures(
     y_label: str,
     caption: Callable[[str, Sequence[Group]], str],
 ) -> Iterator[FigureFile]:
-    """Yield figures with a panel for each group, at most 12 panels a figure, numbered if several.
+    """Yield figures with a panel for each group, of at most 12 panels each.
 
-    `caption` gets ", part 1 of 2", or "" for a single figure, and the groups of the figure.
+    The arguments of `caption` are ", part 1 of 2", or "" for a single figure, and the groups of the
+    figure.
     """
     parts = [groups[start : start + PANELS] for start in range(0, len(groups), PANELS)]
     for index, part in enumerate(parts):
@@ -143,7 +143,7 @@ def panel_figures(
 
 
 def numbered(name: str, index: int, count: int) -> str:
-    """Return the name of a figure of a kind, numbered if there are several."""
+    """Return the name of a figure, with a number if there are several of its kind."""
     return name if count == 1 else f"{name}_{index + 1}"
 
 
@@ -153,10 +153,10 @@ def legend_below(figure: "Figure", columns: int = 2, **style: object) -> None:
 
 
 def height_of(lines: int) -> float:
-    """Return the height in inches of axes with a legend of some lines in two columns."""
+    """Return the height in inches of axes with a legend of `lines` entries in two columns."""
     return 3.4 + 0.18 * math.ceil(lines / 2)
 
 
 def styles() -> Iterator[tuple[str, str]]:
-    """Yield a marker and a colour for each group: 56 pairs; neighbours differ in both."""
+    """Yield 56 pairs of a marker and a colour in turn; consecutive pairs differ in both."""
     return ((MARKERS[i % len(MARKERS)], COLOURS[i % len(COLOURS)]) for i in cycle(range(56)))

@@ -1,4 +1,4 @@
-"""Drawings and tables of the figures that studies define, next to published numbers."""
+"""Drawings and tables of the figures that studies define, including published numbers."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DASHES = ("-", (0, (5, 2)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
-FEW = 12  # values of x that each have a tick
+FEW = 12  # up to this number of values of x, each has a tick
 DECIMALS = 3
 
 
@@ -50,7 +50,7 @@ _Styled = Sequence[tuple[Series, LineStyle]]
 def study_figures(
     specs: Sequence[FigureSpec], runs: Sequence[RunRecord]
 ) -> tuple[list[FigureFile], list[str]]:
-    """Return the figures of a study for which its runs have data, and lines on missing data."""
+    """Return the figures of a study, if runs have data for them, and lines on missing data."""
     files, remarks = [], []
     for spec in specs:
         content, lines = content_of(spec, runs)
@@ -59,7 +59,7 @@ def study_figures(
             files.append(_study_figure(content))
             if spec.published and not content.numeric:
                 remarks.append(
-                    f"figure {spec.name}: published is not drawn, as {spec.x} is not a number"
+                    f"figure {spec.name}: published numbers are not drawn: {spec.x} is not a number"
                 )
     return files, remarks
 
@@ -87,7 +87,7 @@ def _study_figure(content: Content) -> FigureFile:
 
 
 def _with_styles(series: Sequence[Series]) -> _Styled:
-    """Return lines with styles: the first value sets the colour, the others the dashes."""
+    """Return lines with styles; the first value sets the colour, the other values the dashes."""
     several = all(len(line.parts) > 1 for line in series)
     firsts = [line.parts[0] if several else line.label for line in series]
     others = [", ".join(line.parts[1:]) if several else "" for line in series]
@@ -102,9 +102,9 @@ def _with_styles(series: Sequence[Series]) -> _Styled:
 
 
 def _draw_lines(axes: "Axes", content: Content, lines: _Styled) -> None:
-    """Draw means over a numeric x with bands of a deviation, and single runs as light points.
+    """Draw means over a numeric x with bands of one deviation, and single runs as light points.
 
-    On a logarithmic axis, a mean at x <= 0 is a horizontal line.
+    On a logarithmic axis, a mean at x <= 0 is drawn as a horizontal line.
     """
     log = content.spec.log_x
     for line, style in lines:
@@ -150,7 +150,7 @@ def _draw_points(
 
 
 def _draw_categories(axes: "Axes", content: Content, lines: _Styled) -> None:
-    """Draw means with deviations over x as categories, the lines side by side."""
+    """Draw means with deviations over categories x, with the lines side by side."""
     places = {x: float(index) for index, x in enumerate(content.places)}
     step = min(0.12, 0.7 / len(lines))
     for index, (line, style) in enumerate(lines):
@@ -173,7 +173,7 @@ def _draw_categories(axes: "Axes", content: Content, lines: _Styled) -> None:
 
 
 def wrapped(name: str, width: int) -> str:
-    """Return a name on lines of at most `width` characters, broken at spaces and after underscores.
+    """Return a name in lines of at most `width` characters, broken at spaces or after underscores.
 
     Example:
         >>> wrapped("bn_uncorrelated", 14).split()
@@ -183,7 +183,7 @@ def wrapped(name: str, width: int) -> str:
 
 
 def _draw_published(axes: "Axes", published: Published, lines: _Styled) -> None:
-    """Draw published numbers dotted, in the colour of the line of the same name, else grey."""
+    """Draw published numbers as dotted lines in the colour of a line of the same name, or grey."""
     colours = {
         name: style.colour for line, style in lines for name in (line.label, ", ".join(line.parts))
     }
@@ -216,19 +216,22 @@ def _caption(content: Content) -> str:
     size = f"n = {max(counts)}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}"
     start = f"{spec.title.rstrip('.')}. " if spec.title else ""
     start += f"{axis_label(spec.y)} over {axis_label([spec.x])}, {counted(content.runs, 'run')}"
-    start += f", {size} a point."
+    start += f", {size} per point."
     if several:
         spread = "band" if content.numeric else "bars"
         start += f" Light: single runs; {spread}: mean +- sample standard deviation."
     if spec.log_x and content.numeric and any(float(x) <= 0 for x in content.places):
-        start += f" Dashed across: {axis_label([spec.x])} 0."
+        start += f" Dashed horizontal line: {axis_label([spec.x])} 0."
     if spec.published and content.numeric:
         start += f" Dotted: {spec.published.label}."
     return start
 
 
 def figure_table(content: Content) -> Table:
-    """Return x down and lines across: mean +- sample deviation (n), and published numbers."""
+    """Return a row for each x and a column for each line: mean +- sample deviation (n).
+
+    Published lines have columns as well.
+    """
     spec = content.spec
     decimals = max(columns()[y].decimals if y in columns() else DECIMALS for y in spec.y)
     others = _published_lines(content)
@@ -259,7 +262,7 @@ def figure_numbers(content: Content) -> Table:
 
 
 def _published_lines(content: Content) -> dict[str, dict[Value, float]]:
-    """Return y by x of every published line, under its source and name."""
+    """Return every published line, as y by x, under its source and name."""
     published = content.spec.published
     if published is None:
         return {}

@@ -1,4 +1,4 @@
-"""Figures that studies define: their entries, and the data of runs for them."""
+"""Figures that studies define: their entries in study files, and the data of runs for them."""
 
 import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -29,42 +29,42 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-Name = Annotated[str, BeforeValidator(str)]  # because YAML reads some names as numbers
+Name = Annotated[str, BeforeValidator(str)]  # YAML reads some names as numbers
 Names = Annotated[list[str], BeforeValidator(_listed), MinLen(1)]
 Conditions = dict[Name, Annotated[list[Any], BeforeValidator(_listed)]]
-Pair = Annotated[tuple[float, float], Strict(False)]  # False: YAML gives a list
+Pair = Annotated[tuple[float, float], Strict(False)]  # not strict, because YAML reads it as a list
 
 
 class Published(Settings):
-    """Published numbers, drawn dotted."""
+    """Published numbers, drawn as dotted lines."""
 
-    label: str = option(..., "their source")
+    label: str = option(..., "source of the numbers")
     lines: dict[Name, list[Pair]] = option(
-        ..., "points [x, y] by the name of the line to compare them with, or by another name"
+        ..., "points [x, y] by name; the name may be that of a line to compare them with"
     )
 
 
 class FigureSpec(Settings):
-    """One figure of a study: y over x, a line for each combination of values of `lines`.
+    """One figure of a study: y over x, with a line for each combination of values of `lines`.
 
-    Quantities have the names of :func:`values_of`.
+    :func:`values_of` lists the names of quantities.
     """
 
-    name: str = option(..., "name of its files, without the ending")
-    x: str = option(..., "quantity")
-    y: Names = option(..., "quantity, or several, a line each")
+    name: str = option(..., "name of its files, without the suffix")
+    x: str = option(..., "quantity on the x-axis")
+    y: Names = option(..., "quantity on the y-axis, or several, with a line for each")
     lines: Annotated[list[str], BeforeValidator(_listed)] = option(
-        list, "quantities that tell the lines apart"
+        list, "quantities that distinguish the lines"
     )
     where: Annotated[list[Conditions], BeforeValidator(_listed), MinLen(1)] = option(
-        lambda: [{}], "allowed values of quantities; of several such mappings one must hold"
+        lambda: [{}], "allowed values by quantity; in a list of mappings, one must hold"
     )
     log_x: bool = option(False, "whether x is logarithmic")
     title: str = option("", "title above the figure")
     x_label: str = option("", "label of the axis; empty: the name")
     y_label: str = option("", "label of the axis; empty: the name")
     labels: dict[Name, Name] = option(
-        dict, "legend labels, keyed by the default label or a part of it"
+        dict, "replacements in the legend, by a default label or a part of one"
     )
     published: Published | None = option(None, "numbers to compare with")
 
@@ -80,7 +80,7 @@ class FigureSpec(Settings):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The quantities that the figure needs, each once."""
+        """The quantities that the figure needs, without repeats."""
         conditions = (name for where in self.where for name in where)
         return tuple(unique((self.x, *self.lines, *conditions, *self.y)))
 
@@ -92,7 +92,11 @@ class FigureSpec(Settings):
 
 
 def figure_specs(study: str, entries: Sequence[Mapping[Any, Any]]) -> list[FigureSpec]:
-    """Return the figures of a study from `figures` in its file; UserError names file and figure."""
+    """Return the figures of a study from the entries in its file.
+
+    Raises:
+        UserError: an entry is malformed, or two figures have one name.
+    """
     specs: list[FigureSpec] = []
     for place, entry in enumerate(entries, start=1):
         where = f"configs/study/{study}.yaml, figure {entry.get('name', place)}"
@@ -109,7 +113,7 @@ def figure_specs(study: str, entries: Sequence[Mapping[Any, Any]]) -> list[Figur
 class Series(NamedTuple):
     """One line of a figure."""
 
-    parts: tuple[str, ...]  # the values that tell it from other lines, as text
+    parts: tuple[str, ...]  # the values that distinguish it from other lines, as text
     label: str  # its name in the legend
     cells: Mapping[Value, Sequence[float]]  # values of single runs by x
 
@@ -119,11 +123,11 @@ class Content(NamedTuple):
 
     spec: FigureSpec  # the entry of the study
     series: Sequence[Series]  # the lines, in the order of their first runs
-    runs: int  # number of runs in it
+    runs: int  # number of runs in the figure
 
     @property
     def places(self) -> list[Value]:
-        """Every x: numbers in ascending order; where any is text, in order of occurrence."""
+        """Every x: in ascending order if all are numbers, else in order of occurrence."""
         found = list(dict.fromkeys(x for line in self.series for x in line.cells))
         return sorted(found, key=float) if self.numeric else found
 
@@ -143,7 +147,7 @@ def values_of(run: RunRecord) -> dict[str, Value | None]:
     | `summary.`: `top1`, `linear_top1_exact`, `loss` | numbers of the tables and of summary.json |
     | `evaluations.`: `step`, `split` | columns of evaluations.csv; None, as each row differs |
 
-    Figures omit the source, unless several sources have the name.
+    A figure may omit the source; it is needed only if several sources have the name.
     """
     config: dict[str, Any] = dict.fromkeys(key for key in PLACE_IN_STUDY if key in run.config)
     config |= run.settings
@@ -172,9 +176,9 @@ def _text_or_finite(value: Any) -> Value | None:
 def find_places(spec: FigureSpec, known: Collection[str]) -> dict[str, str]:
     """Return the source and name of each quantity of a figure that any run has.
 
-    Settings come before outcomes, except on the y-axis. Columns of evaluations.csv come first if a
-    quantity of the figure exists only there, else last. `known` are the keys of :func:`values_of`
-    of all runs.
+    If several sources have a quantity, settings precede outcomes, except for the y-axis. Columns of
+    evaluations.csv precede both if a quantity of the figure exists only there, else they follow.
+    `known` are the keys of :func:`values_of` of all runs.
     """
 
     def find(name: str, sources: Iterable[str]) -> str | None:
@@ -201,7 +205,7 @@ class _Point(NamedTuple):
 
 
 def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | None, list[str]]:
-    """Return the numbers of a figure, None without any, and lines on data missing in it."""
+    """Return the numbers of a figure, or None if there are none, and lines on missing data."""
     not_drawn = f"figure {spec.name} is not drawn"
     values = [values_of(run) for run in runs]
     known = {key for each in values for key in each}
@@ -222,13 +226,13 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
         for what, those in lacking.items()
     ]
     if not points:
-        needed = _conditions_text(spec.where, spec.names) or "all that it shows"
+        needed = _conditions_text(spec.where, spec.names) or "all its quantities"
         return None, [*lines, f"{not_drawn}: no run has {needed}"]
     if undecided := _undecided_columns(points):
         return None, [
             *lines,
-            f"{not_drawn}: several rows of evaluations.csv stand for one point, which differ in "
-            f"{', '.join(undecided)}; choose by where, or name it in lines",
+            f"{not_drawn}: a point has several rows of evaluations.csv, which differ in "
+            f"{', '.join(undecided)}; select rows by `where`, or separate them by `lines`",
         ]
     series = []
     for parts, line in grouped(points, lambda p: p.parts).items():
@@ -241,10 +245,7 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
 def _points_of(
     spec: FigureSpec, places: Mapping[str, str], run: RunRecord, own: Row
 ) -> Iterator[_Point | str]:
-    """Yield the points of a run, and text for each quantity that it lacks.
-
-    A figure that needs no column of evaluations.csv has one empty row.
-    """
+    """Yield the points of a run, and the names of quantities that it lacks."""
     column = {
         name: place.removeprefix(EVALUATIONS)
         for name, place in places.items()
@@ -252,7 +253,7 @@ def _points_of(
     }
     of_run = {name: own.get(place) for name, place in places.items() if name not in column}
     choices = [choice for choice in spec.where if _holds(choice, of_run)]
-    rows: list[tuple[Row, Row]] = [({}, of_run)] if choices else []
+    rows: list[tuple[Row, Row]] = [({}, of_run)] if choices else []  # without evaluations.csv
     if choices and column:
         rows = _chosen_rows(run, of_run, column, choices)
         if not rows:
@@ -275,7 +276,8 @@ def _chosen_rows(
 ) -> list[tuple[Row, Row]]:
     """Return rows of evaluations.csv with the values of a figure.
 
-    Without a mention, steps are the last one, images and batches of exact statistics the first.
+    If the figure does not name the step, rows are those of the last step; if it does not name
+    numbers of images or batch sizes of exact statistics, rows are those of the first.
     """
     rows = []
     for row in run.evaluations:
@@ -289,10 +291,8 @@ def _chosen_rows(
 
     def told(pair: tuple[Row, Row]) -> Hashable:
         row = pair[0]
-        chosen = (
-            row.get("statistics_from") != "domain"
-        )  # rows under a domain's statistics are all kept
-        free = [*MEASURED, *(name for name in CHOICES if chosen and name not in named)]
+        is_chosen = row.get("statistics_from") != "domain"  # all rows of domains are kept
+        free = [*MEASURED, *(name for name in CHOICES if is_chosen and name not in named)]
         return tuple(sorted((name, value) for name, value in row.items() if name not in free))
 
     return [same[0] for same in grouped(rows, told).values()]
@@ -316,7 +316,7 @@ def _holds(conditions: Conditions, values: Row) -> bool:
 
 
 def _same_text(value: object) -> str:
-    """Return text that is the same for 4 and 4.0, true and "true", null and a missing value."""
+    """Return text that is equal for 4 and 4.0, true and "true", null and a missing value."""
     if value is None or value == "null":
         return ""
     if isinstance(value, bool):
@@ -325,7 +325,7 @@ def _same_text(value: object) -> str:
 
 
 def part_text(name: str, value: Value | None) -> str:
-    """Return a value for the name of a line: numbers with their quantity, nothing if missing.
+    """Return a value as a part of a line's label: a number follows its quantity, None is empty.
 
     Example:
         >>> part_text("norm.encoder", "ubn"), part_text("optimizer.lr", 0.1)
@@ -350,7 +350,7 @@ def _undecided_columns(points: Sequence[_Point]) -> list[str]:
 
 
 def _mixed_runs(spec: FigureSpec, points: Sequence[_Point]) -> list[str]:
-    """Return a line if a point has several runs of one seed, which a mean should not mix."""
+    """Return a line if a point has several runs of one seed, of which a mean is meaningless."""
     cells = grouped(points, lambda p: (p.parts, p.x, p.run.seed))
     for (parts, x, seed), same in cells.items():
         runs = dict.fromkeys(point.run for point in same)
@@ -359,6 +359,6 @@ def _mixed_runs(spec: FigureSpec, points: Sequence[_Point]) -> list[str]:
             return [
                 f"figure {spec.name}: {len(runs)} runs of seed {seed} at {x} of "
                 f"{spec.label_of(parts)}, which differ in {', '.join(keys) or 'nothing'}; "
-                "tell them apart by where or lines"
+                "select them by `where`, or separate them by `lines`"
             ]
     return []
