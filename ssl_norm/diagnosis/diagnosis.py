@@ -1,4 +1,4 @@
-"""Measurements and verdicts of one network, with evidence, and their form in JSON."""
+"""Measurements of one network, the verdicts on them with evidence, and their JSON record."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,21 +15,21 @@ from ssl_norm.monitors.spectral import measure_spectrum, spectral_monitors
 from ssl_norm.monitors.verdict import Thresholds, Verdict, has_few_dimensions, zone, zone_sentence
 from ssl_norm.text import finite_or_none
 
-# Features follow a ReLU and a mean, so they are positive and their cosines are high without any
-# collapse: they are judged by their spread around the common direction. Measured on CIFAR-10, 200
-# to 400 images: random networks have a feature std of 0.096 and 0.15 (torchvision's ResNet-18,
-# initial running statistics, 3x3 and 7x7 stem), 0.17 (MobileNetV2, the same), 0.42 to 0.94 (batch
-# statistics or layer norms; ViT, ConvNeXt); trained ones 0.21 (layer norms) to 0.69; collapsed
-# projections 0.008.
+# Features follow a ReLU and a mean, so they are positive and their cosines are high even without
+# collapse. Therefore the verdict depends on their spread around the common direction. Feature std
+# on 200 to 400 images of CIFAR-10: random networks have 0.096 and 0.15 (torchvision's ResNet-18
+# with initial running statistics and a 3x3 or 7x7 stem), 0.17 (MobileNetV2, the same statistics),
+# and 0.42 to 0.94 (batch statistics or layer norms; ViT, ConvNeXt); trained networks have 0.21
+# (layer norms) to 0.69; collapsed projections have 0.008.
 _COMPLETE_STD = 0.02  # below: complete collapse; a mean cosine of about 0.9996
 _SPREAD_STD = 0.05  # above: no complete collapse; a mean cosine of about 0.9975
-# Effective ranks of the same features, of their raw vectors: 18.6 of 399 (random ResNet-18, initial
-# running statistics) and 10.5 of 128 (trained without norms, 0.25 feature std) are the lowest;
-# others 24 to 290. The ranks of directions, which decide the verdict, are higher (186 against 151
-# of 399 for a random ResNet-18 with a 7x7 stem).
-_FEW_DIMENSIONS = 5.0  # below: dimensional collapse, where ten times as many could be
-# Two views of one image are closer than those of different images by this share of the way to 1:
-# random networks 0.05 (MobileNetV2) to 0.42, trained ones 0.2 to 0.6.
+# The lowest effective ranks of the same features, without L2 normalization, are 18.6 of 399 (random
+# ResNet-18, initial running statistics) and 10.5 of 128 (trained without norms, 0.25 feature std);
+# others are 24 to 290. With L2 normalization, on which the verdict depends, they are higher (186
+# instead of 151 of 399 for a random ResNet-18 with a 7x7 stem).
+_FEW_DIMENSIONS = 5.0  # below: dimensional collapse, if ten times this rank is possible
+# (positive cosine - negative cosine) / (1 - negative cosine) must reach this value; random networks
+# have 0.05 (MobileNetV2) to 0.42, and trained networks 0.2 to 0.6.
 _CLOSER_VIEWS = 0.01
 
 
@@ -45,7 +45,7 @@ def judge_features(values: Mapping[str, float]) -> Judgement:
     """Return the verdict on the features of an encoder; `healthy` does not mean useful.
 
     Args:
-        values: of :func:`ssl_norm.diagnosis.diagnosis.measure`.
+        values: measurements by :func:`ssl_norm.diagnosis.diagnosis.measure`.
 
     Returns:
         `complete`: all features have one direction; `dimensional`: wide features vary along few
@@ -75,15 +75,15 @@ def judge_features(values: Mapping[str, float]) -> Judgement:
 
 
 def judge_projections(values: Mapping[str, float]) -> Judgement:
-    """Return the verdict on projections, in the zones of pretraining."""
+    """Return the verdict on projections, with the thresholds of pretraining."""
     return Judgement(zone(values, Thresholds()), zone_sentence(values, Thresholds()))
 
 
 def collapse_begins_at(rows: Sequence[LayerRow]) -> str | None:
-    """Return the first layer after which all outputs have one direction; None without one.
+    """Return the first layer such that it and all later ones have collapsed, or None.
 
     Args:
-        rows: in the order of the data. The encoder's stages are judged as features.
+        rows: rows in the order of layers. The thresholds of features apply to the encoder's stages.
     """
 
     def is_complete(row: LayerRow) -> bool:
@@ -126,7 +126,7 @@ def zones_sentence(parts: Sequence[str]) -> str:
 
 
 _Values = dict[str, float]
-RANDOM_INIT = "initial weights; batch norms take batch statistics, as the running ones saw no data"
+RANDOM_INIT = "initial weights; batch norms use batch statistics, as running ones saw no data"
 LAYER_VALUES = LayerRow._fields[2:-1]  # cosines, feature std and RankMe
 
 
@@ -134,22 +134,19 @@ LAYER_VALUES = LayerRow._fields[2:-1]  # cosines, feature std and RankMe
 class Diagnosis:
     """Measurements and judgement of a network."""
 
-    # `projections`, where a projector is known, and `features`: every monitor by name, of
-    # directions as in a run
+    # every monitor by name for `features`, and for `projections` if there is a known projector
     parts: dict[str, _Values]
-    # for the same parts, the spectral measurements of the vectors as they are, which no verdict
-    # uses
+    # for the same parts, spectral measurements without L2 normalization, which no verdict uses
     raw: dict[str, _Values]
-    judgements: dict[str, Judgement]  # of the same parts
-    layers: list[LayerRow]  # a row for each, in the order of the data
-    # the first layer after which all have collapsed, up to the last part that is judged; None where
-    # that has not
+    judgements: dict[str, Judgement]  # verdicts on the same parts
+    layers: list[LayerRow]  # a row for each layer, in order
+    # the first layer such that it and all later ones, without the predictor, have collapsed
     collapse_begins_at: str | None
-    embeddings: dict[str, Tensor]  # of the same parts, (q, N, D)
+    embeddings: dict[str, Tensor]  # outputs of the same parts, (q, N, D)
 
     @property
     def verdict(self) -> str:
-        """That of the projections, as in a run, or of features without them or collapsed."""
+        """The verdict on features if they collapsed or are the only part, else on projections."""
         features = self.judgements["features"].verdict
         if "projections" not in self.judgements or features == "complete":
             return features
@@ -165,7 +162,7 @@ class Diagnosis:
 
 
 def diagnose_outputs(outputs: Outputs, step: int) -> Diagnosis:
-    """Return the diagnosis of a network from its outputs; `step` is for the rows of layers."""
+    """Return the diagnosis of a network from its outputs; rows of layers get the given `step`."""
     embeddings = {"features": outputs.features}
     if outputs.projections is not None:
         embeddings = {"projections": outputs.projections, **embeddings}
@@ -184,13 +181,12 @@ def diagnose_outputs(outputs: Outputs, step: int) -> Diagnosis:
 def measure(views: Tensor) -> _Values:
     """Return every monitor by name, and `dimensions`, the upper bound of ranks.
 
-    Monitors of runs get directions, rows of length 1, as from
-    :class:`ssl_norm.monitors.CollapseMonitor`; LiDAR, which runs do not measure, gets embeddings as
-    they are.
+    Embeddings are L2-normalized as in :class:`ssl_norm.monitors.CollapseMonitor`, except for LiDAR,
+    which runs do not measure.
 
     Args:
         views: (q, N, D) embeddings of q >= 2 views of N images. Monitors of one set of embeddings
-            take the first view, monitors of a pair the first two, LiDAR all.
+            use the first view, monitors of pairs use the first two, and LiDAR uses all.
     """
     in_runs = spectral_monitors()
     measured = measure_spectrum(views[0], [(views[0], views[1])], in_runs).values.tolist()
@@ -201,10 +197,10 @@ def measure(views: Tensor) -> _Values:
 
 
 def measure_raw(views: Tensor) -> _Values:
-    """Return the spectral measurements of the embeddings (q, N, D) with their lengths.
+    """Return the spectral measurements of embeddings (q, N, D) without L2 normalization.
 
-    These are the monitors of a run that do not normalize rows themselves. A few long rows can carry
-    nearly all the variance and lower these ranks although the directions have not collapsed.
+    These are the spectral monitors that do not L2-normalize rows themselves. A few long rows can
+    have nearly all of the variance and reduce these ranks although nothing has collapsed.
     """
     return {
         name: _call(name, views)
@@ -222,7 +218,7 @@ def _call(name: str, views: Tensor) -> float:
 
 
 def diagnosis_record(found: Diagnosis, random_init: Diagnosis | None) -> dict[str, Any]:
-    """Return the part of diagnosis.json that follows from the measurements; NaN is null."""
+    """Return the measurements and verdicts for diagnosis.json, in which NaN is null."""
 
     def part(diagnosis: Diagnosis, name: str) -> dict[str, Any]:
         raw = finite_or_none(diagnosis.raw[name])

@@ -36,7 +36,7 @@ class Network:
         return nn.ModuleDict({name: part for name, part in vars(self).items() if part is not None})
 
     def __call__(self, view: Tensor) -> dict[str, Tensor]:
-        """Pass a view (B, 3, S, S) through all parts; return `features` and any `projections`."""
+        """Return `features` and perhaps `projections` of a view (B, 3, S, S), after all parts ran."""
         outputs = {"features": self.encoder(view)}
         if self.projector is not None:
             outputs["projections"] = self.projector(outputs["features"])
@@ -47,12 +47,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Outputs of a network for q views of N images, in the same order of images, on the CPU."""
+    """Outputs of a network on the CPU, for q views of N images in one order."""
 
     features: Tensor  # (q, N, F)
-    projections: Tensor | None  # (q, N, D); None where no projector is known
-    # by name, the pooled outputs (N, C) of the first two views; without layers whose output is no
-    # tensor
+    projections: Tensor | None  # (q, N, D); None without a known projector
+    # pooled outputs (N, C) for the first two views, by the name of the layer; layers whose output
+    # is not a tensor are missing
     layers: dict[str, tuple[Tensor, Tensor]]
 
 
@@ -60,7 +60,7 @@ class Outputs:
 def collect_outputs(network: Network, batches: Iterable[Sequence[Tensor]]) -> Outputs:
     """Return the outputs of a network in evaluation mode; its weights and mode are unchanged.
 
-    The network is on the device of the views, each (B, 3, S, S), as of :func:`draw_views`.
+    The network must be on the device of the views, which are those of :func:`draw_views`.
 
     Raises:
         UserError: an output is NaN or infinite.
@@ -81,8 +81,8 @@ def collect_outputs(network: Network, batches: Iterable[Sequence[Tensor]]) -> Ou
     if wrong := [name for name, values in embeddings.items() if not values.isfinite().all()]:
         state = network.parts.state_dict().items()
         first = next((name for name, value in state if not value.isfinite().all()), None)
-        reason = f"{first} is the first of its tensors that is not finite"
-        overflow = "its tensors are finite, so a layer overflows"
+        reason = f"{first} is its first tensor that is not finite"
+        overflow = "all its tensors are finite, so a layer overflows"
         raise UserError(
             f"the checkpoint's weights give {wrong[0]} that are not finite: "
             f"{reason if first else overflow}; use an earlier checkpoint"
@@ -109,14 +109,15 @@ def draw_views(
     """Yield the views batch by batch, with a progress bar on stderr.
 
     Args:
-        images: `seed` draws N of them, the same for every network.
-        make_views: from uint8 images (B, 3, H, W) and a generator to views, each (B, 3, S, S).
+        images: images of which `seed` draws N, the same for every network.
+        make_views: function from uint8 images (B, 3, H, W) and a generator to views, each
+            (B, 3, S, S).
         samples: N; all images if there are fewer.
         views: q, the number of views per image, at least 2.
-        batch_size: images of a batch; a last one of a single image joins the batch before.
+        batch_size: images per batch; a single last image is added to the batch before.
         seed: seed of the images and their views.
-        device: where views are made.
-        description: of the bar.
+        device: device on which views are made.
+        description: text of the progress bar.
 
     Raises:
         UserError: there are fewer than two images.
@@ -140,12 +141,12 @@ class TrainedNetwork(NamedTuple):
     """A network with the weights of a checkpoint."""
 
     network: Network  # encoder and heads
-    report: LoadReport  # match of the learner's tensors, or of the encoder's for other files
-    projector: str  # sentence on the origin of the projections
+    report: LoadReport  # which tensors of the learner, or of the encoder for other files, match
+    projector: str  # text on the origin of the projections
 
 
 def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
-    """Return the online network of a run; of another file, the encoder and an MLP projector.
+    """Return the online network of a run, or the encoder and an MLP projector of another file.
 
     Raises:
         UserError: the weights do not fit.
@@ -158,9 +159,9 @@ def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
     encoder, report = checkpoint.encoder()
     width: int = encoder.num_features  # type: ignore[assignment]
     found = find_projector(report.weights, report.prefix, width)
-    mlp, origin = "Linear, batch norm and ReLU", "projections not looked at: "
+    mlp, origin = "Linear, batch norm and ReLU", "projections not measured: "
     if found.head is not None:
-        origin = f"projections of {found.name}, taken to be {mlp}"
+        origin = f"projections of {found.name}, assumed to be {mlp}"
     elif found.name is not None:
         origin += f"{found.name} is not a plain MLP of {mlp}"
     else:

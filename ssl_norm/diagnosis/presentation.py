@@ -1,4 +1,4 @@
-"""Tables and picture of a diagnosis."""
+"""Tables and figure of a diagnosis."""
 
 from math import isfinite
 from pathlib import Path
@@ -35,9 +35,9 @@ def print_diagnosis(found: Diagnosis, random_init: Diagnosis | None) -> None:
 
 
 def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
-    """Return a row per monitor: projections and features, each next to its random initialisation.
+    """Return a row per monitor for projections and features, next to the randomly initialised ones.
 
-    All measure directions, as in a run. The last column is the value at complete collapse.
+    Embeddings are L2-normalized, as in a run. The last column is the value at complete collapse.
     """
     table = _table("monitors")
     for name in found.parts:
@@ -63,7 +63,7 @@ def _table(title: str) -> Table:
 
 
 def layer_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
-    """Return a row per layer: cosines, feature std, RankMe; red from the start of the collapse."""
+    """Return a row per layer: cosines, feature std and RankMe; collapsed layers are red."""
     table = _table("layers")
     for heading in _LAYER_HEADINGS:
         table.add_column(heading, justify="right")
@@ -92,10 +92,10 @@ def verdict_lines(found: Diagnosis) -> list[Text]:
 
 
 def notes(found: Diagnosis, random_init: Diagnosis | None) -> list[str]:
-    """Return a line for each basis of the tables and the verdict: inputs, zones, random network."""
+    """Return lines on what the tables and the verdict are based on."""
     lines = [
-        "monitors: of directions, rows of length 1, as in a run (LiDAR: of the vectors as they "
-        "are); raw values are in the JSON",
+        "monitors: rows are L2-normalized, as in a run (except for LiDAR); values without "
+        "normalization are in the JSON file",
         f"zones: {zones_sentence(list(found.parts))}",
     ]
     if random_init is None:
@@ -109,7 +109,7 @@ def _coloured(verdict: str, weight: str = "") -> tuple[str, str]:
 
 
 def _number(value: float) -> str:
-    """Return a value with four decimals below 10, one above, or a dash where it is undefined."""
+    """Return a value with four decimals below 10 and one above; a dash if it is undefined."""
     if not isfinite(value):
         return "-"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
@@ -121,7 +121,7 @@ _LAYERS_SHOWN = (("negative_cosine", "viridis"), ("feature_std", "viridis_r"))  
 
 
 def draw_diagnosis(found: Diagnosis, random_init: Diagnosis | None, title: str, path: Path) -> None:
-    """Draw spectra of directions, histograms of cosines and heat maps of the layers into a PNG."""
+    """Draw spectra, histograms of cosines and heat maps of the layers into a PNG."""
     shown = {"": found} | ({"random init": random_init} if random_init else {})
     with drawing(15.5, max(3.6, 1.6 + 0.27 * len(found.layers))) as figure:
         panels = figure.subplots(1, 4, width_ratios=(1.2, 1.2, 0.8, 0.8))
@@ -135,7 +135,7 @@ def draw_diagnosis(found: Diagnosis, random_init: Diagnosis | None, title: str, 
 
 
 def _draw_spectra(axes: "Axes", shown: dict[str, Diagnosis]) -> None:
-    """Draw the eigenvalues of the covariance of directions; a low line has collapsed."""
+    """Draw the spectra of L2-normalized embeddings; a low line shows collapse."""
     for suffix, diagnosis in shown.items():
         for name, views in diagnosis.embeddings.items():
             spectrum = covariance_spectrum(directions(views[0])).clamp(min=FLOOR).tolist()
@@ -143,13 +143,13 @@ def _draw_spectra(axes: "Axes", shown: dict[str, Diagnosis]) -> None:
             label = f"{name}, {suffix}" if suffix else name
             axes.plot(indices, spectrum, ":" if suffix else "-", color=_COLOURS[name], label=label)
     axes.set(yscale="log", xscale="log", xlabel="index of the eigenvalue", ylabel="eigenvalue")
-    axes.set_title("spectrum of directions")
+    axes.set_title("spectrum, rows L2-normalized")
     axes.grid()
     axes.legend(fontsize=8)
 
 
 def _draw_cosines(axes: "Axes", embeddings: dict[str, Tensor]) -> None:
-    """Draw histograms of the cosines of matching and of other views, each up to height 1."""
+    """Draw histograms of the cosines of matching and of other views, scaled to height 1."""
     for name, views in embeddings.items():
         matching, foreign = cosines(views)
         style = "-" if name == "projections" else ":"
@@ -166,7 +166,7 @@ def _draw_cosines(axes: "Axes", embeddings: dict[str, Tensor]) -> None:
 
 
 def cosines(views: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cosines of two views (q, N, D): (N,) of matching and (k N,) of other rows."""
+    """Return the cosines of two views (q, N, D): (N,) of the same image, (k N,) of other images."""
     z, z_other = directions(views[0]), directions(views[1])
     shifts = range(1, min(_SHIFTS, len(z) - 1) + 1)
     foreign = torch.cat([(z * z_other.roll(shift, 0)).sum(1) for shift in shifts])

@@ -1,7 +1,7 @@
-"""Figures of collapse, as matplotlib figures of plain data.
+"""Functions that draw collapse as matplotlib figures.
 
-No function uses pyplot, whose state is global. :func:`save_figure` writes a figure, and
-:func:`pixels` turns it into an array.
+No function uses pyplot, whose state is global. :func:`save_figure` writes a figure to a file, and
+:func:`pixels` returns it as an array.
 """
 
 from ssl_norm.figures.cosine import cosine_figure

@@ -15,9 +15,9 @@ _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)))
 
 
 def accuracies(rows: Sequence[_ScoreRow]) -> dict[str, dict[int, float]]:
-    """Return top-1 by name of the line and step, from rows of evaluations.csv.
+    """Return top-1 by the name of its line and by step, from rows of evaluations.csv.
 
-    Of several rows with the same name and step, the first counts.
+    If several rows have the same name and step, the first counts.
 
     Example:
         >>> row = {
@@ -41,17 +41,17 @@ def accuracies(rows: Sequence[_ScoreRow]) -> dict[str, dict[int, float]]:
 
 
 def accuracy_figure(rows: Sequence[_ScoreRow]) -> "Figure":
-    """Draw top-1 over steps, a line for each of statistics, domain and split with several steps.
+    """Draw top-1 over the steps, with a line for each kind of statistics, domain and split.
 
     Args:
-        rows: of evaluations.csv.
+        rows: rows of evaluations.csv; a line needs scores at several steps.
 
     Raises:
         ValueError: no line has several steps.
     """
     lines = {name: points for name, points in accuracies(rows).items() if len(points) > 1}
     if not lines:
-        raise ValueError("rows: scores at two steps or more expected")
+        raise ValueError("rows: scores of at least two steps expected")
     with drawing(6.4, 3.6) as figure:
         axes = figure.subplots()
         used: Counter[str] = Counter()

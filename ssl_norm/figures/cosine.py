@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _Run = tuple[str, Sequence[Mapping[str, float | int | str]]]  # title and rows of metrics.csv
-# The positive cosine is dashed over the negative one, so that both show where they meet at 1.
+# The dashed positive cosine is drawn over the negative one, so that both are visible at 1.
 _LINES = (
     ("negative_cosine", VERMILION, "-"),
     ("positive_cosine", BLUE, (0, (4, 2))),
@@ -20,10 +20,10 @@ _LINES = (
 )
 _COLUMNS = 4
 _SHADE = 0.12  # opacity
-_LETTER = 0.08  # inches of a letter of a verdict
+_LETTER = 0.08  # width of a letter in inches
 
 
-class _VerdictSpan(NamedTuple):  # of consecutive steps
+class _VerdictSpan(NamedTuple):  # consecutive steps with one verdict
     verdict: str
     start: float
     end: float
@@ -32,15 +32,16 @@ class _VerdictSpan(NamedTuple):  # of consecutive steps
 def cosine_figure(runs: Sequence[_Run], collapsed_at: Sequence[float | None] = ()) -> "Figure":
     """Draw both cosines and the feature std over steps, one panel per run, with shaded verdicts.
 
-    At complete collapse both cosines are 1 and the feature std is 0. Each change of verdict is a
-    vertical line; steps of a verdict other than healthy are shaded, and named above the panel where
-    there is room for the name.
+    At complete collapse both cosines are 1 and the feature std is 0. A vertical line marks each
+    change of verdict. Steps whose verdict is not healthy are shaded, and the verdict is named above
+    the panel if there is room.
 
     Args:
         runs: title and rows of metrics.csv of each run. Rows have step, positive_cosine,
             negative_cosine and feature_std (NaN: a gap), and may have a verdict.
-        collapsed_at: for each run the step at which its final collapse began (summary.json), from
-            which its last verdict is shaded; None: where its rows have it. Empty: None for all.
+        collapsed_at: for each run, the step in summary.json at which its final collapse began, from
+            which its last verdict is shaded, or None to begin at the first row with that verdict;
+            empty: None for all.
 
     Raises:
         ValueError: no runs, a run without rows, or `collapsed_at` of another length.
@@ -52,7 +53,7 @@ def cosine_figure(runs: Sequence[_Run], collapsed_at: Sequence[float | None] = (
             raise ValueError(f"runs: {title!r} has no rows; wait until it has logged a step")
     began = list(collapsed_at) or [None] * len(runs)
     if len(began) != len(runs):
-        expected = f"a step of each of {len(runs)} runs expected"
+        expected = f"one step for each of {len(runs)} runs expected"
         raise ValueError(f"collapsed_at: {expected}, got {len(began)}")
     spans = [_verdict_spans(run, step) for run, step in zip(runs, began, strict=True)]
     columns = min(_COLUMNS, len(runs))
@@ -116,8 +117,8 @@ def _draw_run(axes: "Axes", run: _Run, spans: Sequence[_VerdictSpan], width: flo
 def _verdict_spans(run: _Run, collapsed_at: float | None = None) -> list[_VerdictSpan]:
     """Return the spans of equal verdicts, each up to the start of the next.
 
-    A collapse is recognised some steps after its first step: the last span begins at
-    `collapsed_at`.
+    The last span begins at `collapsed_at`, because a collapse is recognised some steps after it
+    began.
 
     Example:
         >>> verdicts = ("healthy", "healthy", "complete", "complete")

@@ -1,4 +1,4 @@
-"""Picture of the measured groups of elements that share statistics."""
+"""Figure of the groups of elements that share statistics, as they were measured."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -17,14 +17,14 @@ _MODES = ("training", "evaluation")
 
 
 def influence_figure(measured: Mapping[tuple[str, str], Influence]) -> "Figure":
-    """Draw one panel for each norm and mode: samples downwards, channels to the right.
+    """Draw one panel for each norm and mode, with a row per sample and a column per channel.
 
-    Each cell of a sample and a channel is divided into its positions. The framed input was moved,
-    and the blue outputs move with it. Other tints mark other groups that share statistics
-    (neighbours have different tints), grey their overlap.
+    Each cell of a sample and a channel is divided into its positions. The framed input was changed,
+    and the blue outputs depend on it. Other colours mark other groups that share statistics
+    (neighbours have different colours), and grey marks their overlap.
 
     Args:
-        measured: by norm and mode, `training` or `evaluation`.
+        measured: measurements by norm and mode, `training` or `evaluation`.
     """
     norms = list(dict.fromkeys(norm for norm, _ in measured))
     columns = min(len(norms), 5)
@@ -50,7 +50,7 @@ def _draw(axes: "Axes", influence: Influence) -> None:
     colours = np.full((*influence.moved.shape, 3), to_rgb("#e4e4e4"))
     if influence.groups is not None:
         tints = np.array([to_rgb(tint) for tint in _TINTS])
-        # Groups are numbered along channels first, so that neighbours differ in both directions.
+        # Groups are numbered along channels first; neighbours get different colours in both axes.
         colours = tints[(influence.groups + influence.groups // channels) % len(tints)]
     colours[influence.moved] = to_rgb(BLUE)
     grid = colours.reshape(samples, channels, side, side, 3).swapaxes(1, 2)

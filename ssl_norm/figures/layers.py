@@ -1,4 +1,4 @@
-"""Heat map of one value of every layer over steps, and shifts of the statistics of its norms."""
+"""Heat map of one value of every layer over steps, and figure of the shifts of norm statistics."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ssl_norm.norms.batch.population_report import StatisticsShift
 
 _NOT_MEASURED = "#e4e4e4"
-_FEW_STEPS = 6  # cells of at most this many columns have room for numbers
+_FEW_STEPS = 6  # up to this number of columns, cells have room for numbers
 
 
 class _Scale(NamedTuple):
@@ -30,7 +30,7 @@ class _Scale(NamedTuple):
     log: bool = False
 
 
-# Bright is collapsed, in every map of viridis; all maps survive colour blindness and grey print.
+# In maps of viridis, bright means collapsed. All maps suit colour blindness and grey print.
 _SCALES: Mapping[str, _Scale] = {
     "negative_cosine": _Scale("negative cosine (1: collapsed)", "viridis"),
     "positive_cosine": _Scale("positive cosine (1 at collapse)", "viridis"),
@@ -41,17 +41,17 @@ _SCALES: Mapping[str, _Scale] = {
 
 
 def layer_figure(rows: Sequence["LayerRow"], value: str = "negative_cosine") -> "Figure":
-    """Draw one value of every layer over steps as a heat map, above the gradient norm.
+    """Draw one value of every layer over steps as a heat map, above one of the gradient norm.
 
-    Cosines and feature std are always coloured from 0 to 1, so that figures compare; cosines below
-    0 look like 0. Ranks and gradient norms are on a log scale. Layers are in the order of the rows,
-    the first on top. Cells without a measurement (NaN, no row, or 0 on a log scale) are light grey.
-    With up to 6 steps, cells show their numbers.
+    Colours of cosines and feature std always range from 0 to 1, so that figures are comparable;
+    cosines below 0 have the colour of 0. Ranks and gradient norms are on a log scale. Layers are in
+    the order of the rows, with the first on top. Cells without a measurement (NaN, no row, or 0 on
+    a log scale) are light grey. With up to 6 steps, cells show their numbers.
 
     Args:
-        rows: of any layers at any steps; for one layer and step the last row counts.
-        value: `negative_cosine`, `positive_cosine`, `feature_std` or `rank_me`; `gradient_norm`
-            for that panel alone.
+        rows: rows of layers.csv; if several have the same layer and step, the last counts.
+        value: `negative_cosine`, `positive_cosine`, `feature_std` or `rank_me`; with
+            `gradient_norm`, the figure has only that heat map.
 
     Raises:
         ValueError: no rows, or another value.
@@ -83,7 +83,7 @@ def layer_pixels(rows: Sequence["LayerRow"]) -> NDArray[np.uint8]:
 def _table(
     rows: Sequence["LayerRow"], name: str, layers: Sequence[str], steps: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Return a value as (layers, steps), NaN where the scale has no place for it."""
+    """Return a value as (layers, steps); NaN where it is missing or not on the scale."""
     cells = np.full((len(layers), len(steps)), np.nan)
     for row in rows:
         cells[layers.index(row.layer), steps.index(row.step)] = getattr(row, name)
@@ -122,7 +122,7 @@ def _draw_table(
 
 
 def _colour_norm(cells: NDArray[np.float64], scale: _Scale) -> "Normalize":
-    """Return the map from values to [0, 1] of a colour scale, never of width 0."""
+    """Return the map of a colour scale from values to [0, 1]; its range is never empty."""
     from matplotlib.colors import LogNorm, Normalize
 
     measured = cells[np.isfinite(cells)]
@@ -144,10 +144,10 @@ def _step_edges(steps: Sequence[int]) -> NDArray[np.float64]:
 
 
 def shift_figure(shifts: Mapping[str, "StatisticsShift"]) -> "Figure":
-    """Return a figure of the shift of means and the ratio of deviations over channels.
+    """Return a figure of the shifts of means and the ratios of deviations of each layer.
 
     Args:
-        shifts: of each layer, by name, in the order of the data.
+        shifts: shifts by layer, in the order in which data pass the layers.
     """
     layers = range(len(shifts))
     found = list(shifts.values())

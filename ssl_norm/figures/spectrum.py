@@ -1,4 +1,4 @@
-"""Eigenvalues of the covariance of directions, at several steps and over time."""
+"""Figure of the spectrum of L2-normalized embeddings, at several steps and over time."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,22 +15,23 @@ if TYPE_CHECKING:
 
 _Spectra = Sequence[NDArray[np.float64]]
 _MOST_LINES = 12
-FLOOR = 1e-12  # lowest eigenvalue on the log scale; those below are rounding errors
-_BANDS = (1, 4, 16, 64)  # last dimension of each band of the view over time
+FLOOR = 1e-12  # lowest eigenvalue on the log scale; smaller ones are rounding errors
+_BANDS = (1, 4, 16, 64)  # last dimension of each band
 
 
 def spectrum_figure(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> "Figure":
     """Draw spectra as lines of eigenvalue over index, above the variance of bands over steps.
 
-    Above, one line per step, from bright to dark: a line that falls early shows dimensional
-    collapse, a line that is low everywhere complete collapse. Below, the variances of bands of
-    dimensions are stacked, the strongest dimension at the bottom. The total is the squared distance
-    of directions from their mean: near 1 without a common direction, 0 at complete collapse. In
-    dimensional collapse, the first band fills it.
+    The upper panel has one line per step, from bright to dark. A line that falls early shows
+    dimensional collapse, and a line that is low everywhere shows complete collapse. The lower panel
+    stacks the variances of bands of dimensions, with the strongest dimension at the bottom. Their
+    total is the mean squared distance of L2-normalized embeddings from their mean: near 1 if the
+    embeddings have no common direction, 0 at complete collapse. At dimensional collapse, nearly all
+    of it is in the first band.
 
     Args:
-        steps: ascending, of each spectrum.
-        spectra: for each step, eigenvalues of the covariance of l2-normalized embeddings, (D,),
+        steps: ascending steps, one for each spectrum.
+        spectra: for each step, eigenvalues of the covariance of L2-normalized embeddings, (D,),
             descending, in [0, 1]. At most 12 are drawn as lines, evenly spaced from the first to
             the last; values below 1e-12 are drawn at 1e-12.
 
@@ -49,10 +50,10 @@ def spectrum_figure(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> "Figu
 
 
 def _checked_spectra(steps: Sequence[int], spectra: Sequence[ArrayLike]) -> _Spectra:
-    """Return the spectra as arrays, negative rounding errors as 0."""
+    """Return the spectra as arrays, in which negative rounding errors are 0."""
     if not spectra or len(steps) != len(spectra):
         got = f"got {len(spectra)} for {len(steps)} steps"
-        raise ValueError(f"spectra: one a step and at least one expected, {got}")
+        raise ValueError(f"spectra: one for each step expected, and at least one, {got}")
     rows = [np.asarray(spectrum, dtype=np.float64) for spectrum in spectra]
     for step, row in zip(steps, rows, strict=True):
         if row.ndim != 1 or not row.size or not np.isfinite(row).all():
@@ -92,7 +93,7 @@ def _draw_bands(axes: "Axes", steps: Sequence[int], rows: _Spectra) -> None:
     names = [f"{start + 1}" + f" to {end}" * (end > start + 1) for start, end in bands]
     values = [[row[start:end].sum() for row in rows] for start, end in bands]
     x: list[float] = list(steps)
-    if len(steps) == 1:  # an interval around the step, which has an area to fill
+    if len(steps) == 1:  # draw an interval around the step, because a point has no area to fill
         x, values = [steps[0] - 0.5, steps[0] + 0.5], [band * 2 for band in values]
     colours = _bright_to_dark()(np.linspace(1, 0, len(bands)))
     axes.stackplot(x, values, labels=names, colors=colours, edgecolor="white", linewidth=0.5)
@@ -106,7 +107,7 @@ def _draw_bands(axes: "Axes", steps: Sequence[int], rows: _Spectra) -> None:
 
 
 def _bright_to_dark() -> "Colormap":
-    """Return viridis from yellow-green to violet, without the end that is too pale on white."""
+    """Return viridis from yellow-green to violet, without its end that is pale on white."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 

@@ -1,4 +1,4 @@
-"""Style of all figures: white background, fonts, colours safe for print and colour blindness."""
+"""Style of all figures: background, fonts, and colours for print and for colour blindness."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # names may hold a `$`
+    "text.parse_math": False,  # names may contain a `$`
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
@@ -35,7 +35,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "lines.linewidth": 1.6,
 }
-# Okabe & Ito's palette, safe for the common kinds of colour blindness.
+# Okabe & Ito's palette, for the common kinds of colour blindness.
 BLUE, VERMILION, GREEN, ORANGE, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#666666"
 PURPLE = "#CC79A7"
 VERDICT_COLOURS = MappingProxyType(
@@ -51,12 +51,7 @@ VERDICT_COLOURS = MappingProxyType(
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator["Figure"]:
-    """Make an empty figure with this package's fonts and colours, ignoring the user's defaults.
-
-    Args:
-        width: in inches.
-        height: in inches.
-    """
+    """Yield an empty figure of some inches with this package's style, not the user's defaults."""
     _import_matplotlib()
     from matplotlib import rc_context, rcParamsDefault
     from matplotlib.figure import Figure
@@ -75,7 +70,7 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
 def _import_matplotlib() -> None:
     """Import matplotlib, even if MPLBACKEND names a backend that is not installed, as in notebooks.
 
-    No figure here needs a backend; the user's figures get that of the variable if it is installed.
+    Figures of this package need no backend. Other figures have that of MPLBACKEND if it exists.
     """
     backend = os.environ.pop("MPLBACKEND", "") if "matplotlib" not in sys.modules else ""
     import matplotlib as mpl
@@ -87,7 +82,7 @@ def _import_matplotlib() -> None:
 
 
 def save_figure(figure: "Figure", path: str | Path, dots_per_inch: int = 120) -> None:
-    """Write a figure in the format of the path's suffix, as matplotlib knows it, or as a PNG."""
+    """Write a figure in the format of the path's suffix, or as PNG if matplotlib lacks it."""
     path = Path(path)
     kind = path.suffix[1:].lower()
     with replaced(path) as file:
@@ -98,7 +93,7 @@ def save_figure(figure: "Figure", path: str | Path, dots_per_inch: int = 120) ->
 def write_number(
     axes: "Axes", cells: "ScalarMappable", place: tuple[float, float], value: float, text: str
 ) -> None:
-    """Write a value into its cell of a heat map: black on bright, white on dark."""
+    """Write a value into its cell of a heat map, in black on bright and in white on dark cells."""
     brightness = np.dot(cells.to_rgba(np.array([[value]]))[0, 0, :3], (0.299, 0.587, 0.114))
     colour = "black" if brightness > 0.5 else "white"
     axes.text(*place, text, ha="center", va="center", fontsize=8, color=colour)

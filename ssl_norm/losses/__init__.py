@@ -1,4 +1,4 @@
-"""Losses as functions of embeddings; they need nothing beyond torch."""
+"""Losses as functions of embeddings; they need only torch."""
 
 from ssl_norm.losses.contrastive import cross_entropy_at_collapse as cross_entropy_at_collapse
 from ssl_norm.losses.contrastive import info_nce as info_nce

@@ -14,9 +14,9 @@ def cross_entropy_at_collapse(candidates: int) -> float:
     """Return ln(candidates), the cross entropy of a softmax over equal similarities.
 
     A model whose contrastive loss stays at this value, at any temperature, has learned nothing. The
-    candidates are those that the code compares: 2 N - 1 in SimCLR, 2 N if an implementation keeps
-    the row itself among them, 1 + K with a queue of K keys, the prototypes of SwAV. N counts the
-    images of all processes if embeddings are gathered.
+    candidates are those among which the softmax chooses: 2 N - 1 in SimCLR, or 2 N if an
+    implementation compares each row also with itself; 1 + K with a queue of K keys; the number of
+    prototypes in SwAV. N counts the images of all processes if embeddings are gathered.
 
     Args:
         candidates: at least 1.
@@ -44,7 +44,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     The sum omits only k = i: it includes the positive and both views of every other image.
 
     Args:
-        z1: (N, D) first views; rows are scaled to unit length in float32 or wider.
+        z1: (N, D) first views; rows are L2-normalized in float32 or wider.
         z2: (N, D) second views, row i of the same image as row i of `z1`.
         temperature: T > 0.
 
@@ -80,12 +80,11 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
 
         loss = 1/N sum_i -log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum_j exp(q_i.u_j / T)) ).
 
-    The queue must not hold `keys` yet (enqueue them after the loss), or each positive would be one
-    of the negatives as well. Gradients flow into all three arguments: stop those of keys and queue
-    before the call.
+    Enqueue `keys` after the loss, or each positive would also be one of the negatives. Gradients
+    flow into all three arguments; detach keys and queue before the call.
 
     Args:
-        queries: (N, D); rows of all three arguments are scaled to unit length in float32 or wider.
+        queries: (N, D); rows of all three arguments are L2-normalized in float32 or wider.
         keys: (N, D), row i of the same image as row i of `queries`.
         queue: (K >= 1, D) keys of earlier batches.
         temperature: T > 0.
@@ -116,7 +115,7 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
 def info_nce_accuracy(queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
     """Return the share of queries that are nearer to their key than to every row of the queue.
 
-    A tie, to within rounding, does not count, so that constant embeddings solve nothing.
+    Ties within rounding errors do not count, so that constant embeddings have a share of 0.
 
     Args:
         queries: (N, D).

@@ -13,9 +13,9 @@ class Declaration:
 
     Attributes:
         low: lower end of its range.
-        high: upper end, infinity included.
-        at_collapse: value if all embeddings are equal, as a function of the numbers of rows, one
-            for each parameter of embeddings.
+        high: upper end of its range, which may be infinite.
+        at_collapse: value if all embeddings are equal, as a function of the number of rows of each
+            parameter of embeddings.
     """
 
     low: float
@@ -26,8 +26,8 @@ class Declaration:
 def loss(**facts: Any) -> Callable[[Function], Function]:
     """Return a decorator that attaches a :class:`Declaration` to a function.
 
-    Embeddings are the parameters annotated as `Tensor`, (N, D) each; one named `queue` has a number
-    of rows that differs from that of the others. All other parameters are options.
+    Parameters annotated as `Tensor` are embeddings, (N, D) each; the number of rows of a parameter
+    `queue` may differ from N. All other parameters are options.
 
     Args:
         **facts: attributes of the declaration.

@@ -1,4 +1,4 @@
-"""Preparation of the inputs of losses: checks of shapes, full precision, unit rows."""
+"""Preparation of the inputs of losses: checks of shapes, full precision, L2 normalization."""
 
 from functools import reduce
 from typing import Annotated
@@ -12,15 +12,15 @@ Temperature = Annotated[float, Interval(ge=1e-6, le=1e6)]  # below, similarities
 
 
 def full_precision(z: Tensor) -> torch.autocast:
-    """Return a context without autocast of matrix products to half precision on `z`'s device."""
+    """Return a context in which autocast does not reduce the precision on the device of `z`."""
     return torch.autocast(z.device.type, enabled=False)
 
 
 def unit_rows(*embeddings: Tensor) -> tuple[Tensor, ...]:
-    """Return the rows of each (N, D) tensor at Euclidean length 1, all in one dtype.
+    """L2-normalize the rows of each (N, D) tensor, and return all of them in one dtype.
 
-    That dtype is the widest given, and at least float32: half precision is widened, float64 kept. A
-    row shorter than 1e-12 is divided by 1e-12.
+    That dtype is the widest of the inputs, and at least float32. A row shorter than 1e-12 is
+    divided by 1e-12.
     """
     dtype = reduce(torch.promote_types, (z.dtype for z in embeddings), torch.float32)
     return tuple(F.normalize(z.to(dtype), dim=1) for z in embeddings)

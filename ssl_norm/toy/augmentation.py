@@ -1,4 +1,4 @@
-"""Implicit augmentation by batch statistics, and its distance from the data."""
+"""Implicit augmentation of inputs by batch statistics, and its distance from the data."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,11 +17,11 @@ DIRECTIONS = 20  # random directions for each starting point
 
 
 class Starts(NamedTuple):
-    """Starting points of inputs: one for each input and redraw of the statistics."""
+    """Starting points: one for each input and each redraw of the batch statistics."""
 
-    inputs: Tensor  # (S, ...), each input repeated for every redraw, redraw by redraw
-    points: Tensor  # (S, ...), with the input's old prediction under the new statistics
-    restored: Tensor  # (S,) bool, whether that prediction was reached
+    inputs: Tensor  # (S, ...), all inputs, repeated for every redraw
+    points: Tensor  # (S, ...), points that the new statistics predict as the old ones the inputs
+    restored: Tensor  # (S,) bool, whether a point with that prediction was found
 
 
 def starting_points(
@@ -32,25 +32,25 @@ def starting_points(
     tolerance: float = 1e-3,
     steps: int = 500,
 ) -> Starts:
-    """Return the points that, after a redraw of the statistics, are predicted as inputs before.
+    """Return points whose predictions with new statistics are those of the inputs with old ones.
 
-    For each pair of consecutive batches: predict the inputs under the statistics of the first,
-    take those of the second, and move each input by gradient until its prediction is the old one.
+    For each pair of consecutive batches, predict the inputs with the statistics of the first batch.
+    Then normalize with those of the second, and move each input by gradient descent until the
+    prediction is the first one again.
 
     Args:
-        model: any with batch norms, from inputs to logits (N, K), in evaluation mode; unchanged
-            afterwards.
+        model: a model with batch norms, from inputs to logits (N, K), in evaluation mode; it is
+            unchanged afterwards.
         inputs: (N, ...).
-        batches: B >= 2 batches whose statistics are drawn, (M, ...) each.
-        tolerance: largest difference of a logit less the mean of the logits; a probability then
-            differs by less than that.
-        steps: most steps of gradient descent.
+        batches: B >= 2 batches whose statistics are taken, (M, ...) each.
+        tolerance: largest difference of a centred logit; a probability differs by less than that.
+        steps: largest number of steps of gradient descent.
 
     Returns:
         S = (B - 1) N starting points.
 
-    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020, as second-hand
-        sources tell it.
+    Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020, as other
+        authors describe it.
     """
     points, restored = [], []
     with kept_statistics(model), population_statistics_at_evaluation(model):
@@ -66,7 +66,7 @@ def starting_points(
 
 
 def predictions(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Return the logits (N, K) less their mean, which softmax takes to the same probabilities."""
+    """Return the logits (N, K) minus their mean, which does not change the probabilities."""
     logits: Tensor = model(inputs)
     return logits - logits.mean(1, keepdim=True)
 
@@ -74,10 +74,10 @@ def predictions(model: nn.Module, inputs: Tensor) -> Tensor:
 def descend(
     model: nn.Module, inputs: Tensor, target: Tensor, tolerance: float, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the inputs moved until their predictions are the target (N, K), and the errors (N,).
+    """Move inputs until their predictions are the target (N, K); return them and the errors (N,).
 
-    Gradient descent on half the squared error, each input on its own, with Polyak's step towards
-    an error of 0: the error over the squared length of its gradient.
+    This is gradient descent on half the squared error of each input. Its step is Polyak's for a
+    minimum of 0: half the squared error over the squared length of its gradient.
     """
     points = inputs.clone()
     for step in range(steps + 1):
@@ -95,21 +95,23 @@ def descend(
 
 
 def closeness(starts: Starts, unlabelled: Tensor, seed: int) -> dict[str, float]:
-    """Return how near to the data the restored starting points are, and other moves would be.
+    """Return how near the data restored starting points are, compared with the ends of other moves.
 
     The other moves begin at the same inputs and have the same lengths: 20 in `random` directions,
-    20 `between` two random unlabelled samples, and the `opposite` one.
+    20 in the direction `between` two random unlabelled samples, and one in the `opposite`
+    direction.
 
     Args:
-        starts: at least one of them restored, else all distances are NaN.
+        starts: starting points; if none is restored, all distances are NaN.
         unlabelled: (U, ...), the data.
-        seed: of the directions.
+        seed: seed of the directions.
 
     Returns:
-        `restored`, the share of starting points that were; the median `length` of their moves; mean
-        distances from the nearest unlabelled sample: `before` and `after` the moves, and after
-        `random`, `between` and `opposite` ones; the share of these, `than_random` and so on, that
-        end farther from the data than the starting point. 0.5 is chance, ties count half.
+        `restored`, the share of restored starting points, and the median `length` of their moves.
+        Mean distances from the nearest unlabelled sample: `before` and `after` the moves, and after
+        the `random`, `between` and `opposite` ones. `than_random`, `than_between` and
+        `than_opposite`: the share of these moves that end farther from the data than the starting
+        point, where ties count half and 0.5 is chance.
     """
     data = unlabelled.flatten(1)
     inputs, points = (part[starts.restored].flatten(1) for part in starts[:2])
@@ -137,6 +139,6 @@ def closeness(starts: Starts, unlabelled: Tensor, seed: int) -> dict[str, float]
 
 
 def _distances(points: Tensor, data: Tensor) -> Tensor:
-    """Return the distance (...) of points (..., D) from the nearest of the data (U, D)."""
+    """Return the distances (...) of points (..., D) from the nearest sample of the data (U, D)."""
     exact = "donot_use_mm_for_euclid_dist"
     return torch.cdist(points.contiguous(), data, compute_mode=exact).amin(-1)

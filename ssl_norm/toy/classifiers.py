@@ -1,4 +1,4 @@
-"""Classifiers of few labelled samples that differ in their norm only."""
+"""Classifiers that differ only in their norm, for few labelled samples."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -22,18 +22,19 @@ class Recipe(NamedTuple):
     """Size and training of a classifier."""
 
     hidden_dim: int  # width of the hidden layers
-    layers: int  # linear and convolutional ones
-    steps: int  # of Adam, each on all labelled samples
+    layers: int  # number of linear and convolutional layers
+    steps: int  # steps of Adam, each on all labelled samples
     lr: float  # learning rate
     unlabelled: int  # samples without a label in a joint batch
     gradient: bool  # whether the gradient flows through the statistics of ubn
 
 
 def make_classifier(samples: Samples, recipe: Recipe, norm: NormLike) -> nn.Sequential:
-    """Return an MLP for points of the plane, or a convolutional network for images.
+    """Return an MLP for points in the plane, or a convolutional network for images.
 
-    All layers but the last are followed by the norm and a ReLU. Of images, the first keeps the
-    resolution, the next ones halve it, and the last one sees the means over all positions.
+    The norm and a ReLU follow each layer but the last. In the convolutional network, the first
+    layer keeps the resolution, the next ones halve it, and the last is linear and follows a mean
+    over all positions.
     """
     hidden_dim, layers, classes = recipe.hidden_dim, recipe.layers, len(samples.labels.bincount())
     width = samples.labelled.shape[1]
@@ -52,8 +53,8 @@ def make_classifier(samples: Samples, recipe: Recipe, norm: NormLike) -> nn.Sequ
 def train_classifier(norm: NormLike, samples: Samples, recipe: Recipe, seed: int) -> nn.Sequential:
     """Return a classifier trained on the labelled samples, in evaluation mode.
 
-    All norms start at the same weights for one seed. `ubn` alone sees unlabelled samples: its
-    statistics, of the step and of the population, are those of joint batches.
+    With one seed, the initial weights are the same for all norms. Only `ubn` uses unlabelled
+    samples: its batch and population statistics are those of joint batches.
 
     Raises:
         NonFiniteLoss: the loss, a weight or a statistic became NaN or infinite.
@@ -78,7 +79,7 @@ def train_classifier(norm: NormLike, samples: Samples, recipe: Recipe, seed: int
 
 
 def joint_batches(samples: Samples, unlabelled: int, seed: int) -> Iterator[Tensor]:
-    """Yield batches forever: all labelled samples, then `unlabelled` random other ones."""
+    """Yield batches without end: all labelled samples, then `unlabelled` random other samples."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         chosen = torch.randperm(len(samples.unlabelled), generator=generator)[:unlabelled]
@@ -88,10 +89,10 @@ def joint_batches(samples: Samples, unlabelled: int, seed: int) -> Iterator[Tens
 def backward(
     model: nn.Module, samples: Samples, joint_batch: Tensor | None, *, gradient: bool
 ) -> float:
-    """Compute the mean cross-entropy of the labelled samples and its gradients; return the former.
+    """Backpropagate the mean cross-entropy of the labelled samples, and return it.
 
-    A joint batch begins with the labelled samples and sets the statistics, through which the
-    gradient flows or not; without one, the labelled samples set them.
+    The statistics are those of the joint batch, which begins with the labelled samples, or of the
+    labelled samples if it is None. `gradient` tells whether the gradient flows through them.
     """
     unlabelled = None if joint_batch is None else joint_batch[len(samples.labelled) :]
     logits = labelled_logits(model, samples.labelled, unlabelled, gradient)
@@ -102,9 +103,10 @@ def backward(
 
 @torch.no_grad()
 def accuracies(model: nn.Module, samples: Samples) -> dict[str, float]:
-    """Return the accuracy in [0, 1] on the unlabelled samples, by the statistics that normalize.
+    """Return the accuracy in [0, 1] on the unlabelled samples, by kind of statistics.
 
-    `population` are the moving averages of training, `batch` those of all unlabelled samples.
+    `population` statistics are the moving averages of training; `batch` statistics are those of all
+    unlabelled samples.
     """
 
     def accuracy() -> float:
@@ -117,10 +119,10 @@ def accuracies(model: nn.Module, samples: Samples) -> dict[str, float]:
 
 
 def std_auroc(model: nn.Module, samples: Samples, batches: Iterable[Tensor]) -> float:
-    """Return the AUROC of the std over batches, wrong against right predictions without a label.
+    """Return the AUROC with which the std over batches detects wrong predictions without a label.
 
-    0.5 is chance, 1 perfect; NaN where all predictions are right. A prediction is the mean over the
-    batches.
+    0.5 is chance and 1 is perfect; it is NaN if all predictions are right. A prediction is the mean
+    over the batches.
     """
     found = uncertainty(model, samples.unlabelled, batches, batch_size=len(samples.unlabelled))
     return auroc(found.std, found.classes != samples.truth)

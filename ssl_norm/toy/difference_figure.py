@@ -1,4 +1,4 @@
-"""Figure of starting points of images, as differences from their inputs."""
+"""Figure of the differences between starting points and the images they belong to."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -15,13 +15,13 @@ _ROWS, _REDRAWS = 5, 3
 
 
 def difference_figure(starts: Mapping[str, Starts], labelled: Tensor, caption: str) -> "Figure":
-    """Draw labelled images and, for each norm, starting point minus image of several redraws.
+    """Draw labelled images and, for each norm, starting point minus image for several redraws.
 
-    All differences share one colour scale.
+    All differences have the same colour scale.
 
     Args:
-        starts: of each norm, of the same inputs.
-        labelled: (N, 1, H, W), the inputs of one redraw; 5 of them, evenly chosen, are drawn.
+        starts: starting points by norm, for the same inputs.
+        labelled: (N, 1, H, W), the inputs; 5 evenly chosen ones are drawn.
         caption: text below the panels.
     """
     chosen = [row * len(labelled) // _ROWS for row in range(min(_ROWS, len(labelled)))]

@@ -1,4 +1,4 @@
-"""Gap between the values that labelled and unlabelled samples have in the layers of a network."""
+"""Gap between the activations of labelled and of unlabelled samples in the layers of a network."""
 
 from typing import Any, NamedTuple
 
@@ -13,23 +13,23 @@ from ssl_norm.toy.samples import Samples
 class LayerValues(NamedTuple):
     """Values of C channels in one batch norm, normalized by its population statistics."""
 
-    labelled: Tensor  # (V, C), of all positions of the labelled samples
-    control: Tensor  # (V', C), of as many samples of the same classes, which had no label
-    unlabelled: Tensor  # (W, C), of the other unlabelled samples
+    labelled: Tensor  # (V, C), values of the labelled samples at all positions
+    control: Tensor  # (V', C), values of as many unlabelled samples of the same classes
+    unlabelled: Tensor  # (W, C), values of the other unlabelled samples
 
 
 class Gap(NamedTuple):
-    """Distances of one layer, means over its channels, in deviations of the unlabelled values."""
+    """Distances in one layer: means over channels, in deviations of the unlabelled values."""
 
-    labelled: float  # Wasserstein distance of labelled from unlabelled samples
-    control: float  # that of as many samples without a label: the gap of any small sample
-    shift: float  # mean of unlabelled values, less the mean by which the layer normalizes
+    labelled: float  # Wasserstein distance of the labelled from the unlabelled values
+    control: float  # Wasserstein distance of the control, which is due to its small size
+    shift: float  # mean of the unlabelled values minus the mean by which the layer normalizes
 
 
 def layer_values(model: nn.Module, samples: Samples) -> list[LayerValues]:
     """Return the values of every batch norm of a model in evaluation mode, in order.
 
-    The control is, of each class, the first unlabelled samples, as many as are labelled.
+    The control consists of the first unlabelled samples of each class, as many as are labelled.
     """
     per_class = samples.labels.bincount().tolist()
     chosen = [(samples.truth == c).nonzero()[:count, 0] for c, count in enumerate(per_class)]
@@ -59,7 +59,7 @@ def _values(model: nn.Module, inputs: Tensor) -> list[Tensor]:
 
 
 def gap(values: LayerValues) -> Gap:
-    """Return the distances of one layer; channels that are constant without labels are left out."""
+    """Return the distances in one layer, without channels of constant unlabelled values."""
     varies = values.unlabelled.std(0) > 0
     labelled, control, unlabelled = (part[:, varies] for part in values)
     deviation = unlabelled.std(0)

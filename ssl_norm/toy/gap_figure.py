@@ -12,21 +12,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Gaps = Mapping[int, Sequence[Sequence[Gap]]]  # by labels per class: of each seed, each layer
-_BINS = [step / 4 for step in range(-16, 17)]  # edges of histograms, in deviations
+Gaps = Mapping[int, Sequence[Sequence[Gap]]]  # by labels per class: for each seed and layer
+_BINS = [step / 4 for step in range(-16, 17)]  # edges of the bins, in deviations
 _COLOURS = (BLUE, VERMILION)
 
 
 def gap_figure(
     values: Mapping[str, Sequence[LayerValues]], gaps: Mapping[str, Gaps], caption: str
 ) -> "Figure":
-    """Draw histograms of a channel and, against the labels, the gap and the shift of each layer.
+    """Draw histograms of a channel, and gap and shift over the number of labels, for each layer.
 
-    One column per layer. Above, a row per norm: the channel with the median gap.
+    Each layer has a column. The upper rows, one for each norm, show the channel with the median
+    gap; the two lower rows show gap and shift.
 
     Args:
-        values: of each layer of one network per norm, for the histograms.
-        gaps: of the same norms.
+        values: by norm, the values of each layer of one network, for the histograms.
+        gaps: gaps by norm.
         caption: text below the panels.
     """
     layers, rows = len(next(iter(values.values()))), len(values) + 2

@@ -1,4 +1,4 @@
-"""Picture of the two moons: boundaries, uncertainty and starting points of classifiers."""
+"""Figure of the two moons with boundaries, uncertainty and starting points of classifiers."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _Array = NDArray[np.floating]
-_MARGIN = 0.5  # of the plane around the points
+_MARGIN = 0.5  # width of the plane around the points
 _GRID_STEP = 0.025
 _DOTS_PER_INCH = 150
 _CLASSES = ((BLUE, "o"), (VERMILION, "^"))  # colour and marker of either class
 _PALE = "#7a7a7a"  # unlabelled points
-_TINT = 0.22  # opacity of the side of a class
-_LOWEST_TOP = 0.05  # of the scale of deviations, so that rounding errors stay pale
+_TINT = 0.22  # opacity of the colour of the predicted class
+_LOWEST_TOP = 0.05  # the scale of deviations ends here or higher, so that rounding errors are pale
 
 
 class PlaneMap(NamedTuple):
     """Predictions of one model on a grid of points."""
 
     name: str  # title of its column
-    probability: _Array  # (rows, columns), of the second class, under the statistics of evaluation
-    # (rows, columns), standard deviation of that probability over re-drawn batches
-    deviation: _Array
+    # (rows, columns), probability of the second class with the statistics of evaluation
+    probability: _Array
+    deviation: _Array  # (rows, columns), std of that probability over re-drawn batches
     starts: Starts
 
 
@@ -51,10 +51,10 @@ def draw_classifiers(
     seed: int,
     caption: str,
 ) -> None:
-    """Write a picture of all models, with deviations over the same joint batches.
+    """Write a figure of all models, with deviations over the same joint batches.
 
-    The models, in evaluation mode, and their starting points are by the title of their columns;
-    each of the draws has as many unlabelled points.
+    `models` maps the titles of columns to a model in evaluation mode and its starting points. There
+    are `draws` joint batches, each with `unlabelled` points.
     """
     x, y = axis(moons, 0), axis(moons, 1)
     down, across = torch.meshgrid(torch.from_numpy(y), torch.from_numpy(x), indexing="ij")
@@ -90,15 +90,15 @@ def moons_figure(
 ) -> "Figure":
     """Draw boundaries, deviations and starting points, one column per model.
 
-    Above, the plane is tinted by the predicted class; the boundary, where both classes are equally
-    probable, is a thick line. Deviations have one colour scale for all models, from 0. Below, a
-    line joins each restored starting point, a dot, to its labelled point.
+    In the upper row, colours show the predicted class, and a thick line shows the boundary at which
+    both classes are equally probable. In the middle row, deviations have one colour scale for all
+    models. In the lower row, a line joins each restored starting point, a dot, to its input.
 
     Args:
         x: (columns,), ascending coordinates of the grid.
-        y: (rows,), ascending.
-        maps: of each model, at least one.
-        moons: points, in all panels.
+        y: (rows,), ascending coordinates of the grid.
+        maps: predictions of at least one model.
+        moons: points that are drawn in all panels.
         caption: text below the panels.
     """
     with drawing(0.8 + 4.0 * len(maps), 9.2) as figure:
@@ -153,7 +153,7 @@ def _draw_starts(axes: "Axes", starts: Starts, moons: Samples) -> None:
 
 
 def _draw_points(axes: "Axes", moons: Samples) -> None:
-    """Draw unlabelled points small and pale, labelled ones large, by class in colour and marker."""
+    """Draw unlabelled points small and pale, and labelled points large with marker and colour."""
     x, y = moons.unlabelled.numpy().T
     axes.scatter(
         x, y, s=5, color=_PALE, alpha=0.55, linewidths=0, label="no label", rasterized=True

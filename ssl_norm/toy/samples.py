@@ -9,22 +9,22 @@ from torch import Tensor
 
 
 class Samples(NamedTuple):
-    """Samples of C classes: points of the plane, or images."""
+    """Samples of C classes: points in the plane, or images."""
 
-    labelled: Tensor  # (C K, 2) or (C K, 1, 8, 8) float32, K of each class, class by class
+    labelled: Tensor  # (C K, 2) or (C K, 1, 8, 8) float32, K samples of each class in turn
     labels: Tensor  # (C K,) int64, below C
     unlabelled: Tensor  # (U, ...) float32
     truth: Tensor  # (U,) int64, the class of each unlabelled sample; never for training
 
 
 def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int) -> Samples:
-    """Return scikit-learn's two moons with random points of each as the labelled ones.
+    """Return scikit-learn's two moons, in which random points of each moon are labelled.
 
     Args:
-        labels_per_class: labelled points of each moon, at least 1.
-        unlabelled: points without a label, at least 1; half of them of each moon.
+        labels_per_class: number of labelled points of each moon, at least 1.
+        unlabelled: number of unlabelled points, at least 1; half of them are of each moon.
         noise: standard deviation of the points around half circles of radius 1.
-        seed: of all points, from 0 to 2^32 - 1.
+        seed: seed of all points, from 0 to 2^32 - 1.
 
     Source: `sklearn.datasets.make_moons`.
 
@@ -42,12 +42,12 @@ def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int
 
 
 def digits(labels_per_class: int, unlabelled: int, *, seed: int) -> Samples:
-    """Return random ones of scikit-learn's 1,797 scans of handwritten digits, ink in [0, 1].
+    """Return a random choice of scikit-learn's 1,797 scans of digits, with values in [0, 1].
 
     Args:
-        labels_per_class: labelled scans of each digit, from 1 to 174.
-        unlabelled: scans without a label; with the labelled ones at most 1,797.
-        seed: of the choice, from 0 to 2^32 - 1.
+        labels_per_class: number of labelled scans of each digit, from 1 to 174.
+        unlabelled: number of unlabelled scans; labelled and unlabelled ones are at most 1,797.
+        seed: seed of the choice, from 0 to 2^32 - 1.
 
     Source: `sklearn.datasets.load_digits`.
 
@@ -66,7 +66,7 @@ def digits(labels_per_class: int, unlabelled: int, *, seed: int) -> Samples:
 def _with_labels(
     inputs: NDArray[Any], classes: NDArray[Any], labels_per_class: int, unlabelled: int
 ) -> Samples:
-    """Return the first of each class as labelled, and the first others as unlabelled."""
+    """Return the first samples of each class as labelled, and the next ones as unlabelled."""
     chosen = np.concatenate(
         [np.flatnonzero(classes == c)[:labels_per_class] for c in np.unique(classes)]
     )

@@ -120,7 +120,7 @@ def test_weights_that_are_not_finite(collapsed_run):
         run(collapsed_run)
     assert str(refused.value) == (
         "the checkpoint's weights give features that are not finite: encoder.stem.weight is the "
-        "first of its tensors that is not finite; use an earlier checkpoint"
+        "its first tensor that is not finite; use an earlier checkpoint"
     )
 
 
@@ -146,7 +146,7 @@ def test_files_that_differ_in_their_ending_get_different_records(data, tmp_path)
 def test_foreign_weights_with_a_projector(data, tmp_path, capsys):
     found = run(solo_learn(tmp_path / "solo.ckpt"), data=data, views=3, **TINY).record
     assert (tmp_path / "solo.ckpt_diagnosis.json").exists()
-    assert found["projector"] == "projections of projector, taken to be Linear, batch norm and ReLU"
+    assert found["projector"] == "projections of projector, assumed to be Linear, batch norm and ReLU"
     assert found["match"].startswith("50 of 50 tensors match (state_dict: backbone.*)")
     assert (found["unmatched"], found["step"]) == ([], 0)
     assert found["projections"]["verdict"] in ("healthy", "uncertain")
@@ -165,7 +165,7 @@ def test_foreign_weights_without_a_projector_and_with_another_stem(data, tmp_pat
     assert found["unmatched"] == []
     printed = capsys.readouterr().err
     assert "encoder.small_images=false, because the tensors of the file fit" in printed
-    assert "projections not looked at: the file has no projector under a known name" in printed
+    assert "projections not measured: the file has no projector under a known name" in printed
 
 
 def test_wrong_or_missing_settings(data, tmp_path):
@@ -190,4 +190,4 @@ def test_the_encoder_of_a_classifier(data, tmp_path):
     record = run(tmp_path / "last.pt", samples=40).record
     assert record["verdict"] == "healthy"
     assert record["unmatched"] == []
-    assert "projections not looked at" in record["projector"]
+    assert "projections not measured" in record["projector"]

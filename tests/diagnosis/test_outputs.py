@@ -73,7 +73,7 @@ def test_an_encoder_alone_and_too_few_images():
 def test_outputs_that_are_not_finite():
     network = make_network()
     nn.init.constant_(network.projector.bias, torch.nan)
-    first = r"projections that are not finite: projector\.bias is the first of its tensors"
+    first = r"projections that are not finite: projector\.bias is its first tensor"
     with pytest.raises(UserError, match=first):
         collect(network)
     assert not any(module._forward_hooks for module in network.encoder.modules())

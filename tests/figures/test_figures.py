@@ -220,7 +220,7 @@ def test_no_backend_is_needed_and_the_user_s_stays(backend):
 WRONG = {
     "runs: at least one run expected": lambda: cosine_figure([]),
     "'x' has no rows": lambda: cosine_figure([("x", [])]),
-    "collapsed_at: a step of each of 1 runs expected, got 2": lambda: cosine_figure(
+    "collapsed_at: one step for each of 1 runs expected, got 2": lambda: cosine_figure(
         [("x", run_of(["healthy"]))], [8, None]
     ),
     "rows: at least one row": lambda: layer_figure([]),
