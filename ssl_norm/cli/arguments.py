@@ -162,7 +162,7 @@ def _check_key(argument: str, tool: str) -> str:
         raise UserError(unknown_name("key", root, known) + hint)
     if not re.fullmatch(r"\w+(\.\w[\w-]*)*", key):
         raise UserError(
-            f"cannot read '{argument}': expected a key of names separated by dots, such as {root}"
+            f"cannot read '{argument}': expected a key of names separated by dots; use {root}=..."
         )
     return root
 

@@ -169,7 +169,7 @@ class Checkpoint:
 
     @cached_property
     def stem(self) -> bool | None:
-        """Whether the encoder has the stem for small images; None: `trained_size` decides.
+        """Return whether the encoder has the stem for small images; None: `trained_size` decides.
 
         If a file of weights has no record, the stem is the architecture's own, unless its tensors
         fit only the other stem.

@@ -79,7 +79,7 @@ WRONG = {
         "epochs=3 optimizer.schedule_epochs=2": "shorter than the run of epochs=3; leave it out",
         "keep_every=3 checkpoint_every=2": "not a multiple of checkpoint_every=2 ... use keep_every=4",
         "encoder.pretrained_path=/no/such.pt": "there is no such file; name a file of weights",
-        "resume=true": "needs run_dir=... ... needs hydra.sweep.dir=...",
+        "resume=true": "needs run_dir=... ... with -m, hydra.sweep.dir=...",
         # the verdict
         "monitor.healthy_cosine=0.995": "above complete_cosine=0.99 ... lower the first or raise",
         "monitor.healthy_std=0.01": "below complete_std=0.05 ... raise the first or lower",
@@ -104,7 +104,7 @@ WRONG = {
         "domains=[clean,contrst]": "domains[1]: unknown corruption 'contrst' ... 'contrast'?",
         "domains=[clean,contrast,jpeg]": "batch_size=64 is not 3 equal chunks ... use a multiple of 3",
         "domains=[clean,contrast,jpeg,gaussian_blur] norm.encoder=domain": "use domains: 4",
-        "domains=[clean,jpeg,contrast] batch_size=9 labels=2": "fewer images ... use at least 3",
+        "domains=[clean,jpeg,contrast] batch_size=9 labels=2": "less than the 3 domains; use at least 3",
         "domains=[clean,jpeg,contrast] batch_size=9 evaluation.samples=[2]": "use at least 3",
         "domains=[clean,jpeg,contrast] batch_size=9 evaluation.batch_sizes=[2]": "use at least 3",
         "evaluation.statistics=[]": "empty; give at least one value",
