@@ -1,4 +1,4 @@
-"""Checks of any training loop for public bugs; see :func:`doctor`."""
+"""Checks of any training loop for publicly known bugs; see :func:`doctor`."""
 
 from ssl_norm.checkup.checks import CHECKS
 from ssl_norm.checkup.doctor import Checkup, Result, doctor

@@ -1,7 +1,7 @@
-"""Checks of a training loop for known bugs: functions from a record to a line and a state.
+"""Checks of a training loop for known bugs: functions from a record to a state and a line.
 
-A check declares its repair and a source; its docstring states the condition. `fail` is a bug,
-`warn` a likely bug; `not checked` names the missing input.
+A check declares a repair and a source, and its docstring states the condition. `fail` means a bug,
+`warn` a likely bug, and `not checked` that an input is missing, which the line names.
 """
 
 import re
@@ -28,7 +28,7 @@ Finding = tuple[State, str]
 
 
 class Check(NamedTuple):
-    """A check by its name; see :func:`check`. `meaning` is the condition that it checks."""
+    """A check that :func:`check` registered; `meaning` is the condition that it checks."""
 
     name: str
     meaning: str
@@ -39,11 +39,11 @@ class Check(NamedTuple):
 
 CHECKS: dict[str, Check] = {}
 MISSING = {
-    "targets": "no target network was found; name it: target='NAME', after a step if that makes it",
-    "optimizers": "no optimizer was found; give it, as in optimizer=...",
-    "views_from": "two views were not seen; give them, as in views=(view1, view2)",
-    "pixels": "no floating-point views were seen to enter the model",
-    "labels": "no labels of the batches are known; give them, as in labels=...",
+    "targets": "no target network was found; name it by target='NAME', after the loop has made it",
+    "optimizers": "no optimizer was found; give it by optimizer=...",
+    "views_from": "two views were not found; give them by views=(view1, view2)",
+    "pixels": "the model had no floating-point views as input",
+    "labels": "the labels of the batches are unknown; give them by labels=...",
     "graded": "no parameter got a gradient",
 }
 _SCHEDULE = re.compile("ema|decay|momentum|tau|beta|progress|step|update|iter|epoch")
@@ -55,7 +55,7 @@ def check(
     """Register a function as a check under its name.
 
     Args:
-        needs: attributes of the record without which it is `not checked`, in `MISSING`.
+        needs: keys of `MISSING`: attributes of the record that the check needs.
         repair: change that makes the condition hold.
         source: a public bug of this kind, or a publication of the reason.
     """
@@ -78,7 +78,7 @@ def check(
     "https://arxiv.org/abs/2006.07733 (section 3.1)",
 )
 def target_is_a_copy(record: Record) -> Finding:
-    """The target has its own memory."""
+    """The target shares no memory with the online network."""
     sides: tuple[dict[int, str], dict[int, str]] = {}, {}
     for name, tensor in tensors_of(record.parts).items():
         if tensor.numel():
@@ -87,7 +87,7 @@ def target_is_a_copy(record: Record) -> Finding:
     shared = [(sides[0][place], name) for place, name in sides[1].items() if place in sides[0]]
     if shared:
         online, target = shared[0]
-        return "fail", f"{counted(len(shared), 'tensor')} shared: {target} is {online}"
+        return "fail", f"{counted(len(shared), 'tensor')} shared, such as {target} with {online}"
     return "pass", f"{', '.join(record.targets)}: no tensor is shared with the online network"
 
 
@@ -100,17 +100,17 @@ def target_moves(record: Record) -> Finding:
     """The target follows the online network, slowly."""
     target, online = (record.parameters(target=side) for side in (True, False))
     if not any(map(record.moved, online)):
-        return "not checked", f"the online network did not move in {_steps(record)}"
+        return "not checked", f"the online network did not change in {_steps(record)}"
     moved = [name for name in target if record.moved(name)]
     if not moved:
-        return "fail", f"the target did not move in {_steps(record)}, the online network did"
+        return "fail", f"in {_steps(record)}, the online network changed but not the target"
     still = [root for root in record.targets if not any(n.startswith(f"{root}.") for n in moved)]
     if still:
-        return "warn", f"a part of the target did not move in {_steps(record)}: {_few(still)}"
+        return "warn", f"a part of the target did not change in {_steps(record)}: {_few(still)}"
     decay = median(record.decays) if record.decays else None
     if decay is not None and decay < 0.5:
-        return "warn", f"the target keeps only {decay:.3g} of its value in a step: swapped factors?"
-    return "pass", "it moves" + ("" if decay is None else f", and keeps {decay:.4g} of its value")
+        return "warn", f"the target keeps only {decay:.3g} of its value in a step; swapped factors?"
+    return "pass", "it changes" + ("" if decay is None else f", and keeps {decay:.4g} of its value")
 
 
 @check(
@@ -129,11 +129,11 @@ def target_without_gradients(record: Record) -> Finding:
 
 @check(
     "graded",
-    "set it to evaluation after every model.train(): encoder.eval()",
+    "set the frozen part to evaluation after every model.train(), by encoder.eval()",
     "https://github.com/kdexd/virtex/issues/16",
 )
 def frozen_statistics(record: Record) -> Finding:
-    """Batch statistics of frozen parts do not move."""
+    """Running statistics of frozen parts do not change."""
     online = record.parameters(target=False)
     still = {n for n, p in online.items() if id(p) not in record.graded and not record.moved(n)}
     frozen, moving = 0, []
@@ -146,17 +146,17 @@ def frozen_statistics(record: Record) -> Finding:
             moving += [name] * any(record.moved(f"{name}.{key}") for key in norm._buffers)
     if moving:
         count = counted(len(moving), "frozen batch norm")
-        return "fail", f"{count} with moving statistics: {_few(moving)}"
-    return "pass", f"{counted(frozen, 'frozen batch norm')}" + (", none moves" if frozen else "")
+        return "fail", f"{count} with changing statistics: {_few(moving)}"
+    return "pass", f"{counted(frozen, 'frozen batch norm')}" + (", none changes" if frozen else "")
 
 
 @check(
     "",
-    "look for constant inputs, dead or zero-initialized layers; give the projector a norm",
+    "look for constant inputs and for dead or zero-initialized layers; add a norm to the projector",
     "https://arxiv.org/abs/2110.09348",
 )
 def rank_at_start(record: Record) -> Finding:
-    """Outputs of the untrained network differ between images, in several directions."""
+    """Outputs of the untrained network vary between images, along several dimensions."""
     try:
         name = find_projectors(record.parts[""], target="none")["online"]
     except ValueError:
@@ -165,7 +165,7 @@ def rank_at_start(record: Record) -> Finding:
         name = next(reversed(record.outputs), "")
     rows = record.outputs.get(name, torch.empty(0))
     if len(rows) < 4:
-        return "not checked", "no outputs (N, D) of 4 rows or more were seen"
+        return "not checked", "no module has outputs (N, D) with N >= 4"
     name = name or type(record.parts[""]).__name__
     if not rows.isfinite().all():
         return "fail", f"{name}: outputs are not finite before the first step"
@@ -183,32 +183,32 @@ def rank_at_start(record: Record) -> Finding:
     "https://github.com/CIntellifusion/GeometryForcing/issues/13",
 )
 def optimizer_parameters(record: Record) -> Finding:
-    """The optimizer holds all parameters that get gradients, and no others."""
+    """The optimizer has all parameters that get gradients, and no others."""
     groups = [group for optimizer in record.optimizers for group in optimizer.param_groups]
     held = {id(p): p for group in groups for p in group["params"]}
     known = {**record.parameters(target=True), **record.parameters(target=False)}
     names = {id(p): name for name, p in known.items()}
     missing = [names[key] for key in names if key in record.graded and key not in held]
     if missing:
-        return "fail", f"{len(missing)} parameters with gradients are not held: {_few(missing)}"
+        return "fail", f"it lacks {len(missing)} parameters with gradients: {_few(missing)}"
     idle = [key for key, p in held.items() if p.requires_grad and key not in record.graded]
     if idle:
         listed = _few([names.get(key, "unnamed") for key in idle])
-        return "warn", f"{len(idle)} held parameters got no gradient: {listed}"
-    return "pass", f"it holds all {len(record.graded)} parameters that get gradients"
+        return "warn", f"{len(idle)} of its parameters got no gradient: {listed}"
+    return "pass", f"it has all {len(record.graded)} parameters that get gradients"
 
 
 @check(
     "",
-    "draw the augmentation anew for each view, with one random state for each worker",
+    "draw a new augmentation for each view, with a different random state in each worker",
     "https://github.com/facebookresearch/DepthContrast/issues/14",
 )
 def views_differ(record: Record) -> Finding:
-    """The two views of an image are not the same pixels."""
+    """The two views of an image have different pixels."""
     if record.identical == "online":
         return "fail", "both views are equal in all pixels"
     if record.identical:
-        return "warn", "the target sees the same pixels: right for masked prediction only"
+        return "warn", "the target gets the same pixels, which is right only for masked prediction"
     if not record.views_from:
         return "not checked", MISSING["views_from"]
     return "pass", f"the views of {counted(len(record.views), 'step')} differ"
@@ -216,11 +216,11 @@ def views_differ(record: Record) -> Finding:
 
 @check(
     "views_from",
-    "take both views from one loader: batches of two loaders shuffle apart",
+    "take both views from one loader, because two loaders shuffle differently",
     "https://github.com/sayakpaul/SimSiam-TF/issues/1",
 )
 def views_match(record: Record) -> Finding:
-    """Row i of both views is the same image."""
+    """Rows with one number in both views are of the same image."""
     found = nearer(record.views)
     line = (
         f"matching rows are nearer than others in {found.share:.0%} of comparisons "
@@ -229,10 +229,13 @@ def views_match(record: Record) -> Finding:
     if found.is_clear:
         return "pass", line
     if record.views_from == "target":
-        return "not checked", f"{line}; the target may see shuffled rows: give views=(view1, view2)"
+        return (
+            "not checked",
+            f"{line}; rows of the target may be shuffled: give views=(view1, view2)",
+        )
     if found.share + 3 * found.error < 0.6:
         return "fail", line
-    return "not checked", f"{line}: too few rows, or views too strong, to tell"
+    return "not checked", f"{line}: too few rows or too strong augmentation to decide"
 
 
 @check(
@@ -254,11 +257,11 @@ def pixels_normalized(record: Record) -> Finding:
 
 @check(
     "targets",
-    "keep the number in a buffer, or save it in the checkpoint and set it again",
+    "keep the number in a buffer, or save it in the checkpoint and restore it",
     "https://github.com/lightly-ai/lightly-train/pull/892",
 )
 def ema_resumes(record: Record) -> Finding:
-    """State dicts bring back the decay of the target and the progress of its schedule."""
+    """State dicts restore the decay of the target and the progress of its schedule."""
     if record.load_error:
         return "fail", f"the state dict after {_steps(record)} does not load: {record.load_error}"
     decays = record.decays or [1.0]
@@ -271,7 +274,10 @@ def ema_resumes(record: Record) -> Finding:
         return "not checked", "the decay was not measurable: the target moved too little"
     if is_scheduled:
         course = f"{decays[0]:.4g} to {decays[-1]:.4g}"
-        return "not checked", f"decay {course} by a number of your loop: does a checkpoint have it?"
+        return (
+            "not checked",
+            f"decay {course}, by a number of your loop: does a checkpoint have it?",
+        )
     return "pass", f"decay {decays[0]:.4g} in all steps, and no number of a module is lost"
 
 
@@ -281,7 +287,7 @@ def ema_resumes(record: Record) -> Finding:
     "https://github.com/lucidrains/byol-pytorch/issues/62",
 )
 def batch_of_statistics(record: Record) -> Finding:
-    """Batch norms see enough values per channel."""
+    """Batch norms compute their statistics of enough values per channel."""
     if not record.values:
         return "pass", "no norm used batch statistics"
     name = min(record.values, key=lambda name: record.values[name])
@@ -297,23 +303,23 @@ def batch_of_statistics(record: Record) -> Finding:
     "https://github.com/google-research/simclr/issues/114",
 )
 def synchronized_statistics(record: Record) -> Finding:
-    """Under several processes, batch norms share their statistics."""
+    """With several processes, batch norms share their statistics."""
     if record.processes == 1:
-        return "not checked", "one process: start it as you train, with torchrun"
+        return "not checked", "there is one process; start the check by torchrun, as the training"
     norms = {n: norm for n, norm in record.batch_norms().items() if n in record.values}
     apart = [name for name, norm in norms.items() if not is_synchronized(norm)]
     if apart:
-        return "warn", f"{len(apart)} batch norms are per process: {_few(apart)}"
+        return "warn", f"{len(apart)} batch norms have statistics per process: {_few(apart)}"
     return "pass", f"{counted(len(norms), 'batch norm')}, all synchronized"
 
 
 @check(
     "labels",
-    "shuffle the data: batch statistics tell the network which classes a batch has",
+    "shuffle the data, because batch statistics reveal the classes of a batch to the network",
     "https://github.com/ultralytics/yolov5/issues/2582",
 )
 def mixed_batches(record: Record) -> Finding:
-    """Batches hold the classes in random proportions."""
+    """Batches have the classes in random proportions."""
     pooled = [_plain(label) for labels in record.labels for label in labels]
     sizes = [len(labels) for labels in record.labels]
     classes = len(set(pooled))
@@ -324,7 +330,7 @@ def mixed_batches(record: Record) -> Finding:
         shuffled = iter(dice.sample(pooled, len(pooled)))
         chance.append(_purity([list(islice(shuffled, size)) for size in sizes]))
     found = _purity([[_plain(label) for label in labels] for labels in record.labels])
-    line = f"two images of a batch share a class in {found:.0%}, shuffled in {fmean(chance):.0%}"
+    line = f"{found:.0%} of pairs in a batch share a class, {fmean(chance):.0%} after shuffling"
     if found <= max(chance) + 0.02:
         return "pass", line
     return ("fail" if record.values else "warn"), line

@@ -1,4 +1,4 @@
-"""Checks on a few steps of a training loop, which are then undone."""
+"""The function `doctor`, which runs a few steps of a training loop, checks them and undoes them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, repeat
@@ -12,16 +12,16 @@ from ssl_norm.checkup.record import Record, find_targets
 from ssl_norm.checkup.state import SAVED, SavedState, home_of, referred
 from ssl_norm.text import text_table
 
-_LARGE = 2**26  # number of elements from which a tensor outside the networks counts as data
+_LARGE = 2**26  # a tensor outside the networks with more elements counts as data
 
 
 class Result(NamedTuple):
     """Result of one check.
 
     Attributes:
-        name, repair, source: of the :class:`ssl_norm.checkup.checks.Check`.
+        name, repair, source: those of the :class:`ssl_norm.checkup.checks.Check`.
         state: `pass`, `warn`, `fail` or `not checked`.
-        line: finding, or reason why there is none.
+        line: the finding, or the reason why there is none.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Result(NamedTuple):
 
 
 class Checkup(dict[str, Result]):
-    """Results by the names of the checks; as text a table with repairs."""
+    """Results by the names of the checks; `str` makes a table of them with repairs."""
 
     @property
     def failed(self) -> list[str]:
@@ -59,24 +59,25 @@ def doctor(
     labels: Sequence[Iterable[Any]] | Callable[..., Iterable[Any]] | None = None,
     steps: int = 3,
 ) -> Checkup:
-    """Run a few steps of a training loop, check them for public bugs, and undo them.
+    """Run a few steps of a training loop, check them for known bugs, and undo them.
 
     Afterwards, parameters, buffers, gradients, states of optimizers, loss scalers and random
     generators, modes, hooks and counters are the same to the bit; only an iterator has lost `steps`
-    batches. Other networks and optimizers are found through the names in `step_fn`.
+    batches. Further networks and optimizers are found by the names that `step_fn` uses.
 
     Args:
-        model: the network, or a module that holds all networks.
+        model: the network, or a module that contains all networks.
         step_fn: one whole step of the loop: views, forward and backward pass, optimizer, target.
-        batches: for example the DataLoader; `step_fn` is then called with each. None: without.
-        optimizer: one or several; None: those that `step_fn` refers to.
-        target: the slowly moving network, or its name; None: by its name (target, teacher, ema,
-            momentum, ...).
+        batches: for example the DataLoader; `step_fn` is called with each batch. None: it is called
+            without arguments.
+        optimizer: one or several optimizers; None: those that `step_fn` refers to.
+        target: the target network, or its name; None: modules named target, teacher, ema,
+            momentum, ...
         views: two views (N, ...) of a batch, or a function of the batch that returns those of the
             last step; None: the inputs of the first layer.
-        labels: class labels (N,) of each step, or a function of a batch; None: the first integers
-            (N,) in a batch, if they repeat.
-        steps: at least 2; more steps and larger batches give stronger evidence.
+        labels: class labels (N,) of each step, or a function from a batch to them; None: the first
+            tensor of integers (N,) in a batch that has repeated values.
+        steps: number of steps, at least 2; more steps and larger batches give stronger evidence.
 
     Raises:
         ValueError: `steps` is below 2, there are fewer batches, or the target does not exist.
@@ -123,7 +124,7 @@ def doctor(
 def _parts(
     model: nn.Module, names: Mapping[str, Any], target: nn.Module | str | None
 ) -> dict[str, nn.Module]:
-    """Return the networks by prefix: the model, and others with weights outside it."""
+    """Return the networks by prefix: the model, and other modules with weights outside it."""
     parts = {"": model}
     for name, module in {**names, "target": names.get("target", target)}.items():
         if isinstance(module, nn.Module) and next(module.parameters(), None) is not None:
@@ -133,7 +134,7 @@ def _parts(
 
 
 def _objects(step_fn: Any, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the objects whose classes the loop's module defines, without networks."""
+    """Return the objects, except networks, whose classes are defined in the module of the loop."""
     home = home_of(step_fn)
     return {
         name: value
@@ -144,7 +145,7 @@ def _objects(step_fn: Any, names: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_schedule(name: str, value: Any) -> bool:
-    """Return whether an object has a state dict, or its name says that it averages weights."""
+    """Return whether an object has a state dict, or a name that suggests an average of weights."""
     words = ("ema", "average", "momentum", "teacher", "target")
     called = f"{name} {type(value).__name__}".lower()
     return hasattr(value, "load_state_dict") or any(word in called for word in words)
@@ -158,7 +159,7 @@ def _run(
     labels: Any,
     steps: int,
 ) -> str:
-    """Run the steps; return the message with which a batch norm refused a batch, else ""."""
+    """Run the steps; return the error message of a batch norm that refused a batch, or ""."""
     arguments = repeat(()) if batches is None else ((batch,) for batch in batches)
     for number, batch in enumerate(islice(arguments, steps)):
         record.start()
@@ -177,7 +178,7 @@ def _run(
 
 
 def _labels(batch: Sequence[Any]) -> Tensor | None:
-    """Return the first integers (N,) in a batch with repeated values; None without any."""
+    """Return the first integers (N,) in a batch that have repeated values, or None."""
     items = batch[0] if batch and isinstance(batch[0], list | tuple) else ()
     rows = [x for x in items if isinstance(x, Tensor) and x.ndim == 1 and not x.is_floating_point()]
     return next((x for x in rows if len(set(x.tolist())) < len(x)), None)

@@ -1,4 +1,4 @@
-"""Record of a few steps of a training loop: inputs of the networks, and changes."""
+"""Record of a few steps of a training loop: inputs of its networks, and changes by the steps."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -14,41 +14,41 @@ from ssl_norm.models.checkpoint_prefixes import names_any, names_target
 from ssl_norm.names import unknown_name
 from ssl_norm.norms.swap.find import BATCH_NORMS, keeps_batch_statistics
 
-_SHORT = frozenset({"k", "key"})  # attention layers have this name as well
+_SHORT = frozenset({"k", "key"})  # attention layers also have these names
 Parts = Mapping[str, nn.Module]
 
 
 class Record:
-    """Facts about steps between `start` and `end`, gathered by hooks; then `finish`.
+    """Facts about steps between `start` and `end`, which hooks gather; `finish` ends the record.
 
     Names are those of modules, with a prefix for each part.
 
     Args:
         parts: the networks of the loop by prefix; `""` is the model.
-        objects: other objects of the loop that may hold a schedule, by name.
+        objects: other objects of the loop that may have a schedule, by name.
         targets: names of the target's outermost modules.
-        optimizers: of the loop.
-        state: of all that, before the steps.
+        optimizers: optimizers of the loop.
+        state: state of all these before the steps.
 
     Attributes:
-        steps: that ended.
+        steps: number of steps so far.
         views: statistics of two views of each step.
-        views_from: origin of the views: `given`, `online`, `target` (the second one entered the
-            target), `rows` (one tensor held both); "" without two views.
-        identical: `online` if both views were equal in a step; `target` if it saw the only view.
-        pixels: of each view (2 + 2 C,): least and largest value, means and deviations of channels.
-        outputs: outputs (N, D) of online modules in the first step, by name, of their first call.
+        views_from: origin of the views: `given`, `online`, `target` (the second view was an input
+            of the target), `rows` (one tensor had both); "" without two views.
+        identical: `online` if both views were equal in a step; `target` if online network and
+            target had the same single view.
+        pixels: for each view (2 + 2 C,): least and largest value, means and deviations of channels.
+        outputs: outputs (N, D) by the name of the online module, in its first call.
         graded: ids of the parameters that got a gradient.
-        values: fewest values per channel that a batch norm normalized in training, by its name.
-        decays: share of its old value that the target kept, for each step in which it is
-            measurable.
+        values: the fewest values per channel of a batch norm in training, by its name.
+        decays: share of its old value that the target kept in each step, where it is measurable.
         lost: numbers that changed and that state dicts do not restore, `name: old -> new`.
-        load_error: message of a state dict that does not load; "": it loads.
+        load_error: error message of a state dict that does not load, or "".
         labels: labels of each step; empty if unknown.
-        processes: of the run.
+        processes: number of processes.
     """
 
-    listening = False  # copies of the networks have them as well
+    listening = False  # copies of the networks have the hooks as well
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Record:
         self.optimizers, self._state = optimizers, state
         self.steps, self.processes = 0, world_size()
         self.views: list[Pair] = []
-        self._joint: list[Tensor] = []  # statistics of the only view of steps
+        self._joint: list[Tensor] = []  # statistics of the view in steps with one view
         self.views_from = self.identical = self.load_error = ""
         self.pixels: list[Tensor] = []
         self.outputs: dict[str, Tensor] = {}
@@ -110,7 +110,7 @@ class Record:
 
     def start(self) -> None:
         """Start the record of the next step."""
-        self._seen: list[tuple[str, Tensor]] = []  # role of the network, and what entered it
+        self._seen: list[tuple[str, Tensor]] = []  # role of a network, and its input
         self._kept: list[Tensor] = []  # outputs, so that no other tensor gets their memory
         self._opened: list[bool] = []  # whether each running call opened a scope
         self._scopes: list[tuple[str, nn.Module | None]] = []  # role, first layer with weights
@@ -118,7 +118,7 @@ class Record:
         self.listening = True
 
     def end(self, views: Sequence[Tensor] | None, labels: Iterable[Any] | None) -> None:
-        """Add the facts of a step; None stands for the views that were seen."""
+        """Record the facts of a step; if `views` is None, they are the inputs of the networks."""
         self.listening = False
         self.steps += 1
         self.pixels += [_pixels(view) for _, view in self._seen]
@@ -132,7 +132,7 @@ class Record:
             self.decays.append(decay)
 
     def finish(self) -> None:
-        """Record the changes, and try to resume from the state dicts; this changes the networks."""
+        """Record the changes, then resume from state dicts, which changes the networks."""
         if not self.views and (pairs := halves(self._joint)):
             self.views, self.views_from, self.identical = pairs, "rows", ""
         self._after, numbers = self._values(), self._all_numbers()
@@ -153,7 +153,7 @@ class Record:
         ]
 
     def _values(self) -> dict[str, Tensor]:
-        """Return copies of parameters and buffers, on the host."""
+        """Return copies of parameters and buffers on the CPU."""
         tensors = tensors_of(self.parts).items()
         return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors}
 
@@ -168,11 +168,11 @@ class Record:
         }
 
     def _hears(self) -> bool:
-        """Return whether a call counts: in a step, and not recomputed in its backward pass."""
+        """Return whether a call is in a step and not a recomputation in its backward pass."""
         return self.listening and torch._C._current_graph_task_id() == -1
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        """Record the input of the first layer of an outermost call or of the target."""
+        """Record the input of the first layer in an outermost call or in a call of the target."""
         if not self._hears():
             return
         name = self._names[id(module)]
@@ -192,7 +192,7 @@ class Record:
             self.values[name] = min(values, self.values.get(name, values))
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Keep the outputs of a scope, and those of online modules in the first step."""
+        """Keep the outputs of a scope, and of online modules in the first step."""
         if not self._hears() or not self._opened:
             return
         role = self._scopes[-1][0]
@@ -204,7 +204,7 @@ class Record:
             self.outputs.setdefault(self._names[id(module)], output.detach().clone())
 
     def _find_views(self) -> None:
-        """Add the first two views of equal shape that entered the networks in a step."""
+        """Add the first two inputs of equal shape in a step as its views."""
         most = max((view.ndim for _, view in self._seen), default=0)
         online = [view for role, view in self._seen if role == "online" and view.ndim == most]
         same = [view for view in online if view.shape == online[0].shape]
@@ -226,10 +226,10 @@ class Record:
         self.views.append((statistics(first), statistics(second)))
 
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """Return up to three parameters of the target with the online ones that they follow.
+        """Return up to three parameters of the target with the online ones that they average.
 
-        For each module of the target, these are the online parameters of the same shapes in the
-        same order; of several candidates, the nearest.
+        These are online parameters with the same shapes in the same order as those of a module of
+        the target, and of several such ranges the nearest.
         """
         online = list(self.parameters(target=False).values())
         named, pairs = self.parameters(target=True), list[tuple[Tensor, Tensor]]()
@@ -244,10 +244,10 @@ class Record:
         return sorted(pairs, key=lambda pair: -pair[0].numel())[:3]
 
     def _decay(self) -> float | None:
-        """Return the share of its old value that the target kept in a step, if it is one number.
+        """Return the share of its old value that the target kept in a step, if one number fits.
 
-        It fits target' = share target + (1 - share) online, with the online network before or after
-        its own step.
+        The fit is target' = share target + (1 - share) online, with the online network before or
+        after its step.
         """
         sides = (*self._old, *self._followed)
         old, before, new, after = (
@@ -268,7 +268,7 @@ def named_modules(parts: Parts) -> Iterator[tuple[str, nn.Module]]:
 
 
 def tensors_of(parts: Parts) -> dict[str, Tensor]:
-    """Return every parameter and buffer by name; one with two names occurs twice."""
+    """Return every parameter and buffer by name; a tensor with two names occurs twice."""
     return {
         f"{name}.{key}".lstrip("."): tensor
         for name, module in named_modules(parts)
@@ -341,7 +341,7 @@ def _uses_batch(norm: nn.Module) -> bool:
 
 
 def _values_per_channel(norm: nn.Module, x: Tensor) -> int:
-    """Return how many values of a channel share statistics: samples times positions."""
+    """Return the number of values of a channel with common statistics: samples times positions."""
     samples = min(len(x), getattr(norm, "batch_size", None) or len(x))
     positions = x.numel() // max(1, x.shape[0] * x.shape[1])
     return samples * positions * (world_size() if is_synchronized(norm) else 1)

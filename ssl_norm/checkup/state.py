@@ -1,4 +1,4 @@
-"""State of a training loop: saved before a few steps, and restored to the bit after them."""
+"""State of a training loop, which is saved and later restored to the bit."""
 
 import random
 from collections import deque
@@ -22,20 +22,20 @@ SAVED = (*OWNERS, dict, list, Tensor, torch.Generator, np.random.Generator, np.r
 
 
 def home_of(step_fn: Any) -> str | None:
-    """Return the name of the module where a function, or that of a partial, is defined."""
+    """Return the name of the module that defines a function or the function of a `partial`."""
     return getattr(getattr(step_fn, "func", step_fn), "__module__", None)
 
 
 def referred(step_fn: Callable[..., Any]) -> dict[str, Any]:
-    """Return the objects that a function refers to, by name: closure, globals, its own object.
+    """Return the objects by name in closure and globals of a function, and in a method's object.
 
-    Functions and objects of the same module that it refers to count as well. If a name occurs
-    twice, the nearest one counts.
+    Those that functions and objects of the same module refer to are included. If a name occurs
+    twice, the object that is found first counts.
     """
     home = home_of(step_fn)
     found: dict[str, Any] = {"step_fn": step_fn}
     pending: list[Any] = [step_fn]
-    for item in pending:  # grows
+    for item in pending:  # the list grows in the loop
         for name, value in _names(item).items():
             found.setdefault(name, value)
             is_own = getattr(value, "__module__", None) == home and not isinstance(value, type)
@@ -46,7 +46,7 @@ def referred(step_fn: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _global_names(code: CodeType) -> set[str]:
-    """Return the global names in a code and in the lambdas and comprehensions inside it."""
+    """Return the global names in code, including its lambdas and comprehensions."""
     inside = [_global_names(part) for part in code.co_consts if isinstance(part, CodeType)]
     own = {str(part.argval) for part in get_instructions(code) if "GLOBAL" in part.opname}
     return own.union(*inside)
@@ -71,8 +71,8 @@ def _names(item: Any) -> dict[str, Any]:
 class SavedState:
     """Values of objects and of all random generators, which `restore` writes back in place.
 
-    It covers tensors with their gradients, modules, optimizers, schedulers and loss scalers with
-    all attributes (modes, hooks, counters), containers, generators, and numbers in closures or
+    These are tensors with their gradients, modules, optimizers, schedulers and loss scalers with
+    all attributes (modes, hooks, counters), containers, generators, and numbers in closures and
     globals of functions.
 
     Args:
@@ -138,7 +138,7 @@ def _refill(container: Any, content: Any) -> None:
 
 
 def _saved_tensor(tensor: Any) -> tuple[Callable[[], None], list[Any]]:
-    """Return a function that restores memory, values, gradient and hooks; and the gradient."""
+    """Return a function that restores memory, values, gradient and hooks, and the gradient."""
     memory = tensor.data
     values = None if nn.parameter.is_lazy(tensor) else memory.clone()
     grad = tensor.grad if tensor.is_leaf else None

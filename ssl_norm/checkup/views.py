@@ -1,4 +1,4 @@
-"""Statistics of views, and a comparison of distances within and between images."""
+"""Statistics of views, and a comparison of distances between views of the same and other images."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 Pair = tuple[Tensor, Tensor]
-_SIDE = 4  # of the pooled pixels
+_SIDE = 4  # side of a view after pooling
 
 
 class Nearer(NamedTuple):
-    """Share of comparisons in which the matching row is nearer than a foreign one; chance is 0.5.
+    """Share of comparisons in which the matching row is nearer than another one; chance is 0.5.
 
-    `error` is its standard error, `rows` the number of rows that were compared.
+    `error` is its standard error, and `rows` is the number of rows.
     """
 
     share: float
@@ -23,15 +23,15 @@ class Nearer(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """True where matching rows are nearer by three standard errors."""
+        """Return whether matching rows are nearer by three standard errors."""
         return self.share - 3 * self.error > 0.5
 
 
 def statistics(view: Tensor) -> Tensor:
-    """Return (N, K) statistics of views (N, C, H, W) or (N, ...) that survive augmentation.
+    """Return (N, K) statistics of views (N, C, H, W) or (N, ...) that augmentation changes little.
 
-    Mean and deviation of each channel, mean absolute differences of neighbours, and pixels pooled
-    to 4 x 4 after each image and channel was standardized.
+    These are mean and deviation of each channel, mean absolute differences of neighbours, and the
+    pixels of each standardized channel, pooled to 4 x 4.
     """
     x = view.detach().float()
     x = x if x.ndim == 4 else x.reshape(len(x), 1, -1)
@@ -40,7 +40,7 @@ def statistics(view: Tensor) -> Tensor:
     z = (x - mean) / (std + 1e-3)
     pooled = adaptive_avg_pool2d(z, _SIDE) if x.ndim == 4 else adaptive_avg_pool1d(z, _SIDE**2)
     edges = [x.mean(1).diff(dim=axis - 1).abs().flatten(1).mean(1, keepdim=True) for axis in axes]
-    scaled = 0.3 * pooled.flatten(1)  # comparable in weight to the few other statistics
+    scaled = 0.3 * pooled.flatten(1)  # less weight, because the other statistics are few
     return torch.cat([mean.flatten(1), std.flatten(1), *edges, scaled], 1).cpu()
 
 
@@ -48,8 +48,8 @@ def nearer(pairs: Sequence[Pair]) -> Nearer:
     """Compare the distances of matching rows with those of other rows, within each batch.
 
     Args:
-        pairs: `statistics` of two views of each batch, both (N, K); row i of both should show the
-            same image.
+        pairs: for each batch, `statistics` of two views, both (N, K); row i of both should be of
+            the same image.
     """
     shares = []
     for pair in pairs:
@@ -67,13 +67,9 @@ def nearer(pairs: Sequence[Pair]) -> Nearer:
 
 
 def halves(joint: Sequence[Tensor]) -> list[Pair]:
-    """Return the pairs of views in tensors that hold both, as halves or as even and odd rows.
+    """Split statistics (2N, K) of both views of batches into pairs (N, K) of matching rows.
 
-    Args:
-        joint: `statistics` (2N, K) of both views of each batch.
-
-    Returns:
-        Pairs of (N, K); none if matching rows are not clearly nearer.
+    Views are even and odd rows or halves; the list is empty if neither has clearly nearer rows.
     """
     even = [rows for rows in joint if len(rows) % 2 == 0]
     found = [[(rows[::2], rows[1::2]) for rows in even]]

@@ -1,1 +1,1 @@
-"""Encoders by name and the heads on top of them. Importing this needs no torch; the modules do."""
+"""Encoders by name, and heads. Importing the package does not import torch; its modules do."""

@@ -1,4 +1,4 @@
-"""Encoders by name; needs no torch."""
+"""Names of encoders; the module does not import torch."""
 
 import re
 from functools import cache
@@ -11,8 +11,8 @@ from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.registry import Registry, is_reference
 
-# An entry takes `image_size`, `small_images`, both or neither, and returns an encoder (N, 3, H, W)
-# -> (N, num_features). As `entry/model`, it gets the model's name first.
+# An entry is a function that may have the parameters `image_size` and `small_images`, and returns
+# an encoder (N, 3, H, W) -> (N, num_features). For `entry/model`, its first argument is the model.
 ENCODERS = Registry(
     "encoder",
     {
@@ -27,23 +27,23 @@ ENCODERS = Registry(
 )
 LIBRARIES = ("timm", "torchvision")  # entries that need the name of a model
 
-# `@register_model` or `@register_model()`, any other decorators, then the constructor.
+# `@register_model` or `@register_model()`, perhaps further decorators, then the constructor.
 _REGISTERED = re.compile(r"^@register_model\b.*\n(?:[@ )].*\n)*def (\w+)\(", re.MULTILINE)
 
 
 class EncoderName(NamedTuple):
-    """An entry of `ENCODERS` or `module:object`, and the model that it builds; "": its only one."""
+    """An entry of `ENCODERS` or `module:object`, and its model; "" if it has only one."""
 
     entry: str
     model: str = ""
 
 
 def find_encoder(name: str) -> EncoderName:
-    """Return the entry and the model that a name stands for.
+    """Return the entry and the model of a name.
 
-    A name is an entry (`tiny`, `tiny16`, `tiny64`: the number is the width), any timm model
+    A name is an entry (`tiny`, or `tiny16` and `tiny64` with their width), any timm model
     (`resnet18`, `resnet50.a1_in1k`), any torchvision classifier as `torchvision/resnet18`, or
-    `module:object`; a name that only torchvision knows needs no prefix.
+    `module:object`. Models of torchvision that timm lacks need no prefix.
 
     Raises:
         UserError: there is no such encoder; the message names the nearest one.
@@ -68,13 +68,13 @@ def find_encoder(name: str) -> EncoderName:
 
 
 def library_of(name: str) -> str | None:
-    """Return library and version that build an encoder, such as `timm 1.0.20`; None: no library."""
+    """Return library and version of an encoder, such as `timm 1.0.20`, or None."""
     entry = find_encoder(name).entry
     return f"{entry} {version(entry)}" if entry in LIBRARIES else None
 
 
 def encoder_names() -> tuple[str, ...]:
-    """Return every name that needs no prefix, entries first."""
+    """Return every name that needs no prefix, with entries first."""
     entries = (name for name in ENCODERS if name not in LIBRARIES)
     models = (model for library in LIBRARIES for model in library_names(library))
     return tuple(dict.fromkeys((*entries, *models)))
@@ -82,9 +82,9 @@ def encoder_names() -> tuple[str, ...]:
 
 @cache
 def library_names(library: str) -> tuple[str, ...]:
-    """Return the models that timm or torchvision registers, sorted, read from its source files.
+    """Return the sorted models of timm or torchvision.
 
-    Importing the library would take seconds.
+    They are read from the source files, because importing the library takes seconds.
     """
     spec = find_spec(library)
     if spec is None or spec.origin is None:

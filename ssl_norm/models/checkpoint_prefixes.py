@@ -1,4 +1,4 @@
-"""Prefixes and names of an encoder's weights in checkpoints of several libraries."""
+"""Search for an encoder's weights in checkpoints of several libraries."""
 
 import re
 from collections import Counter
@@ -9,10 +9,10 @@ from torch import Tensor
 
 Weights = Mapping[str, Tensor]
 
-# Names in lightly's residual blocks, and in timm's and torchvision's.
+# Names in residual blocks of lightly, and of timm and torchvision.
 OTHER_NAMES = (("shortcut", "downsample"),)
-# Wrappers of a part of a network, which add a name anywhere. `module` of DDP counts only inside a
-# name; in front it is a prefix like any other.
+# Names that wrappers add anywhere. `module` of DDP counts only inside a name, because in front it
+# is a prefix like any other.
 WRAPPERS = re.compile(
     r"\b(_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|_forward_module)\."
     r"|(?<=\.)module\."
@@ -25,9 +25,9 @@ class Candidate(NamedTuple):
     """Weights that may belong to the encoder."""
 
     nesting: str  # keys that lead to them in the file, each followed by `: `
-    prefix: str  # of the encoder's names
-    weights: Weights  # all weights of that nesting, with the encoder's names
-    notes: tuple[str, ...] = ()  # on the renaming
+    prefix: str  # prefix before the encoder's names
+    weights: Weights  # all weights of that nesting, renamed as in the encoder
+    notes: tuple[str, ...] = ()  # notes on the renaming
 
     def __str__(self) -> str:
         notes = f" ({', '.join(self.notes)})" if self.notes else ""
@@ -39,10 +39,10 @@ def candidates(
 ) -> Iterator[Candidate]:
     """Yield every place in a checkpoint whose names end like those of the encoder's tensors.
 
-    Names are compared as they are, without the names of wrappers, with the numbers of
-    `nn.Sequential(*encoder.children())` read as the encoder's children (lightly), and with other
-    libraries' names of a part. `layers` are the encoder's children that compute anything, in order;
-    a note names those that a Sequential lacks.
+    Names are compared unchanged, without the names of wrappers, with the names of other libraries,
+    and with the numbers of `nn.Sequential(*encoder.children())` (lightly) replaced by the
+    children's names. `layers` are the encoder's children that compute anything, in order; a note
+    names those that a Sequential lacks.
     """
     for nesting, found in state_dicts(contents):
         for weights, notes in _wordings(found):
@@ -53,7 +53,7 @@ def candidates(
 
 
 def state_dicts(contents: Mapping[str, Any], nesting: str = "") -> Iterator[tuple[str, Weights]]:
-    """Yield every dict that holds tensors, with the path of keys that leads to it."""
+    """Yield every dict that contains tensors, with the keys that lead to it."""
     tensors = {str(key): value for key, value in contents.items() if isinstance(value, Tensor)}
     if tensors:
         yield nesting, tensors
@@ -74,7 +74,7 @@ def _prefixes(weights: Weights, wanted: Weights) -> list[str]:
 
 
 def _wordings(weights: Weights) -> Iterator[tuple[Weights, tuple[str, ...]]]:
-    """Yield the weights unchanged, and renamed if wrappers or another library's names occur."""
+    """Yield the weights unchanged, and renamed if names of wrappers or another library occur."""
     yield weights, ()
     bare = {WRAPPERS.sub("", key): value for key, value in weights.items()}
     if len(bare) < len(weights):  # two networks, one of them wrapped
@@ -92,7 +92,7 @@ def _children_by_number(
 ) -> Iterator[tuple[str, Weights, list[str]]]:
     """Yield prefixes of numbers, weights with the children's names, and notes on missing layers.
 
-    The k-th number found is taken for the k-th child that has weights, as activations have none.
+    The k-th number in a file stands for the k-th child with weights, because activations have none.
     """
     children = list(dict.fromkeys(name.partition(".")[0] for name in wanted))
     numbers: dict[str, set[str]] = {}
@@ -104,7 +104,7 @@ def _children_by_number(
     for prefix, found in numbers.items():
         child = dict(zip(sorted(found, key=int), children, strict=False))
         number_of = {name: int(number) for number, name in child.items()}
-        missed = [  # layers without weights, such as a ReLU that the Sequential lacks
+        missed = [  # layers without weights that the Sequential lacks, such as a ReLU
             layer
             for before, layer, after in zip(layers, layers[1:], layers[2:], strict=False)
             if layer not in children and number_of.get(after, 0) == number_of.get(before, 0) + 1
@@ -120,7 +120,7 @@ def _children_by_number(
 
 
 def names_target(path: str) -> bool:
-    """Return whether a dotted name, with the keys that lead to it, names a target network.
+    """Return whether a dotted name, with the keys that lead to it, is one of a target network.
 
     Example:
         >>> [names_target(name) for name in ("module.encoder_k.", "teacher: backbone.", "encoder.")]

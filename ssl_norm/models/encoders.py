@@ -1,4 +1,4 @@
-"""Encoders by name: images (N, 3, H, W) to features (N, num_features)."""
+"""Construction of encoders: images (N, 3, H, W) to features (N, num_features)."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -12,26 +12,26 @@ from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import ENCODERS, LIBRARIES, EncoderName, find_encoder
 from ssl_norm.norms.batch.freezing import evaluation_mode
 
-SMALL_IMAGE_SIDE = 64  # side in pixels up to which `small_images=None` means yes
-STEM_CONVOLUTIONS = 3  # a deep stem has three; a max-pool further down is not a part of it
-# What the constructors of both libraries raise for an image size that they cannot take.
+SMALL_IMAGE_SIDE = 64  # largest side in pixels for which `small_images=None` shrinks the stem
+STEM_CONVOLUTIONS = 3  # most convolutions of a stem; a max-pool after more is not part of it
+# Errors of the constructors of both libraries for an unsuitable image size.
 BUILD_ERRORS = (RuntimeError, ValueError, AssertionError)
 
 
 def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> nn.Module:
     """Return an encoder without its classifier.
 
-    Its `num_features` is the width of the features; `small_images` tells whether the stem was
-    shrunk. Weights are random; nothing is downloaded.
+    Its `num_features` is the width of the features, and its `small_images` tells whether the stem
+    was shrunk. Weights are random, and nothing is downloaded.
 
     Args:
         name: see :func:`~ssl_norm.models.catalogue.find_encoder`; an object is called with
-            `image_size` and `small_images`, as far as it takes them, and returns a module.
-        small_images: whether the stem keeps the resolution (:func:`shrink_stem`). None: yes for
-            images up to 64 px, if the encoder comes from timm or torchvision and its stem can.
-            Encoders that take `small_images` decide for themselves; `tiny` always keeps the
+            `image_size` and `small_images`, if it has these parameters, and returns a module.
+        small_images: whether the stem keeps the resolution (:func:`shrink_stem`). None: it does for
+            images up to 64 px, if the encoder comes from timm or torchvision and its stem allows
+            it. An encoder with a parameter `small_images` decides itself; `tiny` always keeps the
             resolution.
-        image_size: side in pixels; built into encoders that need to know it (ViT, Swin, ...).
+        image_size: side in pixels, on which some encoders (ViT, Swin, ...) depend.
 
     Raises:
         UserError: the name is unknown, the encoder cannot take images of this size, or it has no
@@ -70,7 +70,7 @@ def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> n
 def _constructor(
     name: str, found: EncoderName, image_size: int, small_images: bool | None
 ) -> tuple[Callable[[], Any], dict[str, Any]]:
-    """Return the constructor of an encoder, and the options that it takes."""
+    """Return the constructor of an encoder, and its options."""
     try:
         construct = ENCODERS.load(found.entry)
     except ValueError as error:
@@ -83,8 +83,8 @@ def _constructor(
         signature.bind(*model, **taken)
     except TypeError as error:
         raise UserError(
-            f"encoder '{name}' must be callable with image_size and small_images alone, "
-            f"as far as it takes them: {error}"
+            f"encoder '{name}' may have no other required parameters than image_size and "
+            f"small_images: {error}"
         ) from error
     return partial(construct, *model, **taken), taken
 
@@ -106,7 +106,7 @@ def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_si
 
 @torch.no_grad()
 def _output_width(encoder: nn.Module, image_size: int) -> int:
-    """Return the width of the features, found by passing one black image in evaluation mode."""
+    """Return the width of the features of one black image in evaluation mode."""
     with evaluation_mode(encoder):
         features = encoder(torch.zeros(1, 3, image_size, image_size))
     if not isinstance(features, torch.Tensor) or features.dim() != 2:
@@ -125,12 +125,12 @@ def has_strided_stem(model: nn.Module) -> bool:
 
 
 def shrink_stem(model: nn.Module) -> None:
-    """Make the first convolution at most 3x3, of stride 1, and remove the max-pool after it.
+    """Set the first convolution to stride 1 and at most 3x3 in place, and remove the next max-pool.
 
-    Done in place. A convolution larger than 3x3 gets new weights (He et al.'s normal initialisation
-    over the fan-out, as ResNets have); a 3x3 one keeps its weights. The max-pool, with the padding
-    before it, is sought among the modules that follow, up to the third convolution; a ResNet's
-    `maxpool` is removed whatever it consists of.
+    A convolution larger than 3x3 gets new weights (He et al.'s normal initialisation over the
+    fan-out, as in ResNets); a smaller one keeps its weights. The max-pool, with the padding before
+    it, is the first one up to the third convolution, or a child `maxpool` of any type, as in
+    ResNets.
 
     Raises:
         ValueError: the model has no strided first convolution.
@@ -143,7 +143,7 @@ def shrink_stem(model: nn.Module) -> None:
     convolution.stride = (1, 1)
     if max(convolution.kernel_size) > 3:
         convolution.kernel_size = (3, 3)
-        # Zero: the layer pads by itself ("same"), or not at all.
+        # A padding of 0 stays, because the layer pads by itself ("same") or not at all.
         convolution.padding = tuple(min(int(side), 1) for side in convolution.padding)
         shape = (*convolution.weight.shape[:2], 3, 3)
         convolution.weight = nn.Parameter(convolution.weight.detach().new_empty(shape))
@@ -153,14 +153,14 @@ def shrink_stem(model: nn.Module) -> None:
 
 
 def has_open_stem(model: nn.Module) -> bool:
-    """Return whether the weights of an unchanged model would also fit its stem for small images."""
+    """Return whether the model's weights would also fit its stem for small images."""
     _, convolution = first_convolution(model)
     fits = convolution is not None and max(convolution.kernel_size) <= 3
     return fits and has_strided_stem(model)
 
 
 def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d | None]:
-    """Return the first convolution and its name; "" and None without one."""
+    """Return the name of the first convolution and the layer, or "" and None."""
     named = ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
     return next(named, ("", None))
 
@@ -183,7 +183,7 @@ def _pooling_after(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
 
 
 def _followers(model: nn.Module, name: str) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """Yield the modules after a module: its later siblings, then its parent's, up to the model."""
+    """Yield the modules after a module: its later siblings, then those of its parent, and so on."""
     path = name.split(".")
     while path:
         child = path.pop()
@@ -195,7 +195,7 @@ def _followers(model: nn.Module, name: str) -> Iterator[tuple[nn.Module, str, nn
 
 
 def timm_encoder(model: str, *, image_size: int) -> nn.Module:
-    """Return a timm model, perhaps with a tag; models such as ViT are built for the image size."""
+    """Return a timm model; models that depend on the image size, such as ViT, are built for it."""
     import timm
 
     return _sized(
@@ -204,10 +204,10 @@ def timm_encoder(model: str, *, image_size: int) -> nn.Module:
 
 
 def torchvision_encoder(model: str, *, image_size: int) -> nn.Module:
-    """Return a torchvision classifier without its last layer; ViT is built for the image size."""
+    """Return a torchvision model without its last layer; ViT is built for the image size."""
     from torchvision.models import get_model
 
-    # Inception's auxiliary classifiers would change what its forward returns.
+    # With auxiliary classifiers, the forward of Inception would return several outputs.
     auxiliary = {"aux_logits": False, "init_weights": True}
     options = auxiliary if model in ("googlenet", "inception_v3") else {}
     construct = partial(get_model, model, weights=None, **options)
@@ -220,7 +220,7 @@ def torchvision_encoder(model: str, *, image_size: int) -> nn.Module:
 
 
 def _sized(construct: Callable[..., nn.Module], **size: int) -> nn.Module:
-    """Return the model built for an image size, or without it if the model takes any size."""
+    """Build a model for an image size; if it has no such option, build it without."""
     (option,) = size
     try:
         return construct(**size)
@@ -233,8 +233,10 @@ def _sized(construct: Callable[..., nn.Module], **size: int) -> nn.Module:
 def remove_classifier(model: nn.Module) -> None:
     """Replace a classifier's last layer, and the dropout right before it, by the identity.
 
-    It is the last Linear of the model or, without one (SqueezeNet), its last convolution;
-    ValueError if it has neither.
+    The last layer is the last Linear or, in a model without one (SqueezeNet), the last convolution.
+
+    Raises:
+        ValueError: the model has neither.
     """
     named = list(model.named_modules())
     linear = [name for name, module in named if isinstance(module, nn.Linear)]

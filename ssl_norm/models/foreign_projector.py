@@ -1,4 +1,4 @@
-"""Projectors in checkpoints of other libraries, rebuilt where they are plain MLPs."""
+"""Projectors in checkpoints of other libraries, which are rebuilt if they are plain MLPs."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ PROJECTOR_NAMES = (
 class FoundHead(NamedTuple):
     """A projector in a file."""
 
-    name: str | None  # prefix of its keys; None if the file has no projector of a known name
-    head: nn.Sequential | None  # with its weights; None where it is not a plain MLP
+    name: str | None  # prefix of its keys; None if the file has no projector with a known name
+    head: nn.Sequential | None  # the projector with its weights; None if it is not a plain MLP
 
 
 def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
-    """Return the projector that belongs to the encoder at a prefix.
+    """Return the projector of the encoder at a prefix, whose features have the given width.
 
-    It has one of `PROJECTOR_NAMES` in the parent of the encoder, or the place of the encoder's
-    classifier (`fc`, MoCo v2); `width` is that of the encoder's features.
+    Its name is one of `PROJECTOR_NAMES`, next to the encoder, or `fc` in place of the encoder's
+    classifier (MoCo v2).
     """
     parent = "".join(f"{part}." for part in prefix.split(".")[:-2])
     places = [f"{parent}{name}." for name in PROJECTOR_NAMES] + [f"{prefix}fc."]
@@ -43,11 +43,11 @@ def find_projector(weights: Weights, prefix: str, width: int) -> FoundHead:
 
 
 def plain_mlp(tensors: Weights, width: int) -> nn.Sequential | None:
-    """Return the MLP in an nn.Sequential's tensors, in evaluation mode; None if it is not one.
+    """Return an MLP in evaluation mode from the tensors of an nn.Sequential; None if it is none.
 
     Names are `0.weight`, `1.running_mean`, ... or `weight` and `bias` of one layer. A matrix is a
-    Linear layer, running statistics are a batch norm, and a single missing number between two
-    layers is taken for a ReLU, because files do not name activations.
+    Linear layer, and running statistics are a batch norm. A single missing number between two
+    layers stands for a ReLU, because files do not name activations.
     """
     if set(tensors) <= {"weight", "bias"}:
         tensors = {f"0.{name}": value for name, value in tensors.items()}
@@ -65,14 +65,14 @@ def plain_mlp(tensors: Weights, width: int) -> nn.Sequential | None:
     try:
         found = mlp.load_state_dict(state, strict=False)
         mlp(torch.zeros(2, width))
-    except RuntimeError:  # widths that do not follow each other
+    except RuntimeError:  # the widths of layers do not match
         return None
     missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
     return None if missing or found.unexpected_keys else mlp
 
 
 def _layer(parts: Mapping[int, Mapping[str, Tensor]], number: int) -> nn.Module:
-    """Return the layer of a number; the identity for any part that a plain MLP does not have."""
+    """Return the layer of a number; the identity if it is not a layer of a plain MLP."""
     part = parts.get(number)
     if part is None:
         return nn.ReLU() if number and number - 1 in parts else nn.Identity()
@@ -85,7 +85,7 @@ def _layer(parts: Mapping[int, Mapping[str, Tensor]], number: int) -> nn.Module:
 
 
 def _inside_container(tensors: Weights) -> Weights:
-    """Return the tensors without a common first name, such as `layers` or `net`."""
+    """Return the tensors without the first part of their names if all share it, such as `net`."""
     first, *others = {name.partition(".")[0] for name in tensors}
     if others or first.isdecimal() or first in tensors:
         return tensors

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_norm.norms import NormLike, NormSpec, make_norm, parse_norm
 from ssl_norm.norms.layers.weight_standardization import standardize_weights
 
-CLASSIFIER_STREAM = 0x_C1A55  # distinguishes the seed of the linear layer from that of the encoder
+CLASSIFIER_STREAM = 0x_C1A55  # makes the seed of the linear layer differ from the encoder's
 
 
 def mlp_head(
@@ -21,18 +21,18 @@ def mlp_head(
     norm: NormLike,
     norm_output: bool | NormLike = False,
 ) -> nn.Sequential:
-    """Return `layers - 1` times (Linear, norm, ReLU), then an output Linear: (N, in) to (N, out).
+    """Return an MLP: `layers - 1` times (Linear, norm, ReLU), then a Linear for the output.
 
     `+ws` in the norm standardizes the weights of the Linear layers that the norm follows.
 
     Args:
         in_features: width of the input.
-        layers: number of Linear layers; with 1 a single Linear, with 0 the identity.
+        layers: number of Linear layers; 0 makes the identity.
         hidden_dim: width of every hidden layer.
         output_dim: width of the output.
-        norm: of each hidden layer, see `parse_norm`, or a class or function of `num_features`.
+        norm: norm of each hidden layer, see `parse_norm`, or a class or function of `num_features`.
         norm_output: whether the norm also follows the output layer, as in SimCLR but not in BYOL
-            and MoCo v2; or another norm for the output, such as `zca`, which whitens it (W-MSE,
+            and MoCo v2; or another norm for the output, such as `zca` for whitening (W-MSE,
             arXiv 2007.06346). The output layer has no bias if its norm has a shift.
 
     Raises:
@@ -69,7 +69,7 @@ def mlp_head(
 def _normalized_linear(
     in_features: int, out_features: int, norm: NormSpec, *, is_output: bool = False
 ) -> list[nn.Module]:
-    """Return a Linear layer and its norm, if any; an output's Linear has no bias before a shift."""
+    """Return a Linear layer and its norm, if any; an output has no bias if its norm shifts."""
     try:
         layer = make_norm(norm, out_features)
     except ValueError as error:
@@ -84,7 +84,7 @@ def _normalized_linear(
 
 
 def output_norm(norm: NormSpec, norm_output: bool | NormLike) -> NormSpec:
-    """Return the norm after the output layer: that of hidden layers, none, or another.
+    """Return the norm after the output layer: that of the hidden layers, `none`, or another one.
 
     Example:
         >>> bn = parse_norm("bn")
@@ -97,13 +97,13 @@ def output_norm(norm: NormSpec, norm_output: bool | NormLike) -> NormSpec:
 
 
 class Classifier(nn.Module):
-    """Images to logits: a linear layer on the features of an encoder, both trained.
+    """Classifier of images: an encoder and a linear layer, which are trained together.
 
     Args:
         encoder: from images (N, 3, H, W) to features (N, num_features), with the attribute
             `num_features`.
         classes: K, at least 2.
-        seed: seed of the linear layer, which depends on nothing else: it is the same for all norms.
+        seed: seed of the linear layer, whose initial weights are therefore the same for all norms.
 
     Example:
         >>> encoder = nn.Flatten()

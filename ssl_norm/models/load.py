@@ -32,10 +32,10 @@ from ssl_norm.norms.swap.find import is_norm
 
 NUMBER = re.compile(r"\d+$")
 POSITIONS = ("pos_embed", "pos_embedding", "position_embeddings", "relative_position_bias_table")
-MOST_TOKENS = 8  # before the positions: class token, registers
+MOST_TOKENS = 8  # most class tokens and registers before the positions
 NetworkRole = Literal["online", "target"]
-# Values next to the weights that are read without running code: arguments of DINO and timm, paths
-# of Lightning, numbers and arrays of numpy.
+# Types that are read because they run no code: arguments of DINO and timm, paths of Lightning,
+# numbers and arrays of numpy.
 SAFE: Sequence[Any] = (
     Namespace,
     defaultdict,
@@ -57,22 +57,23 @@ class LoadReport:
     Step counters of batch norms are ignored.
     """
 
-    source: str  # their place in the file, such as `learner: encoder.*`
-    network: NetworkRole  # that was read; `online` also where the file has one without a role
-    matched: tuple[str, ...]  # tensors that were loaded, converted ones included
-    converted: tuple[str, ...] = ()  # sentences on tensors whose shape was changed
-    missing: tuple[str, ...] = ()  # names that the file does not have
-    shape_mismatch: tuple[str, ...] = ()  # names whose shape or kind of number differs
-    surplus: tuple[str, ...] = ()  # names of parts that the encoder lacks
-    unused: tuple[str, ...] = ()  # names of heads
-    kept: tuple[str, ...] = ()  # names that the file's other norms lack; they keep their values
-    prefix: str = ""  # of the names in the file, such as `encoder.`
-    weights: Weights = field(default_factory=dict, repr=False, compare=False)  # and all next to it
-    values: Weights = field(default_factory=dict, repr=False, compare=False)  # for the encoder
+    source: str  # place of the weights in the file, such as `learner: encoder.*`
+    network: NetworkRole  # network that was read; `online` also if its name tells no role
+    matched: tuple[str, ...]  # tensors that were loaded, including converted ones
+    converted: tuple[str, ...] = ()  # a text on each tensor whose shape was changed
+    missing: tuple[str, ...] = ()  # tensors that the file lacks
+    shape_mismatch: tuple[str, ...] = ()  # tensors whose shape or kind of number differs
+    surplus: tuple[str, ...] = ()  # tensors in the file of parts that the encoder lacks
+    unused: tuple[str, ...] = ()  # tensors of heads in the file
+    kept: tuple[str, ...] = ()  # tensors of norms that the file lacks, which keep their values
+    prefix: str = ""  # prefix of the names in the file, such as `encoder.`
+    # all weights at that place of the file, and those that were loaded
+    weights: Weights = field(default_factory=dict, repr=False, compare=False)
+    values: Weights = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def fits(self) -> bool:
-        """True if every tensor of the encoder is in the file, and no surplus one."""
+        """Return whether the file has every tensor of the encoder, and none of further parts."""
         return bool(self.matched) and not (self.missing or self.shape_mismatch or self.surplus)
 
     def __str__(self) -> str:
@@ -84,7 +85,7 @@ class LoadReport:
             ("that the encoder lacks", self.surplus),
             ("converted", self.converted),
             ("not used", self.unused),
-            ("kept, as the file has other norms", self.kept),
+            ("kept, because the file has other norms", self.kept),
         ):
             if names:
                 more = ", ..." if len(names) > 3 else ""
@@ -102,21 +103,21 @@ def load_encoder_weights(
 ) -> LoadReport:
     """Load all of an encoder's weights from a checkpoint, and return a report.
 
-    It reads runs of this package, plain state dicts, state dicts nested in other dicts
-    (`state_dict`, `model`, `teacher`, ...), keys with any prefix (`module.encoder_q.`, `backbone.`,
-    ...), wrappers inside names (`_orig_mod`) and numbered children (`backbone.0.`, lightly). It
-    takes the place that matches most tensors. Every tensor is loaded or converted
-    (:func:`converted`), none keeps its initial value.
+    The weights may be those of runs of this package, plain state dicts, or state dicts nested in
+    other dicts (`state_dict`, `model`, `teacher`, ...). Their keys may have any prefix
+    (`module.encoder_q.`, `backbone.`, ...), names of wrappers (`_orig_mod`) and numbered children
+    (`backbone.0.`, lightly). The place in the file that matches most tensors is used. Every tensor
+    is loaded or converted (:func:`converted`); none keeps its initial value.
 
     Args:
         encoder: its tensors are overwritten, unless an error is raised.
         path: a file of torch.save, or a `.safetensors` file.
-        network: `target`: a place whose name says target (`momentum`, `teacher`, `encoder_k`, ...);
-            `online`: another place, or the only network.
+        network: `target`: weights whose name suggests a target (`momentum`, `teacher`, `encoder_k`,
+            ...); `online`: other weights, or the only network.
         other_norms: whether the encoder's norms may differ from those of the file. With `drop`,
-            the file's tensors of norms that the encoder lacks are ignored, and parameters that
-            batch norm does not have keep their values. With `reset`, norms that the file lacks keep
-            their initial values.
+            tensors of norms that the encoder lacks are ignored, and parameters that batch norm
+            lacks keep their values. With `reset`, norms that the file lacks keep their initial
+            values.
         contents: contents of the file, if it was read before.
 
     Raises:
@@ -134,20 +135,20 @@ def load_encoder_weights(
     layers = [n for n, each in encoder.named_children() if not isinstance(each, nn.Identity)]
     found = list(candidates(contents, wanted, layers))
     if not found:
-        raise UserError(f"{path} holds no weights of {kind}: no name matches")
+        raise UserError(f"{path} has no weights of {kind}: no name matches")
     reports = [_compare(encoder, wanted, place, other_norms) for place in found]
     report = _choose(reports, network, f"{path}: {kind}")
     if not report.fits:
         raise UserError(
-            f"{path} does not fit {kind}: {report}; none may stay random: name the encoder in the "
-            "file (encoder.name, encoder.small_images, norm.encoder), or take an undamaged file"
+            f"{path} does not fit {kind}: {report}; all must match: set the encoder of the file "
+            "(encoder.name, encoder.small_images, norm.encoder), or use an undamaged file"
         )
     encoder.load_state_dict(report.values, strict=False)
     return report
 
 
 def _check_stem(encoder: nn.Module, contents: Mapping[str, Any], path: str | Path) -> None:
-    """Refuse a file whose record names another stem: only its weights may fit."""
+    """Refuse a file of an encoder with another stem, because the weights may nevertheless fit."""
     record = contents.get("encoder_record")
     theirs = record.get("small_images") if isinstance(record, Mapping) else None
     ours = getattr(encoder, "small_images", None)
@@ -160,20 +161,20 @@ def _check_stem(encoder: nn.Module, contents: Mapping[str, Any], path: str | Pat
 
 
 def _choose(found: Sequence[LoadReport], network: NetworkRole, subject: str) -> LoadReport:
-    """Return the place of a network that matches most tensors; ties go to the shortest."""
+    """Return the report that matches most tensors; of equal ones, that of the shortest place."""
     roles = {
         role: [each for each in found if each.network == role] for role in ("online", "target")
     }
     if not roles["target"] and network == "target":
         raise UserError(
-            f"{subject}: the file holds no target network: no name says target, momentum, teacher, "
-            "ema or key; take the online network"
+            f"{subject}: the file has no target network (no name contains target, momentum, "
+            "teacher, ema or key); use the online network"
         )
     most = {
         role: max((len(each.matched) for each in places), default=0)
         for role, places in roles.items()
     }
-    # Some names outside the only network match by accident.
+    # A few names outside the only network may match by accident.
     role = "target" if network == "online" and 2 * most["online"] < most["target"] else network
     best = [each for each in roles[role] if len(each.matched) == most[role]]
     named = [each for each in best if names_any(each.source, ONLINE_WORDS)]
@@ -182,7 +183,7 @@ def _choose(found: Sequence[LoadReport], network: NetworkRole, subject: str) -> 
         if any(not torch.equal(other.values[name], first.values[name]) for name in first.values):
             raise UserError(
                 f"{subject} fits {first.source} and {other.source} equally well, and they "
-                "differ; save the one you mean in a file by torch.save"
+                "differ; write the right one to a file by torch.save"
             )
     return first
 
@@ -191,8 +192,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """Return the contents of a checkpoint file on the CPU, without running any code in it.
 
     Raises:
-        UserError: there is no such file, it is damaged, or it holds more than tensors, arrays,
-            numbers and text.
+        UserError: there is no such file, it is damaged, or it contains other objects than tensors,
+            arrays, numbers and text.
     """
     path = Path(path)
     if not path.is_file():
@@ -209,31 +210,31 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         raise
     except KeyError as error:  # torch's error for a text file
         raise UserError(
-            f"{path} is not a readable checkpoint: no file of torch.save or safetensors"
+            f"{path} is not a readable checkpoint: a file of torch.save or safetensors expected"
         ) from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
-        holds = f"holds {foreign[1]}" if foreign else "is not a checkpoint of tensors alone"
+        holds = f"contains {foreign[1]}" if foreign else "contains other objects than tensors"
         raise UserError(
-            f"{path} {holds}, and nothing but tensors, numbers and text is read for safety; "
-            "save its state_dict with torch.save"
+            f"{path} {holds}; for safety, only tensors, numbers and text are read; save its "
+            "state_dict with torch.save"
         ) from error
     except MemoryError:
         raise
-    except Exception as error:  # of any type, on a damaged file
+    except Exception as error:  # a damaged file may raise any type
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{path} is not a readable checkpoint ({reason}); it may be cut short: copy it again"
+            f"{path} is not a readable checkpoint ({reason}); it may be incomplete: copy it again"
         ) from error
     if not isinstance(contents, Mapping):
-        raise UserError(f"{path} holds a {type(contents).__name__}, not a state_dict")
+        raise UserError(f"{path} contains a {type(contents).__name__}, not a state_dict")
     return contents
 
 
 def _compare(
     encoder: nn.Module, wanted: Weights, candidate: Candidate, other_norms: str
 ) -> LoadReport:
-    """Return the report of a place."""
+    """Return the report on a candidate."""
     prefix, norms_differ = candidate.prefix, other_norms != "refuse"
     weights = candidate.weights.items()
     given = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
@@ -278,23 +279,23 @@ def _compare(
 def converted(
     name: str, value: Tensor, wanted: Tensor, encoder: nn.Module
 ) -> tuple[Tensor, str] | None:
-    """Return a tensor of a file in the shape that the encoder wants, and a sentence on it.
+    """Convert a tensor of a file to the shape in the encoder; return it and a text, or None.
 
-    Position embeddings on a square grid are resized by bicubic interpolation, their tokens kept.
-    The weights of a first convolution for grey images are spread over three colours, so that it
-    sees their mean. None: there is no such conversion.
+    Position embeddings on a square grid are resized by bicubic interpolation, without those of
+    class tokens and registers. Weights of a first convolution for grey images are divided among
+    three colours, so that it computes their mean.
     """
     if name.rpartition(".")[2] in POSITIONS:
         return _resized(name, value, wanted)
     is_first = name == f"{first_convolution(encoder)[0]}.weight"
     grey = (wanted.shape[0], 1, *wanted.shape[2:])
     if is_first and wanted.shape[1] == 3 and value.shape == grey:
-        return value.expand(wanted.shape) / 3, f"{name} from grey images to the mean of colours"
+        return value.expand(wanted.shape) / 3, f"{name} from grey to the mean of three colours"
     return None
 
 
 def _resized(name: str, value: Tensor, wanted: Tensor) -> tuple[Tensor, str] | None:
-    """Return positions (1, N, C) or (N, C) on another grid; None if either is not a square."""
+    """Resize positions (1, N, C) or (N, C) to another grid; None if a grid is not a square."""
     if value.ndim != wanted.ndim or not 2 <= value.ndim <= 3:
         return None
     if (value.shape[:-2], value.shape[-1]) != (wanted.shape[:-2], wanted.shape[-1]):
@@ -317,7 +318,7 @@ def _resized(name: str, value: Tensor, wanted: Tensor) -> tuple[Tensor, str] | N
 
 
 def _in_norm(encoder: nn.Module, name: str) -> bool:
-    """Return whether a tensor belongs to a norm, or to the identity that replaces it for `none`."""
+    """Return whether a tensor belongs to a norm, or to the identity in place of a norm."""
     try:
         module = encoder.get_submodule(name.rpartition(".")[0])
     except AttributeError:
@@ -326,9 +327,9 @@ def _in_norm(encoder: nn.Module, name: str) -> bool:
 
 
 def _belongs_inside(encoder: nn.Module, name: str) -> bool:
-    """Return whether a name that an encoder lacks belongs to it, such as a further block.
+    """Return whether a tensor that the encoder lacks is one of a part, such as a further block.
 
-    Other names belong to heads: a removed classifier, or modules next to the encoder's own.
+    Other tensors belong to heads: a removed classifier, or modules next to the encoder.
     """
     *path, leaf = name.split(".")
     module = encoder

@@ -5,8 +5,8 @@ from math import ceil
 
 from torch import nn
 
-NEARLY_ALL = 0.85  # share of the parameters from which a child is the whole network
-MOST_STAGES = 8  # stages of one container; longer ones, such as a ViT's blocks, are thinned out
+NEARLY_ALL = 0.85  # a child with a larger share of the parameters counts as the whole network
+MOST_STAGES = 8  # of longer containers, such as a ViT's blocks, only some children are stages
 THINNED_STAGES = 6
 
 
@@ -15,11 +15,11 @@ def layers_of(
 ) -> dict[str, nn.Module]:
     """Return the stages of an encoder and the layers of its heads by name, in the order of data.
 
-    Stages are the children that have parameters: `encoder.conv1`, `encoder.layer1`, ... A child
-    with nearly all parameters counts as the network, and its children are the stages:
-    `encoder.blocks.1`, ..., of long containers every second or third one and always the last.
-    `encoder` is its output. Layers of heads are those with parameters or statistics, and every
-    norm: `projector.0`, `projector.1`, ...
+    Stages are the children that have parameters: `encoder.conv1`, `encoder.layer1`, ... If a child
+    has nearly all parameters, its children are the stages: `encoder.blocks.1`, ... Of long
+    containers, every second or third child is a stage, and always the last. `encoder` is the whole
+    encoder. Layers of heads are modules with parameters or statistics, and all norms:
+    `projector.0`, `projector.1`, ...
 
     Example:
         >>> encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
@@ -38,13 +38,13 @@ def layers_of(
 
 
 def _stages(module: nn.Module, path: str, whole: int) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the stages inside a module of an encoder with `whole` parameters."""
+    """Yield the stages inside a module; the encoder has `whole` parameters."""
     children = [(name, child) for name, child in module.named_children() if _size(child)]
     if len(children) > MOST_STAGES:
         stride = ceil(len(children) / THINNED_STAGES)
         children = children[::-1][::stride][::-1]
     for name, child in children:
-        is_list = isinstance(child, nn.ModuleList | nn.ModuleDict)  # nobody calls a list
+        is_list = isinstance(child, nn.ModuleList | nn.ModuleDict)  # lists have no forward
         is_network = _size(child) > NEARLY_ALL * whole and any(True for _ in child.children())
         if is_list or is_network:
             yield from _stages(child, f"{path}.{name}", whole)
@@ -53,7 +53,7 @@ def _stages(module: nn.Module, path: str, whole: int) -> Iterator[tuple[str, nn.
 
 
 def _head_layers(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers of a head that have weights or statistics, and its norms."""
+    """Yield the layers of a head with weights or statistics, and its norms."""
     owns = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
     if owns or isinstance(module, nn.Linear) or "norm" in type(module).__name__.lower():
         yield path, module

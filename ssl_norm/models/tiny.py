@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with batch norms, added to their input; ReLU after the sum."""
+    """Two 3x3 convolutions with batch norms; their output plus the input passes a ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -30,10 +30,11 @@ class ResidualBlock(nn.Module):
 
 
 class TinyResNet(nn.Module):
-    """Residual network of three stages that each halve the resolution.
+    """Residual network of three stages, each of which halves the resolution.
 
-    A 3x3 stem of width / 2 keeps the resolution; the stages have width, 2 width and 4 width. At 32
-    px and width 32 a forward pass takes 11 million multiplications with 0.3 million weights.
+    A 3x3 stem with width / 2 channels keeps the resolution; the stages have width, 2 width and 4
+    width channels. At 32 px and width 32, a forward pass takes 11 million multiplications; the
+    network has 0.3 million weights.
 
     Args:
         width: channels of the first stage, even.

@@ -123,7 +123,7 @@ def test_the_target_network_is_loaded_where_it_is_asked_for(layout, weights, tmp
 
 def test_a_file_without_a_target_network_says_so(weights, tmp_path):
     torch.save(weights, tmp_path / "file.pt")
-    with pytest.raises(UserError, match="TinyResNet: the file holds no target network"):
+    with pytest.raises(UserError, match="TinyResNet: the file has no target network"):
         load_encoder_weights(TinyResNet(4), tmp_path / "file.pt", network="target")
 
 
@@ -167,7 +167,7 @@ def test_safetensors(weights, tmp_path):
 
 def test_other_network(tmp_path):
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "file.pt")
-    with pytest.raises(UserError, match="holds no weights of TinyResNet"):
+    with pytest.raises(UserError, match="has no weights of TinyResNet"):
         load_encoder_weights(TinyResNet(4), tmp_path / "file.pt")
 
 
@@ -294,7 +294,7 @@ def test_weights_for_grey_images_see_the_mean_of_colours(name, tmp_path):
     key = f"{first_convolution(encoder)[0]}.weight"
     grey = encoder.state_dict()[key].mean(1, keepdim=True)
     report, found = load(name, dict(encoder.state_dict()) | {key: grey}, tmp_path)
-    assert report.converted == (f"{key} from grey images to the mean of colours",)
+    assert report.converted == (f"{key} from grey to the mean of three colours",)
     expected = copy.deepcopy(encoder)
     expected.get_parameter(key).data = grey.expand(-1, 3, -1, -1)
     images = IMAGES[..., : ENCODERS[name], : ENCODERS[name]]
@@ -331,7 +331,7 @@ class Harmful:
 
 def test_code_in_a_file_is_not_run(tmp_path):
     torch.save({"model": Harmful()}, tmp_path / "file.pt")
-    with pytest.raises(UserError, match="holds exec, and nothing but tensors, numbers and text"):
+    with pytest.raises(UserError, match="contains exec; for safety, only tensors, numbers and text"):
         read_checkpoint(tmp_path / "file.pt")
 
 
@@ -356,7 +356,7 @@ def test_a_file_that_is_no_checkpoint_is_one_clear_line(name, contents, message,
 
 def test_a_file_that_holds_no_dict(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "file.pt")
-    with pytest.raises(UserError, match="holds a Tensor, not a state_dict"):
+    with pytest.raises(UserError, match="contains a Tensor, not a state_dict"):
         read_checkpoint(tmp_path / "file.pt")
 
 

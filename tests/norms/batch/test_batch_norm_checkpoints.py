@@ -55,7 +55,7 @@ def test_encoder_weights_match_in_full(spec, checkpoint, tmp_path):
     assert report.missing == report.shape_mismatch == report.unused == ()
     own = network.state_dict().keys() - checkpoint.state_dict().keys()
     assert set(report.kept) == own
-    assert ("kept, as the file has other norms" in str(report)) == (spec in EXTENDED)
+    assert ("kept, because the file has other norms" in str(report)) == (spec in EXTENDED)
     assert torch.equal(network.stem.weight, checkpoint.stem.weight)
 
 
