@@ -1,6 +1,6 @@
-"""Self-supervised pretraining with normalization as a free choice and collapse measured live.
+"""Self-supervised pretraining with a choice of norms and with live measurement of collapse.
 
-Importing this needs no torch; each name is imported when it is first used.
+Importing the package does not import torch; each name is imported when it is first used.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Tools as Python functions: settings as keywords, a result object in return.
+"""Tools as Python functions with settings as keyword arguments and results as return values.
 
     import ssl_norm
 
@@ -7,8 +7,8 @@
 
 Keywords are the settings of the command line, and are checked in the same way: `data="folder"` or
 `data={"name": "folder", "root": "photos"}` chooses a file of configs/, `**{"data.root": "photos"}`
-gives one value. A norm may be a name, a mapping, or a class; a learner, source or encoder
-`module:object` or the object itself.
+sets one value. A norm may be a name, a mapping, or a class. A learner, source or encoder may be a
+name, `module:object` or the object itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ def pretrain(**settings: Any) -> "RunResult":
     """Pretrain an encoder and return its run folder and summary.
 
     Args:
-        **settings: of tools/pretrain.py.
+        **settings: settings of tools/pretrain.py.
 
     Raises:
         UserError: a setting is wrong, or does not fit the data or the machine.
@@ -45,7 +45,7 @@ def finetune(**settings: Any) -> "RunResult":
     """Train a classifier and return its run folder and summary.
 
     Args:
-        **settings: of tools/finetune.py.
+        **settings: settings of tools/finetune.py.
 
     Raises:
         UserError: a setting is wrong, or does not fit the data, the checkpoint or the machine.
@@ -59,7 +59,7 @@ def linear_eval(**settings: Any) -> "Result":
     """Evaluate the frozen encoder of a checkpoint and return the record of linear_eval.json.
 
     Args:
-        **settings: of tools/linear_eval.py.
+        **settings: settings of tools/linear_eval.py.
 
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
@@ -72,7 +72,7 @@ def diagnose(**settings: Any) -> "Result":
     """Measure a checkpoint and return its verdict and the record of diagnosis.json.
 
     Args:
-        **settings: of tools/diagnose.py.
+        **settings: settings of tools/diagnose.py.
 
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
@@ -85,7 +85,7 @@ def population_stats(**settings: Any) -> "Result":
     """Recompute batch statistics exactly (PreciseBN) and return the record and the new checkpoint.
 
     Args:
-        **settings: of tools/population_stats.py.
+        **settings: settings of tools/population_stats.py.
 
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
@@ -103,7 +103,7 @@ def load_encoder(
 
     Args:
         checkpoint: a run folder, or a file of weights.
-        network: `target`: the EMA network, where there is one.
+        network: `online`, or `target` for the EMA network of BYOL or MoCo.
         **settings: `encoder`, `norm`, `augment` and `data` of tools/linear_eval.py, as mappings;
             weights of another package need `encoder={"name": ...}` and `data={"name": ...,
             "image_size": ...}`.
@@ -130,7 +130,7 @@ def report(**settings: Any) -> Path:
     """Write tables and figures over many runs and return their folder.
 
     Args:
-        **settings: of tools/report.py.
+        **settings: settings of tools/report.py.
 
     Raises:
         UserError: a setting is wrong, or no run is found.

@@ -1,11 +1,11 @@
 """Alarms of collapse on the trace of a training run: `python -m ssl_norm.bench run.csv`.
 
-A trace is a CSV file, also as .csv.gz, with a row for each step. Columns, of which `step`,
-`negative_cosine` and `feature_std` are needed: `positive_cosine`; `raw_std`, the mean over
-dimensions of the deviation of the raw embeddings; `loss`; and, where they were measured,
-`effective_rank`, `rank_me` and `dimensions`, the largest rank that is possible. A first line
-`# {...}` may hold facts in JSON, such as `width`, the embeddings' dimension, and
-`loss_at_collapse`. metrics.csv of a run of this package is such a trace with rarer rows.
+A trace is a CSV file (.csv or .csv.gz) with a row for each step. The columns `step`,
+`negative_cosine` and `feature_std` are required. Further columns are `positive_cosine`, `loss`,
+`raw_std` (standard deviation of embeddings without L2 normalization, averaged over dimensions),
+`effective_rank`, `rank_me`, and `dimensions` (the largest possible rank); empty cells were not
+measured. A first line `# {...}` may contain facts in JSON, such as `width`, the dimension of the
+embeddings, and `loss_at_collapse`. metrics.csv of a run of this package is a trace with fewer rows.
 """
 
 import csv
@@ -27,14 +27,14 @@ from ssl_norm.monitors.trend import Trend, advance_trend, trend_values
 from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
 from ssl_norm.text import text_table
 
-PATIENCE = 20  # steps for which a threshold must be passed, unless its source says another number
+PATIENCE = 20  # steps for which a threshold must be passed, unless the source uses another number
 NEEDED = ("step", "negative_cosine", "feature_std")
 OPTIONAL = ("positive_cosine", "raw_std", "loss", "effective_rank", "rank_me", "dimensions")
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Rows of a run, by column; NaN where a value was not measured."""
+    """Measurements of a run by column; NaN where a value was not measured."""
 
     name: str
     columns: dict[str, list[float]]
@@ -46,7 +46,7 @@ class Trace:
         return [int(step) for step in self.columns["step"]]
 
     def latest(self, column: str) -> list[float]:
-        """Return a column in which a value lasts until the next."""
+        """Return a column in which each gap has the last value before it."""
         found, last = [], nan
         for value in self.columns[column]:
             last = last if isnan(value) else value
@@ -86,13 +86,13 @@ def read_trace(path: Path) -> Trace:
 
 
 class Alarm(NamedTuple):
-    """A rule that says where a run has collapsed.
+    """A rule that decides at which rows of a trace a run has collapsed.
 
     Attributes:
-        rule: from a trace and a threshold to one truth value for each row.
-        threshold: default.
-        lower_is_stricter: whether a smaller threshold fires less often; for curves.
-        source: where it is from.
+        rule: function from a trace and a threshold to one truth value for each row.
+        threshold: default threshold.
+        candidates: thresholds to compare.
+        source: publication or code from which the rule is taken.
     """
 
     rule: Callable[[Trace, float], list[bool]]
@@ -101,13 +101,13 @@ class Alarm(NamedTuple):
     source: str
 
     def fires_at(self, trace: Trace, threshold: float | None = None) -> int | None:
-        """Return the first step at which the alarm is raised; None: never."""
+        """Return the first step at which the alarm is raised, or None."""
         fired = self.rule(trace, self.threshold if threshold is None else threshold)
         return next((s for s, f in zip(trace.steps, fired, strict=True) if f), None)
 
 
 def lasting(trace: Trace, passed: Sequence[bool], patience: int = PATIENCE) -> list[bool]:
-    """Return whether a condition has held for `patience` steps, at each row."""
+    """Return for each row whether a condition has held for `patience` steps."""
     found, since = [], None
     for step, holds in zip(trace.steps, passed, strict=True):
         since = (step if since is None else since) if holds else None
@@ -126,11 +126,6 @@ def _below(column: str) -> Callable[[Trace, float], list[bool]]:
 def _low_rank(column: str, trace: Trace, share: float) -> list[bool]:
     rank, most = trace.latest(column), trace.latest("dimensions")
     return lasting(trace, [r < share * d for r, d in zip(rank, most, strict=True)])
-
-
-def _rank_score(trace: Trace, score: float) -> list[bool]:
-    """Return where 1 - effective rank / min(N - 1, D) is above a score."""
-    return _low_rank("effective_rank", trace, 1 - score)
 
 
 def _at_floor(trace: Trace, tolerance: float) -> list[bool]:
@@ -171,7 +166,7 @@ def _ours(trace: Trace, collapsing_errors: float) -> list[bool]:
 
 
 def _ours_of_november(trace: Trace, complete_cosine: float) -> list[bool]:
-    """Return the verdict of commit fea222e: cosine, std or a rank below 5 for 20 steps."""
+    """Return whether cosine, std or a rank below 5 pass for 20 steps, as at commit fea222e."""
     ranks = [nan if isnan(r) else r for r in trace.latest("effective_rank")]
     rows = zip(
         trace.columns["negative_cosine"],
@@ -211,11 +206,11 @@ ALARMS = {
         "fairseq, examples/data2vec: min_target_var, without the wait for 5,000 updates",
     ),
     "EmbeddingCollapse": Alarm(
-        _rank_score,
+        lambda trace, score: _low_rank("effective_rank", trace, 1 - score),
         0.9,
         tuple(1 - share for share in _SHARES),
-        "MONAI, monai/metrics/embedding_collapse.py: effective_rank_score, here of directions; "
-        "higher is worse; the source names no threshold",
+        "MONAI, monai/metrics/embedding_collapse.py: effective_rank_score, here of L2-normalized "
+        "embeddings; higher is worse; the source has no threshold",
     ),
     "RankMe": Alarm(
         partial(_low_rank, "rank_me"),
@@ -234,7 +229,7 @@ ALARMS = {
 
 
 def report(trace: Trace) -> str:
-    """Return when each alarm fires, and the changes of the verdict."""
+    """Return the first step of each alarm, and the changes of the verdict, as text."""
     rows = [("alarm", "threshold", "first raised at step")]
     for name, alarm in ALARMS.items():
         step = alarm.fires_at(trace)

@@ -1,4 +1,4 @@
-"""Messages, tables and progress bars: the only way of text to a terminal."""
+"""Messages, tables and progress bars; all text for a terminal passes through here."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,26 +15,25 @@ Item = TypeVar("Item")
 
 
 class Terminal(Console):
-    """Console that prints strings as they are, without markup, and control characters escaped.
+    """Console that prints strings without markup, and escapes control characters.
 
-    Colours are given by `rich.text.Text`, whose parts are escaped as well where `coloured` joins
-    them.
+    Colours are given by `rich.text.Text`; `coloured` makes one from escaped parts.
     """
 
     def __init__(self, *, stderr: bool = True, quiet: bool = False) -> None:
         super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a string of a message, a cell or a title as plain text of one line."""
+        """Return the string of a message, a cell or a title as plain text of one line."""
         return super().render_str(printable(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, and do without where it fails, as on a full disk: no run ends for it."""
+        """Print, but ignore failures, such as a full disk, so that they do not end a run."""
         with suppress(OSError):
             super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
-        """Go on in silence where a reader such as `head` has closed the pipe."""
+        """Print nothing more after a reader such as `head` has closed the pipe."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
@@ -45,7 +44,7 @@ def coloured(*parts: str | tuple[str, str]) -> Text:
 
 
 def say(*lines: str | Text, stderr: bool = True) -> None:
-    """Print lines as they are, to stderr or to stdout."""
+    """Print lines to stderr or to stdout, without wrapping them."""
     show(lines, stderr=stderr, soft_wrap=True)
 
 
@@ -58,18 +57,18 @@ def show(parts: Sequence[RenderableType], *, stderr: bool = False, soft_wrap: bo
 
 @contextmanager
 def warned(what: str) -> Iterator[None]:
-    """Print one line where work fails that a run can end without: a picture, a logger."""
+    """Print one line if work fails that a run does not need, such as a figure or a logger."""
     try:
         yield
     except Exception as error:
         reason = (str(error) or "no reason given").splitlines()[0]
-        say(f"warning: {what} failed and is left out: {type(error).__name__}: {reason}")
+        say(f"warning: {what} failed and is omitted: {type(error).__name__}: {reason}")
 
 
 def track(
     items: Iterable[Item], description: str, *, total: int, step: int, enabled: bool
 ) -> Iterator[Item]:
-    """Yield `items` while a bar counts `step` of `total` for each, and vanishes at the end."""
+    """Yield `items` while a progress bar, which disappears at the end, counts `step` for each."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Ranks, broadcasts, gathers and copies to a GPU; a single process needs no process group."""
+"""Communication between ranks, and copies to a GPU; a single process needs no process group."""
 
 import os
 from collections.abc import Callable
@@ -36,8 +36,8 @@ def world_size() -> int:
 def from_first_rank(work: Callable[[], T], group: distributed.ProcessGroup | None = None) -> T:
     """Call `work` on rank zero and return its result, plain values or CPU tensors, on every rank.
 
-    It must take less time than the timeout of the group. A UserError or an OSError in it is a
-    UserError on every rank.
+    It must take less time than the timeout of the group. If it raises UserError or OSError, every
+    rank raises UserError.
     """
     if not is_distributed():
         return work()
@@ -56,9 +56,9 @@ def from_first_rank(work: Callable[[], T], group: distributed.ProcessGroup | Non
 
 
 def only_on_first_rank(work: Callable[[], None]) -> None:
-    """Call `work` on rank zero as if it were a single process; the others wait, for up to a day.
+    """Call `work` on rank zero as a single process; the other ranks wait, for up to a day.
 
-    A UserError or an OSError in it is a UserError on every rank.
+    If it raises UserError or OSError, every rank raises UserError.
     """
 
     def work_alone() -> None:
@@ -74,17 +74,17 @@ def only_on_first_rank(work: Callable[[], None]) -> None:
 
 
 def _patient_group() -> distributed.ProcessGroup:
-    """Return a gloo group of all ranks that waits for a day; NCCL times out after ten minutes."""
+    """Return a gloo group of all ranks with a timeout of a day; that of NCCL is ten minutes."""
     group = distributed.new_group(backend="gloo", timeout=timedelta(days=1))
     assert isinstance(group, distributed.ProcessGroup)
     return group
 
 
 def local_rank_zero_first(work: Callable[[], T]) -> T:
-    """Return `work()`, called by local rank zero of each machine, then by the other ranks.
+    """Return `work()`, which local rank zero of each machine calls first, then the other ranks.
 
-    For work whose result stays on disk, such as a large decoded folder. Collective over all ranks,
-    which wait for up to a day; the first UserError of a local rank zero is one on every rank.
+    It is for work whose result stays on disk, such as decoding a large folder. All ranks must call
+    it, and wait for up to a day. If local rank zero of a machine raises UserError, all ranks do.
     """
     if not is_distributed():
         return work()
@@ -107,10 +107,10 @@ def local_rank_zero_first(work: Callable[[], T]) -> T:
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on the device; the host does not wait for the copy to a GPU.
+    """Return a tensor on the device; the CPU does not wait for the copy to a GPU.
 
-    A copy from pageable memory waits for all work that the GPU still has to do, so the tensor is
-    pinned first.
+    The tensor is pinned first, because a copy from pageable memory waits for all pending work of
+    the GPU.
     """
     if device.type != "cuda" or not tensor.is_cpu:
         return tensor.to(device)
@@ -126,7 +126,7 @@ def tensor_from_first_rank(tensor: Tensor) -> Tensor:
 
 
 def data_parallel(network: nn.Module) -> nn.Module:
-    """Return a network whose gradients are averaged over ranks; buffers are those of each rank."""
+    """Return a network whose gradients are averaged over ranks; buffers are not shared."""
     if not is_distributed():
         return network
     names = ("forward_sync_buffers", "broadcast_buffers")  # torch 2.14, else an older one
@@ -165,11 +165,11 @@ class _OwnRowsOfSum(torch.autograd.Function):
 def gather_batch(local: Tensor) -> Tensor:
     """Return the rows of all ranks, in rank order; with one process, the input itself.
 
-    Every rank then computes the same loss L of the global batch. The backward pass sums the ranks'
-    gradients to world_size * dL/dz and returns to each rank its rows. DistributedDataParallel then
-    averages the weights' gradients, which removes the factor: every weight's gradient equals that
-    of one process on the whole batch.
+    Every rank computes the same loss L of the global batch from the result. The backward pass sums
+    the gradients of the ranks to world_size * dL/dz and returns its rows to each rank.
+    DistributedDataParallel then averages the gradients of weights, which removes the factor, so
+    each is the gradient of one process on the whole batch.
 
-    `local` is (N, ...) with the same N on every rank, the result (world_size * N, ...).
+    `local` is (N, ...) with the same N on every rank; the result is (world_size * N, ...).
     """
     return _GatherBatch.apply(local) if is_distributed() else local

@@ -9,7 +9,7 @@ from ssl_norm.text import printable
 
 
 class UserError(ValueError):
-    """Wrong input; the message is one line with value found, value expected and repair."""
+    """Wrong input; the message is one line with the value, the expected values and a repair."""
 
     exit_code = 2
 
@@ -29,7 +29,7 @@ class CollapseStop(Exception):
         self.found = dict(found)
 
     def state(self) -> dict[str, Any]:
-        """Return the arguments as plain values, for a checkpoint."""
+        """Return the arguments as plain values for a checkpoint."""
         return {"message": str(self), "found": self.found}
 
 

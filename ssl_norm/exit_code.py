@@ -10,8 +10,8 @@ from ssl_norm.errors import UserError, print_error
 def exit_code_of(command: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int:
     """Run a command and return its exit code.
 
-    It is 2, with one line on stderr, if the command raises UserError, and 0 if the reader closes
-    the pipe of its output, as with `| head`.
+    It is 2, with one line on stderr, if the command raises UserError, and 0 if a reader such as
+    `head` closes the pipe of its output.
     """
     try:
         code = command(arguments) or 0
@@ -26,14 +26,10 @@ def exit_code_of(command: Callable[[Sequence[str]], int | None], arguments: Sequ
 
 
 def wants_help(arguments: Sequence[str], *, alone: bool = False) -> bool:
-    """Return whether a command is asked for its help.
-
-    Args:
-        arguments: of the command.
-        alone: whether the command takes no other arguments.
+    """Return whether the arguments of a command ask for its help.
 
     Raises:
-        UserError: the command takes no other arguments, and one is given.
+        UserError: other arguments are given although the command takes none (`alone`).
     """
     others = [argument for argument in arguments if argument not in ("-h", "--help")]
     if alone and others:

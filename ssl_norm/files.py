@@ -1,4 +1,4 @@
-"""Atomic writes of files, with one line of error if the disk is full."""
+"""Atomic writes of files, with an error message of one line if the disk is full."""
 
 import errno
 import json
@@ -26,10 +26,10 @@ def default_cache_dir() -> Path:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` when the block ends.
+    """Open a file that replaces `path` when the block ends.
 
-    Until then the old file stays, also if the process is killed or the disk is full. A link stays a
-    link, and a device such as /dev/stdout is written to as it is.
+    Until then the old file stays, even if the process is killed or the disk is full. A link stays a
+    link, and a device such as /dev/stdout is written to directly.
 
     Raises:
         UserError: the file cannot be written.
@@ -58,12 +58,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, as :func:`utf8`."""
+    """Write a file as :func:`utf8`, whole or not at all."""
     write_bytes(path, utf8(text))
 
 
 def utf8(text: str) -> bytes:
-    r"""Return text in UTF-8; a byte of a file name that is not UTF-8 becomes an escape.
+    r"""Return text in UTF-8; bytes of a file name that are not UTF-8 become escapes.
 
     Example:
         >>> utf8("caf\udce9").decode()
@@ -75,7 +75,7 @@ def utf8(text: str) -> bytes:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all; NaN and infinities, which JSON lacks, are null.
 
-    Its last key, `crc32`, is the checksum of the others.
+    Its last key, `crc32`, is the checksum of the other keys.
     """
     plain = json.loads(json.dumps(finite_or_none(content), allow_nan=False))
     write_text(path, json.dumps(plain | {"crc32": checksum(plain)}, indent=2) + "\n")
@@ -89,8 +89,8 @@ def checksum(content: Mapping[str, Any]) -> str:
 def check_archive(path: Path) -> None:
     """Raise UserError if parts of a zip file of torch.save do not match their CRC-32.
 
-    Torch does not compare them. A file without checksums, as written after
-    `set_crc32_options(False)`, counts as damaged.
+    Torch does not compare them. A file without checksums, written after `set_crc32_options(False)`,
+    counts as damaged.
     """
     if not is_zipfile(path):
         return
@@ -112,7 +112,7 @@ def _matches(archive: ZipFile, name: str) -> bool:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append text to a file as :func:`utf8`; if the disk is full, the file stays as it was."""
+    """Append text to a file as :func:`utf8`; if the disk is full, the file is unchanged."""
     with _one_line_if_full(path), open(path, "ab", buffering=0) as file:
         size, left = file.tell(), utf8(text)
         try:
@@ -125,9 +125,9 @@ def append_text(path: Path, text: str) -> None:
 
 
 def unfinished(folder: Path) -> Path:
-    """Return a path in a folder for a file or folder that is renamed once it is complete.
+    """Return a path in a folder for a file or folder that is renamed when it is complete.
 
-    Remove those that killed processes of this machine left behind.
+    Those that killed processes of this machine left behind are removed.
     """
     prefix = f".partial-{socket.gethostname()}-"
     for left in folder.glob(f"{prefix}*-*"):
@@ -143,7 +143,7 @@ def unfinished(folder: Path) -> Path:
 def is_alive(process: int) -> bool:
     """Return whether a process of this machine is running, given its id."""
     try:
-        if os.name != "nt":  # where signal 0 is Ctrl-C
+        if os.name != "nt":  # on Windows, signal 0 is Ctrl-C
             os.kill(process, 0)
     except ProcessLookupError:
         return False
@@ -164,5 +164,5 @@ def _one_line_if_full(path: Path) -> Iterator[None]:
         if found is None or isinstance(error, UserError):
             raise
         reason = f"cannot write {path}: {found.strerror or found}"
-        full = "; make room there, or name another place" if found.errno in _FULL else ""
+        full = "; free space there, or choose another folder" if found.errno in _FULL else ""
         raise UserError(f"{reason}{full}") from error

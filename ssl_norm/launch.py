@@ -1,4 +1,4 @@
-"""Processes of torchrun and sweep of Hydra to which a run belongs. Needs no torch."""
+"""Processes of torchrun and sweep of Hydra to which a run belongs; torch is not imported."""
 
 import os
 import sys
@@ -11,9 +11,9 @@ from ssl_norm.errors import UserError
 class Launch:
     """Rank of this process and number of processes."""
 
-    world_size: int  # number of processes, on all machines
-    rank: int  # of this process, in [0, world_size)
-    local_rank: int  # on its machine
+    world_size: int  # number of processes on all machines
+    rank: int  # rank of this process, in [0, world_size)
+    local_rank: int  # rank of this process on its machine
     local_world_size: int  # number of processes on its machine
 
 
@@ -30,13 +30,13 @@ def read_launch() -> Launch:
     missing = [name for name in needed if not os.environ.get(name)]
     if missing:
         raise UserError(
-            f"the environment has WORLD_SIZE={world_size} without {', '.join(missing)}: "
-            "torchrun sets them all; start with torchrun, or unset WORLD_SIZE to run one process"
+            f"the environment has WORLD_SIZE={world_size} without {', '.join(missing)}; "
+            "start with torchrun, which sets all of them, or unset WORLD_SIZE to run one process"
         )
     if rank >= world_size:
         raise UserError(
-            f"the environment has RANK={rank} with WORLD_SIZE={world_size}: a rank below it "
-            "expected; start with torchrun, which sets both, or unset RANK"
+            f"the environment has RANK={rank} with WORLD_SIZE={world_size}: a rank below "
+            f"{world_size} expected; start with torchrun, which sets both, or unset RANK"
         )
     if world_size > 1:
         _number("MASTER_PORT", 0, lowest=1, highest=65535)
@@ -44,7 +44,7 @@ def read_launch() -> Launch:
 
 
 def is_first_process() -> bool:
-    """Return True on rank zero; with an invalid environment, on every rank."""
+    """Return whether this is rank zero; it is True on every rank if the environment is invalid."""
     try:
         return read_launch().rank == 0
     except UserError:
@@ -60,8 +60,7 @@ def processes_of(device: str, batch_size: int) -> int:
     processes = read_launch().world_size
     if processes > 1 and device.startswith(("cuda:", "mps")):
         raise UserError(
-            f"device={device} with {processes} processes: each process takes its own GPU; "
-            "use device=cuda"
+            f"device={device} with {processes} processes: each process needs a GPU; use device=cuda"
         )
     if batch_size % processes:
         raise UserError(
@@ -72,7 +71,7 @@ def processes_of(device: str, batch_size: int) -> int:
 
 
 def require_one_process(tool: str) -> None:
-    """Raise UserError if a tool without distributed training was started in several processes."""
+    """Raise UserError if a tool that runs in one process was started in several."""
     processes = read_launch().world_size
     if processes > 1:
         raise UserError(
@@ -81,7 +80,7 @@ def require_one_process(tool: str) -> None:
 
 
 def resumes_sweep() -> bool:
-    """Return whether this run is in a sweep whose folder was named, so a resume finds it."""
+    """Return whether this run is in a sweep whose folder was given, so that a resume finds it."""
     if "hydra" not in sys.modules:
         return False
     from hydra.core.hydra_config import HydraConfig
@@ -99,6 +98,6 @@ def _number(name: str, default: int, *, lowest: int = 0, highest: int = 10**6) -
     if not text.isdecimal() or not lowest <= int(text) <= highest:
         raise UserError(
             f"the environment has {name}='{text}': an integer in [{lowest}, {highest}] expected; "
-            "torchrun sets it, for one process unset it"
+            "start with torchrun, which sets it, or unset it to run one process"
         )
     return int(text)

@@ -1,4 +1,4 @@
-"""Free memory, and the check of settings that need it; needs no torch."""
+"""Free memory, and a check of the settings that need memory."""
 
 import os
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ def check_memory(needs: Iterable[Need], device: str = "cpu") -> None:
     """Raise UserError for the first setting that takes more memory than is free.
 
     Args:
-        needs: settings and the bytes that each takes at least.
+        needs: settings with the fewest bytes that each takes.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; all memory of a GPU counts as free.
     """
     free = free_host_bytes()
@@ -37,10 +37,11 @@ def _shown(count: float) -> str:
 
 
 def free_host_bytes(processes: int = 1) -> int:
-    """Return the free host memory per process in bytes, with `processes` on this machine.
+    """Return the free memory of the machine in bytes, divided by the number of its processes.
 
-    The smaller of the memory that Linux reports as available and the rest of a container's limit
-    (cgroup v2). On other systems, half of the physical memory, or 4 GiB if that is unknown.
+    It is the smaller of the memory that Linux reports as available and the rest of a container's
+    limit (cgroup v2). On other systems, it is half of the physical memory, or 4 GiB if that is
+    unknown.
     """
     limit, cgroup = 2**63, Path("/sys/fs/cgroup")
     with suppress(OSError, ValueError):  # no such file, or no limit ("max")

@@ -5,11 +5,11 @@ from difflib import get_close_matches
 
 
 def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
-    """Return one line with the name found, the known names and the nearest match.
+    """Return one line with the unknown name, the known names and the nearest of them.
 
     Args:
         kind: kind of object, for example `norm` or `option of norm 'bn'`.
-        found: the name as given.
+        found: the unknown name.
         known: every valid name; at most 20 are listed.
 
     Example:

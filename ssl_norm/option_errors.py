@@ -1,4 +1,4 @@
-"""Messages for settings that pydantic refuses: what was found, what was expected."""
+"""Messages for settings that pydantic refuses, with the value and the expected values."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -19,7 +19,7 @@ NUMBERS = {int: "an integer", float: "a number"}
 
 
 class _Place(NamedTuple):
-    """A value in nested settings: its key, the model and field that hold it, and its annotation."""
+    """A value in nested settings: its key, its model and field, and its annotation."""
 
     key: str
     owner: type[BaseModel]
@@ -28,10 +28,10 @@ class _Place(NamedTuple):
 
 
 def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """Return one line for the first error: the key, the value found and the values expected.
+    """Return one line for the first error: the key, the value and the expected values.
 
-    The message of a `UserError` is complete; that of another ValueError follows its key. `prefix`
-    are the keys that lead to the model, with a trailing dot.
+    The message of a `UserError` stays as it is, and that of another ValueError follows the key.
+    `prefix` contains the keys that lead to the model, with a trailing dot.
     """
     errors = error.errors(include_url=False)
     first = min(errors, key=lambda item: item["type"] == "missing")
@@ -58,7 +58,7 @@ def line_of(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
 
 
 def _place_of(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
-    """Return the place of a pydantic location, in which pydantic also names branches of unions."""
+    """Return the place of a location of pydantic, which includes names of branches of unions."""
     place = _Place("", model, None, model)
     for part in location:
         owner = model_of(place.annotation)
@@ -73,14 +73,14 @@ def _place_of(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
 
 
 def annotation_of(field: FieldInfo | None) -> Any:
-    """Return the annotation of a field with its metadata; None without a field."""
+    """Return the annotation of a field with its metadata; None for None."""
     if field is None or not field.metadata:
         return field and field.annotation
     return Annotated[(field.annotation, *field.metadata)]
 
 
 def _item_of(annotation: Any, part: str | int) -> Any:
-    """Return the annotation of an item of a list, tuple or dict; None where it has no such item."""
+    """Return the annotation of an item of a list, tuple or dict; None if there is no such item."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is dict:
         return arguments[1] if isinstance(part, str) else None
@@ -94,7 +94,7 @@ def _item_of(annotation: Any, part: str | int) -> Any:
 def find_field(
     model: type[BaseModel], keys: Sequence[str]
 ) -> tuple[type[BaseModel], FieldInfo | None]:
-    """Return the model that owns a nested key, and its field; None where it has no such field."""
+    """Return the model that contains a nested key, and its field; None if it has no such field."""
     owner, field = model, None
     for key in keys:
         if field is not None:
@@ -109,20 +109,20 @@ def find_field(
 
 
 def is_verbatim(annotation: Any) -> bool:
-    """Return whether an annotation is of text that a command line takes literally."""
+    """Return whether an annotation is that of a path or other literal text."""
     parts = get_args(annotation)
     return VERBATIM in parts or any(map(is_verbatim, parts))
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the model in an annotation such as `Head | None`; None without one."""
+    """Return the model in an annotation such as `Head | None`, or None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((m for part in get_args(annotation) if (m := model_of(part))), None)
 
 
 def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
-    """Return a phrase for the values of an annotation: `an integer in [1, 100]`."""
+    """Return a phrase for the values of an annotation, such as `an integer in [1, 100]`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return expected(arguments[0], [*arguments[1:], *metadata])
@@ -147,7 +147,7 @@ def expected(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 
 def bounds_of(metadata: Sequence[Any]) -> Bounds:
-    """Return lower bound, bracket, upper bound and bracket; None for a side without bound."""
+    """Return lower bound, bracket, upper bound and bracket; a missing bound is None."""
     ends = {
         name: end
         for item in metadata
@@ -159,7 +159,7 @@ def bounds_of(metadata: Sequence[Any]) -> Bounds:
 
 
 def _range(bounds: Bounds) -> str:
-    """Return an interval; `-inf` or `inf` at a side without bound, nothing without both."""
+    """Return an interval, with `-inf` or `inf` for a missing bound; "" if both are missing."""
     low, opening, high, closing = bounds
     ends = (-inf if low is None else low, inf if high is None else high)
     first, last = (str(end) if isinstance(end, int) else f"{end:g}" for end in ends)
@@ -167,7 +167,7 @@ def _range(bounds: Bounds) -> str:
 
 
 def choices_of(annotation: Any) -> list[str]:
-    """Return the choices of an annotation as they are typed; none where it has other values."""
+    """Return the choices of an annotation as they are typed; none if other values are valid."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return list(map(as_typed, arguments))

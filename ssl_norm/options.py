@@ -22,9 +22,9 @@ from ssl_norm.signature import REQUIRED, Option
 from ssl_norm.text import printable
 
 T = TypeVar("T", bound=BaseModel)
-VERBATIM = "verbatim"  # mark of text that a command line takes literally: a path, a title
+VERBATIM = "verbatim"  # marks text in which Hydra's grammar has no meaning: a path, a title
 Text = Annotated[str, VERBATIM]
-_NO_TEXT = re.compile("[\ud800-\udfff]")  # Python's text for bytes of a name that are not UTF-8
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # in Python, bytes of a file name that are not UTF-8
 
 
 class Settings(BaseModel):
@@ -47,20 +47,21 @@ class Settings(BaseModel):
     def _check_encoding(cls, value: Any) -> Any:
         if _NO_TEXT.search(json.dumps(value, ensure_ascii=False, default=str)):
             raise ValueError(
-                f"{printable(str(value))} holds a byte that is not UTF-8, which config.yaml cannot keep; "
-                "for a file or folder, name a link to it"
+                f"{printable(str(value))} contains a byte that is not UTF-8, which config.yaml cannot "
+                "store; for a file or folder, give a link to it"
             )
         return value
 
     def unused(self) -> Mapping[str, str]:
-        """Return the settings of this section that nothing reads, by key, with the reason.
+        """Return the reasons why settings of this section have no effect, by key.
 
-        A setting that depends on one other setting declares it instead (see `option`).
+        If the effect depends on one other setting, the setting declares it (`only_with` of
+        `option`).
         """
         return {}
 
     def memory_needs(self) -> Iterator[Need]:
-        """Yield settings with the fewest bytes that each takes, for a check before the run."""
+        """Yield settings with the fewest bytes that each needs, for a check before the run."""
         yield from ()
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
@@ -76,7 +77,7 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _tuples_of_lists(cls, values: Any) -> Any:
-        """Turn the lists of YAML into tuples where a field holds a tuple."""
+        """Turn the lists of YAML into tuples if the field is a tuple."""
         if not isinstance(values, Mapping):
             return values
         return {
@@ -104,17 +105,18 @@ def option(
     """Declare a setting.
 
     Args:
-        default: value if the user gives none; a class of settings or a function is called for each.
+        default: value if the user gives none; a class of settings or a function is called to make
+            the value.
         text: its meaning, for `--help`, the reference page and the JSON schema.
         unit: unit of its number, for example `steps`.
-        resume: whether a run may continue with another value, because no weight depends on it.
+        resume: whether a resumed run may have another value, because no weight depends on it.
         only_with: condition without which it has no effect: `key` (true, or not 0),
-            `key=value|value` or `key>number`, of the same section or of the whole settings.
-        **limits: `ge`, `gt`, `le`, `lt`: the ends of its range.
+            `key=value|value` or `key>number`; the key is one of the section or of all settings.
+        **limits: `ge`, `gt`, `le`, `lt`: the bounds of its range.
     """
     kind: dict[str, Any] = {"default": default}
     if isinstance(default, type) and issubclass(default, Settings):
-        kind = {"default_factory": default.model_construct}  # valid, so that nothing is imported
+        kind = {"default_factory": default.model_construct}  # a validation would import objects
     elif callable(default):
         kind = {"default_factory": default}
     extra: dict[str, Any] = {"resume": resume} | ({"unit": unit} if unit else {})
@@ -134,23 +136,23 @@ def model_from(
 
 
 def names_schema(registry: Registry, suffix: str = "") -> dict[str, Any]:
-    """Return the JSON schema of a name, which a suffix may follow, or of `module:object`."""
+    """Return the JSON schema of a name or `module:object`, which may end with a suffix."""
     names = [*registry.built_in, *(f"{name}{suffix}" for name in registry.built_in if suffix)]
     pattern = r"^[\w.]+:[\w.]+" + (f"({re.escape(suffix)})?" if suffix else "") + "$"
     return {"anyOf": [{"enum": names}, {"type": "string", "pattern": pattern}]}
 
 
 def check_object(registry: Registry, name: Any, info: ValidationInfo) -> None:
-    """Raise ValueError unless a name is known and, if it is of another package, its object fits.
+    """Raise ValueError unless a name is known and, in another package, of an object that fits.
 
-    A quick validation, and that of a saved run, imports nothing.
+    Objects are not imported in a quick validation or for the settings of an earlier run.
     """
     registry.check(name)
     if not (is_quick(info) or is_saved(info) or name in registry.built_in):
         registry.load(name)
 
 
-QUICK = {"quick": True}  # context of a validation that imports nothing heavy
+QUICK = {"quick": True}  # context of a validation that does not import torch
 SAVED = {"saved": True}  # context of a validation of the settings of an earlier run
 
 
@@ -165,5 +167,5 @@ def is_saved(info: ValidationInfo) -> bool:
 
 
 def replace(settings: T, **changes: Any) -> T:
-    """Return a copy of settings with other values, which are not checked again."""
+    """Return a copy of settings with other values, which are not checked."""
     return settings.model_copy(update=changes)

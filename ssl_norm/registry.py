@@ -1,4 +1,4 @@
-"""Registries of names: built in, from entry points, registered in Python, or `module:object`."""
+"""Registries of objects by name: built-in names, entry points, and names added in Python."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -14,20 +14,19 @@ from ssl_norm.names import unknown_name
 
 
 class Registry(Mapping[str, Any]):
-    """Names of one kind of object, each with the place of its declaration. Needs no torch.
+    """Names of one kind of object, each with its `module:object`, which is imported when needed.
 
-    Wherever a name may be given, `module:object` of any importable module may be given instead.
-    Other packages add names with an entry point in the group `ssl_norm.<kind>s`
-    (`ssl_norm.losses` for losses).
+    Wherever a name is valid, `module:object` of any importable module is also valid. Other packages
+    add names by entry points in the group `ssl_norm.<kind>s` (`ssl_norm.losses` for losses).
 
     Args:
         kind: noun for messages and for the group of entry points, for example `norm`.
         entries: names and their `module:object`.
-        expects: noun phrase for the objects, for messages.
-        base: `module:class` that classes must be derived from; "": any class.
+        expects: phrase that describes the objects in messages.
+        base: `module:class` from which classes must be derived; "": any class.
         only_classes: whether functions are refused.
-        arguments: number of positional arguments that the objects take; None: any.
-        attributes: names that the objects must have, each with the `module:class` of its value.
+        arguments: number of positional arguments of the objects; None: any.
+        attributes: names of attributes that objects must have, with the `module:class` of each.
 
     Example:
         >>> shapes = Registry("shape", {"path": "pathlib:Path"})
@@ -54,11 +53,11 @@ class Registry(Mapping[str, Any]):
 
     @property
     def built_in(self) -> tuple[str, ...]:
-        """Names of this package, in their order."""
+        """Names of this package, in the order of `entries`."""
         return tuple(name for name in self._entries if name in self._built_in)
 
     def register(self, name: str, target: Any) -> None:
-        """Add a name for an object, or for `module:object`, until the process ends.
+        """Add a name for an object or `module:object`, until the process ends.
 
         Raises:
             ValueError: the name is built in.
@@ -77,7 +76,7 @@ class Registry(Mapping[str, Any]):
         return len({**self._entries, **_plugins(self.kind)})
 
     def check(self, name: object, what: str | None = None) -> None:
-        """Raise ValueError, on a key or the kind, unless a name is known or is `module:object`."""
+        """Raise ValueError on `what` or the kind unless a name is known or is `module:object`."""
         if name not in self and not is_reference(name):
             raise ValueError(unknown_name(what or self.kind, name, self))
 
@@ -85,7 +84,7 @@ class Registry(Mapping[str, Any]):
         """Return the object of a name or of `module:object`; this imports its module.
 
         Raises:
-            ValueError: the name is unknown, there is no such module or object, importing it failed,
+            ValueError: the name is unknown, the module or object does not exist, its import fails,
                 or the object is of another kind.
         """
         self.check(name)
@@ -96,7 +95,7 @@ class Registry(Mapping[str, Any]):
         return found
 
     def load_all(self) -> dict[str, Any]:
-        """Return all objects by name; print a warning for each of another package that fails."""
+        """Return all objects by name; print a warning if one of another package does not load."""
         found = {name: self._load_or_warn(name) for name in self}
         return {name: target for name, target in found.items() if target is not None}
 
@@ -107,7 +106,7 @@ class Registry(Mapping[str, Any]):
             return _warn(self.kind, name, str(error))
 
     def _check_object(self, name: str, found: Any) -> None:
-        """Raise ValueError unless an object of another package is what `expects` says."""
+        """Raise ValueError unless an object of another package has the declared form."""
         is_class = isinstance(found, type)
         fits = is_class or (callable(found) and not self._only_classes)
         if fits and is_class and self._base:
@@ -156,10 +155,11 @@ def load_object(reference: str, kind: str = "object") -> Any:
     """Return the object that `module:object` names.
 
     Raises:
-        ValueError: the name has another form, or its module cannot be imported or lacks the object.
+        ValueError: the reference has another form, its module cannot be imported, or the module
+            lacks the object.
     """
     if not is_reference(reference):
-        raise ValueError(f"{kind} '{reference}': a name of the form module:object expected")
+        raise ValueError(f"{kind} '{reference}': the form module:object expected")
     module_name, _, path = reference.partition(":")
     found: Any = _import(module_name, f"{kind} '{reference}'")
     for part in path.split("."):
@@ -171,7 +171,7 @@ def load_object(reference: str, kind: str = "object") -> Any:
 
 
 def _import(module: str, what: str) -> ModuleType:
-    """Return an imported module; raise ValueError if importing another package fails."""
+    """Import a module; raise ValueError if this fails for a module of another package."""
     try:
         return import_module(module)
     except (Exception, SystemExit) as error:
@@ -190,7 +190,7 @@ def _import(module: str, what: str) -> ModuleType:
 
 
 def _place(error: BaseException, module: str) -> str:
-    """Return the last line of a package in the traceback of an error."""
+    """Return file and line of the last call in a package, from the traceback of an error."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" in {error.filename}, line {error.lineno}"
     top = module.partition(".")[0]
@@ -201,7 +201,7 @@ def _place(error: BaseException, module: str) -> str:
 
 @cache
 def _plugins(kind: str) -> dict[str, str]:
-    """Return names and targets of the entry points of other packages."""
+    """Return the `module:object` of entry points of other packages, by name."""
     return {point.name: point.value for point in _entry_points(kind)}
 
 
@@ -212,8 +212,8 @@ def _entry_points(kind: str) -> Any:
 
 @cache
 def _warn(kind: str, name: str, message: str) -> None:
-    """Print once that an entry point or a registered object is ignored."""
+    """Print once that an entry point or a registered object is omitted."""
     from ssl_norm.console import say
 
     of = next((f" of {p.dist.name}" for p in _entry_points(kind) if p.name == name and p.dist), "")
-    say(f"warning: {message}; the entry point '{name}'{of} is left out")
+    say(f"warning: {message}; the entry point '{name}'{of} is omitted")

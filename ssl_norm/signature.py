@@ -1,4 +1,4 @@
-"""Options of an object: its keyword-only parameters, their ranges, defaults and meanings."""
+"""Options of functions and classes: keyword-only parameters with ranges, defaults and meanings."""
 
 import ast
 import inspect
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ssl_norm.registry import Registry
 
 REQUIRED = inspect.Parameter.empty
-# Types of annotations that are read from source.
+# Names that annotations may contain if they are read from source.
 TYPES: dict[str, Any] = {
     **{kind.__name__: kind for kind in (bool, int, float, str, list, tuple, dict)},
     **{"Annotated": Annotated, "Interval": Interval, "Literal": Literal},
@@ -33,10 +33,10 @@ ATTRIBUTE = re.compile(r"\.[A-Za-z_]")
 class Option:
     """A keyword-only parameter."""
 
-    name: str  # of the parameter
-    annotation: Any  # its type, with range or choices
-    default: Any  # its default; `REQUIRED` without one
-    text: str = ""  # its meaning, from the section `Args:` of the docstring
+    name: str
+    annotation: Any  # type with range or choices
+    default: Any  # `REQUIRED` if there is no default
+    text: str = ""  # meaning, from the section `Args:` of the docstring
 
 
 Declared = Callable[..., Any] | str  # an object, or its `module:object`, which is not imported
@@ -46,9 +46,9 @@ Declared = Callable[..., Any] | str  # an object, or its `module:object`, which 
 def options_of(declared: Declared) -> Mapping[str, Option]:
     """Return the keyword-only parameters of a function or of a class and its bases.
 
-    A constructor with `**options` also has those of the next class of its method resolution order;
-    in source text, of bases whose modules are named by `from ... import`. Defaults in source text
-    that only an import would tell stay text.
+    If a constructor has `**options`, the parameters of the next class in the method resolution
+    order are included. If source is parsed, these are the bases that are imported by `from ...
+    import`, and a default that only an import could evaluate is its source text.
     """
     if isinstance(declared, str):
         return _options_in_source(declared)
@@ -69,7 +69,7 @@ def options_of(declared: Declared) -> Mapping[str, Option]:
 
 
 def _signatures(declared: Callable[..., Any]) -> list[tuple[Callable[..., Any], Any]]:
-    """Return each function that takes options, with the object whose docstring describes them."""
+    """Return each function that has options, with the object whose docstring describes them."""
     if not inspect.isclass(declared):
         return [(declared, declared)]
     found: list[tuple[Callable[..., Any], Any]] = []
@@ -97,7 +97,7 @@ def _options_in_source(target: str) -> Mapping[str, Option]:
 
 
 def _value_of(node: ast.expr | None, module: ast.Module) -> Any:
-    """Return the type or number of an expression; `Any` if it needs an import."""
+    """Evaluate an expression, such as a type or a number; `Any` if this needs an import."""
     if node is None:
         return Any
     names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
@@ -125,7 +125,7 @@ def _value_of(node: ast.expr | None, module: ast.Module) -> Any:
 
 
 def positional_of(declared: Declared) -> tuple[str, ...]:
-    """Return the parameters that may be positional and have no default, without `self`."""
+    """Return the names of required positional parameters, without `self`."""
     if not isinstance(declared, str):
         parameters = inspect.signature(declared).parameters.values()
         positional = (p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -138,14 +138,14 @@ def positional_of(declared: Declared) -> tuple[str, ...]:
 
 
 def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, str], ast.Module]]:
-    """Yield each function that takes options, with the texts of its arguments and its module."""
+    """Yield each function that has options, with the texts on its arguments and its module."""
     module_name, _, name = target.partition(":")
     module = _read_module(module_name)
     nodes = {n.name: n for n in module.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     imported = _imports(module)
     node = nodes.get(name)
     if node is None:
-        if imported.get(name, target) != target:  # such as torch's own `from torch import nn`
+        if imported.get(name, target) != target:  # unequal, because torch imports nn from itself
             yield from _read_signatures(imported[name])
         return
     texts = argument_texts(ast.get_docstring(node) or "")
@@ -164,7 +164,7 @@ def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, s
 
 @cache
 def _imports(module: ast.Module) -> Mapping[str, str]:
-    """Return `module:object` of each name that a module imports from another one."""
+    """Return the `module:object` of each name that a module imports by `from ... import`."""
     return {
         (alias.asname or alias.name): f"{statement.module}:{alias.name}"
         for statement in ast.walk(module)
@@ -175,13 +175,13 @@ def _imports(module: ast.Module) -> Mapping[str, str]:
 
 @cache
 def _read_module(name: str) -> ast.Module:
-    """Return the syntax tree of a module with absolute imports; empty without source."""
+    """Return the syntax tree of a module, with absolute imports; empty if there is no source."""
     path = _file_of(name)
     if path is None:
         return ast.Module([], [])
     try:
         module = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError):  # importing it says more
+    except (SyntaxError, ValueError):  # an import gives a better message
         return ast.Module([], [])
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(module):
@@ -221,9 +221,10 @@ def argument_texts(docstring: str) -> dict[str, str]:
 
 
 def check_options(declared: Declared, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the values of options as the signature of `declared` types them.
+    """Return the values of options, converted to the types in the signature of `declared`.
 
-    A `module:object` is read and not imported; `where` names the owner in messages, as `norm 'bn'`.
+    A `module:object` is parsed and not imported. `where` names the object in messages, such as
+    `norm 'bn'`.
 
     Raises:
         TypeError: there is no such option; the message names the nearest.
@@ -253,5 +254,5 @@ def options_model(declared: Declared) -> "type[BaseModel]":
 
 
 def declared_options(registry: "Registry", name: str) -> Mapping[str, Option]:
-    """Return the options of a registered name or `module:object`; read from source if possible."""
+    """Return the options of a registered name or of `module:object`, which is not imported."""
     return options_of(registry.get(name, name))

@@ -7,14 +7,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-# Controls of terminals, and characters that hide or reorder others; bytes that are not text.
+# Control characters, characters that hide or reorder others, and bytes that are not UTF-8.
 _CONTROLS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|([\ud800-\udfff])"
 )
 
 
 def printable(text: str | Path) -> str:
-    r"""Return text of one line that any stream can write: control characters escaped.
+    r"""Return text in one line with escaped control characters, which any stream can write.
 
     Example:
         >>> print(printable("a\nb\x1b[31m"), printable(Path("caf\udce9.png")))
@@ -29,7 +29,7 @@ def as_typed(value: Any, text: Callable[[str], str] = str) -> str:
     """Return a value of YAML in Hydra's grammar, as a user would type it.
 
     Args:
-        value: of YAML.
+        value: a value as YAML has it.
         text: function that formats text in the value.
 
     Example:
@@ -49,7 +49,7 @@ def as_typed(value: Any, text: Callable[[str], str] = str) -> str:
 def flatten(
     settings: Mapping[str, Any], prefix: str = "", *, whole: Callable[[str], bool] | None = None
 ) -> dict[str, Any]:
-    """Return nested settings by dotted key; mappings at keys that `whole` accepts are one value.
+    """Return nested settings by dotted key; a mapping stays one value if `whole` accepts its key.
 
     Example:
         >>> flatten({"norm": {"encoder": "bn", "sync": True}, "betas": [0.9, 0.99]})
@@ -66,7 +66,7 @@ def flatten(
 
 
 def finite_or_none(content: Any) -> Any:
-    """Return nested content with None for NaN and infinities, which JSON does not have.
+    """Return nested content with None instead of NaN and infinities, which JSON lacks.
 
     Example:
         >>> finite_or_none({"loss": float("nan"), "ranks": (1.5, float("inf")), "step": 3})
@@ -80,7 +80,7 @@ def finite_or_none(content: Any) -> Any:
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of equal length as lines, with columns as wide as their widest cell.
+    """Return rows of equal length as lines of aligned columns.
 
     Example:
         >>> print(text_table([("norm", "options"), ("gn", "groups")]))
@@ -93,17 +93,17 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a count with its noun: `1 run`, `2 runs`; `plural` is for nouns that take no s."""
+    """Return a count with its noun: `1 run`, `2 runs`; `plural` is for irregular nouns."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """Return each name once, in the order of their first occurrence."""
+    """Return the names without repeats, in the order of first occurrence."""
     return list(dict.fromkeys(names))
 
 
 def finite(value: object) -> float | None:
-    """Return a finite number as it is, and None for anything else."""
+    """Return a finite number unchanged; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         return None
     return value
@@ -112,13 +112,13 @@ def finite(value: object) -> float | None:
 class Statistic(NamedTuple):
     """Mean and sample standard deviation of some values."""
 
-    mean: float | None  # of the finite values; None without any
-    deviation: float | None  # with n - 1; None for fewer than two finite values
+    mean: float | None  # mean of the finite values; None if there are none
+    deviation: float | None  # divided by n - 1; None for fewer than two finite values
     present: int  # number of finite values
     missing: int  # number of values that are None, NaN or infinite
 
     def mean_sd(self, decimals: int, sign: str = "") -> str:
-        """Return `mean +- deviation`; one value has no deviation, none is `-`."""
+        """Return `mean +- deviation`, `mean` for one value, or `-` for none."""
         if self.mean is None:
             return "-"
         spread = "" if self.deviation is None else f" +- {self.deviation:.{decimals}f}"
@@ -126,7 +126,7 @@ class Statistic(NamedTuple):
 
     @property
     def half_width(self) -> float | None:
-        """Half the 95 % confidence interval of the mean, by the t distribution, if there is one."""
+        """Half the width of the 95 % confidence interval of the mean (t distribution), or None."""
         from scipy.special import stdtrit
 
         if self.deviation is None:
@@ -134,7 +134,7 @@ class Statistic(NamedTuple):
         return float(stdtrit(self.present - 1, 0.975)) * self.deviation / sqrt(self.present)
 
     def mean_interval(self, decimals: int) -> str:
-        """Return `mean (low to high)`, the 95 % confidence interval, if there is one.
+        """Return `mean (low to high)` with the 95 % confidence interval if there is one.
 
         Example:
             >>> statistic([1.0, 2.0, 3.0]).mean_interval(1)
@@ -147,7 +147,7 @@ class Statistic(NamedTuple):
         return f"{self.mean:.{decimals}f} ({low} to {high})"
 
     def text(self, decimals: int) -> str:
-        """Return `mean +- deviation (n)`; `(n of m)` where values are missing, `-` where all are.
+        """Return `mean +- deviation (n)`, `(n of m)` if values are missing, or `-` if all are.
 
         Example:
             >>> statistic([0.25, 0.75, None]).text(3)

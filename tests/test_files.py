@@ -30,8 +30,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, name, room):
     path.write_text("old")
     with full_disk(room), pytest.raises(UserError) as raised:
         WRITERS[name](path)
-    assert str(raised.value) == f"cannot write {path}: File too large; make room there, or name " \
-        "another place"  # fmt: skip
+    line = f"cannot write {path}: File too large; free space there, or choose another folder"
+    assert str(raised.value) == line
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
 

@@ -256,7 +256,7 @@ def test_text_with_bytes_that_are_not_utf_8_is_refused_with_its_key(tool):
                 validate(tool, with_values(tool, START.get(tool, {}), {key: wrong}))
             assert key.split(".")[0] in str(caught.value)
             if is_verbatim(annotation_of(field)) and isinstance(wrong, str):
-                assert "holds a byte that is not UTF-8" in str(caught.value)
+                assert "contains a byte that is not UTF-8" in str(caught.value)
             assert str(caught.value).isprintable(), key
 
 

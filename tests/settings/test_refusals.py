@@ -188,18 +188,18 @@ RIGHT = {
 }
 THREE = "WORLD_SIZE=3 RANK=0 MASTER_ADDR=localhost MASTER_PORT=29500 "
 WRONG_LAUNCH = {
-    "WORLD_SIZE=x": "WORLD_SIZE='x': an integer in [1, ... torchrun sets it",
+    "WORLD_SIZE=x": "WORLD_SIZE='x': an integer in [1, ... torchrun, which sets it",
     "WORLD_SIZE=0": "WORLD_SIZE='0': an integer in [1, ",
     "WORLD_SIZE=": "WORLD_SIZE='': an integer in [1, ",
-    "WORLD_SIZE=2": "without RANK, MASTER_ADDR, MASTER_PORT: torchrun sets them all",
+    "WORLD_SIZE=2": "without RANK, MASTER_ADDR, MASTER_PORT; start with torchrun",
     "WORLD_SIZE=2 RANK=0 MASTER_PORT=1": "without MASTER_ADDR: torchrun",
     "RANK=x": "RANK='x': an integer in [0, ",
-    "RANK=1": "RANK=1 with WORLD_SIZE=1: a rank below it expected",
+    "RANK=1": "RANK=1 with WORLD_SIZE=1: a rank below 1 expected",
     "LOCAL_RANK=-1": "LOCAL_RANK='-1': an integer in [0, ",
     f"{THREE} MASTER_PORT=x": "MASTER_PORT='x': an integer in [1, 65535]",
     f"{THREE} batch_size=128": "batch_size=128 ... by 3 processes; use a multiple of 3",
     f"{THREE} batch_size=3": "on 3 process(es): norm.encoder=bn ... use at least 6",
-    f"{THREE} batch_size=6 device=cuda:1": "each process takes its own GPU; use device=cuda",
+    f"{THREE} batch_size=6 device=cuda:1": "each process needs a GPU; use device=cuda",
     f"{THREE} batch_size=6 device=mps": "use device=cuda",
     f"{THREE} batch_size=9 norm.projector=domain": "3 samples per process ... use domains: 1 or another batch_size",
 }  # fmt: skip

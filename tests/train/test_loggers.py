@@ -52,7 +52,7 @@ def test_one_that_fails_is_left_out_and_the_others_go_on(tmp_path, capsys):
     for step in (1, 2):
         loggers.each(lambda logger, step=step: logger.row({**ROW, "step": step}))
     assert Listening.steps == [1, 2]
-    message = "Failing' failed and is left out: ConnectionError: no network"
+    message = "Failing' failed and is omitted: ConnectionError: no network"
     assert capsys.readouterr().err.count(message) == 1
 
 

@@ -261,5 +261,5 @@ def test_a_full_disk_costs_the_logger_and_one_line(tmp_path, capsys):
         while loggers:
             loggers.each(lambda logger: logger.text("note", 1, "text"))
     printed = capsys.readouterr().err
-    assert printed.startswith("warning: logger 'tensorboard' failed and is left out")
+    assert printed.startswith("warning: logger 'tensorboard' failed and is omitted")
     assert printed.count("\n") == 1

@@ -9,7 +9,7 @@ from ssl_norm.train.run_folder import Row
 
 
 class JsonLines(Logger):
-    """Append each row of metrics.csv to rows.jsonl; a value that was not measured is left out.
+    """Append each row of metrics.csv to rows.jsonl; values that were not measured are omitted.
 
     Args:
         folder: of the run.
