@@ -5,12 +5,12 @@
 Four contestants make both views of the same uint8 images in one process, in alternating rounds:
 
     ssl_norm       whole batches, colour as one matrix per image (the default)
-    exact_colour   whole batches, colour step by step (augment.exact_colour=true)
+    exact_colour   whole batches, each colour change in turn (augment.exact_colour=true)
     kornia         whole batches, its AugmentationSequential on the same device
     torchvision    transforms.v2, image by image on the CPU, as each worker of a DataLoader does
 
-Images have 32 px for views of 32 px, otherwise 8/7 of the view, as in the cache. --images measures
-the mean absolute difference between the two forms of colour jitter on image files.
+As in the cache, the side of images is 32 px for views of 32 px, and otherwise 8/7 of the view.
+--images measures the mean absolute difference between the two forms of colour jitter on files.
 """
 
 import argparse

@@ -2,7 +2,8 @@
 
     python benchmarks/dashboard_screenshot.py RUNS_FOLDER --output results/dashboard.png
 
-RUNS_FOLDER is a run folder, or a folder of several, whose curves are overlaid. Needs Chromium.
+RUNS_FOLDER is a run folder, or a folder of run folders, whose curves are overlaid. Chromium must be
+installed.
 """
 
 import argparse

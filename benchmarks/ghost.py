@@ -2,10 +2,10 @@
 
     python benchmarks/ghost.py > ghost.md
 
-Forward and backward on the shapes of ResNet-18 at 32 px, in alternating rounds of one process:
-torch's BatchNorm2d on the whole batch, `{name: bn, batch_size: n}` of this package, and torch's
-batch norm called on each chunk of n samples. The loop updates the running statistics with every
-chunk, this package once per batch.
+Forward and backward passes on the shapes of ResNet-18 at 32 px, in alternating rounds of one
+process: torch's BatchNorm2d on the whole batch, `{name: bn, batch_size: n}` of this package, and
+torch's batch norm in a loop over chunks of n samples. The loop updates the running statistics with
+every chunk; this package updates them once per batch.
 """
 
 import argparse

@@ -5,14 +5,13 @@
 Each round has, in rotating order, one step without monitoring and one step with each part of it:
 
     every step     cosines, feature std and buffer, with hooks attached to the layers
-    spectrum       the same, plus the spectral monitors of a full buffer of 1,024 embeddings
-    layers         the same as `every step`, plus all layers of encoder and heads
+    spectrum       as `every step`, plus the spectral monitors of a full buffer of 1,024 embeddings
+    layers         as `every step`, plus all layers of encoder and heads
 
 A call of `collect` is timed as well. The share is the time inside the monitor and its hooks, from
-medians over the rounds at the default intervals. On a CPU the clock counts the processor's time of
-this process, which other work on the machine hardly changes; on a GPU it synchronizes before and
-after.
-The difference of whole steps includes all effects, but also the noise of whole steps.
+medians over the rounds at the default intervals. On a CPU the clock counts the CPU time of this
+process, on which other work of the machine has little effect; on a GPU it synchronizes before and
+after each step. The difference of whole steps includes all effects, but also their noise.
 """
 
 import argparse
@@ -41,7 +40,7 @@ HIDDEN, WIDTH = 4096, 256
 
 
 class Clock:
-    """Total seconds of its `with` blocks: of the processor, on a GPU those that pass."""
+    """Total seconds of its `with` blocks: CPU time, or elapsed time on a GPU."""
 
     def __init__(self, device: torch.device) -> None:
         is_gpu = device.type == "cuda"
@@ -60,7 +59,7 @@ class Clock:
 
 
 class Training:
-    """BYOL training steps on two batches of noise, with any part of the monitoring."""
+    """Training steps of BYOL on two batches of noise, with any part of the monitoring."""
 
     def __init__(self, batch_size: int, device: torch.device, config: MonitorSettings) -> None:
         self._device = device
@@ -104,7 +103,7 @@ class Training:
         return whole.seconds, inside.seconds
 
     def collect(self, steps: int) -> float:
-        """Return the seconds for copying the cheap measurements of `steps` steps to the host."""
+        """Return the seconds of a copy of the cheap measurements of `steps` steps to the CPU."""
         clock, monitor = Clock(self._device), self._monitors[CHEAP]
         monitor.collect()
         rows = self._noise(2, WIDTH)
@@ -147,7 +146,7 @@ def timed_hooks(clock: Clock) -> Iterator[None]:
 def measure(
     training: Training, rounds: int, log_every: int
 ) -> tuple[dict[str, list[tuple[float, float]]], float]:
-    """Return seconds (whole, inside) by kind and round, and of `collect`; two rounds warm up."""
+    """Return seconds (whole, inside) by kind and round, and of `collect`, after a warm-up."""
     taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
     collects = []
     for index in range(-2, rounds):
@@ -187,7 +186,7 @@ def table(
 
 
 def differences(taken: dict[str, list[tuple[float, float]]], kind: str) -> str:
-    """Return median and quartiles of a step's difference from the bare step of its round."""
+    """Return median and quartiles of the difference from the step without monitoring."""
     pairs = zip(taken[kind], taken[WITHOUT], strict=True)
     low, middle, high = quantiles([1e3 * (a - b) for (a, _), (b, _) in pairs], n=4)
     return f"{middle:.1f} ({low:.1f} to {high:.1f})"

@@ -3,7 +3,7 @@
     python benchmarks/norm_zoo.py run --data data/cifar10 --folder runs/norm_zoo
     python benchmarks/norm_zoo.py table --folder runs/norm_zoo --figure results/norm_zoo.png
 
-A run that has its linear_eval.json is skipped, so an interrupted study can be continued.
+A run that has a linear_eval.json is skipped, so an interrupted study can be continued.
 """
 
 import argparse
@@ -62,7 +62,7 @@ class Run:
 
 
 def all_runs() -> list[Run]:
-    """Return the runs, those with several seeds first; bn in the encoder equals bn in the heads."""
+    """Return the runs, first those with several seeds; bn is only once, as it is in every part."""
     repeated = [Run("heads", norm, seed) for seed in SEEDS for norm in REPEATED]
     heads = [Run("heads", norm, 0) for norm in HEADS if norm not in REPEATED]
     encoder = [Run("encoder", norm, 0) for norm in ENCODER if norm != "bn"]
@@ -89,7 +89,7 @@ def execute(run: Run, data: str, root: Path, threads: int) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return the summary of a run and of its evaluation."""
+    """Return the summaries of a run and of its evaluation."""
     summary = json.loads((folder / "summary.json").read_text())
     evaluation = json.loads((folder / "linear_eval.json").read_text())
     return {**summary, **{key: evaluation[key] for key in ("top1", "top1_random_init", "rank_me")}}

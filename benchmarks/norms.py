@@ -2,19 +2,20 @@
 
     python benchmarks/norms.py --json norms.json > norms.md
 
-Sections, in alternating rounds of one process, medians and quartiles over the rounds:
+Each section measures in alternating rounds of one process, and reports medians and quartiles:
 
     layers   forward and backward on the shapes of ResNet-18 at 32 px, in both memory formats
     memory   bytes kept for backward on the same shapes
-    step     a step of BYOL with each norm in the encoder, against bn
+    step     a step of BYOL with each norm in the encoder, compared with bn
     gpu      forward and backward on the shapes of ResNet-50 at 224 px, float32 and bfloat16,
-             against cuDNN; skipped without a CUDA GPU
+             compared with cuDNN; skipped without a CUDA GPU
 
-Times on a CPU depend on the allocator: by default glibc returns large blocks to the system, and
-the next block pays for every page again. So layers and step run in two processes: with the
-defaults, and with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised (glibc only).
+Times on a CPU depend on the allocator. By default, glibc returns large blocks to the system, so
+every page of the next block must be mapped again. Therefore layers and step run in two processes:
+one with the defaults, and one with larger MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ (only
+with glibc).
 
-All sections take about eight minutes on two idle CPU cores, six of them for step. Each table is
+All sections take about eight minutes on two idle CPU cores, of which step takes six. Each table is
 printed when it is measured.
 """
 

@@ -2,9 +2,9 @@
 
     pip install -e ".[bench]" && python benchmarks/pretrain_throughput.py --root data/cifar10
 
-The same network, loss, optimizer and EMA in one process, in alternating rounds:
+All have the same network, loss, optimizer and EMA, and run in one process in alternating rounds:
 
-    bare           tensors already in memory; no files, augmentation, monitors or logs
+    bare           tensors in memory, without files, augmentation, monitors or logs
     bare_nhwc      the same with channels_last
     ssl_norm       tools/pretrain.py with files, augmentation, monitors, metrics.csv, TensorBoard
     ssl_compiled   the same with compile=true
@@ -77,7 +77,7 @@ def plain_byol(
     loss_of: Callable[[Tensor, Tensor], Tensor],
     follow: Callable[[list[nn.Module], list[nn.Module]], None],
 ) -> Steps:
-    """Return a textbook BYOL loop over ready views."""
+    """Return a plain BYOL loop over given views."""
     encoder, projector, predictor = online
     parameters = [p for module in online for p in module.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.025, momentum=0.9, weight_decay=1e-4)
@@ -101,7 +101,7 @@ def plain_byol(
 def bare(
     config: PretrainSettings, device: torch.device, memory_format: torch.memory_format
 ) -> Steps:
-    """Return the loop on tensors already in memory."""
+    """Return the loop on tensors in memory."""
     online, target = parts(config, device)
     for module in (*online, *target):
         module.to(memory_format=memory_format)
@@ -187,7 +187,7 @@ def ssl_norm_path(config: PretrainSettings, device: torch.device, folder: Path) 
 def measure(
     contestants: dict[str, Steps], rounds: int, steps: int, images: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Return images per second of every round, with alternating contestants, after one warm-up."""
+    """Return images per second by contestant and round, after one warm-up round."""
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for index in range(rounds + 1):
         for name, run in contestants.items():

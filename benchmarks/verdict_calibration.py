@@ -1,13 +1,12 @@
-"""False alarms and misses of the verdict on runs with known outcome, for many thresholds.
+"""False alarms and misses of the verdict on runs of known outcome, for many thresholds.
 
     python benchmarks/verdict_calibration.py runs/zoo runs/digits --figure results/verdict.png
 
-The outcome of a run follows from its configuration, not from a monitor. BYOL with no norm, LN, GN,
-RMS or FRN in both heads collapses. With norms that mix the samples of a batch in both heads it does
-not, and neither do SimCLR and MoCo v2. A projector with a hidden layer of 4 units or fewer leaves
-at most that number of dimensions. All other runs are listed with their verdicts and not counted.
-Each set of thresholds is applied to the rows of metrics.csv, as a run with these thresholds would
-apply it.
+The outcome of a run follows from its configuration, not from a monitor. BYOL collapses without a
+norm in both heads, or with LN, GN, RMS or FRN in both. It does not collapse with norms of batch
+statistics in both heads, and neither do SimCLR and MoCo v2. A projector with a hidden layer of 4
+units or fewer has at most that number of dimensions. All other runs are listed with their verdicts
+and not counted. Each set of thresholds is applied to the rows of metrics.csv as in a run.
 """
 
 import argparse
@@ -38,7 +37,7 @@ class Run:
 
 
 def fate(config: Any) -> str:
-    """Return the outcome of a run by construction: healthy, dimensional, complete, or open."""
+    """Return the outcome of a run: healthy, dimensional or complete; `open` if it is unknown."""
     if config.method.projector.hidden_dim <= NARROW:
         return "dimensional"
     if config.method.name != "byol":
@@ -81,7 +80,7 @@ def judged(run: Run, thresholds: Thresholds, patience: int) -> list[tuple[int, V
 
 @dataclass(frozen=True)
 class Count:
-    """Errors of a set of thresholds; `alarms` are the steps at which collapses were reported."""
+    """Errors of a set of thresholds; `alarms` are the steps at which collapse was reported."""
 
     false_alarms: tuple[str, ...]
     misses: tuple[str, ...]
@@ -89,7 +88,7 @@ class Count:
 
 
 def count(runs: Sequence[Run], called: Verdict, thresholds: Thresholds, patience: int) -> Count:
-    """Count one kind of collapse: reported in healthy runs, or missed in runs that have it."""
+    """Count false alarms of one kind of collapse in healthy runs, and misses in collapsed runs."""
     false, missed, alarms = [], [], []
     for run in runs:
         steps = [step for step, verdict in judged(run, thresholds, patience) if verdict == called]

@@ -1,4 +1,4 @@
-"""Check a training loop for public bugs. `python tools/doctor.py --help` lists every key."""
+"""Check a training loop for known bugs. `python tools/doctor.py --help` lists every key."""
 
 from ssl_norm.cli import main
 

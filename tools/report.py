@@ -1,4 +1,4 @@
-"""Tables and figures over many runs. `python tools/report.py --help` lists every key."""
+"""Write a report on many runs. `python tools/report.py --help` lists every key."""
 
 from ssl_norm.cli import main
 

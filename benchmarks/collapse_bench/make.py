@@ -2,7 +2,7 @@
 
     python -m benchmarks.collapse_bench.make FOLDER_OF_CIFAR10/train --output traces
 
-Each run of `runs()` is trained to its end, and written to one CSV file; files that exist are kept.
+Each run of `runs()` is trained to its end and written to one CSV file; existing files are kept.
 """
 
 import argparse
@@ -49,7 +49,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-# Data, encoder, rate relative to the base, seed, steps, and the objectives; () for all but jepa.
+# Data, encoder, rate relative to the base, seed, steps, and objectives; (): all except jepa.
 GROUPS: tuple[tuple[str, str, float, int, int, tuple[str, ...]], ...] = (
     ("digits", "mlp", 1.0, 0, 1000, ()),
     ("digits", "mlp", 0.1, 0, 1500, ()),
@@ -75,7 +75,7 @@ RECOVERING = ("byol-predictor", "vicreg-variance", "lejepa-regularizer",
 
 
 def runs() -> Iterator[dict[str, Any]]:
-    """Yield the settings of all runs; those of `RECOVERING` get the missing part at step 500."""
+    """Yield the settings of all runs; those of `RECOVERING` regain the missing part at step 500."""
     for number, (data, encoder, rate, seed, steps, objectives) in enumerate(GROUPS):
         for objective in objectives or [name for name in LACKING if name != "jepa"]:
             for without in LACKING[objective]:
@@ -103,7 +103,7 @@ def name_of(run: dict[str, Any]) -> str:
 
 
 def load(data: str, cifar10: Path | None) -> tuple[Tensor, Tensor]:
-    """Return (M, ...) inputs and (M,) labels."""
+    """Return inputs (M, ...) and labels (M,)."""
     from sklearn import datasets
 
     if data == "digits":
@@ -141,7 +141,7 @@ def view(x: Tensor) -> Tensor:
 
 
 class ViT(nn.Module):
-    """A vision transformer of 2 blocks and width 64 with 2 x 2 patches; tokens, or their mean."""
+    """Vision transformer of 2 blocks, width 64 and 2 x 2 patches, to tokens or to their mean."""
 
     def __init__(self, pooled: bool) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class ViT(nn.Module):
         self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (N, 64), or (N, 16, 64) where the tokens are wanted."""
+        """Return the mean of tokens (N, 64), or the tokens (N, 16, 64)."""
         tokens = self.patches(x).flatten(2).mT
         if mask is not None:
             tokens = tokens.masked_fill(mask[..., None], 0.0)
@@ -172,7 +172,7 @@ def encoder_of(run: dict[str, Any], inputs: int) -> tuple[nn.Module, int]:
 
 
 class Ridge:
-    """Accuracy of a ridge regression on features, on the second half of 1,000 samples."""
+    """Ridge regression on the features of 1,000 samples; it is tested on their second half."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         order = torch.randperm(len(x))[:1000]

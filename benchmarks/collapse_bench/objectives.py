@@ -1,9 +1,9 @@
-"""Objectives of CollapseBench: each in a healthy form and in forms that lack what keeps it apart.
+"""Objectives of CollapseBench, each in its published form and without parts that avert collapse.
 
-An objective is a function of a :class:`Step`; it returns the loss and the pair of embeddings that a
-monitor sees. `without` names the part that is left out: `stop_gradient`, `predictor`, `ema`,
-`variance`, `covariance`, `negatives`, `whitening`, `centring`, `sharpening`, `regularizer`,
-`labels`; "" is the published form.
+An objective is a function of a :class:`Step`; it returns the loss and the pair of embeddings for a
+monitor. `without` names the omitted part: `stop_gradient`, `predictor`, `ema`, `variance`,
+`covariance`, `negatives`, `whitening`, `centring`, `sharpening`, `regularizer` or `labels`; "" is
+the published form.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Result = tuple[Tensor, tuple[Tensor, Tensor]]
 
 @dataclass
 class Step:
-    """One step: views, networks, and state that an objective keeps."""
+    """One step: views, networks, and the state of an objective."""
 
     x1: Tensor
     x2: Tensor
@@ -33,7 +33,7 @@ class Step:
     state: dict[str, Tensor] = field(default_factory=dict)
 
     def lacks(self, part: str) -> bool:
-        """Return whether a part is left out."""
+        """Return whether a part is omitted."""
         return part in self.without
 
 
@@ -52,7 +52,7 @@ def byol(step: Step) -> Result:
 
 
 def alignment(step: Step) -> Result:
-    """Distance of the normalized views alone: nothing keeps embeddings apart."""
+    """Only the distance between L2-normalized views, so that nothing averts collapse."""
     z1, z2 = step.online(step.x1), step.online(step.x2)
     return cosine(z1, z2), (z1, z2)
 
@@ -160,9 +160,9 @@ def lejepa(step: Step) -> Result:
 
 
 def jepa(step: Step) -> Result:
-    """Tokens at masked places, predicted from the visible ones: Assran et al., arXiv 2301.08243.
+    """Prediction of tokens at masked places from visible ones: Assran et al., arXiv 2301.08243.
 
-    Networks return tokens (N, T, D); the online one sees half of them, the others are zero.
+    Networks return tokens (N, T, D). The online network sees half of them; the others are zero.
     """
     n, tokens = len(step.x1), step.online.tokens
     mask = torch.rand(n, tokens) < 0.5
@@ -178,7 +178,7 @@ def jepa(step: Step) -> Result:
 
 
 def supervised(step: Step) -> Result:
-    """Cross-entropy of labels on the embeddings of view 1; without labels: of a constant class."""
+    """Cross-entropy of labels, or without labels of a constant class, on embeddings of view 1."""
     z1, z2 = step.online(step.x1), step.online(step.x2)
     labels = torch.zeros_like(step.labels) if step.lacks("labels") else step.labels
     return F.cross_entropy(step.predictor(z1), labels), (z1, z2)
@@ -194,7 +194,7 @@ TUNING = ("byol", "alignment", "simsiam", "simclr", "vicreg", "supervised")
 
 
 def loss_at_collapse(objective: str, without: str, rows: int, width: int, classes: int) -> float:
-    """Return the loss of a constant embedding; NaN where no constant is known."""
+    """Return the loss of constant embeddings; NaN if it is not known."""
     lacking = set(without.split("+"))
     zero = {
         "wmse": "whitening", "simclr": "negatives", "moco": "negatives", "vicreg": "variance",

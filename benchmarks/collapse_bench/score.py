@@ -2,7 +2,7 @@
 
     python -m benchmarks.collapse_bench.score --output results
 
-Thresholds are chosen on the objectives of `TUNING`; all figures are of the other objectives.
+Thresholds are chosen on the objectives of `TUNING`; all figures are for the other objectives.
 """
 
 import argparse
@@ -28,10 +28,11 @@ class Fate(NamedTuple):
     """End of a run.
 
     Attributes:
-        kind: `healthy`, `complete`, `gap`, `dimensional`; `open`: a form that lacks a part, not
-            collapsed at its end; or `ambiguous`: a published form that ends neither way.
-        since: first step from which the run stays collapsed; None where it is not.
-        recovered: whether a run that ends healthy was collapsed, or lacked a part, before.
+        kind: `healthy`, `complete`, `gap` or `dimensional`; `open` if the objective lacks a part
+            but the run does not end collapsed; `ambiguous` if it is a published form and the run
+            ends neither healthy nor collapsed.
+        since: first step from which the run stays collapsed; None if it does not end collapsed.
+        recovered: whether a run that ends healthy was collapsed or lacked a part earlier.
     """
 
     kind: str
@@ -43,14 +44,14 @@ def fate(trace: Trace, healthy_rank: float) -> Fate:
     """Return the fate of a run, from the medians over its last tenth.
 
     Args:
-        trace: the run, to its end.
-        healthy_rank: effective rank at the end of the published form of the same objective, with
-            the same data, encoder and rate.
+        trace: the whole run.
+        healthy_rank: effective rank at the end of the run with the published form of the objective
+            and the same data, encoder and rate.
 
-    `complete`: negative cosine at least 0.95, or feature std at most 0.2. `gap`: positive less
+    `complete`: negative cosine at least 0.95, or feature std at most 0.2. `gap`: positive minus
     negative cosine below 0.05 of 1 - negative cosine. `dimensional`: an effective rank below a
     quarter of `healthy_rank`. `healthy`: a published form with a negative cosine below 0.8 and at
-    least half of that rank. No alarm has these borders.
+    least half of `healthy_rank`. No alarm uses these thresholds.
     """
     columns = trace.columns
     rows = list(
@@ -100,10 +101,10 @@ def _is_gone(row: Sequence[float], kind: str, healthy_rank: float) -> bool:
 
 
 class Score(NamedTuple):
-    """Counts of an alarm: collapsed runs found, healthy and open ones accused, and its lead.
+    """Counts of an alarm: collapsed runs that it finds, false alarms, and its lead.
 
-    The lead is the steps from the alarm to the step from which the run stays collapsed; of a run
-    that is never accused, what was left of it, as a negative number.
+    The lead is the number of steps from the alarm to the step from which the run stays collapsed.
+    Without an alarm, it is minus the number of steps from there to the end of the run.
     """
 
     hits: int
@@ -118,7 +119,7 @@ class Score(NamedTuple):
 
 @cache
 def fired_at(alarm: Alarm, trace: Trace, threshold: float) -> int | None:
-    """Return the first step at which an alarm is raised, computed once; None: never."""
+    """Return the first step at which an alarm is raised, or None; the result is cached."""
     return alarm.fires_at(trace, threshold)
 
 
@@ -144,7 +145,7 @@ def score(
 
 
 def tuned(alarm: Alarm, runs: Sequence[tuple[Trace, Fate]]) -> float:
-    """Return the threshold with the most hits less false alarms, as shares; the default if tied."""
+    """Return the threshold with the best hit rate minus false alarm rate; the default if tied."""
 
     def quality(threshold: float) -> tuple[float, bool]:
         s = score(alarm, runs, threshold)
@@ -203,7 +204,7 @@ def _cells(found: Score) -> list[str]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table of rows, the first of which is its head."""
+    """Return a Markdown table of rows; the first row is its head."""
     head, *body = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
@@ -245,7 +246,7 @@ def tables(runs: Sequence[tuple[Trace, Fate]]) -> tuple[str, dict[str, float]]:
 
 
 def draw(runs: Sequence[tuple[Trace, Fate]], chosen: Mapping[str, float], path: Path) -> None:
-    """Draw hits against false alarms over all thresholds, and leads at the chosen ones."""
+    """Draw hits against false alarms for all thresholds, and leads at the chosen thresholds."""
     held_out = [run for run in runs if run[0].facts["objective"] not in TUNING]
     with drawing(10, 4.2) as figure:
         curves, leads = figure.subplots(1, 2)

@@ -1,8 +1,8 @@
-"""Figure of the verdict's states, on courses of CollapseBench.
+"""Figure of the states of the verdict, on runs of CollapseBench.
 
     python -m benchmarks.collapse_bench.states docs/collapse_states.png
 
-Two of the courses are runs that the verdict gets wrong.
+In two of the runs, the verdict is wrong.
 """
 
 import argparse
@@ -35,7 +35,7 @@ RANK = "effective rank, share of the possible one"
 
 
 def verdicts_of(trace: Trace) -> Iterator[tuple[str, int, int]]:
-    """Yield each verdict in turn with its first step and the first step after it."""
+    """Yield each verdict with its first step and the first step after it."""
     steps, verdicts = trace.steps, judge(trace)
     ends = [*steps[1:], steps[-1] + 1]
     for verdict, group in groupby(zip(verdicts, steps, ends, strict=True), key=lambda row: row[0]):
@@ -44,7 +44,7 @@ def verdicts_of(trace: Trace) -> Iterator[tuple[str, int, int]]:
 
 
 def draw_course(axes: "Axes", trace: Trace, title: str) -> None:
-    """Draw cosines and rank over the steps, on the colours of the verdict."""
+    """Draw cosines and rank over the steps; the background has the colours of the verdict."""
     columns, steps = trace.columns, trace.steps
     for verdict, first, end in verdicts_of(trace):
         axes.axvspan(first, end, color=VERDICT_COLOURS[verdict], alpha=ALPHA, linewidth=0)

@@ -26,7 +26,7 @@ class StepCost:
 
     Attributes:
         seconds: median over the rounds.
-        ratio: to bn in the same round.
+        ratio: ratio to bn in the same round.
     """
 
     seconds: float
@@ -36,7 +36,7 @@ class StepCost:
 def training_step(
     norm: str, encoder: EncoderSettings, memory_format: torch.memory_format
 ) -> Callable[[Views], None]:
-    """Return one training step of BYOL, with bn in its heads, on two ready views (N, 3, H, W)."""
+    """Return a training step of BYOL, with bn in its heads, on two given views (N, 3, H, W)."""
     torch.manual_seed(0)
     config = PretrainSettings(method="byol", data=DataSettings(image_size=SIDE), encoder=encoder)
     network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=SIDE)
@@ -66,7 +66,7 @@ def measure_steps(
 ) -> dict[str, StepCost]:
     """Return the cost of a step with each norm in the encoder, by name; bn is always included.
 
-    First steps are not counted: each norm takes one step on a few images before, bn one on all.
+    Before the measurement, each norm makes one step on a few images, and bn one on all.
     """
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     few, many = (

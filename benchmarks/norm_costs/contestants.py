@@ -1,4 +1,4 @@
-"""Measured layers: torch's BatchNorm2d, a plain RBN, and the norms of the registry."""
+"""Layers that are measured: torch's BatchNorm2d, a plain RBN, and the norms of the registry."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -18,11 +18,11 @@ Build = Callable[[int], nn.Module]
 
 
 def contestants(norms: Iterable[str]) -> dict[str, Build]:
-    """Return constructors by name; each takes a number of channels.
+    """Return constructors by name, whose argument is the number of channels.
 
-    In addition to the norms: the reference, the plain RBN, and batch norm through the rule core. A
-    batch norm of one process uses torch's kernel instead of the rule core; a synchronized one does
-    not.
+    In addition to the norms, these are the reference, the plain RBN, and batch norm by the rule
+    core. In one process, batch norm uses torch's kernel instead of the rule core, unless it is
+    synchronized.
     """
     fixed: dict[str, Build] = {
         REFERENCE: nn.BatchNorm2d,

@@ -22,7 +22,8 @@ RESNET50_AT_224 = (
     (2048, 7, 7),
 )
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# x is read for the moments and for the map, y written; dy and x are read twice each, dx written.
+# x is read for the moments and for the map, and y is written; dy and x are read twice each, and dx
+# is written.
 PASSES = 8
 COPY_BYTES = 2**30
 
@@ -32,9 +33,9 @@ class GpuCost:
     """Costs of layers for one dtype and memory format.
 
     Attributes:
-        layers: by name.
-        bandwidth_share: by name, over all shapes: the bandwidth of a norm with statistics (bytes it
-            has to move, over its time), as a share of the bandwidth of a copy on the device.
+        layers: costs by name.
+        bandwidth_share: for norms with statistics by name, over all shapes: the bytes that must
+            move, divided by the time, as a share of the bandwidth of a copy on the device.
     """
 
     layers: dict[str, LayerCost]

@@ -20,9 +20,10 @@ class LayerCost:
     """Cost of a layer, per shape and, under `sum`, over all shapes.
 
     Attributes:
-        milliseconds: medians of forward and backward.
-        ratio: to the reference in the same round.
-        speed_up: over the plain RBN in the same round, over all shapes; None if not measured.
+        milliseconds: medians of forward plus backward.
+        ratio: ratio to the reference in the same round.
+        speed_up: ratio of the plain RBN to this layer in the same round, over all shapes; None if
+            not measured.
     """
 
     milliseconds: dict[str, float]
@@ -31,10 +32,10 @@ class LayerCost:
 
 
 def forward_backward(build: Build, x: Tensor, dy: Tensor) -> Call:
-    """Return a call that passes x through a new layer and back.
+    """Return a function that passes x forward and backward through a new layer.
 
-    The gradient of x is returned, not accumulated. In a network the layer before receives it
-    without a copy, whereas the `.grad` of a leaf may be a copy.
+    It returns the gradient of x and does not accumulate it, because a network passes it on without
+    a copy, whereas the `.grad` of a leaf may be a copy.
     """
     layer = build(x.shape[1]).to(x.device).train()
     wanted = [x, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]
@@ -58,11 +59,11 @@ def measure_layers(
         builds: constructors by name, including the reference.
         shapes: shapes (C, H, W) of one sample.
         batch_size: number of samples N.
-        device: of the inputs and of the output gradients.
+        device: device of inputs and output gradients.
         rounds: number of counted rounds.
-        clock: returns the seconds of a call.
+        clock: function that returns the seconds of a call.
         title: text of the progress line, before the name of the format.
-        dtype: of the inputs and of the output gradients; parameters stay float32.
+        dtype: dtype of inputs and output gradients; parameters stay float32.
     """
     for name, memory_format in FORMATS.items():
         calls: dict[str, dict[str, Call]] = {}
@@ -93,5 +94,5 @@ def _cost(seconds: Mapping[str, Mapping[str, np.ndarray]], name: str) -> LayerCo
 
 
 def shape_name(shape: tuple[int, ...]) -> str:
-    """Return (64, 32, 32) as `64x32x32`."""
+    """Return a shape such as (64, 32, 32) as `64x32x32`."""
     return "x".join(map(str, shape))

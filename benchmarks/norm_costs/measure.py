@@ -24,10 +24,10 @@ CLOCKS = {"wall": wall_clock, "cpu": cpu_clock}
 
 
 def measure(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
-    """Print the tables of each chosen section as it ends; return all figures, ready for JSON.
+    """Print the tables of each chosen section when it ends, and return all figures for JSON.
 
     Args:
-        options: of benchmarks/norms.py.
+        options: options of benchmarks/norms.py.
         allocator: name of the allocator.
     """
     if options.threads:
@@ -51,7 +51,7 @@ def measure(options: argparse.Namespace, allocator: str) -> dict[str, Any]:
 def _measured(
     options: argparse.Namespace, allocator: str, builds: dict[str, Build]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the costs of each section, of layers once for each memory format."""
+    """Yield the name and the costs of each section; layers have one for each memory format."""
     if "layers" in options.sections:
         for name, costs in measure_layers(
             builds,

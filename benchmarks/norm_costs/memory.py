@@ -15,10 +15,10 @@ class MemoryCost:
     """Memory that a layer keeps, per shape and, under `sum`, over all shapes.
 
     Attributes:
-        kept: bytes, including the input's.
-        ratio: to the reference.
+        kept: number of bytes, including those of the input.
+        ratio: ratio to the reference.
         maps: number of kept tensors with the size of the input, including the input.
-        tables: bytes of all smaller tensors, as a share of the input's.
+        tables: bytes of all smaller tensors, as a share of those of the input.
     """
 
     kept: dict[str, int]
@@ -28,7 +28,7 @@ class MemoryCost:
 
 
 def saved_storages(layer: nn.Module, x: Tensor) -> list[int]:
-    """Return the bytes of each storage that a forward pass saves for backward, each counted once.
+    """Return the bytes of each storage that a forward pass saves for the backward pass.
 
     Parameters and buffers count if they are saved; the output counts only if the layer saves it.
     """

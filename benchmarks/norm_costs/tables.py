@@ -12,14 +12,14 @@ LABELS = {
 
 
 def header(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield the lines on what measured, from `describe_environment` and the command."""
+    """Yield lines on the environment and the command of the measurement."""
     machine = ", ".join(environment[key] for key in ("hardware", "gpu") if key in environment)
     yield f"{machine}, torch {environment['torch']}, commit {environment['commit']}."
     yield f"\n    python {environment['command']}"
 
 
 def targets(runs: Mapping[str, Results]) -> Iterator[str]:
-    """Yield a row per target, from the results by the name of the allocator."""
+    """Yield a row per target; `results` are by the name of the allocator."""
     yield "\n## Targets\n"
     found = [
         verdict
@@ -56,7 +56,7 @@ def sections(results: Results, allocator: str) -> Iterator[str]:
 def layer_table(
     costs: Mapping[str, Any], extra: tuple[str, Mapping[str, str]] | None = None
 ) -> Iterator[str]:
-    """Yield a row per contestant: ratios per shape and over all; `extra` is one more column."""
+    """Yield a row per layer: ratios per shape and over all shapes; `extra` is a further column."""
     cases = list(next(iter(costs.values()))["ratio"])
     with_plain = any(cost["speed_up"] for cost in costs.values())
     header = ["norm", *cases, *(["times plain rbn's speed"] if with_plain else [])]
@@ -78,7 +78,7 @@ def layer_table(
 
 
 def memory_table(costs: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a row per contestant: ratios, tensors of the input's size, and all smaller ones."""
+    """Yield a row per layer: ratios, the number of large tensors, and the size of others."""
     cases = list(next(iter(costs.values()))["ratio"])
     rows = []
     for name, cost in costs.items():

@@ -1,4 +1,4 @@
-"""Targets for the cost of norms, and their verdicts."""
+"""Targets for the cost of norms, and verdicts on whether they are reached."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def verdicts(results: Results, where: str) -> Iterator[Verdict]:
     """Yield a verdict for each target that the results of one process cover.
 
     Args:
-        results: as `measure` of benchmarks/norms.py returns them.
+        results: result of `measure` for one process.
         where: prefix of each target, for example the allocator's name.
     """
     rules = results["rules"]

@@ -67,12 +67,12 @@ def alternate(
     Args:
         calls: functions by case, then by contestant.
         rounds: number of counted rounds.
-        clock: returns the seconds of a call.
+        clock: function that returns the seconds of a call.
         title: text of the progress line.
-        warm_up: number of rounds before these that are not counted.
+        warm_up: number of earlier rounds that are not counted.
 
     Returns:
-        By contestant, then by case, an array (rounds,).
+        An array (rounds,) by contestant and case.
     """
     shuffler = random.Random(0)
     seconds: dict[str, dict[str, list[float]]] = {}

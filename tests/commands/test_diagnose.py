@@ -119,7 +119,7 @@ def test_weights_that_are_not_finite(collapsed_run):
     with pytest.raises(UserError) as refused:
         run(collapsed_run)
     assert str(refused.value) == (
-        "the checkpoint's weights give features that are not finite: encoder.stem.weight is the "
+        "the checkpoint's weights give features that are not finite: encoder.stem.weight is "
         "its first tensor that is not finite; use an earlier checkpoint"
     )
 
@@ -146,7 +146,8 @@ def test_files_that_differ_in_their_ending_get_different_records(data, tmp_path)
 def test_foreign_weights_with_a_projector(data, tmp_path, capsys):
     found = run(solo_learn(tmp_path / "solo.ckpt"), data=data, views=3, **TINY).record
     assert (tmp_path / "solo.ckpt_diagnosis.json").exists()
-    assert found["projector"] == "projections of projector, assumed to be Linear, batch norm and ReLU"
+    layers = "Linear, batch norm and ReLU"
+    assert found["projector"] == f"projections of projector, assumed to be {layers}"
     assert found["match"].startswith("50 of 50 tensors match (state_dict: backbone.*)")
     assert (found["unmatched"], found["step"]) == ([], 0)
     assert found["projections"]["verdict"] in ("healthy", "uncertain")

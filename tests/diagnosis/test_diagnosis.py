@@ -214,7 +214,7 @@ def test_evidence_of_complete_collapse():
 
 def test_notes_and_zones_tell_the_thresholds_of_the_parts(collapsed, sound):
     directions_line, zones_line, random_line = notes(collapsed, sound)
-    assert directions_line.startswith("monitors: of directions")
+    assert directions_line.startswith("monitors: rows are L2-normalized")
     assert zones_line.startswith("zones: projections: complete above negative cosine 0.99")
     assert "; features: complete below" in zones_line
     assert random_line.startswith("random: 60 images; ")

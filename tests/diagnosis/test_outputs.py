@@ -79,5 +79,5 @@ def test_outputs_that_are_not_finite():
     assert not any(module._forward_hooks for module in network.encoder.modules())
     network = make_network()  # finite weights that overflow
     nn.init.constant_(network.encoder[0].weight, 3e38)
-    with pytest.raises(UserError, match="features that are not finite: its tensors are finite"):
+    with pytest.raises(UserError, match="features that are not finite: all its tensors are finite"):
         collect(network)

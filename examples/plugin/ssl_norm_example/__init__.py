@@ -1,1 +1,1 @@
-"""Example package: an addition of each kind to ssl_norm."""
+"""Example of a package that adds an object of each kind to ssl_norm."""

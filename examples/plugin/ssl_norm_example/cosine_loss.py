@@ -10,11 +10,11 @@ from ssl_norm.losses.rows import check_matching_rows, full_precision, unit_rows
 def cosine_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the mean over rows of -cos(prediction_i, target_i).
 
-    Gradients flow into both arguments: stop the target's before the call.
+    Gradients flow into both arguments; detach the target before the call.
 
     Args:
         prediction: (N, D) rows of any length.
-        target: (N, D), row i to be predicted by row i of `prediction`.
+        target: (N, D), whose row i is predicted by row i of `prediction`.
 
     Returns:
         Scalar in [-1, 1]; -1 at complete collapse, which is also its minimum.

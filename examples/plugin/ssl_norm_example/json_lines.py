@@ -12,8 +12,9 @@ class JsonLines(Logger):
     """Append each row of metrics.csv to rows.jsonl; values that were not measured are omitted.
 
     Args:
-        folder: of the run.
-        first_step: steps already done; lines of later steps are of an interrupted run and remain.
+        folder: folder of the run.
+        first_step: number of steps already done; lines of later steps, from an interrupted run,
+            are kept.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:

@@ -11,7 +11,7 @@ def occlude(images: Tensor, share: float, generator: Generator) -> Tensor:
 
     Args:
         images: (N, 3, H, W) uint8.
-        share: of height and width that the square covers.
+        share: share of height and width that the square covers.
         generator: not used.
     """
     height, width = images.shape[2:]

@@ -12,8 +12,8 @@ class Posterize:
     """Round pixels to a few levels.
 
     Args:
-        probability: that an image is posterized.
-        bits: of the result; 2**bits levels.
+        probability: probability that an image is posterized.
+        bits: number of bits of the result, which has 2**bits levels.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Posterize:
         return {"rows": chosen.nonzero()[:, 0]}
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        """Return the images, some posterized."""
+        """Return the images, of which some are posterized."""
         steps = 2**self.bits - 1
         images[params["rows"]] = (images[params["rows"]] * steps).round() / steps
         return images

@@ -1,4 +1,4 @@
-"""Effective rank over the steps, a panel for each group of runs."""
+"""Figure of the effective rank over the steps, with a panel for each group of runs."""
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
@@ -20,7 +20,7 @@ NAME = "effective_rank"
 
 
 def rank_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield the effective rank over the steps, a panel for each group that measured it twice."""
+    """Yield the effective rank over the steps, with a panel for each group with several values."""
     measured = [group for group in groups if any(len(curve.steps) > 1 for curve in _curves(group))]
     return panel_figures("rank_over_steps", measured, _draw, "effective rank", _caption)
 

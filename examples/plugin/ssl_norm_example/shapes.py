@@ -21,7 +21,7 @@ def load_shapes(
     Args:
         image_size: side of the images in pixels.
         images: number of images.
-        seed: of sizes, brightness and order.
+        seed: seed of sizes, brightness and order.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(len(CLASSES), (images,), generator=generator)

@@ -1,4 +1,4 @@
-"""SimSiam: predict the other view's projection without negatives or a moving average."""
+"""SimSiam: prediction of the other view's projection without negatives or a moving average."""
 
 from torch import Tensor, nn
 

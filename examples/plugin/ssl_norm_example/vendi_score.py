@@ -23,14 +23,15 @@ from ssl_norm.monitors.spectrum import RANKS, second_moment_spectrum
 def vendi_score(embeddings: Tensor) -> Tensor:
     """Return the exponential of the entropy of the eigenvalues of the similarity matrix K / N.
 
-    K_ij = cos(z_i, z_j). The matrix z' z / N of the directions has the same eigenvalues.
+    K_ij = cos(z_i, z_j). For L2-normalized rows z, the matrix z' z / N has the same eigenvalues
+    except zeros.
 
     Args:
         embeddings: (N, D), N >= 2.
 
     Returns:
-        Scalar in [1, min(N, D)]: 1 at complete collapse, min(N, D) at an even spread; 1
-        for embeddings that are all zero; NaN in, NaN out.
+        Scalar in [1, min(N, D)]: 1 at complete collapse, min(N, D) if embeddings are spread evenly,
+        1 if all are zero, and NaN if one is NaN.
 
     Raises:
         ValueError: another shape.
