@@ -73,7 +73,7 @@ def lost_rank(share):
         (course(lambda _: 0.85), "ambiguous"),
     ],
 )
-def test_fates_are_those_of_the_ends(trace, kind):
+def test_the_end_of_a_run_decides_its_fate(trace, kind):
     end = score.fate(trace, healthy_rank=40.0)
     assert end.kind == kind
     assert (end.since is None) == (kind in ("healthy", "ambiguous"))
@@ -85,7 +85,7 @@ def test_a_form_that_lacks_a_part_and_has_not_collapsed_is_open():
     assert score.fate(lacking, 40.0).kind == "open"
 
 
-def test_a_collapse_that_is_left_is_recovered():
+def test_a_run_that_leaves_collapse_has_recovered():
     back = course(lambda share: 0.99 if 0.2 < share < 0.5 else 0.1)
     assert score.fate(back, 40.0) == score.Fate("healthy", recovered=True)
 
@@ -164,7 +164,7 @@ def test_our_alarm_is_the_verdict_of_the_monitor(tmp_path):
     assert {"collapsing", "healthy"} <= set(found)
 
 
-def test_rarer_rows_raise_an_alarm_after_as_many_steps():
+def test_an_alarm_needs_as_many_steps_with_fewer_rows():
     trace = course(fast)
     rare = replace(trace, columns={name: column[9::10] for name, column in trace.columns.items()})
     for name in ("negative cosine", "ssl_norm"):

@@ -39,7 +39,7 @@ def test_plain_rbn_equals_the_rule(training):
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-10, atol=1e-10)
 
 
-def test_a_storage_counts_once_and_the_input_counts():
+def test_each_storage_counts_once_including_the_input():
     class Cube(nn.Module):
         def forward(self, x):
             return (x * x) * x  # saves x three times, x * x once
@@ -48,7 +48,7 @@ def test_a_storage_counts_once_and_the_input_counts():
     assert sorted(saved_storages(Cube(), x)) == [2 * 3 * 16 * 4] * 2
 
 
-def test_memory_tells_maps_from_tables():
+def test_memory_distinguishes_maps_from_tables():
     builds = contestants(["rbn", "bn"])
     costs = measure_memory(builds, ((8, 4, 4),), batch_size=2)
     assert costs["bn"].ratio == {"8x4x4": 1.0, "sum": 1.0}

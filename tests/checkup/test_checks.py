@@ -118,7 +118,7 @@ def snapshot(learner: nn.Module) -> list:
 
 @pytest.mark.parametrize("trained", [0, 2])
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_loop_is_as_before_to_the_bit(trained, fails):
+def test_the_loop_is_restored_to_the_bit(trained, fails):
     learner = arguments(loops.ScheduleInPython)["model"]
     learner.online.eval()
     calls = 0
@@ -149,7 +149,7 @@ def test_the_loop_is_as_before_to_the_bit(trained, fails):
     assert calls == 0
 
 
-def test_generators_and_loss_scalers_of_the_loop_are_as_before():
+def test_generators_and_loss_scalers_of_the_loop_are_restored():
     learner = arguments(loops.Byol)["model"]
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
     modern, old, plain = np.random.default_rng(0), np.random.RandomState(0), random.Random(0)
@@ -170,7 +170,7 @@ def test_generators_and_loss_scalers_of_the_loop_are_as_before():
     assert states() == before
 
 
-def test_memory_that_a_step_replaces_is_as_before():
+def test_memory_that_a_step_replaces_is_restored():
     given = arguments(loops.NewMemory)
     places = [p.data_ptr() for p in given["model"].parameters()]
     found = doctor(**given)
@@ -224,7 +224,7 @@ def test_our_learners_pass(method, norm):
         assert {"target_moves", "views_match", "ema_resumes"} <= passed
 
 
-def test_shuffled_keys_are_not_taken_for_foreign_images():
+def test_shuffled_keys_do_not_count_as_other_images():
     learner = make("moco_v2", "bn")
     found = doctor(learner, loop_of(learner), steps=8)
     assert "shuffled" in found["views_match"].line

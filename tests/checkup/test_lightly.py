@@ -88,7 +88,7 @@ def batches() -> list:
 
 
 @pytest.mark.parametrize("make", [byol, moco])
-def test_loops_of_lightly_pass_and_are_as_before(make):
+def test_loops_of_lightly_pass_and_are_restored(make):
     torch.manual_seed(0)
     model, step, criterion = make()
     before = deepcopy([model.state_dict(), criterion.state_dict()])

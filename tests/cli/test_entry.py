@@ -54,13 +54,13 @@ PLACES = [(tool, key) for tool in MODELS for key in WRITTEN if key in MODELS[too
 
 
 @pytest.mark.parametrize(("tool", "key"), PLACES)
-def test_runs_of_a_sweep_share_no_place(monkeypatch, capsys, tool, key):
+def test_a_sweep_refuses_a_common_output(monkeypatch, capsys, tool, key):
     code, printed = run_main(monkeypatch, capsys, tool, "-m", f"{key}=x")
     assert (code, len(printed.splitlines())) == (2, 1)
     assert f"{key}=x: all runs of the sweep would write there" in printed
 
 
-def test_a_default_place_is_shared_as_well(monkeypatch, capsys):
+def test_a_sweep_refuses_a_common_default_output(monkeypatch, capsys):
     code, printed = run_main(monkeypatch, capsys, "toy", "-m", "control=none,ln")
     assert (code, len(printed.splitlines())) == (2, 1)
     assert "output=toy.png: all runs of the sweep would write there" in printed

@@ -173,7 +173,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("arguments", WRONG)
-def test_what_the_images_do_not_allow_is_one_line(finetune, tmp_path, arguments):
+def test_settings_that_do_not_fit_the_images_are_one_line(finetune, tmp_path, arguments):
     code, said = finetune(*arguments.split(), f"run_dir={tmp_path}")
     assert code == 2
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]

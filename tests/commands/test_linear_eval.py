@@ -191,7 +191,7 @@ def test_a_result_that_another_process_writes_is_refused(run, tool, settings, na
 
 
 @pytest.mark.parametrize("verdict", ["healthy", "complete"])
-def test_a_collapsed_run_is_told(run, verdict, capsys):
+def test_a_collapsed_run_is_reported(run, verdict, capsys):
     content = torch.load(run / "last.pt", weights_only=True)
     torch.save(content | {"monitor": {"verdict": [verdict]}}, run / "last.pt")
     evaluate(run)

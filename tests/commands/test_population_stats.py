@@ -246,7 +246,7 @@ def test_networks_without_batch_norms_are_refused(tmp_path, photos):
         recompute(write_classifier(tmp_path / "classifier", content))
 
 
-def test_frozen_statistics_are_warned_of(tmp_path, photos, capsys):
+def test_frozen_statistics_cause_a_warning(tmp_path, photos, capsys):
     recompute(save_run(tmp_path / "run", photos / "own", norm={"freeze_last_epochs": 1}))
     assert "freeze_last_epochs=1: this run ended with frozen" in capsys.readouterr().err
     content = trained_classifier(photos, freeze_last=0.2)

@@ -175,9 +175,7 @@ def test_collapse_can_stop_the_run_with_exit_code_3(tmp_path, pretrain):
     assert checkpoint(tmp_path)["step"] == found["steps"]
 
 
-def test_a_stop_is_remembered_by_a_run_that_was_killed_before_its_summary(
-    tmp_path, pretrain, monkeypatch
-):
+def test_a_run_killed_before_its_summary_remembers_a_stop(tmp_path, pretrain, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     settings = (*COLLAPSED_AT_ONCE, "monitor.patience=3", "epochs=5")
     assert pretrain(whole, *settings)[0] == 3

@@ -47,7 +47,7 @@ def test_cells_say_at_how_many_seeds_a_score_is_defined():
     assert cell(Statistic.mean_sd, [nan, nan], 1) == "-"
 
 
-def test_seeds_count_on_and_the_examples_are_of_the_first():
+def test_seeds_are_consecutive_and_examples_are_of_the_first():
     config = ToySettings(seed=3, seeds=2, control={"name": "gn", "groups": 2}, **SMALL)
     study = train_all(config)
     assert next(iter(study.scores)).startswith("gn")
@@ -77,7 +77,7 @@ def test_joint_batches_grow_with_the_labels_up_to_all_samples():
     assert [recipe_of(config, labels).unlabelled for labels in (1, 2, 8, 16)] == [4, 8, 32, 40]
 
 
-def test_the_gradient_through_statistics_is_an_option_of_ubn_alone():
+def test_only_ubn_has_the_option_of_a_gradient_through_statistics():
     constant, flowing = (
         train_all(ToySettings(seeds=1, ubn=UbnSettings(gradient=gradient), **SMALL)).examples
         for gradient in (False, True)

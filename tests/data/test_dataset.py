@@ -44,7 +44,7 @@ CPU = torch.device("cpu")
 IN_FILE = ImageSet(PIXELS, mapped=True).subset([4, 1])
 
 
-def test_what_fits_leaves_half_to_the_work_of_every_process():
+def test_pixels_that_fit_leave_half_of_the_memory_free():
     assert fits(50, 100)
     assert not fits(51, 100)
     assert 0 < free_host_bytes(1000) <= free_host_bytes() / 100

@@ -60,7 +60,7 @@ def test_smaller_choices_are_part_of_larger_ones():
         assert all(few < many for few, many in pairwise(chosen))
 
 
-def test_the_three_ways_to_say_it_agree():
+def test_the_three_ways_to_choose_labels_agree():
     assert choose(count=9).equal(choose(per_class=3))
     even = torch.arange(40) % 2
     by_fraction, by_number = (
@@ -83,14 +83,14 @@ def test_the_three_ways_to_say_it_agree():
         ({"fraction": float("nan")}, "labels must be a fraction"),
     ],
 )
-def test_impossible_choices_say_what_would_do(choice, message):
+def test_impossible_choices_name_a_possible_one(choice, message):
     with pytest.raises(UserError, match=message) as error:
         choose(**choice)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("choice", [{}, {"count": 3, "per_class": 1}])
-def test_one_way_to_say_it_is_enough(choice):
+def test_only_one_way_to_choose_labels_may_be_given(choice):
     with pytest.raises(ValueError, match="exactly one of count, per_class and fraction"):
         choose(**choice)
 
@@ -118,7 +118,7 @@ def test_every_class_gives_its_share():
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.99])
-def test_classes_of_two_are_on_both_sides(fraction):
+def test_classes_of_two_images_are_in_both_parts(fraction):
     train, test = stratified_split(SORTED, fraction, seed=0)
     assert SORTED[train].unique().tolist() == [0, 1, 2, 3]
     assert SORTED[test].unique().tolist() == [0, 1, 2]

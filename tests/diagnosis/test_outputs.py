@@ -41,7 +41,7 @@ def test_outputs_of_all_views_and_layers():
         assert torch.allclose(outputs.projections[view], expected, atol=1e-6)
 
 
-def test_the_network_is_as_before_and_the_same_seed_gives_the_same(monkeypatch):
+def test_the_network_is_unchanged_and_equal_seeds_give_equal_outputs(monkeypatch):
     network = make_network()
     before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
     first, second = collect(network), collect(network)

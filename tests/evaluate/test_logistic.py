@@ -99,7 +99,7 @@ def test_the_choice_is_the_best_on_held_out_samples_under_every_seed():
         assert accuracies[chosen] > max(accuracies.values()) - 0.03
 
 
-def test_the_choice_sees_neither_order_nor_scale_of_the_fits(monkeypatch):
+def test_the_choice_does_not_depend_on_order_or_scale(monkeypatch):
     features, labels = blobs(200, 10, 3, seed=0)
     chosen = choose_inverse_strength(features, labels, 3, seed=0)
     monkeypatch.setattr(logistic, "CHOICE_TOLERANCE", 1e-7)

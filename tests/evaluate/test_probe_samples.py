@@ -35,7 +35,7 @@ def test_impossible_fractions(fraction):
         label_fraction(LABELS, fraction, seed=0)
 
 
-def test_too_small_a_fraction_names_the_class_and_what_would_do():
+def test_too_small_a_fraction_names_the_class_and_a_possible_one():
     message = r"labels=0.02 leaves nothing of class 3 with its 10 samples; use at least 0.1"
     with pytest.raises(UserError, match=message):
         label_fraction(LABELS, 0.02, seed=0)

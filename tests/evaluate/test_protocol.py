@@ -31,7 +31,7 @@ def test_separable_classes_are_separated():
     assert sum(found.per_class.values()) / 6 == pytest.approx(found.top1)
 
 
-def test_labels_that_say_nothing_give_chance():
+def test_labels_without_information_give_chance():
     train, test = coloured_images(240, 8, 2, seed=0), coloured_images(400, 8, 2, seed=1)
     generator = torch.Generator().manual_seed(0)
     train, test = (

@@ -61,7 +61,7 @@ def test_small_images_keep_their_resolution(name):
     assert sizes[:4] == [32, 32, 32, 32]
 
 
-def test_small_images_by_size_or_by_wish():
+def test_small_images_by_size_or_by_request():
     stride = lambda **options: build_encoder("resnet18", **options).conv1.stride  # noqa: E731
     assert stride(small_images=None, image_size=64) == (1, 1)
     assert stride(small_images=None, image_size=65) == (2, 2)

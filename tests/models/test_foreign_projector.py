@@ -34,7 +34,7 @@ def prefixed(module, prefix):
         ("", "projector."),
     ],
 )
-def test_a_plain_mlp_is_found_beside_its_encoder(head, prefix, place):
+def test_a_plain_mlp_is_found_next_to_its_encoder(head, prefix, place):
     weights = {f"{prefix}conv1.weight": torch.zeros(1)} | prefixed(head, place)
     found = find_projector(weights, prefix, 6)
     assert found.name is not None
@@ -66,7 +66,7 @@ def test_a_file_without_a_projector_or_with_a_classifier():
     ],
     ids=["another width", "widths that do not follow", "layer norm", "two left out", "nested"],
 )
-def test_what_is_no_plain_mlp_is_named_and_left_alone(other):
+def test_a_projector_that_is_no_plain_mlp_is_named_and_not_built(other):
     found = find_projector(prefixed(other, "projector."), "encoder.", 6)
     assert found == ("projector", None)
 

@@ -117,7 +117,7 @@ def test_logits_are_linear_in_the_features():
     torch.testing.assert_close(model(images), model.encoder(images) @ layer.weight.T + layer.bias)
 
 
-def test_the_linear_layer_begins_alike_whatever_the_encoder_is():
+def test_the_linear_layer_starts_the_same_for_all_encoders():
     torch.manual_seed(1)
     one = Classifier(encoder(nn.BatchNorm1d(6)), 3, seed=0)
     drawn = torch.rand(())
@@ -133,7 +133,7 @@ def test_the_linear_layer_begins_alike_whatever_the_encoder_is():
     assert torch.equal(torch.rand(()), drawn)  # the caller's generator is as it was
 
 
-def test_its_encoder_is_found_in_a_checkpoint(tmp_path):
+def test_the_encoder_of_a_classifier_is_found_in_a_checkpoint(tmp_path):
     model = Classifier(encoder(nn.BatchNorm1d(6)), 3, seed=0)
     torch.save({"learner": model.state_dict()}, tmp_path / "last.pt")
     found = encoder(nn.BatchNorm1d(6))

@@ -259,7 +259,7 @@ def test_prefixes_and_wrappers_anywhere_give_equal_features(wording, name, tmp_p
     assert torch.equal(found, features), report
 
 
-def test_classifiers_of_timm_leave_their_heads(tmp_path):
+def test_heads_of_timm_classifiers_are_not_used(tmp_path):
     for name in ("convnext_atto", "mobilenetv3_small_050"):
         full = timm.create_model(name, num_classes=3)
         state = full.state_dict() | dict(trained(name)[0].state_dict())
@@ -268,7 +268,7 @@ def test_classifiers_of_timm_leave_their_heads(tmp_path):
         assert {name.split(".")[-1] for name in report.unused} == {"weight", "bias"}
 
 
-def test_positions_are_resized_and_said(tmp_path):
+def test_resized_positions_are_reported(tmp_path):
     name = "vit_tiny_patch16_224"
     state = dict(trained(name)[0].state_dict())
     token = state["pos_embed"][:, :1]
@@ -331,7 +331,9 @@ class Harmful:
 
 def test_code_in_a_file_is_not_run(tmp_path):
     torch.save({"model": Harmful()}, tmp_path / "file.pt")
-    with pytest.raises(UserError, match="contains exec; for safety, only tensors, numbers and text"):
+    with pytest.raises(
+        UserError, match="contains exec; for safety, only tensors, numbers and text"
+    ):
         read_checkpoint(tmp_path / "file.pt")
 
 

@@ -378,7 +378,7 @@ def test_layers_are_measured_when_steps_start_again():
     assert {row.step for row in monitor.take_layer_rows()} == {1, 2, 4, 8}
 
 
-def test_states_of_runs_before_the_course_was_judged_are_resumed():
+def test_states_without_a_trend_are_resumed():
     state = watched([collapsed(step) for step in range(3)], patience=2).state_dict()
     for name in ("trend", "constants", "pinned"):
         del state[name]

@@ -102,7 +102,7 @@ def test_one_value_that_is_not_finite_makes_nan(name):
 @each_monitor
 @pytest.mark.parametrize(("count", "length"), [(2, 1.0), (40, 1e-6), (40, 1e6)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_complete_collapse_reads_as_declared(name, count, length, dtype):
+def test_complete_collapse_has_the_declared_value(name, count, length, dtype):
     row = length * samples.random(samples.DIMENSIONS, seed=4).to(dtype)
     measured = load_monitor(name)(*samples.constant(DECLARED[name].inputs, row, count))
     assert measured.item() == pytest.approx(DECLARED[name].at_collapse, abs=5e-5, nan_ok=True)

@@ -55,7 +55,7 @@ def test_a_run_measures_directions(added):
     assert row["gap"] == pytest.approx(gap(online, target).item())
 
 
-def test_a_run_that_was_begun_without_it_goes_on():
+def test_a_run_that_began_without_the_monitor_continues():
     begun = CollapseMonitor(spectral_every=5)
     begun.observe(1, pairs())
     state = begun.state_dict()
@@ -69,7 +69,7 @@ def test_a_run_that_was_begun_without_it_goes_on():
     assert resumed.collect()["rank_me"] > 1
 
 
-def test_it_is_shown_everywhere(added):
+def test_the_monitor_is_in_every_output(added):
     assert columns()["mean_length"].heading == "mean length"
     assert "gap" not in columns()
     charts = layout(["rank_me", "mean_length", "gap"])["collapse"]

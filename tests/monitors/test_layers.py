@@ -134,7 +134,7 @@ def test_without_a_second_view_the_positive_cosine_is_nan(network, calls):
     assert row.negative_cosine == pytest.approx(positive_negative_cosine(z, z)[1].item())
 
 
-def test_a_collapsed_layer_reads_1_1_0_1():
+def test_a_collapsed_layer_has_the_values_1_1_0_1():
     layer = nn.Linear(4, 8)
     nn.init.zeros_(layer.weight)
     (row,) = measured({"out": layer}, *torch.randn(2, 16, 4))

@@ -199,7 +199,7 @@ def test_values_are_those_of_the_embeddings(tmp_path, model):
     assert streamed(callback.monitor.collect()) == pytest.approx(streamed(logged.rows[-1]))
 
 
-def test_rarer_logs_are_means_over_the_steps_between(tmp_path):
+def test_rarer_logs_are_means_over_the_steps_since_the_last(tmp_path):
     network, logged = BYOL(), Logged()
     fit(trainer(tmp_path, CollapseCallback(log_every=3, joint=False), logged), network, batches())
     assert [bool(row) for row in logged.rows] == [False, False, True, True, True, True]

@@ -105,7 +105,7 @@ def test_health_raises_no_alarm(negative, seed):
     assert {verdict for _, verdict in changes} <= {"healthy", "uncertain"}
 
 
-def test_a_collapse_that_stops_goes_back_and_one_that_is_left_too():
+def test_verdicts_end_when_a_collapse_stops_or_is_left():
     def stops(step):
         return approach(0.5, 0.003)(min(step, 300))
 
@@ -125,7 +125,7 @@ def test_a_collapse_that_stops_goes_back_and_one_that_is_left_too():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_collapse_that_stops_near_its_end_stays_one(seed):
+def test_a_collapse_that_stops_near_its_end_stays_a_collapse(seed):
     def stops(step):
         return approach(0.5, 0.008)(min(step, 300))
 

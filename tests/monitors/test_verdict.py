@@ -227,7 +227,7 @@ def test_how_long_a_verdict_lasts():
     assert evidence(VerdictState(), 0, {}, Thresholds(), 20) == "nothing was measured yet"
 
 
-def test_the_loss_is_told_where_it_is_that_of_a_constant():
+def test_a_loss_near_that_of_constant_embeddings_is_reported():
     collapsed = measured(0.8483, 0.0107, loss=0.0159, loss_at_collapse=0.0)
     assert evidence(VerdictState("complete", 1), 23, collapsed, Thresholds(), 20) == (
         "feature std 0.0107, below 0.05 (negative cosine 0.8483); collapsed for 23 steps; "

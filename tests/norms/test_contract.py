@@ -283,7 +283,7 @@ def test_state_dict_round_trip(name, suffix):
 
 
 @each_norm
-def test_deep_copy_and_pickle_go_their_own_way(name):
+def test_deep_copies_and_pickles_are_independent(name):
     layer = Standardized(name)
     file = io.BytesIO()
     torch.save(layer, file)

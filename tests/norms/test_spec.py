@@ -101,7 +101,7 @@ def test_make_norm_ignores_weight_standardization():
     assert repr(make_norm("bn+ws", 8)) == repr(make_norm("bn", 8))
 
 
-def test_norms_of_others():
+def test_norms_of_other_packages():
     spec = parse_norm(partial(nn.GroupNorm, 2))
     assert (str(spec), spec.batch_statistics, spec.all_options) == ("GroupNorm", False, {})
     assert make_norm(spec, 6).num_channels == 6

@@ -33,7 +33,7 @@ def cells(table):
     return {(group, layer): list(map(float, pair)) for group, layer, *pair in table.rows}
 
 
-def test_spread_is_that_of_its_definition():
+def test_spread_equals_its_definition():
     x = data(6, 4, 3, 2)
     deviations = x.transpose(0, 1).flatten(1).std(1, correction=0)
     expected = x.mean((2, 3)).std(0, correction=0) / deviations

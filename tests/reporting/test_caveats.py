@@ -25,7 +25,7 @@ def unmeasured():
     return ", ".join(label for label in labels if label)
 
 
-def test_an_even_study_has_nothing_to_mind_but_what_nobody_measured(tmp_path):
+def test_a_study_of_equal_runs_has_only_caveats_on_missing_values(tmp_path):
     assert remarks(write_study(tmp_path)) == [f"in no run: {unmeasured()}"]
 
 
@@ -81,7 +81,7 @@ def test_runs_that_ended_early(tmp_path):
     assert "b stopped after 2.4 of 4 epochs" in lines
 
 
-def test_accuracies_that_do_not_compare(tmp_path):
+def test_accuracies_that_are_not_comparable(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", config_of(seed=1), top1=None)
     write_run(tmp_path / "c", config_of(seed=2), curves(steps=range(10, 121, 10)), {"steps": 130})

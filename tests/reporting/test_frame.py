@@ -52,7 +52,7 @@ def test_seed_and_paths_are_not_compared():
     assert all(map(is_compared, always))
 
 
-def test_subject_first_and_keys_that_some_lack_do_not_differ_by_that():
+def test_the_subject_is_first_and_keys_that_some_runs_lack_do_not_differ():
     runs = [
         texts(),
         texts(method="moco_v2", method__queue_size=64, augment__view1__blur=0.5),
@@ -71,7 +71,7 @@ def test_telling_keys_are_no_more_than_needed():
     assert telling_keys([*methods, third]) == ["method.name", "optimizer.lr"]
 
 
-def test_arms_of_a_study_tell_its_runs_apart():
+def test_arms_of_a_study_distinguish_its_runs():
     arms = [
         texts("s", "byol"), texts("s", "ln", heads="ln"), texts("s", "ln", heads="ln", seed=1),
     ]  # fmt: skip

@@ -56,7 +56,7 @@ def test_the_page_is_whole_and_fetches_nothing():
     assert "@media print" in page
 
 
-def test_what_stands_on_the_page():
+def test_the_content_of_the_page():
     page = html_page(REPORT)
     assert "<h1>a &lt;b&gt; &amp; c</h1>" in page
     assert "z is broken: &lt;unreadable&gt;" in page

@@ -68,7 +68,7 @@ UNFINISHED_RUNS = {
 
 
 @pytest.mark.parametrize("far", UNFINISHED_RUNS)
-def test_an_unfinished_run_says_how_far_it_came(tmp_path, far):
+def test_an_unfinished_run_reports_its_progress(tmp_path, far):
     run = read_run(UNFINISHED_RUNS[far](tmp_path), "a")
     assert run.state == UNFINISHED
     assert run.reason.startswith("running or interrupted: ")

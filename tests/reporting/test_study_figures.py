@@ -118,7 +118,7 @@ def content(runs, **entry):
 
 
 @pytest.mark.parametrize("lines", [["arm"], ["norm.encoder"], ["norm.encoder.name"]])
-def test_a_line_an_arm_with_means_and_deviations_over_seeds(runs, lines):
+def test_each_arm_is_a_line_with_means_and_deviations_over_seeds(runs, lines):
     found = content(runs, lines=lines)
     assert [line.label for line in found.series] == ["bn", "ubn"]
     assert (found.places, found.numeric, found.runs) == (list(LABELS), True, 18)
@@ -133,7 +133,7 @@ def test_a_line_an_arm_with_means_and_deviations_over_seeds(runs, lines):
     assert table["ubn"] == ["0.400 +- 0.020 (3)", "0.450 +- 0.020 (3)", "0.520 +- 0.010 (3)"]
 
 
-def test_several_values_are_a_line_each(runs):
+def test_several_values_of_y_have_a_line_each(runs):
     found = content(runs, y=["top1", "top1_exact"], where={"arm": "bn"})
     assert [line.label for line in found.series] == ["top1", "top1_exact"]
     both = content(runs, y=["top1", "top1_exact"], lines=["arm"], labels={"top1": "EMA"})
@@ -176,7 +176,7 @@ def test_a_column_over_which_rows_are_drawn(runs):
     assert content(runs, x="samples", where=where).places == [100, 1000]
 
 
-def test_rows_that_nothing_tells_apart_are_not_mixed(runs):
+def test_rows_that_nothing_distinguishes_are_not_mixed(runs):
     found, lines = content_of(spec_of(lines=["arm"], where={"split": "test"}), runs)
     assert found is None
     assert lines == [
@@ -228,7 +228,7 @@ def test_runs_of_one_seed_at_one_point_are_named(runs):
     assert "2 runs of seed 0 at 10 of top1, which differ in norm.encoder, arm" in lines[0]
 
 
-def test_published_numbers_stand_beside_and_add_their_x(runs):
+def test_published_numbers_have_columns_and_add_their_x(runs):
     published = {"label": "Paper", "lines": {"bn": [[4, 0.35], [100, 0.6]]}}
     table = columns_of(figure_table(content(runs, lines=["arm"], published=published)))
     assert table["labels_per_class"] == ["4", "10", "40", "100"]
@@ -285,7 +285,7 @@ def test_published_numbers_are_dotted_in_the_colour_of_their_line(runs):
     assert "Dotted: Paper." in found.caption
 
 
-def test_several_values_tell_lines_by_colour_and_dashes(runs):
+def test_several_values_set_colour_and_dashes_of_lines(runs):
     found, _ = drawn(runs, lines=["arm", "statistics"], where={"statistics": ["exact", "batch"]})
     (axes,) = found.figure.axes
     styles = {
@@ -312,7 +312,7 @@ def test_an_x_of_words_is_a_dot_plot(runs):
     assert found.table.rows[1][1] == "0.350 +- 0.010 (3)"
 
 
-def test_what_stands_at_0_is_drawn_across_a_logarithmic_axis(runs):
+def test_a_value_at_0_is_a_horizontal_line_on_a_logarithmic_axis(runs):
     where = {"arm": "bn", "labels_per_class": 4, "statistics": ["population", "exact"]}
     found, _ = drawn(runs, x="samples", lines=["statistics"], where=where, log_x=True)
     (axes,) = found.figure.axes

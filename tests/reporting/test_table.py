@@ -112,7 +112,7 @@ def test_finetuning_has_its_accuracies_in_the_order_of_comparison_and_no_verdict
     assert "top-1, exact" in columns_of(short_table(*grouped(tmp_path)))
 
 
-def test_both_kinds_of_runs_beside_each_other(tmp_path):
+def test_runs_of_both_tools_are_in_one_table(tmp_path):
     write_run(tmp_path / "a", top1=None)
     write_finetune(tmp_path / "b")
     found = columns_of(group_table(*grouped(tmp_path)))
@@ -141,7 +141,7 @@ def stretch(steps, verdicts, collapsed_at_step=None):
     return collapse_steps([run])
 
 
-def test_a_run_that_left_a_collapse_says_when_it_was_in_it():
+def test_a_run_that_recovered_shows_the_steps_of_its_collapse():
     assert stretch([10, 20, 30, 40], ["uncertain", "complete", "complete", "healthy"]) == "20 to 30"
     assert stretch([10, 20], ["uncertain", "complete"], collapsed_at_step=3) == "3"
     assert stretch([10, 20], ["uncertain", "healthy"]) == "-"

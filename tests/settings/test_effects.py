@@ -88,13 +88,13 @@ def test_settings_without_effect_are_found_and_no_others(tool, start):
         assert silent(tool, f"{start} {typed} {partner}", f"{typed} {partner}") == []
 
 
-def test_defaults_are_never_said():
+def test_defaults_are_never_reported():
     for tool, fields in SETTINGS.items():
         if tool in ("pretrain", "finetune", "toy"):
             assert list(without_effect(accept(tool, ""), fields)) == []
 
 
-def test_every_partner_is_a_setting():
+def test_every_condition_names_a_setting():
     for tool, fields in SETTINGS.items():
         for key, field in fields.items():
             condition = (field.json_schema_extra or {}).get("only_with")

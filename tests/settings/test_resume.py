@@ -35,7 +35,7 @@ def test_learner_and_settings_are_those_of_the_run(tmp_path):
     assert (again.monitor.patience, again.run_dir, again.resume) == (9, str(tmp_path), True)
 
 
-def test_fine_tuning_goes_on_as_it_was_made(tmp_path):
+def test_fine_tuning_resumes_with_its_settings(tmp_path):
     run = write_run(tmp_path, "finetune", "labels_per_class=4 evaluation.samples=[7]")
     again = resumed(tmp_path, "finetune", "device=cpu")
     changed = {"device", "run_dir", "resume"}

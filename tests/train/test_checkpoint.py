@@ -8,7 +8,7 @@ from ssl_norm.errors import NonFiniteLoss, UserError
 from ssl_norm.train.checkpoint import load_checkpoint, save_checkpoint
 
 
-def test_content_goes_round(tmp_path):
+def test_content_survives_a_round_trip(tmp_path):
     content = {
         "step": 3,
         "learner": {"w": torch.arange(3.0)},

@@ -14,7 +14,7 @@ ROW = {"step": 1, "epoch": 0.5, "loss": 0.25, "rank_me": nan, "verdict": "health
 
 
 @pytest.mark.parametrize("name", LOGGERS)
-def test_takes_all_that_a_run_shows_again_after_an_interruption(name, tmp_path):
+def test_takes_everything_that_a_run_logs_also_after_a_resume(name, tmp_path):
     logger_class = LOGGERS.load(name)
     assert issubclass(logger_class, Logger)
     assert logger_class.__doc__
@@ -47,7 +47,7 @@ class Listening(Logger):
         self.steps.append(row["step"])
 
 
-def test_one_that_fails_is_left_out_and_the_others_go_on(tmp_path, capsys):
+def test_a_logger_that_fails_is_omitted_and_the_others_continue(tmp_path, capsys):
     loggers = Loggers([f"{__name__}:Failing", f"{__name__}:Listening"], tmp_path, 0)
     for step in (1, 2):
         loggers.each(lambda logger, step=step: logger.row({**ROW, "step": step}))

@@ -79,7 +79,7 @@ def test_an_optimizer_has_the_options_of_the_settings(name, option, value):
 
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
 @pytest.mark.parametrize("exclude", [False, True])
-def test_state_dict_goes_round(name, exclude):
+def test_state_dict_survives_a_round_trip(name, exclude):
     model = network()
     optimizer = make_optimizer(model, name, exclude_norm_and_bias=exclude, **SETTINGS)
     model(torch.randn(5, 3, 3, 3)).square().sum().backward()

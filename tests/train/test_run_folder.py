@@ -43,7 +43,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
         opened(config)
 
 
-def test_resume_goes_on_from_the_checkpoint_or_says_that_it_begins(tmp_path, capsys):
+def test_resume_continues_from_the_checkpoint_or_reports_a_new_run(tmp_path, capsys):
     config = configuration(run_dir=str(tmp_path), resume=True)
     assert opened(config)[1] is None
     assert (
@@ -235,7 +235,7 @@ def test_a_changed_letter_in_any_file_with_a_checksum_is_found(tmp_path):
                 read()
 
 
-def test_a_table_goes_on_byte_for_byte_from_the_rows_that_the_checkpoint_counts(tmp_path):
+def test_a_table_continues_after_the_rows_that_the_checkpoint_counts(tmp_path):
     path = tmp_path / "layers.csv"
     whole = StepTable(path, 0)
     whole.append({"step": 1, "layer": "a,b", "rank_me": 2})

@@ -161,7 +161,7 @@ def test_every_dtype_and_shape_survives():
         assert torch.equal(after, before)
 
 
-def test_what_is_no_tensor_stays():
+def test_values_that_are_no_tensors_are_unchanged():
     parameters = [{"rows": torch.arange(2), "seed": 3}, {}]
     moved = to_device(parameters, torch.device("meta"))
     assert moved[0]["seed"] == 3

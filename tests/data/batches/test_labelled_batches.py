@@ -131,7 +131,7 @@ def test_noise_is_new_in_every_step_and_the_source_stays_clean():
         ({"domains": (None,) * 4}, "6 unlabelled images of a batch: a multiple of the 4 domains"),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(options, message):
+def test_settings_that_do_not_fit_are_one_line(options, message):
     with pytest.raises(UserError, match=message) as error:
         make(**options)
     assert "\n" not in str(error.value)

@@ -64,7 +64,7 @@ def test_a_class_is_passed_through_evenly(shuffle):
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_shuffling_changes_who_stands_together_and_nothing_else(classes):
+def test_shuffling_changes_only_which_images_are_neighbours(classes):
     apart, together = (
         grouped(classes_per_chunk=classes, shuffle=shuffle) for shuffle in (True, False)
     )

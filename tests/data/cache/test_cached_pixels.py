@@ -84,7 +84,7 @@ def test_processes_write_what_one_process_writes(tmp_path):
     np.testing.assert_array_equal(alone.pixels, together.pixels)
 
 
-def test_a_settled_folder_is_not_even_read(folder, cache_dir, monkeypatch):
+def test_a_settled_folder_is_not_read(folder, cache_dir, monkeypatch):
     settle(monkeypatch)
     load(folder, cache_dir)
     monkeypatch.setattr(cache, "content_digests", None)
@@ -163,7 +163,7 @@ def test_interrupted_caching_leaves_nothing(folder, cache_dir, monkeypatch, inte
     assert entries(cache_dir) == []
 
 
-def test_what_a_killed_process_leaves_is_never_taken_and_is_removed(folder, cache_dir):
+def test_remains_of_a_killed_process_are_not_used_and_are_removed(folder, cache_dir):
     names = sorted(path.name for path in folder.iterdir())
     process = subprocess.Popen(
         [sys.executable, "-c", HALF_WAY, folder, cache_dir, *names], stdout=subprocess.PIPE
@@ -207,7 +207,7 @@ def test_a_file_that_changes_meanwhile_is_an_error(folder, cache_dir, monkeypatc
         load(folder, cache_dir)
 
 
-def test_room_is_checked_before_the_work(folder, cache_dir, monkeypatch, no_decoding):
+def test_disk_space_is_checked_before_the_work(folder, cache_dir, monkeypatch, no_decoding):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     no_decoding()
     with pytest.raises(UserError, match=r"the image cache needs 0\.00 GB in .*data\.cache_dir"):

@@ -124,7 +124,7 @@ def test_shape_and_type_are_kept_and_the_input_is_not_altered(corruption):
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_generator_is_all_the_chance_there_is(name):
+def test_all_randomness_comes_from_the_generator(name):
     corruption = Corruption(name)
     state = torch.get_rng_state()
     assert corruption(RANDOM, generator(1)).equal(corruption(RANDOM, generator(1)))

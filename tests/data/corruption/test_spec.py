@@ -27,7 +27,7 @@ def test_settings_name_corruptions(spec, expected):
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_its_text_names_it_again(name):
+def test_a_spec_is_parsed_from_its_text(name):
     for severity in range(1, 6):
         corruption = Corruption(name, severity)
         assert str(corruption) == f"{name}:{severity}"
@@ -58,7 +58,7 @@ def test_bad_settings_are_said_in_one_line(spec, message):
     assert "\n" not in str(error.value)
 
 
-def test_naming_one_needs_no_torch():
+def test_naming_a_corruption_needs_no_torch():
     code = (
         "import sys; from ssl_norm.data.corruption.spec import parse_corruption\n"
         "parse_corruption('contrast:3')\n"

@@ -130,7 +130,7 @@ def test_folders_of_the_same_content_are_never_classes(number):
         ["my train data/1.png", "the test data/1.png"],
     ],
 )
-def test_what_may_be_splits_or_classes_stops_with_what_was_seen(paths):
+def test_folders_that_may_be_splits_or_classes_are_refused(paths):
     first = min(paths).split("/")[0]
     with pytest.raises(UserError, match=f"{first}/ .*; set data.layout=splits or classes") as error:
         read_layout(paths)

@@ -129,7 +129,7 @@ def test_nothing_but_the_class_changes(name):
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_evaluation_mode_gives_back_the_modes_last_asked_for(mode):
+def test_evaluation_mode_restores_the_modes_that_were_set_last(mode):
     model = model_with("BatchNorm2d").train(mode)
     freeze_statistics(model)
     model[0].train(not mode)

@@ -20,14 +20,14 @@ def forgotten(monkeypatch):
     dispatch._passes_on.cache_clear()
 
 
-def test_torch_serves_where_triton_is_absent(monkeypatch):
+def test_torch_is_used_without_triton(monkeypatch):
     monkeypatch.delattr(kernels, "triton_kernels", raising=False)
     monkeypatch.setitem(sys.modules, "ssl_norm.norms.kernels.triton_kernels", None)
     assert dispatch._passes_on(CUDA) is tiled
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_torch_serves_where_triton_fails():
+def test_torch_is_used_if_triton_fails():
     pytest.importorskip("triton", exc_type=ImportError)
     with pytest.warns(UserWarning, match="norms on cuda:0 run without Triton, correct but slower"):
         assert dispatch._passes_on(CUDA) is tiled
@@ -35,7 +35,7 @@ def test_torch_serves_where_triton_fails():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_triton_serves_a_gpu():
+def test_triton_is_used_on_a_gpu():
     triton_kernels = pytest.importorskip(
         "ssl_norm.norms.kernels.triton_kernels", exc_type=ImportError
     )

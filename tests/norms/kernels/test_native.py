@@ -98,7 +98,7 @@ def test_a_norm_is_the_same_without_them(name, layout, monkeypatch):
     torch.testing.assert_close(found, results(), rtol=1e-9, atol=1e-9)
 
 
-def test_torch_serves_what_they_do_not_take(monkeypatch):
+def test_torch_computes_what_the_compiled_passes_refuse(monkeypatch):
     assert dispatch.passes_for(torch.zeros(1, dtype=torch.float16)) is tiled
     assert dispatch.passes_for(torch.zeros(1, device="meta")) is tiled
     with FlopCounterMode(display=False):
@@ -137,7 +137,7 @@ def test_a_compiler_that_fails_leaves_nothing(cache, monkeypatch, tmp_path, scri
     assert native_build.describe().startswith("no (")
 
 
-def test_a_compiler_that_hangs_is_given_up(cache, monkeypatch, tmp_path):
+def test_a_compiler_that_hangs_is_stopped(cache, monkeypatch, tmp_path):
     compiler(tmp_path / "c++", monkeypatch, "import time; time.sleep(60)")
     monkeypatch.setattr(native_build, "LONGEST", 0.1)
     assert library(SCALAR="float", MAP="Affine") is None

@@ -12,7 +12,7 @@ def wrapped():
 
 
 @pytest.mark.parametrize("prefix", ["", "0."])
-def test_states_have_the_keys_of_the_norm_and_go_round(prefix):
+def test_states_have_the_keys_of_the_norm_and_survive_a_round_trip(prefix):
     source = nn.Sequential(wrapped())
     assert unwrapped(source[0]) is source[0].norm.norm
     expected = [f"0.{name}" for name in make_norm("rbn", 4).state_dict()]

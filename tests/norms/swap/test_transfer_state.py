@@ -79,7 +79,7 @@ def clone(state):
 
 
 @each_variant
-def test_batch_norms_there_and_back(variant):
+def test_batch_norms_survive_a_swap_and_its_reverse(variant):
     model = network()[:3] if "affine_per_domain" in variant else network()
     state, expected = clone(model.state_dict()), model.eval()(images())
     there = replace_norms(model, variant)
@@ -357,7 +357,7 @@ def test_eps_passes_between_all_norms(name):
 
 
 @pytest.mark.parametrize("name", ["gn", "rbn", "bn"])
-def test_tokens_there_and_back(name):
+def test_tokens_survive_a_swap_and_its_reverse(name):
     model = randomize(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4, eps=1e-6)))
     state = clone(model.state_dict())
     replace_norms(model, spec_of(name))
