@@ -1,4 +1,4 @@
-"""A user of examples/plugin: command lines and Python calls, in one process.
+"""Command lines and Python calls that use examples/plugin, in one process.
 
 Prints a JSON list of [exit code, output] of each, by name.
 """

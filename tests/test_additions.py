@@ -23,7 +23,7 @@ COPIED = ("ssl_norm", "tests", "configs", "conftest.py", "pyproject.toml")
 
 
 class Kind(NamedTuple):
-    """Places of a kind: package of the code, folder of the test, and tests of every name."""
+    """Locations for a kind: package of the code, folder of its test, and tests of every name."""
 
     package: str
     tests: str
@@ -63,7 +63,7 @@ ADDITIONS = {kind: (name, module, target) for kind, name, module, target in entr
 
 
 def inside(text):
-    """Return a text that imports from the places of the additions inside the package."""
+    """Return text with imports from the locations of the additions inside the package."""
     for kind, (_, module, _) in ADDITIONS.items():
         text = text.replace(
             f"ssl_norm_example.{module}", f"ssl_norm.{KINDS[kind].package}.{module}"

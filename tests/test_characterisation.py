@@ -27,7 +27,7 @@ EXIT_CODES = {"collapsed": 3}
 
 @pytest.fixture(autouse=True)
 def passes_of_torch(monkeypatch):
-    """Take the passes of norms that the golden numbers were made with."""
+    """Use the passes of norms with which the golden numbers were made."""
     from ssl_norm.norms.kernels import native
 
     monkeypatch.setattr(native.Passes, "take", lambda *_: False)
@@ -68,7 +68,7 @@ def draw_photos():
 
 
 def is_same_machine() -> bool:
-    """Return True with the torch and CPU of the golden numbers."""
+    """Return whether torch and CPU are those of the golden numbers."""
     import torch
 
     written = yaml.safe_load((GOLDEN / "runs/byol/config.yaml").read_text())["environment"]
@@ -103,7 +103,9 @@ def assert_same(found, golden, exact: bool, where: str = ""):
             assert_same(one, other, exact, f"{where}[{i}]")
     elif exact or not is_number(golden):
         text = not exact and isinstance(golden, str) and re.search(r"\d\.\d", golden)
-        assert text or found == golden, where  # a sentence with measured numbers differs with them
+        assert text or found == golden, (
+            where
+        )  # a sentence that contains measured numbers differs as they do
     else:
         assert math.isclose(float(found), float(golden), rel_tol=0.2, abs_tol=0.05), where
 

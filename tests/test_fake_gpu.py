@@ -35,7 +35,7 @@ aten = torch.ops.aten
 
 
 class NoWaits(TorchDispatchMode):
-    """Refuse copies for which the host waits: those to the CPU, and blocking or pageable ones."""
+    """Refuse copies for which the CPU waits: those to the CPU, and blocking or pageable ones."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
@@ -125,7 +125,7 @@ def test_losses(name, gpu):
 @pytest.mark.parametrize("size", [(N, WIDTH), (N, 3, WIDTH)], ids=["rows", "tokens"])
 @pytest.mark.parametrize("pairs", [True, False])
 def test_collapse_monitor(crops, size, pairs, gpu):
-    """An ordinary step waits for nothing, and one that measures the spectrum for that alone."""
+    """An ordinary step waits for nothing; a step with a spectrum waits only for the spectrum."""
     monitor = CollapseMonitor(spectral_every=2)
     with gpu:
         for step in (1, 2, 3):
@@ -159,7 +159,7 @@ def test_layer_monitor_waits_for_its_table_alone(learns, gpu, monkeypatch):
 
 
 def drawn(draw, mode):
-    """Return a function that draws without the mode, and then takes what it drew into it."""
+    """Return a function that draws outside the mode, and brings the result into it."""
 
     def call(*given):
         with unset_fake_temporarily():

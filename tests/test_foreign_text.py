@@ -1,4 +1,4 @@
-"""Names of files, studies and classes as text of terminals, reports and figures."""
+"""Names of files, studies and classes as text in terminals, reports and figures."""
 
 import ast
 import csv

@@ -1,4 +1,4 @@
-"""The example package examples/plugin, installed and used."""
+"""Installation and use of the example package examples/plugin."""
 
 import csv
 import json

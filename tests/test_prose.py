@@ -23,7 +23,7 @@ NOT_COMMENT = re.compile(r"^[^#\n]*$|^[^#\n]*(?=#)", re.MULTILINE)
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
-    """Yield line, text and whether the text opens as a question, for each docstring."""
+    """Yield line, text and whether the text begins like a question, for each docstring."""
     for node in ast.walk(tree):
         kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         if isinstance(node, kinds) and (text := ast.get_docstring(node, clean=False)):
@@ -32,7 +32,7 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
 
 
 def passages(path: Path) -> Iterator[tuple[int, str, bool]]:
-    """Yield line, prose and whether it opens as a question; code becomes empty lines."""
+    """Yield line, prose and whether it begins like a question; code becomes empty lines."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         yield 1, CODE.sub(lambda match: "\n" * match[0].count("\n"), text), False

@@ -80,12 +80,12 @@ OTHER_KINDS = {
     **{f"{module}:x": f"{module}.py, line 2" for module in FAILING},
 }
 CASES = [(r, name) for r in REGISTRIES for name in OTHER_KINDS if (r.kind, name) not in {
-    ("encoder", "shutil:copy"), ("encoder", "subprocess:CalledProcessError"),  # told when called
+    ("encoder", "shutil:copy"), ("encoder", "subprocess:CalledProcessError"),  # fails when called
 }]  # fmt: skip
 
 
 def message(registry, name):
-    """Return the message for an object, from the setting that asks for it."""
+    """Return the message on an object, from the setting that names it."""
     if registry.kind not in USED:
         with pytest.raises(ValueError, match=f"^{registry.kind} ") as caught:
             registry.load(name)

@@ -24,7 +24,7 @@ ROWS = {"contrastive", "byol", "projection_bn", "prediction_bn", "none", "ln", "
 
 @cache
 def arms_of(study):
-    """Return the settings of each arm, and apart from them its checkpoint of another study."""
+    """Return the settings of each arm, and separately its checkpoint of another study."""
     tool, found = read_study(study).tool, []
     for arm in read_study(study).arms:
         values = composed_values(tool, [f"study={study}", f"arm={arm}"])

@@ -214,7 +214,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         ) from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
-        holds = f"contains {foreign[1]}" if foreign else "contains other objects than tensors"
+        holds = f"contains {foreign[1]}" if foreign else "is no checkpoint of tensors"
         raise UserError(
             f"{path} {holds}; for safety, only tensors, numbers and text are read; save its "
             "state_dict with torch.save"

@@ -1,4 +1,4 @@
-"""CollapseBench: traces, fates and alarms on courses of which it is known what they are."""
+"""CollapseBench: traces, fates and alarms on synthetic runs of known outcome."""
 
 import csv
 import math
@@ -114,7 +114,7 @@ def test_scores_and_intervals():
     runs = [(t, score.fate(t, 40.0)) for t in (course(healthy), course(fast), course(slow))]
     found = score.score(ALARMS["negative cosine"], runs)
     assert found[:4] == (1, 2, 0, 1)
-    assert found.leads[1] < 0  # never raised: what was left of the run
+    assert found.leads[1] < 0  # never raised: minus the rest of the run
     assert score.interval(1, 2) == "1 of 2 (9% to 91%)"
     assert score.tuned(ALARMS["negative cosine"], runs) < 0.96
 

@@ -43,7 +43,7 @@ class Chance(random.Random):
 
 
 class Result(NamedTuple):
-    """One trial: its number, the kind of what broke (None: the property held), and what broke."""
+    """A trial: its number, the kind of failure (None if the property held), and its text."""
 
     number: int
     kind: str | None

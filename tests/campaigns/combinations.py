@@ -24,7 +24,7 @@ ENCODERS = ("tiny", "tiny", "tiny", "resnet10t", "resnet18", "mobilenetv3_small_
 # Norms that leave the scale as it is at first. Standardized weights before them multiply it by the
 # root of the fan-in in each layer, beyond float32 in twenty.
 UNSCALED = ("none", "frozen")
-# Values of the options of norms that are numbers; others are drawn from their choices.
+# Values of options that are numbers; values of other options are drawn from their choices.
 NUMBERS: dict[str, tuple[Any, ...]] = {
     "eps": (1e-12, 1e-5, 1e-3, 1.0),
     "update_rate": (0.01, 0.1, 1),

@@ -1,4 +1,4 @@
-"""A disk that is full at any moment: one line, exit code 2, and the old files as they were.
+"""A disk that is full at any moment costs one line and exit code 2, and old files are unchanged.
 
 Every trial runs a tool whose files may grow to a random size only, as on a disk without room. What
 was in the folder before must still be whole, nothing unfinished may be left, and a run must go on

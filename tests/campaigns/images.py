@@ -1,6 +1,6 @@
-"""A folder with hostile files decodes the others to the bit, and names each bad one, in bounds.
+"""A folder with hostile files is decoded within limits: others to the bit, hostile ones named.
 
-Bounds are a minute of CPU time, little memory, and one line for each file.
+Limits are a minute of CPU time, little memory, and one line for each file.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""A kill at any write or moment: a resume ends in the same files, to the bit.
+"""After a kill at any write or moment, a resume ends in the same files, to the bit.
 
 Every trial kills a tool that writes files, before one of its writes or at a random moment, once or
 twice, runs it again (training is resumed), and compares tensors, tables and names of files with

@@ -1,4 +1,4 @@
-"""NaN or infinity in any tensor at any step: exit code 4, step and tensor named, nothing lost.
+"""NaN or infinity in any tensor at any step ends a run with exit code 4, and nothing is lost.
 
 Every trial spoils one number of a view, weight, buffer, gradient, state of the optimizer or image
 of a pretraining or fine-tuning. The run must end with exit code 4 and one line that names the

@@ -1,4 +1,4 @@
-"""Any norm in any timm network runs, mixes no samples that it should not, and comes back as said."""
+"""Any norm in any timm network runs, mixes no samples it should not, and swaps back as reported."""
 
 import copy
 import random

@@ -38,7 +38,7 @@ class Network(nn.Module):
 
 
 class Byol(nn.Module):
-    """BYOL whose methods are the places of the bugs."""
+    """BYOL in methods, which subclasses with bugs override."""
 
     momentum = 0.9
 
@@ -103,7 +103,7 @@ class SwappedFactors(Byol):
 
 
 class NewMemory(Byol):
-    """Its target gets new memory in every step, as that of byol-pytorch."""
+    """Its target gets new memory in every step, as in byol-pytorch."""
 
     def update(self):
         for target, online in zip(self.teacher.parameters(), self.online.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""Every check on a broken and on a sound loop; and the loop as it was before, to the bit."""
+"""Checks of broken and sound loops, and restoration of loops to the bit."""
 
 import copy
 import random
@@ -98,7 +98,7 @@ def test_checks_declare_meaning_repair_and_source(name):
 
 
 def snapshot(learner: nn.Module) -> list:
-    """Return everything that a step may change, in an order that does not change."""
+    """Return everything that a step may change, in a fixed order."""
     modules = [
         (
             name,
@@ -174,7 +174,7 @@ def test_memory_that_a_step_replaces_is_restored():
     given = arguments(loops.NewMemory)
     places = [p.data_ptr() for p in given["model"].parameters()]
     found = doctor(**given)
-    assert found["target_moves"].line == "it moves, and keeps 0.9 of its value"
+    assert found["target_moves"].line == "it changes, and keeps 0.9 of its value"
     assert [p.data_ptr() for p in given["model"].parameters()] == places
 
 
@@ -235,7 +235,7 @@ def test_shuffled_keys_do_not_count_as_other_images():
 
 
 class Attention(nn.Module):
-    """A network with layers that are named as targets sometimes are."""
+    """A network whose layers have names that are usual for targets."""
 
     def __init__(self) -> None:
         super().__init__()

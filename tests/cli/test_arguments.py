@@ -1,4 +1,4 @@
-"""Single arguments of a command line, as they are checked before composition."""
+"""Checks of single arguments of a command line before composition."""
 
 from itertools import combinations
 
@@ -98,7 +98,7 @@ def test_wrong_arguments_are_one_line(tool, argument):
         "hydra.sweep.dir=x",
         "epochs=1,2",
         "norm.encoder.groups=4",
-        "method.ema_decay=3",  # of a learner: later
+        "method.ema_decay=3",  # settings of a learner are checked later
         "data.root=/a b/(c), d",
         "data.root=${oc.env:HOME}",
         "monitor.healthy_cosine=0.995",  # with other settings, it may be right

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: one line, exit code 2, no traceback, no heavy imports."""
+"""Answers of the command line: one line and exit code 2 without traceback or import of torch."""
 
 import re
 import subprocess

@@ -93,9 +93,7 @@ def test_a_run_folder_and_a_run_that_was_cut_off_and_goes_on(finetune, monkeypat
         assert finetune(*settings, f"run_dir={cut}")[0] == 130
     code, said = finetune(*settings, f"run_dir={cut}", "resume=true")
     assert (code, "resumed after step 4" in said) == (0, True)
-    assert (
-        finetune(*settings, f"run_dir={cut}", "resume=true")[0] == 0
-    )  # nothing is left but the end
+    assert finetune(*settings, f"run_dir={cut}", "resume=true")[0] == 0  # only the end is left
     for name, value in checkpoint(whole)["learner"].items():
         assert torch.equal(value, checkpoint(cut)["learner"][name]), name
     assert (cut / "evaluations.csv").read_text() == (whole / "evaluations.csv").read_text()
@@ -105,7 +103,7 @@ def test_a_run_begins_with_the_encoder_of_another_and_what_it_says(finetune, tmp
     first, second = tmp_path / "first", tmp_path / "second"
     pixels = ["augment.mean=[0.4,0.5,0.6]", "augment.std=[0.2,0.2,0.2]", "data.image_size=16"]
     assert finetune(*pixels, "norm.encoder={name: bn, eps: 1e-4}", f"run_dir={first}")[0] == 0
-    # Rate 0 is not a rate: the smallest there is leaves the weights as they are.
+    # A rate of 0 is refused, but the smallest positive rate does not change the weights.
     settings = [f"checkpoint={first}", "encoder.name=null", "labels=40", "optimizer.lr=1e-30"]
     code, said = finetune(*settings, "norm.freeze_last=1.0", f"run_dir={second}")
     assert code == 0, said

@@ -218,7 +218,7 @@ def test_images_without_labels_give_statistics_only(request, kind, tmp_path, cap
 
 
 def test_images_of_adaptation_and_test_are_corrupted(classifier):
-    corruption = Corruption("contrast", 5)  # draws no random numbers
+    corruption = Corruption("contrast", 5)  # contrast draws no random numbers
     settings = {"corruption": {"name": "contrast"}, "views": "plain", "batch_size": 60}
     found = recompute(classifier, **settings)
     assert found["corruption"] == "contrast:5"

@@ -109,7 +109,10 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     else:
         settings.append("epochs=7")
         row = command.Recorder.row
-        for last_step in (13, 26):  # before and after the statistics freeze, between checkpoints
+        for last_step in (
+            13,
+            26,
+        ):  # before and after statistics are frozen, and between checkpoints
 
             def interrupted(recorder, found, last_step=last_step):
                 row(recorder, found)
@@ -281,7 +284,7 @@ def test_exact_population_statistics_end_the_run(tmp_path, pretrain, monkeypatch
 
 
 class Failing(Logger):
-    """A logger whose service goes away."""
+    """A logger whose service fails."""
 
     rows = 0
 

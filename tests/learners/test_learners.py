@@ -1,4 +1,4 @@
-"""Promises of every learner."""
+"""Properties of every learner."""
 
 import copy
 import inspect
@@ -75,7 +75,7 @@ def test_gradient_equals_finite_differences(name, options, monkeypatch):
             twin = next(twin for original, twin in named if original is parameter)
             with torch.no_grad():
                 twin.add_(sign * step * direction)
-            with monkeypatch.context() as patch:  # what gradients stop at is a constant
+            with monkeypatch.context() as patch:  # detached values are constants
                 again = iter(stopped)
                 patch.setattr(torch.Tensor, "detach", lambda z: next(again))  # noqa: B023
                 loss = moved(*batch).loss

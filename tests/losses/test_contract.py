@@ -1,4 +1,4 @@
-"""Promises of every loss in the registry, derived from its signature and declaration."""
+"""Properties of every loss in the registry, derived from its signature and declaration."""
 
 import re
 from importlib import import_module

@@ -140,7 +140,7 @@ def test_a_module_or_function_of_any_package_is_an_encoder():
     [
         ("maps", r"its output is torch.Size\(\[1, 5, 14, 14\]\), not features of shape"),
         ("nothing", "is a NoneType; expected an nn.Module"),
-        ("needy", "must be callable with image_size and small_images .*'depth'"),
+        ("needy", "may have no other required parameters .*'depth'"),
         ("Mea", "unknown object 'Mea'.*did you mean 'Mean'"),
     ],
 )

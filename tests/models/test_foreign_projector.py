@@ -15,7 +15,7 @@ def head():
         nn.Linear(8, 4),
         nn.BatchNorm1d(4, affine=False),
     )
-    mlp(3 + torch.randn(32, 6))  # statistics that are not the initial ones
+    mlp(3 + torch.randn(32, 6))  # other statistics than the initial ones
     return mlp.eval()
 
 

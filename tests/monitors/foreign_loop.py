@@ -1,4 +1,4 @@
-"""A plain PyTorch loop that knows nothing of this package, and the lines that watch it."""
+"""A plain PyTorch loop independent of this package, and the lines that monitor it."""
 
 import torch
 from torch import nn

@@ -212,7 +212,10 @@ def test_order_of_the_batch_and_precision_do_not_matter(make):
 
 
 def test_the_evidence_is_of_steps_in_the_zone_of_the_verdict():
-    steps = [*map(healthy, range(1, 21)), *[collapsed()] * 10]  # means over these are in no zone
+    steps = [
+        *map(healthy, range(1, 21)),
+        *[collapsed()] * 10,
+    ]  # the means over these are in no zone
     monitor = watched(steps, patience=3)
     assert monitor.verdict == "complete"
     assert monitor.evidence.startswith("negative cosine 1.0000, above 0.99, and feature std 0.000")
@@ -244,7 +247,7 @@ def test_layers_are_measured_when_they_are_due():
 
 
 class RefuseTransfers(TorchDispatchMode):
-    """Fails where a tensor goes from one device to another, which makes one wait for the other."""
+    """Fails if a tensor is copied to another device, for which one device waits."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))

@@ -1,4 +1,4 @@
-"""Promises of every monitor in the registry, derived from its declaration."""
+"""Properties of every monitor in the registry, derived from its declaration."""
 
 import subprocess
 import sys

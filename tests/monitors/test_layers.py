@@ -1,4 +1,4 @@
-"""Layer monitors: what the hooks see, what they leave alone, and what rows say."""
+"""Layer monitors: inputs of the hooks, independence of the network, and values of rows."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Axes of layers' outputs: derived where they follow from the modules, else asked for."""
+"""Axes of layers' outputs, which follow from modules or must be given."""
 
 import pytest
 import timm

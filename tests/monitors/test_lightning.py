@@ -1,4 +1,4 @@
-"""The callback on lightly's own building blocks, put together as its examples for Lightning are."""
+"""The callback with modules of lightly, combined as in its examples for Lightning."""
 
 import copy
 import sys
@@ -29,7 +29,7 @@ BATCH, STEPS = 64, 6
 
 
 class Example(lightning.LightningModule):
-    """Backbone, SGD, and a record of embeddings and losses by step."""
+    """Encoder, SGD, and a record of embeddings and losses by step."""
 
     def __init__(self):
         super().__init__()
@@ -165,14 +165,15 @@ def trainer(folder, *callbacks, steps=STEPS, **options):
 
 def fit(run, model, data, **options):
     with warnings.catch_warnings():
-        # Of Lightning about the set-up, such as one worker; those of the callback stay errors.
+        # Warnings of Lightning about the set-up, such as one worker; those of the callback stay
+        # errors.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         run.fit(model, loader(data), **options)
     return run
 
 
 class Logged(lightning.Callback):
-    """Records of `log_dict` of every batch."""
+    """Records the arguments of `log_dict` for every batch."""
 
     def __init__(self):
         self.rows = []

@@ -1,4 +1,4 @@
-"""Forms of calls, found on embeddings of which it is known which rows match."""
+"""Search for the form of calls, on embeddings whose matching rows are known."""
 
 import pytest
 import torch
@@ -101,7 +101,7 @@ def one_query_and_keys_of_both_views(rows):
 EVERY_OTHER = ((0, 9), (1, 8), *((crop, teacher) for crop in range(2, 8) for teacher in (8, 9)))
 
 
-@pytest.mark.parametrize("noise", [1.0, 4.0])  # of the views: 50 and 6 % of their variance match
+@pytest.mark.parametrize("noise", [1.0, 4.0])  # 50 and 6 % of the variance of views match
 @pytest.mark.parametrize(
     ("calls", "pairs"),
     [

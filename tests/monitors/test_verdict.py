@@ -43,7 +43,7 @@ def history(marks, patience=3):
         ("dddxxx", "complete", 4),
         ("???", "uncertain", 1),
         ("...???", "uncertain", 4),
-        ("...x?x", "uncertain", 4),  # outside for as long as patience lasts, in no one zone
+        ("...x?x", "uncertain", 4),  # outside for the whole patience, but not in one zone
         ("...x?xxx", "complete", 6),
         ("xxx?.?.?", "uncertain", 4),
         ("...x?.x?", "healthy", 1),
@@ -87,7 +87,7 @@ def at(cosine, std, **more):
         (nan, nan, "uncertain"),  # not measured
         (nan, 0.5, "uncertain"),
         (0.5, nan, "uncertain"),
-        (0.99, 0.3, "uncertain"),  # from here on at a border
+        (0.99, 0.3, "uncertain"),  # the following are at a threshold
         (0.3, 0.05, "uncertain"),
         (0.9, 0.3, "uncertain"),
         (0.3, 0.25, "uncertain"),

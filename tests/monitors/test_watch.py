@@ -1,4 +1,4 @@
-"""The watch in plain loops, whose embeddings the loops record."""
+"""`attach` in plain loops, compared with embeddings that the loops record."""
 
 import warnings
 from dataclasses import dataclass

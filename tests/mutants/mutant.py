@@ -1,4 +1,4 @@
-"""Faults of the package, each a changed text with the tests that must fail on it."""
+"""Mutants of the package: a changed text each, with the tests that must fail."""
 
 import os
 import re
@@ -41,7 +41,7 @@ class Mutant(NamedTuple):
 
     @property
     def was_killed(self) -> bool:
-        """True where functions of tests are named, as is done once they have killed it."""
+        """Return whether functions of tests are named, which is so after they have killed it."""
         return all("::" in test for test in self.tests)
 
     def applies(self) -> bool:
@@ -79,7 +79,7 @@ def verdict(mutant: Mutant) -> tuple[str, str]:
 
 
 def passes_unchanged(tests: Iterable[str]) -> bool:
-    """Return whether tests pass on a copy without any fault, so that a kill is due to one."""
+    """Return whether tests pass on a copy without a fault."""
     with tempfile.TemporaryDirectory() as folder:
         _copy(Path(folder))
         return _test(Path(folder), tests)[0] == pytest.ExitCode.OK

@@ -19,7 +19,7 @@ ALL_OPTIONS = {name: parse_norm(name).all_options for name in NORMS}
 NAMES = [n for n, o in ALL_OPTIONS.items() if "sync" in o and o["batch_size"] is None]
 LABELS = torch.tensor(
     [0, 1, 0, 2, 1, 2, 0, 0]
-)  # of domain 1 one sample on two ranks, none on the third
+)  # domain 1 has one sample on two ranks, and none on the third
 OPTIONS = {"domain": {"domains": 3, "affine_per_domain": True}}
 
 

@@ -1,4 +1,4 @@
-"""Properties of every norm of `NORMS`; what a norm's class declares says which apply to it."""
+"""Properties of every norm in `NORMS`; the declarations of its class tell which apply."""
 
 import copy
 import io
@@ -37,7 +37,7 @@ each_norm_and_two_shapes = pytest.mark.parametrize(
 
 
 def build(name, dtype=torch.float64, **options):
-    """Return a norm whose parameters are random, so that no identity hides a mistake."""
+    """Return a norm with random parameters, so that no identity hides a mistake."""
     small = {key: value for key, value in SMALL.items() if key in SPECS[name].all_options}
     return randomize(make_norm({"name": name, **small, **options}, CHANNELS).to(dtype))
 

@@ -19,7 +19,7 @@ each_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
 
 class Mixed(RuleNorm):
-    """A rule that uses all it is given: moments of the batch, of the group and of the instance."""
+    """A rule that uses all moments: those of the batch, the group and the instance."""
 
     def __init__(self, num_features=3):
         super().__init__(num_features)
@@ -270,7 +270,7 @@ def test_checkpointing(shape, use_reentrant):
 
 @with_space
 def test_precision_at_large_means(shape):
-    """Means of 1,000 deviations in float32: rounding x alone moves it by 3e-5 deviations."""
+    """Means of 1,000 deviations in float32: the rounding of x alone is 3e-5 deviations."""
     x = (data(8, 3, *(6 * size for size in shape[2:])) + 2000).float()
 
     def rule(mean, variance):

@@ -48,7 +48,7 @@ run_dir: null
 
 
 def changed(config, changes):
-    """Return a config as config.yaml holds it; `changes` are dotted keys with `__` for the dot."""
+    """Return settings as in config.yaml; `changes` have dotted keys with `__` for the dot."""
     config = OmegaConf.create(config)
     for key, value in changes.items():
         OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
@@ -150,7 +150,7 @@ EVALUATIONS = (
 
 
 def evaluation_rows(top1, steps=(50, 100)):
-    """Return rows: half of the accuracy at the first step, fewer samples only at the end."""
+    """Return rows: half of the accuracy at the first step, and fewer samples at the end."""
     rows = []
     for step in steps:
         for name, samples in (("population", 0), ("exact", 1000), ("exact", 100), ("batch", 0)):

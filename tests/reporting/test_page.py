@@ -28,7 +28,7 @@ REPORT = Report(
 
 
 class Reader(HTMLParser):
-    """Keeps the tags that are open, and every attribute that could fetch something."""
+    """Records open tags, and every attribute that could load a file."""
 
     def __init__(self, text):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Settings as typed, and the lines with which wrong ones are refused."""
+"""Typed settings, and the lines that refuse wrong ones."""
 
 import re
 from typing import Any
@@ -22,7 +22,7 @@ SETTING = re.compile(r"[\w.]+=(?:\{.*?\}(?= |$)|\[.*?\](?= |$)|'.*?'|\S*)")
 
 
 def typed_values(tool: str, typed: str) -> dict[str, Any]:
-    """Return nested values: what a tool needs, and settings typed as `key=value key=value`."""
+    """Return nested values: required settings, and those typed as `key=value key=value`."""
     overrides = OverridesParser.create().parse_overrides(SETTING.findall(typed))
     changes = {override.key_or_group: override.value() for override in overrides}
     return with_values(tool, START.get(tool, {}), changes)

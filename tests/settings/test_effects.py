@@ -1,4 +1,4 @@
-"""Settings without effect: every one that is given is said, or refused where it is a path."""
+"""Settings without effect: each given one is reported, or refused if it is a path."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from ssl_norm.settings.models import MODELS, check_effects, without_effect
 from tests.settings.refusals import SETTING, accept
 from tests.settings.test_ranges import SETTINGS
 
-# By tool, settings without effect, and below them a setting with which they have one.
+# By tool: settings without effect, and below them a setting with which they have an effect.
 WITHOUT = {
     ("pretrain", "augment.view1.jitter=0"): (
         "augment.view1.brightness=0.3 augment.view1.contrast=0.3 augment.view1.saturation=0.3 "

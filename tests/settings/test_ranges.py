@@ -1,4 +1,4 @@
-"""Properties of all settings and options: meanings, ranges with two ends, refusal outside them."""
+"""Properties of all settings and options: meanings, ranges with two ends, refusal of others."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""Settings of a run that goes on: those of its folder, and those that the command gives."""
+"""Settings of a resumed run: those in its folder and those of the command."""
 
 import pytest
 from omegaconf import OmegaConf

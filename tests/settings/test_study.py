@@ -1,4 +1,4 @@
-"""Files of studies: what they hold, and what is refused."""
+"""Files of studies: their content, and refusals."""
 
 import pytest
 

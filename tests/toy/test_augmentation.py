@@ -99,7 +99,7 @@ def test_equal_statistics_move_nothing():
     assert torch.equal(found.points, inputs.repeat(2, 1))
 
 
-# A line of samples along the first axis; inputs lie on it.
+# Samples and inputs are on a line along the first axis.
 LINE = torch.stack([torch.arange(-50, 51) / 10.0, torch.zeros(101)], dim=1)
 
 

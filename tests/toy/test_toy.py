@@ -1,4 +1,4 @@
-"""Two moons, their classifiers and the picture of both."""
+"""Two moons, their classifiers and the figure of both."""
 
 from itertools import islice
 from math import isnan

@@ -59,7 +59,7 @@ def make_run(model=None, first_step=0, **changes):
 
 
 def nothing(_):
-    """Take what is of no interest."""
+    """Ignore the arguments."""
 
 
 def by_hand(model, labelled, joint):

@@ -1,4 +1,4 @@
-"""Promises of every logger in the registry, and of several together."""
+"""Properties of every logger in the registry, and of several together."""
 
 from math import nan
 
@@ -32,14 +32,14 @@ def test_takes_everything_that_a_run_logs_also_after_a_resume(name, tmp_path):
 
 
 class Failing(Logger):
-    """A service that is not reachable."""
+    """A logger whose service is not reachable."""
 
     def row(self, row):
         raise ConnectionError("no network")
 
 
 class Listening(Logger):
-    """A service that keeps steps."""
+    """A logger that records steps."""
 
     steps: list = []  # noqa: RUF012
 

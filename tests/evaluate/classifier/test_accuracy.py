@@ -38,7 +38,7 @@ def test_population_statistics_whatever_the_batches():
 
 
 def test_batch_statistics_are_those_of_random_batches():
-    """Images sorted by colour: each batch has one colour in order, all in random order."""
+    """Images are sorted by colour: batches in order have one colour, random ones have all."""
     images = coloured_images(48, 8, 3, seed=0)
     images = images.subset(images.labels.argsort())
     model = classifier()

@@ -1,4 +1,4 @@
-"""Checkpoints of batch norm, loaded into norms that have more than batch norm."""
+"""Checkpoints of batch norm, loaded into norms that have further weights."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The policies that every batch norm has, and identities between them."""
+"""Policies of every batch norm, and identities between them."""
 
 import pytest
 import torch

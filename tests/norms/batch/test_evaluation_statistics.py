@@ -19,7 +19,7 @@ from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm, domain_labe
 
 CHANNELS = 4
 OPTIONS = {"zca": {"groups": 2}, "iternorm": {"groups": 2}, "gn": {"groups": 2}}
-OTHER_POLICIES = ("act", "brn", "domain")  # whose training is more than the batch's statistics
+OTHER_POLICIES = ("act", "brn", "domain")  # their training mode differs from batch statistics
 
 
 def batch():

@@ -56,7 +56,7 @@ def state(model):
 
 
 def assert_stays(model, expected):
-    """In every mode, the output is that of population statistics, which do not move."""
+    """In every mode, the output is that of population statistics, which do not change."""
     before = state(model)
     for ask in (model.train, model.eval, model[1].train):
         ask()

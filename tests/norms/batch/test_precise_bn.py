@@ -26,7 +26,7 @@ SHAPES = [(), (5,), (3, 4), (2, 3, 2)]
 
 
 def batches(*space, dtype=torch.float64, sizes=SIZES):
-    """Batches of several sizes, each of another mean, of means many deviations from 0."""
+    """Batches of several sizes with different means, many deviations from 0."""
     generator = torch.Generator().manual_seed(0)
     return [
         (torch.randn(size, CHANNELS, *space, generator=generator, dtype=torch.float64) + 9 + i).to(
@@ -58,7 +58,7 @@ def network(norm=nn.BatchNorm2d):
 
 
 def snapshot(model):
-    """All that must be the same before and after, but for statistics."""
+    """Everything except the statistics that must be the same before and after."""
     return [
         (
             name,

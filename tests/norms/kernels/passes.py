@@ -55,7 +55,7 @@ def input_gradient(dy, scale, x, mean, d_mean, d_variance):
 
 
 def check(passes, x, dy):
-    """Compare all four passes of a module with float64; tables are float32, or wider where x is."""
+    """Compare all four passes of a module with float64; tables are float32, or float64 as x."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     exact = TOLERANCES[dtype]
     before, dy_before = x.clone(), dy.clone()

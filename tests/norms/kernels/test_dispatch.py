@@ -1,4 +1,4 @@
-"""Choice of passes: Triton's on a GPU where they run, torch's where they do not."""
+"""Choice of passes: those of Triton on a GPU if they run, else those of torch."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The compiled passes: the definitions, the norms of the registry, and the build."""
+"""The compiled passes: comparison with definitions and norms, and the build."""
 
 import os
 import stat
@@ -84,7 +84,7 @@ def test_a_norm_is_the_same_without_them(name, layout, monkeypatch):
     layer = make_norm({"name": name, **options}, 8).double()
     wanted = [x, *layer.parameters()]
     for parameter in wanted[1:]:
-        parameter.data.uniform_(0.5, 1.5)  # so that no identity hides a mistake
+        parameter.data.uniform_(0.5, 1.5)  # random, so that no identity hides a mistake
 
     def results():
         y = layer(x)
@@ -117,7 +117,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def compiler(path, monkeypatch, script):
-    """Make a program the C++ compiler."""
+    """Use a program as the C++ compiler."""
     path.write_text(f"#!{sys.executable}\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IEXEC)
     monkeypatch.setenv("CXX", str(path))
@@ -170,7 +170,7 @@ def test_a_damaged_file_is_compiled_again(cache):
     (file,) = cache.iterdir()
     content = file.read_bytes()
     file.unlink()  # the passes are loaded
-    file.write_bytes(content[:4000])  # its dlopen would end the process
+    file.write_bytes(content[:4000])  # loading it would end the process
     assert "compiled now" in native_build.describe()
     assert "cached" in native_build.describe()
     assert [found.read_bytes() for found in cache.iterdir()] == [content]

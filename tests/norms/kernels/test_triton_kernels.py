@@ -31,7 +31,7 @@ DENSE = ["contiguous", "channels last"]
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 
-# The interpreter computes with NumPy, which warns of what is not finite.
+# The interpreter computes with NumPy, which warns of values that are not finite.
 numpy_warns = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 runs_kernels = numpy_warns if INTERPRETED else pytest.mark.gpu
 
@@ -45,7 +45,7 @@ def device():
 
 @pytest.fixture
 def many_programs(monkeypatch):
-    """Divide even tiny inputs among many tiles, spans and programs."""
+    """Divide even small inputs among many tiles, spans and programs."""
     monkeypatch.setattr(tiling, "TILE_ELEMENTS", 16)
     monkeypatch.setattr(tiling, "CONTIGUOUS_POSITIONS", 4)
     monkeypatch.setattr(tiling, "CHANNELS_LAST_BYTES", 32)

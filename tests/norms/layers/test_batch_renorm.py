@@ -1,4 +1,4 @@
-"""Batch renorm against loops over several steps, and where it equals batch norm."""
+"""Batch renorm against loops over several steps, and against batch norm where they are equal."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""EvoNorms against loops and timm, whose classes know float32 images alone."""
+"""EvoNorms against loops and timm, whose classes take only float32 images."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Frozen batch norm: constants, those of the checkpoint."""
+"""Frozen batch norm: its statistics are constants from the checkpoint."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""RMS norm against loops, and what it does to samples."""
+"""RMS norm against loops, and its effect on samples."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Switchable norm against loops, and at mixtures that are one norm."""
+"""Switchable norm against loops, and against a single norm if the mixture has one."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""UBN against loops: the joint batch's statistics, as constants, and batch norm without them."""
+"""UBN against loops: statistics of the joint batch as constants, and batch norm without one."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Whitening norms against NumPy in float64, and what whitening means."""
+"""Whitening norms against NumPy in float64, and properties of whitening."""
 
 import numpy as np
 import pytest

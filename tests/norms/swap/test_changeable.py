@@ -89,7 +89,7 @@ def test_modules_without_values(norm):
     report = replace_norms(model, norm)
     assert report.changes[0].replaced == (norm != "bn")
     if norm in ("zca", "iternorm"):
-        return  # autocast, which they turn off, has no device without values
+        return  # they turn autocast off, which needs a device with values
     assert model(torch.empty(4, 3, 5, 5, device="meta")).shape == (4, CHANNELS * 25)
 
 
@@ -107,7 +107,7 @@ class Block(nn.Module):
 
 
 class OwnAttention(nn.Module):
-    """Sequence-first inside only."""
+    """Sequence-first only inside."""
 
     def __init__(self):
         super().__init__()

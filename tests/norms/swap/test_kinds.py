@@ -1,4 +1,4 @@
-"""A norm layer is known by what it computes, not by its attributes."""
+"""Norm layers are recognized by their computation, not by their attributes."""
 
 import copy
 
@@ -137,7 +137,7 @@ def test_names_to_keep_must_be_norms():
     ],
 )
 def test_the_way_back_is_as_reported(name, norm):
-    """The report is held against a comparison of the outputs in evaluation mode."""
+    """The report is compared with the outputs in evaluation mode."""
     torch.manual_seed(0)
     layer = copy.deepcopy(LAYERS[name])
     for value in layer.state_dict().values():

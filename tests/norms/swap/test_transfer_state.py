@@ -1,4 +1,4 @@
-"""Norms swapped there and back: what survives."""
+"""Weights, statistics and options that survive a swap of norms and its reverse."""
 
 import copy
 import pickle
