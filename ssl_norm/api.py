@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
 
 def pretrain(**settings: Any) -> "RunResult":
-    """Pretrain an encoder and return its run folder and summary.
-
-    Args:
-        **settings: settings of tools/pretrain.py.
+    """Pretrain an encoder with settings of tools/pretrain.py; return run folder and summary.
 
     Raises:
         UserError: a setting is wrong, or does not fit the data or the machine.
@@ -42,10 +39,7 @@ def pretrain(**settings: Any) -> "RunResult":
 
 
 def finetune(**settings: Any) -> "RunResult":
-    """Train a classifier and return its run folder and summary.
-
-    Args:
-        **settings: settings of tools/finetune.py.
+    """Train a classifier with settings of tools/finetune.py; return run folder and summary.
 
     Raises:
         UserError: a setting is wrong, or does not fit the data, the checkpoint or the machine.
@@ -56,10 +50,7 @@ def finetune(**settings: Any) -> "RunResult":
 
 
 def linear_eval(**settings: Any) -> "Result":
-    """Evaluate the frozen encoder of a checkpoint and return the record of linear_eval.json.
-
-    Args:
-        **settings: settings of tools/linear_eval.py.
+    """Evaluate a frozen encoder as tools/linear_eval.py does; return its record.
 
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
@@ -69,10 +60,7 @@ def linear_eval(**settings: Any) -> "Result":
 
 
 def diagnose(**settings: Any) -> "Result":
-    """Measure a checkpoint and return its verdict and the record of diagnosis.json.
-
-    Args:
-        **settings: settings of tools/diagnose.py.
+    """Measure a checkpoint as tools/diagnose.py does; return verdict and record.
 
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
@@ -82,10 +70,7 @@ def diagnose(**settings: Any) -> "Result":
 
 
 def population_stats(**settings: Any) -> "Result":
-    """Recompute batch statistics exactly (PreciseBN) and return the record and the new checkpoint.
-
-    Args:
-        **settings: settings of tools/population_stats.py.
+    """Recompute batch statistics as tools/population_stats.py does; return record and checkpoint.
 
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
@@ -127,10 +112,7 @@ def load_encoder(
 
 
 def report(**settings: Any) -> Path:
-    """Write tables and figures over many runs and return their folder.
-
-    Args:
-        **settings: settings of tools/report.py.
+    """Write tables and figures of many runs as tools/report.py does; return their folder.
 
     Raises:
         UserError: a setting is wrong, or no run is found.

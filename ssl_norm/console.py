@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ssl_norm.text import printable
+from ssl_norm.text import first_line, printable
 
 Item = TypeVar("Item")
 
@@ -61,8 +61,7 @@ def warned(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = (str(error) or "no reason given").splitlines()[0]
-        say(f"warning: {what} failed and is omitted: {type(error).__name__}: {reason}")
+        say(f"warning: {what} failed and is omitted: {type(error).__name__}: {first_line(error)}")
 
 
 def track(

@@ -109,6 +109,12 @@ def finite(value: object) -> float | None:
     return value
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its type."""
+    lines = (getattr(error, "strerror", None) or str(error)).splitlines()
+    return str(lines[0]) if lines else type(error).__name__
+
+
 class Statistic(NamedTuple):
     """Mean and sample standard deviation of some values."""
 

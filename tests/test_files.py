@@ -39,7 +39,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, name, room):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_device_is_written_to_and_stays_a_device(name):
-    with pytest.raises(UserError, match="cannot write /dev/full: No space left on device; make"):
+    with pytest.raises(UserError, match="cannot write /dev/full: No space left on device; free"):
         WRITERS[name]("/dev/full")
     assert not os.path.isfile("/dev/full")
 

@@ -153,7 +153,6 @@ class Record:
         ]
 
     def _values(self) -> dict[str, Tensor]:
-        """Return copies of parameters and buffers on the CPU."""
         tensors = tensors_of(self.parts).items()
         return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors}
 
@@ -335,7 +334,6 @@ def _pixels(view: Tensor) -> Tensor:
 
 
 def _uses_batch(norm: nn.Module) -> bool:
-    """Return whether a batch norm normalizes with batch statistics now."""
     tracks = bool(getattr(norm, "track_running_stats", True))
     return bool(getattr(norm, "uses_batch", norm.training or not tracks))
 

@@ -167,7 +167,6 @@ def _report(message: str) -> None:
 
 
 def _of_memory(error: Exception) -> str:
-    """Return the message for a machine without enough memory."""
     found = str(error).partition("DefaultCPUAllocator: ")[2] or str(error)
     return f"out of memory{f': {found}' if found else ''}; use a smaller batch_size or images"
 

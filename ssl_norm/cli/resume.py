@@ -1,6 +1,8 @@
 """Settings of a run that a command continues."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -47,7 +49,9 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
             f"{place} was not written by this version of tools/{tool}.py: {error}"
         ) from error
     changes = {
-        key: _value_at(values, key) if isinstance(value, str) and "${" in value else value
+        key: reduce(getitem, key.split("."), values)
+        if isinstance(value, str) and "${" in value
+        else value
         for key, value in settings.items()
     }
     return with_values(tool, before, changes)
@@ -62,10 +66,3 @@ def _saved_settings(folder: RunFolder) -> Mapping[str, Any] | None:
     say(f"warning: {folder / 'config.yaml'} is missing; the settings are read from last.pt")
     saved: Mapping[str, Any] = folder.checkpoint()["config"]
     return saved
-
-
-def _value_at(values: Mapping[str, Any], key: str) -> Any:
-    """Return the composed value of a dotted key."""
-    for name in key.split("."):
-        values = values[name]
-    return values

@@ -58,6 +58,5 @@ def embeddings(
 
 
 def _to_input(config: PretrainSettings) -> "partial[Tensor]":
-    """Return a function from uint8 pixels (B, H, W, 3) to the encoder's input."""
     size, augment = config.data.view_size, config.augment
     return partial(evaluation_view, image_size=size, mean=augment.mean, std=augment.std)

@@ -33,6 +33,7 @@ from ssl_norm.models.load import (
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.norms.batch.freezing import evaluation_mode
 from ssl_norm.settings.resume import restore
+from ssl_norm.text import first_line
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
 from ssl_norm.train.checkpoint import FORMAT, save_checkpoint
 from ssl_norm.train.population import MakeViews
@@ -162,7 +163,7 @@ class Checkpoint:
         try:
             return restore("pretrain" if self.kind == "run" else "finetune", saved)
         except (KeyError, UserError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UserError(
                 f"the checkpoint's configuration belongs to another version: {reason}"
             ) from error
@@ -449,7 +450,6 @@ def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) 
 
 
 def _given(overrides: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """Return the settings of a section that the user gave."""
     return {k: v for k, v in overrides.get(section, {}).items() if v is not None}
 
 
@@ -466,6 +466,5 @@ def _choose_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
 
 
 def _view_size(data: Mapping[str, Any]) -> int:
-    """Return the side of a view in pixels: the given one, or the default of the source."""
     size: int = data.get("image_size") or default_image_size(data["name"])
     return size

@@ -41,7 +41,6 @@ def kept_checkpoints(folder: Path) -> list[Path]:
 
 
 def _number(path: Path) -> int | None:
-    """Return the step in the name of a kept checkpoint; None for any other file."""
     match = KEPT.fullmatch(path.name)
     return int(match[1]) if match else None
 

@@ -11,6 +11,7 @@ from torch import nn
 from ssl_norm.errors import UserError
 from ssl_norm.models.catalogue import ENCODERS, LIBRARIES, EncoderName, find_encoder
 from ssl_norm.norms.batch.freezing import evaluation_mode
+from ssl_norm.text import first_line
 
 SMALL_IMAGE_SIDE = 64  # largest side in pixels for which `small_images=None` shrinks the stem
 STEM_CONVOLUTIONS = 3  # most convolutions of a stem; a max-pool after more is not part of it
@@ -55,10 +56,9 @@ def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> n
     except UserError:
         raise
     except BUILD_ERRORS as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         hint = "; encoder.small_images=false keeps its own stem" if shrunk else ""
         raise UserError(
-            f"encoder '{name}' cannot be built for images of {image_size} px: {reason}{hint}"
+            f"encoder '{name}' cannot be built for images of {image_size} px: {first_line(error)}{hint}"
         ) from error
     described = cast(Any, encoder)
     # timm's own num_features is not the width of the output for all of its models.

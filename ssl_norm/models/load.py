@@ -29,6 +29,7 @@ from ssl_norm.models.checkpoint_prefixes import (
 from ssl_norm.models.encoders import first_convolution
 from ssl_norm.norms.batch.batch_norm_checkpoints import not_in_batch_norm, spread_over_domains
 from ssl_norm.norms.swap.find import is_norm
+from ssl_norm.text import first_line
 
 NUMBER = re.compile(r"\d+$")
 POSITIONS = ("pos_embed", "pos_embedding", "position_embeddings", "relative_position_bias_table")
@@ -222,9 +223,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     except MemoryError:
         raise
     except Exception as error:  # a damaged file may raise any type
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{path} is not a readable checkpoint ({reason}); it may be incomplete: copy it again"
+            f"{path} is not a readable checkpoint ({first_line(error)}); it may be incomplete: copy it again"
         ) from error
     if not isinstance(contents, Mapping):
         raise UserError(f"{path} contains a {type(contents).__name__}, not a state_dict")

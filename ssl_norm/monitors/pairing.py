@@ -253,7 +253,10 @@ class _Evidence:
         for finest, interleaved in _forms(common, len(calls)):
             views = tuple(count * finest // common for count in rows)
             flat = torch.stack(_split(narrow, views, interleaved))
-            sums = _over_ranks(_sums_of_matches(flat)).cpu()
+            sums = _sums_of_matches(flat)
+            if is_distributed():
+                distributed.all_reduce(sums)
+            sums = sums.cpu()
             key = finest, interleaved
             self.sums[key] = self.sums[key] + sums if key in self.sums else sums
             tested.append(_Tested(views, interleaved, sum(views[:online]), self.sums[key]))
@@ -327,12 +330,6 @@ def _sums_of_matches(views: Tensor) -> Tensor:
     is_told = equal > count * 1e-6
     unit = is_told * count**0.5 / variance.sqrt().where(is_told, equal.new_ones(()))
     return torch.stack([same * unit, equal * unit, is_told * float(count)])
-
-
-def _over_ranks(sums: Tensor) -> Tensor:
-    if is_distributed():
-        distributed.all_reduce(sums)
-    return sums
 
 
 def _match(sums: Tensor) -> _Match:

@@ -186,7 +186,6 @@ def cev_auc(embeddings: Tensor) -> Tensor:
 
 
 def _nonzero(divisor: Tensor) -> Tensor:
-    """Return a scalar divisor, or 1 if it is 0."""
     return divisor.where(divisor != 0, 1.0)
 
 

@@ -146,7 +146,6 @@ def _not_measured(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _difference(what: str, runs: Sequence[RunRecord], value: Text) -> list[str]:
-    """Return one line if a value differs between runs, else none."""
     same = len({value(run) for run in runs}) < 2
     return [] if same else [f"{what}: {_shared_values(runs, value)}"]
 

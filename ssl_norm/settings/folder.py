@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
 from ssl_norm.errors import UserError
+from ssl_norm.text import first_line
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED, _CLONE = _PACKAGE / "configs", _PACKAGE.parent / "configs"
@@ -68,7 +69,7 @@ def read_file(path: Path, *sections: str) -> dict[str, Any]:
         line = mark.line + 1 if mark else 1
         raise UserError(f"{path}: line {line}: {error.problem or error.context}") from error
     except (YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path}: {first_line(error)}") from error
     if not isinstance(found, dict) or found == {text.strip(): None}:
         raise UserError(f"{path}: line 1: a mapping expected, key: value")
     for key in sections:

@@ -36,7 +36,6 @@ def _git_commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """Return the output of git in the folder of this file."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 

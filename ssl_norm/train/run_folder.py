@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from ssl_norm.console import say
 from ssl_norm.errors import UserError
 from ssl_norm.files import append_text, checksum, replaced, write_json, write_text
+from ssl_norm.text import first_line
 
 Row = dict[str, float | int | str]
 Sums = dict[str, list[int]]  # number of bytes and their CRC-32, by table
@@ -159,9 +160,7 @@ class RunFolder:
             _check_events(text)
             content = yaml.load(text, _LOADER)
         except (ValueError, yaml.YAMLError) as error:
-            raise UnreadableRun(
-                path, f"config.yaml cannot be read: {_first_line(error)}"
-            ) from error
+            raise UnreadableRun(path, f"config.yaml cannot be read: {first_line(error)}") from error
         content = content if isinstance(content, dict) else {}
         if not all(isinstance(key, str) for key in content):
             raise UnreadableRun(path, "config.yaml has a key that is not text")
@@ -186,7 +185,7 @@ class RunFolder:
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UnreadableRun(path, f"{name} cannot be read: {_first_line(error)}") from error
+            raise UnreadableRun(path, f"{name} cannot be read: {first_line(error)}") from error
         if not isinstance(content, dict):
             raise UnreadableRun(path, f"{name} holds no object")
         found = content.pop("crc32", None)
@@ -324,7 +323,7 @@ def read_text(path: Path) -> str | None:
     except UnicodeDecodeError as error:
         raise UnreadableRun(path, f"{path.name} cannot be read: it is not UTF-8 text") from error
     except OSError as error:
-        raise UnreadableRun(path, f"{path.name} cannot be read: {_first_line(error)}") from error
+        raise UnreadableRun(path, f"{path.name} cannot be read: {first_line(error)}") from error
 
 
 def _check_events(text: str) -> None:
@@ -337,9 +336,3 @@ def _check_events(text: str) -> None:
             raise ValueError(f"it has an alias, *{event.anchor}, which runs never write")
         if depth > DEEPEST:
             raise ValueError(f"it has more than {DEEPEST} levels")
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    lines = (getattr(error, "strerror", None) or str(error)).splitlines()
-    return str(lines[0]) if lines else type(error).__name__

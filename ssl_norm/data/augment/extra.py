@@ -14,6 +14,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.registry import is_reference
 from ssl_norm.signature import check_options
+from ssl_norm.text import first_line
 
 NOT_PER_IMAGE = ("forward_input_shape", "order")
 
@@ -36,13 +37,13 @@ def extra_transform(entry: str | Mapping[str, Any], size: int, key: str = "extra
         else:
             transform = KorniaTransform(_kornia_operation(name, options), size)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{key}: {_first_line(error)}") from error
+        raise UserError(f"{key}: {first_line(error)}") from error
     images = torch.zeros(2, 3, size, size)
     try:  # a failure should show before the first step
         params = transform.draw(Share(2, slice(0, 2), size, size), Generator())
         result = transform.apply(images.clone(), params)
     except Exception as error:
-        raise UserError(f"{key}: {name} fails: {_first_line(error)}") from error
+        raise UserError(f"{key}: {name} fails: {first_line(error)}") from error
     if not isinstance(result, Tensor) or result.shape != images.shape:
         raise UserError(f"{key}: {name} changes the size of a view; use one that keeps it")
     return transform
@@ -89,7 +90,7 @@ def _kornia_operation(name: str, options: Mapping[str, Any]) -> Any:
     try:
         return known[name](**options, same_on_batch=False)
     except Exception as error:
-        raise ValueError(f"{name} with {dict(options)}: {_first_line(error)}") from error
+        raise ValueError(f"{name} with {dict(options)}: {first_line(error)}") from error
 
 
 def kornia_operations() -> dict[str, type]:
@@ -116,7 +117,3 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         if on_gpu:
             torch.cuda.manual_seed(seed)
         yield
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -84,7 +84,12 @@ def recompute_statistics(
     with torch.no_grad(), _gathering(model, layers, moments):
         for count, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop
             (forward or model)(batch)
-    pool_over_ranks([part for name, part in moments.items() if not _is_joint(layers[name])])
+    joint = {  # these report the moments of all ranks on every rank
+        name
+        for name, layer in layers.items()
+        if not isinstance(layer, INPUT_STATISTICS) and getattr(layer, "sync", False)
+    }
+    pool_over_ranks([part for name, part in moments.items() if name not in joint])
     called = {name: layers[name] for name, part in moments.items() if part.count.any()}
     if not called and not count:
         raise ValueError("no batch to take statistics of: the iterable of batches is empty")
@@ -142,11 +147,6 @@ def _statistics_of(layer: nn.Module) -> tuple[Tensor, Tensor]:
 def _empty_moments(layer: nn.Module) -> PooledMoments:
     square = layer.outer_products if isinstance(layer, WhiteningNorm) else torch.square
     return PooledMoments(*_statistics_of(layer), square)
-
-
-def _is_joint(layer: nn.Module) -> bool:
-    """Return whether a layer reports the moments of all ranks on every rank."""
-    return not isinstance(layer, INPUT_STATISTICS) and getattr(layer, "sync", False)
 
 
 @contextmanager

@@ -184,7 +184,6 @@ def _rows(
 
 @triton.jit
 def _offsets(starts: T, position: T, channels: T, CHANNELS_LAST: tl.constexpr) -> T:
-    """Return the offsets of the elements of a tile (ROWS, POSITIONS)."""
     step = channels if CHANNELS_LAST else 1
     return starts[:, None] + (position * step)[None, :]
 

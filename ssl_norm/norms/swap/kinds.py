@@ -109,7 +109,6 @@ def _known_class(norm: nn.Module) -> type[nn.Module] | None:
 
 
 def _registered(kind: type) -> str | None:
-    """Return the name of a class in `NORMS`."""
     places = (kind, f"{kind.__module__}:{kind.__qualname__}")
     return next((name for name in NORMS if NORMS[name] in places), None)
 

@@ -62,7 +62,8 @@ def calibration(groups: Sequence[Group]) -> Iterator[FigureFile]:
 
     Of the groups with bn or rbn in the encoder, as many as fit on one page are drawn.
     """
-    names = {group.label: _norm_name(group.runs[0]) for group in groups}
+    norms = {group.label: group.runs[0].config.get("norm", {}).get("encoder") for group in groups}
+    names = {label: str(norm_options(norm)["name"]) for label, norm in norms.items()}
     if "rbn" not in names.values():
         return
     found: dict[str, Layers] = {}
@@ -75,10 +76,6 @@ def calibration(groups: Sequence[Group]) -> Iterator[FigureFile]:
     if weighted:
         yield _spread_figure(found)
         yield _weights_figure(weighted)
-
-
-def _norm_name(run: RunRecord) -> str:
-    return str(norm_options(run.config.get("norm", {}).get("encoder"))["name"])
 
 
 def _measured(runs: Sequence[RunRecord], images: dict[str, ImageSet]) -> Layers:
@@ -117,7 +114,6 @@ def _layers(checkpoint: Checkpoint, images: ImageSet) -> Mapping[str, Layer]:
 
 
 def _weights_of(layers: Layers) -> list[str]:
-    """Return the calibration weights that any layer has."""
     of_runs = [layer.weights for runs in layers.values() for layer in runs]
     return [name for name in WEIGHTS if any(name in weights for weights in of_runs)]
 
