@@ -26,9 +26,7 @@ checks of `doctor`.
 def help_text(tool: str, method: str | None = None) -> str:
     """Return the usage of a tool, its config groups, and every key with its default and meaning.
 
-    Args:
-        tool: name of the tool.
-        method: learner whose keys are listed; None: all registered learners.
+    Keys of one learner are listed, or of all if `method` is None.
     """
     groups = [f"  {group} = {' | '.join(found)}" for group, found in groups_of(tool).items()]
     null = " (null: as in the checkpoint by default)" if tool in READS_CHECKPOINTS else ""

@@ -31,10 +31,7 @@ from ssl_norm.text import counted
 
 
 def report(settings: ReportSettings) -> Path:
-    """Read all runs in some folders, write their report, and print its table and caveats.
-
-    Returns:
-        The folder of the report.
+    """Write a report on the runs in some folders, print table and caveats, and return its folder.
 
     Raises:
         UserError: there is no such folder or figure, no finished run, or the report cannot be

@@ -42,10 +42,7 @@ class Judgement:
 
 
 def judge_features(values: Mapping[str, float]) -> Judgement:
-    """Return the verdict on the features of an encoder; `healthy` does not mean useful.
-
-    Args:
-        values: measurements by :func:`ssl_norm.diagnosis.diagnosis.measure`.
+    """Return the verdict on features by their :func:`measure`; `healthy` features may be useless.
 
     Returns:
         `complete`: all features have one direction; `dimensional`: wide features vary along few
@@ -82,8 +79,7 @@ def judge_projections(values: Mapping[str, float]) -> Judgement:
 def collapse_begins_at(rows: Sequence[LayerRow]) -> str | None:
     """Return the first layer such that it and all later ones have collapsed, or None.
 
-    Args:
-        rows: rows in the order of layers. The thresholds of features apply to the encoder's stages.
+    Rows are in the order of layers. The thresholds of features apply to the encoder's stages.
     """
 
     def is_complete(row: LayerRow) -> bool:

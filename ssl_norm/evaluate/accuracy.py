@@ -17,14 +17,9 @@ def top_k_accuracy(scores: Tensor, labels: Tensor, k: int) -> float:
 
 
 def class_accuracies(scores: Tensor, labels: Tensor) -> list[float | None]:
-    """Return the top-1 accuracy on the samples of each class, None for a class without samples.
+    """Return the top-1 accuracy of each class, or None for a class without samples.
 
-    Args:
-        scores: (N, K).
-        labels: (N,) integers in [0, K).
-
-    Returns:
-        K fractions.
+    Scores are (N, K), and labels are (N,) integers in [0, K).
     """
     classes = scores.shape[1]
     correct = labels[scores.argmax(dim=1) == labels]
@@ -34,9 +29,5 @@ def class_accuracies(scores: Tensor, labels: Tensor) -> list[float | None]:
 
 
 def majority_frequency(labels: Tensor) -> float:
-    """Return chance: the share of the most common class.
-
-    Args:
-        labels: (N,) integers from 0, N >= 1.
-    """
+    """Return chance: the share of the most common class in labels (N,), integers from 0."""
     return int(torch.bincount(labels).max()) / len(labels)

@@ -322,11 +322,7 @@ class Checkpoint:
             save_checkpoint(path, {**self.contents, "learner": state})
 
     def random_views(self, augment: Any = None) -> Views:
-        """Return random views with the size, mean and std of the evaluation.
-
-        Args:
-            augment: section of typed settings; None: two views of the default augmentation.
-        """
+        """Return random views of `augment`, or two default views, as the evaluation normalizes."""
         if augment is None:
             views = {"view1": ViewParameters(), "view2": ViewParameters()}
         else:
@@ -337,8 +333,7 @@ class Checkpoint:
     def network_views(self, kind: Literal["train", "plain"]) -> MakeViews:
         """Return a function from uint8 images (N, 3, H, W) and a generator to the network's views.
 
-        Args:
-            kind: `train`: random views as in training; `plain`: all views are evaluation views.
+        Views are random as in training, or all are the evaluation view.
         """
         if kind == "train":
             return self.random_views(self.settings().augment)
@@ -355,11 +350,7 @@ class Checkpoint:
         return partial(evaluation_view, image_size=self.view_size, mean=self.mean, std=self.std)
 
     def images(self, limit: int | None = None) -> Splits:
-        """Load the images; ignore settings that their source does not have.
-
-        Args:
-            limit: number of pretraining images; None: all.
-        """
+        """Load all or `limit` pretraining images; ignore settings that their source lacks."""
         name = self.data["name"]
         known = {k: v for k, v in self.data.items() if k in known_settings(name)}
         known["image_size"] = self.view_size

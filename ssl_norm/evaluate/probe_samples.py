@@ -27,17 +27,10 @@ def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:
 
 
 def standardize(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """Return features standardized by the mean and standard deviation of the training features.
+    """Return features (N, F), standardized by mean and standard deviation of the first, `train`.
 
     Statistics are computed in float64 with correction=0. A feature that varies by no more than the
     rounding of its dtype counts as constant, and is only centred.
-
-    Args:
-        train: (N, F).
-        others: (M, F) each.
-
-    Returns:
-        The training features and the others, in the same order and dtype.
     """
     variance, mean = torch.var_mean(train.double(), dim=0, correction=0)
     std = variance.sqrt()

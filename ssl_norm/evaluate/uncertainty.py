@@ -107,11 +107,7 @@ def auroc(scores: Tensor, positive: Tensor) -> float:
     """Return the area under the ROC curve: the share of pairs with a higher score for the positive.
 
     Ties count half. 0.5 is chance and 1 a perfect separation; NaN if there are no positive or no
-    negative samples, or a score is NaN.
-
-    Args:
-        scores: (N,).
-        positive: (N,) bool.
+    negative samples, or a score is NaN. Scores and boolean labels are (N,).
 
     Example:
         >>> auroc(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([False, False, True, True]))

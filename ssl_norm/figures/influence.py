@@ -21,10 +21,8 @@ def influence_figure(measured: Mapping[tuple[str, str], Influence]) -> "Figure":
 
     Each cell of a sample and a channel is divided into its positions. The framed input was changed,
     and the blue outputs depend on it. Other colours mark other groups that share statistics
-    (neighbours have different colours), and grey marks their overlap.
-
-    Args:
-        measured: measurements by norm and mode, `training` or `evaluation`.
+    (neighbours have different colours), and grey marks their overlap. Measurements are by norm and
+    mode, `training` or `evaluation`.
     """
     norms = list(dict.fromkeys(norm for norm, _ in measured))
     columns = min(len(norms), 5)

@@ -144,11 +144,7 @@ def _step_edges(steps: Sequence[int]) -> NDArray[np.float64]:
 
 
 def shift_figure(shifts: Mapping[str, "StatisticsShift"]) -> "Figure":
-    """Return a figure of the shifts of means and the ratios of deviations of each layer.
-
-    Args:
-        shifts: shifts by layer, in the order in which data pass the layers.
-    """
+    """Return a figure of the shifts of means and the ratios of deviations of each layer."""
     layers = range(len(shifts))
     found = list(shifts.values())
     with drawing(max(4.0, 1.5 + 0.16 * len(found)), 5) as figure:

@@ -106,8 +106,7 @@ class MoCoV2(Learner):
     def contrast(self, *pairs: tuple[Tensor, ...]) -> LearnerOutput:
         """Return the loss, and the share of queries that are nearer to their key than to the queue.
 
-        Args:
-            *pairs: (queries, keys), each (N, D), for each order of the views.
+        A pair is (queries, keys), each (N, D); there is one for each order of the views.
         """
         queue = self.queue.keys
         losses = [info_nce(q, k, queue, self.temperature) for q, k in pairs]

@@ -18,11 +18,8 @@ def cross_entropy_at_collapse(candidates: int) -> float:
     implementation compares each row also with itself; 1 + K with a queue of K keys; the number of
     prototypes in SwAV. N counts the images of all processes if embeddings are gathered.
 
-    Args:
-        candidates: at least 1.
-
     Raises:
-        ValueError: fewer candidates.
+        ValueError: there is no candidate.
 
     Example:
         >>> round(cross_entropy_at_collapse(2 * 128 - 1), 3)

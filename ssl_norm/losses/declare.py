@@ -24,13 +24,10 @@ class Declaration:
 
 
 def loss(**facts: Any) -> Callable[[Function], Function]:
-    """Return a decorator that attaches a :class:`Declaration` to a function.
+    """Return a decorator that attaches a :class:`Declaration` with these facts to a function.
 
     Parameters annotated as `Tensor` are embeddings, (N, D) each; the number of rows of a parameter
     `queue` may differ from N. All other parameters are options.
-
-    Args:
-        **facts: attributes of the declaration.
     """
 
     def attach(function: Function) -> Function:

@@ -70,11 +70,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def monitor(**facts: Any) -> Callable[[Function], Function]:
-    """Return a decorator that attaches a :class:`Declaration` to a function.
-
-    Args:
-        **facts: attributes of the declaration.
-    """
+    """Return a decorator that attaches a :class:`Declaration` with these facts to a function."""
     declaration = Declaration(**facts)
 
     def attach(function: Function) -> Function:

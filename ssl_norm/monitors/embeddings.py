@@ -116,14 +116,9 @@ def _tensor_of(output: Any) -> Tensor:
 
 
 def vectors(embedding: Tensor, layout: str | None = None) -> tuple[Tensor, Tensor | None]:
-    """Return an embedding as one vector for each image, (N, C), and as tokens (N, T, C).
+    """Return an embedding as one vector for each image, (N, C), and as tokens (N, T, C) or None.
 
-    Args:
-        embedding: of any layout.
-        layout: as for :func:`views_of`.
-
-    Returns:
-        The means over the tokens, and the tokens; None if the embedding has no axis of tokens.
+    The vectors are means over tokens. The layout is as for :func:`views_of`.
 
     Raises:
         ValueError: the layout is needed and not given, or does not fit.

@@ -23,20 +23,15 @@ _KNOWN: tuple[tuple[Any, str, int], ...] = (
 
 
 def layout_of(layer: nn.Module, shape: Sequence[int]) -> str | None:
-    """Return the layout of a layer's output, as `NC`, `NCHW` or `NTC`; None if it is unclear.
+    """Return the layout of a layer's output of some shape, as `NC` or `NCHW`; None if unclear.
 
     The last module in the layer that declares channels gives their number. The channels are the
     second or the last axis, whichever has this size. If both or neither has it, the kinds of all
     modules with channels decide: convolutions and batch norms have channels second, linear layers
     last.
 
-    Args:
-        layer: the module.
-        shape: of its output.
-
-    Returns:
-        A letter for each axis: N samples, C channels, and others. None also for layers that keep
-        samples second (`batch_first=False`).
+    The layout has a letter for each axis: N samples, C channels, and others. It is None also for
+    layers that keep samples second (`batch_first=False`).
 
     Example:
         >>> layout_of(nn.Conv2d(3, 8, 1), (4, 8, 8, 8)), layout_of(nn.Linear(3, 8), (4, 8, 8))

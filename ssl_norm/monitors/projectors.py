@@ -76,9 +76,7 @@ def find_projectors(
 def find_layers(network: nn.Module, projector: nn.Module) -> dict[str, nn.Module]:
     """Return the layers of encoder and heads by name, like :func:`ssl_norm.monitors.layers_of`.
 
-    Args:
-        network: with an encoder, and optionally a predictor, under a usual name.
-        projector: its projector.
+    The network has an encoder, and perhaps a predictor, under usual names.
 
     Raises:
         ValueError: no encoder under a usual name.

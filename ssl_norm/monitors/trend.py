@@ -93,10 +93,7 @@ def advance_trend(
 def trend_values(trend: Trend, complete_cosine: float, window: float) -> dict[str, float]:
     """Return slope, forecast and gap, as values of :func:`ssl_norm.monitors.verdict.zone`.
 
-    Args:
-        trend: of a run.
-        complete_cosine: negative cosine at which a collapse is complete.
-        window: of :func:`advance_trend`.
+    `complete_cosine` is the negative cosine at which a collapse is complete.
 
     Returns:
         Empty before the third step; then:

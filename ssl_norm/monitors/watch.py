@@ -130,10 +130,8 @@ class CollapseWatch:
     def step(self, loss: Tensor | float | None = None) -> None:
         """Measure the calls since the last step, before the optimizer clears the gradients.
 
-        A further step on the same calls, as of a second optimizer, does not count.
-
-        Args:
-            loss: scalar, for the evidence.
+        A further step on the same calls, as of a second optimizer, does not count. The loss is used
+        in the evidence of the verdict.
 
         Raises:
             ValueError: the projector was not called before the first step, or its calls do not fit

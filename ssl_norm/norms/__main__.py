@@ -46,9 +46,7 @@ def norm_table() -> str:
 def replacement_table(encoder: str, norm: str) -> str:
     """Return the changes that a norm makes in each norm layer of an encoder, without downloads.
 
-    Args:
-        encoder: its name.
-        norm: a name (`gn+ws`) or, in YAML, a mapping (`{name: gn, groups: 16}`).
+    The norm is a name (`gn+ws`) or, in YAML, a mapping (`{name: gn, groups: 16}`).
 
     Raises:
         ValueError, TypeError: an unknown name or option, or a norm that the encoder cannot have.

@@ -41,10 +41,7 @@ def in_study_order(runs: Sequence[RunRecord], studies: Iterable[Study]) -> list[
 
 
 def figures_named(names: Iterable[str] | None = None) -> list[Draw]:
-    """Return the functions that draw some figures of a report, or all.
-
-    Args:
-        names: of `FIGURES`, or `module:function`; None: all.
+    """Return the functions of figures by names of `FIGURES` or `module:function`; None: all.
 
     Raises:
         UserError: a name is unknown.

@@ -71,14 +71,7 @@ def gap(values: LayerValues) -> Gap:
 
 
 def wasserstein(first: Tensor, second: Tensor) -> Tensor:
-    """Return the Wasserstein-1 distance of the columns of two samples.
-
-    Args:
-        first: (V, C).
-        second: (W, C).
-
-    Returns:
-        (C,).
+    """Return the Wasserstein-1 distances (C,) between the columns of samples (V, C) and (W, C).
 
     Example:
         >>> wasserstein(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]]))

@@ -71,7 +71,7 @@ class FinetuningRun(Run):
 def labelled_logits(
     model: nn.Module, labelled: Tensor, unlabelled: Tensor | None, joint_gradient: bool
 ) -> Tensor:
-    """Return the logits of labelled views whose batch statistics include unlabelled views.
+    """Return the logits (B, K) of labelled views whose batch statistics include unlabelled views.
 
     Args:
         model: in training mode; its norms are `ubn` if there are unlabelled views.
@@ -81,9 +81,6 @@ def labelled_logits(
             statistics. False: two passes, the first without gradients over all views; the second,
             over the labelled views, takes these statistics as constants. Both give the same logits,
             and update the population statistics once.
-
-    Returns:
-        (B, K).
 
     Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020. For the
     choices that the paper leaves open, see

@@ -62,10 +62,7 @@ def make_statistics_exact(
 ) -> bool:
     """Replace running statistics by exact ones if a norm has `population=exact` and is not frozen.
 
-    Arguments are those of :func:`recompute_over_images`.
-
-    Returns:
-        Whether statistics were replaced.
+    Arguments are those of :func:`recompute_over_images`. Return whether statistics were replaced.
 
     Raises:
         UserError: the statistics cannot be recomputed.

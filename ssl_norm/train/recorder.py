@@ -290,15 +290,9 @@ def verdict_of(monitor: CollapseMonitor) -> dict[str, Any]:
 
 
 def roll_back(folder: RunFolder, stop: CollapseStop, learner: nn.Module) -> CollapseStop:
-    """Restore the last healthy checkpoint in last.pt and in the learner.
+    """Restore the last healthy checkpoint as last.pt and in the learner.
 
-    Args:
-        folder: the run folder.
-        stop: the collapse.
-        learner: gets the weights of the checkpoint.
-
-    Returns:
-        The collapse, with a message that names both checkpoints.
+    Return the collapse with a message that names both checkpoints.
     """
     if "rolled_back_to_step" in stop.found:  # a killed process may have left healthy.pt
         (folder / "healthy.pt").unlink(missing_ok=True)

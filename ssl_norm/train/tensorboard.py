@@ -132,10 +132,8 @@ def tag_of(column: str) -> str:
 def layout(columns: Iterable[str]) -> dict[str, dict[str, list[object]]]:
     """Return a page with the charts of a row's columns, and one chart for all other monitors.
 
-    A chart has the same columns in every run, because TensorBoard merges only equal charts.
-
-    Returns:
-        An argument of `SummaryWriter.add_custom_scalars`; its tags are regular expressions.
+    A chart has the same columns in every run, because TensorBoard merges only equal charts. The
+    page is an argument of `SummaryWriter.add_custom_scalars`; its tags are regular expressions.
     """
     present = [column for column in columns if column not in UNDRAWN_COLUMNS]
     if "train_top1" in present:

@@ -72,11 +72,10 @@ class Corruption:
 
 
 def parse_corruption(spec: Any) -> Corruption | None:
-    """Return the corruption that a setting names; None for `clean`.
+    """Return the corruption of a setting; None for `clean`.
 
-    Args:
-        spec: `clean`, a name (severity 5), `name:severity`, a mapping of `name` and `severity`, or
-            a corruption; anything else is a UserError.
+    A setting is `clean`, a name (severity 5), `name:severity`, a mapping of `name` and `severity`,
+    or a corruption; anything else is a UserError.
 
     Example:
         >>> str(parse_corruption("contrast"))

@@ -72,10 +72,7 @@ def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
 def population_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
     """Let all batch norms use their running statistics, also those with `evaluation: batch`.
 
-    Layers of torch without running statistics are unchanged.
-
-    Args:
-        model: restored on exit.
+    Layers of torch without running statistics are unchanged. The model is restored on exit.
 
     Example:
         >>> from ssl_norm.norms import make_norm
@@ -157,18 +154,12 @@ def domain_layers(model: nn.Module) -> list[DomainBatchNorm]:
 
 
 def pool_domains(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and variance of a mixture of D domains in equal parts.
+    """Return the mean and variance (C,) of a mixture of domains in equal parts, from (D, C) each.
 
         mean = mean_d(mean_d),  variance = mean_d(variance_d + mean_d^2) - mean^2
 
-    computed in float64 as mean_d(variance_d + (mean_d - mean)^2), which is exact for large means.
-
-    Args:
-        mean: (D, C).
-        variance: (D, C).
-
-    Returns:
-        (C,) each, in float64; in float32 on devices without it.
+    They are computed in float64 (float32 on devices without it) as
+    mean_d(variance_d + (mean_d - mean)^2), which is exact for large means.
     """
     dtype = torch.float32 if mean.device.type == "mps" else torch.float64
     mean, variance = mean.to(dtype), variance.to(dtype)

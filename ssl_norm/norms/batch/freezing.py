@@ -103,18 +103,12 @@ def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def freeze_statistics(model: nn.Module) -> tuple[str, ...]:
-    """Make every batch norm of a model always normalize with its present population statistics.
+    """Freeze the population statistics of every batch norm, and return the names of the layers.
 
-    A frozen layer stays in evaluation mode after `train()`, in copies and in pickles. Only its
-    class changes: parameters, buffers, names, hooks and state_dict keys stay, and the affine
-    parameters continue to learn. A state_dict that is loaded sets the statistics. `replace_norms`
-    keeps layers frozen; `convert_sync_batchnorm` does not.
-
-    Args:
-        model: changed in place, unless an error is raised.
-
-    Returns:
-        The names of all frozen layers.
+    A frozen layer always normalizes with them, also after `train()`, in copies and in pickles. Only
+    the class of a layer changes, in place: parameters, buffers, names, hooks and state_dict keys
+    stay, and the affine parameters continue to learn. A state_dict that is loaded sets the
+    statistics. `replace_norms` keeps layers frozen; `convert_sync_batchnorm` does not.
 
     Raises:
         ValueError: see :func:`freezable_statistics`.

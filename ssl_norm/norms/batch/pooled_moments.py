@@ -44,13 +44,7 @@ class PooledMoments:
         return self.spread / (self.count - 1)
 
     def add(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Add K sets of values.
-
-        Args:
-            mean: (K, *mean.shape).
-            variance: (K, *variance.shape), biased.
-            count: (K, *count.shape), values per channel.
-        """
+        """Add means, biased variances and numbers of values per channel of K sets, stacked."""
         mean, variance, count = (table.to(self.mean.dtype) for table in (mean, variance, count))
         self._merge(mean, variance * _like(count, variance), count)
 

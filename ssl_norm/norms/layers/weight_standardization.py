@@ -107,7 +107,7 @@ def check_standardizable(module: nn.Module) -> None:
 
 
 def standardize_weights(module: nn.Module) -> nn.Module:
-    """Make one layer standardize its weights on every forward pass.
+    """Make one layer standardize its weights on every forward pass, and return it.
 
     Only the class of the module changes; its parameters, their names, its hooks and its place in a
     model stay. The raw weight is trained, decayed and saved. A layer that already standardizes its
@@ -115,9 +115,6 @@ def standardize_weights(module: nn.Module) -> nn.Module:
 
     Args:
         module: a Conv1d, Conv2d, Conv3d or Linear, or timm's Conv2dSame.
-
-    Returns:
-        The same module.
 
     Raises:
         ValueError: another class, whose forward pass is not known, or a fan-in of one.
@@ -134,11 +131,7 @@ def standardize_weights(module: nn.Module) -> nn.Module:
 
 
 def plain_weights(module: nn.Module) -> nn.Module:
-    """Undo :func:`standardize_weights`; any other layer, timm's included, is left as it is.
-
-    Returns:
-        The same module.
-    """
+    """Undo :func:`standardize_weights` and return the layer; other layers are unchanged."""
     if isinstance(module, StandardizedWeights):
         module.__class__ = module.plain_class  # type: ignore[assignment]
     return module

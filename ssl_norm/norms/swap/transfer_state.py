@@ -36,18 +36,13 @@ Names = dict[str, Any]  # tuples of names of parameters, statistics and options
 def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module, Names]:
     """Return a new norm with the channels, mode, values, hooks, axes and activation of a layer.
 
+    The names of :func:`transfer_state` are returned as well.
+
     Options that the spec does not name are taken from the layer: eps, `affine` and, if both are
     batch norms, update rate, evaluation and population. If a norm of the same name was in this
     place before, a spec without options restores the options and axes of that norm. Statistics that
-    :func:`ssl_norm.norms.batch.freezing.freeze_statistics` froze stay frozen if possible.
-
-    Args:
-        layer: not altered.
-        spec: the new norm.
-        like: gives device and dtype if the layer holds no tensor.
-
-    Returns:
-        The new layer, and the names of :func:`transfer_state`.
+    :func:`ssl_norm.norms.batch.freezing.freeze_statistics` froze stay frozen if possible. If the
+    layer has no tensor, device and dtype are those of `like`.
 
     Raises:
         ValueError: the layer is not a known norm, or the new norm cannot replace it.
