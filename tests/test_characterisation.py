@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "fixtures" / "b966361"
 TOOLS = ("pretrain", "finetune", "linear_eval", "diagnose", "population_stats", "report", "toy")
 DIFFERENT = {"images_per_second", "environment"}  # from run to run
-REWORDED = {"random_init"}  # where it is a sentence
+REWORDED = {"random_init"}  # compared only if it is not a sentence
 # gn with one channel a group leaves means over space that are rounding errors: cosines of them, and
 # the slope of the spectrum behind, follow the CPU.
 ROUNDING = re.compile(r"simclr/(layers\.csv\[1\]|.*\.alpha_req)")

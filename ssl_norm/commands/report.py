@@ -117,7 +117,7 @@ def _finished_runs(runs: Sequence[RunRecord], given: Sequence[str]) -> list[RunR
         )
     raise UserError(
         f"{where}: {counted(len(runs), 'run folder')}, none of a finished run: "
-        f"{'; '.join(left_out(runs, []))}; let one end (resume=true continues it)"
+        f"{'; '.join(left_out(runs, []))}; finish one, for which resume=true continues it"
     )
 
 

@@ -81,7 +81,7 @@ def _class_sizes(labels: Tensor, classes: Sequence[str]) -> Tensor:
 
 
 def _ranks(labels: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the rank of each image in the order of its class, from 0."""
+    """Return the position of each image, from 0, in a random order of its class."""
     order = torch.randperm(len(labels), generator=generator)
     by_class = order[labels[order].argsort(stable=True)]
     firsts = sizes.cumsum(0) - sizes

@@ -42,8 +42,8 @@ from ssl_norm.monitors.verdict import (
 )
 
 _STEPS_ON_DEVICE = 1000  # largest number of steps whose measurements wait for `collect`
-_SNAPSHOTS_KEPT = 1000  # largest number, for a loop that never takes them
-_LAYER_ROWS_KEPT = 100_000  # largest number, for a loop that never takes them
+_SNAPSHOTS_KEPT = 1000  # limit for loops that never take the snapshots
+_LAYER_ROWS_KEPT = 100_000  # limit for loops that never take the rows
 
 
 class _Measurement(NamedTuple):

@@ -314,7 +314,9 @@ def _narrow(call: Tensor) -> Tensor:
 
 
 def _sums_of_matches(views: Tensor) -> Tensor:
-    """Return sums over rows for all pairs of views, (3, V, V): match, that of equal views, and 1.
+    """Return three sums over rows for all pairs of views, (3, V, V), by which forms are found.
+
+    They are the match, the match of equal views, and the number of rows.
 
     With centred rows, the match of views a and b is sum_i a_i . b_i. If the rows of b are permuted
     at random, its expectation is 0 and its variance sum_ij (a_i . b_j)^2 / (N - 1). Both matches

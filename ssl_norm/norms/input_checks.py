@@ -31,7 +31,7 @@ def check_batch(
 
     Args:
         x: (N, C, *spatial).
-        batch_size: samples of a chunk, of which the last may be smaller; None: all of them.
+        batch_size: number of samples in a ghost batch; the last one may be smaller. None: all.
         domains: numbers of samples of the parts with separate statistics; None: one part.
 
     Raises:

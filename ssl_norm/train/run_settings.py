@@ -142,7 +142,7 @@ def check_same_settings(folder: Path, checkpoint: Mapping[str, Any], config: Run
 
 
 def has_statistics_per_process(config: RunConfig) -> bool:
-    """Return whether a norm, of a head's output included, mixes the samples of one process only."""
+    """Return whether any norm, including those of head outputs, mixes samples of one process."""
     specs = norm_specs(config)
     method = config.method if isinstance(config, PretrainSettings) else None
     heads = {part: getattr(method, part, None) for part in PARTS[1:]}

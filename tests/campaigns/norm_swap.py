@@ -28,7 +28,7 @@ NAMES = """
     skresnet18 starnet_s050 swiftformer_xs test_vit_relpos tiny_vit_5m_224 visformer_tiny
     vit_tiny_r_s16_p8_224 swin_tiny_patch4_window7_224 nest_tiny convit_tiny mvitv2_tiny
 """
-MODELS = tuple(re.findall(r"\S+", NAMES))  # small ones, of each kind of norm and block
+MODELS = tuple(re.findall(r"\S+", NAMES))  # small models with each kind of norm and block
 
 
 def network(name: str) -> tuple[nn.Module, Tensor]:

@@ -25,7 +25,7 @@ def build(name: str) -> nn.Module:
 
 
 def data() -> list[torch.Tensor]:
-    """Batches of uneven sizes; even ones are rank 0's."""
+    """Batches of different sizes, of which rank 0 gets every second one."""
     generator = torch.Generator().manual_seed(0)
     return [
         torch.randn(size, CHANNELS, 4, generator=generator, dtype=torch.float64) + size

@@ -33,7 +33,7 @@ def clipped(value, lowest, highest):
 
 
 def renorm_correction(x, running_mean, running_var, r_max, d_max, eps=1e-5):
-    """The correction (r, d), each (C,), of a batch against the statistics before it moves them.
+    """The correction (r, d), each (C,), of a batch by the running statistics before the batch.
 
     r = sd / running_sd clipped to [1 / r_max, r_max]; d = (mean - running_mean) / running_sd
     clipped to [-d_max, d_max]; a standard deviation is sqrt(variance + eps), the batch's biased.

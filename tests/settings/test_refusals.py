@@ -192,7 +192,7 @@ WRONG_LAUNCH = {
     "WORLD_SIZE=0": "WORLD_SIZE='0': an integer in [1, ",
     "WORLD_SIZE=": "WORLD_SIZE='': an integer in [1, ",
     "WORLD_SIZE=2": "without RANK, MASTER_ADDR, MASTER_PORT; start with torchrun",
-    "WORLD_SIZE=2 RANK=0 MASTER_PORT=1": "without MASTER_ADDR: torchrun",
+    "WORLD_SIZE=2 RANK=0 MASTER_PORT=1": "without MASTER_ADDR; start with torchrun",
     "RANK=x": "RANK='x': an integer in [0, ",
     "RANK=1": "RANK=1 with WORLD_SIZE=1: a rank below 1 expected",
     "LOCAL_RANK=-1": "LOCAL_RANK='-1': an integer in [0, ",

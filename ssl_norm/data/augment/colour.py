@@ -96,7 +96,7 @@ def hue_rotation(turns: Tensor) -> Tensor:
 
 
 def apply_colour_map(images: Tensor, maps: Tensor) -> Tensor:
-    """Return images with mean colour and deviations from it mapped, clamped to [0, 1].
+    """Map the mean colour of images and the deviations from it, and clamp to [0, 1].
 
     Each image has one 3 x 4 matrix: with m the mean colour, A x + (C - A) m.
 

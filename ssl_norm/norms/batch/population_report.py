@@ -64,7 +64,7 @@ class PopulationReport:
     """Outcome of a recomputation for every layer with running statistics.
 
     Attributes:
-        shifts: by name, for the layers that were recomputed.
+        shifts: shift of each layer that was recomputed, by name.
         not_called: names of the batch norms that no input reached; they did not change.
         not_recomputed: reasons by name, for other layers with statistics; they did not change.
         batches: batches that this process passed through the model.

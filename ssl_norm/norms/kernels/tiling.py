@@ -1,10 +1,10 @@
 """Division of an input among the programs of a GPU kernel.
 
-A tile is some rows, each one channel of one sample, by some positions; its number of elements
-hardly depends on the shape. In contiguous memory, rows are consecutive and the positions of a row
-are neighbours; in channels-last memory, the rows are channels of one sample and neighbours. A
-program of an elementwise pass has one tile. A program of a reduction has all tiles of its rows or,
-if the rows are too few to fill the GPU, those in a span of positions.
+A row is one channel of one sample. A tile consists of some positions of some rows; its number of
+elements hardly depends on the shape. In contiguous memory, rows are consecutive and the positions
+of a row are neighbours; in channels-last memory, the rows are channels of one sample and
+neighbours. A program of an elementwise pass has one tile. A program of a reduction has all tiles of
+its rows or, if the rows are too few to fill the GPU, those in a span of positions.
 
 There is no autotuning: a shape runs in the same way on every process, without trials.
 """

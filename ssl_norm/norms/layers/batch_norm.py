@@ -56,7 +56,7 @@ class GhostBatchNorm(BatchNorm):
     """:class:`BatchNorm` over chunks of 32 consecutive samples.
 
     Args:
-        batch_size: samples of a chunk, of which the last may be smaller.
+        batch_size: number of samples in a ghost batch; the last one may be smaller.
         **options: the other options of :class:`BatchStatisticsNorm`.
 
     Source: Hoffer et al., arXiv 1705.08741.

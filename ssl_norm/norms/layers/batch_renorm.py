@@ -64,7 +64,7 @@ class BatchRenorm(BatchStatisticsNorm):
         return r_limit, d_limit
 
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return batch norm's scale and shift, in training with the correction."""
+        """Return the scale and shift of batch norm; in training they include the correction."""
         if not self.training:
             return super().rule(mean, variance)
         r_limit, d_limit = (limit.to(mean.dtype) for limit in self.limits())

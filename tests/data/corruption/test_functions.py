@@ -43,7 +43,7 @@ def test_strengths_are_the_published_ones():
 
 
 def assert_rounded(levels: np.ndarray, exact: np.ndarray) -> None:
-    """Check that levels are the nearest to float64 values, but for float32 near a half."""
+    """Check that levels are rounded float64 values, except where float32 is near a half."""
     assert np.abs(levels - np.clip(exact, 0, 255)).max() < 0.5 + 1e-3
 
 
