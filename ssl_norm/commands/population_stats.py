@@ -108,7 +108,7 @@ def _check(config: PopulationStatsSettings, checkpoint: Checkpoint) -> None:
     if kind != "classifier" and config.corruption is not None:
         raise UserError(
             f"corruption={config.corruption} is for classifiers of tools/finetune.py, but "
-            f"{path} holds none"
+            f"{path} has none"
         )
     if kind == "weights" and config.views == "train":
         raise UserError(
