@@ -269,7 +269,9 @@ def test_checkpoints_that_do_not_fit_their_settings_are_refused(run, classifier)
 
 
 def test_wrong_settings_are_refused(run, classifier, tmp_path):
-    with pytest.raises(UserError, match=r"corruption=contrast is for classifiers of tools/finetune"):
+    with pytest.raises(
+        UserError, match=r"corruption=contrast is for classifiers of tools/finetune"
+    ):
         recompute(run, corruption="contrast")
     with pytest.raises(UserError, match="a classifier has its own encoder and norm; leave them"):
         recompute(classifier, encoder={"name": "tiny"})
