@@ -1,6 +1,7 @@
 """Whitening norms: batch norms that also decorrelate the channels of a group."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from ssl_norm.norms.kernels.tiling import ceil_divide
 from ssl_norm.norms.layers.groups import Groups, check_groups, fewest_groups
 from ssl_norm.norms.layers.whitening_roots import inverse_square_root, newton_inverse_square_root
 
+Term = tuple[Tensor, Tensor | None, Tensor]  # x, mean and matrix, see _affine_map
 # 1 MiB of float32: larger temporaries leave the cache, smaller ones cost more calls than work.
 TILE_ELEMENTS = 2**18
 
@@ -53,7 +55,8 @@ def whiten(
         dtype = torch.promote_types(x.dtype, torch.float64 if exact else torch.float32)
         carriers: list[Tensor] = []
         if statistics is not None:
-            mean, covariance = statistics[0].to(dtype).view(groups, -1), statistics[1].to(dtype)
+            mean, covariance = (each.to(dtype, copy=True) for each in statistics)
+            mean = mean.view(groups, -1)  # backward needs the copy: running statistics move
         elif is_transformed():
             mean, covariance = _moments(x, groups, dtype)
         else:
@@ -62,10 +65,8 @@ def whiten(
         if weight is not None:
             matrix = weight.to(dtype).view(groups, -1, 1) * matrix
         shift = torch.zeros_like(mean) if bias is None else bias.to(dtype).view_as(mean)
-        if is_transformed():
-            y = _by_tiles(_map, groups, x, mean=mean, matrix=matrix, shift=shift)
-        else:
-            y = _Map.apply(x, mean, matrix, shift, *carriers)
+        term = (x, mean, matrix)
+        y = _affine_map(shift, term) if is_transformed() else _Map.apply(shift, *term, *carriers)
     return y, mean.flatten(), covariance
 
 
@@ -73,7 +74,7 @@ def _moments(x: Tensor, groups: int, dtype: torch.dtype) -> tuple[Tensor, Tensor
     """Return mean (G, D) and covariance (G, D, D)."""
     grouped = _grouped(x, groups)
     mean = grouped.mean((2, 3), dtype=dtype)
-    parts = (_deviations(tile, mean) for (tile,) in _tiles(grouped))
+    parts = (_rows(tile) - mean[..., None] for (tile,) in _tiles(grouped))
     products = (deviations @ deviations.mT for deviations in parts)
     return mean, sum(products, mean.new_zeros(())) / grouped[0, 0].numel()
 
@@ -106,70 +107,78 @@ class _Moments(Function):
         slope = mean.new_zeros(len(mean), mean.shape[1], mean.shape[1])
         if d_covariance is not None:
             slope = (d_covariance + d_covariance.mT) / values
-        if dy is None or matrix is None:
-            dx = _by_tiles(_map, len(mean), x, mean=mean, matrix=slope, shift=shift)
-        else:
-            tables = {"mean": mean, "slope": slope, "shift": shift, "matrix": matrix}
-            dx = _by_tiles(_input_gradient, len(mean), x, dy, **tables)
-        return dx, None, None
+        terms: list[Term] = [(x, mean, slope)]
+        if dy is not None and matrix is not None:
+            terms.append((dy, None, matrix.mT))
+        return _affine_map(shift, *terms), None, None
 
 
 class _Map(Function):
-    """x, mean, matrix, shift -> matrix (x - mean) + shift; carriers leave the gradient of x."""
+    """shift, x, mean, matrix -> matrix (x - mean) + shift; carriers leave the gradient of x."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, mean: Tensor, matrix: Tensor, shift: Tensor, *carriers: Tensor
+        ctx: Any, shift: Tensor, x: Tensor, mean: Tensor, matrix: Tensor, *carriers: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x, mean, matrix)
         ctx.carried = bool(carriers)
-        return _by_tiles(_map, len(mean), x, mean=mean, matrix=matrix, shift=shift)
+        return _affine_map(shift, (x, mean, matrix))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, matrix = ctx.saved_tensors
         d_matrix, d_shift = torch.zeros_like(matrix), torch.zeros_like(mean)
         for tile, tile_dy in _tiles(_grouped(x, len(mean)), _grouped(dy, len(mean))):
-            rows = _rows(tile_dy, mean.dtype)
-            d_matrix = d_matrix + rows @ _deviations(tile, mean).mT
+            rows = _rows(tile_dy).to(mean.dtype)
+            d_matrix = d_matrix + rows @ (_rows(tile) - mean[..., None]).mT
             d_shift = d_shift + rows.sum(-1)
         d_mean = -(matrix.mT @ d_shift[..., None])[..., 0]
         if ctx.carried:
-            return None, d_mean, d_matrix, d_shift, dy, matrix
-        return _by_tiles(_product, len(mean), dy, matrix=matrix.mT), d_mean, d_matrix, d_shift
+            return d_shift, None, d_mean, d_matrix, dy, matrix
+        dx = _affine_map(torch.zeros_like(mean), (dy, None, matrix.mT))
+        return d_shift, dx, d_mean, d_matrix
 
 
-# Tiles are some samples as views (G, D, samples, positions); results are (G, D, observations).
+def _affine_map(shift: Tensor, *terms: Term) -> Tensor:
+    """Return the sum of matrix @ (x - mean), plus shift, like the first x, in its memory format.
 
+    Args:
+        shift: (G, D).
+        *terms: x (N, C, *spatial); mean (G, D), None is 0; matrix (G, D, D).
+    """
+    x, grouped = terms[0][0], [_grouped(term[0], len(shift)) for term in terms]
+    last = x.movedim(1, -1).is_contiguous()
 
-def _rows(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return x.reshape(*x.shape[:2], x.shape[2:].numel()).to(dtype)
+    def product(tile: Tensor, mean: Tensor | None, matrix: Tensor) -> Tensor:
+        rows = _rows(tile).to(shift.dtype) if mean is None else _rows(tile) - mean[..., None]
+        by_rows = rows.stride(-1) != 1
+        y = (rows.mT @ matrix.mT).mT if by_rows else matrix @ rows
+        return y.view(tile.shape)
 
+    def products(tiles: Iterable[Tensor]) -> Tensor:
+        factors = zip(tiles, terms, strict=True)
+        return reduce(torch.add, (product(tile, *term[1:]) for tile, term in factors))
 
-def _deviations(x: Tensor, mean: Tensor) -> Tensor:
-    return _rows(x, mean.dtype) - mean[..., None]
-
-
-def _product(x: Tensor, matrix: Tensor) -> Tensor:
-    """Return matrix @ x, in the memory order of x, which is a copy or a view of a tile."""
-    rows = _rows(x, matrix.dtype)
-    return matrix @ rows if rows.stride(-1) == 1 else (rows.mT @ matrix.mT).mT
-
-
-def _map(x: Tensor, *, mean: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-    return _product(_deviations(x, mean), matrix) + shift[..., None]
-
-
-def _input_gradient(
-    x: Tensor, dy: Tensor, *, slope: Tensor, matrix: Tensor, **line: Tensor
-) -> Tensor:
-    return _map(x, matrix=slope, **line) + _product(dy, matrix.mT)
+    shift = shift[..., None, None]
+    if by_autograd(shift, *(tensor for term in terms for tensor in term if tensor is not None)):
+        result = (products(grouped) + shift).to(x.dtype).permute(2, 0, 1, 3).reshape(x.shape)
+        return result if last else result.contiguous()
+    layout = torch.preserve_format if last else torch.contiguous_format
+    result = torch.empty_like(x, memory_format=layout)
+    for target, *tiles in _tiles(_grouped(result, len(shift)), *grouped):
+        torch.add(products(tiles), shift, out=target)
+    return result
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
     """Return (N, C, *spatial) as a view (G, D, N, positions), where its strides allow it."""
     shape = (len(x), groups, x.shape[1] // groups, x.shape[2:].numel())
     return x.reshape(shape).permute(1, 2, 0, 3)
+
+
+def _rows(grouped: Tensor) -> Tensor:
+    """Return (G, D, observations): a view of channels-last memory, else a copy."""
+    return grouped.reshape(*grouped.shape[:2], grouped.shape[2:].numel())
 
 
 def _tiles(*grouped: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -180,23 +189,6 @@ def _tiles(*grouped: Tensor) -> Iterator[tuple[Tensor, ...]]:
     whole = grouped[0].device.type != "cpu" or by_autograd(*grouped)
     tiles = 1 if whole else max(1, ceil_divide(grouped[0].numel(), TILE_ELEMENTS))
     return zip(*(tensor.chunk(tiles, 2) for tensor in grouped), strict=True)
-
-
-def _by_tiles(
-    function: Callable[..., Tensor], groups: int, *inputs: Tensor, **tables: Tensor
-) -> Tensor:
-    """Return function(*inputs, **tables) like the first input, in its memory format."""
-    x, grouped = inputs[0], [_grouped(tensor, groups) for tensor in inputs]
-    last = x.movedim(1, -1).is_contiguous()
-    if by_autograd(*inputs, *tables.values()):
-        result = function(*grouped, **tables).to(x.dtype).view(grouped[0].shape)
-        result = result.permute(2, 0, 1, 3).reshape(x.shape)
-        return result if last else result.contiguous()
-    layout = torch.preserve_format if last else torch.contiguous_format
-    result = torch.empty_like(x, memory_format=layout)
-    for target, *tile in _tiles(_grouped(result, groups), *grouped):
-        target.copy_(function(*tile, **tables).view(target.shape))
-    return result
 
 
 class WhiteningNorm(Norm):

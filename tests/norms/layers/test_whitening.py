@@ -188,6 +188,15 @@ def test_gradients_through_the_returned_statistics(kind, shape):
 
 
 @each_kind
+def test_running_statistics_may_move_before_the_backward_of_evaluation(kind):
+    layer, x = kind(CHANNELS, groups=2).eval(), data(9, CHANNELS, 2, 2).float().requires_grad_()
+    expected = torch.autograd.grad(layer(x).square().sum(), x)
+    y = layer(x)
+    layer.train()(data(9, CHANNELS, 2, 2, seed=1).float())
+    torch.testing.assert_close(torch.autograd.grad(y.square().sum(), x), expected)
+
+
+@each_kind
 @pytest.mark.parametrize("shape", [(200, CHANNELS), (20, CHANNELS, 5, 2)], ids=str)
 def test_a_large_mean_costs_no_precision(kind, shape):
     x = data(*shape)
