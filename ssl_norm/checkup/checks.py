@@ -339,8 +339,13 @@ def mixed_batches(record: Record) -> Finding:
 def _purity(batches: Sequence[Sequence[Any]]) -> float:
     """Return the probability that two images of a batch share a class, averaged over batches."""
     return fmean(
-        sum((count / len(labels)) ** 2 for count in Counter(labels).values()) for labels in batches
+        sum(map(_pairs, Counter(labels).values())) / max(1, _pairs(len(labels)))
+        for labels in batches
     )
+
+
+def _pairs(count: int) -> int:
+    return count * (count - 1) // 2
 
 
 def _plain(label: Any) -> Any:

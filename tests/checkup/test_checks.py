@@ -3,6 +3,7 @@
 import copy
 import random
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,6 +80,12 @@ def test_a_check_finds_its_bug_and_passes_without_it(name, monkeypatch):
 @pytest.mark.parametrize(("name", "kind", "state"), FURTHER)
 def test_further_forms_of_bugs_and_of_sound_loops(name, kind, state):
     assert doctor(**arguments(kind))[name].state == state
+
+
+def test_an_image_shares_no_class_with_itself():
+    seen = SimpleNamespace(labels=[[0, 1], [1, 0], [1]], values={})
+    state, line = CHECKS["mixed_batches"].find(seen)
+    assert (state, line.partition(",")[0]) == ("pass", "two images of a batch share a class in 0%")
 
 
 def test_a_sound_loop_has_nothing_but_passes():
