@@ -63,6 +63,7 @@ class Pairing:
     views are not certain, online views are paired with each other. Steps with other calls, such as
     a log every 100 steps, are tested separately.
 
+    Consecutive images of one class, as in sorted data, may count as views; `joint` prevents this.
     If all rows are equal, no views match; all cosines are then 1 with any form.
 
     Args:

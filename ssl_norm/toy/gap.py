@@ -23,7 +23,7 @@ class Gap(NamedTuple):
 
     labelled: float  # Wasserstein distance of the labelled from the unlabelled values
     control: float  # Wasserstein distance of the control, which is due to its small size
-    shift: float  # mean of the unlabelled values minus the mean by which the layer normalizes
+    shift: float  # distance of the unlabelled mean from the mean by which the layer normalizes
 
 
 def layer_values(model: nn.Module, samples: Samples) -> list[LayerValues]:
