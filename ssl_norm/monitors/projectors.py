@@ -30,6 +30,8 @@ def find_projectors(
 
     A usual name (`projection_head`, `projector`, ...) counts at any depth, with or without a prefix
     or suffix for its role (`projection_head_momentum`, `teacher_head`, `target_encoder.projector`).
+    A module that only holds the parts of both roles (`projector.student`, `projector.teacher`) is
+    replaced by them.
 
     Args:
         network: the foreign network.
@@ -112,15 +114,24 @@ def _find_part(
     for order, (path, module) in enumerate(network.named_modules()):
         is_head = _ends_in_linear(module)
         fits = is_head if without is None else all(part is not without for part in module.modules())
-        if path and fits and _kind(path) in kinds and names_target(path) == of_target:
+        if path and fits and not _holds_roles(module) and _kind(path) in kinds and names_target(path) == of_target:
             found.append((kinds.index(_kind(path)), path.count("."), order, path))
     return min(found)[-1] if found else None
 
 
 def _kind(path: str) -> str:
-    """Return the last part of a name, without prefix or suffix for its role."""
-    words = path.rpartition(".")[2].split("_")
-    return "_".join(word for word in words if word not in ONLINE_WORDS | TARGET_WORDS)
+    """Return the last part of a name that is not only its role, without prefix or suffix for it."""
+    return next(filter(None, map(_without_role, reversed(path.split(".")))), "")
+
+
+def _without_role(part: str) -> str:
+    return "_".join(word for word in part.split("_") if word not in ONLINE_WORDS | TARGET_WORDS)
+
+
+def _holds_roles(module: nn.Module) -> bool:
+    """Return whether all parts of a module are named by their roles, as of a student's wrapper."""
+    names = [name for name, _ in module.named_children()]
+    return bool(names) and not any(map(_without_role, names))
 
 
 def _ends_in_linear(module: nn.Module) -> bool:
