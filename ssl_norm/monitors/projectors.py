@@ -114,7 +114,13 @@ def _find_part(
     for order, (path, module) in enumerate(network.named_modules()):
         is_head = _ends_in_linear(module)
         fits = is_head if without is None else all(part is not without for part in module.modules())
-        if path and fits and not _holds_roles(module) and _kind(path) in kinds and names_target(path) == of_target:
+        if (
+            path
+            and fits
+            and not _holds_roles(module)
+            and _kind(path) in kinds
+            and names_target(path) == of_target
+        ):
             found.append((kinds.index(_kind(path)), path.count("."), order, path))
     return min(found)[-1] if found else None
 

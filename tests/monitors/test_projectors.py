@@ -29,7 +29,11 @@ def network(*paths):
         (["target_e.projector", "online_e.projector"], "online_e.projector", True),
         (["projection_model", "lagging_projection_model"], "projection_model", True),  # imbue
         (["model.head", "model.projector"], "model.projector", False),
-        (["projector.student", "projector.teacher"], "projector.student", True),  # stable-pretraining
+        (
+            ["projector.student", "projector.teacher"],
+            "projector.student",
+            True,
+        ),  # stable-pretraining
         (["head.student", "predictor"], "head.student", False),  # one network in both roles
     ],
 )
