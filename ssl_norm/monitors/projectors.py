@@ -31,7 +31,7 @@ def find_projectors(
     A usual name (`projection_head`, `projector`, ...) counts at any depth, with or without a prefix
     or suffix for its role (`projection_head_momentum`, `teacher_head`, `target_encoder.projector`).
     A module that only holds the parts of both roles (`projector.student`, `projector.teacher`) is
-    replaced by them.
+    replaced by them. One linear layer named `head` in an encoder is a classifier, and left out.
 
     Args:
         network: the foreign network.
@@ -114,13 +114,8 @@ def _find_part(
     for order, (path, module) in enumerate(network.named_modules()):
         is_head = _ends_in_linear(module)
         fits = is_head if without is None else all(part is not without for part in module.modules())
-        if (
-            path
-            and fits
-            and not _holds_roles(module)
-            and _kind(path) in kinds
-            and names_target(path) == of_target
-        ):
+        fits = fits and not _holds_roles(module) and not _is_classifier(path, module)
+        if path and fits and _kind(path) in kinds and names_target(path) == of_target:
             found.append((kinds.index(_kind(path)), path.count("."), order, path))
     return min(found)[-1] if found else None
 
@@ -138,6 +133,13 @@ def _holds_roles(module: nn.Module) -> bool:
     """Return whether all parts of a module are named by their roles, as of a student's wrapper."""
     names = [name for name, _ in module.named_children()]
     return bool(names) and not any(map(_without_role, names))
+
+
+def _is_classifier(path: str, module: nn.Module) -> bool:
+    """Return whether a module is the classifier of an encoder, as of timm's transformers."""
+    *above, name = map(_without_role, path.split("."))
+    encoders = set(_ENCODERS) - {"model"}
+    return isinstance(module, nn.Linear) and name == "head" and not encoders.isdisjoint(above)
 
 
 def _ends_in_linear(module: nn.Module) -> bool:

@@ -167,7 +167,8 @@ class CollapseWatch:
             warnings.warn(
                 "no two outputs of the projectors match row by row in 6,400 images, so the positive "
                 "cosine is NaN: pass joint=True (a call holds view 1, then view 2) or joint=False "
-                "(a call holds one view), or name the projectors that see two views of one image",
+                "(a call holds one view), or name the projectors that see two views of one image; if "
+                "there is one view of each image, ignore this",
                 stacklevel=2,
             )
 

@@ -101,25 +101,25 @@ def one_query_and_keys_of_both_views(rows):
 EVERY_OTHER = ((0, 9), (1, 8), *((crop, teacher) for crop in range(2, 8) for teacher in (8, 9)))
 
 
+FORMS = [
+    (crossed, ((0, 3), (1, 2))),
+    (target_sees_view_2_first, ((0, 2), (1, 3))),
+    (joint, ((0, 3), (1, 2))),
+    (interleaved, ((0, 1),)),
+    (other_images_third, ((0, 4), (1, 3))),
+    (other_images_first, ((1, 4), (2, 3))),
+    (a_call_repeated, ((0, 5), (2, 4))),
+    (two_accumulated_batches, ((0, 5), (1, 4))),
+    (two_views_of_images_sorted_by_class, ((0, 1),)),
+    (queries_and_keys, ((0, 1),)),
+    (one_query_and_keys_of_both_views, ((0, 2),)),
+    (global_and_local_crops_by_size, EVERY_OTHER),
+    (global_and_local_crops_one_by_one, EVERY_OTHER),
+]
+
+
 @pytest.mark.parametrize("noise", [1.0, 4.0])  # 50 and 6 % of the variance of views match
-@pytest.mark.parametrize(
-    ("calls", "pairs"),
-    [
-        (crossed, ((0, 3), (1, 2))),
-        (target_sees_view_2_first, ((0, 2), (1, 3))),
-        (joint, ((0, 3), (1, 2))),
-        (interleaved, ((0, 1),)),
-        (other_images_third, ((0, 4), (1, 3))),
-        (other_images_first, ((1, 4), (2, 3))),
-        (a_call_repeated, ((0, 5), (2, 4))),
-        (two_accumulated_batches, ((0, 5), (1, 4))),
-        (two_views_of_images_sorted_by_class, ((0, 1),)),
-        (queries_and_keys, ((0, 1),)),
-        (one_query_and_keys_of_both_views, ((0, 2),)),
-        (global_and_local_crops_by_size, EVERY_OTHER),
-        (global_and_local_crops_one_by_one, EVERY_OTHER),
-    ],
-)
+@pytest.mark.parametrize(("calls", "pairs"), FORMS)
 def test_the_form_is_found(calls, pairs, noise, monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setitem(views.__kwdefaults__, "noise", noise)
@@ -132,7 +132,10 @@ def test_the_form_is_found(calls, pairs, noise, monkeypatch):
     assert not pairing.is_unclear
 
 
-@pytest.mark.parametrize("calls", [shuffled_keys, one_view, all_rows_equal])
+WITHOUT_VIEWS = [shuffled_keys, one_view, all_rows_equal]
+
+
+@pytest.mark.parametrize("calls", WITHOUT_VIEWS)
 def test_calls_without_two_views_are_unclear(calls):
     torch.manual_seed(0)
     pairing = Pairing()
