@@ -225,7 +225,7 @@ class CollapseMonitor:
                 without a target is NaN.
             loss: scalar, for the evidence.
             target: views of the target network.
-            crops: number of views in each tensor.
+            crops: number of views in each tensor of the online network.
             layout: axes of the tensors, as `NCL`.
             negatives: (K, D), further negatives, such as an embedding queue or prototypes; O(K D).
 

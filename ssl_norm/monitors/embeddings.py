@@ -40,7 +40,8 @@ def views_of(
             or a sequence of pairs (online, target), where the target may be None.
         target: the views of the target network, in the same order, in either of the first two
             forms; None: the views of `embeddings` are compared with each other.
-        crops: number of views in a tensor of either network, with all rows of view 1 first.
+        crops: number of views in a tensor of the online network, with all rows of view 1 first. A
+            tensor of the target holds as many as it has rows for: one of 2 N rows, two views.
         layout: a letter for each axis of a tensor, `N` for images and `C` for channels; all other
             axes are pooled, as in `NCL`, `NCHW`, `NHWC` or `LNC`. None: `NC` or `NTC`.
 
@@ -58,16 +59,19 @@ def views_of(
         [1, 1, 2, 3]
         >>> len(views_of([z] * 8, [z] * 2).pairs)
         14
+        >>> len(views_of(torch.randn(8 * 8, 4), torch.randn(2 * 8, 4), crops=8).pairs)
+        14
     """
     if _is_pairs(embeddings):
         if target is not None:
             raise ValueError("pairs of (online, target) already hold targets: leave target out")
-        flat = [_views(pair, crops, layout) for pair in embeddings]
+        flat = [_views(pair, layout, crops) for pair in embeddings]
         views = [view for pair in flat for view in pair]
         pairs = [(pair[0][0], pair[-1][0]) for pair in flat if pair]
         matched = all(len(pair) == 2 for pair in flat)
     else:
-        views, targets = _views(embeddings, crops, layout), _views(target, crops, layout)
+        views = _views(embeddings, layout, crops)
+        targets = _views(target, layout, images=len(views[0][0]) if views else None)
         first, others = [view for view, _ in views], [view for view, _ in targets]
         both = list(product(enumerate(first), enumerate(others)))
         pairs = [(z, t) for (i, z), (j, t) in both if i != j or len(both) == 1]
@@ -91,16 +95,30 @@ def _is_pairs(given: Any) -> bool:
     return bool(nested)
 
 
-def _views(given: Any, crops: int, layout: str | None) -> list[tuple[Tensor, Tensor | None]]:
-    """Return the views of one network, each as vectors and, if it has some, tokens."""
+def _views(
+    given: Any, layout: str | None, crops: int = 1, images: int | None = None
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Return the views of one network, each as vectors and, if it has some, tokens.
+
+    Args:
+        given: embeddings of the network.
+        layout: axes of each tensor.
+        crops: number of views in each tensor, unless `images` is given.
+        images: number of rows of a view.
+    """
     if given is None:
         return []
     if isinstance(given, list | tuple):
-        return [view for part in given for view in _views(part, crops, layout)]
+        return [view for part in given for view in _views(part, layout, crops, images)]
     tensor = given if isinstance(given, Tensor) else _tensor_of(given)
-    if len(tensor) % crops:
-        raise ValueError(f"crops={crops} does not divide {len(tensor)} rows")
-    return [vectors(view, layout) for view in tensor.detach().chunk(crops)]
+    axis = max((layout or "").find("N"), 0)
+    if tensor.ndim <= axis:
+        return [vectors(tensor, layout)]  # raises the error of such a tensor
+    rows = tensor.shape[axis]
+    if images is None and rows % crops:
+        raise ValueError(f"crops={crops} does not divide {rows} rows")
+    views = tensor.detach().split(max(images or rows // crops, 1), axis)
+    return [vectors(view, layout) for view in views]
 
 
 def _tensor_of(output: Any) -> Tensor:

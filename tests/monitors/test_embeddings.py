@@ -61,6 +61,19 @@ def test_concatenated_crops_are_a_list_of_crops():
     assert joined == pytest.approx(collected([A, B, C], target=[A, B, C]), nan_ok=True)
 
 
+@pytest.mark.parametrize("layout", ["NTC", "TNC"])
+def test_a_target_holds_as_many_views_as_it_has_rows_for(layout):
+    tokens = [random(ROWS, 5, WIDTH, seed=seed) for seed in range(3)]
+    axis = layout.index("N")
+    given = [view.movedim(0, axis) for view in tokens]
+    options = {"crops": 3, "layout": layout}
+    found = views_of(torch.cat(given, axis), torch.cat(given[:2], axis), **options)
+    expected = views_of(tokens, tokens[:2])
+    assert len(found.pairs) == len(expected.pairs) == 4
+    for pair, other in zip(found.pairs, expected.pairs, strict=True):
+        assert all(map(torch.allclose, pair, other))
+
+
 @pytest.mark.parametrize("wrap", [Output, lambda t: OrderedDict(last_hidden_state=t)])
 def test_outputs_with_a_hidden_state_are_embeddings(wrap):
     tokens = random(ROWS, 5, WIDTH)
