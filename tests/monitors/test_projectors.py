@@ -61,7 +61,7 @@ def test_a_patch_projection_is_no_projector():
 def test_the_classifier_of_an_encoder_is_no_projector():
     mae = network("backbone.vit.blocks", "decoder_embed")
     mae.backbone.vit.head = nn.Linear(4, 2)
-    with pytest.raises(ValueError, match="no projector under a usual name .* decoder_embed"):
+    with pytest.raises(ValueError, match=r"no projector under a usual name .* decoder_embed"):
         find_projectors(mae)
     moco_v3 = find_projectors(network("base_encoder.head", "momentum_encoder.head"))
     assert moco_v3 == {"online": "base_encoder.head", "target": "momentum_encoder.head"}
