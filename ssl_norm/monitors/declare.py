@@ -34,7 +34,7 @@ class Declaration:
         label: heading in tables of a report; empty: not in tables.
         decimals: number of decimals in a report.
         of_normalized: the same value from L2-normalized rows, if that saves work.
-        of_spectrum: the same value from the eigenvalues of the covariance of the prepared rows.
+        of_spectrum: function that computes the value from the covariance spectrum of prepared rows.
     """
 
     prepares: Literal["normalizes", "centres", "both", "nothing"]

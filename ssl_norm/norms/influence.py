@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_norm.norms.spec import NormLike, make_norm
 
 _DRAWS = 16  # random inputs; for a single one a gate or threshold may keep an output constant
-_STEP = 1e-3  # change of an input of deviation 1
+_STEP = 1e-3  # change of one element of an input whose deviation is 1
 _MOVED = 1e-12
 _MOST_GROUPS = 512
 

@@ -58,8 +58,8 @@ class Opened(NamedTuple):
     """The locked folder of a run, with the state that an earlier process left."""
 
     folder: RunFolder
-    checkpoint: Mapping[str, Any] | None = None  # to resume from, if any
-    stop: CollapseStop | None = None  # the collapse that ended the run before, and ends it again
+    checkpoint: Mapping[str, Any] | None = None  # checkpoint to resume from
+    stop: CollapseStop | None = None  # if the run was already stopped at collapse, its exception
     is_over: bool = False  # whether the run is complete
 
 

@@ -12,9 +12,9 @@ def standardized_weight(weight: Tensor, eps: float = 1e-6) -> Tensor:
 
         w'[o] = (w[o] - E[o]) / sqrt(V[o] + eps)
 
-    E and V are the mean and the biased variance over (C_in / groups, *kernel). The unbiased
-    deviation that imbue's self_supervised divides by (plus 1e-5, outside the root) makes weights
-    smaller by sqrt(1 - 1 / fan_in), 2 % at a fan-in of 27, which the norm that follows cancels.
+    E and V are the mean and the biased variance over (C_in / groups, *kernel). imbue's
+    self_supervised divides by the unbiased deviation (plus 1e-5, outside the root), so its weights
+    are smaller by sqrt(1 - 1 / fan_in), 2 % at a fan-in of 27; the norm after them cancels this.
 
     Args:
         weight: (C_out, C_in / groups, *kernel), or (C_out, C_in) of a linear layer.

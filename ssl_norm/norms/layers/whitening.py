@@ -182,9 +182,9 @@ def _rows(grouped: Tensor) -> Tensor:
 
 
 def _tiles(*grouped: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield some samples of every tensor, to stay in the cache of a CPU.
+    """Yield some samples of every tensor at a time, which fit into the cache of a CPU.
 
-    All samples at once on an accelerator, and for :func:`by_autograd`.
+    On an accelerator, or if :func:`by_autograd` is true, all samples are yielded at once.
     """
     whole = grouped[0].device.type != "cpu" or by_autograd(*grouped)
     tiles = 1 if whole else max(1, ceil_divide(grouped[0].numel(), TILE_ELEMENTS))

@@ -243,7 +243,7 @@ def channels_trail(norm: nn.Module) -> bool:
     The other axes must have equal sizes: (C, 7, 7) has channels first, (7, 7, C) last.
 
     Raises:
-        ValueError: both the first and the last axis may be the channels, or neither.
+        ValueError: the axis of channels is unclear: both the first and the last fit, or neither.
     """
     shape = elementwise_shape(norm)
     if len(shape) < 2:
