@@ -1,4 +1,4 @@
-"""A disk without room: the kernel refuses writes past a size, as it does on a full disk."""
+"""A full disk: the kernel refuses to let files grow beyond a size."""
 
 import resource
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def full_disk(size: int = 0) -> Iterator[None]:
-    """Let files grow to `size` bytes at most; Python ignores the signal that comes with the error.
+    """Let files grow to at most `size` bytes.
 
-    The error is EFBIG in place of ENOSPC.
+    The error is EFBIG instead of ENOSPC; Python ignores the signal that accompanies it.
     """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))

@@ -1,4 +1,4 @@
-"""Additions of each kind to a copy of the package: three files each, under all tests of its kind.
+"""Additions of each kind to a copy of the package: three files each, which pass all tests.
 
 The texts are those of examples/plugin, and of CONTRIBUTING.md for the norm.
 """

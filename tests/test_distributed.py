@@ -1,7 +1,7 @@
 """Two gloo processes with half a batch each, compared with one process.
 
-A plain batch norm has statistics per rank, so it differs from one process by design, unless the one
-process uses ghost batches. Then only the running statistics differ.
+A plain batch norm has statistics per rank, so its results differ by design, unless the one process
+uses ghost batches. Then only the running statistics differ.
 """
 
 import pytest

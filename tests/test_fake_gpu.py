@@ -1,4 +1,4 @@
-"""Steps on a GPU that need none: fake tensors on `cuda` show other devices and waits for the host.
+"""Steps on fake tensors on `cuda`, which show copies between devices and waits without a GPU.
 
 Operations on a fake tensor compute its shape, dtype and device. Tensors of different devices in one
 operation, and values that the host reads, are errors. Autograd needs a device, so all is forward.

@@ -71,7 +71,7 @@ def freeze() -> dict[str, torch.Tensor]:
 def train(name: str) -> dict[str, torch.Tensor]:
     """Train a learner on this rank's share of a few batches; return losses, gradients and states.
 
-    The one process has the two ranks' batch statistics in two ghost batches.
+    A single process has the batch statistics of the two ranks in two ghost batches.
     """
     method, options = CASES[name]
     learner = make(method, **options)

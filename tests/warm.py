@@ -1,8 +1,8 @@
 """Processes that are forked from a server with the libraries of the package imported.
 
 A new interpreter takes seconds to import them. A forked one has its own folder, environment,
-streams and session, and imports `ssl_norm` itself. What Python reads before its first line
-(`PYTHON*` but the path) and what these libraries read at import are as in the server.
+streams and session, and imports `ssl_norm` itself. Variables that Python reads at its start
+(`PYTHON*` except the path) or these libraries read at import have the values of the server.
 """
 
 import atexit

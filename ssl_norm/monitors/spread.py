@@ -56,7 +56,8 @@ def std_per_dimension(embeddings: Tensor) -> Tensor:
     Returns:
         (D,), each in [0, sqrt(D)]: all 0 at complete collapse, all about 1 at an even spread.
 
-    Source: Chen & He, arXiv 2011.10566 (SimSiam), section 4.1, times sqrt(D), before its mean.
+    Source: Chen & He, arXiv 2011.10566 (SimSiam), section 4.1: its std of each channel, times
+        sqrt(D).
     """
     return std_of_directions(directions(embeddings))
 

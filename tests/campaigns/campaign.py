@@ -21,9 +21,9 @@ class Broken(Exception):
     """The property did not hold in a trial.
 
     Args:
-        kind: one of `KINDS`: something was lost, a result differed, a person met a traceback, or
-            a fault passed in silence.
-        text: what was found.
+        kind: one of `KINDS`: something was lost, a result differed, there was a traceback, or a
+            fault was not reported.
+        text: description of the failure.
     """
 
     def __init__(self, kind: str, text: str) -> None:
@@ -36,7 +36,7 @@ class Chance(random.Random):
     """Random numbers of one trial.
 
     Attributes:
-        number: of the trial, for cases that trials take in turn.
+        number: number of the trial, by which trials take cases in turn.
     """
 
     number = 0

@@ -1,7 +1,7 @@
 """A damaged or foreign checkpoint is refused in one line, or gives the features that were saved.
 
-No tensor keeps its random initial value: an encoder is loaded in full, what is converted is said,
-and of two networks in a file the one that was asked for is read, and named.
+An encoder is loaded in full, so no tensor keeps its random initial value; conversions are reported;
+and of two networks in a file, the requested one is read and named.
 """
 
 import contextlib

@@ -71,8 +71,8 @@ def forked(work: Callable[[], int]) -> int:
 def die_at_write(number: int, write: Callable[[], None] = lambda: None) -> None:
     """Kill this process by SIGKILL before its `number`-th write to a file; call `write` at each.
 
-    A write is a file or folder that is made, opened for writing, renamed, removed or brought to the
-    disk. Python tells them to audit hooks, whichever library writes.
+    A write is a file or folder that is made, opened for writing, renamed, removed or synchronized
+    with the disk. Python reports them to audit hooks, whichever library writes.
     """
     left = number
 
@@ -123,8 +123,8 @@ def in_folder(settings: tuple[str, ...], folder: Path) -> tuple[str, ...]:
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the results in each file below a folder, by its path.
 
-    Of checkpoints the bytes of all tensors, of tables all columns but the speed. What the cache of
-    images knows of dates of files is left out.
+    For checkpoints, these are the bytes of all tensors; for tables, all columns except the speed.
+    Dates of files in the cache of images are omitted.
     """
     found = {}
     for path in sorted(folder.rglob("*")):

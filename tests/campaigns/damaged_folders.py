@@ -1,8 +1,8 @@
 """A damaged file of a run folder never costs more than one line.
 
 After random damage of one file, `resume`, `report` and `linear_eval` end with exit code 0 and the
-results of the undamaged folder, or say in one line what is damaged: no traceback, no hang, and no
-other result without a word.
+results of the undamaged folder, or name the damage in one line. There is no traceback, no hang, and
+no different result without a message.
 """
 
 import contextlib

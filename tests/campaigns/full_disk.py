@@ -1,8 +1,8 @@
 """A disk that is full at any moment costs one line and exit code 2, and old files are unchanged.
 
-Every trial runs a tool whose files may grow to a random size only, as on a disk without room. What
-was in the folder before must still be whole, nothing unfinished may be left, and a run must go on
-when there is room again.
+Every trial runs a tool whose files cannot grow beyond a random size, as on a full disk. Earlier
+files must still be whole, no unfinished file may be left, and a run must continue when there is
+space again.
 """
 
 import random
@@ -30,7 +30,7 @@ COMMANDS = (
 
 
 def trial(chance: random.Random, folder: Path) -> None:
-    """Run a tool on a full disk, then go on with room."""
+    """Run a tool on a full disk, then continue with space."""
     tool, settings = chance.choice(COMMANDS)
     size = int(10 ** chance.uniform(0, 6.5))
     given = in_folder(settings, prepared(folder))

@@ -140,7 +140,7 @@ def frames(chance: random.Random, path: Path) -> bool:
 
 
 def metadata(chance: random.Random, path: Path) -> bool:
-    """Write a sound file with random metadata."""
+    """Write a intact file with random metadata."""
     junk = chance.randbytes(chance.choice((0, 1, 9, 300)))
     if chance.random() < 0.5:
         extra = {chance.choice(("exif", "icc_profile")): b"Exif\0\0" + junk}
@@ -179,13 +179,13 @@ def text(chance: random.Random, path: Path) -> bool:
 
 
 def named(chance: random.Random, path: Path) -> bool:
-    """Write a sound file of another suffix."""
+    """Write a intact file of another suffix."""
     path.write_bytes(encoded(picture(chance), chance.choice(("PNG", "BMP", "GIF", "TIFF", "PPM"))))
     return True
 
 
 def tree(chance: random.Random, path: Path) -> bool:
-    """Make a deep folder, or one of links, around a sound file."""
+    """Make a deep folder, or one of links, around a intact file."""
     path.mkdir()
     inner = path
     if chance.random() < 0.5:
@@ -206,7 +206,7 @@ SUFFIXES = (".png", ".jpg", ".JPEG", ".tif", ".webp", ".gif", ".bmp", ".ppm", ".
 
 
 def trial(chance: random.Random, folder: Path) -> None:
-    """Decode three sound images and up to six hostile entries of a folder."""
+    """Decode three intact images and up to six hostile entries of a folder."""
     root = folder / "root"
     root.mkdir()
     good = {}
@@ -220,12 +220,12 @@ def trial(chance: random.Random, folder: Path) -> None:
         made[name] = kind.__name__, kind(chance, root / name)
     found = child(root, folder, "skip", made)
     if {name: found["rows"].get(name) for name in good} != good or set(good) & set(found["bad"]):
-        raise Broken("lost", f"sound files: {found}; {made}")
-    for name, (kind, is_sound) in made.items():
+        raise Broken("lost", f"intact files: {found}; {made}")
+    for name, (kind, is_intact) in made.items():
         bad = [reason for path, reason in found["bad"].items() if path.split("/")[0] == name]
-        if is_sound and bad:
+        if is_intact and bad:
             raise Broken("lost", f"{kind} {name}: {bad}")
-        if is_sound is False and not bad:
+        if is_intact is False and not bad:
             raise Broken("silent", f"{kind} {name} was read")
     if any(not reason.strip() or "\n" in reason for reason in found["bad"].values()):
         raise Broken("silent", f"reasons: {found['bad']}")

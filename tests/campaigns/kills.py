@@ -1,8 +1,8 @@
 """After a kill at any write or moment, a resume ends in the same files, to the bit.
 
-Every trial kills a tool that writes files, before one of its writes or at a random moment, once or
-twice, runs it again (training is resumed), and compares tensors, tables and names of files with
-those of a run that nobody killed.
+Every trial kills a tool once or twice, before one of its writes or at a random moment, runs it
+again (training is resumed), and compares tensors, tables and names of files with those of a run
+that was not killed.
 """
 
 import os

@@ -2,8 +2,8 @@
 
 Every trial spoils one number of a view, weight, buffer, gradient, state of the optimizer or image
 of a pretraining or fine-tuning. The run must end with exit code 4 and one line that names the
-tensor and the step, the checkpoints that are there must be finite, and a resume without the fault
-must end in the same files as a run without it.
+tensor and the step, its checkpoints must be finite, and a resume without the fault must end in the
+same files as a run without it.
 """
 
 import contextlib

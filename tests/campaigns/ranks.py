@@ -1,8 +1,8 @@
-"""2, 3 and 4 gloo ranks compute the loss and every gradient of one process: every learner with every
-norm that synchronizes, and those norms on batches that ranks share unevenly, some with no sample.
+"""Several gloo ranks compute the loss and every gradient of one process.
 
-A trial starts its ranks once, for all learners and norms, with random options; trials have 2, 3 and
-4 ranks in turn.
+This holds for every learner with every norm that synchronizes, and for those norms if ranks share a
+batch unevenly or some have no sample. A trial starts its ranks once for all learners and norms,
+with random options; trials have 2, 3 and 4 ranks in turn.
 """
 
 import random

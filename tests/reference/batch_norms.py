@@ -1,7 +1,7 @@
 """Norms on batch statistics, as loops over float64 arrays (N, C, S), written from their equations.
 
-A `statistics` argument, (mean, variance) each (C,), takes the place of the batch's own: for
-evaluation with running statistics, and where a paper treats them as constants of the gradient.
+A `statistics` argument, (mean, variance) each (C,), replaces the batch's own: for evaluation with
+running statistics, or if a paper treats them as constants of the gradient.
 """
 
 from itertools import product
@@ -76,8 +76,8 @@ def domain_running_statistics(batches, domains, domain_count, update_rate):
 def unsupervised_batch_norm(labelled, unlabelled, weight, bias, eps=1e-5):
     """Kocyigit et al., CVPR Workshops 2020: the labelled batch, normalized by joint statistics.
 
-    Mean and variance are those of the labelled and unlabelled values together and constants of the
-    gradient. Without an unlabelled batch (None) this is batch norm, whose statistics are not.
+    Mean and variance are those of the labelled and unlabelled values together, and are constants of
+    the gradient. If there is no unlabelled batch (None), this is batch norm with its gradient.
     """
     if unlabelled is None:
         return batch_norm(labelled, weight, bias, eps)

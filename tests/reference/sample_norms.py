@@ -38,8 +38,8 @@ def layer_norm(x, weight, bias, eps=1e-5):
 def rms_norm(x, weight, eps=1e-5):
     """arXiv 1910.07467: x / RMS(x) * weight, RMS over the channels and positions of a sample.
 
-    The mean square is taken about 0: nothing is centred, neither the input nor its square. eps is
-    added under the root.
+    The mean square is about 0, as neither the input nor its square is centred. eps is added under
+    the root.
     """
     y = np.empty_like(x)
     for n in range(x.shape[0]):
@@ -54,8 +54,8 @@ def filter_response_norm(x, weight, bias, threshold=None, eps=1e-6):
     """arXiv 1911.09737: z = max(weight * x / sqrt(nu2 + eps) + bias, threshold).
 
     nu2 is the mean square over the positions of a channel of a sample. The maximum is the
-    thresholded linear unit (TLU), one threshold per channel; None leaves it out. The paper's eps is
-    1e-6, for S = 1 learned; timm's is 1e-5.
+    thresholded linear unit (TLU), with one threshold per channel; None omits it. The eps of the
+    paper is 1e-6, or learned for S = 1; that of timm is 1e-5.
     """
     y = np.empty_like(x)
     for n, c, s in product(*map(range, x.shape)):

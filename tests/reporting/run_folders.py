@@ -111,7 +111,7 @@ def write_folder(folder, config, environment, files):
 def write_run(folder, config=None, rows=None, summary=None, top1=0.9, environment=None):
     """Write a finished run of an old kind (no spectra, no layers); return its folder.
 
-    `summary` False: no summary.json, a mapping: changes; `top1` None: no linear_eval.json.
+    `summary` are changes to summary.json, or False to omit it; `top1=None` omits linear_eval.json.
     """
     config = config or config_of()
     rows = curves(config["seed"]) if rows is None else rows
@@ -164,7 +164,7 @@ def evaluation_rows(top1, steps=(50, 100)):
 
 
 def write_finetune(folder, config=None, top1=0.5, rows=None, summary=None):
-    """Write a run and return its folder; `summary` False: no summary.json, a mapping: changes."""
+    """Write a run, return its folder; `summary` are changes to summary.json, False omits it."""
     config = config or finetune_config()
     metrics = {"loss": 1.0, "lr": 0.1, "train_top1": 0.9, "images_per_second": 300.0}
     found = {

@@ -203,7 +203,7 @@ def _by_trial(norm: nn.Module, known: type[nn.Module] | None) -> tuple[str | Non
     how = f"{found:.2g} of the largest output on random input" if found < 1e9 else error
     raise ValueError(
         f"the forward pass of this {type(norm).__name__} is not that of a {what} ({how}); replace "
-        "this layer by hand, or leave it by keep="
+        "this layer by hand, or exclude it by keep="
     )
 
 

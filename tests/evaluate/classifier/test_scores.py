@@ -34,7 +34,7 @@ def images():
 
 
 def classifier(norm="bn"):
-    """Return a small network whose running statistics are those of nothing."""
+    """Return a small network with wrong running statistics."""
     torch.manual_seed(0)
     encoder = build_encoder("tiny16", small_images=None, image_size=16)
     model = nn.Sequential(encoder, nn.Linear(encoder.num_features, 10))

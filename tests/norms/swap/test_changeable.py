@@ -94,7 +94,7 @@ def test_modules_without_values(norm):
 
 
 class Block(nn.Module):
-    """Pre-norm attention, as in CLIP; sequence-first unless told."""
+    """Pre-norm attention, as in CLIP; sequence-first by default."""
 
     def __init__(self, batch_first):
         super().__init__()
