@@ -28,11 +28,12 @@ class LayerRow(NamedTuple):
     Attributes:
         step: number of the step.
         layer: name of the layer.
-        positive_cosine: of two views, in [-1, 1]; 1 at complete collapse.
-        negative_cosine: of different images, in [-1, 1]; 1 at complete collapse. After a ReLU all
-            values are positive, and cosines are high without any collapse.
-        feature_std: in [0, 1]; 0 at complete collapse.
-        rank_me: of L2-normalized outputs, from 1 to min(images, channels); 1 at complete collapse.
+        positive_cosine: mean cosine of two views, in [-1, 1]; 1 at complete collapse.
+        negative_cosine: mean cosine of different images, in [-1, 1]; 1 at complete collapse. After
+            a ReLU all values are positive, and cosines are high without any collapse.
+        feature_std: feature std, in [0, 1]; 0 at complete collapse.
+        rank_me: RankMe of L2-normalized outputs, from 1 to min(images, channels); 1 at complete
+            collapse.
         gradient_norm: l2 norm of the gradients of the layer's parameters.
     """
 
@@ -201,7 +202,8 @@ def pooled(output: Any, layout: Layout = None) -> Tensor | None:
     Args:
         output: a tensor (N, C) as it is; with more axes, its mean over all but images and channels.
             From a tuple, list, dict or dataclass, the first tensor of two axes or more is taken.
-        layout: of the tensor, as `NCHW`, or a function from its shape to that; None: (N, C) only.
+        layout: layout of the tensor, such as `NCHW`, or a function from its shape to the layout;
+            None: only (N, C) is pooled.
 
     Returns:
         (N, C), or None if there is no floating-point tensor of two dimensions or more, or its

@@ -193,7 +193,7 @@ ROUNDING = 64  # error of means and lengths of equal rows, in units of the last 
 
 
 def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor:
-    """Return the eigenvalues of rows' rows / N, descending, by one eigenvalue decomposition.
+    """Return the descending eigenvalues of rows^T rows / N by one eigenvalue decomposition.
 
     The smaller of the D x D and the N x N Gram matrix is decomposed, in O(N D min(N, D)), which is
     many times faster than a singular value decomposition of the rows, but less precise: squaring

@@ -56,8 +56,8 @@ def advance_trend(
     Args:
         trend: trend so far; `Trend()` before the first step.
         step: number of the step, not below the previous one; numbers may be left out.
-        positive_cosine: of the step; NaN: not measured.
-        negative_cosine: of the step; NaN: not measured.
+        positive_cosine: positive cosine of the step, or NaN.
+        negative_cosine: negative cosine of the step, or NaN.
         window: steps after which a weight has fallen to 1/e.
     """
     if not isfinite(negative_cosine):
@@ -165,8 +165,8 @@ def advance_pinned(
     Args:
         pinned: result of the previous step.
         step: number of the step.
-        loss: of the step.
-        constants: by name.
+        loss: loss of the step.
+        constants: constants by name.
         tolerance: share of a constant (of 1 if it is 0) by which the loss may differ.
     """
     return {

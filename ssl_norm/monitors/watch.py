@@ -241,8 +241,8 @@ def attach(
     before.
 
     Args:
-        network: holds the projectors, at any depth; may be wrapped by DDP, Fabric or Accelerate.
-        optimizer: of the loop; may be wrapped by Fabric or Accelerate.
+        network: network that contains the projectors, perhaps wrapped by DDP, Fabric or Accelerate.
+        optimizer: optimizer of the loop, perhaps wrapped by Fabric or Accelerate.
         log: function that is called with the values of :meth:`CollapseWatch.judge` and the step,
             every `log_every` steps.
         log_every: steps between logged values and verdicts, at least 1.

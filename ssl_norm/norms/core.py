@@ -40,8 +40,8 @@ class Map(NamedTuple):
     """Function of x and of tables (N, C), element by element.
 
     Attributes:
-        definition: from x and the tables, which broadcast to it.
-        compiled: the same in passes.cpp.
+        definition: the function of x and the tables, which broadcast to x.
+        compiled: the same function, compiled from passes.cpp.
         kept: number of leading tables that the gradients depend on.
     """
 

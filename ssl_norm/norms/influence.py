@@ -66,7 +66,7 @@ def measure_influence(
         channels: C.
         side: images are (side, side), P = side^2 positions.
         training: mode of the layer; evaluation otherwise.
-        seed: of inputs and parameters.
+        seed: seed of inputs and parameters.
 
     Raises:
         ValueError, TypeError: as make_norm, or the norm does not take such images.

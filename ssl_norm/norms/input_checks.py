@@ -40,8 +40,8 @@ def check_batch(
     """
     if _is_vmapped(x):
         raise ValueError(
-            "batch statistics mix the samples of a batch, and vmap gives one at a time, so samples "
-            "have no gradients of single ones; call .eval() or use a norm without such statistics"
+            "batch statistics mix the samples of a batch, so a single sample, as vmap passes it, "
+            "has no gradient; call .eval() or use a norm without batch statistics"
         )
     parts = [len(x)] if domains is None else domains
     fewest = min((n and (n % (batch_size or n) or batch_size or n) for n in parts), default=0)

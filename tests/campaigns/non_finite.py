@@ -111,11 +111,11 @@ class Fault:
     """One number of a tensor that is spoiled at a step.
 
     Attributes:
-        kind: of the tensor, one of `KINDS`.
-        step: steps done before.
-        value: what the number becomes.
-        place: of tensor and number among all, in [0, 1).
-        name: of the tensor, once it was spoiled.
+        kind: kind of the tensor, one of `KINDS`.
+        step: number of steps before it.
+        value: new value of the number.
+        place: position of tensor and number among all, in [0, 1).
+        name: name of the tensor after it was spoiled.
     """
 
     kind: str

@@ -191,7 +191,7 @@ class IdenticalViews(Byol):
 
 
 class IdenticalViewsOfStages(IdenticalViews):
-    """Equal views, which enter a frozen first stage, called alone."""
+    """Equal views that pass a frozen first stage before the network."""
 
     def __init__(self):
         super().__init__()

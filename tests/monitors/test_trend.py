@@ -33,7 +33,7 @@ def judged(negative, gap, seed=0, noise=0.02):
     Args:
         negative: negative cosine of a step.
         gap: positive less negative cosine of a step.
-        seed: of the noise.
+        seed: seed of the noise.
         noise: its deviation, as a share of the distance of the cosines from 1.
     """
     noises = np.random.default_rng(seed).normal(0, noise, (STEPS, 2))

@@ -84,7 +84,7 @@ class Views:
 
         Args:
             images: (N, 3, H, W) uint8 on any device, any memory format; not altered.
-            generator: of the CPU; the only source of randomness.
+            generator: generator of the CPU, the only source of randomness.
             rank: this process draws rows rank * N to (rank + 1) * N of the global batch.
             world_size: number of processes; N must be the same on all of them.
         """

@@ -20,7 +20,7 @@ class PooledMoments:
     Args:
         mean: example of the means, (C,), or (D, C) for D domains; sets shape and device.
         variance: example of the variances, or of covariances (G, D, D); sets the shape.
-        square: from deviations (K, *mean.shape) to their squares (K, *variance.shape).
+        square: function from deviations (K, *mean.shape) to squares (K, *variance.shape).
 
     Attributes:
         count: values per channel so far, (1,) or (D, 1).

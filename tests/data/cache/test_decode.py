@@ -263,7 +263,7 @@ def test_of_16_bit_colours_no_white_can_be_applied():
 
 
 def colour_png(pixels: np.ndarray) -> bytes:
-    """Return 16-bit colours as a PNG, which Pillow cannot write."""
+    """Return a PNG with 16-bit colours, which Pillow cannot write."""
     height, width = pixels.shape[:2]
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
