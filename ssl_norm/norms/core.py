@@ -200,7 +200,7 @@ def is_transformed() -> bool:
 
 
 def by_autograd(*tensors: Tensor) -> bool:
-    """Return whether a graph or a transformation, such as is_grads_batched, needs plain operations."""
+    """Return whether a graph or a transformation (is_grads_batched) needs plain operations."""
     batched = map(torch._C._functorch.is_legacy_batchedtensor, tensors)
     return torch.is_grad_enabled() or is_transformed() or any(batched)
 
