@@ -71,6 +71,21 @@ def test_five_classes_have_no_top5():
     assert evaluate(train, test).top5 is None
 
 
+def test_the_seed_chooses_the_labelled_images():
+    images = ProbeImages(
+        coloured_images(120, 8, 6, seed=0), coloured_images(60, 8, 6, seed=1), VIEW
+    )
+
+    def seen(seed):
+        encoder, inputs = small_encoder(), []
+        encoder.register_forward_pre_hook(lambda _, given: inputs.append(given[0].sum((1, 2, 3))))
+        evaluate_encoder(encoder, images, Probe(labels=0.3, k=5, seed=seed))
+        return torch.cat(inputs).sort().values
+
+    assert torch.equal(seen(3), seen(3))
+    assert not torch.equal(seen(3), seen(4))
+
+
 def test_everything_follows_the_seed():
     settings = {"labels": 0.3, "k": 5}
     first = evaluate(seed=3, **settings)
