@@ -83,6 +83,7 @@ def test_every_monitor_is_measured():
     assert values["rank_me"] == rank_me(directions(views[0])).item()
     assert values["lidar"] == lidar(views.transpose(0, 1)).item()
     assert values["dimensions"] == 16
+    assert measure(spread(count=10))["dimensions"] == 9  # of centred rows
 
 
 def long_tailed():

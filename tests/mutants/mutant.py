@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,9 +61,9 @@ def mutants() -> list[Mutant]:
 
 
 def verdict(mutant: Mutant) -> tuple[str, str]:
-    """Return `killed` and the test that failed, or `survived`.
+    """Return `killed` and the test that fails on the mutant only, or `survived`.
 
-    Any other word says why the tests did not run, with the end of their output.
+    Other verdicts are that the test fails without a fault as well, or that the tests did not run.
     """
     if not mutant.applies():
         return "no longer applies", ""
@@ -74,15 +75,17 @@ def verdict(mutant: Mutant) -> tuple[str, str]:
         except subprocess.TimeoutExpired:
             return "killed", f"it hangs for {LONGEST:.0f} s"
     if failed := re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE):
-        return "killed", failed[1]
+        test = failed[1].removeprefix("tests/").partition("[")[0]
+        return "killed" if passes_unchanged(test) else "fails unchanged", failed[1]
     return "did not run" if code else "survived", output[-2000:]
 
 
-def passes_unchanged(tests: Iterable[str]) -> bool:
-    """Return whether tests pass on a copy without a fault."""
+@cache
+def passes_unchanged(test: str) -> bool:
+    """Return whether a test passes on a copy without a fault."""
     with tempfile.TemporaryDirectory() as folder:
         _copy(Path(folder))
-        return _test(Path(folder), tests)[0] == pytest.ExitCode.OK
+        return _test(Path(folder), [test])[0] == pytest.ExitCode.OK
 
 
 def _copy(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import random
 
-from tests.mutants.mutant import ROOT, mutants, passes_unchanged, verdict
+from tests.mutants.mutant import ROOT, mutants, verdict
 
 MUTANTS = mutants()
 
@@ -24,5 +24,4 @@ def test_each_mutant_has_tests_that_exist():
 
 def test_a_mutant_that_was_killed_before_is_killed():
     mutant = random.Random(0).choice([each for each in MUTANTS if each.was_killed])
-    assert passes_unchanged(mutant.tests), mutant
     assert verdict(mutant)[0] == "killed", mutant

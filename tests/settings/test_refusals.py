@@ -72,6 +72,8 @@ WRONG = {
         "method.predictor.output_dim=64": "differs from method.projector.output_dim=128 ... set both",
         "method.predictor.layers=0 method.projector.output_dim=64": "set both to the same",
         "method.name=moco_v2 norm.predictor=none method.queue_size=1000": "the nearest is 1024",
+        "method.name=moco_v2 norm.predictor=none method.symmetric=true method.queue_size=128":
+        "the 256 keys of a batch; the nearest is 256",
         "method.name=moco_v2 norm.predictor=none norm.view_statistics=joint": "method.symmetric=true",
         # lengths of the run
         "epochs=3 norm.freeze_last_epochs=4": "longer than the run of epochs=3; shorten it",
@@ -170,6 +172,7 @@ RIGHT = {
         "method.name=moco_v2 norm.predictor=none norm.view_statistics=joint method.symmetric=true",
         "data.name=folder data.root=/photos",
         "keep_every=4 checkpoint_every=2",
+        "epochs=3 norm.freeze_last_epochs=3 optimizer.warmup_epochs=3 optimizer.schedule_epochs=3",
         "seed=9223372036854775807 optimizer.momentum=0 optimizer.warmup_epochs=0",
         "device=cuda:1 data.resident=true",
         "encoder.pretrained_path=/gone.pt resume=true run_dir=x",

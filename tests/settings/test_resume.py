@@ -108,6 +108,17 @@ def test_differences_name_the_keys_that_may_not_change():
     }
 
 
+@pytest.mark.parametrize("now", ["separate", "joint"])
+def test_a_key_that_is_newer_than_the_run_had_its_default(now):
+    saved, given = (
+        accept("pretrain", f"norm.view_statistics={value}").model_dump(mode="json")
+        for value in ("separate", now)
+    )
+    del saved["norm"]["view_statistics"]
+    found = [] if now == "separate" else [("norm.view_statistics", "separate", "joint")]
+    assert differences(MODELS["pretrain"], saved, given) == found
+
+
 def test_a_section_that_may_change_changes_as_a_whole():
     assert may_change_on_resume("pretrain", "monitor.patience")
     assert may_change_on_resume("finetune", "evaluation.samples")

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -144,6 +145,11 @@ def test_rows_at_the_end(images):
         ("test", "contrast:5", "exact", "domain", 200, 40, 100),  # all there are
     ]
     assert len({row["loss"] for row in rows}) == len(rows)
+
+
+def test_there_are_no_rows_of_the_labelled_images_if_all_are(images):
+    rows = rows_of(classifier(), replace(images, labelled=images.everything), statistics=["exact"])
+    assert [row["statistics_from"] for row in rows] == ["all"]
 
 
 def test_limit_holds_for_test_and_training_images(images):
