@@ -117,7 +117,7 @@ def _views(
     rows = tensor.shape[axis]
     if images is None and rows % crops:
         raise ValueError(f"crops={crops} does not divide {rows} rows")
-    views = tensor.detach().split(max(images or rows // crops, 1), axis)
+    views = torch.split(tensor.detach(), max(images or rows // crops, 1), axis)
     return [vectors(view, layout) for view in views]
 
 
