@@ -53,15 +53,15 @@ class Pairing:
     """Measure which rows of the outputs of projectors are views of the same images.
 
     Two views of an image are nearer to each other than to other images, in expectation. The match
-    of two views measures by how much. Over the first steps, it is compared with its standard error
-    under random permutations of the rows. Every form is tested: a call may hold one view, or up to
-    16 views of equal size, one after the other or interleaved. The form with the most views is
-    accepted once its views match by 6 standard errors, and all forms with more views are excluded.
-    A form is excluded if its views match less than a third as much as other views. Calls on other
-    images, and calls that repeat another, are ignored. If a view of one network is certainly
-    nearest to one view of the other network, both are the same crop and are not paired; if nearest
-    views are not certain, online views are paired with each other. Steps with other calls, such as
-    a log every 100 steps, are tested separately.
+    of two views measures this difference. Over the first steps, it is compared with its standard
+    error under random permutations of the rows. Every form is tested: a call may hold one view, or
+    up to 16 views of equal size, one after the other or interleaved. The form with the most views
+    is accepted once its views match by 6 standard errors, and all forms with more views are
+    excluded. A form is excluded if its views match less than a third as much as other views. Calls
+    on other images, and calls that repeat another, are ignored. If a view of one network is
+    certainly nearest to one view of the other network, both are the same crop and are not paired;
+    if nearest views are not certain, online views are paired with each other. Steps with other
+    calls, such as a log every 100 steps, are tested separately.
 
     Consecutive images of one class, as in sorted data, may count as views; `joint` prevents this.
     If all rows are equal, no views match; all cosines are then 1 with any form.

@@ -130,7 +130,7 @@ def _without_role(part: str) -> str:
 
 
 def _holds_roles(module: nn.Module) -> bool:
-    """Return whether all parts of a module are named by their roles, as of a student's wrapper."""
+    """Return whether all parts of a module are named by roles, as in a wrapper of a student."""
     names = [name for name, _ in module.named_children()]
     return bool(names) and not any(map(_without_role, names))
 

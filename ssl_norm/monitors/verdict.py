@@ -39,8 +39,9 @@ class Thresholds:
             rise by this share of the rise that the slope predicts; excludes rises that have ended
         collapsing_horizon: `collapsing`: at the present rate, the collapse must be complete within
             this many times the steps so far
-        gap_share: `complete`: positive minus negative cosine, plus two standard errors, below this
-            share of 1 - negative cosine over collapsing_window suffices, see gap_cosine
+        gap_share: `complete`: it suffices if positive minus negative cosine, plus two standard
+            errors, is below this share of 1 - negative cosine over collapsing_window; see
+            gap_cosine
         gap_cosine: `complete`: gap_share applies only if the negative cosine is above this
         pinned_loss: share of a known constant by which a loss may differ and is still near it
         pinned_steps: number of steps near a known constant from which the evidence names it

@@ -156,7 +156,7 @@ def check_groups(key: str, norm: NormSpec, width_key: str, width: int) -> None:
 
 
 def check_chunks(key: str, norm: NormSpec, samples: int, fewest: int) -> None:
-    """Raise UserError if a norm would split the samples of a pass into chunks of too few."""
+    """Raise UserError if chunks of a norm would have too few of the samples in a pass."""
     domains: int | None = norm.option("domains")
     if domains is not None:
         if samples % domains:

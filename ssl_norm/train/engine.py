@@ -57,7 +57,7 @@ class Task(ABC):
     """Part of a run in which pretraining and fine-tuning differ."""
 
     run: Run  # network and schedule, after `build`
-    stop: CollapseStop | None = None  # has ended the run before, and ends it again at a resume
+    stop: CollapseStop | None = None  # exception of a run that was already stopped at collapse
     less_memory: ClassVar[str]  # settings that lower the need for memory, for an error message
     final_metrics: ClassVar[tuple[str, ...]]  # keys of the summary that loggers show at the end
 

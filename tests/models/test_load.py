@@ -63,7 +63,7 @@ def solo_learn(weights):
 
 
 def lightly_sequential(weights):
-    """Return weights as a LightningModule saves its backbone of encoder.children()."""
+    """Return weights named as in a LightningModule whose backbone is made of encoder.children()."""
     children = {name: str(i) for i, (name, _) in enumerate(TinyResNet(4).named_children())}
     parts = {name: name.partition(".") for name in weights}
     numbered = {f"{children[p[0]]}.{p[2]}": weights[name] for name, p in parts.items()}

@@ -51,7 +51,7 @@ def assert_refused(tool: str, typed: str, expected: str) -> None:
 
 
 def _names(line: str, key: str) -> bool:
-    """Return whether a line names a key, or a section and what it does not have."""
+    """Return whether a line names a key, or a section and the key that the section lacks."""
     parts = key.split(".")
     unknown = ((".".join(parts[:i]), f"'{parts[i]}'") for i in range(len(parts)))
     return key in line.replace(": ", ".") or any(s in line and leaf in line for s, leaf in unknown)

@@ -77,9 +77,7 @@ def read_layout(paths: Sequence[str], layout: LayoutName = "auto") -> Layout:
         split_of = {name: _split_of(name) for name in found.classes}
         tests = (("test", True), ("validation", True))
         if odd := [f"{name}/" for name, split in split_of.items() if split in tests]:
-            note = (
-                f"{', '.join(odd)}: named as a split, taken as a class (no folder is named train)"
-            )
+            note = f"{', '.join(odd)}: a class in spite of its name (no folder is named train)"
             return replace(found, notes=(*found.notes, note))
     return found
 

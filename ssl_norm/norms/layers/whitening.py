@@ -33,9 +33,9 @@ def whiten(
 
         y = weight * (W(covariance) (x - mean)) + bias, for each group of C / groups channels
 
-    Statistics and products are float32, even under autocast. They are float64 for float64 inputs,
-    and for vectors, where the device has it: the covariance of fewer vectors than channels has
-    eigenvalues of 0, for which float32 finds up to 1e-7 of the largest, which may exceed eps.
+    Statistics and products are float32, even under autocast. They are float64 for float64 inputs
+    and, if the device has it, for vectors. The covariance of fewer vectors than channels has
+    eigenvalues of 0, whose errors in float32 (1e-7 of the largest one) may exceed eps.
 
     Args:
         x: (N, C) or (N, C, *spatial); every position is an observation. Not altered.

@@ -208,7 +208,7 @@ def test_statistics_that_are_not_finite_are_not_installed():
 
 
 class Twice(nn.Module):
-    """One norm on two inputs, and one on none."""
+    """A norm that is called on two inputs, and one that is never called."""
 
     def __init__(self):
         super().__init__()
