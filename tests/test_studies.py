@@ -143,7 +143,7 @@ def test_sweep_resume_needs_a_folder(monkeypatch, capsys, tmp_path):
         "resume=true",
     )
     assert code == 2
-    assert "a sweep (-m) needs hydra.sweep.dir=..., its folder" in printed
+    assert "with -m, hydra.sweep.dir=..., the folder of the sweep" in printed
 
 
 def test_fine_tuning_study_sweeps_its_grid_and_resumes(monkeypatch, capsys, tmp_path):

@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_ends_with_exit_code_4(finetune, tmp_path):
 
 
 WRONG = {
-    "norm.encoder=ubn": "norm.encoder=ubn: all 300 training images are labelled, and none is left",
+    "norm.encoder=ubn": "norm.encoder=ubn needs unlabelled images, but all 300 training images are labelled",
     "labels=301": "labels=301: there are 300 labelled images; use at most 300",
     "labels=5": "labels=5 leaves 5 of 10 classes without an image",
     "labels_per_class=500": "labels_per_class=500: class ",

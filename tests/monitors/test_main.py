@@ -17,7 +17,7 @@ def test_a_line_for_every_monitor(capsys):
     assert " centres " in lines["effective_rank"]
     assert " - " in lines["rank_me"]
     assert "normalizes, centres" in lines["cev_auc"]
-    assert "CollapseMonitor and tools/diagnose.py give every function directions" in text
+    assert "CollapseMonitor and tools/diagnose.py pass L2-normalized embeddings" in text
 
 
 def test_arguments(capsys):
