@@ -121,7 +121,7 @@ def _find_part(
 
 
 def _kind(path: str) -> str:
-    """Return the last part of a name that is not only its role, without prefix or suffix for it."""
+    """Return the last part of a name that names more than a role, without the words for roles."""
     return next(filter(None, map(_without_role, reversed(path.split(".")))), "")
 
 

@@ -164,7 +164,7 @@ class FrozenBiases(Byol):
 
 
 class HoldsAll(Byol):
-    """Its optimizer holds the target as well, whose parameters are frozen."""
+    """Its optimizer also has the parameters of the target, which are frozen."""
 
     def trained(self):
         return self.parameters()

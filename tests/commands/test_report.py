@@ -116,7 +116,7 @@ def few_labels(figures, arms=("ubn", "bn")):
 
 @pytest.fixture
 def finetuned(tmp_path, monkeypatch):
-    """Return the folder of a study of tools/finetune.py, and the cause of its figures."""
+    """Return the folder of a study of tools/finetune.py, and a function that sets its figures."""
 
     def draw(*figures):
         monkeypatch.setattr(studies, "study_tools", lambda: {"few_labels": "finetune"})
