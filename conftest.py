@@ -1,4 +1,4 @@
-"""Limit of one thread for each parallel process of the tests, and their order."""
+"""Limit of one thread for each parallel process of the tests, their order, and a fresh compiler."""
 
 import os
 
@@ -10,3 +10,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow files, so that no process has one left while the others are done."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler(request: pytest.FixtureRequest) -> None:
+    """Forget what earlier tests compiled: torch runs code that was compiled too often as it is."""
+    if "compile" in request.node.nodeid:
+        import torch
+
+        torch.compiler.reset()
