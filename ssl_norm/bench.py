@@ -134,7 +134,9 @@ def _at_floor(trace: Trace, tolerance: float) -> list[bool]:
     return lasting(trace, [abs(loss - floor) <= room for loss in trace.columns["loss"]])
 
 
-def judge(trace: Trace, thresholds: Thresholds | None = None) -> list[Verdict]:
+def judge(
+    trace: Trace, thresholds: Thresholds | None = None, patience: int = PATIENCE
+) -> list[Verdict]:
     """Return the verdict of :class:`ssl_norm.CollapseMonitor` at each row."""
     limits = thresholds or Thresholds()
     state, trend, verdicts = VerdictState(), Trend(), []
@@ -155,14 +157,16 @@ def judge(trace: Trace, thresholds: Thresholds | None = None) -> list[Verdict]:
         found = zone(
             values | trend_values(trend, limits.complete_cosine, limits.collapsing_window), limits
         )
-        state = advance(state, step, found, PATIENCE)
+        state = advance(state, step, found, patience)
         verdicts.append(state.verdict)
     return verdicts
 
 
-def _ours(trace: Trace, collapsing_errors: float) -> list[bool]:
+def ours(trace: Trace, collapsing_errors: float, patience: int = PATIENCE) -> list[bool]:
+    """Return whether the verdict at each row names a collapse."""
     limits = Thresholds(collapsing_errors=collapsing_errors)
-    return [v in ("collapsing", "dimensional", "complete") for v in judge(trace, limits)]
+    verdicts = judge(trace, limits, patience)
+    return [verdict in ("collapsing", "dimensional", "complete") for verdict in verdicts]
 
 
 def _ours_of_november(trace: Trace, complete_cosine: float) -> list[bool]:
@@ -224,7 +228,7 @@ ALARMS = {
     "ssl_norm, November 2026": Alarm(
         _ours_of_november, 0.99, _COSINES, "verdict of commit fea222e, 20 steps"
     ),
-    "ssl_norm": Alarm(_ours, 4.0, (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0), "docs/collapse.md"),
+    "ssl_norm": Alarm(ours, 4.0, (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0), "docs/collapse.md"),
 }
 
 

@@ -10,18 +10,19 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from benchmarks.collapse_bench.objectives import TUNING, loss_at_collapse
-from ssl_norm.bench import ALARMS, Alarm, Trace, read_trace
+from ssl_norm.bench import ALARMS, Alarm, Trace, ours, read_trace
 from ssl_norm.figures.style import drawing, save_figure
 
 TRACES = Path(__file__).parent / "traces"
 END = 0.1  # share of a run that decides its fate
 OURS = "ssl_norm"
+PATIENCES = (1, 5, 10, 20)
 
 
 class Fate(NamedTuple):
@@ -224,6 +225,12 @@ def tables(runs: Sequence[tuple[Trace, Fate]]) -> tuple[str, dict[str, float]]:
                 threshold = of.get(name, alarm.threshold)
                 rows.append([name, f"{threshold:g}", *_cells(score(alarm, group, threshold))])
             parts.append(f"### {title}, thresholds {words}\n\n{markdown(rows)}")
+    by_patience = [["patience, steps", "objectives", *head[2:]]]
+    for steps in PATIENCES:
+        alarm = ALARMS[OURS]._replace(rule=partial(ours, patience=steps))
+        for words, group in (("held out", held_out), ("tuning", tuning)):
+            by_patience.append([str(steps), words, *_cells(score(alarm, group))])
+    parts.append(f"### Patience of our alarm\n\n{markdown(by_patience)}")
     by_objective = [["objective", "healthy", "complete", "gap", "dimensional", "recovered",
                      "open", "ambiguous", "hits", "false alarms"]]  # fmt: skip
     for objective in dict.fromkeys(run[0].facts["objective"] for run in runs):
