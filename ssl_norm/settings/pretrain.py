@@ -185,7 +185,7 @@ class PretrainSettings(RunSettings):
     accumulate: Count = option(1, "batches per optimizer step", unit="batches")
     compile: bool = option(
         False,
-        "compile the encoders by torch.compile: a slow first step, then faster ones",
+        "compile the encoders by torch.compile; the first step then takes a minute or more",
         resume=True,
         only_with="train",
     )

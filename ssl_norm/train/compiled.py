@@ -1,4 +1,4 @@
-"""Encoders that torch.compile makes faster during training steps."""
+"""Encoders that torch.compile has compiled, for training steps."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
