@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.batch.freezing import FrozenStatistics
+from ssl_norm.norms.kernels.tables import widest_dtype
 from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm
 from ssl_norm.norms.layers.whitening import WhiteningNorm
 
@@ -161,7 +162,7 @@ def pool_domains(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     They are computed in float64 (float32 on devices without it) as
     mean_d(variance_d + (mean_d - mean)^2), which is exact for large means.
     """
-    dtype = torch.float32 if mean.device.type == "mps" else torch.float64
+    dtype = widest_dtype(mean)
     mean, variance = mean.to(dtype), variance.to(dtype)
     pooled = mean.mean(0)
     return pooled, (variance + (mean - pooled).square()).mean(0)

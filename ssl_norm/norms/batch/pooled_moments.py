@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ssl_norm.distributed import gather_batch, is_distributed
 from ssl_norm.norms.kernels.dispatch import passes_for
+from ssl_norm.norms.kernels.tables import widest_dtype
 
 Square = Callable[[Tensor], Tensor]
 
@@ -32,7 +33,7 @@ class PooledMoments:
     """
 
     def __init__(self, mean: Tensor, variance: Tensor, square: Square = torch.square) -> None:
-        dtype = torch.float32 if mean.device.type == "mps" else torch.float64
+        dtype = widest_dtype(mean)
         self.count = torch.zeros_like(mean[..., :1], dtype=dtype)
         self.mean = torch.zeros_like(mean, dtype=dtype)
         self.spread = torch.zeros_like(variance, dtype=dtype)

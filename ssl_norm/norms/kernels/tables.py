@@ -9,6 +9,11 @@ def table_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+def widest_dtype(x: Tensor) -> torch.dtype:
+    """Return float64, or float32 on a device without it."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
 def kernel_takes(x: Tensor, table: Tensor | None) -> bool:
     """Return whether the kernels of torch take an input with the dtype of weights or statistics."""
     half = x.dtype in (torch.float16, torch.bfloat16)

@@ -12,6 +12,7 @@ from torch.autograd import Function
 from ssl_norm.norms.batch.batch_statistics import BatchMoments, UpdateRate
 from ssl_norm.norms.core import Norm, by_autograd, is_transformed
 from ssl_norm.norms.input_checks import check_batch, check_channels
+from ssl_norm.norms.kernels.tables import table_dtype, widest_dtype
 from ssl_norm.norms.kernels.tiling import ceil_divide
 from ssl_norm.norms.layers.groups import Groups, check_groups, fewest_groups
 from ssl_norm.norms.layers.whitening_roots import inverse_square_root, newton_inverse_square_root
@@ -51,8 +52,7 @@ def whiten(
     """
     with torch.autocast(x.device.type, enabled=False):
         # A batch of vectors often has no full rank. float32 then errs by more than eps.
-        exact = x.dim() == 2 and x.device.type != "mps"
-        dtype = torch.promote_types(x.dtype, torch.float64 if exact else torch.float32)
+        dtype = widest_dtype(x) if x.dim() == 2 else table_dtype(x)
         carriers: list[Tensor] = []
         if statistics is not None:
             mean, covariance = (each.to(dtype, copy=True) for each in statistics)

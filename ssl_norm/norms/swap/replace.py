@@ -296,7 +296,7 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _comes_back(layer: nn.Module, spec: NormSpec) -> str | None:
-    """Return the norm that restores a layer exactly after the spec replaced it, else None.
+    """Return the norm that turns a replaced layer back into exactly what it was, or None.
 
     This is tried on a copy with random values, in evaluation and in training.
     """
