@@ -31,13 +31,16 @@ def over_space(table: Tensor, x: Tensor) -> Tensor:
 
 
 def dense(x: Tensor) -> tuple[Tensor, bool]:
-    """Return x, or a contiguous copy, and whether it is channels-last."""
+    """Return x, or a contiguous copy, and whether it is channels-last.
+
+    Channels of a single position lie side by side, so they count as channels-last.
+    """
     x = x.resolve_neg()
     if x.is_contiguous():
-        return x, False
+        return x, x.shape[2:].numel() == 1
     if x.movedim(1, -1).is_contiguous():
         return x, True
-    return x.contiguous(), False
+    return x.contiguous(), x.shape[2:].numel() == 1
 
 
 def ordered(dy: Tensor, channels_last: bool) -> Tensor:

@@ -13,6 +13,7 @@ from ssl_norm.norms import NORMS, make_norm, parse_norm
 from ssl_norm.norms.kernels import dispatch, native, native_build, tiled
 from ssl_norm.norms.kernels.dispatch import AFFINE
 from ssl_norm.norms.kernels.native_build import library
+from ssl_norm.norms.kernels.tables import dense
 from tests.norms.kernels.passes import LAYOUTS, SHAPES, check, check_hostile_mean, data
 
 BLOCKS = [(2, 520, 33), (1, 3, 100, 101)]  # more than one of channels and of positions
@@ -36,6 +37,14 @@ def test_equals_the_definitions(layout, shape, dtype):
 @each_layout
 def test_a_large_mean_does_not_drown_the_variance(layout):
     check_hostile_mean(AFFINE, "cpu", layout)
+
+
+def test_channels_of_one_position_are_read_side_by_side():
+    for x, side_by_side in ((data(2, 5, 1, 1), True), (data(2, 5, 2, 1), False)):
+        for layout in ("contiguous", "sliced"):
+            found, channels_last = dense(LAYOUTS[layout](x))
+            assert found.is_contiguous()
+            assert channels_last is side_by_side
 
 
 @needs_compiler
