@@ -3,15 +3,15 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_norm.errors import UserError
 from ssl_norm.memory import free_host_bytes
-from ssl_norm.names import unknown_name
 
+Resident = Literal["auto"] | bool  # see `place_pixels`
 _CHUNK = 4096  # images that are copied at a time, so that the host holds no copy of the whole set
 
 
@@ -85,34 +85,20 @@ def gather(pixels: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
     return out
 
 
-def fits(needed: int, free: int) -> bool:
-    """Return whether a number of bytes fits into half of the free memory."""
-    return needed <= free // 2
-
-
-def place_pixels(images: ImageSet, device: torch.device, resident: bool | str) -> ImageSet:
+def place_pixels(images: ImageSet, device: torch.device, resident: Resident) -> ImageSet:
     """Return a set with its pixels in the memory from which batches for a device are drawn.
 
-    Args:
-        images: the set.
-        device: device of the batches.
-        resident: True: copy pixels to the GPU if they fit into half of its free memory, otherwise
-            to host memory. `auto`: the same, but to host memory only if they fit into half of it.
-            False: leave pixels where they are.
-
-    Raises:
-        UserError: `resident` has another value.
+    True: copy pixels to the GPU if they fit into half of its free memory, otherwise to host memory.
+    `auto`: the same, but to host memory only if they fit into half of it. False: leave pixels where
+    they are.
     """
-    choice = str(resident).lower()
-    if choice not in ("auto", "true", "false"):
-        raise UserError(unknown_name("data.resident", resident, ("auto", "true", "false")))
-    if choice == "false":
+    if resident is False:
         return images
-    needed = len(images) * images.pixels[0].numel()
-    if device.type == "cuda" and fits(needed, torch.cuda.mem_get_info(device)[0]):
+    doubled = 2 * len(images) * images.pixels[0].numel()
+    if device.type == "cuda" and doubled <= torch.cuda.mem_get_info(device)[0]:
         return _copied(images, device)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if images.mapped and (choice == "true" or fits(needed, free_host_bytes(processes))):
+    if images.mapped and (resident is True or doubled <= free_host_bytes(processes)):
         return _copied(images, torch.device("cpu"))
     return images
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_norm.data.batches.sampler import epoch_order
-from ssl_norm.data.dataset import ImageSet, place_pixels
+from ssl_norm.data.dataset import ImageSet, Resident, place_pixels
 from ssl_norm.distributed import on_device
 from ssl_norm.errors import UserError
 
@@ -29,9 +29,9 @@ class Batches:
         batch_size: images of a batch over all ranks, in [1, N], a multiple of `world_size`.
         seed: seed of the order.
         device: device of the batches.
-        resident: `auto`, True or False, see `place_pixels`.
+        resident: see `place_pixels`.
         workers: number of threads that gather pixels ahead; 0: none.
-        rank: rank of this process, in [0, `world_size`).
+        rank: rank of this process.
         world_size: number of processes that share each batch.
 
     Raises:
@@ -45,7 +45,7 @@ class Batches:
         batch_size: int,
         seed: int,
         device: torch.device,
-        resident: bool | str = "auto",
+        resident: Resident = "auto",
         workers: int = 2,
         rank: int = 0,
         world_size: int = 1,

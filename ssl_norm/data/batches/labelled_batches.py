@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from ssl_norm.data.batches.sampler import Passes, grouped_order, mixed_seed, seeded_generator
 from ssl_norm.data.corruption.dataset import corrupt_chunks
 from ssl_norm.data.corruption.spec import Corruption
-from ssl_norm.data.dataset import ImageSet, place_pixels
+from ssl_norm.data.dataset import ImageSet, Resident, place_pixels
 from ssl_norm.distributed import on_device
 from ssl_norm.errors import UserError
 
@@ -64,7 +64,7 @@ class LabelledBatches:
         classes_per_chunk: int = 1,
         shuffle: bool = False,
         domains: Sequence[Corruption | None] = (),
-        resident: bool | str = "auto",
+        resident: Resident = "auto",
     ) -> None:
         if labelled.labels is None:
             raise UserError("the images have no labels; put them into one folder per class")

@@ -64,15 +64,8 @@ def write_entry(
     removes those of killed processes. If two processes write the same entry, the first to finish
     wins.
 
-    Args:
-        entry: folder of the entry.
-        reader: collection of the images.
-        identifiers: N images of the collection.
-        digests: digests of the images' bytes at the time when the entry was named.
-        rules: options of decoding.
-        run: a `map` over jobs.
-        skip_corrupt: record images that do not decode instead of raising an error.
-        progress: show a progress bar.
+    `digests` are those of the images' bytes at the time when the entry was named, and `run` is a
+    `map` over jobs. With `skip_corrupt`, images that do not decode are recorded.
 
     Raises:
         UserError: an image does not decode or has changed, or the disk lacks space.

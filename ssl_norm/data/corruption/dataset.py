@@ -19,13 +19,7 @@ def corrupt_chunks(
 ) -> Tensor:
     """Split a batch (N, 3, H, W) uint8 into equal chunks, and apply a corruption to each.
 
-    Args:
-        images: the batch.
-        corruptions: one for each chunk; None leaves a chunk clean. Empty: all images stay clean.
-        generator: source of the noise, on the CPU.
-
-    Raises:
-        UserError: the batch does not divide into equal chunks.
+    None leaves a chunk clean. Raise UserError if the batch does not divide into equal chunks.
     """
     if corruptions and len(images) % len(corruptions):
         raise UserError(

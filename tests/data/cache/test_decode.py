@@ -36,27 +36,25 @@ def test_pixels_of_the_wanted_size_are_kept_exactly(file_format, options):
     np.testing.assert_array_equal(decode(data, 8), noise())
 
 
-def test_jpeg_equals_pillows_own_decoding():
-    data = encoded(Image.fromarray(noise(32, 32)), "JPEG")
-    np.testing.assert_array_equal(decode(data, 32), np.asarray(Image.open(io.BytesIO(data))))
-
-
 @pytest.mark.parametrize("mode", ["L", "1", "P"])
 def test_grey_bilevel_and_palette_become_rgb(mode):
     image = Image.fromarray(noise()).convert(mode)
     np.testing.assert_array_equal(decode(encoded(image, "PNG"), 8), image.convert("RGB"))
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM"])
-def test_16_bit_grey_is_scaled_by_its_full_range(file_format):
-    found = decode(encoded(Image.fromarray(RAMP), file_format), 8)
+@pytest.mark.parametrize(
+    ("file_format", "kind"),
+    [
+        ("PNG", np.uint16),
+        ("TIFF", np.uint16),
+        ("PPM", np.uint16),
+        ("TIFF", ">u2"),
+        ("TIFF", np.int32),
+    ],
+)
+def test_grey_of_more_than_8_bits_is_scaled_by_16_bits(file_format, kind):
+    found = decode(encoded(Image.fromarray(RAMP.astype(kind)), file_format), 8)
     np.testing.assert_array_equal(found, np.repeat(RAMP_AS_BYTES[..., None], 3, axis=2))
-
-
-def test_big_endian_and_32_bit_tiffs_within_16_bits_are_scaled_alike():
-    for pixels in (RAMP.astype(">u2"), RAMP.astype(np.int32)):
-        found = decode(encoded(Image.fromarray(pixels), "TIFF"), 8)
-        np.testing.assert_array_equal(found[..., 0], RAMP_AS_BYTES)
 
 
 @pytest.mark.parametrize("pixels", [RAMP.astype(np.int32) * 2, RAMP.astype(np.float32)])
@@ -124,11 +122,6 @@ def test_the_shorter_side_becomes_the_wanted_one_with_antialiasing():
     assert np.abs(found[:, 1:-1] - 127.5).max() < 3
 
 
-def test_small_images_are_enlarged():
-    data = encoded(Image.new("RGB", (1, 3), (9, 8, 7)), "PNG")
-    assert decode(data, 8).tolist() == [[[9, 8, 7]] * 8] * 8
-
-
 def test_a_large_jpeg_is_reduced_faithfully():
     y, x = np.mgrid[0:512, 0:640] / 100
     waves = np.stack([np.sin(x + y), np.cos(x - y), np.sin(2 * x)], axis=2) * 120 + 128
@@ -151,11 +144,9 @@ def test_truncated_files_are_refused_whatever_pillows_global_setting(file_format
     ("data", "message"),
     [
         (b"", "an empty file"),
-        (b"not an image", "not an image that Pillow can read"),
         (b"\x89PNG\r\n\x1a\n", "not an image that Pillow can read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript .*not read; convert"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "its content is HEIC, which is not read"),
-        (b"\n <!DOCTYPE html><p>404", "its content is HTML"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (encoded(Image.new("RGB", (8, 8)), "JPEG2000"), "its content is JPEG 2000"),
     ],
@@ -231,17 +222,7 @@ def test_broken_metadata_spare_the_pixels_of_a_jpeg(segment):
     np.testing.assert_array_equal(decode(data[:20] + added + data[20:], 8), decode(data, 8))
 
 
-@pytest.mark.parametrize("file_format", ["WEBP", "TIFF", "PNG", "JPEG"])
-def test_broken_exif_spares_the_pixels(file_format):
-    image = Image.fromarray(noise())
-    exact = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
-    options = exact.get(file_format, {})
-    broken = {"exif": EXIF} if file_format != "TIFF" else {"tiffinfo": {34665: 2**31}}
-    data, plain = (encoded(image, file_format, **options, **extra) for extra in (broken, {}))
-    np.testing.assert_array_equal(decode(data, 8), decode(plain, 8))
-
-
-@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("bits", [8, 12])
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
 def test_white_scales_values_of_more_than_8_bits(file_format, bits):
     white = 2**bits - 1

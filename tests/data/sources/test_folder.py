@@ -1,8 +1,6 @@
-import inspect
 import os
 import re
 import socket
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +33,13 @@ def colours(images) -> set[tuple[int, ...]]:
     return {tuple(image[0, 0].tolist()) for image in images.images}
 
 
+def write_classes(root, *counts):
+    for number, (name, count) in enumerate(zip(("cat", "dog"), counts, strict=True)):
+        write_images(root / name, count, first_seed=10 * number)
+
+
 def test_class_folders_are_split_and_pretraining_does_not_see_the_test_part(root, load):
-    write_images(root / "cat", 10)
-    write_images(root / "dog", 5, first_seed=10)
+    write_classes(root, 10, 5)
     splits = load()
     assert splits.train is splits.pretrain
     assert splits.train.classes == splits.test.classes == ("cat", "dog")
@@ -45,22 +47,12 @@ def test_class_folders_are_split_and_pretraining_does_not_see_the_test_part(root
     assert splits.test.labels.bincount().tolist() == [2, 1]
     assert not colours(splits.train) & colours(splits.test)
     assert len(colours(splits.train) | colours(splits.test)) == 15
-
-
-def test_pixels_belong_to_their_labels(root, load):
-    write_images(root / "cat", 4)
-    write_images(root / "dog", 4, first_seed=4)
-    for images in (load().train, load().test):
+    for images in (splits.train, splits.test):
         for pixels, label in zip(images.images, images.labels, strict=True):
-            seeds = range(4 * label, 4 * label + 4)
+            seeds = range(10 * label, 10 * label + 10)
             assert any(torch.equal(pixels, torch.from_numpy(noise(seed=seed))) for seed in seeds)
-
-
-def test_the_split_follows_seed_and_fraction(root, load):
-    write_images(root / "cat", 10)
-    write_images(root / "dog", 10, first_seed=10)
     assert colours(load(seed=1).test) == colours(load(seed=1).test) != colours(load(seed=2).test)
-    assert len(load(test_fraction=0.5).test) == 10
+    assert len(load(test_fraction=0.4).test) == 6
 
 
 def test_given_splits_are_kept(root, load):
@@ -82,25 +74,15 @@ def test_without_labels_all_images_are_for_pretraining(root, load):
     assert splits.train is splits.test is None
 
 
-def test_unlabelled_test_images_are_not_pretrained_on(root, load):
-    write_images(root / "train", 5)
-    write_images(root / "test", 3, first_seed=5)
-    splits = load()
-    assert len(splits.pretrain) == 5
-    assert splits.test is None
-
-
 def test_classes_of_one_image_leave_nothing_to_score(root, load):
-    write_images(root / "cat", 1)
-    write_images(root / "dog", 1, first_seed=1)
+    write_classes(root, 1, 1)
     splits = load()
     assert len(splits.pretrain) == 2
     assert splits.train is splits.test is None
 
 
 def test_skipped_files_are_in_no_split_and_named(root, load):
-    write_images(root / "cat", 5)
-    write_images(root / "dog", 5, first_seed=5)
+    write_classes(root, 5, 5)
     (root / "cat/003.png").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"cat/003\.png does not decode"):
         load()
@@ -110,23 +92,18 @@ def test_skipped_files_are_in_no_split_and_named(root, load):
     assert torch.cat([splits.train.labels, splits.test.labels]).bincount().tolist() == [4, 5]
 
 
-@pytest.mark.parametrize(
-    ("count", "message"),
-    [(0, r"found 0 images in .*\(and 1 other entry\)"), (1, r"found 1 image in ")],
-)
-def test_too_few_images_are_one_clear_line(root, load, count, message):
-    write_images(root, count)
+def test_too_few_images_are_one_clear_line(root, load):
+    def fails(message, **options):
+        with pytest.raises(UserError, match=message + r".*at least 2 are needed"):
+            load(**options)
+
+    root.mkdir()
     (root / "notes.txt").touch()
-    with pytest.raises(UserError, match=message + r".*; at least 2 are needed"):
-        load()
-
-
-def test_too_few_good_images_are_one_clear_line(root, load):
-    write_images(root, 3)
-    for name in ("000.png", "002.png"):
-        (root / name).write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"found 1 image that decode in .*at least 2 are needed"):
-        load(on_corrupt="skip")
+    fails(r"found 0 images in .*\(and 1 other entry\)")
+    write_images(root, 1)
+    fails(r"found 1 image in ")
+    (root / "001.png").write_bytes(b"broken")
+    fails("found 1 image that decode in ", on_corrupt="skip")
 
 
 def test_the_cache_is_somewhat_larger_than_large_views(root, load):
@@ -184,7 +161,7 @@ def write_grey(root, bits, first=0, count=4):
         Image.fromarray(grey).save(root / f"{index}.png")
 
 
-@pytest.mark.parametrize("bits", [8, 11, 12, 14])
+@pytest.mark.parametrize("bits", [8, 12])
 def test_values_that_fill_a_small_part_of_16_bits_stop_with_the_choice(root, load, bits):
     write_images(root / "colour", 3)
     write_grey(root, bits)
@@ -232,18 +209,6 @@ def test_links_that_multiply_folders_end_in_one_line(tmp_path):
     (tmp_path / "30").mkdir()
     with pytest.raises(UserError, match=r"links lead to .* more than 1000 times"):
         find_images(tmp_path)
-
-
-def test_folders_deeper_than_the_stack_are_read(tmp_path):
-    limit = len(inspect.stack()) + 60
-    os.makedirs(tmp_path / "/".join("d" * 200))
-    (tmp_path / "/".join("d" * 200) / "1.png").touch()
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(limit)
-    try:
-        assert len(find_images(tmp_path).paths) == 1
-    finally:
-        sys.setrecursionlimit(before)
 
 
 def touch(folder, *names):
