@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.collapse_bench.objectives import OBJECTIVES, Step
+from benchmarks.collapse_bench.objectives import OBJECTIVES, OF_TOKENS, Step
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.monitors import effective_rank, feature_std, positive_negative_cosine, rank_me
@@ -42,6 +42,7 @@ LACKING: dict[str, tuple[str, ...]] = {
     "dino": ("", "centring", "sharpening", "centring+sharpening"),
     "lejepa": ("", "regularizer"),
     "jepa": ("", "stop_gradient", "ema"),
+    "data2vec": ("", "stop_gradient", "ema", "normalization"),
 }
 COLUMNS = (
     "step", "positive_cosine", "negative_cosine", "feature_std", "raw_std", "loss",
@@ -49,7 +50,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-# Data, encoder, rate relative to the base, seed, steps, and objectives; (): all except jepa.
+# Data, encoder, rate relative to the base, seed, steps, and objectives; (): all without tokens.
 GROUPS: tuple[tuple[str, str, float, int, int, tuple[str, ...]], ...] = (
     ("digits", "mlp", 1.0, 0, 1000, ()),
     ("digits", "mlp", 0.1, 0, 1500, ()),
@@ -64,6 +65,18 @@ GROUPS: tuple[tuple[str, str, float, int, int, tuple[str, ...]], ...] = (
     ("digits", "mlp", 1.0, 4, 1000, ("moco", "barlow", "wmse", "dino", "lejepa")),
     ("digits", "mlp", 1.0, 5, 1000, ("moco", "barlow", "wmse", "dino", "lejepa")),
     ("cifar10", "resnet18", 1.0, 0, 120, ("byol", "vicreg", "moco", "dino")),
+    (
+        "digits",
+        "vit",
+        1.0,
+        0,
+        800,
+        ("data2vec", "byol", "simclr", "vicreg", "barlow", "moco", "lejepa"),
+    ),
+    ("digits", "vit", 0.3, 3, 1000, ("data2vec",)),
+    ("digits", "vit", 3.0, 3, 1000, ("data2vec",)),
+    ("digits", "vit", 1.0, 6, 800, ("jepa", "data2vec")),
+    ("digits", "vit", 1.0, 7, 800, ("jepa", "data2vec")),
 )
 # Forms without a predictor, regularizer, ... whose collapse takes thousands of steps.
 SLOW = ("byol-predictor", "vicreg-variance", "vicreg-variance+covariance", "supervised-labels",
@@ -77,7 +90,7 @@ RECOVERING = ("byol-predictor", "vicreg-variance", "lejepa-regularizer",
 def runs() -> Iterator[dict[str, Any]]:
     """Yield the settings of all runs; those of `RECOVERING` regain the missing part at step 500."""
     for number, (data, encoder, rate, seed, steps, objectives) in enumerate(GROUPS):
-        for objective in objectives or [name for name in LACKING if name != "jepa"]:
+        for objective in objectives or [name for name in LACKING if name not in OF_TOKENS]:
             for without in LACKING[objective]:
                 is_long = number < 3 and f"{objective}-{without}" in SLOW
                 yield {
@@ -166,7 +179,7 @@ def encoder_of(run: dict[str, Any], inputs: int) -> tuple[nn.Module, int]:
         layers = [nn.Flatten(), nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()]
         return nn.Sequential(*layers), 256
     if run["encoder"] == "vit":
-        return ViT(run["objective"] != "jepa"), WIDTH
+        return ViT(run["objective"] not in OF_TOKENS), WIDTH
     network = build_encoder(run["encoder"], small_images=True, image_size=16)
     return network, int(network.num_features)
 
@@ -205,7 +218,7 @@ def train(run: dict[str, Any], cifar10: Path | None) -> list[dict[str, float]]:
     classes = int(y.max()) + 1
     hidden = 2 if "width" in without else 128
     outputs = {"wmse": 16}.get(run["objective"], WIDTH)
-    if run["objective"] == "jepa":
+    if run["objective"] in OF_TOKENS:
         online: nn.Module = encoder
         predictor: nn.Module = nn.Sequential(nn.Linear(WIDTH, 64), nn.GELU(), nn.Linear(64, WIDTH))
     else:

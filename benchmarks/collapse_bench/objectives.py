@@ -2,8 +2,8 @@
 
 An objective is a function of a :class:`Step`; it returns the loss and the pair of embeddings for a
 monitor. `without` names the omitted part: `stop_gradient`, `predictor`, `ema`, `variance`,
-`covariance`, `negatives`, `whitening`, `centring`, `sharpening`, `regularizer` or `labels`; "" is
-the published form.
+`covariance`, `negatives`, `whitening`, `centring`, `sharpening`, `regularizer`, `normalization` or
+`labels`; "" is the published form.
 """
 
 from collections.abc import Callable
@@ -159,21 +159,31 @@ def lejepa(step: Step) -> Result:
     return loss, (z1, z2)
 
 
-def jepa(step: Step) -> Result:
-    """Prediction of tokens at masked places from visible ones: Assran et al., arXiv 2301.08243.
+def _tokens(step: Step) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a mask (N, T), tokens (N, T, D) of masked images, and those of whole ones as targets.
 
-    Networks return tokens (N, T, D). The online network sees half of them; the others are zero.
+    The online network sees about half of the tokens; the others are zero.
     """
-    n, tokens = len(step.x1), step.online.tokens
-    mask = torch.rand(n, tokens) < 0.5
+    mask = torch.rand(len(step.x1), step.online.tokens) < 0.5
     z = step.online(step.x1, mask)
-    predicted = step.predictor(z)
     if step.lacks("stop_gradient"):
-        goal = step.online(step.x1)
-    else:
-        with torch.no_grad():
-            goal = step.target(step.x1)
-    loss = F.smooth_l1_loss(predicted[mask], goal[mask])
+        return mask, z, step.online(step.x1)
+    with torch.no_grad():
+        return mask, z, step.target(step.x1)
+
+
+def jepa(step: Step) -> Result:
+    """Prediction of tokens at masked places from visible ones: Assran et al., arXiv 2301.08243."""
+    mask, z, goal = _tokens(step)
+    loss = F.smooth_l1_loss(step.predictor(z)[mask], goal[mask])
+    return loss, (z.mean(1), goal.mean(1))
+
+
+def data2vec(step: Step) -> Result:
+    """Baevski et al., arXiv 2202.03555, equation 1: targets of the last block, layer-normalized."""
+    mask, z, goal = _tokens(step)
+    normalized = goal if step.lacks("normalization") else F.layer_norm(goal, goal.shape[-1:])
+    loss = F.smooth_l1_loss(step.predictor(z)[mask], normalized[mask])
     return loss, (z.mean(1), goal.mean(1))
 
 
@@ -187,10 +197,11 @@ def supervised(step: Step) -> Result:
 OBJECTIVES: dict[str, Callable[[Step], Result]] = {
     "byol": byol, "alignment": alignment, "simsiam": simsiam, "simclr": simclr, "vicreg": vicreg,
     "supervised": supervised, "moco": moco, "barlow": barlow, "wmse": wmse, "dino": dino,
-    "lejepa": lejepa, "jepa": jepa,
+    "lejepa": lejepa, "jepa": jepa, "data2vec": data2vec,
 }  # fmt: skip
 # Thresholds are chosen on these objectives; figures are reported on all others.
-TUNING = ("byol", "alignment", "simsiam", "simclr", "vicreg", "supervised")
+TUNING = ("byol", "alignment", "simsiam", "simclr", "vicreg", "supervised", "data2vec")
+OF_TOKENS = ("jepa", "data2vec")  # networks return tokens (N, T, D)
 
 
 def loss_at_collapse(objective: str, without: str, rows: int, width: int, classes: int) -> float:
@@ -198,7 +209,7 @@ def loss_at_collapse(objective: str, without: str, rows: int, width: int, classe
     lacking = set(without.split("+"))
     zero = {
         "wmse": "whitening", "simclr": "negatives", "moco": "negatives", "vicreg": "variance",
-        "barlow": "standardization",
+        "barlow": "standardization", "data2vec": "normalization",
     }  # fmt: skip
     if objective in ("byol", "alignment", "simsiam", "jepa") or zero.get(objective) in lacking:
         return 0.0

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from benchmarks.collapse_bench import make, score
-from benchmarks.collapse_bench.objectives import OBJECTIVES, TUNING
-from ssl_norm.bench import ALARMS, PATIENCE, Trace, judge, main, read_trace
+from benchmarks.collapse_bench.objectives import OBJECTIVES, OF_TOKENS, TUNING
+from ssl_norm.bench import ALARMS, Trace, judge, main, read_trace
 from ssl_norm.exit_code import exit_code_of
 from ssl_norm.monitors import CollapseMonitor
+from ssl_norm.monitors.verdict import PATIENCE
 
 TRACES = sorted(score.TRACES.glob("*.csv.gz"))
 STEPS = 800
@@ -122,7 +123,7 @@ def test_scores_and_intervals():
 def test_every_objective_trains_in_every_form():
     for objective, lacking in make.LACKING.items():
         for without in lacking:
-            encoder = "vit" if objective == "jepa" else "mlp"
+            encoder = "vit" if objective in OF_TOKENS else "mlp"
             run = {"objective": objective, "without": without, "data": "digits", "rate": 1.0,
                    "encoder": encoder, "seed": 0, "steps": 2, "recovers_at": None}  # fmt: skip
             rows = make.train(run, None)
