@@ -17,7 +17,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
+from ssl_norm.monitors.verdict import (
+    PATIENCE,
+    Thresholds,
+    Verdict,
+    VerdictState,
+    advance,
+    zone,
+)
 from ssl_norm.norms import parse_norm
 from ssl_norm.train.run_folder import Row, RunFolder
 
@@ -116,7 +123,7 @@ def line(label: str, found: Count, healthy: int, collapsed: int) -> str:
 
 def print_tables(runs: Sequence[Run]) -> None:
     """Print counts for the defaults and nearby thresholds, and the runs with unknown outcome."""
-    given, patience = Thresholds(), 20
+    given, patience = Thresholds(), PATIENCE
     known = [run.known for run in runs]
     print("runs by outcome:", {fate: known.count(fate) for fate in sorted(set(known))})
     header = "| thresholds | false alarms | misses | median alarm step | latest |\n|" + "---|" * 5
@@ -135,7 +142,7 @@ def print_tables(runs: Sequence[Run]) -> None:
             (f"cosine above {c:g}", replace(given, complete_cosine=c), patience)
             for c in (0.9, 0.95, 0.999)
         ]
-        + [(f"patience {steps}", given, steps) for steps in (1, 10, 50)],
+        + [(f"patience {steps}", given, steps) for steps in (1, 10, 20, 50)],
         "dimensional": [("the defaults", given, patience)]
         + [
             (f"rank below {rank:g}", replace(given, dimensional_rank=rank), patience)

@@ -24,10 +24,16 @@ from ssl_norm.console import say
 from ssl_norm.errors import UserError
 from ssl_norm.exit_code import exit_code_of, wants_help
 from ssl_norm.monitors.trend import Trend, advance_trend, trend_values
-from ssl_norm.monitors.verdict import Thresholds, Verdict, VerdictState, advance, zone
+from ssl_norm.monitors.verdict import (
+    PATIENCE,
+    Thresholds,
+    Verdict,
+    VerdictState,
+    advance,
+    zone,
+)
 from ssl_norm.text import text_table
 
-PATIENCE = 20  # steps for which a threshold must be passed, unless the source uses another number
 NEEDED = ("step", "negative_cosine", "feature_std")
 OPTIONAL = ("positive_cosine", "raw_std", "loss", "effective_rank", "rank_me", "dimensions")
 
@@ -107,7 +113,10 @@ class Alarm(NamedTuple):
 
 
 def lasting(trace: Trace, passed: Sequence[bool], patience: int = PATIENCE) -> list[bool]:
-    """Return for each row whether a condition has held for `patience` steps."""
+    """Return for each row whether a condition has held for `patience` steps.
+
+    Alarms whose source names no number of steps have the default patience of the verdict.
+    """
     found, since = [], None
     for step, holds in zip(trace.steps, passed, strict=True):
         since = (step if since is None else since) if holds else None
@@ -187,6 +196,7 @@ def _ours_of_november(trace: Trace, complete_cosine: float) -> list[bool]:
             or (cosine < 0.9 and std > 0.25 and rank < 5 and most >= 10 * rank)
             for cosine, std, rank, most in rows
         ],
+        patience=20,
     )
 
 
@@ -196,7 +206,9 @@ ALARMS = {
     "negative cosine, 500 steps": Alarm(
         _above("negative_cosine", 500), 0.99, _COSINES, "rule of thumb of user reports"
     ),
-    "negative cosine": Alarm(_above("negative_cosine"), 0.99, _COSINES, "the same, 20 steps"),
+    "negative cosine": Alarm(
+        _above("negative_cosine"), 0.99, _COSINES, f"the same, {PATIENCE} steps"
+    ),
     "std of normalized features": Alarm(
         _below("feature_std"),
         0.5,

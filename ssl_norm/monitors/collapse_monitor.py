@@ -32,6 +32,7 @@ from ssl_norm.monitors.trend import (
     trend_values,
 )
 from ssl_norm.monitors.verdict import (
+    PATIENCE,
     PinnedLoss,
     Thresholds,
     Verdict,
@@ -114,7 +115,7 @@ class CollapseMonitor:
     def __init__(
         self,
         thresholds: Thresholds | None = None,
-        patience: int = 20,
+        patience: int = PATIENCE,
         *,
         spectral_every: int = 20,
         buffer_size: int = 1024,

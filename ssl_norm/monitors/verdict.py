@@ -10,6 +10,7 @@ from annotated_types import Interval
 from ssl_norm.signature import options_of
 
 Verdict = Literal["uncertain", "healthy", "collapsing", "dimensional", "complete"]
+PATIENCE = 5  # default number of steps before a verdict changes; results/collapse_bench.md
 _WIDE = 10.0  # a rank is low only if this many times as many dimensions are possible
 _COUNTED = 128.0  # largest number of possible dimensions for `dimensional_share`
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.launch import processes_of, read_launch, resumes_sweep
 from ssl_norm.memory import FLOAT, Need
-from ssl_norm.monitors.verdict import Thresholds
+from ssl_norm.monitors.verdict import PATIENCE, Thresholds
 from ssl_norm.norms import NormSpec
 from ssl_norm.options import Settings, is_quick, is_saved, option
 from ssl_norm.settings.method import (
@@ -110,7 +110,9 @@ class MonitorSettings(_ThresholdSettings):
         "warn", "action at collapse; rollback: stop with the last healthy checkpoint as last.pt"
     )
     patience: Steps = option(
-        20, "steps in a row that must agree on another verdict before it changes", unit="steps"
+        PATIENCE,
+        "steps in a row that must agree on another verdict before it changes",
+        unit="steps",
     )
     embeddings: int = option(
         0,
