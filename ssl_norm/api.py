@@ -122,11 +122,7 @@ def report(**settings: Any) -> Path:
 
 
 def settings_of(tool: str, settings: Mapping[str, Any]) -> Any:
-    """Return the checked settings of a tool from keywords.
-
-    Raises:
-        UserError: a setting is unknown, has a wrong value, or does not fit another one.
-    """
+    """Return the checked settings of a tool from keywords."""
     from ssl_norm.cli.command import checked_settings, command_settings, typed_lines
     from ssl_norm.settings.compose import composed_values
 

@@ -26,11 +26,7 @@ def exit_code_of(command: Callable[[Sequence[str]], int | None], arguments: Sequ
 
 
 def wants_help(arguments: Sequence[str], *, alone: bool = False) -> bool:
-    """Return whether the arguments of a command ask for its help.
-
-    Raises:
-        UserError: other arguments are given although the command takes none (`alone`).
-    """
+    """Return whether the arguments of a command ask for its help."""
     others = [argument for argument in arguments if argument not in ("-h", "--help")]
     if alone and others:
         raise UserError(f"no arguments expected, got {' '.join(others)}")

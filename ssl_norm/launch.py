@@ -18,11 +18,7 @@ class Launch:
 
 
 def read_launch() -> Launch:
-    """Return the launch that the environment describes; by default, a single process.
-
-    Raises:
-        UserError: a variable is missing or is not a valid number.
-    """
+    """Return the launch that the environment describes; by default, a single process."""
     world_size = _number("WORLD_SIZE", 1, lowest=1)
     rank = _number("RANK", 0)
     local_rank = _number("LOCAL_RANK", 0)
@@ -52,11 +48,7 @@ def is_first_process() -> bool:
 
 
 def processes_of(device: str, batch_size: int) -> int:
-    """Return the number of processes that share a batch.
-
-    Raises:
-        UserError: the device or the batch does not fit that number.
-    """
+    """Return the number of processes that share a batch."""
     processes = read_launch().world_size
     if processes > 1 and device.startswith(("cuda:", "mps")):
         raise UserError(

@@ -12,12 +12,7 @@ FLOAT = 4  # bytes of a float32
 
 
 def check_memory(needs: Iterable[Need], device: str = "cpu") -> None:
-    """Raise UserError for the first setting that takes more memory than is free.
-
-    Args:
-        needs: settings with the fewest bytes that each takes.
-        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; all memory of a GPU counts as free.
-    """
+    """Raise UserError for the first setting that takes more memory than is free, or a GPU has."""
     free = free_host_bytes()
     if device.startswith(("auto", "cuda")):
         import torch

@@ -57,11 +57,7 @@ class Registry(Mapping[str, Any]):
         return tuple(name for name in self._entries if name in self._built_in)
 
     def register(self, name: str, target: Any) -> None:
-        """Add a name for an object or `module:object`, until the process ends.
-
-        Raises:
-            ValueError: the name is built in.
-        """
+        """Add a name for an object or `module:object`, until the process ends."""
         if name in self._built_in:
             raise ValueError(f"{self.kind} '{name}' is built in; register another name")
         self._entries[name] = target

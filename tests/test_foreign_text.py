@@ -9,7 +9,7 @@ import pytest
 from rich.table import Table as ConsoleTable
 
 import ssl_norm
-from ssl_norm.cli.entry import _run_or_exit
+from ssl_norm.cli.entry import _exit_code
 from ssl_norm.console import coloured, say, show
 from ssl_norm.errors import UserError
 from ssl_norm.figures.style import drawing, pixels
@@ -47,11 +47,10 @@ def table(cell: str, heading: str, title: str) -> ConsoleTable:
 
 
 def refuse(text: str) -> None:
-    def action() -> None:
+    def action() -> int:
         raise UserError(text)
 
-    with pytest.raises(SystemExit):
-        _run_or_exit(action)
+    _exit_code(action)
 
 
 @pytest.mark.parametrize("way", AS_LINE)

@@ -16,13 +16,7 @@ _LARGE = 2**26  # a tensor outside the networks with more elements counts as dat
 
 
 class Result(NamedTuple):
-    """Result of one check.
-
-    Attributes:
-        name, repair, source: those of the :class:`ssl_norm.checkup.checks.Check`.
-        state: `pass`, `warn`, `fail` or `not checked`.
-        line: the finding, or the reason why there is none.
-    """
+    """Result of one check; `line` is the finding, or the reason why there is none."""
 
     name: str
     state: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,68 +19,52 @@ _SHORT = frozenset({"k", "key"})  # attention layers also have these names
 Parts = Mapping[str, nn.Module]
 
 
+@dataclass(eq=False)
 class Record:
     """Facts about steps between `start` and `end`, which hooks gather; `finish` ends the record.
 
-    Names are those of modules, with a prefix for each part.
-
-    Args:
-        parts: the networks of the loop by prefix; `""` is the model.
-        objects: other objects of the loop that may have a schedule, by name.
-        targets: names of the target's outermost modules.
-        optimizers: optimizers of the loop.
-        state: state of all these before the steps.
-
-    Attributes:
-        steps: number of steps so far.
-        views: statistics of two views of each step.
-        views_from: origin of the views: `given`, `online`, `target` (the second view was an input
-            of the target), `rows` (one tensor had both); "" without two views.
-        identical: `online` if both views were equal in a step; `target` if online network and
-            target had the same single view.
-        pixels: for each view (2 + 2 C,): least and largest value, means and deviations of channels.
-        outputs: outputs (N, D) by the name of the online module, in its first call.
-        graded: ids of the parameters that got a gradient.
-        values: the fewest values per channel of a batch norm in training, by its name.
-        decays: share of its old value that the target kept in each step, where it is measurable.
-        lost: numbers that changed and that state dicts do not restore, `name: old -> new`.
-        load_error: error message of a state dict that does not load, or "".
-        labels: labels of each step; empty if unknown.
-        processes: number of processes.
+    Names are those of modules, with a prefix for each part; `""` is the model.
     """
+
+    parts: Parts  # the networks of the loop by prefix
+    objects: Mapping[str, Any]  # other objects of the loop that may have a schedule, by name
+    targets: Sequence[str]  # names of the target's outermost modules
+    optimizers: Sequence[torch.optim.Optimizer]
+    state: SavedState  # of all these before the steps
+    steps: int = 0
+    processes: int = field(default_factory=lambda: world_size())
+    views: list[Pair] = field(default_factory=list)  # statistics of two views of each step
+    # Origin of the views: `given`, `online`, `target` (the second view was an input of the target),
+    # `rows` (one tensor had both); "" without two views.
+    views_from: str = ""
+    # `online` if both views were equal in a step; `target` if online network and target had the
+    # same single view.
+    identical: str = ""
+    # For each view (2 + 2 C,): least and largest value, means and deviations of channels.
+    pixels: list[Tensor] = field(default_factory=list)
+    outputs: dict[str, Tensor] = field(default_factory=dict)  # (N, D) of first calls, by module
+    graded: set[int] = field(default_factory=set)  # ids of the parameters that got a gradient
+    # The fewest values per channel of a batch norm in training, by its name.
+    values: dict[str, int] = field(default_factory=dict)
+    # Share of its old value that the target kept in each step, where it is measurable.
+    decays: list[float] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)  # numbers that state dicts do not restore
+    load_error: str = ""  # of a state dict that does not load
+    labels: list[list[Any]] = field(default_factory=list)  # of each step; empty if unknown
 
     listening = False  # copies of the networks have the hooks as well
 
-    def __init__(
-        self,
-        parts: Parts,
-        objects: Mapping[str, Any],
-        targets: Sequence[str],
-        optimizers: Sequence[torch.optim.Optimizer],
-        state: SavedState,
-    ) -> None:
-        self.parts, self.objects, self.targets = parts, objects, targets
-        self.optimizers, self._state = optimizers, state
-        self.steps, self.processes = 0, world_size()
-        self.views: list[Pair] = []
+    def __post_init__(self) -> None:
         self._joint: list[Tensor] = []  # statistics of the view in steps with one view
-        self.views_from = self.identical = self.load_error = ""
-        self.pixels: list[Tensor] = []
-        self.outputs: dict[str, Tensor] = {}
-        self.graded: set[int] = set()
-        self.values: dict[str, int] = {}
-        self.decays: list[float] = []
-        self.lost: list[str] = []
-        self.labels: list[list[Any]] = []
         self._before, self._after = self._values(), dict[str, Tensor]()
         self._numbers = self._all_numbers()
         self._followed = list(zip(*self._pairs(), strict=True))
-        self._names = {id(module): name for name, module in named_modules(parts)}
-        for module in {id(module): module for _, module in named_modules(parts)}.values():
+        self._names = {id(module): name for name, module in named_modules(self.parts)}
+        for module in {id(module): module for _, module in named_modules(self.parts)}.values():
             if not isinstance(module, torch.jit.ScriptModule):
                 module.register_forward_pre_hook(self._enter, with_kwargs=True)
                 module.register_forward_hook(self._leave, always_call=True)
-        for tensor in tensors_of(parts).values():
+        for tensor in tensors_of(self.parts).values():
             if isinstance(tensor, nn.Parameter) and tensor.requires_grad:
                 hooked: Any = tensor
                 hooked.register_post_accumulate_grad_hook(lambda p: self.graded.add(id(p)))
@@ -139,7 +124,7 @@ class Record:
         owners = {**self.parts, **self.objects}
         owners = {k: v for k, v in owners.items() if hasattr(v, "load_state_dict")}
         saved = {name: deepcopy(owner.state_dict()) for name, owner in owners.items()}
-        self._state.restore()
+        self.state.restore()
         try:
             for name, state in saved.items():
                 owners[name].load_state_dict(state)

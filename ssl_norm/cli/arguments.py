@@ -44,9 +44,6 @@ HYDRA_KEYS: Mapping[str, str] = MappingProxyType(
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the flags with their values, and the settings.
 
-    Raises:
-        UserError: a flag is unknown, has a wrong value, or does not go with another one.
-
     Example:
         >>> split_flags(["seed=0,1", "study=deep_bn", "--cfg", "job", "--resolve"])
         (['--cfg', 'job', '--resolve'], ['seed=0,1', 'study=deep_bn'])
@@ -97,11 +94,7 @@ def _value_of(flag: str, remaining: Iterator[str]) -> str:
 
 
 def take_folders(arguments: Sequence[str]) -> list[str]:
-    """Add the user's folders of YAML files, and return the arguments without them.
-
-    Raises:
-        UserError: there is no such folder.
-    """
+    """Add the user's folders of YAML files, and return the arguments without them."""
     others = []
     remaining = iter(arguments)
     for argument in remaining:
@@ -143,11 +136,7 @@ def check_setting(argument: str, tool: str) -> None:
 
 
 def _check_key(argument: str, tool: str) -> str:
-    """Return the first part of a key: a setting of a tool, or `hydra`.
-
-    Raises:
-        UserError: it is neither, or the tool does not support the key.
-    """
+    """Return the first part of a key: a setting of a tool, or `hydra`."""
     key = argument.lstrip("+").partition("=")[0]
     root = re.split(r"[.@/:]", key)[0].strip()
     if root == "hydra":
@@ -199,11 +188,6 @@ def literal(argument: str, tool: str) -> str:
 
 
 def quoted(text: str) -> str:
-    r"""Return text in quotes of Hydra's grammar.
-
-    Example:
-        >>> print(quoted("it's"))
-        'it\'s'
-    """
+    """Return text in quotes of Hydra's grammar, with `~` expanded."""
     text = os.path.expanduser(text) if text.startswith("~/") else text
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"

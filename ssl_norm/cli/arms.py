@@ -15,10 +15,6 @@ def choose_arms(settings: Sequence[str], tool: str, *, sweep: bool) -> list[str]
     If `sweep` (`-m`), all arms run unless `arm=` is given, all seeds unless `seed=` is given, and
     all values of a key of the grid unless that key is given. All arms run with the first seed, then
     all with the next, so that tables of an interrupted sweep compare whole sets of arms.
-
-    Raises:
-        UserError: an arm without its study, an unknown arm, an open choice without `-m`, or a study
-            with a wrong setting.
     """
     given = {key: value for key, _, value in (setting.partition("=") for setting in settings)}
     names = [name.strip(" '\"") for name in given.get("study", "").split(",") if name]

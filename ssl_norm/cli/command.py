@@ -23,14 +23,6 @@ def typed_lines(tool: str, values: Mapping[str, Any], prefix: str = "") -> Itera
     """Yield `key=value` for each value of nested settings, as it is typed on a command line.
 
     The `name` in the section of a config group chooses its option, as `data=folder` does.
-
-    Args:
-        tool: the tool to which the settings belong.
-        values: values by key or dotted key.
-        prefix: keys that lead to `values`, with a trailing dot.
-
-    Raises:
-        UserError: a value is neither a value of YAML nor an object of a module.
     """
     groups = groups_of(tool)
     for name, value in values.items():
@@ -69,11 +61,7 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def checked_settings(settings: Sequence[str], tool: str, *, sweep: bool = False) -> list[str]:
-    """Return the `key=value` settings of a command for Hydra, with the sweep of a chosen study.
-
-    Raises:
-        UserError: a setting is wrong.
-    """
+    """Return the `key=value` settings of a command for Hydra, with the sweep of a chosen study."""
     settings = [line for setting in settings for line in _without_mapping(setting, tool)]
     for setting in settings:
         check_setting(setting, tool)
@@ -105,10 +93,6 @@ def _without_mapping(setting: str, tool: str) -> list[str]:
 
 
 def command_settings(tool: str, values: dict[str, Any], typed: Sequence[str]) -> Any:
-    """Return the checked settings of one run, from composed values and the typed settings.
-
-    Raises:
-        UserError: a setting is unknown, has a wrong value, or does not fit another one.
-    """
+    """Return the checked settings of one run, from composed values and the typed settings."""
     values = continued(values, tool, typed) if tool in TRAINING_TOOLS else values
     return validate(tool, values, given_keys(tool, typed))

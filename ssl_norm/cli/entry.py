@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import hydra
 from hydra import initialize_config_dir
@@ -34,7 +34,6 @@ from ssl_norm.settings.compose import forced, one_line_errors
 from ssl_norm.settings.folder import CONFIG_FOLDER
 from ssl_norm.train.lock import new_folder
 
-T = TypeVar("T")
 INTERRUPTED = 130
 SWEEP_FOLDER = "SSL_NORM_SWEEP_FOLDER"  # variable that configs/tool.yaml reads
 
@@ -44,14 +43,14 @@ def main(tool: str) -> None:
 
     Exit codes: 0 done, 2 wrong input, 3 stopped at collapse, 4 non-finite loss, 5 failed checks of
     `doctor`, 130 interrupted.
-
-    Args:
-        tool: name of a tool in `ssl_norm.settings.models.MODELS`; `ssl_norm.commands.<tool>:<tool>`
-            runs it.
     """
     if isinstance(sys.stdout, TextIOWrapper):  # its encoding may be ASCII
         sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(_run_or_exit(lambda: _run_command(sys.argv[1:], tool)))
+    try:
+        sys.exit(_exit_code(lambda: _run_command(sys.argv[1:], tool)))
+    except KeyboardInterrupt:
+        _report("interrupted")
+        sys.exit(INTERRUPTED)
 
 
 def _run_command(arguments: Sequence[str], tool: str) -> int:
@@ -99,23 +98,25 @@ def _run_once(arguments: Sequence[str], tool: str) -> int:
     return max(exit_codes, default=0)
 
 
-def _run_or_exit(action: Callable[[], T]) -> T:
-    """Run an action; if the input is wrong, print one line and end the process."""
+def _exit_code(action: Callable[[], int], where: str = "") -> int:
+    """Run an action and return its exit code, after one line if input or machine do not allow it."""
     try:
         return action()
-    except UserError as error:
-        _report(str(error))
-        sys.exit(error.exit_code)
-    except OSError as error:
-        _report(_of_system(error))
-        sys.exit(UserError.exit_code)
-    except KeyboardInterrupt:
-        _report("interrupted")
-        sys.exit(INTERRUPTED)
-
-
-def _is_in_sweep() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    except (UserError, CollapseStop, NonFiniteLoss, FailedChecks) as error:
+        code, message = error.exit_code, str(error)
+    except OSError as error:  # a full disk, a lost mount or a file without permission
+        place = f": {error.filename}" if error.filename else ""
+        code, message = UserError.exit_code, f"{error.strerror or error}{place}"
+    except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError of its allocator
+        if not isinstance(error, MemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        found = str(error).partition("DefaultCPUAllocator: ")[2] or str(error)
+        message = (
+            f"out of memory{f': {found}' if found else ''}; use a smaller batch_size or images"
+        )
+        code = UserError.exit_code
+    _report(f"{where}{message}")
+    return code
 
 
 def typed_settings() -> list[str]:
@@ -123,55 +124,32 @@ def typed_settings() -> list[str]:
     return [setting.lstrip("+") for setting in HydraConfig.get().overrides.task]
 
 
-def _name_in_sweep() -> str:
-    """Return the number and settings of this run of a sweep; empty for a single run."""
-    if not _is_in_sweep():
-        return ""
-    return f"run {HydraConfig.get().job.num} ({' '.join(typed_settings())}): "
-
-
 def _run_task(config: DictConfig, tool: str) -> int:
     """Check the composed settings, run the tool with them, and return the exit code."""
-    try:
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+
+    def run() -> int:
         with one_line_errors():
             values: Any = OmegaConf.to_container(config, resolve=True)
         settings = command_settings(tool, values, typed_settings())
         options: dict[str, Any] = {}
-        if tool in TRAINING_TOOLS and _is_in_sweep():
+        if tool in TRAINING_TOOLS and in_sweep:
             from ssl_norm.cli.sweep_folder import folder_in_sweep  # needs torch
 
             options["folder"] = folder_in_sweep(settings, typed_settings())
         load_object(f"ssl_norm.commands.{tool}:{tool}")(settings, **options)
-    except (UserError, CollapseStop, NonFiniteLoss, FailedChecks) as error:
-        _report(f"{_name_in_sweep()}{error}")
-        return error.exit_code
-    except OSError as error:
-        _report(f"{_name_in_sweep()}{_of_system(error)}")
-        return UserError.exit_code
-    except Exception as error:
-        # torch raises a RuntimeError of its allocator
-        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
-            _report(f"{_name_in_sweep()}{_of_memory(error)}")
-            return UserError.exit_code
-        if not _is_in_sweep():
-            raise
+        return 0
+
+    if not in_sweep:
+        return _exit_code(run)
+    try:
+        return _exit_code(run, f"run {HydraConfig.get().job.num} ({' '.join(typed_settings())}): ")
+    except Exception:
         traceback.print_exc()  # each such run shows its error at once
         return 1
-    return 0
 
 
 def _report(message: str) -> None:
     """Print one line on stderr, once for all ranks."""
     if is_first_process():
         print_error(message)
-
-
-def _of_memory(error: Exception) -> str:
-    found = str(error).partition("DefaultCPUAllocator: ")[2] or str(error)
-    return f"out of memory{f': {found}' if found else ''}; use a smaller batch_size or images"
-
-
-def _of_system(error: OSError) -> str:
-    """Return the message for a full disk, a lost mount or a file without permission."""
-    where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{where}"

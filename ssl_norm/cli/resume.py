@@ -19,10 +19,6 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
 
     If the command selects an option of a config group, such as method=byol, the composed values are
     returned unchanged, because the option sets keys that the user did not type.
-
-    Raises:
-        UserError: config.yaml of the run is damaged or belongs to another tool, or there is no run
-            and no settings for a new one.
     """
     if not values.get("resume") or values.get("run_dir") is None:
         return values

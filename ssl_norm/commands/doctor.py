@@ -13,7 +13,7 @@ from ssl_norm.console import say
 from ssl_norm.distributed import rank
 from ssl_norm.errors import FailedChecks, UserError
 from ssl_norm.registry import load_object
-from ssl_norm.settings.doctor import DoctorSettings
+from ssl_norm.settings.pretrain import DoctorSettings
 from ssl_norm.text import counted
 from ssl_norm.train.builder import initial_encoder, load_images, naming
 from ssl_norm.train.device import pick_device, process_group

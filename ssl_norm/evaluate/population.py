@@ -21,8 +21,7 @@ from ssl_norm.norms.batch.evaluation_statistics import (
     batch_statistics_at_evaluation,
     population_statistics_at_evaluation,
 )
-from ssl_norm.norms.batch.population_report import PopulationReport
-from ssl_norm.norms.batch.precise_bn import recomputable
+from ssl_norm.norms.batch.precise_bn import PopulationReport, recomputable
 from ssl_norm.train.builder import naming
 
 

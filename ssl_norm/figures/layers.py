@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ssl_norm.monitors.layers import LayerRow
-    from ssl_norm.norms.batch.population_report import StatisticsShift
+    from ssl_norm.norms.batch.precise_bn import StatisticsShift
 
 _NOT_MEASURED = "#e4e4e4"
 _FEW_STEPS = 6  # up to this number of columns, cells have room for numbers

@@ -47,9 +47,6 @@ def replacement_table(encoder: str, norm: str) -> str:
     """Return the changes that a norm makes in each norm layer of an encoder, without downloads.
 
     The norm is a name (`gn+ws`) or, in YAML, a mapping (`{name: gn, groups: 16}`).
-
-    Raises:
-        ValueError, TypeError: an unknown name or option, or a norm that the encoder cannot have.
     """
     spec = parse_norm(_from_yaml(norm))
     # Only this command looks up encoders: norms themselves know no models.
@@ -64,11 +61,7 @@ def replacement_table(encoder: str, norm: str) -> str:
 
 
 def shared_statistics(arguments: Sequence[str]) -> str:
-    """Draw which elements of a batch share statistics under norms, and return a line for each.
-
-    Raises:
-        ValueError, TypeError: an unknown name or option, or a norm that refuses such images.
-    """
+    """Draw which elements of a batch share statistics under norms, and return a line for each."""
     parser = _Parser("python -m ssl_norm.norms show")
     parser.add_argument("norms", nargs="+", help="a name (gn+ws), or a mapping in YAML")
     parser.add_argument("--output", default="norms.png", help="picture; its suffix is the format")

@@ -8,12 +8,7 @@ from torch._C import _functorch
 
 
 def check_channels(x: Tensor, num_features: int) -> None:
-    """Raise an error unless x is a floating-point tensor (N, num_features, *spatial).
-
-    Raises:
-        ValueError: another shape.
-        TypeError: integers, complex numbers or booleans.
-    """
+    """Raise an error unless x is a floating-point tensor (N, num_features, *spatial)."""
     if not x.is_floating_point():
         raise TypeError(
             f"expected an input of floating-point numbers, got {x.dtype}; call .float()"

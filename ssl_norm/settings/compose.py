@@ -285,11 +285,7 @@ def unknown_choice(group: str, option: str, options: Sequence[str]) -> str:
 
 
 def compose_settings(tool: str, *overrides: str) -> Any:
-    """Return the checked settings of a command.
-
-    Raises:
-        UserError: a setting is unknown, has a wrong value, or does not fit another one.
-    """
+    """Return the checked settings of a command."""
     return validate(tool, composed_values(tool, overrides))
 
 

@@ -23,11 +23,7 @@ _FOLDERS = [CONFIG_FOLDER]
 def add_folder(location: str) -> None:
     """Add a folder of the user, which has sub-folders method/, data/, study/ ... as configs/ has.
 
-    Args:
-        location: a path, `file://<path>` or `pkg://<package>`, as in hydra.searchpath.
-
-    Raises:
-        UserError: there is no such folder.
+    It is given as in hydra.searchpath: a path, `file://<path>` or `pkg://<package>`.
     """
     scheme, _, rest = location.rpartition("://")
     try:
@@ -52,11 +48,7 @@ def find_file(group: str, name: str) -> Path | None:
 
 
 def read_file(path: Path, *sections: str) -> dict[str, Any]:
-    """Return the contents of a YAML file, in which `sections` are keys that hold mappings.
-
-    Raises:
-        UserError: the file is not a mapping in YAML; the message names the file and the line.
-    """
+    """Return the contents of a YAML file, in which `sections` are keys that hold mappings."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

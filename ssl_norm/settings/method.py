@@ -56,11 +56,7 @@ def heads_of(name: str) -> tuple[str, ...]:
 
 @cache
 def method_model(name: str) -> type[MethodSettings]:
-    """Return the settings of a learner; a class of another package is imported.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
+    """Return the settings of a learner; a class of another package is imported."""
     learner = METHODS[name] if name in METHODS.built_in else METHODS.load(name)
     heads, options = positional_of(learner)[1:], options_of(learner)
     fields: dict[str, Any] = {"name": (str, option(name, "learner, chosen by method=<name>"))}
@@ -76,9 +72,6 @@ def parse_method(values: Any, info: ValidationInfo) -> Any:
 
     A validation with the context `quick` imports no class, so it checks only the name of a learner
     of another package.
-
-    Raises:
-        ValueError: there is no name, or it is unknown.
     """
     if isinstance(values, str):
         values = {"name": values}

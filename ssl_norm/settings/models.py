@@ -13,9 +13,8 @@ from ssl_norm.launch import is_first_process
 from ssl_norm.memory import check_memory
 from ssl_norm.option_errors import annotation_of, find_field, is_verbatim, line_of, model_of
 from ssl_norm.options import QUICK, Settings
-from ssl_norm.settings.doctor import DoctorSettings
 from ssl_norm.settings.finetune import FinetuneSettings
-from ssl_norm.settings.pretrain import PretrainSettings
+from ssl_norm.settings.pretrain import DoctorSettings, PretrainSettings
 from ssl_norm.settings.tools import (
     DiagnoseSettings,
     LinearEvalSettings,
@@ -45,10 +44,6 @@ def validate(tool: str, values: Mapping[str, Any], given: Iterable[str] = ()) ->
     Names, types and ranges are checked first, without importing torch. Options of learners and
     norms, and combinations of settings, follow. The last check is whether the dotted keys in
     `given` have an effect.
-
-    Raises:
-        UserError: a setting is unknown, has a wrong value, does not fit another one, or needs more
-            memory than the machine has; or a path is given that nothing reads.
     """
     model = MODELS[tool]
     try:
@@ -79,11 +74,7 @@ def check_value(tool: str, key: str, value: Any) -> None:
 
 
 def check_effects(settings: Settings, given: Iterable[str]) -> None:
-    """Print a line for each setting without effect among the dotted keys that the user gave.
-
-    Raises:
-        UserError: such a setting is a path.
-    """
+    """Print a line for each setting without effect among the dotted keys that the user gave."""
     for key, is_path, reason in without_effect(settings, given):
         if is_path:
             raise UserError(f"{key} has no effect: {reason}; leave it out")

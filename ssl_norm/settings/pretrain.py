@@ -11,7 +11,7 @@ from ssl_norm.launch import processes_of, read_launch, resumes_sweep
 from ssl_norm.memory import FLOAT, Need
 from ssl_norm.monitors.verdict import PATIENCE, Thresholds
 from ssl_norm.norms import NormSpec
-from ssl_norm.options import Settings, is_quick, is_saved, option
+from ssl_norm.options import Settings, Text, is_quick, is_saved, option
 from ssl_norm.settings.method import (
     HeadSettings,
     MethodSettings,
@@ -38,6 +38,12 @@ from ssl_norm.settings.sections import (
     Steps,
 )
 from ssl_norm.signature import options_model, options_of
+
+# Settings that a check of the first steps does not read.
+OF_WHOLE_RUNS = (
+    *("run_dir", "loggers", "monitor", "linear_probe", "probe_labels", "checkpoint_every"),
+    *("keep_every", "norm.freeze_last_epochs"),
+)
 
 
 class AugmentSettings(Settings):
@@ -346,3 +352,33 @@ class PretrainSettings(RunSettings):
                 f"method.queue_size={queue_size} is not a multiple of the {enqueued} keys of a "
                 f"batch; the nearest is {nearest}"
             )
+
+
+class DoctorSettings(PretrainSettings):
+    """Check a run for public bugs before it starts: pairs of views, target, optimizer, statistics.
+
+    python tools/doctor.py method=byol data=folder data.root=~/photos
+                                 the run that tools/pretrain.py would start with these settings
+    python tools/doctor.py target=mycode:loop
+                                 your own loop: loop() returns the arguments of ssl_norm.doctor
+    """
+
+    target: Text | None = option(
+        None, "module:function that returns the arguments of ssl_norm.doctor for another loop"
+    )
+    check_steps: int = option(3, "steps that are run and undone", unit="steps", ge=2, le=10**6)
+
+    def unused(self) -> Mapping[str, str]:
+        """Return the settings that a check does not read: all of a run if another loop is checked."""
+        if self.target is None:
+            reason = "the steps of a check are undone and leave no files"
+            return {**dict.fromkeys(OF_WHOLE_RUNS, reason), **super().unused()}
+        reason = f"target={self.target} is checked instead of a run of this package"
+        return dict.fromkeys([*PretrainSettings.model_fields, "check_steps"], reason)
+
+    def _faults(self, info: ValidationInfo) -> Iterator[str]:
+        if self.resume:
+            yield "resume=true: the check concerns the first steps of a run; leave it out"
+        if not self.train:
+            yield "train=false: a run without steps has nothing to check; leave it out"
+        yield from super()._faults(info)

@@ -15,9 +15,6 @@ def restore(tool: str, saved: Mapping[str, Any]) -> Any:
     """Return the settings of a run; keys that are newer than the run have their defaults.
 
     Unknown keys are ignored if no weight depends on them.
-
-    Raises:
-        UserError: weights may depend on an unknown key, or a value is not valid in this version.
     """
     model = MODELS[tool]
     known = _without_unknown(model, dict(saved))

@@ -53,11 +53,7 @@ class Study(Settings):
 
 @cache
 def read_study(name: str) -> Study:
-    """Return a study from its file.
-
-    Raises:
-        UserError: there is no such study, or one of its keys has another form.
-    """
+    """Return a study from its file."""
     path = find_file("study", name)
     if path is None:
         raise UserError(unknown_name("study", name, study_tools()))

@@ -12,8 +12,7 @@ from ssl_norm.data.dataset import ImageSet
 from ssl_norm.distributed import rank, world_size
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.batch.freezing import FrozenStatistics
-from ssl_norm.norms.batch.population_report import PopulationReport
-from ssl_norm.norms.batch.precise_bn import recompute_statistics
+from ssl_norm.norms.batch.precise_bn import PopulationReport, recompute_statistics
 from ssl_norm.train.builder import naming
 
 MakeViews = Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]

@@ -88,52 +88,50 @@ def arguments(kind: type[Byol] = Byol, N: int = 32, steps: int = 3, **made: Any)
     return {"model": learner, "step_fn": learner.step, "batches": batches, "steps": steps}
 
 
-class SharedTeacher(Byol):
-    def make_teacher(self):
-        return self.online
+def variant(**changed: Any) -> type[Byol]:
+    """Return a loop with other methods or attributes."""
+    return type("Variant", (Byol,), changed)
 
 
-class StillTeacher(Byol):
-    def update(self):
-        pass
+def started(change: Callable[[Byol], object], *norms: Any) -> type[Byol]:
+    """Return a loop whose networks are changed before its first step."""
+
+    class Started(Byol):
+        def __init__(self) -> None:
+            super().__init__(*norms)
+            change(self)
+
+    return Started
 
 
-class SwappedFactors(Byol):
-    momentum = 0.01
+def replace_memory(self: Byol) -> None:
+    """Give the target new memory in every step, as in byol-pytorch."""
+    for target, online in zip(self.teacher.parameters(), self.online.parameters(), strict=True):
+        target.data = 0.9 * target.data + 0.1 * online.data
 
 
-class NewMemory(Byol):
-    """Its target gets new memory in every step, as in byol-pytorch."""
-
-    def update(self):
-        for target, online in zip(self.teacher.parameters(), self.online.parameters(), strict=True):
-            target.data = 0.9 * target.data + 0.1 * online.data
-
-
-class TrainedTeacher(Byol):
-    def make_teacher(self):
-        return deepcopy(self.online)
-
-    def targets(self, view):
-        return self.teacher(view)
-
-
-class FrozenEncoder(Byol):
-    def __init__(self):
-        super().__init__()
-        self.online.encoder.requires_grad_(False)
+SharedTeacher = variant(make_teacher=lambda self: self.online)
+StillTeacher = variant(update=lambda _: None)
+SwappedFactors = variant(momentum=0.01)
+NewMemory = variant(update=replace_memory)
+TrainedTeacher = variant(
+    make_teacher=lambda self: deepcopy(self.online), targets=lambda self, view: self.teacher(view)
+)
+HoldsAll = variant(trained=lambda self: self.parameters())  # also the frozen ones of the target
+NotHeld = variant(trained=lambda self: self.online.parameters())
+IdenticalViews = variant(views=lambda _, images: (images, images.clone()))
+ForeignViews = variant(views=lambda _, images: (images, pictures(len(images))))
+FrozenEncoder = started(lambda self: self.online.encoder.requires_grad_(False))
+ConstantOutputs = started(lambda self: self.online.projector[-1].weight.data.zero_(), nn.Identity)
+# Outputs that differ in all directions, by a thousandth of their length.
+NearlyEqualOutputs = started(lambda self: self.online.projector[-1].bias.data.fill_(200))
+RawPixels = variant(views=lambda _, images: [127 + 60 * view for view in two_views(images)])
 
 
 class EncoderInEvaluation(FrozenEncoder):
     def step(self, images):
         self.online.encoder.eval()
         super().step(images)
-
-
-class ConstantOutputs(Byol):
-    def __init__(self):
-        super().__init__(nn.Identity)
-        self.online.projector[-1].weight.data.zero_()
 
 
 class OneDirection(Byol):
@@ -146,14 +144,6 @@ class OneDirection(Byol):
         last.bias.data.zero_()
 
 
-class NearlyEqualOutputs(Byol):
-    """Its outputs differ in all directions, by a thousandth of their length."""
-
-    def __init__(self):
-        super().__init__()
-        self.online.projector[-1].bias.data.fill_(200)
-
-
 class FrozenBiases(Byol):
     """Only its weights are trained, and followed by the target."""
 
@@ -161,18 +151,6 @@ class FrozenBiases(Byol):
         for parameter in self.parameters():
             parameter.requires_grad_(parameter.requires_grad and parameter.ndim > 1)
         return super().trained()
-
-
-class HoldsAll(Byol):
-    """Its optimizer also has the parameters of the target, which are frozen."""
-
-    def trained(self):
-        return self.parameters()
-
-
-class NotHeld(Byol):
-    def trained(self):
-        return self.online.parameters()
 
 
 class HeldForNothing(Byol):
@@ -183,11 +161,6 @@ class HeldForNothing(Byol):
     def trained(self):
         self.unused = nn.Linear(3, 3)
         return self.parameters()
-
-
-class IdenticalViews(Byol):
-    def views(self, images):
-        return images, images.clone()
 
 
 class IdenticalViewsOfStages(IdenticalViews):
@@ -206,16 +179,6 @@ class ShiftedViews(Byol):
     def views(self, images):
         first, second = two_views(images)
         return first, second.roll(1, 0)
-
-
-class ForeignViews(Byol):
-    def views(self, images):
-        return images, pictures(len(images))
-
-
-class RawPixels(Byol):
-    def views(self, images):
-        return tuple(127 + 60 * view for view in two_views(images))
 
 
 class ScheduleInPython(Byol):

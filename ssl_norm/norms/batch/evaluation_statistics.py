@@ -1,7 +1,7 @@
 """Context managers that change the statistics of evaluation."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,6 @@ from ssl_norm.norms.layers.whitening import WhiteningNorm
 @contextmanager
 def kept_statistics(model: nn.Module) -> Iterator[None]:
     """Restore the values of all buffers of a model on exit.
-
-    Args:
-        model: its running statistics may be overwritten inside, not replaced by other tensors.
 
     Example:
         >>> norm = nn.BatchNorm1d(2)
@@ -58,19 +55,20 @@ def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
         >>> bool(y.mean(0).abs().max() < 1e-5), model.running_mean.tolist()
         (True, [0.0, 0.0])
     """
-    with ExitStack() as stack:
-        for layer in model.modules():
-            if isinstance(layer, FrozenStatistics):
-                continue
-            if isinstance(layer, BatchStatisticsNorm | WhiteningNorm):
-                stack.enter_context(_evaluating(layer, "batch"))
-            elif isinstance(layer, _BatchNorm):
-                stack.enter_context(_without_statistics(layer))
-        yield
+    thawed = [layer for layer in model.modules() if not isinstance(layer, FrozenStatistics)]
+    tables = [layer._buffers for layer in thawed if isinstance(layer, _BatchNorm)]
+    before = [(table, dict(table)) for table in tables]
+    with _evaluating(thawed, "batch"):
+        try:
+            for table in tables:  # torch's layers then normalize with the statistics of the batch
+                table.update(running_mean=None, running_var=None)
+            yield
+        finally:
+            for table, buffers in before:
+                table.update(buffers)
 
 
-@contextmanager
-def population_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
+def population_statistics_at_evaluation(model: nn.Module) -> AbstractContextManager[None]:
     """Let all batch norms use their running statistics, also those with `evaluation: batch`.
 
     Layers of torch without running statistics are unchanged. The model is restored on exit.
@@ -84,33 +82,20 @@ def population_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
         >>> torch.allclose(y, x, rtol=1e-4), model.evaluation
         (True, 'batch')
     """
-    with ExitStack() as stack:
-        for layer in model.modules():
-            if isinstance(layer, BatchStatisticsNorm | WhiteningNorm):
-                stack.enter_context(_evaluating(layer, "population"))
-        yield
+    return _evaluating(model.modules(), "population")
 
 
 @contextmanager
-def _evaluating(layer: BatchStatisticsNorm | WhiteningNorm, statistics: str) -> Iterator[None]:
-    before = layer.evaluation
-    layer.evaluation = statistics
+def _evaluating(layers: Iterable[nn.Module], statistics: str) -> Iterator[None]:
+    norms = [layer for layer in layers if isinstance(layer, BatchStatisticsNorm | WhiteningNorm)]
+    before = [norm.evaluation for norm in norms]
     try:
+        for norm in norms:
+            norm.evaluation = statistics
         yield
     finally:
-        layer.evaluation = before
-
-
-@contextmanager
-def _without_statistics(layer: _BatchNorm) -> Iterator[None]:
-    """Remove the running statistics: torch's layers then normalize with those of the batch."""
-    names = ("running_mean", "running_var")
-    buffers = {name: layer._buffers[name] for name in names}
-    try:
-        layer._buffers.update(dict.fromkeys(names))
-        yield
-    finally:
-        layer._buffers.update(buffers)
+        for norm, evaluation in zip(norms, before, strict=True):
+            norm.evaluation = evaluation
 
 
 @contextmanager

@@ -3,14 +3,13 @@
 `requires_grad_(False)` freezes no statistics, and `eval()` holds only until the next `train()`.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
-from ssl_norm.norms.swap.find import BATCH_NORMS, named_norms
+from ssl_norm.norms.swap.find import BATCH_NORMS, norm_kinds
 
 
 class FrozenStatistics:
@@ -86,10 +85,8 @@ def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
         (name, layer) for name, layer in model.named_modules() if isinstance(layer, BATCH_NORMS)
     ]
     if not layers:
-        kinds = Counter(type(layer).__name__ for _, layer in named_norms(model))
-        others = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         raise ValueError(
-            f"{type(model).__name__} has no batch norm to freeze; its norms: {others or 'none'}"
+            f"{type(model).__name__} has no batch norm to freeze; its norms: {norm_kinds(model)}"
         )
     for name, layer in layers:
         if not list(layer.buffers(recurse=False)):

@@ -5,9 +5,9 @@ mixes those of older weights, and covers only the last batches.
 """
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,17 +18,81 @@ from ssl_norm.norms.batch.batch_statistics import BatchMoments
 from ssl_norm.norms.batch.evaluation_statistics import kept_statistics
 from ssl_norm.norms.batch.freezing import FrozenStatistics, evaluation_mode
 from ssl_norm.norms.batch.pooled_moments import PooledMoments, pool_over_ranks
-from ssl_norm.norms.batch.population_report import (
-    PopulationReport,
-    StatisticsShift,
-    statistics_shift,
-)
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.batch_renorm import BatchRenorm
 from ssl_norm.norms.layers.whitening import WhiteningNorm
-from ssl_norm.norms.swap.find import BATCH_NORMS, NORM_LAYERS
+from ssl_norm.norms.swap.find import BATCH_NORMS, norm_kinds
+from ssl_norm.text import counted
 
 INPUT_STATISTICS = (_BatchNorm, BatchNorm)  # layers that keep the statistics of their input
+
+
+@dataclass(frozen=True)
+class StatisticsShift:
+    """Moments of the channels that were normalized with the old statistics of a batch norm.
+
+    Attributes:
+        mean: (C,) float64, (new mean - old mean) / sqrt(old variance + eps); 0 if they were exact.
+        deviation: (C,) float64, sqrt((new variance + eps) / (old variance + eps)); 1 if they were
+            exact.
+        count: values per channel of the new statistics: samples times positions.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    count: int
+
+    @property
+    def typical_mean(self) -> float:
+        """Root mean square over channels of the shift of the mean, in deviations."""
+        return float(self.mean.square().mean().sqrt())
+
+    @property
+    def largest_mean(self) -> float:
+        """Largest shift of the mean of a channel, in deviations."""
+        return float(self.mean.abs().max())
+
+    @property
+    def typical_deviation(self) -> float:
+        """Geometric mean over channels of the ratio of deviations, new to old."""
+        return float(self.deviation.log().mean().exp())
+
+    @property
+    def deviation_range(self) -> tuple[float, float]:
+        """Smallest and largest ratio of deviations of all channels."""
+        return float(self.deviation.min()), float(self.deviation.max())
+
+
+@dataclass(frozen=True)
+class PopulationReport:
+    """Outcome of a recomputation for every layer with running statistics.
+
+    Attributes:
+        shifts: shift of each layer that was recomputed, by name.
+        not_called: names of the batch norms that no input reached; they did not change.
+        not_recomputed: reasons by name, for other layers with statistics; they did not change.
+        batches: batches that this process passed through the model.
+    """
+
+    shifts: Mapping[str, StatisticsShift]
+    not_called: tuple[str, ...]
+    not_recomputed: Mapping[str, str]
+    batches: int
+
+    def __str__(self) -> str:
+        norms = counted(len(self.shifts), "batch norm")
+        parts = [f"{norms} recomputed over {counted(self.batches, 'batch', 'batches')}"]
+        if self.shifts:
+            name = max(self.shifts, key=lambda name: self.shifts[name].typical_mean)
+            parts.append(
+                f"largest shift of means {self.shifts[name].typical_mean:.3g} deviations ({name})"
+            )
+        if self.not_called:
+            parts.append(f"never called: {', '.join(self.not_called)}")
+        if self.not_recomputed:
+            others = (f"{name} ({reason})" for name, reason in self.not_recomputed.items())
+            parts.append(f"not recomputed: {', '.join(others)}")
+        return "; ".join(parts)
 
 
 def recompute_statistics(
@@ -79,7 +143,10 @@ def recompute_statistics(
         True
     """
     layers, others = recomputable(model)
-    moments = {name: _empty_moments(layer) for name, layer in layers.items()}
+    moments = {
+        name: PooledMoments(*_statistics_of(layer), getattr(layer, "outer_products", torch.square))
+        for name, layer in layers.items()
+    }
     count = 0
     with torch.no_grad(), _gathering(model, layers, moments):
         for count, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop
@@ -95,11 +162,21 @@ def recompute_statistics(
         raise ValueError("no batch to take statistics of: the iterable of batches is empty")
     if not called:
         raise ValueError(f"the forward pass reached none of the {len(layers)} batch norms")
-    _check_finite({name: moments[name] for name in called})
+    for name in called:
+        if not (moments[name].mean.isfinite().all() and moments[name].spread.isfinite().all()):
+            raise ValueError(
+                f"the input of layer '{name}' has statistics that are not finite; no layer was "
+                "changed"
+            )
+    empty = {
+        f"{name}, domain {domain}": "no samples"
+        for name in called
+        for domain in (moments[name].count.flatten() == 0).nonzero().flatten().tolist()
+    }
     return PopulationReport(
         shifts={name: _install(layer, moments[name]) for name, layer in called.items()},
         not_called=tuple(name for name in layers if name not in called),
-        not_recomputed=others | _domains_without_samples(moments, called),
+        not_recomputed=others | empty,
         batches=count,
     )
 
@@ -127,13 +204,9 @@ def recomputable(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]
         elif statistics:
             others[name] = type(layer).__name__
     if not layers:
-        kinds = Counter(
-            type(layer).__name__ for layer in model.modules() if isinstance(layer, NORM_LAYERS)
-        )
-        norms = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         raise ValueError(
             f"{type(model).__name__} has no batch norm with statistics to recompute; "
-            f"its norms: {norms or 'none'}"
+            f"its norms: {norm_kinds(model)}"
         )
     return layers, others
 
@@ -142,11 +215,6 @@ def _statistics_of(layer: nn.Module) -> tuple[Tensor, Tensor]:
     """Return the buffers of a layer: the running mean and the running variance or covariance."""
     variance = "running_covariance" if isinstance(layer, WhiteningNorm) else "running_var"
     return layer.get_buffer("running_mean"), layer.get_buffer(variance)
-
-
-def _empty_moments(layer: nn.Module) -> PooledMoments:
-    square = layer.outer_products if isinstance(layer, WhiteningNorm) else torch.square
-    return PooledMoments(*_statistics_of(layer), square)
 
 
 @contextmanager
@@ -175,7 +243,11 @@ def _observed(layer: nn.Module, moments: PooledMoments) -> Iterator[None]:
         moments.add_values(next(iter((*args, *kwargs.values()))))
 
     def observe(batch: BatchMoments) -> None:
-        moments.add(*(batch if moments.mean.ndim == 1 else _by_domain(batch, moments)))
+        if moments.mean.ndim == 1:
+            moments.add(*batch)
+        else:  # from K chunks of each domain, (D * K, ...), to (K, D, ...)
+            domains = len(moments.mean)
+            moments.add(*(t.view(domains, -1, t.shape[-1]).transpose(0, 1) for t in batch))
 
     with ExitStack() as stack:
         if isinstance(layer, INPUT_STATISTICS):
@@ -186,46 +258,23 @@ def _observed(layer: nn.Module, moments: PooledMoments) -> Iterator[None]:
         yield
 
 
-def _by_domain(batch: BatchMoments, moments: PooledMoments) -> Iterator[Tensor]:
-    """Yield the tables (D * K, ...) of K chunks of each domain as (K, D, ...)."""
-    for table in batch:
-        yield table.view(len(moments.mean), -1, table.shape[-1]).transpose(0, 1)
-
-
-def _domains_without_samples(
-    moments: Mapping[str, PooledMoments], called: Iterable[str]
-) -> dict[str, str]:
-    """Return a line for each domain without samples in a layer whose other domains had some."""
-    return {
-        f"{name}, domain {domain}": "no samples"
-        for name in called
-        for domain in (moments[name].count.flatten() == 0).nonzero().flatten().tolist()
-    }
-
-
-def _check_finite(moments: Mapping[str, PooledMoments]) -> None:
-    for name, part in moments.items():
-        if not (part.mean.isfinite().all() and part.spread.isfinite().all()):
-            raise ValueError(
-                f"the input of layer '{name}' has statistics that are not finite; no layer was "
-                "changed"
-            )
-
-
 @torch.no_grad()
 def _install(layer: nn.Module, moments: PooledMoments) -> StatisticsShift:
     """Overwrite the running statistics of a layer, and return their shift."""
     mean, variance = _statistics_of(layer)
     eps: float = layer.eps  # type: ignore[assignment]
-    old = mean.clone(), _variances(variance)
+    old_mean, old_variance = map(_in_float64, (mean, variance))
     seen = moments.count > 0
     mean.copy_(torch.where(seen, moments.mean, mean))
     variance.copy_(torch.where(seen, moments.variance, variance))
-    return statistics_shift(old, (mean, _variances(variance)), eps, int(moments.count.sum()))
+    return StatisticsShift(
+        mean=(_in_float64(mean) - old_mean) * (old_variance + eps).rsqrt(),
+        deviation=((_in_float64(variance) + eps) / (old_variance + eps)).sqrt(),
+        count=int(moments.count.sum()),
+    )
 
 
-def _variances(statistics: Tensor) -> Tensor:
-    """Return a copy of variances, or of those on the diagonals of covariances (G, D, D)."""
-    if statistics.ndim == 3:
-        return statistics.diagonal(dim1=1, dim2=2).flatten()
-    return statistics.clone()
+def _in_float64(statistics: Tensor) -> Tensor:
+    """Return a copy on the CPU of means or variances, or of the diagonals of (G, D, D)."""
+    found = statistics.diagonal(dim1=1, dim2=2).flatten() if statistics.ndim == 3 else statistics
+    return found.to("cpu", torch.float64, copy=True)

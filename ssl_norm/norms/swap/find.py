@@ -1,5 +1,6 @@
 """Norm layers of any model: search, options, and adapters around them."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -19,7 +20,6 @@ TIMM_NONLINEAR = ("timm.layers.evo_norm", "timm.layers.filter_response_norm")  #
 NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, Norm)
 USUAL_OPTIONS = {"eps": 1e-5, "update_rate": 0.1, **UNSHOWN}  # of a batch norm
 STATISTICS = ("running_mean", "running_var", "running_covariance", "num_batches_tracked")
-NO_FUSED_KERNEL = 0  # value of `activation_relu_or_gelu`, which only selects a kernel
 
 
 class AroundNorm(nn.Module):
@@ -98,15 +98,6 @@ def _lower_keys(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any
             state[f"{prefix}norm.{name}"] = state.pop(key)
 
 
-def call_norms(parent: nn.Module) -> None:
-    """Make a transformer layer of torch call its norms in evaluation mode as well.
-
-    Its fused kernel reads eps, weight and bias of any norm and computes layer norm.
-    """
-    if isinstance(parent, nn.TransformerEncoderLayer):
-        parent.activation_relu_or_gelu = NO_FUSED_KERNEL
-
-
 def is_norm(module: nn.Module) -> bool:
     """Return whether a module is a norm, wrapped or not.
 
@@ -131,21 +122,21 @@ def is_nonlinear(norm: nn.Module) -> bool:
     return getattr(norm, "nonlinear", False) and getattr(norm, "threshold", True) is not None
 
 
-def named_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def named_norms(model: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every norm with its wrappers, without norms inside a norm.
 
     A layer that the model holds under two names appears twice.
     """
-    return list(_outermost_norms(model, ""))
+    if is_norm(model):
+        return [(prefix, model)]
+    parts = ((f"{prefix}.{name}".lstrip("."), part) for name, part in model._modules.items())
+    return [found for name, part in parts if part is not None for found in named_norms(part, name)]
 
 
-def _outermost_norms(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    if is_norm(module):
-        yield name, module
-        return
-    for child_name, child in module._modules.items():
-        if child is not None:
-            yield from _outermost_norms(child, f"{name}.{child_name}" if name else child_name)
+def norm_kinds(model: nn.Module) -> str:
+    """Return the number of norms of each class, such as `3 GroupNorm, 1 LayerNorm`, or `none`."""
+    kinds = Counter(type(unwrapped(layer)).__name__ for _, layer in named_norms(model))
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
 
 
 def unknown_norms(model: nn.Module) -> list[str]:

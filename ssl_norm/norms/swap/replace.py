@@ -26,7 +26,6 @@ from ssl_norm.norms.swap.find import (
     AroundNorm,
     ChannelsLast,
     affine_of,
-    call_norms,
     layers_before_norms,
     named_norms,
     num_features,
@@ -128,7 +127,10 @@ def replace_norms(
             _, new = steps[layer]
             if isinstance(new, nn.Module):
                 model.set_submodule(name, new)
-                call_norms(model.get_submodule(name.rpartition(".")[0]))
+                parent = model.get_submodule(name.rpartition(".")[0])
+                if isinstance(parent, nn.TransformerEncoderLayer):
+                    # No fused kernel, which computes layer norm with the parameters of any norm.
+                    parent.activation_relu_or_gelu = 0
             else:
                 _set_options(unwrapped(layer), new)
         for _, layer in weighted:
