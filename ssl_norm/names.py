@@ -5,12 +5,9 @@ from difflib import get_close_matches
 
 
 def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
-    """Return one line with the unknown name, the known names and the nearest of them.
+    """Return one line with the unknown name, the known names (at most 20) and the nearest of them.
 
-    Args:
-        kind: kind of object, for example `norm` or `option of norm 'bn'`.
-        found: the unknown name.
-        known: every valid name; at most 20 are listed.
+    `kind` is a noun, for example `norm` or `option of norm 'bn'`.
 
     Example:
         >>> unknown_name("norm", "bm", ["none", "bn", "ln"])

@@ -28,10 +28,6 @@ def printable(text: str | Path) -> str:
 def as_typed(value: Any, text: Callable[[str], str] = str) -> str:
     """Return a value of YAML in Hydra's grammar, as a user would type it.
 
-    Args:
-        value: a value as YAML has it.
-        text: function that formats text in the value.
-
     Example:
         >>> as_typed({"name": "bn", "batch_size": 4}), as_typed([1, None, True]), as_typed("gn+ws")
         ('{name: bn, batch_size: 4}', '[1, null, true]', 'gn+ws')

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
+from math import comb
 from random import Random
 from statistics import fmean, median
 from typing import Any, Literal, NamedTuple
@@ -339,13 +340,9 @@ def mixed_batches(record: Record) -> Finding:
 def _purity(batches: Sequence[Sequence[Any]]) -> float:
     """Return the probability that two images of a batch share a class, averaged over batches."""
     return fmean(
-        sum(map(_pairs, Counter(labels).values())) / max(1, _pairs(len(labels)))
+        sum(comb(count, 2) for count in Counter(labels).values()) / max(1, comb(len(labels), 2))
         for labels in batches
     )
-
-
-def _pairs(count: int) -> int:
-    return count * (count - 1) // 2
 
 
 def _plain(label: Any) -> Any:

@@ -1,5 +1,6 @@
 """The function `doctor`, which runs a few steps of a training loop, checks them and undoes them."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from ssl_norm.checkup.state import SAVED, SavedState, home_of, referred
 from ssl_norm.text import text_table
 
 _LARGE = 2**26  # a tensor outside the networks with more elements counts as data
+_AVERAGE = re.compile("(?i)ema|average|momentum|teacher|target")  # names of objects with a schedule
 
 
 class Result(NamedTuple):
@@ -100,7 +102,11 @@ def doctor(
     state = SavedState(step_fn, *parts.values(), *used, *map(vars, objects.values()), *others)
     stopped = ""
     try:
-        schedules = {name: v for name, v in objects.items() if _has_schedule(name, v)}
+        schedules = {
+            name: v
+            for name, v in objects.items()
+            if hasattr(v, "load_state_dict") or _AVERAGE.search(f"{name} {type(v).__name__}")
+        }
         record = Record(parts, schedules, found, used, state)
         stopped = _run(record, step_fn, batches, views, labels, steps)
         record.finish()
@@ -136,13 +142,6 @@ def _objects(step_fn: Any, names: Mapping[str, Any]) -> dict[str, Any]:
         if type(value).__module__ == home and hasattr(value, "__dict__")
         if not isinstance(value, nn.Module | Optimizer | type)
     }
-
-
-def _has_schedule(name: str, value: Any) -> bool:
-    """Return whether an object has a state dict, or a name that suggests an average of weights."""
-    words = ("ema", "average", "momentum", "teacher", "target")
-    called = f"{name} {type(value).__name__}".lower()
-    return hasattr(value, "load_state_dict") or any(word in called for word in words)
 
 
 def _run(

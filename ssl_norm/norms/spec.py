@@ -16,19 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NormSpec:
-    """A parsed norm. Its properties import the norm and torch; its fields do not.
+    """A parsed norm. Its properties import the norm and torch; its fields do not."""
 
-    Attributes:
-        name: one of `NORMS`, `module:object`, or the name of a class or function of the user.
-        options: keyword options that are given.
-        weight_standardization: whether weights before the norm are standardized.
-        constructor: class or function of the user that builds the norm, called with `num_features`;
-            None: the object that `name` names.
-    """
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    weight_standardization: bool = False
+    name: str  # of `NORMS`, `module:object`, or the name of a class or function of the user
+    options: Mapping[str, Any] = field(default_factory=dict)  # keyword options that are given
+    weight_standardization: bool = False  # of the layer before the norm
+    # Class or function of the user, called with `num_features`; None: the object of `name`.
     constructor: Callable[..., Any] | None = None
 
     @property

@@ -20,17 +20,11 @@ UNSHOWN = {"batch_size": None, "sync": False, "evaluation": "population", "popul
 
 
 class BatchMoments(NamedTuple):
-    """Statistics of K batches (chunks) of values, per channel.
+    """Statistics of K batches (chunks) of values, per channel."""
 
-    Attributes:
-        mean: (K, C).
-        variance: (K, C), biased.
-        values: (K, 1), values per channel: samples times positions.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    values: Tensor
+    mean: Tensor  # (K, C)
+    variance: Tensor  # (K, C), biased
+    values: Tensor  # (K, 1), values per channel: samples times positions
 
 
 def pool(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,15 +16,7 @@ from ssl_norm.norms.layers.whitening import WhiteningNorm
 
 @contextmanager
 def kept_statistics(model: nn.Module) -> Iterator[None]:
-    """Restore the values of all buffers of a model on exit.
-
-    Example:
-        >>> norm = nn.BatchNorm1d(2)
-        >>> with kept_statistics(norm):
-        ...     y = norm(1 + torch.randn(8, 2))
-        >>> norm.running_mean.tolist()
-        [0.0, 0.0]
-    """
+    """Restore the values of all buffers of a model on exit."""
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield

@@ -1,6 +1,6 @@
 """Mean and variance of all values of a sequence of batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -69,31 +69,15 @@ class PooledMoments:
         self.spread = self.spread + own_spread + self.count * share * between
         self.count = merged
 
-    def packed(self) -> Tensor:
-        """Return mean, spread and count as one row."""
-        return torch.cat([part.flatten() for part in (self.mean, self.spread, self.count)])
-
-    def become_merger_of(self, rows: Tensor) -> None:
-        """Replace the moments by the merger of the :meth:`packed` rows (W, ...) of W ranks."""
-        parts = (self.mean, self.spread, self.count)
-        tables = torch.split(rows.to(self.mean), [part.numel() for part in parts], dim=1)
-        mean, spread, count = (
-            table.view(-1, *part.shape) for table, part in zip(tables, parts, strict=True)
-        )
-        self.mean, self.spread, self.count = (torch.zeros_like(part) for part in parts)
-        self._merge(mean, spread, count)
+    def pool_over_ranks(self) -> None:
+        """Merge with the counterparts on all other ranks, in place; a collective call."""
+        if is_distributed():
+            parts = (self.mean, self.spread, self.count)
+            of_ranks = [gather_batch(part[None]) for part in parts]
+            self.mean, self.spread, self.count = map(torch.zeros_like, parts)
+            self._merge(*of_ranks)
 
 
 def _like(count: Tensor, table: Tensor) -> Tensor:
     """Return counts (K, 1) as a view that broadcasts over tables (K, ...)."""
     return count.view(*count.shape, *(1 for _ in table.shape[count.ndim :]))
-
-
-def pool_over_ranks(moments: Sequence[PooledMoments]) -> None:
-    """Merge each set with its counterparts on all other ranks, in place and in one exchange."""
-    if not is_distributed() or not moments:
-        return
-    packed = [part.packed().to(moments[0].mean.device) for part in moments]
-    rows = gather_batch(torch.cat(packed)[None])
-    for part, own in zip(moments, torch.split(rows, list(map(len, packed)), dim=1), strict=True):
-        part.become_merger_of(own)

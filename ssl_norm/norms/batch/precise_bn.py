@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ssl_norm.norms.batch.batch_statistics import BatchMoments
 from ssl_norm.norms.batch.evaluation_statistics import kept_statistics
 from ssl_norm.norms.batch.freezing import FrozenStatistics, evaluation_mode
-from ssl_norm.norms.batch.pooled_moments import PooledMoments, pool_over_ranks
+from ssl_norm.norms.batch.pooled_moments import PooledMoments
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.batch_renorm import BatchRenorm
 from ssl_norm.norms.layers.whitening import WhiteningNorm
@@ -29,18 +29,14 @@ INPUT_STATISTICS = (_BatchNorm, BatchNorm)  # layers that keep the statistics of
 
 @dataclass(frozen=True)
 class StatisticsShift:
-    """Moments of the channels that were normalized with the old statistics of a batch norm.
+    """Moments (C,) of the channels that were normalized with the old statistics of a batch norm.
 
-    Attributes:
-        mean: (C,) float64, (new mean - old mean) / sqrt(old variance + eps); 0 if they were exact.
-        deviation: (C,) float64, sqrt((new variance + eps) / (old variance + eps)); 1 if they were
-            exact.
-        count: values per channel of the new statistics: samples times positions.
+    They are 0 and 1 if the old statistics were exact.
     """
 
-    mean: Tensor
-    deviation: Tensor
-    count: int
+    mean: Tensor  # (new mean - old mean) / sqrt(old variance + eps), float64
+    deviation: Tensor  # sqrt((new variance + eps) / (old variance + eps)), float64
+    count: int  # values per channel of the new statistics: samples times positions
 
     @property
     def typical_mean(self) -> float:
@@ -65,19 +61,12 @@ class StatisticsShift:
 
 @dataclass(frozen=True)
 class PopulationReport:
-    """Outcome of a recomputation for every layer with running statistics.
+    """Outcome of a recomputation for every layer with running statistics."""
 
-    Attributes:
-        shifts: shift of each layer that was recomputed, by name.
-        not_called: names of the batch norms that no input reached; they did not change.
-        not_recomputed: reasons by name, for other layers with statistics; they did not change.
-        batches: batches that this process passed through the model.
-    """
-
-    shifts: Mapping[str, StatisticsShift]
-    not_called: tuple[str, ...]
-    not_recomputed: Mapping[str, str]
-    batches: int
+    shifts: Mapping[str, StatisticsShift]  # of each layer that was recomputed, by name
+    not_called: tuple[str, ...]  # batch norms that no input reached and that did not change
+    not_recomputed: Mapping[str, str]  # reasons why other layers with statistics did not change
+    batches: int  # that this process passed through the model
 
     def __str__(self) -> str:
         norms = counted(len(self.shifts), "batch norm")
@@ -151,12 +140,10 @@ def recompute_statistics(
     with torch.no_grad(), _gathering(model, layers, moments):
         for count, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop
             (forward or model)(batch)
-    joint = {  # these report the moments of all ranks on every rank
-        name
-        for name, layer in layers.items()
-        if not isinstance(layer, INPUT_STATISTICS) and getattr(layer, "sync", False)
-    }
-    pool_over_ranks([part for name, part in moments.items() if name not in joint])
+    for name, layer in layers.items():
+        # Other synchronized layers report the moments of all ranks on every rank.
+        if isinstance(layer, INPUT_STATISTICS) or not getattr(layer, "sync", False):
+            moments[name].pool_over_ranks()
     called = {name: layers[name] for name, part in moments.items() if part.count.any()}
     if not called and not count:
         raise ValueError("no batch to take statistics of: the iterable of batches is empty")
@@ -182,14 +169,7 @@ def recompute_statistics(
 
 
 def recomputable(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Return the layers that :func:`recompute_statistics` recomputes, and the others.
-
-    Returns:
-        The batch norms by name; the other layers with statistics by name, with class or reason.
-
-    Raises:
-        ValueError: there is nothing to recompute; the text names the norms found.
-    """
+    """Return the batch norms to recompute by name, and the reason or class of other layers."""
     layers: dict[str, nn.Module] = {}
     others: dict[str, str] = {}
     for name, layer in model.named_modules():

@@ -43,9 +43,6 @@ def new_layer(layer: nn.Module, spec: NormSpec, like: Tensor) -> tuple[nn.Module
     place before, a spec without options restores the options and axes of that norm. Statistics that
     :func:`ssl_norm.norms.batch.freezing.freeze_statistics` froze stay frozen if possible. If the
     layer has no tensor, device and dtype are those of `like`.
-
-    Raises:
-        ValueError: the layer is not a known norm, or the new norm cannot replace it.
     """
     old, kind = unwrapped(layer), kind_of(layer)
     replaced: dict[str, Kind] = vars(old).get(REPLACED, {})
