@@ -5,9 +5,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.console import say
 from ssl_norm.data.dataset import Splits
-from ssl_norm.evaluate.baselines import baseline_encoders, below_floor
+from ssl_norm.evaluate.baselines import evaluate_with_baselines
 from ssl_norm.evaluate.features import evaluation_view, extract_features
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
 from ssl_norm.settings.pretrain import PretrainSettings
@@ -30,15 +29,12 @@ def linear_probe(
         device=device,
         progress=True,
     )
-    encoders = {"": encoder} | {
-        f"_{name}": one for name, one in baseline_encoders(initial_encoder(config)[0]).items()
-    }
-    found = {name: evaluate(one) for name, one in encoders.items()}
-    say(*below_floor(found[""].top1, found["_image_statistics"].top1))
+    found = evaluate_with_baselines(evaluate, encoder, initial_encoder(config)[0])
+    ends = {name: f"_{name}" * (name != "trained") for name in found}
     return {
-        **{f"linear_top1{name}": one.top1 for name, one in found.items()},
-        **{f"knn_top1{name}": one.knn_top1 for name, one in found.items()},
-        "chance": found[""].chance,
+        **{f"linear_top1{ends[name]}": one.top1 for name, one in found.items()},
+        **{f"knn_top1{ends[name]}": one.knn_top1 for name, one in found.items()},
+        "chance": found["trained"].chance,
         "probe_labels": config.probe_labels,
     }
 

@@ -1,31 +1,37 @@
 """Linear evaluation of checkpoints: tools/linear_eval.py."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.table import Table
+from torch import nn
 
 from ssl_norm.console import say, show
-from ssl_norm.evaluate.baselines import ImageStatistics, baseline_encoders, below_floor
+from ssl_norm.errors import UserError
+from ssl_norm.evaluate.baselines import (
+    BASELINES,
+    ImageStatistics,
+    evaluate_with_baselines,
+    warn_below_floor,
+)
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.evaluate.kept import evaluate_kept, kept_checkpoints, steps_table
 from ssl_norm.evaluate.protocol import Probe, ProbeImages, ProbeResult, evaluate_encoder
 from ssl_norm.evaluate.record import (
     Result,
     evaluation_record,
     evaluation_table,
-    find_output,
+    opened,
     probe_settings,
-    record_name,
-    writing,
 )
 from ssl_norm.files import write_json
 from ssl_norm.settings.tools import LinearEvalSettings, ProbeSettings
-from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
+
+KEPT = re.compile(r"step_(\d+)\.pt")
 
 
 def linear_eval(config: LinearEvalSettings) -> Result:
@@ -34,65 +40,138 @@ def linear_eval(config: LinearEvalSettings) -> Result:
     Raises:
         UserError: the checkpoint, the data and the settings do not fit each other.
     """
-    device = pick_device(config.device)
-    evaluate = _evaluate_kept if config.kept else _evaluate_one
-    with ExitStack() as held:
-        return evaluate(config, device, held)
+    return _evaluate_kept(config) if config.kept else _evaluate_one(config)
 
 
-def _evaluate_one(config: LinearEvalSettings, device: torch.device, held: ExitStack) -> Result:
-    checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
-    name = record_name("linear_eval", config.network)
-    output = find_output(config.output, checkpoint.path, name)
-    held.enter_context(writing(output))
-    encoder, match = checkpoint.encoder(config.network)
-    images = checkpoint.labelled_images(checkpoint.images())
-    evaluate = evaluation_of(config, images, device)
-    trained = evaluate(encoder)
-    untrained = checkpoint.untrained_encoder() if config.random_init else None
-    baselines = {name: evaluate(one) for name, one in baseline_encoders(untrained).items()}
-    record = evaluation_record(probe_of(config), checkpoint, trained, baselines) | {
-        "test_images": len(images.test),
-        "checkpoint": str(checkpoint.path),
-        "network": match.network,
-        "step": checkpoint.step,
-        "match": str(match),
-        "environment": describe_environment(device),
-    }
-    write_json(output, record)
-    _print(evaluation_table(trained, baselines), trained, baselines["image_statistics"], output)
-    return Result(record, output)
+def _evaluate_one(config: LinearEvalSettings) -> Result:
+    with opened(config, partial(_name, config, "linear_eval")) as (checkpoint, output, device):
+        encoder, match = checkpoint.encoder(config.network)
+        images = checkpoint.labelled_images(checkpoint.images())
+        untrained = checkpoint.untrained_encoder() if config.random_init else None
+        found = evaluate_with_baselines(evaluation_of(config, images, device), encoder, untrained)
+        record = evaluation_record(probe_of(config), checkpoint, found) | {
+            "test_images": len(images.test),
+            "checkpoint": str(checkpoint.path),
+            "network": match.network,
+            "step": checkpoint.step,
+            "match": str(match),
+            "environment": describe_environment(device),
+        }
+        write_json(output, record)
+        return _shown(evaluation_table(found), record, output)
 
 
-def _evaluate_kept(config: LinearEvalSettings, device: torch.device, held: ExitStack) -> Result:
+def _evaluate_kept(config: LinearEvalSettings) -> Result:
     """Evaluate every kept checkpoint; `*.partial.json` holds the steps so far."""
     folder = Path(config.checkpoint).expanduser()
     paths = kept_checkpoints(folder)
-    first = Checkpoint.read(paths[0], config.model_dump())
-    name = record_name("linear_eval_steps", config.network)
-    output = find_output(config.output, first.path, name)
-    held.enter_context(writing(output))
-    unfinished = output.with_suffix(".partial.json")
-    images = first.labelled_images(first.images())
-    evaluate = evaluation_of(config, images, device)
-    environment, floor = describe_environment(device), evaluate(ImageStatistics())
-    kept = partial(evaluate_kept, first, paths, config.model_dump(), evaluate, unfinished)
-    for steps, found in kept(network=config.network, random_init=config.random_init):
-        record = {
-            "steps": steps,
-            "chance": found.chance,
-            "top1_image_statistics": floor.top1,
-            "knn_top1_image_statistics": floor.knn_top1,
-            **probe_settings(probe_of(config), first, found.labels),
-            "test_images": len(images.test),
-            "run": str(folder),
-            "network": config.network,
-            "environment": environment,
-        }
-        write_json(unfinished, record)
-    unfinished.replace(output)
-    _print(steps_table(steps, floor), found, floor, output)
+    name = partial(_name, config, "linear_eval_steps")
+    with opened(config, name, paths[0]) as (first, output, device):
+        unfinished = output.with_suffix(".partial.json")
+        images = first.labelled_images(first.images())
+        evaluate = evaluation_of(config, images, device)
+        environment, floor = describe_environment(device), evaluate(ImageStatistics())
+        steps: dict[int, dict[str, Any]] = {}  # in the order of evaluation
+        for step, encoder, origin in _encoders(config, first, paths):
+            if step is None or step in steps:  # a step that occurs twice is evaluated once
+                continue
+            try:
+                found = evaluate(encoder)
+            except UserError as error:
+                before = f"; earlier steps are in {unfinished}" if steps else ""
+                raise UserError(f"{origin}: {error}{before}") from error
+            steps[step] = {"step": step, **_scores(found), "checkpoint": origin}
+            record = {
+                "steps": [steps[number] for number in sorted(steps)],
+                "chance": found.chance,
+                "top1_image_statistics": floor.top1,
+                "knn_top1_image_statistics": floor.knn_top1,
+                **probe_settings(probe_of(config), first, found.labels),
+                "test_images": len(images.test),
+                "run": str(folder),
+                "network": config.network,
+                "environment": environment,
+            }
+            write_json(unfinished, record)
+        unfinished.replace(output)
+        warn_below_floor(found, floor)
+        return _shown(steps_table(record["steps"], floor), record, output)
+
+
+def _name(config: LinearEvalSettings, stem: str, _: Path) -> str:
+    return f"{stem}_target.json" if config.network == "target" else f"{stem}.json"
+
+
+def _shown(table: Table, record: Mapping[str, Any], output: Path) -> Result:
+    show([table])
+    say(f"written to {output}", stderr=False)
     return Result(record, output)
+
+
+def kept_checkpoints(folder: Path) -> list[Path]:
+    """Return the kept checkpoints of a run folder in the order of their steps, then last.pt.
+
+    Raises:
+        UserError: it is not a folder, or no checkpoint was kept.
+    """
+    if not folder.exists():
+        raise UserError(f"checkpoint={folder}: there is no such run folder")
+    if not folder.is_dir():
+        raise UserError(f"checkpoint={folder}: kept=true takes a run folder, with step_*.pt in it")
+    found = {path: step for path in folder.iterdir() if (step := _number(path)) is not None}
+    if not found:
+        raise UserError(
+            f"checkpoint={folder}: no step_*.pt in it; tools/pretrain.py writes them with "
+            "keep_every=EPOCHS"
+        )
+    last = folder / "last.pt"
+    return [*sorted(found, key=found.__getitem__), *[last] * last.is_file()]
+
+
+def _number(path: Path) -> int | None:
+    match = KEPT.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def _encoders(
+    config: LinearEvalSettings, first: Checkpoint, paths: Sequence[Path]
+) -> Iterator[tuple[int | None, nn.Module, str]]:
+    """Yield step, encoder and origin of the random initialization, if it is wanted, and all files.
+
+    The step of weights is that in the name of the file.
+    """
+    if config.random_init:
+        yield 0, first.untrained_encoder(), "random initialisation"
+    for path in paths:
+        is_first = path == first.path
+        checkpoint = first if is_first else Checkpoint.read(path, config.model_dump())
+        encoder, _ = checkpoint.encoder(config.network)
+        if checkpoint != first:
+            raise UserError(
+                f"{path} comes from another run than {first.path.name}: encoder, data or seed differ; "
+                "move it out of this folder"
+            )
+        yield _number(path) if checkpoint.step is None else checkpoint.step, encoder, path.name
+
+
+def _scores(found: ProbeResult) -> dict[str, Any]:
+    names = ("top1", "top5", "knn_top1", "rank_me", "inverse_strength")
+    return {name: getattr(found, name) for name in names}
+
+
+def steps_table(steps: Sequence[Mapping[str, Any]], floor: ProbeResult) -> Table:
+    """Return a table with a row for each step, and one for the statistics of the pixels."""
+    title = f"frozen encoder over the run, {floor.labels:,} labels"
+    table = Table(title=title, title_justify="left")
+    for heading in ("step", "linear top-1", "kNN top-1", "RankMe"):
+        table.add_column(heading, justify="right")
+    table.add_column("encoder")
+    last = {"step": "", **_scores(floor), "checkpoint": BASELINES["image_statistics"]}
+    for row in (*steps, last):
+        step = f"{row['step']:,}" if row["step"] != "" else ""
+        accuracies = (f"{row[name]:.4f}" for name in ("top1", "knn_top1"))
+        table.add_row(step, *accuracies, f"{row['rank_me']:.1f}", row["checkpoint"])
+    return table
 
 
 def probe_of(config: ProbeSettings) -> Probe:
@@ -113,9 +192,3 @@ def evaluation_of(
         device=device,
         progress=True,
     )
-
-
-def _print(table: Table, found: ProbeResult, floor: ProbeResult, output: Path) -> None:
-    show([table])
-    say(*below_floor(found.top1, floor.top1))
-    say(f"written to {output}", stderr=False)

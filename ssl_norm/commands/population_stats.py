@@ -1,9 +1,6 @@
 """Exact population statistics of a checkpoint: tools/population_stats.py."""
 
-from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,19 +13,17 @@ from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.classifier.inputs import corrupting, domain_name
 from ssl_norm.evaluate.population import (
     Evaluate,
-    StatisticsComparison,
     classifier_accuracies,
     compare_statistics,
     encoder_accuracies,
     population_record,
     print_comparison,
 )
-from ssl_norm.evaluate.record import Result, find_output, writing
+from ssl_norm.evaluate.record import Result, opened
 from ssl_norm.figures import save_figure
 from ssl_norm.figures.layers import shift_figure
 from ssl_norm.files import write_json
 from ssl_norm.settings.tools import PopulationStatsSettings
-from ssl_norm.train.device import pick_device
 from ssl_norm.train.environment import describe_environment
 from ssl_norm.train.population import recompute_over_images
 
@@ -39,62 +34,48 @@ def population_stats(config: PopulationStatsSettings) -> Result:
     Raises:
         UserError: the checkpoint, the data and the settings do not fit each other.
     """
-    device = pick_device(config.device)
-    checkpoint = Checkpoint.read(config.checkpoint, config.model_dump())
-    output = find_output(config.output, checkpoint.path, f"{checkpoint.path.stem}_exact.pt")
-    _check(config, checkpoint)
-    with writing(output):
-        return _compare(config, checkpoint, output, device)
-
-
-def _compare(
-    config: PopulationStatsSettings, checkpoint: Checkpoint, output: Path, device: torch.device
-) -> Result:
-    views = config.views or ("plain" if checkpoint.kind == "weights" else "train")
-    corruption = parse_corruption(config.corruption or "clean")
-    network, evaluated = checkpoint.networks()
-    network.to(device)
-    splits = checkpoint.images(checkpoint.limit)
-    recompute = partial(
-        recompute_over_images,
-        network,
-        corrupting(checkpoint.network_views(views), [corruption]),
-        splits.pretrain,
-        samples=config.samples,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        each_once=views == "plain",
-    )
-    evaluate = _evaluation_of(config, checkpoint, splits, corruption, device)
-    compared = compare_statistics(evaluated, evaluate, recompute)
-    record = {
-        **population_record(compared),
-        **config.model_dump(include={"batch_size", "seed"}),
-        "views": views,
-        "images": len(splits.pretrain),
-        "corruption": config.corruption and domain_name(corruption),
-        "checkpoint": str(checkpoint.path),
-        "data": {name: checkpoint.data.get(name) for name in ("name", "root")},
-        "environment": describe_environment(device),
-    }
-    checkpoint.save_as(output, network)
-    return _write(record, compared, output, is_named=config.output is not None)
-
-
-def _write(
-    record: Mapping[str, Any], compared: StatisticsComparison, output: Path, *, is_named: bool
-) -> Result:
-    """Write the record and a figure next to the new checkpoint, and print the results."""
-    stem = output if is_named else output.with_name("population_stats")
-    result, picture = stem.with_suffix(".json"), stem.with_suffix(".png")
-    write_json(result, record)
-    with warned(picture.name):
-        save_figure(shift_figure(compared.report.shifts), picture)
-    images = f"{compared.samples:,} {record['views']} views of {record['images']:,} images"
-    say(f"exact statistics of {images}")
-    print_comparison(compared)
-    say(f"written to {output}; {result.name} and {picture.name} are next to it", stderr=False)
-    return Result(record, result, {"checkpoint": output, "picture": picture})
+    with opened(config, lambda path: f"{path.stem}_exact.pt") as (checkpoint, output, device):
+        _check(config, checkpoint)
+        views = config.views or ("plain" if checkpoint.kind == "weights" else "train")
+        corruption = parse_corruption(config.corruption or "clean")
+        network, evaluated = checkpoint.networks()
+        network.to(device)
+        splits = checkpoint.images(checkpoint.limit)
+        recompute = partial(
+            recompute_over_images,
+            network,
+            corrupting(checkpoint.network_views(views), [corruption]),
+            splits.pretrain,
+            samples=config.samples,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            each_once=views == "plain",
+        )
+        evaluate = _evaluation_of(config, checkpoint, splits, corruption, device)
+        compared = compare_statistics(evaluated, evaluate, recompute)
+        tested = len(splits.test or ())
+        record = {
+            **population_record(compared, tested),
+            **config.model_dump(include={"batch_size", "seed"}),
+            "views": views,
+            "images": len(splits.pretrain),
+            "corruption": config.corruption and domain_name(corruption),
+            "checkpoint": str(checkpoint.path),
+            "data": checkpoint.source,
+            "environment": describe_environment(device),
+        }
+        checkpoint.save_as(output, network)
+        stem = output if config.output is not None else output.with_name("population_stats")
+        result, picture = stem.with_suffix(".json"), stem.with_suffix(".png")
+        write_json(result, record)
+        with warned(picture.name):
+            save_figure(shift_figure(compared.report.shifts), picture)
+        images = f"{compared.samples:,} {views} views of {len(splits.pretrain):,} images"
+        say(f"exact statistics of {images}")
+        subject = "classifier" if checkpoint.kind == "classifier" else "frozen encoder"
+        print_comparison(compared, f"{subject} on {tested:,} test images")
+        say(f"written to {output}; {result.name} and {picture.name} are next to it", stderr=False)
+        return Result(record, result, {"checkpoint": output, "picture": picture})
 
 
 def _check(config: PopulationStatsSettings, checkpoint: Checkpoint) -> None:
@@ -139,4 +120,4 @@ def _evaluation_of(
         score = partial(classifier_accuracies, splits.test, classes, checkpoint.evaluation_view)
         return score(corruption=corruption, batch_size=size, seed=config.seed, device=device)
     images = checkpoint.labelled_images(splits)
-    return encoder_accuracies(evaluation_of(config, images, device), len(images.test))
+    return encoder_accuracies(evaluation_of(config, images, device))

@@ -1,10 +1,13 @@
 """Baselines of an encoder: its random initialization, and statistics of the pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ssl_norm.console import say
+from ssl_norm.evaluate.protocol import ProbeResult
 
 BASELINES = {"random_init": "random init", "image_statistics": "image statistics"}  # headings
 _QUANTILES, _PATCHES = 5, 4  # number of quantiles; patches along a side
@@ -31,17 +34,25 @@ class ImageStatistics(nn.Module):
         return torch.cat([mean, deviation, quantiles, patches], dim=1)
 
 
-def baseline_encoders(untrained: nn.Module | None) -> Mapping[str, nn.Module]:
-    """Return the baselines of a trained encoder, by their names in `BASELINES`."""
-    floor = {"image_statistics": ImageStatistics()}
-    return floor if untrained is None else {"random_init": untrained, **floor}
+def evaluate_with_baselines(
+    evaluate: Callable[[nn.Module], ProbeResult], trained: nn.Module, untrained: nn.Module | None
+) -> dict[str, ProbeResult]:
+    """Return the results `trained` of an encoder, and of its baselines by their names in BASELINES.
+
+    A line warns about a linear top-1 below that of :class:`ImageStatistics`. `untrained` is the
+    encoder at its random initialization; without it, that baseline is missing.
+    """
+    initial = {} if untrained is None else {"random_init": untrained}
+    encoders = {"trained": trained, **initial, "image_statistics": ImageStatistics()}
+    found = {name: evaluate(encoder) for name, encoder in encoders.items()}
+    warn_below_floor(found["trained"], found["image_statistics"])
+    return found
 
 
-def below_floor(top1: float, floor: float) -> list[str]:
-    """Return a warning if linear top-1 is below that of :class:`ImageStatistics`, else nothing."""
-    if top1 >= floor:
-        return []
-    return [
-        f"warning: linear top-1 {top1:.4f} is below the {floor:.4f} of plain image statistics: "
-        "such simple statistics are better than these features (docs/collapse.md)"
-    ]
+def warn_below_floor(found: ProbeResult, floor: ProbeResult) -> None:
+    """Print a warning if linear top-1 is below that of :class:`ImageStatistics`."""
+    if found.top1 < floor.top1:
+        say(
+            f"warning: linear top-1 {found.top1:.4f} is below the {floor.top1:.4f} of plain image "
+            "statistics: such simple statistics are better than these features (docs/collapse.md)"
+        )

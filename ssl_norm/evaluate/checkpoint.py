@@ -137,10 +137,15 @@ class Checkpoint:
         return {} if self.kind == "weights" else self.contents["config"]
 
     @property
+    def source(self) -> dict[str, Any]:
+        """Name and root of the images, for records."""
+        return {key: self.data.get(key) for key in ("name", "root")}
+
+    @property
     def limit(self) -> int | None:
         """Number of training images, if training had the same source; None: all images."""
         trained_on = self.saved.get("data", {})
-        same = all(trained_on.get(key) == self.data.get(key) for key in ("name", "root"))
+        same = all(trained_on.get(key) == value for key, value in self.source.items())
         return trained_on.get("limit") if same else None
 
     def settings(self) -> Any:

@@ -1,8 +1,8 @@
 """Accuracies of a network under population, exact and batch statistics."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from rich.table import Table
@@ -24,24 +24,21 @@ from ssl_norm.norms.batch.evaluation_statistics import (
 from ssl_norm.norms.batch.precise_bn import PopulationReport, recomputable
 from ssl_norm.train.builder import naming
 
+MOST_ROWS = 30  # largest number of rows in the table of shifts
 
-@dataclass(frozen=True)
-class Accuracies:
+
+class Accuracies(NamedTuple):
     """Accuracies of a network under one kind of statistics."""
 
-    network: str  # `frozen encoder` or `classifier`
-    images: int  # number of test images
     values: Mapping[str, float]  # by their names in population_stats.json
     headings: Mapping[str, str]  # headings of the values, by the same names
     chance: float  # share of the most common class
 
 
-MOST_ROWS = 30  # largest number of rows in the table of shifts
 Evaluate = Callable[..., Accuracies | None]  # (network, random_batches=False)
 
 
-@dataclass(frozen=True)
-class StatisticsComparison:
+class StatisticsComparison(NamedTuple):
     """Shifts of recomputed statistics, and accuracies under each kind of statistics."""
 
     accuracies: Mapping[str, Accuracies | None]  # `population`, `exact`, `batch`; None: no labels
@@ -74,14 +71,13 @@ def compare_statistics(
     return StatisticsComparison(found, report, samples)
 
 
-def encoder_accuracies(evaluate: Callable[..., ProbeResult], images: int) -> Evaluate:
-    """Return a function that evaluates a frozen encoder on `images` test images."""
+def encoder_accuracies(evaluate: Callable[..., ProbeResult]) -> Evaluate:
+    """Return a function that evaluates a frozen encoder."""
     headings = {"top1": "linear top-1", "knn_top1": "kNN top-1"}
 
     def accuracies(encoder: nn.Module, *, random_batches: bool = False) -> Accuracies:
         found = evaluate(encoder, random_batches=random_batches)
-        values = {name: getattr(found, name) for name in headings}
-        return Accuracies("frozen encoder", images, values, headings, found.chance)
+        return Accuracies({name: getattr(found, name) for name in headings}, headings, found.chance)
 
     return accuracies
 
@@ -95,11 +91,11 @@ def classifier_accuracies(
     batch_size: int,
     seed: int,
     device: torch.device,
-) -> Callable[..., Accuracies]:
-    """Return a function that scores a classifier on labelled images.
+) -> Evaluate:
+    """Return a function that scores a classifier on labelled images, all corrupted.
 
-    `classes` are the names of its logits, `corruption` applies to all images, and `seed` is that of
-    the corruption and of random batches.
+    `classes` are the names of its logits, and `seed` is that of the corruption and of random
+    batches.
 
     Raises:
         UserError: the images have a class that the classifier does not know.
@@ -109,13 +105,12 @@ def classifier_accuracies(
     chance = majority_frequency(test.labels)
     headings = {"top1": "top-1", "loss": "loss in nats"}
 
-    def evaluate(network: nn.Module, *, random_batches: bool = False) -> Accuracies:
+    def accuracies(network: nn.Module, *, random_batches: bool = False) -> Accuracies:
         order = seed if random_batches else None
         found = score(network, test, to_input, batch_size=batch_size, device=device, seed=order)
-        values = {"top1": found.top1, "loss": found.loss}
-        return Accuracies("classifier", len(test), values, headings, chance)
+        return Accuracies({"top1": found.top1, "loss": found.loss}, headings, chance)
 
-    return evaluate
+    return accuracies
 
 
 def with_labels_of(images: ImageSet, classes: Sequence[str]) -> ImageSet:
@@ -135,14 +130,14 @@ def with_labels_of(images: ImageSet, classes: Sequence[str]) -> ImageSet:
     return replace(images, labels=place[images.labels], classes=tuple(classes))
 
 
-def population_record(compared: StatisticsComparison) -> dict[str, Any]:
+def population_record(compared: StatisticsComparison, test_images: int) -> dict[str, Any]:
     """Return the results of a comparison for population_stats.json."""
     report, evaluations = compared.report, compared.accuracies
-    found = next((found for found in evaluations.values() if found), None)
+    found = evaluations["exact"]
     return {
         "evaluations": {name: each and dict(each.values) for name, each in evaluations.items()},
         "chance": found and found.chance,
-        "test_images": found and found.images,
+        "test_images": test_images if found else None,
         "samples": compared.samples,
         "batches": report.batches,
         "layers": {
@@ -160,18 +155,17 @@ def population_record(compared: StatisticsComparison) -> dict[str, Any]:
     }
 
 
-def print_comparison(compared: StatisticsComparison) -> None:
-    """Print the tables, and the layers that were not recomputed."""
+def print_comparison(compared: StatisticsComparison, subject: str) -> None:
+    """Print the tables, of which the second names the `subject`, and unchanged layers."""
     report = compared.report
-    found = {name: each for name, each in compared.accuracies.items() if each is not None}
-    show([shift_table(report), *([evaluation_table(found)] if found else [])])
-    left = [f"not recomputed: {name} ({why})" for name, why in report.not_recomputed.items()]
+    show([_shift_table(report), *_evaluation_table(compared.accuracies, subject)])
     if report.not_called:
-        left.insert(0, f"never called, so unchanged: {', '.join(report.not_called)}")
+        say(f"never called, so unchanged: {', '.join(report.not_called)}", stderr=False)
+    left = [f"not recomputed: {name} ({why})" for name, why in report.not_recomputed.items()]
     say(*left, stderr=False)
 
 
-def shift_table(report: PopulationReport) -> Table:
+def _shift_table(report: PopulationReport) -> Table:
     """Return a table of the layers with the largest shifts of means, at most `MOST_ROWS`."""
     moved = sorted(report.shifts, key=lambda name: report.shifts[name].typical_mean)
     shown = set(moved[-MOST_ROWS:])
@@ -188,28 +182,24 @@ def shift_table(report: PopulationReport) -> Table:
         table.add_column(column, justify="right")
     for name, shift in report.shifts.items():
         if name in shown:
+            numbers = shift.typical_mean, shift.largest_mean, shift.typical_deviation
             least, largest = shift.deviation_range
-            table.add_row(
-                name,
-                f"{shift.typical_mean:.4f}",
-                f"{shift.largest_mean:.4f}",
-                f"{shift.typical_deviation:.4f}",
-                f"{least:.3f} - {largest:.3f}",
-            )
+            cells = (f"{number:.4f}" for number in numbers)
+            table.add_row(name, *cells, f"{least:.3f} - {largest:.3f}")
     return table
 
 
-def evaluation_table(evaluations: Mapping[str, Accuracies]) -> Table:
-    """Return a table with a column of accuracies for each kind of statistics."""
-    first = next(iter(evaluations.values()))
-    title = (
-        f"{first.network} on {first.images:,} test images by the statistics of its batch norms; "
-        f"chance {first.chance:.4f}"
-    )
-    table = Table(title=title)
-    table.add_column("")
-    for name in evaluations:
-        table.add_column(name, justify="right")
-    for key, heading in first.headings.items():
-        table.add_row(heading, *(f"{found.values[key]:.4f}" for found in evaluations.values()))
-    return table
+def _evaluation_table(
+    evaluations: Mapping[str, Accuracies | None], subject: str
+) -> Iterator[Table]:
+    """Yield a table with a column of accuracies for each kind of statistics, if there are any."""
+    found = {name: each for name, each in evaluations.items() if each}
+    for first in list(found.values())[:1]:
+        title = f"{subject} by the statistics of its batch norms; chance {first.chance:.4f}"
+        table = Table(title=title)
+        table.add_column("")
+        for name in found:
+            table.add_column(name, justify="right")
+        for key, heading in first.headings.items():
+            table.add_row(heading, *(f"{each.values[key]:.4f}" for each in found.values()))
+        yield table

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_norm.evaluate.baselines import ImageStatistics, below_floor
+from ssl_norm.evaluate.baselines import ImageStatistics
 
 
 def statistics_of(images):
@@ -33,8 +33,3 @@ def test_equals_the_reference_for_any_channels_and_sizes(shape):
 
 def test_large_batches_of_large_images_are_taken():
     assert ImageStatistics()(torch.zeros(23, 3, 512, 512)).shape == (23, 69)
-
-
-def test_only_features_below_the_floor_get_a_line():
-    assert below_floor(0.5, 0.5) == []
-    assert "linear top-1 0.4000 is below the 0.5000 of plain image" in below_floor(0.4, 0.5)[0]
