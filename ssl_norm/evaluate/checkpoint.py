@@ -24,12 +24,7 @@ from ssl_norm.learners.learner import Learner
 from ssl_norm.models.catalogue import library_of
 from ssl_norm.models.encoders import has_open_stem, has_strided_stem
 from ssl_norm.models.heads import Classifier
-from ssl_norm.models.load import (
-    LoadReport,
-    NetworkRole,
-    load_encoder_weights,
-    read_checkpoint,
-)
+from ssl_norm.models.load import LoadReport, NetworkRole, load_encoder_weights, read_checkpoint
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.norms.batch.freezing import evaluation_mode
 from ssl_norm.settings.resume import restore
@@ -62,6 +57,7 @@ class Checkpoint:
 
     path: Path = field(compare=False)  # the file
     contents: Mapping[str, Any] = field(compare=False, repr=False)  # on the CPU
+    record: Mapping[str, Any] = field(compare=False, repr=False)  # see :func:`_encoder_record`
     # `run` of tools/pretrain.py, `classifier` of tools/finetune.py, or `weights`
     kind: Literal["run", "classifier", "weights"] = field(compare=False)
     encoder_name: str  # architecture of the encoder
@@ -89,12 +85,15 @@ class Checkpoint:
                 named, or a mean or std is out of range.
         """
         path = find_file(given)
-        contents = read_checkpoint(path)
-        saved = _saved_settings(contents, path)
-        kind = "weights" if not saved else "classifier" if "classes" in contents else "run"
+        contents, saved, kind = read_checkpoint(path), {}, "weights"
+        if {"format", "config", "learner"} <= contents.keys():
+            if contents["format"] != FORMAT:
+                raise UserError(
+                    f"{path} has format {contents['format']}; this version reads {FORMAT}"
+                )
+            saved, kind = contents["config"], "classifier" if "classes" in contents else "run"
         trained = _encoder_record(contents, saved)
-        wishes = {key: overrides.get(room, {}).get(name) for key, (room, name) in RECORDED.items()}
-        wishes = {key: value for key, value in wishes.items() if value is not None}
+        wishes = _recorded(overrides)
         used = IMAGENET | trained | wishes
         if "name" not in used:
             raise UserError(
@@ -102,10 +101,11 @@ class Checkpoint:
                 "for example encoder.name=resnet50"
             )
         check_normalisation(used["mean"], used["std"])
-        data = _choose_data(saved.get("data", {}), _given(overrides, "data"))
+        data = _choose_data(saved.get("data", {}), overrides.get("data", {}))
         return cls(
             path=path,
             contents=contents,
+            record=trained,
             kind=kind,  # type: ignore[arg-type]
             encoder_name=used["name"],
             small_images=used.get("small_images"),
@@ -201,15 +201,16 @@ class Checkpoint:
             UserError: it cannot be built, or does not take images of `view_size`.
         """
         encoder, size = self._build(self.stem), self.view_size
-        if size != self.trained_size:
-            try:
-                with evaluation_mode(encoder), torch.no_grad():
-                    encoder(torch.zeros(1, 3, size, size))
-            except (RuntimeError, ValueError, AssertionError) as error:
-                raise UserError(
-                    f"encoder '{self.encoder_name}' trained on {self.trained_size} px does not "
-                    f"take {size} px; set data.image_size={self.trained_size}"
-                ) from error
+        if size == self.trained_size:
+            return encoder
+        try:
+            with evaluation_mode(encoder), torch.no_grad():
+                encoder(torch.zeros(1, 3, size, size))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise UserError(
+                f"encoder '{self.encoder_name}' trained on {self.trained_size} px does not take "
+                f"{size} px; set data.image_size={self.trained_size}"
+            ) from error
         return encoder
 
     def encoder(
@@ -250,7 +251,7 @@ class Checkpoint:
     def _load(
         self, encoder: nn.Module, network: NetworkRole, new_norms: bool = False
     ) -> LoadReport:
-        trained = _encoder_record(self.contents, self.saved).get("norm")
+        trained = self.record.get("norm")
         is_same = self.norm_spec == (None if trained is None else parse_norm(trained))
         return load_encoder_weights(
             encoder,
@@ -315,13 +316,14 @@ class Checkpoint:
         """Write a copy of the checkpoint with the state of `network`."""
         state = {name: value.cpu() for name, value in network.state_dict().items()}
         if self.kind == "weights":
-            norm = self.norm_spec and self.norm_spec.setting
-            record: dict[str, Any] = {
+            record = {
                 "name": self.encoder_name,
                 "small_images": self.stem,
-                "norm": norm,
+                "norm": self.norm_spec and self.norm_spec.setting,
+                "image_size": self.trained_size,
+                "mean": self.mean,
+                "std": self.std,
             }
-            record |= {"image_size": self.trained_size, "mean": self.mean, "std": self.std}
             save_checkpoint(path, {"encoder": state, "encoder_record": record})
         else:
             save_checkpoint(path, {**self.contents, "learner": state})
@@ -391,16 +393,6 @@ def find_file(given: str | Path) -> Path:
     return path
 
 
-def _saved_settings(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """Return the settings in a checkpoint of this package; {} for any other file."""
-    if not {"format", "config", "learner"} <= contents.keys():
-        return {}
-    if contents["format"] != FORMAT:
-        raise UserError(f"{path} has format {contents['format']}; this version reads {FORMAT}")
-    saved: Mapping[str, Any] = contents["config"]
-    return saved
-
-
 def _encoder_record(contents: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return the recorded settings of the encoder: the keys of `RECORDED`, and `image_size`.
 
@@ -408,12 +400,18 @@ def _encoder_record(contents: Mapping[str, Any], saved: Mapping[str, Any]) -> di
     """
     record = contents.get("encoder_record")
     if not isinstance(record, Mapping):
-        found = {key: saved.get(room, {}).get(name) for key, (room, name) in RECORDED.items()}
-        record = found | {"norm": saved.get("norm", {}).get("encoder", "bn")} if saved else {}
+        norm = saved.get("norm", {}).get("encoder", "bn")
+        record = _recorded(saved) | {"norm": norm} if saved else {}
     for key, value in record.items():
         if value is not None and not isinstance(value, RECORD_TYPES.get(key, object)):
             raise UserError(f"the encoder_record of the checkpoint is damaged: {key}={value!r}")
     return {key: value for key, value in record.items() if value is not None}
+
+
+def _recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of `RECORDED` that are not null, by the keys of a record."""
+    found = {key: settings.get(room, {}).get(name) for key, (room, name) in RECORDED.items()}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 _NORMAL: Mapping[str, Callable[[Any], Any]] = {"norm": parse_norm, "mean": tuple, "std": tuple}
@@ -437,20 +435,14 @@ def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) 
                 f"{str(known).lower()}, and its weights fit no other stem; leave the setting out"
             )
         yield f"evaluated with {setting}={value}, trained with {known}"
-    library, here = (
-        trained.get("library"),
-        library_of(str({**trained, **wishes}.get("name", "tiny"))),
-    )
+    library, here = trained.get("library"), library_of(str((trained | wishes).get("name", "tiny")))
     if library and here and library != here:
         yield f"its encoder was built by {library}, and here by {here}"
 
 
-def _given(overrides: Mapping[str, Any], section: str) -> dict[str, Any]:
-    return {k: v for k, v in overrides.get(section, {}).items() if v is not None}
-
-
 def _choose_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the data; a new source keeps only the size of a view."""
+    given = {key: value for key, value in given.items() if value is not None}
     if not saved and "name" not in given:
         raise UserError(
             "the checkpoint does not say which data to evaluate on; add data=..., "

@@ -6,11 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view, extract_features
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
-from ssl_norm.norms.batch.freezing import evaluation_mode
 from tests.evaluate.problems import coloured_images, small_encoder
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -40,30 +38,6 @@ def test_a_frozen_encoder_does_not_move():
     assert [part.training for part in encoder] == [True, False, True, True, True]
 
 
-def test_modes_come_back_after_an_error():
-    encoder = small_encoder()
-    encoder[0].eval()
-
-    def fail():
-        with evaluation_mode(encoder):
-            assert not any(part.training for part in encoder.modules())
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert encoder.training
-    assert not encoder[0].training
-    assert encoder[1].training
-
-
-def test_subsets_are_taken_in_their_order():
-    images, encoder = coloured_images(10, 8, 5, seed=0), small_encoder()
-    index = torch.tensor([7, 2, 5])
-    found = extract_features(encoder, images.subset(index), VIEW)
-    whole = extract_features(encoder, images, VIEW)
-    torch.testing.assert_close(found, whole[index])
-
-
 def test_diverged_encoder_is_refused():
     encoder = small_encoder()
     nn.init.constant_(encoder[0].bias, float("nan"))
@@ -75,7 +49,7 @@ def view_of(pixels, image_size):
     return evaluation_view(pixels, image_size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-@pytest.mark.parametrize(("side", "image_size"), [(256, 224), (32, 32), (110, 96), (73, 64)])
+@pytest.mark.parametrize(("side", "image_size"), [(256, 224), (32, 32)])
 def test_the_default_cache_is_cropped_and_not_resized(side, image_size):
     pixels = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
     start = (side - image_size) // 2
@@ -97,14 +71,6 @@ def test_smaller_images_are_seen_whole():
     assert view[0, 0, 0, 0] == 0
     assert view[0, 0, 0, -1] == 240 / 255
     assert view.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_colour_order_is_kept():
-    pixels = torch.tensor([255, 0, 128], dtype=torch.uint8).expand(1, 4, 4, 3)
-    images = ImageSet(pixels.contiguous())
-    flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    found = extract_features(flat, images, lambda pixels: view_of(pixels, 4))
-    torch.testing.assert_close(found, torch.tensor([[1.0, 0.0, 128 / 255]]))
 
 
 def test_random_batches_give_the_same_features_but_other_batch_statistics():

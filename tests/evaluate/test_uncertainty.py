@@ -6,10 +6,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from ssl_norm.evaluate.uncertainty import auroc, probabilities, uncertainty
+from ssl_norm.evaluate.uncertainty import auroc, uncertainty
 from ssl_norm.norms.batch.freezing import freeze_statistics
 from ssl_norm.norms.layers.batch_norm import BatchNorm
-from ssl_norm.norms.layers.batch_renorm import BatchRenorm
 
 
 def network(norm):
@@ -73,35 +72,6 @@ def test_norms_that_evaluate_by_the_batch_take_the_drawn_statistics(inputs, batc
     assert torch.equal(found.mean, expected.mean)
     assert torch.equal(found.std, expected.std)
     assert model[1].evaluation == "batch"
-
-
-def test_the_order_of_the_draws_does_not_matter(inputs, batches):
-    model = network(BatchRenorm)
-    for layer in (model[1], model[5]):
-        layer.num_batches_tracked.fill_(50_000)
-    found, reversed_ = (uncertainty(model, inputs, part) for part in (batches, batches.flip(0)))
-    torch.testing.assert_close(found.std, reversed_.std, rtol=1e-9, atol=1e-12)
-
-
-def test_one_batch_many_times_has_no_spread(inputs, batches):
-    found = uncertainty(network(nn.BatchNorm1d), inputs, [batches[0]] * 3)
-    assert found.std.abs().max() < 1e-12
-
-
-def test_entropy_of_certain_and_of_uniform_predictions(inputs, batches):
-    model = network(nn.BatchNorm1d)
-    model[5].weight.data.zero_()
-    found = uncertainty(model, inputs, batches)
-    torch.testing.assert_close(found.entropy, torch.full((7,), math.log(4)).double())
-    model[5].bias.data[2] = 1e6
-    assert uncertainty(model, inputs, batches).entropy.abs().max() == 0
-
-
-def test_probabilities_sum_to_one_in_any_batches(inputs):
-    model = network(nn.BatchNorm1d)
-    found = probabilities(model, inputs, batch_size=2)
-    torch.testing.assert_close(found.sum(1), torch.ones(7).double())
-    torch.testing.assert_close(found, probabilities(model, inputs))
 
 
 def test_wrong_input(inputs, batches):

@@ -3,11 +3,10 @@ import math
 import pytest
 
 from ssl_norm.reporting.figures import FIGURES
-from ssl_norm.reporting.figures.parts import PANELS, Curve, band
+from ssl_norm.reporting.figures.parts import Curve, band
 from ssl_norm.reporting.studies import all_figures, figures_named
 from tests.reporting.run_folders import (
     add_probes,
-    config_of,
     curves,
     evaluation_rows,
     finetune_config,
@@ -75,15 +74,6 @@ def test_cosines_have_a_panel_a_group_with_runs_mean_band_and_steps_of_collapse(
     mean = healthy.lines[3]
     assert mean.get_xdata().tolist() == list(range(10, 101, 10))
     assert mean.get_ydata()[-1] == pytest.approx(0.42)
-
-
-def test_many_groups_take_several_figures(tmp_path):
-    for index in range(PANELS + 1):
-        write_run(tmp_path / str(index), config_of(optimizer__lr=0.1 + index))
-    assert [file.name for file in draw("cosines", groups_in(tmp_path))] == [
-        "cosines_1",
-        "cosines_2",
-    ]
 
 
 def test_runs_with_few_values_have_few_figures(tmp_path):

@@ -31,8 +31,7 @@ def test_spectra_and_layers(tmp_path):
     add_spectra(folder, dimensions=4)
     add_layers(folder)
     run = read_run(folder, "a")
-    assert [step for step, _ in run.spectra] == [20, 60, 100]
-    assert [len(values) for _, values in run.spectra] == [4, 4, 4]
+    assert [(step, len(values)) for step, values in run.spectra] == [(20, 4), (60, 4), (100, 4)]
     assert run.layers[0]["layer"] == "encoder.layer1"
 
 
@@ -79,49 +78,27 @@ BREAKAGES = {
     "config.yaml": {
         None: "there is no config.yaml",
         "a: [": "config.yaml cannot be read: ",
-        "a: 1": "config.yaml has neither method nor labels",
         "[]": "config.yaml has neither method nor labels",
         "{method: {}, environment: 3}": "config.yaml: environment is not a mapping",
     },
     "summary.json": {
-        "\udcff\udcfe": "summary.json cannot be read",
         "{": "summary.json cannot be read: Expecting",
-        "[]": "summary.json holds no object",
         '{"steps": null}': "summary.json has no number of steps",
     },
-    "linear_eval.json": {"": "linear_eval.json cannot be read: Expecting value"},
     "linear_eval_steps.json": {
         "[]": "linear_eval_steps.json holds no object",
-        **dict.fromkeys(
-            (
-                '{"steps": [1]}',
-                '{"steps": [{"top1": 0.5}]}',
-                '{"steps": [{"step": null}]}',
-                '{"steps": [{"step": "4"}]}',
-            ),
-            "linear_eval_steps.json: steps is not a list of rows with a step",
-        ),
+        '{"steps": [{"step": "4"}]}': "linear_eval_steps.json: steps is not a list of rows with a",
     },
     "metrics.csv": {
         "step,loss\n10,x\n": "metrics.csv: 'x' in column loss is not a number",
-        "step,loss\n10\n": "metrics.csv: a row does not fit the columns",
         "step,loss\n10,1,2\n": "metrics.csv: a row does not fit the columns",
-        "loss\n10\n": "metrics.csv: a row does not fit the columns",
     },
-    "spectra.csv": {
-        "step,1\nx,1\n": "spectra.csv: 'x' in column step is not a number",
-        "step,1\n,1\n": "spectra.csv: '' in column step is not a number",
-    },
+    "spectra.csv": {"step,1\n,1\n": "spectra.csv: '' in column step is not a number"},
     "evaluations.csv": {
         "step,statistics,top1\n1,exact,x\n": "evaluations.csv: 'x' in column top1 is not a number",
-        "top1\n1\n": "evaluations.csv: a row does not fit the columns",
     },
     "population_stats.json": {"[]": "population_stats.json holds no object"},
-    "layers.csv": {
-        "step,layer\n1\n": "layers.csv: a row does not fit the columns",
-        "step,rank_me\n1,2\n": "layers.csv: a row has no layer",
-        "step,layer,rank_me\n1,a,x\n": "layers.csv: 'x' in column rank_me is not a number",
-    },
+    "layers.csv": {"step,rank_me\n1,2\n": "layers.csv: a row has no layer"},
 }
 
 

@@ -1,4 +1,3 @@
-import math
 from functools import partial
 
 import pytest
@@ -8,7 +7,7 @@ from torch import nn
 
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.classifier.accuracy import even_batches, score
+from ssl_norm.evaluate.classifier.accuracy import score
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.norms.batch.evaluation_statistics import batch_statistics_at_evaluation
 from tests.evaluate.problems import coloured_images, small_encoder
@@ -51,22 +50,6 @@ def test_batch_statistics_are_those_of_random_batches():
         again = score(model, images, VIEW, seed=0, **kwargs).loss
     assert drawn == again
     assert abs(drawn - whole) < abs(ordered - whole)
-
-
-def test_a_constant_prediction():
-    images = coloured_images(30, 8, 3, seed=0)
-    model = classifier()
-    for parameter in model[1].parameters():
-        parameter.data.zero_()
-    found = score(model, images, VIEW, batch_size=30, device=CPU)
-    assert found.top1 == pytest.approx(1 / 3)
-    assert found.loss == pytest.approx(math.log(3))
-
-
-def test_no_batch_is_a_small_remainder():
-    sizes = [len(batch) for batch in even_batches(torch.arange(257), 256)]
-    assert sizes == [129, 128]
-    assert [len(batch) for batch in even_batches(torch.arange(5), 256)] == [5]
 
 
 def test_wrong_input():
