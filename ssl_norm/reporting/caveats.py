@@ -75,14 +75,6 @@ def _ended_early(run: RunRecord) -> list[str]:
     return [f"{run.name} {reason} after {epoch:.1f} of {epochs:g} epochs"]
 
 
-def _setting(key: str) -> Text:
-    return lambda run: run.texts.get(key, ABSENT)
-
-
-def _environment(name: str) -> Text:
-    return lambda run: run.environment.get(name, "unknown")
-
-
 def _different_environments(runs: Sequence[RunRecord]) -> list[str]:
     lines = []
     for name in ENVIRONMENT:
@@ -97,52 +89,53 @@ def _different_environments(runs: Sequence[RunRecord]) -> list[str]:
 
 def _different_evaluations(runs: Sequence[RunRecord]) -> list[str]:
     """Return lines on accuracies that were measured differently or not on the last checkpoint."""
-    probed = [run for run in runs if probe_of(run)]
-    lines = _difference("linear top-1 was measured in different ways", probed, probe_of)
+    probed, recomputed = filter(probe_of, runs), [run for run in runs if run.population]
+    lines = _difference("linear top-1 was measured in different ways", [*probed], probe_of)
     for run in runs:
         step, steps = run.evaluation.get("step"), run.summary.get("steps")
         if step is not None and steps is not None and step != steps:
             lines.append(
                 f"{run.name}: linear_eval.json belongs to step {step}, the run ended at {steps}"
             )
-    recomputed = [run for run in runs if run.population]
-    return lines + _difference(
-        "exact statistics were computed in different ways", recomputed, _recomputation
-    )
+
+    def recomputation(run: RunRecord) -> str:
+        samples, views, size = (
+            run.population.get(key, "?") for key in ("samples", "views", "batch_size")
+        )
+        corruption = run.population.get("corruption")
+        of = f" ({corruption})" if corruption else ""
+        return f"{samples} images{of}, {views} views, batches of {size}"
+
+    what = "exact statistics were computed in different ways"
+    return lines + _difference(what, recomputed, recomputation)
 
 
 def _below_floor(runs: Sequence[RunRecord]) -> list[str]:
     """Return a line on runs whose features classify worse than simple statistics of the pixels."""
-
-    def is_below(run: RunRecord) -> bool:
+    below = []
+    for run in runs:
         top1, floor = (measured(run, f"linear_top1{end}") for end in ("", "_image_statistics"))
-        return top1 is not None and floor is not None and top1 < floor
-
-    below = named_runs(filter(is_below, runs))
-    return [f"linear top-1 below that of plain image statistics: {below}"] * bool(below)
-
-
-def _recomputation(run: RunRecord) -> str:
-    found = run.population
-    of = f" ({found['corruption']})" if found.get("corruption") else ""
-    return (
-        f"{found.get('samples', '?')} images{of}, {found.get('views', '?')} views, "
-        f"batches of {found.get('batch_size', '?')}"
-    )
+        below += [run] * (top1 is not None and floor is not None and top1 < floor)
+    line = f"linear top-1 below that of plain image statistics: {named_runs(below)}"
+    return [line] * bool(below)
 
 
 def _not_measured(runs: Sequence[RunRecord]) -> list[str]:
     there, nowhere = columns_of(runs)
-    lines = []
-    if nowhere:
-        lines.append(f"in no run: {', '.join(column.heading for column in nowhere)}")
+    lines = [f"in no run: {', '.join(column.heading for column in nowhere)}"] * bool(nowhere)
     for column in there:
         without = [run for run in runs if column.is_of(run) and column.of(run) is None]
-        if without:
-            lines.append(
-                f"no {column.heading} in {counted(len(without), 'run')}: {named_runs(without)}"
-            )
+        count = counted(len(without), "run")
+        lines += [f"no {column.heading} in {count}: {named_runs(without)}"] * bool(without)
     return lines
+
+
+def _setting(key: str) -> Text:
+    return lambda run: run.texts.get(key, ABSENT)
+
+
+def _environment(name: str) -> Text:
+    return lambda run: run.environment.get(name, "unknown")
 
 
 def _difference(what: str, runs: Sequence[RunRecord], value: Text) -> list[str]:

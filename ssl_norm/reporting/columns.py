@@ -56,15 +56,19 @@ def _columns(monitors: tuple[str, ...]) -> Mapping[str, Column]:
             for name, facts in declared.items()
             if facts.label
         ),
-        _late_mean("contrastive_accuracy", "contrastive accuracy"),
+        Column(
+            "contrastive_accuracy", f"contrastive accuracy, last {LATE_ROWS} rows", 3,
+            _late_accuracy, of_learners=True,
+        ),
         *(
-            _of_probe(f"{probe}{end}", f"{heading}{words}", f"{key}{end}", optional=bool(end))
-            for probe, heading, key in _PROBES
+            Column(f"{name}{end}", f"{heading}{words}", 3, _of_probe(f"{name}{end}", f"{key}{end}"),
+                   optional=bool(end))
+            for name, heading, key in _PROBES
             for end, words in (("", ""), *((f"_{b}", f", {h}") for b, h in BASELINES.items()))
         ),
         *(
-            Column(f"{probe}_{kind}", f"{heading}, {kind}", 3, _under(kind, key), optional=True)
-            for probe, heading, key in _PROBES
+            Column(f"{name}_{kind}", f"{heading}, {kind}", 3, _under(kind, key), optional=True)
+            for name, heading, key in _PROBES
             for kind in STATISTICS
         ),
         _of_finetuning("labels", "labels", decimals=0),
@@ -74,7 +78,7 @@ def _columns(monitors: tuple[str, ...]) -> Mapping[str, Column]:
         _of_finetuning("top1_batch", "top-1, batch"),
         _of_finetuning("train_top1", "training top-1"),
         *(_of_finetuning(name, heading) for name, (heading, _) in AUROCS.items()),
-    ]
+    ]  # fmt: skip
     return {column.name: column for column in found}
 
 
@@ -86,14 +90,11 @@ def _summary(name: str) -> Callable[[RunRecord], object]:
     return lambda run: run.summary.get(name)
 
 
-def _late_mean(name: str, heading: str) -> Column:
-    """Return a column of means over the last `LATE_ROWS` rows, as one row covers only one batch."""
-
-    def read(run: RunRecord) -> object:
-        late = [value for value in run.metrics.get(name, ()) if math.isfinite(value)][-LATE_ROWS:]
-        return fmean(late) if late else None
-
-    return Column(name, f"{heading}, last {LATE_ROWS} rows", 3, read, of_learners=True)
+def _late_accuracy(run: RunRecord) -> object:
+    """Return the mean over the last `LATE_ROWS` rows, as one row covers only one batch."""
+    rows = run.metrics.get("contrastive_accuracy", ())
+    late = [value for value in rows if math.isfinite(value)][-LATE_ROWS:]
+    return fmean(late) if late else None
 
 
 @cache
@@ -105,13 +106,9 @@ def _scalars(method: str | None) -> tuple[str, ...]:
         return ()
 
 
-def _of_probe(name: str, heading: str, key: str, *, optional: bool) -> Column:
-    """Return a column from linear_eval.json or else from the linear probe that ends a run."""
-
-    def read(run: RunRecord) -> object:
-        return run.evaluation.get(key, run.summary.get(name))
-
-    return Column(name, heading, 3, read, optional=optional)
+def _of_probe(name: str, key: str) -> Callable[[RunRecord], object]:
+    """Return a function that reads linear_eval.json, else the linear probe that ends a run."""
+    return lambda run: run.evaluation.get(key, run.summary.get(name))
 
 
 def _under(statistics: str, key: str) -> Callable[[RunRecord], object]:
