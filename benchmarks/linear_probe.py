@@ -25,8 +25,12 @@ from ssl_norm.data.dataset import ImageSet
 from ssl_norm.data.load import load_splits
 from ssl_norm.data.subsets import stratified_split
 from ssl_norm.evaluate.features import evaluation_view, extract_features
-from ssl_norm.evaluate.logistic import INVERSE_STRENGTHS, choose_inverse_strength, fit_logistic
-from ssl_norm.evaluate.probe_samples import standardize
+from ssl_norm.evaluate.logistic import (
+    INVERSE_STRENGTHS,
+    choose_inverse_strength,
+    fit_logistic,
+    standardize,
+)
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.train.environment import describe_environment
 

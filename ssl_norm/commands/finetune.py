@@ -1,6 +1,6 @@
 """Fine-tuning: tools/finetune.py."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,26 +9,30 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from ssl_norm.commands.finetune_start import find_start
 from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.data.dataset import Splits
 from ssl_norm.evaluate.accuracy import majority_frequency
-from ssl_norm.evaluate.classifier.inputs import (
+from ssl_norm.evaluate.checkpoint import Checkpoint
+from ssl_norm.evaluate.classifier import (
     Scoring,
     corrupting,
     domain_name,
     even_size,
     keeps_statistics,
+    score_classifier,
     training_domains,
+    uncertainty_summary,
 )
-from ssl_norm.evaluate.classifier.scores import score_classifier
-from ssl_norm.evaluate.classifier.uncertainty import uncertainty_summary
 from ssl_norm.evaluate.features import evaluation_view
 from ssl_norm.figures import save_figure
 from ssl_norm.figures.accuracy import accuracies, accuracy_figure
+from ssl_norm.models.encoders import SMALL_IMAGE_SIDE
+from ssl_norm.norms import NormSpec
+from ssl_norm.options import replace
 from ssl_norm.settings.finetune import FinetuneSettings
+from ssl_norm.settings.sections import EncoderOverride, EncoderSettings
 from ssl_norm.train.banner import finetuning_banner
-from ssl_norm.train.builder import load_images
+from ssl_norm.train.builder import load_images, make_encoder
 from ssl_norm.train.device import pick_device
 from ssl_norm.train.engine import Ending, RunResult, Save, Task, carry_out
 from ssl_norm.train.finetune_builder import TrainingImages, choose_images, make_finetuning
@@ -55,6 +59,40 @@ def finetune(config: FinetuneSettings, *, folder: Path | None = None) -> RunResu
     device = pick_device(config.device)
     config, encoder = find_start(config)
     return carry_out(_Finetuning(config, encoder, device), folder=folder)
+
+
+def find_start(config: FinetuneSettings) -> tuple[FinetuneSettings, nn.Module]:
+    """Return the settings, completed by those of the checkpoint, and the initial encoder.
+
+    Raises:
+        UserError: the checkpoint cannot be read, does not fit, or does not name its encoder.
+    """
+    pixels: tuple[Sequence[float], ...]
+    if config.checkpoint is None:
+        name, norm = config.encoder.name or EncoderSettings().name, config.norm.encoder
+        norm, stem = norm or NormSpec("bn"), config.encoder.small_images
+        encoder, _ = make_encoder(name, stem, norm, config.data.view_size, config.seed)
+        data, pixels = config.data, config.augment.normalization
+    else:
+        names = ("name", "root", "image_size", "cache_size")
+        given = {name: getattr(config.data, name) for name in names}
+        checkpoint = Checkpoint.read(config.checkpoint, {**config.model_dump(), "data": given})
+        encoder, _ = checkpoint.encoder(new_norms=True)
+        name, norm, stem = checkpoint.encoder_name, checkpoint.norm_spec, checkpoint.stem
+        size, pixels = checkpoint.view_size, (checkpoint.mean, checkpoint.std)
+        trained_small = checkpoint.trained_size <= SMALL_IMAGE_SIDE
+        if stem is None and (size <= SMALL_IMAGE_SIDE) != trained_small:
+            stem = trained_small  # that of the checkpoint, even if the images suggest the other
+        cache_size = checkpoint.data.get("cache_size")
+        data = replace(config.data, image_size=size, cache_size=cache_size)
+    changes: dict[str, Any] = dict(zip(("mean", "std"), pixels, strict=True))
+    return replace(
+        config,
+        data=data,
+        encoder=EncoderOverride(name=name, small_images=stem),
+        norm=replace(config.norm, encoder=norm),
+        augment=replace(config.augment, **changes),
+    ), encoder
 
 
 def scoring_of(

@@ -10,7 +10,7 @@ from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.evaluate.classifier.inputs import corrupting, domain_name
+from ssl_norm.evaluate.classifier import corrupting, domain_name
 from ssl_norm.evaluate.population import (
     Evaluate,
     classifier_accuracies,

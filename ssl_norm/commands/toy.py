@@ -25,7 +25,7 @@ from ssl_norm.toy.classifiers import (
 )
 from ssl_norm.toy.difference_figure import difference_figure
 from ssl_norm.toy.gap import Gap, gap, layer_values
-from ssl_norm.toy.gap_figure import Gaps, gap_figure
+from ssl_norm.toy.gap_figure import gap_figure
 from ssl_norm.toy.picture import draw_classifiers
 from ssl_norm.toy.samples import Samples, digits, two_moons
 
@@ -48,9 +48,6 @@ SHARE = {
     "than_between": "than between two samples",
     "than_opposite": "than in the opposite direction",
 }
-
-# For each norm, at each seed: the numbers of a classifier by name.
-Scores = Mapping[str, Sequence[Mapping[str, float]]]
 
 
 class Example(NamedTuple):
@@ -79,36 +76,31 @@ def toy(config: ToySettings) -> None:
     gap_output = output.with_stem(f"{output.stem}_gap")
     study = train_all(config)
     verdict = comparison(study.scores)
-    draw(config, study, output, f"seed {config.seed}; {verdict}")
+    caption = f"seed {config.seed}; {verdict}"
     samples = samples_of(config, config.seed, config.labels_per_class)
+    if config.toy == "digits":
+        starts = {norm: example.starts for norm, example in study.examples.items()}
+        save_figure(difference_figure(starts, samples.labelled, caption), output)
+    else:
+        right = {norm: rows[0]["population"] for norm, rows in study.scores.items()}
+        draw_classifiers(
+            {
+                f"{norm}: {right[norm]:.1%} of unlabelled points right": example
+                for norm, example in study.examples.items()
+            },
+            samples,
+            output,
+            draws=config.draws,
+            unlabelled=config.unlabelled_per_step,
+            seed=config.seed,
+            caption=caption,
+        )
     values = {norm: layer_values(found.model, samples) for norm, found in study.examples.items()}
     labels = counted(config.labels_per_class, "label")
     histograms = f"histograms: seed {config.seed}, {labels} a class"
     save_figure(gap_figure(values, study.gaps, histograms), gap_output)
     show(list(tables(config, study)))
     say(verdict, f"written to {output}", f"written to {gap_output}", stderr=False)
-
-
-def draw(config: ToySettings, study: Study, output: Path, caption: str) -> None:
-    """Write the figure of the classifiers of the first seed."""
-    samples = samples_of(config, config.seed, config.labels_per_class)
-    if config.toy == "digits":
-        starts = {norm: example.starts for norm, example in study.examples.items()}
-        save_figure(difference_figure(starts, samples.labelled, caption), output)
-        return
-    accuracy = {norm: rows[0]["population"] for norm, rows in study.scores.items()}
-    draw_classifiers(
-        {
-            f"{norm}: {accuracy[norm]:.1%} of unlabelled points right": example
-            for norm, example in study.examples.items()
-        },
-        samples,
-        output,
-        draws=config.draws,
-        unlabelled=config.unlabelled_per_step,
-        seed=config.seed,
-        caption=caption,
-    )
 
 
 def train_all(config: ToySettings) -> Study:
@@ -123,26 +115,21 @@ def train_all(config: ToySettings) -> Study:
         is_scored = labels == config.labels_per_class
         for name in norms if is_scored else DRAWN:
             model = train_classifier(norms[name], samples, recipe, seed)
-            if is_scored:
-                study.scores[name].append(accuracies(model, samples))
             if name in DRAWN:
                 gaps = [gap(values) for values in layer_values(model, samples)]
                 study.gaps[name].setdefault(labels, []).append(gaps)
-            if is_scored and name in DRAWN:
-                add_redraws(config, study, name, model, samples, seed)
+            if not is_scored:
+                continue
+            row = accuracies(model, samples)
+            if name in DRAWN:
+                joint = joint_batches(samples, config.unlabelled_per_step, seed)
+                batches = list(islice(joint, config.draws))
+                starts = starting_points(model, samples.labelled, batches)
+                row |= {"auroc": std_auroc(model, samples, batches)}
+                row |= closeness(starts, samples.unlabelled, seed)
+                study.examples.setdefault(name, Example(model, starts))
+            study.scores[name].append(row)
     return study
-
-
-def add_redraws(
-    config: ToySettings, study: Study, norm: str, model: nn.Module, samples: Samples, seed: int
-) -> None:
-    """Add the effects of re-drawn statistics on a classifier to its scores."""
-    drawn = joint_batches(samples, config.unlabelled_per_step, seed)
-    batches = list(islice(drawn, config.draws))
-    starts = starting_points(model, samples.labelled, batches)
-    row = {"auroc": std_auroc(model, samples, batches)}
-    study.scores[norm][-1] |= row | closeness(starts, samples.unlabelled, seed)
-    study.examples.setdefault(norm, Example(model, starts))
 
 
 def samples_of(config: ToySettings, seed: int, labels_per_class: int) -> Samples:
@@ -169,53 +156,34 @@ def tables(config: ToySettings, study: Study) -> Iterator[Table]:
     """Yield tables of the accuracies, the starting points and the gaps."""
     seeds = counted(config.seeds, "seed")
     labelled = CLASSES[config.toy] * config.labels_per_class
-    sizes = f"{config.unlabelled} unlabelled samples, {labelled} labelled, {seeds}"
-    drawn = {norm: study.scores[norm] for norm in DRAWN}
-    yield score_table(f"{sizes}: mean +- sd", ACCURACY, study.scores, Statistic.mean_sd, 100, 1)
-    interval = f"starting points, {seeds}: mean (95 % interval)"
-    yield score_table(interval, SHARE, drawn, Statistic.mean_interval, 100, 1)
-    yield score_table(interval, DISTANCE, drawn, Statistic.mean_interval, 1, 3)
-    yield gap_table(f"gap in deviations, {seeds}: mean +- sd", study.gaps)
-
-
-def score_table(
-    title: str,
-    columns: Mapping[str, str],
-    scores: Scores,
-    text: Callable[[Statistic, int], str],
-    factor: float,
-    decimals: int,
-) -> Table:
-    """Return a table of scores times a factor over the seeds, with a row per norm."""
-    table = new_table(title, ("norm", *columns.values()))
-    for norm, rows in scores.items():
-        values = ([factor * row.get(key, nan) for row in rows] for key in columns)
-        table.add_row(norm, *(cell(text, found, decimals) for found in values))
-    return table
-
-
-def gap_table(title: str, gaps: Mapping[str, Gaps]) -> Table:
-    """Return a table of the gaps, with a row for each number of labels, layer and norm."""
-    headings = (
+    sizes = f"{config.unlabelled} unlabelled samples, {labelled} labelled, {seeds}: mean +- sd"
+    interval, mean_interval = (
+        f"starting points, {seeds}: mean (95 % interval)",
+        Statistic.mean_interval,
+    )
+    for title, columns, norms, text, factor, decimals in (
+        (sizes, ACCURACY, list(study.scores), Statistic.mean_sd, 100, 1),
+        (interval, SHARE, DRAWN, mean_interval, 100, 1),
+        (interval, DISTANCE, DRAWN, mean_interval, 1, 3),
+    ):
+        table = Table("norm", *columns.values(), title=title, title_justify="left")
+        for norm in norms:
+            rows = study.scores[norm]
+            values = ([factor * row.get(key, nan) for row in rows] for key in columns)
+            table.add_row(norm, *(cell(text, found, decimals) for found in values))
+        yield table
+    title = f"gap in deviations, {seeds}: mean +- sd"
+    table = Table(
         "labels a class", "layer", "norm", "labelled from unlabelled", "as many without labels",
-        "shift of the mean",
+        "shift of the mean", title=title, title_justify="left",
     )  # fmt: skip
-    table = new_table(title, headings)
-    for labels, seeds in gaps[DRAWN[0]].items():
-        for layer in range(len(seeds[0])):
-            for norm, of_norm in gaps.items():
+    for labels, of_seeds in study.gaps[DRAWN[0]].items():
+        for layer in range(len(of_seeds[0])):
+            for norm, of_norm in study.gaps.items():
                 found = zip(*(layers[layer] for layers in of_norm[labels]), strict=True)
                 cells = (statistic(values).mean_sd(3) for values in found)
                 table.add_row(str(labels), str(layer + 1), norm, *cells)
-    return table
-
-
-def new_table(title: str, headings: Sequence[str]) -> Table:
-    """Return a table without rows."""
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading)
-    return table
+    yield table
 
 
 def cell(text: Callable[[Statistic, int], str], values: Sequence[float], decimals: int) -> str:
@@ -225,7 +193,7 @@ def cell(text: Callable[[Statistic, int], str], values: Sequence[float], decimal
     return text(found, decimals) + some
 
 
-def comparison(scores: Scores) -> str:
+def comparison(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Return a sentence on the gain of ubn over bn under population statistics."""
     pairs = zip(*(scores[norm] for norm in DRAWN), strict=True)
     gains = [100 * (ubn["population"] - bn["population"]) for bn, ubn in pairs]

@@ -149,9 +149,7 @@ class Checkpoint:
         return trained_on.get("limit") if same else None
 
     def settings(self) -> Any:
-        """Return the typed settings of the training that wrote the file.
-
-        For a run, encoder, norm, mean and std are those of the evaluation.
+        """Return the typed settings of training; for a run, with encoder and pixels of evaluation.
 
         Raises:
             UserError: this version does not know a key or a value.
@@ -190,9 +188,8 @@ class Checkpoint:
             return small_images
         return False
 
-    def _build(self, small_images: bool | None) -> nn.Module:
-        size = self.trained_size
-        return make_encoder(self.encoder_name, small_images, self.norm, size, self.seed)[0]
+    def _build(self, stem: bool | None) -> nn.Module:
+        return make_encoder(self.encoder_name, stem, self.norm, self.trained_size, self.seed)[0]
 
     def untrained_encoder(self) -> nn.Module:
         """Return the encoder at the random initialization of the seed.
@@ -338,9 +335,9 @@ class Checkpoint:
         return Views(views, self.view_size, self.mean, self.std, exact_colour=exact)
 
     def network_views(self, kind: Literal["train", "plain"]) -> MakeViews:
-        """Return a function from uint8 images (N, 3, H, W) and a generator to the network's views.
+        """Return a function that makes views as in training, or the evaluation view, from images.
 
-        Views are random as in training, or all are the evaluation view.
+        Its arguments are uint8 images (N, 3, H, W) and a generator.
         """
         if kind == "train":
             return self.random_views(self.settings().augment)
@@ -435,7 +432,8 @@ def _changes(trained: Mapping[str, Any], wishes: Mapping[str, Any], path: Path) 
                 f"{str(known).lower()}, and its weights fit no other stem; leave the setting out"
             )
         yield f"evaluated with {setting}={value}, trained with {known}"
-    library, here = trained.get("library"), library_of(str((trained | wishes).get("name", "tiny")))
+    library = trained.get("library")
+    here = library_of(str({**trained, **wishes}.get("name", "tiny")))
     if library and here and library != here:
         yield f"its encoder was built by {library}, and here by {here}"
 

@@ -23,24 +23,14 @@ def extract_features(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Tensor:
-    """Return the encoder's features of all images, computed in float32 without augmentation.
+    """Return the features (N, F) of N images of any size, float32 on the CPU.
 
-    The encoder is moved to `device` and to channels-last memory; its parameters, its buffers
-    (including running statistics of batch norms) and its mode are unchanged.
+    The encoder maps pixels (B, 3, S, S) to (B, F). It is moved to `device` and to channels-last
+    memory; its parameters, buffers (including running statistics of batch norms) and mode are
+    unchanged. `to_input` maps uint8 pixels (B, H, W, 3) to its input, as :func:`evaluation_view`.
 
-    Args:
-        encoder: maps pixels (B, 3, S, S) to features (B, F).
-        images: N images of any size.
-        to_input: from uint8 pixels (B, H, W, 3) to the encoder's input, for example
-            :func:`evaluation_view`.
-        batch_size: images per forward pass.
-        random_batches: use random batches, always the same, instead of neighbours, which often
-            share a class; for encoders whose features depend on the batch.
-        device: device on which the encoder runs.
-        progress: show a progress bar on stderr if it is a terminal.
-
-    Returns:
-        (N, F) float32 on the CPU, in the order of the images.
+    With `random_batches`, batches are random, but always the same, instead of neighbours, which
+    often share a class; this is for encoders whose features depend on the batch.
 
     Raises:
         UserError: a feature is NaN or infinite.
@@ -74,12 +64,12 @@ def evaluation_view(
 
     Args:
         pixels: (B, H, H, 3) uint8.
-        image_size: side of the result in pixels.
+        image_size: side S of the result in pixels.
         mean: mean of each colour, in [0, 1].
         std: deviation of each colour, in [0, 1].
 
     Returns:
-        (B, 3, image_size, image_size) float32, channels last in memory.
+        (B, 3, S, S) float32, channels last in memory.
     """
     side = pixels.shape[1]
     crop = min(side, max(image_size, round(side * 7 / 8)))

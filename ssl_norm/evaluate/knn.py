@@ -25,7 +25,7 @@ def knn_scores(
         temperature: above 0; lower values give more weight to the nearest neighbours.
 
     Returns:
-        (N, K), highest at the predicted class.
+        Votes (N, K).
 
     Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4, with the weight exp(s / temperature). To
         subtract the maximum scales all votes of a query equally, and keeps them finite.

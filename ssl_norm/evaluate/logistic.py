@@ -53,14 +53,9 @@ def fit_logistic(
 def choose_inverse_strength(features: Tensor, labels: Tensor, classes: int, seed: int) -> float:
     """Return the value of `INVERSE_STRENGTHS` with the best accuracy on a held-out fifth.
 
-    Cross-entropy breaks ties. If no class has two samples, no sample can be held out, and the
-    result is 1.
-
-    Args:
-        features: (N, F).
-        labels: (N,) integers in [0, classes).
-        classes: number of classes.
-        seed: seed of the held-out samples, which are the same share of every class.
+    Arguments are those of :func:`fit_logistic`, and the seed of the held-out samples, which are the
+    same share of every class. Cross-entropy breaks ties. If no class has two samples, no sample can
+    be held out, and the result is 1.
     """
     kept, held_out = stratified_split(labels.cpu(), 0.2, seed)
     if len(held_out) == 0:
@@ -86,13 +81,8 @@ def fit_path(
 ) -> Iterator[LinearClassifier]:
     """Yield the classifier for each strength; every fit starts from the previous result.
 
-    Args:
-        features: (N, F).
-        labels: (N,) integers in [0, classes).
-        classes: number of classes.
-        inverse_strengths: as in :func:`fit_logistic`, preferably in ascending order.
-        tolerance: largest entry of the gradient at the end, per sample and in the preconditioned
-            coordinates.
+    Arguments are those of :func:`fit_logistic`; strengths are preferably ascending. `tolerance` is
+    the largest entry of the gradient at the end, per sample and in the preconditioned coordinates.
     """
     curvatures, axes = torch.linalg.eigh(features.T @ features / (classes * len(features)))
     end = LinearClassifier(
@@ -137,3 +127,17 @@ def _minimise(
 
     optimizer.step(objective)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()
+
+
+def standardize(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Return features (N, F), standardized by mean and standard deviation of the first, `train`.
+
+    Statistics are computed in float64 with correction=0. A feature that varies by no more than the
+    rounding of its dtype counts as constant, and is only centred.
+    """
+    variance, mean = torch.var_mean(train.double(), dim=0, correction=0)
+    std = variance.sqrt()
+    rounding = torch.finfo(train.dtype).eps * mean.abs()
+    scale = torch.where(std > rounding, std, 1.0)
+    mean, scale = mean.to(train.dtype), scale.to(train.dtype)
+    return tuple((features - mean) / scale for features in (train, *others))

@@ -13,8 +13,7 @@ from ssl_norm.data.corruption.dataset import corrupted
 from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.accuracy import majority_frequency
-from ssl_norm.evaluate.classifier.accuracy import score
+from ssl_norm.evaluate.accuracy import majority_frequency, score
 from ssl_norm.evaluate.protocol import ProbeResult
 from ssl_norm.names import unknown_name
 from ssl_norm.norms.batch.evaluation_statistics import (

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.data.dataset import ImageSet
+from ssl_norm.data.subsets import label_subset
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.accuracy import class_accuracies, majority_frequency, top_k_accuracy
 from ssl_norm.evaluate.features import extract_features
 from ssl_norm.evaluate.knn import knn_scores
-from ssl_norm.evaluate.logistic import choose_inverse_strength, fit_logistic
-from ssl_norm.evaluate.probe_samples import label_fraction, standardize
+from ssl_norm.evaluate.logistic import choose_inverse_strength, fit_logistic, standardize
 from ssl_norm.evaluate.sgd_probe import fit_sgd_probe
 from ssl_norm.monitors import rank_me
 from ssl_norm.names import unknown_name
@@ -71,13 +71,7 @@ class Probe:
     def result(
         self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: Sequence[str]
     ) -> ProbeResult:
-        """Fit the classifiers and score them.
-
-        Args:
-            train: features (M, F) and labels (M,), int64.
-            test: features (N, F) and labels (N,), int64.
-            names: names of the K classes.
-        """
+        """Fit the classifiers and score them, on features (M, F) and int64 labels (M,)."""
         features, labels = test
         scores, inverse_strength = self.linear_scores(*train, features, len(names))
         votes = knn_scores(*train, features, len(names), self.k, self.temperature)
@@ -135,14 +129,8 @@ def evaluate_encoder(
 ) -> ProbeResult:
     """Return the accuracies of a probe on an encoder's features.
 
-    Args:
-        encoder: see :func:`extract_features`; only its device and memory layout change.
-        images: labelled images.
-        probe: options of the classifiers.
-        batch_size: images per forward pass.
-        random_batches: see :func:`extract_features`.
-        device: device of the encoder and, if it is a CUDA device, of the fits.
-        progress: show progress on stderr.
+    The options are those of :func:`extract_features`. The classifiers are fitted on `device` if it
+    is a CUDA device, else on the CPU.
 
     Raises:
         UserError: the fraction of labels is too small, or features are not finite.
@@ -166,3 +154,19 @@ def evaluate_encoder(
         return features.to(fit_device), part.labels.to(fit_device)
 
     return probe.result(labelled_features(train), labelled_features(test), images.names)
+
+
+def label_fraction(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Return the indices of a seeded fraction in (0, 1] of every class, in ascending order.
+
+    The choice among N labels from 0 of at least two classes, on the CPU, is that of
+    :func:`label_subset`, among the classes that have samples.
+
+    Raises:
+        UserError: the fraction is outside (0, 1], a class would have no sample, or only one class
+            occurs.
+    """
+    occurring = labels.bincount().nonzero()[:, 0]
+    among_occurring = torch.searchsorted(occurring, labels)
+    names = [str(label) for label in occurring.tolist()]
+    return label_subset(among_occurring, fraction=fraction, seed=seed, classes=names)

@@ -32,8 +32,8 @@ def fit_sgd_probe(
         labels: (N,) integers in [0, classes), on the features' device.
         classes: number of classes.
         lr: initial rate, not scaled by the batch size; it falls to 0.
-        epochs: passes over the samples.
-        batch_size: samples per step; the last batch of an epoch may be smaller.
+        epochs: passes over the samples; the last batch of each may be smaller.
+        batch_size: samples per step.
         momentum: in [0, 1).
         weight_decay: L2 coefficient, on weight and bias.
         seed: seed of the order of the samples; weights start at 0.

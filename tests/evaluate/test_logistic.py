@@ -4,8 +4,12 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from ssl_norm.evaluate import logistic
-from ssl_norm.evaluate.logistic import INVERSE_STRENGTHS, choose_inverse_strength, fit_logistic
-from ssl_norm.evaluate.probe_samples import standardize
+from ssl_norm.evaluate.logistic import (
+    INVERSE_STRENGTHS,
+    choose_inverse_strength,
+    fit_logistic,
+    standardize,
+)
 from tests.evaluate.problems import blobs
 
 STRENGTHS = (1e-3, 1e-1, 1.0, 100.0)
@@ -87,3 +91,26 @@ def test_the_choice_does_not_depend_on_order_or_scale(monkeypatch):
 
 def test_one_label_per_class_leaves_nothing_to_choose_by():
     assert choose_inverse_strength(torch.randn(3, 4), torch.arange(3), 3, seed=0) == 1.0
+
+
+def test_standardizing_equals_numpy_in_float64():
+    train, _ = blobs(30, 5, 3, seed=0)
+    test, _ = blobs(7, 5, 3, seed=1)
+    scaled, scaled_test = standardize(train, test)
+    mean, std = train.numpy().mean(axis=0), train.numpy().std(axis=0)
+    np.testing.assert_allclose(scaled.numpy(), (train.numpy() - mean) / std, rtol=1e-12)
+    np.testing.assert_allclose(scaled_test.numpy(), (test.numpy() - mean) / std, rtol=1e-12)
+
+
+def test_large_means_keep_their_deviation():
+    train = (1e4 + torch.arange(100.0) / 10)[:, None]
+    (scaled,) = standardize(train)
+    assert scaled.dtype == torch.float32
+    torch.testing.assert_close(scaled.std(correction=0), torch.tensor(1.0), rtol=1e-3, atol=0)
+
+
+def test_constant_features_are_zero_not_noise():
+    train = torch.full((50, 2), 0.1)
+    train[::2, 1] = torch.nextafter(torch.tensor(0.1), torch.tensor(1.0))
+    (scaled,) = standardize(train)
+    assert scaled.abs().max() < 1e-6

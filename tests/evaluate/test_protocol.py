@@ -6,7 +6,7 @@ import torch
 
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.features import evaluation_view
-from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder
+from ssl_norm.evaluate.protocol import Probe, ProbeImages, evaluate_encoder, label_fraction
 from ssl_norm.monitors import rank_me
 from tests.evaluate.problems import blobs, coloured_images, small_encoder
 
@@ -102,3 +102,29 @@ def test_wrong_input_and_five_classes():
             evaluate(train, train)
     with pytest.raises(UserError, match=r"unknown protocol 'logstic'.*did you mean 'logistic'"):
         evaluate(protocol="logstic")
+
+
+LABELS = torch.tensor([0] * 100 + [1] * 40 + [3] * 10)[torch.randperm(150)]
+
+
+def test_takes_the_same_share_of_every_class():
+    drawn = label_fraction(LABELS, 0.1, seed=0)
+    assert LABELS[drawn].bincount().tolist() == [10, 4, 0, 1]
+    assert (drawn.diff() > 0).all()
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.5, float("nan")])
+def test_impossible_fractions(fraction):
+    with pytest.raises(UserError, match=r"labels must be a fraction in \(0, 1\]"):
+        label_fraction(LABELS, fraction, seed=0)
+
+
+def test_too_small_a_fraction_names_the_class_and_a_possible_one():
+    message = r"labels=0.02 leaves nothing of class 3 with its 10 samples; use at least 0.1"
+    with pytest.raises(UserError, match=message):
+        label_fraction(LABELS, 0.02, seed=0)
+
+
+def test_the_choice_of_a_seed_is_as_recorded():
+    labels = torch.tensor([0] * 7 + [1] * 4 + [3] * 3)
+    assert label_fraction(labels, 0.4, seed=2).tolist() == [2, 4, 5, 7, 10, 13]

@@ -11,9 +11,17 @@ from ssl_norm.data.corruption.dataset import corrupted
 from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.sources.digits import load_digits_splits
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.classifier.inputs import Scoring, training_domains
-from ssl_norm.evaluate.classifier.scores import EVALUATION_COLUMNS, score_classifier
+from ssl_norm.evaluate.classifier import (
+    EVALUATION_COLUMNS,
+    Scoring,
+    corrupting,
+    even_size,
+    score_classifier,
+    training_domains,
+    uncertainty_summary,
+)
 from ssl_norm.evaluate.features import evaluation_view
+from ssl_norm.evaluate.uncertainty import auroc
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.norms.batch.freezing import freeze_statistics
 from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm
@@ -257,3 +265,76 @@ def test_statistics_that_are_not_finite(images):
     next(model.parameters()).data.fill_(torch.inf)
     with pytest.raises(UserError, match=r"evaluation: the input of layer .* not finite"):
         rows_of(model, images, statistics=["exact"])
+
+
+def test_corrupting_takes_chunks_in_order():
+    seen = torch.arange(4 * 3 * 2 * 2, dtype=torch.uint8).view(4, 3, 2, 2) * 5
+    views = corrupting(lambda images, generator: (images,), [None, CONTRAST])
+    (found,) = views(seen, torch.Generator().manual_seed(0))
+    assert torch.equal(found[:2], seen[:2])
+    assert torch.equal(found[2:], CONTRAST(seen[2:], torch.Generator()))
+
+
+def test_corrupting_refuses_a_batch_without_equal_chunks():
+    views = corrupting(lambda images, generator: (images,), [None, CONTRAST, None])
+    for images in (2, 4):
+        with pytest.raises(UserError, match=f"a batch of {images} images is not 3 equal chunks"):
+            views(torch.zeros(images, 3, 2, 2, dtype=torch.uint8), torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [
+        ((10_000, 256, 50_000), 250),
+        ((100, 256, 50_000), 100),
+        ((10_000, 256, 40), 40),
+        ((1000, 256, 1000, 2), 250),
+        ((10, 256, 1000, 3), 9),
+        ((10, 10, 10, 20), 20),
+    ],
+)
+def test_even_size(arguments, size):
+    assert even_size(*arguments) == size
+
+
+def summary(model, images):
+    return uncertainty_summary(scoring_of(images), model, 4)
+
+
+def fitted(images):
+    """Return a classifier of digits that is right now and then."""
+    model = classifier().train()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    inputs = evaluation_view(images.everything.images, 16, *PIXELS)
+    for _ in range(8):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), images.everything.labels).backward()
+        optimizer.step()
+    return model
+
+
+def test_summary_of_a_classifier(images):
+    model = fitted(images)
+    before = copy.deepcopy(model.state_dict())
+    found = summary(model, images)
+    assert found == summary(model, images)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert found.keys() == {
+        "auroc", "auroc_entropy", "auroc_max_probability", "error_of_mean_top1", "error_top1",
+    }  # fmt: skip
+    assert all(0 <= value <= 1 for value in found.values())
+    test = images.test
+    with torch.no_grad():
+        sure = model.eval()(evaluation_view(test.images, 16, *PIXELS)).softmax(1)
+    wrong = sure.argmax(1) != test.labels
+    assert found["error_top1"] == pytest.approx(wrong.double().mean().item())
+    assert found["auroc_max_probability"] == pytest.approx(auroc(1 - sure.amax(1), wrong))
+
+
+def test_uncertainty_needs_statistics_to_draw(images):
+    with pytest.raises(UserError, match="has no batch norm, or only frozen ones"):
+        summary(classifier("gn"), images)
+    frozen = classifier()
+    freeze_statistics(frozen)
+    with pytest.raises(UserError, match="has no batch norm, or only frozen ones"):
+        summary(frozen, images)
