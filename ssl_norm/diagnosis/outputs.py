@@ -13,7 +13,6 @@ from ssl_norm.data.batches.sampler import epoch_order
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
 from ssl_norm.evaluate.checkpoint import Checkpoint
-from ssl_norm.learners.learner import Learner
 from ssl_norm.models.foreign_projector import find_projector
 from ssl_norm.models.load import LoadReport
 from ssl_norm.monitors.layers import LayerOutputs, layers_of
@@ -152,7 +151,7 @@ def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
         UserError: the weights do not fit.
     """
     if checkpoint.kind == "run":
-        network = _online_network(checkpoint.learner())
+        network = _online_network(checkpoint)
         report = LoadReport("learner", "online", tuple(checkpoint.contents["learner"]))
         say(f"{checkpoint.path}: {report}")
         return TrainedNetwork(network, report, "projections of its projector")
@@ -172,7 +171,7 @@ def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
 def untrained_network(checkpoint: Checkpoint, trained: Network) -> Network:
     """Return the same network at random initialization."""
     if checkpoint.kind == "run":
-        return _online_network(checkpoint.learner(trained=False))
+        return _online_network(checkpoint, trained=False)
     projector = deepcopy(trained.projector)
     for layer in projector.modules() if projector is not None else ():
         if isinstance(layer, nn.Linear | nn.BatchNorm1d):
@@ -180,6 +179,6 @@ def untrained_network(checkpoint: Checkpoint, trained: Network) -> Network:
     return Network(checkpoint.untrained_encoder(), projector)
 
 
-def _online_network(learner: Learner) -> Network:
-    heads = (getattr(learner, name, None) for name in ("projector", "predictor"))
-    return Network(learner.encoder, *heads)
+def _online_network(checkpoint: Checkpoint, *, trained: bool = True) -> Network:
+    learner, encoder = checkpoint.networks(trained=trained)
+    return Network(encoder, *(getattr(learner, name, None) for name in ("projector", "predictor")))

@@ -125,13 +125,6 @@ class Checkpoint:
         return None if self.kind == "weights" else int(self.contents["step"])
 
     @property
-    def verdict(self) -> str:
-        """Verdict of the collapse monitor at the time when a run wrote the file; "" for others."""
-        monitor = self.contents.get("monitor") if self.kind == "run" else None
-        found = monitor.get("verdict") if isinstance(monitor, Mapping) else None
-        return str(found[0]) if isinstance(found, list | tuple) and found else ""
-
-    @property
     def saved(self) -> Mapping[str, Any]:
         """Settings of the training that wrote the file, as nested plain containers."""
         return {} if self.kind == "weights" else self.contents["config"]
@@ -237,7 +230,9 @@ class Checkpoint:
                 say(f"{self.path}: {stem}, because the tensors of the file fit this stem")
         if report.network != network:
             say(f"{self.path}: the {report.network} network is used, the only one in the file")
-        if self.verdict == "complete":
+        monitor = self.contents.get("monitor") if self.kind == "run" else None
+        verdict = monitor.get("verdict") if isinstance(monitor, Mapping) else None
+        if isinstance(verdict, list | tuple) and [*verdict][:1] == ["complete"]:
             say(
                 f"warning: {self.path} comes from a run whose embeddings had collapsed by step "
                 f"{self.step}; an earlier step_*.pt may be better (docs/collapse.md)"
@@ -263,51 +258,34 @@ class Checkpoint:
         """Norm of the encoder; None: the architecture's own."""
         return None if self.norm is None else parse_norm(self.norm)
 
-    def learner(self, *, trained: bool = True) -> Learner:
-        """Return the learner of a run with its weights, or at its random initialization.
-
-        Raises:
-            UserError: the settings or the weights do not fit this version.
-        """
-        settings = self.settings()
-        learner = make_learner(settings, initial_encoder(settings)[0])
-        if trained:
-            self._load_into(learner, "learner")
-        return learner
-
-    def classifier(self) -> Classifier:
-        """Return the classifier with its weights.
-
-        Raises:
-            UserError: the settings or the weights do not fit this version.
-        """
-        settings = self.settings()
-        encoder, classes = initial_encoder(settings)[0], len(self.contents["classes"])
-        classifier = Classifier(encoder, classes, seed=settings.seed)
-        self._load_into(classifier, "classifier")
-        return classifier
-
-    def _load_into(self, network: nn.Module, kind: str) -> None:
-        try:
-            network.load_state_dict(self.contents["learner"])
-        except RuntimeError as error:
-            reason = shorten(str(error).splitlines()[1], 160, placeholder=" ...")
-            raise UserError(
-                f"the checkpoint does not hold the {kind} of its configuration: {reason}"
-            ) from error
-
-    def networks(self) -> tuple[nn.Module, nn.Module]:
-        """Return the whole network with its weights, and the part that is evaluated.
+    def networks(self, *, trained: bool = True) -> tuple[nn.Module, nn.Module]:
+        """Return the whole network and the part that is evaluated, with weights or without.
 
         For a run these are the learner and its encoder; otherwise both are the same network.
+
+        Raises:
+            UserError: the settings or the weights do not fit this version.
         """
+        if self.kind == "weights":
+            encoder = self.encoder()[0] if trained else self.untrained_encoder()
+            return encoder, encoder
+        settings = self.settings()
+        encoder = initial_encoder(settings)[0]
+        network: nn.Module
         if self.kind == "run":
-            learner = self.learner()
-            return learner, learner.encoder
-        if self.kind == "classifier":
-            return (classifier := self.classifier()), classifier
-        encoder, _ = self.encoder()
-        return encoder, encoder
+            network = make_learner(settings, encoder)
+        else:
+            network = Classifier(encoder, len(self.contents["classes"]), seed=settings.seed)
+        if trained:
+            try:
+                network.load_state_dict(self.contents["learner"])
+            except RuntimeError as error:
+                reason = shorten(str(error).splitlines()[1], 160, placeholder=" ...")
+                kind = "learner" if self.kind == "run" else self.kind
+                raise UserError(
+                    f"the checkpoint does not hold the {kind} of its configuration: {reason}"
+                ) from error
+        return network, network.encoder if isinstance(network, Learner) else network
 
     def save_as(self, path: Path, network: nn.Module) -> None:
         """Write a copy of the checkpoint with the state of `network`."""

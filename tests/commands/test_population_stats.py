@@ -113,7 +113,7 @@ def write_classifier(folder, content):
 
 
 def restored(folder, name="last.pt"):
-    return Checkpoint.read(folder / name, {}).classifier()
+    return Checkpoint.read(folder / name, {}).networks()[0]
 
 
 def recompute(checkpoint, **settings):
