@@ -1,10 +1,10 @@
 """Drawings and tables of the figures that studies define, including published numbers."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from operator import add, sub
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssl_norm.figures.style import GREY, drawing
 from ssl_norm.reporting.columns import columns
@@ -34,17 +34,11 @@ if TYPE_CHECKING:
 DASHES = ("-", (0, (5, 2)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
 FEW = 12  # up to this number of values of x, each has a tick
 DECIMALS = 3
+T = TypeVar("T")
 
 
-class LineStyle(NamedTuple):
-    """Colour, dashes and marker of a line."""
-
-    colour: str
-    dash: object
-    marker: str
-
-
-_Styled = Sequence[tuple[Series, LineStyle]]
+_Style = tuple[str, object, str]  # colour, dashes and marker of a line
+_Styled = Sequence[tuple[Series, _Style]]
 
 
 def study_figures(
@@ -91,14 +85,14 @@ def _with_styles(series: Sequence[Series]) -> _Styled:
     several = all(len(line.parts) > 1 for line in series)
     firsts = [line.parts[0] if several else line.label for line in series]
     others = [", ".join(line.parts[1:]) if several else "" for line in series]
-    marked = others if several else firsts
-    colours = dict(zip(dict.fromkeys(firsts), cycle(COLOURS), strict=False))
-    dashes = dict(zip(dict.fromkeys(others), cycle(DASHES), strict=False))
-    markers = dict(zip(dict.fromkeys(marked), cycle(MARKERS), strict=False))
-    return [
-        (line, LineStyle(colours[first], dashes[other], markers[mark]))
-        for line, first, other, mark in zip(series, firsts, others, marked, strict=True)
-    ]
+
+    def chosen(keys: Sequence[str], among: Iterable[T]) -> list[T]:
+        found = dict(zip(dict.fromkeys(keys), cycle(among), strict=False))
+        return [found[key] for key in keys]
+
+    markers = chosen(others if several else firsts, MARKERS)
+    styles = zip(chosen(firsts, COLOURS), chosen(others, DASHES), markers, strict=True)
+    return list(zip(series, styles, strict=True))
 
 
 def _draw_lines(axes: "Axes", content: Content, lines: _Styled) -> None:
@@ -107,24 +101,23 @@ def _draw_lines(axes: "Axes", content: Content, lines: _Styled) -> None:
     On a logarithmic axis, a mean at x <= 0 is drawn as a horizontal line.
     """
     log = content.spec.log_x
-    for line, style in lines:
-        places = {x: float(x) for x in line.cells if not (log and float(x) <= 0)}
-        for x in sorted(line.cells.keys() - places.keys(), key=float):
+    for line, (colour, dash, marker) in lines:
+        xs = sorted((x for x in line.cells if not (log and float(x) <= 0)), key=float)
+        for x in sorted(line.cells.keys() - {*xs}, key=float):
             mean, spread = _mean_and_deviation(line.cells[x])
-            axes.axhline(mean, color=style.colour, linestyle="--", linewidth=1.2,
-                         label=None if places else line.label)  # fmt: skip
-            axes.axhspan(mean - spread, mean + spread, color=style.colour, alpha=0.1, linewidth=0)
-        if not places:
+            label = None if xs else line.label
+            axes.axhline(mean, color=colour, linestyle="--", linewidth=1.2, label=label)
+            axes.axhspan(mean - spread, mean + spread, color=colour, alpha=0.1, linewidth=0)
+        if not xs:
             continue
-        _draw_points(axes, line, places, style)
-        xs = sorted(places, key=float)
+        places = [float(x) for x in xs]
+        _draw_points(axes, line, dict(zip(xs, places, strict=True)), colour)
         means, spreads = zip(*(_mean_and_deviation(line.cells[x]) for x in xs), strict=True)
-        axes.plot([*map(float, xs)], means, marker=style.marker, markersize=5, color=style.colour,
-                  linestyle=style.dash, label=line.label)  # fmt: skip
+        axes.plot(places, means, marker=marker, markersize=5, color=colour, linestyle=dash,
+                  label=line.label)  # fmt: skip
         if any(spreads):
             low, high = [*map(sub, means, spreads)], [*map(add, means, spreads)]
-            axes.fill_between([*map(float, xs)], low, high, color=style.colour, alpha=0.16,
-                              linewidth=0)  # fmt: skip
+            axes.fill_between(places, low, high, color=colour, alpha=0.16, linewidth=0)
     published = content.spec.published.lines.values() if content.spec.published else ()
     every = {float(x) for x in content.places} | {x for points in published for x, _ in points}
     ticks = sorted(x for x in every if not (log and x <= 0))
@@ -140,35 +133,28 @@ def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return found.mean or 0.0, found.deviation or 0.0
 
 
-def _draw_points(
-    axes: "Axes", line: Series, places: Mapping[Value, float], style: LineStyle
-) -> None:
+def _draw_points(axes: "Axes", line: Series, places: Mapping[Value, float], colour: str) -> None:
     """Draw single runs as light points, if any x has several."""
     if any(len(values) > 1 for values in line.cells.values()):
         pairs = [(place, y) for x, place in places.items() for y in line.cells[x]]
-        axes.plot(*zip(*pairs, strict=True), ".", color=style.colour, alpha=0.4, markersize=4)
+        axes.plot(*zip(*pairs, strict=True), ".", color=colour, alpha=0.4, markersize=4)
 
 
 def _draw_categories(axes: "Axes", content: Content, lines: _Styled) -> None:
     """Draw means with deviations over categories x, with the lines side by side."""
     places = {x: float(index) for index, x in enumerate(content.places)}
     step = min(0.12, 0.7 / len(lines))
-    for index, (line, style) in enumerate(lines):
+    for index, (line, (colour, _, marker)) in enumerate(lines):
         aside = (index - (len(lines) - 1) / 2) * step
         xs = {x: places[x] + aside for x in line.cells}
-        _draw_points(axes, line, {x: place + 0.3 * step for x, place in xs.items()}, style)
+        _draw_points(axes, line, {x: place + 0.3 * step for x, place in xs.items()}, colour)
         means, spreads = zip(*map(_mean_and_deviation, line.cells.values()), strict=True)
-        axes.errorbar(
-            list(xs.values()), means, yerr=spreads, fmt=style.marker, color=style.colour,
-            markersize=6, capsize=2, elinewidth=1, label=line.label,
-        )  # fmt: skip
+        axes.errorbar([*xs.values()], means, yerr=spreads, fmt=marker, color=colour, markersize=6,
+                      capsize=2, elinewidth=1, label=line.label)  # fmt: skip
     many = len(places) > FEW // 2
     names = [wrapped(_cell(x), 24 if many else 14) for x in places]
-    axes.set_xticks(list(places.values()), names)
-    if many:
-        axes.tick_params(axis="x", rotation=40)
-        for label in axes.get_xticklabels():
-            label.set_horizontalalignment("right")
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right"} if many else {}
+    axes.set_xticks(list(places.values()), names, **turned)
     axes.set_xlim(-0.5, len(places) - 0.5)
 
 
@@ -184,8 +170,9 @@ def wrapped(name: str, width: int) -> str:
 
 def _draw_published(axes: "Axes", published: Published, lines: _Styled) -> None:
     """Draw published numbers as dotted lines in the colour of a line of the same name, or grey."""
+    names = [(line.label, ", ".join(line.parts)) for line, _ in lines]
     colours = {
-        name: style.colour for line, style in lines for name in (line.label, ", ".join(line.parts))
+        name: style[0] for pair, (_, style) in zip(names, lines, strict=True) for name in pair
     }
     for name, points in published.lines.items():
         if points:
@@ -210,21 +197,19 @@ def axis_label(names: Sequence[str]) -> str:
 
 
 def _caption(content: Content) -> str:
-    spec = content.spec
+    spec, x = content.spec, axis_label([content.spec.x])
     counts = {len(values) for line in content.series for values in line.cells.values()}
-    several = max(counts) > 1
-    size = f"n = {max(counts)}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}"
-    start = f"{spec.title.rstrip('.')}. " if spec.title else ""
-    start += f"{axis_label(spec.y)} over {axis_label([spec.x])}, {counted(content.runs, 'run')}"
-    start += f", {size} per point."
-    if several:
+    size = f"{max(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    text = f"{spec.title.rstrip('.')}. " if spec.title else ""
+    text += f"{axis_label(spec.y)} over {x}, {counted(content.runs, 'run')}, n = {size} per point."
+    if max(counts) > 1:
         spread = "band" if content.numeric else "bars"
-        start += f" Light: single runs; {spread}: mean +- sample standard deviation."
+        text += f" Light: single runs; {spread}: mean +- sample standard deviation."
     if spec.log_x and content.numeric and any(float(x) <= 0 for x in content.places):
-        start += f" Dashed horizontal line: {axis_label([spec.x])} 0."
-    if spec.published and content.numeric:
-        start += f" Dotted: {spec.published.label}."
-    return start
+        text += f" Dashed horizontal line: {x} 0."
+    return text + (
+        f" Dotted: {spec.published.label}." if spec.published and content.numeric else ""
+    )
 
 
 def figure_table(content: Content) -> Table:
