@@ -36,17 +36,6 @@ def test_move_towards():
     assert target[1] == 8
 
 
-@pytest.mark.parametrize("decay", [0.0, 1.0])
-def test_extreme_decays_are_exact(decay):
-    online = network()
-    target = target_of(online, decay=decay)
-    old = [p.clone() for p in target.parameters()]
-    nn.init.normal_(online[0].weight)
-    target.follow([online], 0.0)
-    expected = online.parameters() if decay == 0 else old
-    assert all(map(torch.equal, target.parameters(), expected))
-
-
 def test_follows_per_step():
     online = network().double()
     target = target_of(online, decay=0.9, schedule="cosine")
@@ -70,18 +59,6 @@ def test_is_a_copy_without_gradients():
     assert all(p.requires_grad for p in online.parameters())
     assert all(a is not b for a, b in zip(target.parameters(), online.parameters(), strict=True))
     assert not target(torch.randn(4, 3, requires_grad=True)).requires_grad
-
-
-def test_uses_batch_statistics_in_training_and_its_own_in_evaluation():
-    online = network()
-    target = target_of(online)
-    x = torch.randn(64, 3)
-    out = target(x)
-    torch.testing.assert_close(out.mean(0), torch.zeros(4), rtol=0, atol=1e-6)
-    assert not torch.equal(target[0][1].running_mean, online[1].running_mean)
-    before = state(target)
-    target.eval()(x)
-    assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())
 
 
 def test_buffers_follow_by_option_not_as_published():

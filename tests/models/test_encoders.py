@@ -88,11 +88,6 @@ def test_image_size_that_an_encoder_cannot_take(name):
         build_encoder(name, small_images=False, image_size=30)
 
 
-def test_unknown_tag():
-    with pytest.raises(UserError, match=r"resnet18\.nonsense"):
-        build_encoder("resnet18.nonsense", small_images=None, image_size=32)
-
-
 def test_stem_that_the_rest_does_not_fit():
     with pytest.raises(UserError, match="=false keeps its own stem"):
         build_encoder("levit_128s", small_images=None, image_size=32)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_norm.models.foreign_projector import find_projector, plain_mlp
+from ssl_norm.models.foreign_projector import find_projector
 
 
 @pytest.fixture
@@ -69,7 +69,3 @@ def test_a_file_without_a_projector_or_with_a_classifier():
 def test_a_projector_that_is_no_plain_mlp_is_named_and_not_built(other):
     found = find_projector(prefixed(other, "projector."), "encoder.", 6)
     assert found == ("projector", None)
-
-
-def test_names_that_are_no_numbers():
-    assert plain_mlp({"first.weight": torch.zeros(4, 6), "0.weight": torch.zeros(4, 6)}, 6) is None

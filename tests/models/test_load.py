@@ -72,22 +72,10 @@ def lightly_sequential(weights):
     return {"state_dict": state | head, "hyper_parameters": {}}
 
 
-def byol_pytorch(weights):
-    online = prefixed(weights, "online_encoder.net.")
-    return online | prefixed(other(weights), "target_encoder.net.")
-
-
-def imbue(weights):
-    state = prefixed(other(weights), "lagging_model.") | prefixed(weights, "model.")
-    return {"state_dict": state | {"projection_model.net.0.weight": torch.zeros(4, 16)}}
-
-
 LAYOUTS = {
     "vissl": vissl,
     "solo-learn": solo_learn,
     "lightly, numbered children": lightly_sequential,
-    "byol-pytorch": byol_pytorch,
-    "imbue": imbue,
     "arguments of a script": lambda w: {"teacher": w, "args": Namespace(lr=0.1)},
     "plain": lambda w: w,
     "this package": run_of_this_package,
@@ -111,7 +99,7 @@ def test_any_layout(layout, weights, tmp_path):
     assert set(report.matched) == {n for n, v in weights.items() if v.is_floating_point()}
 
 
-@pytest.mark.parametrize("layout", ["byol", "moco", "lightly, numbered children", "imbue"])
+@pytest.mark.parametrize("layout", ["byol", "moco", "lightly, numbered children"])
 def test_the_target_network_is_loaded_where_it_is_asked_for(layout, weights, tmp_path):
     torch.save(LAYOUTS[layout](weights), tmp_path / "file.pt")
     encoder = TinyResNet(4)
@@ -259,15 +247,6 @@ def test_prefixes_and_wrappers_anywhere_give_equal_features(wording, name, tmp_p
     assert torch.equal(found, features), report
 
 
-def test_heads_of_timm_classifiers_are_not_used(tmp_path):
-    for name in ("convnext_atto", "mobilenetv3_small_050"):
-        full = timm.create_model(name, num_classes=3)
-        state = full.state_dict() | dict(trained(name)[0].state_dict())
-        torch.save(state, tmp_path / "file.pt")
-        report = load_encoder_weights(timm.create_model(name, num_classes=0), tmp_path / "file.pt")
-        assert {name.split(".")[-1] for name in report.unused} == {"weight", "bias"}
-
-
 def test_resized_positions_are_reported(tmp_path):
     name = "vit_tiny_patch16_224"
     state = dict(trained(name)[0].state_dict())
@@ -341,10 +320,7 @@ def test_code_in_a_file_is_not_run(tmp_path):
     ("name", "contents", "message"),
     [
         ("file.pt", b"PK\x03\x04 cut off", r"file.pt is not a readable checkpoint.*copy it again"),
-        ("file.safetensors", b"PK\x03\x04 cut off", "file.safetensors is not a readable"),
         ("file.pt", b"hello world", r"file.pt is no.* checkpoint.*torch\.save"),
-        ("file.pt", b"{}", r"file.pt is no.* checkpoint.*torch\.save"),
-        ("file.pt", b"12345", r"file.pt is no.* checkpoint.*torch\.save"),
         ("file.pt", None, "there is no checkpoint file"),
     ],
 )

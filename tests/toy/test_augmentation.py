@@ -91,14 +91,6 @@ def test_an_input_that_reaches_no_old_prediction_is_not_restored():
     assert isnan(scores["after"])
 
 
-def test_equal_statistics_move_nothing():
-    model, (first, _) = linear_model(), two_batches()
-    inputs = torch.randn(3, 4, dtype=torch.float64)
-    found = starting_points(model, inputs, [first, first, first])
-    assert found.restored.all()
-    assert torch.equal(found.points, inputs.repeat(2, 1))
-
-
 # Samples and inputs are on a line along the first axis.
 LINE = torch.stack([torch.arange(-50, 51) / 10.0, torch.zeros(101)], dim=1)
 
@@ -120,13 +112,6 @@ def test_moves_along_the_data_stay_near_it_and_random_ones_do_not():
     # samples differ along the line only, and a random direction ends |sin| above it
     assert found["between"] < 0.06
     assert found["random"] == pytest.approx(2 / np.pi, abs=0.15)
-
-
-def test_moves_away_from_the_data_are_farther_than_others():
-    found = moved_by(0.0, 1.0)
-    assert found["after"] == pytest.approx(1)
-    assert found["than_random"] < 0.1
-    assert found["than_between"] == 0
 
 
 def test_distances_are_those_of_all_pairs():

@@ -11,20 +11,18 @@ from matplotlib.colors import to_hex
 from torch import nn
 
 from ssl_norm.errors import NonFiniteLoss
-from ssl_norm.figures import pixels
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms import make_norm
 from ssl_norm.toy.augmentation import Starts
 from ssl_norm.toy.classifiers import (
     Recipe,
     accuracies,
-    backward,
     joint_batches,
     make_classifier,
     std_auroc,
     train_classifier,
 )
-from ssl_norm.toy.picture import PlaneMap, axis, draw_classifiers, moons_figure, plane_map
+from ssl_norm.toy.picture import PlaneMap, draw_classifiers, moons_figure, plane_map
 from ssl_norm.toy.samples import Samples, digits, two_moons
 
 SPREAD = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
@@ -46,22 +44,6 @@ def test_every_moon_has_its_labels_and_half_of_the_other_points():
     assert moons.unlabelled.dtype == torch.float32
     together = torch.cat([moons.labelled, moons.unlabelled])
     assert len(together.unique(dim=0)) == 107
-
-
-def test_without_noise_points_lie_on_their_half_circles():
-    moons = two_moons(2, 40, noise=0.0, seed=0)
-    points = torch.cat([moons.labelled, moons.unlabelled])
-    labels = torch.cat([moons.labels, moons.truth])
-    centres = torch.tensor([[0.0, 0.0], [1.0, 0.5]])[labels]
-    torch.testing.assert_close((points - centres).norm(dim=1), torch.ones(44))
-    assert (points[labels == 0, 1] > -1e-6).all()
-    assert (points[labels == 1, 1] < 0.5 + 1e-6).all()
-
-
-def test_the_seed_decides():
-    first, again, other = (two_moons(2, 20, noise=0.1, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(first.unlabelled, again.unlabelled)
-    assert not torch.equal(first.labelled, other.labelled)
 
 
 def test_digits_are_scans_of_scikit_learn_in_random_order_each_once():
@@ -103,50 +85,6 @@ def small_moons(seed=0):
     return two_moons(2, 30, noise=0.1, seed=seed)
 
 
-def doubled(moons):
-    return moons._replace(labelled=moons.labelled.double(), unlabelled=moons.unlabelled.double())
-
-
-def reference_gradients(model, moons, joint, *, gradient):
-    """Return loss and gradients of Linear, (x - E) / sqrt(V + eps), ReLU, Linear."""
-    first, _, _, last = model
-    weights = [
-        p.detach().clone().requires_grad_() for p in (*first.parameters(), *last.parameters())
-    ]
-    weight, bias, out_weight, out_bias = weights
-    seen = joint @ weight.T + bias
-    mean, variance = seen.mean(0), ((seen - seen.mean(0)) ** 2).mean(0)
-    if not gradient:
-        mean, variance = mean.detach(), variance.detach()
-    hidden = (moons.labelled @ weight.T + bias - mean) / (variance + 1e-5).sqrt()
-    logits = hidden.clamp(min=0) @ out_weight.T + out_bias
-    loss = -logits.log_softmax(1)[torch.arange(len(logits)), moons.labels].mean()
-    return loss, torch.autograd.grad(loss, weights)
-
-
-@pytest.mark.parametrize("gradient", [False, True])
-def test_ubn_normalizes_the_labelled_points_by_the_joint_batch(gradient):
-    moons = doubled(small_moons())
-    model = mlp_head(2, hidden_dim=5, output_dim=2, layers=2, norm="ubn").double()
-    joint = next(joint_batches(moons, 10, seed=1))
-    loss, expected = reference_gradients(model, moons, joint, gradient=gradient)
-    assert backward(model, moons, joint, gradient=gradient) == pytest.approx(loss.item(), rel=1e-12)
-    found = [p.grad for p in (*model[0].parameters(), *model[3].parameters())]
-    for grad, reference in zip(found, expected, strict=True):
-        torch.testing.assert_close(grad, reference, rtol=1e-9, atol=1e-12)
-    seen = model[0](joint).detach()
-    torch.testing.assert_close(model[1].running_mean, 0.1 * seen.mean(0))
-    torch.testing.assert_close(model[1].running_var, 0.9 + 0.1 * seen.var(0))
-
-
-def test_without_a_joint_batch_the_labelled_points_are_the_batch():
-    moons = doubled(small_moons())
-    model = mlp_head(2, hidden_dim=5, output_dim=2, layers=2, norm="bn").double()
-    loss, expected = reference_gradients(model, moons, moons.labelled, gradient=True)
-    assert backward(model, moons, None, gradient=False) == pytest.approx(loss.item(), rel=1e-12)
-    torch.testing.assert_close(model[0].weight.grad, expected[0], rtol=1e-9, atol=1e-12)
-
-
 def test_joint_batches_start_with_the_labelled_points_and_draw_other_points():
     moons = small_moons()
     first, second = islice(joint_batches(moons, 6, seed=0), 2)
@@ -170,14 +108,12 @@ def test_training_fits_the_labelled_points_and_leaves_the_random_state(norm):
         assert (model(moons.labelled).argmax(1) == moons.labels).all()
 
 
-def test_all_norms_start_at_the_same_weights_and_a_seed_repeats():
-    moons = small_moons()
-    still = Recipe(hidden_dim=8, layers=2, steps=1, lr=1e-12, unlabelled=6, gradient=False)
-    plain, normalized = (train_classifier(norm, moons, still, seed=3) for norm in ("none", "ubn"))
+def test_all_norms_start_at_the_same_weights():
+    still = RECIPE._replace(steps=1, lr=1e-12)
+    plain, normalized = (
+        train_classifier(norm, small_moons(), still, seed=3) for norm in ("none", "ubn")
+    )
     torch.testing.assert_close(plain[0].weight, normalized[0].weight)
-    first, again = (train_classifier("ubn", moons, RECIPE, seed=3) for _ in range(2))
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name]), name
 
 
 def test_only_ubn_depends_on_unlabelled_points():
@@ -236,30 +172,19 @@ def test_probability_is_of_the_population_and_deviation_of_the_batches():
     assert model[0].running_mean.tolist() == [0, 0]
 
 
-def test_the_plane_has_a_margin_around_all_points():
-    moons = two_moons(2, 50, noise=0.1, seed=0)
-    points = torch.cat([moons.labelled, moons.unlabelled])
-    for dimension in (0, 1):
-        places = axis(moons, dimension)
-        assert places[0] == pytest.approx(points[:, dimension].min().item() - 0.5)
-        assert places[-1] == pytest.approx(points[:, dimension].max().item() + 0.5, abs=0.03)
-
-
 INPUTS = torch.tensor([[-0.5, 0.0], [0.5, 1.0], [0.6, 1.0]]).repeat(2, 1)
 STARTS = Starts(INPUTS, INPUTS + 0.25, torch.tensor([True, False, True, True, True, True]))
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_writes_a_picture(tmp_path, suffix):
+def test_writes_a_picture(tmp_path):
     moons = two_moons(1, 30, noise=0.1, seed=0)
     models = {
         norm: (mlp_head(2, hidden_dim=4, output_dim=2, layers=2, norm=norm).eval(), STARTS)
         for norm in ("bn", "ubn")
     }
-    output = tmp_path / f"toy.{suffix}"
+    output = tmp_path / "toy.png"
     draw_classifiers(models, moons, output, draws=2, unlabelled=6, seed=0, caption="five seeds")
-    head = output.read_bytes()[:8]
-    assert head.startswith({"png": b"\x89PNG", "svg": b"<?xml"}[suffix])
+    assert output.read_bytes().startswith(b"\x89PNG")
 
 
 X, Y = np.linspace(-1, 1, 21), np.linspace(-2, 2, 31)
@@ -314,17 +239,6 @@ def test_deviations_share_one_scale_from_zero_that_does_not_stretch_rounding():
     assert panels(figure)[1].collections[0].get_clim() == (0, 0.05)
 
 
-def test_labelled_points_are_large_and_differ_in_colour_and_marker():
-    figure = moons_figure(X, Y, [made_map("a")], POINTS)
-    for axes in panels(figure):
-        named = {c.get_label(): c for c in axes.collections if not c.get_label().startswith("_")}
-        pale, zero, one = (named[name] for name in ("no label", "label 0", "label 1"))
-        assert [len(c.get_offsets()) for c in (pale, zero, one)] == [4, 1, 2]
-        assert zero.get_sizes()[0] > 10 * pale.get_sizes()[0]
-        assert to_hex(zero.get_facecolor()[0]) != to_hex(one.get_facecolor()[0])
-        assert len(zero.get_paths()[0].vertices) != len(one.get_paths()[0].vertices)
-
-
 def test_restored_starting_points_have_the_colour_of_their_label_and_a_line_to_their_input():
     figure = moons_figure(X, Y, [made_map("a"), made_map("b")], POINTS)
     axes = panels(figure)[-1]
@@ -335,8 +249,3 @@ def test_restored_starting_points_have_the_colour_of_their_label_and_a_line_to_t
     assert to_hex(first.get_facecolor()[0]) != to_hex(second.get_facecolor()[0])
     assert len(axes.lines) == 5
     assert axes.lines[0].get_xydata().tolist() == [[-0.5, 0.0], [-0.25, 0.25]]
-
-
-def test_a_model_without_a_boundary_in_sight_is_drawn():
-    certain = PlaneMap("sure", np.full((31, 21), 0.9), np.zeros((31, 21)), STARTS)
-    assert pixels(moons_figure(X, Y, [certain], POINTS), dpi=40).shape[2] == 3
