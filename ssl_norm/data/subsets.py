@@ -19,6 +19,7 @@ def label_subset(
 ) -> Tensor:
     """Return the indices of a seeded, balanced choice of labelled images, in ascending order.
 
+    One of `count`, `per_class` and `fraction` is given.
     Each class has an order that depends on the seed, and the first images of each class are chosen.
     With the same seed, a smaller choice is therefore part of a larger one, and `count=40` of ten
     large classes equals `per_class=4`.
@@ -34,10 +35,7 @@ def label_subset(
 
     Raises:
         UserError: there are fewer than two classes, a class without images, or too few images.
-        ValueError: not exactly one of `count`, `per_class` and `fraction` is given.
     """
-    if [count, per_class, fraction].count(None) != 2:
-        raise ValueError("expected exactly one of count, per_class and fraction")
     sizes = _class_sizes(labels, classes)
     generator = torch.Generator().manual_seed(seed)
     ranks = _ranks(labels, sizes, generator)

@@ -80,32 +80,25 @@ class KorniaTransform:
 
 
 def _kornia_operation(name: str, options: Mapping[str, Any]) -> Any:
-    known = kornia_operations()
+    from kornia import augmentation  # takes a second to import
+
+    known = {
+        key: value
+        for key, value in vars(augmentation).items()
+        if isinstance(value, type)
+        and issubclass(value, augmentation.AugmentationBase2D)
+        and "same_on_batch" in inspect.signature(value).parameters
+        and not key.endswith("Base2D")
+    }
     if name not in known:
         raise ValueError(unknown_name("augmentation", name, (*AUGMENTATIONS, *known)))
-    accepted = [o for o in inspect.signature(known[name]).parameters if o != "same_on_batch"]
-    for option in options:
-        if option not in accepted:
-            raise ValueError(unknown_name(f"option of {name}", option, accepted))
+    accepted = inspect.signature(known[name]).parameters.keys() - {"same_on_batch"}
+    if wrong := [option for option in options if option not in accepted]:
+        raise ValueError(unknown_name(f"option of {name}", wrong[0], sorted(accepted)))
     try:
         return known[name](**options, same_on_batch=False)
     except Exception as error:
         raise ValueError(f"{name} with {dict(options)}: {first_line(error)}") from error
-
-
-def kornia_operations() -> dict[str, type]:
-    """Return kornia's random augmentations of two-dimensional images by name."""
-    from kornia import augmentation  # takes a second to import
-
-    base = augmentation.AugmentationBase2D
-    return {
-        name: value
-        for name, value in vars(augmentation).items()
-        if isinstance(value, type)
-        and issubclass(value, base)
-        and "same_on_batch" in inspect.signature(value).parameters
-        and not name.endswith("Base2D")
-    }
 
 
 @contextmanager

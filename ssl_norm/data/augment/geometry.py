@@ -45,19 +45,14 @@ def sample_boxes(
     # The product can round up to room + 1.
     corners = (draws[:, 2 * TRIES :] * (room + 1)).floor().minimum(room)
     boxes = torch.cat((corners, sizes), 1)
-    return torch.where(fits.any(1, keepdim=True), boxes, central_box(height, width, ratio))
+    return torch.where(fits.any(1, keepdim=True), boxes, _central_box(height, width, ratio))
 
 
-def central_box(height: int, width: int, ratio: Sequence[float]) -> Tensor:
+def _central_box(height: int, width: int, ratio: Sequence[float]) -> Tensor:
     """Return (4,) top, left, height, width of the largest central box with a ratio in the range."""
-    if width / height < ratio[0]:
-        box_height, box_width = max(1, round(width / ratio[0])), width
-    elif width / height > ratio[1]:
-        box_height, box_width = height, max(1, round(height * ratio[1]))
-    else:
-        box_height, box_width = height, width
-    top, left = (height - box_height) // 2, (width - box_width) // 2
-    return torch.tensor([top, left, box_height, box_width], dtype=torch.float32)
+    tall = max(1, round(width / ratio[0])) if width / height < ratio[0] else height
+    wide = max(1, round(height * ratio[1])) if width / height > ratio[1] else width
+    return torch.tensor([(height - tall) // 2, (width - wide) // 2, tall, wide]).float()
 
 
 class CropResizeFlip:
@@ -126,11 +121,8 @@ def sample_bilinear(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
 def triangle_weights(centres: Tensor, start: Tensor, length: Tensor, extent: int) -> Tensor:
     """Return the weight (N, S, I) of every pixel of an axis in every pixel of the result.
 
-    Args:
-        centres: (N, S), centres of the result's pixels, in pixels from the edge of the image.
-        start: (N, 1), first pixel of the box.
-        length: (N, 1), number of pixels of the box.
-        extent: I, number of pixels of the axis.
+    `centres` (N, S) are those of the result's pixels, in pixels from the edge of the image; the box
+    begins at pixel `start` (N, 1) and has `length` (N, 1) of the axis' I = `extent` pixels.
     """
     half_width = (length / centres.shape[1]).clamp(min=1.0)[:, :, None]
     pixels = torch.arange(extent, device=centres.device, dtype=centres.dtype) + 0.5

@@ -21,10 +21,7 @@ _GAP = 2  # pixels around a pair of views
 def transforms_of(
     view: ViewParameters, image_size: int, exact_colour: bool, key: str
 ) -> Iterator[Transform]:
-    """Yield the transforms of a view that have an effect, in their order.
-
-    `key` names the view in messages.
-    """
+    """Yield the transforms of a view that have an effect, in their order; messages name `key`."""
     yield CropResizeFlip(image_size, view.crop_area, view.crop_ratio, view.flip)
     if view.jitter or view.grey:
         yield ExactColour(view) if exact_colour else FusedColour(view)
@@ -80,13 +77,10 @@ class Views:
     def __call__(
         self, images: Tensor, generator: Generator, rank: int = 0, world_size: int = 1
     ) -> tuple[Tensor, ...]:
-        """Return the normalized views, each (N, 3, S, S), channels last.
+        """Return the normalized views of images (N, 3, H, W) uint8, each (N, 3, S, S).
 
-        Args:
-            images: (N, 3, H, W) uint8 on any device, any memory format; not altered.
-            generator: generator of the CPU, the only source of randomness.
-            rank: this process draws rows rank * N to (rank + 1) * N of the global batch.
-            world_size: number of processes; N must be the same on all of them.
+        Views are channels last. The generator, of the CPU, is the only source of randomness. This
+        process draws rows rank * N to (rank + 1) * N of the global batch.
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             found = f"{tuple(images.shape)} {images.dtype}"
@@ -96,7 +90,8 @@ class Views:
         with torch.autocast(images.device.type, enabled=False):
             drawn = [t.draw(share, generator) for view in self.views for t in view]
             params = iter(to_device(drawn, images.device))
-            pixels = unit_pixels(images)
+            contiguous = torch.contiguous_format
+            pixels = images.to(torch.float32, memory_format=contiguous).mul_(1 / 255)
             views = []
             for transforms in self.views:
                 view = pixels
@@ -147,11 +142,6 @@ def move_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
         piece[: len(part)].view(tensor.dtype).view(tensor.shape)
         for piece, part, tensor in zip(pieces, raw, tensors, strict=True)
     ]
-
-
-def unit_pixels(images: Tensor) -> Tensor:
-    """Return uint8 images (N, 3, H, W) of any memory format as contiguous float32 in [0, 1]."""
-    return images.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
 
 
 def normalise_(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

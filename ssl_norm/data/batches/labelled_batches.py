@@ -32,10 +32,10 @@ class LabelledBatches:
     smaller than a batch. Unlabelled images have separate passes, independent of the grouping.
 
     Args:
-        labelled: N images with labels.
-        unlabelled: M images, whose labels are not used; None: there are none.
+        labelled: N >= 1 images with labels.
+        unlabelled: M images, whose labels are not used; None: `unlabelled_size` is 0.
         batch_size: B, number of labelled images of a batch.
-        unlabelled_size: U, number of unlabelled images of a batch; 0: none.
+        unlabelled_size: U, number of unlabelled images of a batch, a multiple of the domains.
         seed: seed of the order and of the noise of corruptions.
         device: device of the batches.
         chunk: number of images of a class-correlated chunk, a divisor of `batch_size`, see
@@ -44,11 +44,10 @@ class LabelledBatches:
         shuffle: spread the images of all chunks over the batch.
         domains: D corruptions, None for clean images. The labelled and the unlabelled batch consist
             of D equal chunks each, one for each corruption in this order. Empty: all are clean.
-        resident: `auto`, True or False, see `place_pixels`.
+        resident: see `place_pixels`.
 
     Raises:
-        UserError: labels or unlabelled images are missing, there are fewer classes than in a chunk,
-            or the unlabelled images of a batch do not divide into equal chunks.
+        UserError: there are fewer classes than in a chunk, or chunks and domains.
     """
 
     def __init__(
@@ -66,10 +65,7 @@ class LabelledBatches:
         domains: Sequence[Corruption | None] = (),
         resident: Resident = "auto",
     ) -> None:
-        if labelled.labels is None:
-            raise UserError("the images have no labels; put them into one folder per class")
-        if not len(labelled):
-            raise UserError("there are no labelled images; raise labels or labels_per_class")
+        assert labelled.labels is not None
         self._labels = labelled.labels
         self._labelled = place_pixels(labelled, device, resident)
         self._size, self._unlabelled_size = batch_size, unlabelled_size
@@ -86,17 +82,7 @@ class LabelledBatches:
                 )
             grouped = partial(grouped_order, self._labels, batch_size, chunk=chunk, seed=seed)
             self._grouped = partial(grouped, classes_per_chunk=classes_per_chunk, shuffle=shuffle)
-        if unlabelled_size:
-            if unlabelled is None or not len(unlabelled):
-                raise UserError(
-                    "there are no unlabelled images: all are labelled; lower labels or "
-                    "labels_per_class, or choose a norm that needs none"
-                )
-            if domains and unlabelled_size % len(domains):
-                raise UserError(
-                    f"{unlabelled_size} unlabelled images of a batch: a multiple of the "
-                    f"{len(domains)} domains expected"
-                )
+        if unlabelled is not None:
             self._unlabelled = place_pixels(unlabelled, device, resident)
             own_seed = mixed_seed(seed, _UNLABELLED_STREAM)
             self._unlabelled_passes = Passes(len(unlabelled), own_seed)

@@ -4,37 +4,54 @@ import hashlib
 import json
 import os
 import random
+import shutil
+import signal
+import threading
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_norm.console import track
-from ssl_norm.data.cache.decode import FULL_WHITE, MAX_PIXELS, Rules, largest_value
-from ssl_norm.data.cache.reader import Reader, content_digests, fingerprint, read
-from ssl_norm.data.cache.writer import (
-    CHUNK,
-    FACTS,
-    PIXELS,
-    Facts,
-    Map,
-    bits_of,
-    chunks,
-    corrupt_error,
-    worker_map,
-    write_entry,
+from ssl_norm.data.cache.decode import (
+    FULL_WHITE,
+    MAX_PIXELS,
+    DecodeError,
+    Rules,
+    decode,
+    largest_value,
 )
+from ssl_norm.data.cache.reader import Reader, content_digests, fingerprint, location, read
 from ssl_norm.errors import UserError
-from ssl_norm.files import default_cache_dir, write_text
+from ssl_norm.files import default_cache_dir, unfinished, write_text
 
 FORMAT = 2  # raise it when the result of `decode` changes
+PIXELS, FACTS = "pixels.npy", "facts.json"
 SAMPLE = 256  # number of images that are decoded to choose white
+CHUNK = 32  # images per job
 White = int | Literal["auto"] | None
+Item = TypeVar("Item")
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+
+@dataclass
+class Facts:
+    """Facts about images that decoding found."""
+
+    white: int  # value of white in images of more than 8 bits
+    corrupt: dict[int, str] = field(default_factory=dict)  # reasons of failures, by index of image
+    composited: int = 0  # number of images with transparent parts
+    # number of images of more than 8 bits a channel, by the bits of their largest value
+    depths: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,7 @@ def cached_pixels(
         ) from error
     if on_corrupt == "stop" and cached.facts.corrupt:
         index, reason = min(cached.facts.corrupt.items())
-        raise corrupt_error(reader, identifiers[index], reason)
+        raise _corrupt_error(reader, identifiers[index], reason)
     if not isinstance(white, int) and cached.facts.white == FULL_WHITE:
         _require_bright(cached.facts.depths, share=0.5 if white is None else 1)
     return cached
@@ -113,7 +130,7 @@ def _write(
     """Return the folder of an entry; write it unless the cache has it."""
     (side, white, max_pixels), count = wanted, len(identifiers)
     with worker_map(workers if count > CHUNK else 0) as run:
-        parts = run(partial(content_digests, reader), chunks(identifiers))
+        parts = run(partial(content_digests, reader), _chunks(identifiers))
         seen = track(parts, "reading files", total=count, step=CHUNK, enabled=progress)
         digests = [digest for part in seen for digest in part]
         if not isinstance(white, int):
@@ -121,10 +138,8 @@ def _write(
         content = hashlib.sha256(b"".join([*digests, str(max_pixels).encode()])).hexdigest()
         entry = home / f"{FORMAT}-{side}px-white{white}-{count}-{content[:32]}"
         if not entry.is_dir():
-            rules, options = Rules(side, white, max_pixels), {"skip_corrupt": skip_corrupt}
-            write_entry(
-                entry, reader, identifiers, digests, rules, run, **options, progress=progress
-            )
+            rules = Rules(side, white, max_pixels)
+            _write_entry(entry, reader, identifiers, digests, rules, run, skip_corrupt, progress)
     return entry
 
 
@@ -134,7 +149,7 @@ def _white_of(
     """Derive the value of white from a seeded sample; raise UserError if the user must choose."""
     count = len(identifiers)
     sample = sorted(random.Random(0).sample(range(count), min(count, SAMPLE)))
-    jobs = chunks([identifiers[index] for index in sample])
+    jobs = _chunks([identifiers[index] for index in sample])
     depths = sum(run(partial(_depths, reader, max_pixels), jobs), Counter[int]())
     if white is None:
         _require_bright(depths, share=0.5)
@@ -145,7 +160,7 @@ def _white_of(
 def _depths(reader: Reader, max_pixels: int, identifiers: Sequence[str]) -> Counter[int]:
     depths = Counter[int]()
     for identifier in identifiers:
-        depths.update(bits_of(largest_value(read(reader, identifier)[0], max_pixels)))
+        depths.update(_bits_of(largest_value(read(reader, identifier)[0], max_pixels)))
     return depths
 
 
@@ -170,3 +185,141 @@ def _open_entry(entry: Path) -> CachedPixels:
         return CachedPixels(pixels, Facts(**content), entry)
     except (ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"the image cache {entry} is damaged; delete that folder") from error
+
+
+def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Split items into jobs."""
+    return (items[first : first + CHUNK] for first in range(0, len(items), CHUNK))
+
+
+def _write_entry(
+    entry: Path,
+    reader: Reader,
+    identifiers: Sequence[str],
+    digests: Sequence[bytes],
+    rules: Rules,
+    run: Map,
+    skip_corrupt: bool,
+    progress: bool,
+) -> None:
+    """Decode images into the folder `entry`, which appears complete or not at all.
+
+    A partial folder next to it is renamed at the end, and removed after an error; the next process
+    removes those of killed processes. If two processes write the same entry, the first to finish
+    wins. `digests` are those of the images' bytes when the entry was named.
+    """
+    count, home = len(identifiers), entry.parent
+    shape = (count, rules.side, rules.side, 3)
+    needed, free = int(np.prod(shape)), shutil.disk_usage(home).free
+    if needed > free:
+        raise UserError(
+            f"the image cache needs {needed / 1e9:.2f} GB in {home}, where {free / 1e9:.2f} GB are "
+            "free; choose another folder by data.cache_dir or a lower data.cache_size"
+        )
+    partial_entry = unfinished(home)
+    partial_entry.mkdir()
+    try:
+        file = partial_entry / PIXELS
+        offset = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).offset
+        decode_chunk = partial(_decode_chunk, file, offset, reader, rules, skip_corrupt)
+        starts = range(0, count, CHUNK)
+        jobs = zip(starts, _chunks(identifiers), _chunks(digests), strict=True)
+        parts = run(decode_chunk, jobs)
+        facts = Facts(rules.white)
+        for part in track(parts, "decoding images", total=count, step=CHUNK, enabled=progress):
+            facts.corrupt.update(part.corrupt)
+            facts.composited += part.composited
+            facts.depths.update(part.depths)
+        (partial_entry / FACTS).write_text(json.dumps(vars(facts)))
+        for name in (PIXELS, FACTS):
+            with open(partial_entry / name, "r+b") as written:
+                os.fsync(written.fileno())
+        try:
+            partial_entry.rename(entry)
+        except OSError:
+            if not entry.is_dir():
+                raise
+    finally:
+        shutil.rmtree(partial_entry, ignore_errors=True)
+
+
+def _decode_chunk(
+    file: Path,
+    offset: int,
+    reader: Reader,
+    rules: Rules,
+    skip_corrupt: bool,
+    job: tuple[int, Sequence[str], Sequence[bytes]],
+) -> Facts:
+    """Decode the images of a job, and write their pixels into the file behind `offset` bytes."""
+    first, identifiers, digests = job
+    facts = Facts(rules.white)
+    with open(file, "r+b") as pixels:
+        for index, (identifier, digest) in enumerate(zip(identifiers, digests, strict=True), first):
+            data, failure = read(reader, identifier)
+            if hashlib.sha256(data).digest() != digest:
+                raise UserError(
+                    f"{location(reader, identifier)} changed while it was being cached; run again"
+                )
+            try:
+                if failure:
+                    raise DecodeError(failure)
+                decoded = decode(data, rules)
+            except DecodeError as error:
+                if not skip_corrupt:
+                    raise _corrupt_error(reader, identifier, str(error)) from error
+                facts.corrupt[index] = str(error)
+                continue
+            facts.composited += decoded.is_composited
+            facts.depths.update(_bits_of(decoded.largest))
+            pixels.seek(offset + index * decoded.pixels.nbytes)
+            pixels.write(decoded.pixels.tobytes())
+    return facts
+
+
+def _corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
+    """Return the error for an image that does not decode."""
+    return UserError(
+        f"{location(reader, identifier)} does not decode ({reason}); "
+        "repair or remove it, or leave out such files by data.on_corrupt=skip"
+    )
+
+
+def _bits_of(value: int | None) -> list[int]:
+    """Return the number of bits of a largest value, in a list; an empty list for None or black."""
+    return [value.bit_length()] if value else []
+
+
+@contextmanager
+def worker_map(workers: int) -> Iterator[Map]:
+    """Provide a `map` that keeps the order and runs in `workers` new processes; 0: in this one.
+
+    On exit, jobs that have not started are dropped. The processes are spawned and not forked,
+    because the parent has threads. Raise UserError if one died.
+    """
+    if workers == 0:
+        yield map
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
+    try:
+        yield pool.map
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a decoding process died, often for lack of memory; set data.workers=0 (no processes), "
+            'which also helps a script without `if __name__ == "__main__":`'
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Ignore Ctrl-C, which the parent handles, and exit if the parent is killed."""
+
+    def await_parent() -> None:
+        parent = parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=await_parent, daemon=True).start()

@@ -14,10 +14,9 @@ from annotated_types import Interval
 from torch import Tensor
 
 from ssl_norm.console import say
-from ssl_norm.data.cache.cached_pixels import cached_pixels
+from ssl_norm.data.cache.cached_pixels import Facts, cached_pixels
 from ssl_norm.data.cache.decode import FULL_WHITE, MAX_PIXELS
 from ssl_norm.data.cache.reader import FolderReader, Reader, location
-from ssl_norm.data.cache.writer import Facts
 from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.sources.folder_labels import Layout, LayoutName, read_layout
 from ssl_norm.data.subsets import stratified_split

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ssl_norm.data.cache import cached_pixels as cache
-from ssl_norm.data.cache import writer as cache_writer
 from ssl_norm.data.cache.cached_pixels import cached_pixels
 from ssl_norm.data.cache.reader import FolderReader, fingerprint
 from ssl_norm.errors import UserError
@@ -44,7 +43,7 @@ def no_decoding(monkeypatch):
     def forbid(*_):
         raise AssertionError("decoded again")
 
-    return lambda: monkeypatch.setattr(cache_writer, "decode", forbid)
+    return lambda: monkeypatch.setattr(cache, "decode", forbid)
 
 
 def settle(monkeypatch):
@@ -54,7 +53,7 @@ def settle(monkeypatch):
 
 
 def test_processes_write_what_one_process_writes(tmp_path):
-    write_images(tmp_path / "many", 2 * cache_writer.CHUNK + 3)
+    write_images(tmp_path / "many", 2 * cache.CHUNK + 3)
     alone = load(tmp_path / "many", tmp_path / "alone")
     together = load(tmp_path / "many", tmp_path / "together", workers=2)
     np.testing.assert_array_equal(alone.pixels, together.pixels)
@@ -125,7 +124,7 @@ def test_corrupt_files_stop_and_leave_nothing_or_are_skipped_and_remembered(fold
     "interruption", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left")]
 )
 def test_interrupted_caching_leaves_nothing(folder, cache_dir, monkeypatch, interruption):
-    real, calls = cache_writer.decode, []
+    real, calls = cache.decode, []
 
     def decode(data, rules):
         calls.append(1)
@@ -133,14 +132,14 @@ def test_interrupted_caching_leaves_nothing(folder, cache_dir, monkeypatch, inte
             raise interruption
         return real(data, rules)
 
-    monkeypatch.setattr(cache_writer, "decode", decode)
+    monkeypatch.setattr(cache, "decode", decode)
     with pytest.raises((KeyboardInterrupt, UserError), match=r"^$|No space left.*data\.cache_dir"):
         load(folder, cache_dir)
     assert entries(cache_dir) == []
 
 
 def test_of_two_writers_the_first_to_end_wins(folder, cache_dir, monkeypatch):
-    real, inner = cache_writer.decode, []
+    real, inner = cache.decode, []
 
     def decode(data, rules):
         if not inner:
@@ -148,7 +147,7 @@ def test_of_two_writers_the_first_to_end_wins(folder, cache_dir, monkeypatch):
             inner[0] = load(folder, cache_dir)
         return real(data, rules)
 
-    monkeypatch.setattr(cache_writer, "decode", decode)
+    monkeypatch.setattr(cache, "decode", decode)
     outer = load(folder, cache_dir)
     assert outer.entry == inner[0].entry
     assert len(entries(cache_dir)) == 1

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from ssl_norm.data.cache.writer import worker_map
+from ssl_norm.data.cache.cached_pixels import worker_map
 from ssl_norm.errors import UserError
 
 PARENT = """
 import multiprocessing, time
-from ssl_norm.data.cache.writer import worker_map
+from ssl_norm.data.cache.cached_pixels import worker_map
 if __name__ == "__main__":
     with worker_map(1) as run:
         results = run(time.sleep, [0, 60, 60])
