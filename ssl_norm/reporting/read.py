@@ -152,7 +152,7 @@ def _content(folder: Path) -> dict[str, Any]:
         if not fits:
             raise UnreadableRun(run / name, f"{name}{reason}")
     environment = config.pop("environment")
-    texts = TABLES["metrics.csv"].texts
+    texts = [name for name, kind in TABLES["metrics.csv"].items() if kind is str]
     numbers = [name for name in (rows[0] if rows else ()) if name not in texts]
     metrics = {name: [row[name] for row in rows] for name in numbers}
     reason = _progress(folder, config, summary, metrics)

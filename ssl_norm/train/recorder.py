@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,15 +26,13 @@ REMEDIES = (
     "a norm in the heads (norm.projector=bn), a lower optimizer.lr, or method=simclr may help; "
     "docs/collapse.md has more"
 )
-MEANINGS = MappingProxyType(
-    {
-        "healthy": "Embeddings spread over many directions.",
-        "dimensional": "Embeddings vary in few dimensions: dimensional collapse.",
-        "collapsing": "Embeddings approach one direction; at this rate the collapse will be complete.",
-        "complete": "All embeddings point in one direction: complete collapse.",
-        "uncertain": "Too early to say, or between the zones of healthy and collapsed embeddings.",
-    }
-)
+MEANINGS = {
+    "healthy": "Embeddings spread over many directions.",
+    "dimensional": "Embeddings vary in few dimensions: dimensional collapse.",
+    "collapsing": "Embeddings approach one direction; at this rate the collapse will be complete.",
+    "complete": "All embeddings point in one direction: complete collapse.",
+    "uncertain": "Too early to say, or between the zones of healthy and collapsed embeddings.",
+}
 WARNED = ("collapsing", "dimensional", "complete")
 SPECTRUM_COLUMNS = 256
 HISTOGRAM_BINS = 40
@@ -80,10 +77,12 @@ class RunFiles:
             for name, last in tables.items()
         }
         self._loggers = Loggers(loggers, folder.path, first_step)
-        self._spectra = _Picture("collapse/spectrum", self._loggers, _draw_spectra)
-        self._layers = _Picture(
-            "collapse/layers", self._loggers, lambda rows: pixels(layer_figure(rows))
+        self._spectra = _Picture(
+            "collapse/spectrum",
+            self._loggers,
+            lambda found: spectrum_figure([s.step for s in found], [s.values for s in found]),
         )
+        self._layers = _Picture("collapse/layers", self._loggers, layer_figure)
         self._verdict = self._shown_verdict = (0, "", "")  # step, verdict and evidence
 
     def rows(self, name: str) -> list[Row]:
@@ -182,9 +181,7 @@ class _Picture:
     taken at most `SHARE` of the time, and at the end.
     """
 
-    def __init__(
-        self, name: str, loggers: Loggers, draw: Callable[[list[Any]], NDArray[np.uint8]]
-    ) -> None:
+    def __init__(self, name: str, loggers: Loggers, draw: Callable[[list[Any]], Any]) -> None:
         self._name, self._loggers, self._draw = name, loggers, draw
         self._entries: list[Any] = []
         self._drawn, self._spent, self._start = 0, 0.0, time.perf_counter()
@@ -201,13 +198,9 @@ class _Picture:
             return
         self._drawn, began = len(self._entries), time.perf_counter()
         with warned(f"the figure {self._name}"):
-            step, picture = self._entries[-1].step, self._draw(self._entries)
+            step, picture = self._entries[-1].step, pixels(self._draw(self._entries))
             self._loggers.each(lambda logger: logger.image(self._name, step, picture))
         self._spent += time.perf_counter() - began
-
-
-def _draw_spectra(spectra: list[_Spectrum]) -> NDArray[np.uint8]:
-    return pixels(spectrum_figure([one.step for one in spectra], [one.values for one in spectra]))
 
 
 def verdict_markdown(step: int, verdict: str, evidence: str) -> str:

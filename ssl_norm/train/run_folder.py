@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -44,22 +43,15 @@ class UnreadableRun(UserError):
         super().__init__(f"{path.parent}: {reason}; restore it from a copy, or delete it: {then}")
 
 
-@dataclass(frozen=True)
-class TableSchema:
-    """Types of the columns of a CSV file; columns that are not listed hold floats."""
-
-    texts: tuple[str, ...] = ()  # columns of text
-    whole: tuple[str, ...] = ("step",)  # columns of integers
-
-
-TABLES = {
-    "metrics.csv": TableSchema(texts=("verdict",)),
-    "spectra.csv": TableSchema(),
-    "layers.csv": TableSchema(texts=("layer",)),
-    "evaluations.csv": TableSchema(
-        texts=("split", "domain", "statistics", "statistics_from"),
-        whole=("step", "samples", "batch_size", "images"),
-    ),
+Kind = type[float] | type[int] | type[str]
+TABLES: dict[str, dict[str, Kind]] = {  # types of the columns that do not hold floats, by file
+    "metrics.csv": {"step": int, "verdict": str},
+    "spectra.csv": {"step": int},
+    "layers.csv": {"step": int, "layer": str},
+    "evaluations.csv": {
+        **dict.fromkeys(("step", "samples", "batch_size", "images"), int),
+        **dict.fromkeys(("split", "domain", "statistics", "statistics_from"), str),
+    },
 }
 
 
@@ -284,22 +276,21 @@ def _read_table(path: Path, written: Sequence[int] | None = None) -> tuple[list[
     fits = len(cells) == max(0, len(lines) - 1) and all(len(row) == len(header) for row in cells)
     if not fits or (cells and ("step" not in header or len(set(header)) < len(header))):
         raise UnreadableRun(path, f"{path.name}: a row does not fit the columns of the first line")
-    schema = TABLES.get(path.name, TableSchema())
+    kinds = TABLES.get(path.name, {"step": int})
     rows = [
-        {name: _typed(path, schema, name, cell) for name, cell in zip(header, row, strict=True)}
+        {
+            name: _typed(path, kinds.get(name, float), name, cell)
+            for name, cell in zip(header, row, strict=True)
+        }
         for row in cells
     ]
     return lines, rows
 
 
-def _typed(path: Path, schema: TableSchema, name: str, cell: str) -> float | int | str:
-    """Return a cell as text or as a number, by the schema of its file."""
-    if name in schema.texts:
-        return cell
+def _typed(path: Path, kind: Kind, name: str, cell: str) -> float | int | str:
+    """Return a cell as text or as a number."""
     try:
-        if name in schema.whole:
-            return int(cell)
-        return float(cell) if cell else nan
+        return kind(cell) if cell or kind is not float else nan
     except ValueError as error:
         reason = f"{path.name}: '{cell}' in column {name} is not a number"
         raise UnreadableRun(path, reason) from error
