@@ -23,10 +23,8 @@ from ssl_norm.toy.classifiers import (
     std_auroc,
     train_classifier,
 )
-from ssl_norm.toy.difference_figure import difference_figure
+from ssl_norm.toy.figures import difference_figure, draw_classifiers, gap_figure
 from ssl_norm.toy.gap import Gap, gap, layer_values
-from ssl_norm.toy.gap_figure import gap_figure
-from ssl_norm.toy.picture import draw_classifiers
 from ssl_norm.toy.samples import Samples, digits, two_moons
 
 DRAWN = ("bn", "ubn")

@@ -39,15 +39,12 @@ def starting_points(
     prediction is the first one again.
 
     Args:
-        model: a model with batch norms, from inputs to logits (N, K), in evaluation mode; it is
-            unchanged afterwards.
+        model: a model with batch norms, from inputs (N, ...) to logits (N, K), in evaluation mode;
+            it is unchanged afterwards.
         inputs: (N, ...).
-        batches: B >= 2 batches whose statistics are taken, (M, ...) each.
+        batches: B >= 2 batches whose statistics are taken, for (B - 1) N starting points.
         tolerance: largest difference of a centred logit; a probability differs by less than that.
         steps: largest number of steps of gradient descent.
-
-    Returns:
-        S = (B - 1) N starting points.
 
     Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020, as other
         authors describe it.

@@ -11,7 +11,7 @@ from torch import nn
 from ssl_norm.norms import make_norm
 from ssl_norm.toy.augmentation import Starts, closeness, starting_points
 from ssl_norm.toy.classifiers import Recipe, joint_batches, train_classifier
-from ssl_norm.toy.difference_figure import difference_figure
+from ssl_norm.toy.figures import difference_figure
 from ssl_norm.toy.samples import two_moons
 
 

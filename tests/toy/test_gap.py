@@ -10,8 +10,8 @@ from torch import nn
 
 from ssl_norm.norms import make_norm
 from ssl_norm.toy.classifiers import Recipe, make_classifier
+from ssl_norm.toy.figures import gap_figure
 from ssl_norm.toy.gap import Gap, LayerValues, gap, layer_values, wasserstein
-from ssl_norm.toy.gap_figure import gap_figure
 from ssl_norm.toy.samples import Samples, digits
 
 RECIPE = Recipe(hidden_dim=4, layers=3, steps=1, lr=0.1, unlabelled=10, gradient=True)

@@ -22,7 +22,7 @@ from ssl_norm.toy.classifiers import (
     std_auroc,
     train_classifier,
 )
-from ssl_norm.toy.picture import PlaneMap, draw_classifiers, moons_figure, plane_map
+from ssl_norm.toy.figures import PlaneMap, draw_classifiers, moons_figure, plane_map
 from ssl_norm.toy.samples import Samples, digits, two_moons
 
 SPREAD = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
