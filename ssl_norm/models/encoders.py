@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -60,7 +60,7 @@ def build_encoder(name: str, *, small_images: bool | None, image_size: int) -> n
         raise UserError(
             f"encoder '{name}' cannot be built for images of {image_size} px: {first_line(error)}{hint}"
         ) from error
-    described = cast(Any, encoder)
+    described: Any = encoder
     # timm's own num_features is not the width of the output for all of its models.
     described.num_features = width
     described.small_images = taken.get("small_images", shrunk)
@@ -92,16 +92,15 @@ def _constructor(
 def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_size: int) -> bool:
     """Shrink the stem if requested, and return whether it was shrunk."""
     strided = has_strided_stem(encoder)
-    if small_images is None:
-        small_images = strided and image_size <= SMALL_IMAGE_SIDE
     if small_images and not strided:
         raise UserError(
             f"encoder.small_images=true: '{name}' does not begin with a strided convolution that "
             "could keep the resolution of small images; set encoder.small_images=false"
         )
-    if small_images:
+    is_shrunk = strided and image_size <= SMALL_IMAGE_SIDE if small_images is None else small_images
+    if is_shrunk:
         shrink_stem(encoder)
-    return small_images
+    return is_shrunk
 
 
 @torch.no_grad()

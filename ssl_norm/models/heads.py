@@ -36,19 +36,14 @@ def mlp_head(
             arXiv 2007.06346). The output layer has no bias if its norm has a shift.
 
     Raises:
-        ValueError: a width or `layers` is out of range, a norm is unknown or cannot have that
-            width, or a norm is given for an output layer that does not exist.
+        ValueError: a norm is unknown or cannot have that width, or a norm or another width is given
+            for an output layer that does not exist.
         TypeError: a norm has no such option.
 
     Source: BYOL, arXiv 2006.07733, section 3.3; SimCLR, arXiv 2002.05709, its published code.
     """
     spec = parse_norm(norm)
     output_spec = output_norm(spec, norm_output)
-    if layers < 0 or min(in_features, hidden_dim, output_dim) < 1:
-        raise ValueError(
-            f"a head needs layers >= 0 and widths >= 1, got layers={layers}, "
-            f"in_features={in_features}, hidden_dim={hidden_dim}, output_dim={output_dim}"
-        )
     if layers == 0:
         if not isinstance(norm_output, bool):
             raise ValueError(f"a head of 0 layers has no output for norm_output='{output_spec}'")
@@ -99,11 +94,9 @@ def output_norm(norm: NormSpec, norm_output: bool | NormLike) -> NormSpec:
 class Classifier(nn.Module):
     """Classifier of images: an encoder and a linear layer, which are trained together.
 
-    Args:
-        encoder: from images (N, 3, H, W) to features (N, num_features), with the attribute
-            `num_features`.
-        classes: K, at least 2.
-        seed: seed of the linear layer, whose initial weights are therefore the same for all norms.
+    The encoder maps images (N, 3, H, W) to features (N, num_features), and has the attribute
+    `num_features`. The seed is that of the linear layer, whose initial weights are therefore the
+    same for all norms.
 
     Example:
         >>> encoder = nn.Flatten()

@@ -30,18 +30,11 @@ class ResidualBlock(nn.Module):
 
 
 class TinyResNet(nn.Module):
-    """Residual network of three stages, each of which halves the resolution.
+    """Residual network of three stages of `blocks` blocks, each of which halves the resolution.
 
     A 3x3 stem with width / 2 channels keeps the resolution; the stages have width, 2 width and 4
-    width channels. At 32 px and width 32, a forward pass takes 11 million multiplications; the
-    network has 0.3 million weights.
-
-    Args:
-        width: channels of the first stage, even.
-        blocks: residual blocks of each stage.
-
-    Attributes:
-        num_features: 4 width, the size of the features.
+    width channels. `num_features` is 4 width. At 32 px and width 32, a forward pass takes 11
+    million multiplications; the network has 0.3 million weights.
     """
 
     def __init__(self, width: int = 32, blocks: int = 1) -> None:

@@ -95,20 +95,15 @@ def closeness(starts: Starts, unlabelled: Tensor, seed: int) -> dict[str, float]
     """Return how near the data restored starting points are, compared with the ends of other moves.
 
     The other moves begin at the same inputs and have the same lengths: 20 in `random` directions,
-    20 in the direction `between` two random unlabelled samples, and one in the `opposite`
+    20 in the direction `between` two random unlabelled samples (U, ...), and one in the `opposite`
     direction.
-
-    Args:
-        starts: starting points; if none is restored, all distances are NaN.
-        unlabelled: (U, ...), the data.
-        seed: seed of the directions.
 
     Returns:
         `restored`, the share of restored starting points, and the median `length` of their moves.
         Mean distances from the nearest unlabelled sample: `before` and `after` the moves, and after
         the `random`, `between` and `opposite` ones. `than_random`, `than_between` and
         `than_opposite`: the share of these moves that end farther from the data than the starting
-        point, where ties count half and 0.5 is chance.
+        point, where ties count half. Distances are NaN if no point is restored.
     """
     data = unlabelled.flatten(1)
     inputs, points = (part[starts.restored].flatten(1) for part in starts[:2])

@@ -142,7 +142,8 @@ def _draw_starts(axes: "Axes", starts: Starts, moons: Samples) -> None:
         chosen = starts.restored & (labels == label)
         lines = torch.stack([starts.inputs[chosen], starts.points[chosen]]).numpy()
         axes.plot(*lines.transpose(2, 0, 1), color=colour, linewidth=0.5, alpha=0.5)
-        dots = axes.scatter(*lines[1].T, s=12, color=colour, zorder=5)
+        x, y = lines[1].T
+        dots = axes.scatter(x, y, s=12, color=colour, zorder=5)
         dots.set(edgecolors="white", linewidths=0.4)
 
 

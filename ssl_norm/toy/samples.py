@@ -20,13 +20,8 @@ class Samples(NamedTuple):
 def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int) -> Samples:
     """Return scikit-learn's two moons, in which random points of each moon are labelled.
 
-    Args:
-        labels_per_class: number of labelled points of each moon, at least 1.
-        unlabelled: number of unlabelled points, at least 1; half of them are of each moon.
-        noise: standard deviation of the points around half circles of radius 1.
-        seed: seed of all points, from 0 to 2^32 - 1.
-
-    Source: `sklearn.datasets.make_moons`.
+    `noise` is the standard deviation of the points around half circles of radius 1. Half of the
+    unlabelled points are of each moon.
 
     Example:
         >>> moons = two_moons(3, 100, noise=0.1, seed=0)
@@ -43,13 +38,6 @@ def two_moons(labels_per_class: int, unlabelled: int, *, noise: float, seed: int
 
 def digits(labels_per_class: int, unlabelled: int, *, seed: int) -> Samples:
     """Return a random choice of scikit-learn's 1,797 scans of digits, with values in [0, 1].
-
-    Args:
-        labels_per_class: number of labelled scans of each digit, from 1 to 174.
-        unlabelled: number of unlabelled scans; labelled and unlabelled ones are at most 1,797.
-        seed: seed of the choice, from 0 to 2^32 - 1.
-
-    Source: `sklearn.datasets.load_digits`.
 
     Example:
         >>> digits(2, 100, seed=0).labelled.shape

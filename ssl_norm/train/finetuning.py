@@ -73,14 +73,11 @@ def labelled_logits(
 ) -> Tensor:
     """Return the logits (B, K) of labelled views whose batch statistics include unlabelled views.
 
-    Args:
-        model: in training mode; its norms are `ubn` if there are unlabelled views.
-        labelled: (B, 3, S, S).
-        unlabelled: (U, 3, S, S); None: the labelled views alone set the statistics.
-        joint_gradient: True: one pass over all B + U views, with the gradient through its
-            statistics. False: two passes, the first without gradients over all views; the second,
-            over the labelled views, takes these statistics as constants. Both give the same logits,
-            and update the population statistics once.
+    Without unlabelled views, the labelled ones alone set the statistics. Otherwise the norms are
+    `ubn`, in training mode. With `joint_gradient`, there is one pass over all views, with the
+    gradient through its statistics. Else there are two passes, the first without gradients over all
+    views; the second, over the labelled views, takes these statistics as constants. Both give the
+    same logits, and update the population statistics once.
 
     Source: Kocyigit et al., "Unsupervised Batch Normalization", CVPR Workshops 2020. For the
     choices that the paper leaves open, see

@@ -21,12 +21,8 @@ except ImportError:  # Windows
 def locked(path: Path, what: str) -> Iterator[None]:
     """Hold a lock file; the kernel unlocks it when this process ends, also if it is killed.
 
-    Args:
-        path: the file, in an existing folder; it names process and host.
-        what: description of the locked files for messages, such as `run_dir=x`.
-
-    Raises:
-        UserError: another process holds the lock.
+    The file names process and host. Raise UserError, which names `what` is locked, such as
+    `run_dir=x`, if another process holds it.
     """
     descriptor = _open_locked(path, what)
     try:

@@ -30,14 +30,9 @@ def recompute_over_images(
 ) -> tuple[PopulationReport, int]:
     """Recompute the statistics of a network's batch norms; see :func:`recompute_statistics`.
 
-    Args:
-        network: takes the views of a batch; the loss of a learner is not used.
-        make_views: from uint8 images (N, 3, H, W) and a generator to the views.
-        images: drawn in random order, each once per epoch.
-        samples: total number of images, rounded down to whole batches; may span several epochs.
-        batch_size: images per forward pass over all ranks; at most the number of images.
-        seed: seed of the order and the views.
-        each_once: stop after the last whole batch of the first epoch.
+    `make_views` turns uint8 images (N, 3, H, W) and a generator into the network's inputs. Images
+    are drawn in random order, each once per epoch: `samples` of them, rounded down to whole batches
+    over all ranks. With `each_once`, stop after the last whole batch of the first epoch.
 
     Returns:
         The shift of each layer, and the number of images.

@@ -49,14 +49,10 @@ class _Spectrum(NamedTuple):
 
 
 class RunFiles:
-    """Tables, figures and loggers of a run.
+    """Tables, figures and loggers of a run, of which `first_step` steps are done.
 
-    Args:
-        folder: the run folder.
-        first_step: steps already done.
-        loggers: names of loggers.
-        tables: last steps whose rows are kept, by CSV file; None: the tables of a pretraining.
-        written: the `sums` in the checkpoint, if known.
+    `tables` are the last steps whose rows are kept, by CSV file; None: the tables of a pretraining.
+    `written` are the `sums` in the checkpoint, if known.
     """
 
     def __init__(

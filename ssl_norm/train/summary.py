@@ -61,10 +61,8 @@ def pretraining_table(summary: Mapping[str, Any]) -> Table:
 def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batch: bool) -> Table:
     """Return a table of the accuracies in summary.json under each kind of statistics.
 
-    Args:
-        summary: content of summary.json.
-        samples: number of views of exact statistics; None: the network has no statistics.
-        by_batch: whether the network evaluates with batch statistics.
+    `samples` is the number of views of exact statistics, or None if the network has no statistics;
+    `by_batch` tells whether it evaluates with batch statistics.
     """
     rows = [
         (heading, f"{summary[name]:.4f}", meaning)
@@ -86,9 +84,7 @@ def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batc
 def final_scores(domains: Sequence[str], rows: Iterable[Row]) -> dict[str, float]:
     """Return the accuracies of `SCORES`, averaged over the domains of training.
 
-    Args:
-        domains: domains of the training.
-        rows: rows of evaluations.csv at the last step; the first row of exact statistics counts.
+    Rows are those of evaluations.csv at the last step; the first row of exact statistics counts.
     """
     summary = {}
     rows = [row for row in rows if row["split"] == "test" and row["domain"] in domains]

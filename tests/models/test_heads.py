@@ -62,7 +62,6 @@ def test_the_output_may_have_a_norm_of_its_own(norm_output):
         ({"norm_output": "zka"}, ValueError, "unknown norm 'zka'; .* did you mean 'zca'"),
         ({"norm_output": {"name": "zca", "iterations": 3}}, TypeError, "norm 'zca' has no option"),
         ({"norm": {"name": "gn", "groups": 3}}, ValueError, "width 16 cannot have norm 'gn"),
-        ({"layers": -1}, ValueError, "layers >= 0 and widths >= 1"),
         ({"norm_output": "zca", "layers": 0}, ValueError, "no output for norm_output='zca'"),
     ],
 )

@@ -98,11 +98,8 @@ def hue_rotation(turns: Tensor) -> Tensor:
 def apply_colour_map(images: Tensor, maps: Tensor) -> Tensor:
     """Map the mean colour of images and the deviations from it, and clamp to [0, 1].
 
-    Each image has one 3 x 4 matrix: with m the mean colour, A x + (C - A) m.
-
-    Args:
-        images: (N, 3, H, W) in [0, 1], contiguous.
-        maps: (N, 2, 3, 3), the matrices A for deviations and C for the mean.
+    Images are (N, 3, H, W) in [0, 1], contiguous; `maps` (N, 2, 3, 3) are the matrices A for
+    deviations and C for the mean. With m the mean colour, the result is A x + (C - A) m.
     """
     pixels = images.flatten(2)
     deviation, mean = maps.unbind(1)

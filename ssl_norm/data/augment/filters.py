@@ -17,15 +17,11 @@ def blur_kernel_size(size: int) -> int:
 
 
 def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int) -> Tensor:
-    """Return blurred images, borders reflected, as torchvision and kornia do.
+    """Return images (N, C, S, S), contiguous, blurred with reflected borders, as torchvision does.
 
     The kernel is exp(-d^2 / (2 sigma^2)) for whole distances |d| <= kernel_size // 2, divided by
-    its sum, along rows and along columns.
-
-    Args:
-        images: (N, C, S, S), contiguous.
-        sigmas: (N,) in pixels, above 0.
-        kernel_size: odd, at most 2 S - 1.
+    its sum, along rows and along columns. `sigmas` are (N,) in pixels, above 0; `kernel_size` is
+    odd, at most 2 S - 1.
     """
     size = images.shape[-1]
     radius = kernel_size // 2

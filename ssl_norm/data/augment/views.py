@@ -48,13 +48,6 @@ class Views:
 
     Raises:
         UserError: a value is out of range, or kornia has no such operation or option.
-
-    Example:
-        >>> flipped = ViewParameters.plain(flip=0.5)
-        >>> views = Views({"view1": flipped, "view2": flipped}, 8, (0.5,) * 3, (0.5,) * 3)
-        >>> images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-        >>> [view.shape for view in views(images, Generator().manual_seed(0))]
-        [torch.Size([4, 3, 8, 8]), torch.Size([4, 3, 8, 8])]
     """
 
     def __init__(

@@ -14,28 +14,18 @@ from ssl_norm.errors import UserError
 
 
 class Batches:
-    """Batches of a set of images over epochs.
+    """Batches of a set of N images over epochs.
 
     Each epoch is a new permutation, whose last incomplete batch is dropped. Rank r of W gets rows
     [r B/W, (r+1) B/W) of each batch of B, so that all ranks together see the same batches as one
-    process.
+    process. `batch_size` counts the images of all ranks, and `resident` is that of `place_pixels`.
 
-    Threads gather pixels that are not on the device, a few batches ahead: this is a memory copy
-    that does not hold the GIL. The worker processes of torch's DataLoader would copy once more,
-    through /dev/shm, which has only 64 MB in a default container.
-
-    Args:
-        images: N images.
-        batch_size: images of a batch over all ranks, in [1, N], a multiple of `world_size`.
-        seed: seed of the order.
-        device: device of the batches.
-        resident: see `place_pixels`.
-        workers: number of threads that gather pixels ahead; 0: none.
-        rank: rank of this process.
-        world_size: number of processes that share each batch.
+    `workers` threads gather pixels that are not on the device, a few batches ahead: this is a
+    memory copy that does not hold the GIL. The worker processes of torch's DataLoader would copy
+    once more, through /dev/shm, which has only 64 MB in a default container.
 
     Raises:
-        UserError: `batch_size` has another value.
+        UserError: `batch_size` is not in [1, N], or not a multiple of `world_size`.
     """
 
     def __init__(

@@ -33,13 +33,12 @@ class LabelledBatches:
 
     Args:
         labelled: N >= 1 images with labels.
-        unlabelled: M images, whose labels are not used; None: `unlabelled_size` is 0.
-        batch_size: B, number of labelled images of a batch.
-        unlabelled_size: U, number of unlabelled images of a batch, a multiple of the domains.
+        unlabelled: images whose labels are not used; None: `unlabelled_size` is 0.
+        batch_size: number of labelled images of a batch.
+        unlabelled_size: number of unlabelled images of a batch, a multiple of the domains.
         seed: seed of the order and of the noise of corruptions.
         device: device of the batches.
-        chunk: number of images of a class-correlated chunk, a divisor of `batch_size`, see
-            :func:`grouped_order`; None: random order. Not with `domains`.
+        chunk: size of class-correlated chunks, see :func:`grouped_order`; None: random order.
         classes_per_chunk: number of classes in a chunk, a divisor of `chunk`.
         shuffle: spread the images of all chunks over the batch.
         domains: D corruptions, None for clean images. The labelled and the unlabelled batch consist

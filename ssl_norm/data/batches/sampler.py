@@ -55,22 +55,15 @@ def grouped_order(
     start: int,
     stop: int,
 ) -> Iterator[Tensor]:
-    """Yield the rows of class-correlated batches `start` ... `stop` - 1.
+    """Yield the rows, (B,) int64 in [0, N), of class-correlated batches `start` ... `stop` - 1.
 
     The classes of a chunk are drawn uniformly without replacement. A chunk takes the same number of
     images of each class: the next ones of endless passes over that class. Within a chunk the
     classes alternate, so that a normalization batch smaller than a chunk also has several classes.
     To know the position in each class, steps before `start` are drawn as well, at about 50 us each.
 
-    Args:
-        labels: (N,) int64, on the CPU.
-        batch_size: B, a multiple of `chunk`; rows are (B,) int64 in [0, N).
-        chunk: number of images of a chunk, a multiple of `classes_per_chunk`.
-        classes_per_chunk: at most the number of classes that occur in `labels`.
-        shuffle: spread the images of all chunks at random over the same batch.
-        seed: seed of all draws.
-        start: first step.
-        stop: the step after the last.
+    Labels are (N,) int64, on the CPU. `batch_size` is a multiple of `chunk`, and `chunk` one of
+    `classes_per_chunk`. With `shuffle`, the images of all chunks are spread over the batch.
     """
     members = [(labels == label).nonzero()[:, 0] for label in labels.bincount().nonzero()]
     passes = [

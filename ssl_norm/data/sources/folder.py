@@ -112,9 +112,7 @@ def decoded_splits(
     """Return the splits of encoded images.
 
     If there are labels but no test part, `stratified_split` makes one. Pretraining uses all images
-    outside the test part.
-
-    A source that reads an archive can call this function with its own reader.
+    outside the test part. A source that reads an archive can call this with its own reader.
 
     Args:
         reader: collection of the images.
