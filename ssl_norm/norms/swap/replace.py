@@ -1,8 +1,10 @@
 """Replacing the norms inside any model."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,6 +24,7 @@ from ssl_norm.norms.layers.weight_standardization import (
 )
 from ssl_norm.norms.spec import NormLike, NormSpec, make_norm, parse_norm
 from ssl_norm.norms.swap.find import (
+    STATISTICS,
     USUAL_OPTIONS,
     AroundNorm,
     ChannelsLast,
@@ -34,8 +37,8 @@ from ssl_norm.norms.swap.find import (
     unwrapped,
 )
 from ssl_norm.norms.swap.kinds import TOLERANCE, TORCH_KINDS, difference, kind_of, probes, twin_of
-from ssl_norm.norms.swap.report import LayerChange, Replacement
 from ssl_norm.norms.swap.transfer_state import new_layer
+from ssl_norm.text import text_table
 
 __all__ = ["Replacement", "replace_norms"]
 
@@ -47,6 +50,106 @@ SEQUENCE_FIRST = (
     "(batch_first=False); pass sample_axis=1 for tokens (L, N, C), or example=images, with a number "
     "of images that does not divide L"
 )
+
+
+class LayerChange(NamedTuple):
+    """Change of one norm layer."""
+
+    name: str  # of the layer in its model
+    old: str  # class of the old norm
+    channels: int  # of the norm
+    replaced: bool = False  # False: the layer stays
+    options: tuple[str, ...] = ()  # new options of a layer that stays, as `name=value`
+    carried: tuple[str, ...] = ()  # parameters and statistics that the new layer takes over
+    dropped: tuple[str, ...] = ()  # names that the new layer does not have
+    initial: tuple[str, ...] = ()  # names that only the new layer has, at their initial values
+    back: str | None = None  # name of the norm that restores the layer exactly; None: none does
+    needs_space: bool = False  # whether one position is too few, and no example shows more
+    assumed: bool = False  # whether the first axis is assumed to be the samples
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Result or, with `dry_run`, plan of :func:`replace_norms`."""
+
+    norm: NormSpec  # the requested norm
+    changes: tuple[LayerChange, ...]  # one for each norm layer, in the model's order
+    standardized: tuple[str, ...]  # layers whose weights become standardized
+    plain: tuple[str, ...]  # layers whose weights are no longer standardized
+    weighted: int  # number of convolutions and linear layers of the model
+    left: tuple[str, ...]  # layers of `keep=`, and layers of unknown kind that are called a norm
+    dry_run: bool = False  # whether nothing was changed
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Names of the layers that were replaced."""
+        return tuple(change.name for change in self.changes if change.replaced)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the layers that already were the requested norm."""
+        return tuple(change.name for change in self.changes if not change.replaced)
+
+    @property
+    def way_back(self) -> str | None:
+        """Name of the norm that restores the network exactly, None if no norm does."""
+        names = {change.back for change in self.changes if change.replaced or change.options}
+        only = names.pop() if len(names) == 1 else None
+        return only if len(self.replaced) == len(self.changes) else None
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """Number of layers of each class that were found."""
+        return dict(Counter(change.old for change in self.changes))
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
+        dropped = "; ".join(_by_kind((change.old, change.dropped) for change in self.changes))
+        initial = "; ".join(_by_kind((self.norm.name, change.initial) for change in self.changes))
+        assumed = sum(change.assumed for change in self.changes)
+        small = [change.name for change in self.changes if change.needs_space]
+        weights = f"of {self.weighted} layers"
+        sentences: list[tuple[object, str]] = [
+            (True, "dry run, nothing changed: " * self.dry_run
+             + f"{self.norm}: {len(self.replaced)} norm layers replaced, {len(self.kept)} kept"
+             + f" (of {kinds})" * bool(kinds)),
+            (self.standardized, f"weights of {len(self.standardized)} {weights} standardized"),
+            (self.plain, f"weights of {len(self.plain)} {weights} no longer standardized"),
+            (dropped, f"dropped: {dropped}"),
+            (initial, f"at initial values: {initial}"),
+            (self.norm.nonlinear,
+             f"{self.norm.name} is nonlinear itself, activations after it stay"),
+            (self.left, f"{len(self.left)} kept on request or of unknown kind {_first(self.left)}"),
+            (self.replaced, self._way_back_text()),
+            (assumed, f"in {assumed} the first axis is assumed to be the samples"),
+            (small, f"{len(small)} need more than one position per sample {_first(small)}"),
+        ]  # fmt: skip
+        return "; ".join(sentence for holds, sentence in sentences if holds)
+
+    def _way_back_text(self) -> str:
+        if self.way_back:
+            return f"'{self.way_back}' restores the network exactly"
+        lost = [change.name for change in self.changes if change.replaced and not change.back]
+        if lost:
+            return f"no norm restores {len(lost)} of these layers exactly {_first(lost)}"
+        return "no single norm restores the network"
+
+    def table(self) -> str:
+        """Return a line for each norm layer, and a summary."""
+        header = ("layer", "from", "to", "carried", "dropped", "at initial values")
+        rows = [
+            (
+                change.name,
+                f"{change.old}({change.channels})",
+                str(self.norm) if change.replaced else ", ".join(("kept", *change.options)),
+                *(
+                    _listed(names) or "-"
+                    for names in (change.carried, change.dropped, change.initial)
+                ),
+            )
+            for change in self.changes
+        ]
+        return f"{text_table([header, *rows])}\n\n{self}"
 
 
 def replace_norms(
@@ -208,10 +311,8 @@ def _steps(
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
     shapes = {} if example is None else _input_shapes(model, norms, example)
     sequence_first = any(getattr(part, "batch_first", True) is False for part in model.modules())
-    if sequence_first and example is not None and example.ndim == 3:
-        samples = None  # the example may be sequence-first itself
-    else:
-        samples = None if example is None else len(example)
+    unclear = example is None or (sequence_first and example.ndim == 3)  # sequence-first itself?
+    samples = None if unclear else len(example)
     steps: dict[nn.Module, Step] = {}
     for name, layer in norms:
         if layer in steps:
@@ -247,7 +348,9 @@ def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> Step:
     change = LayerChange("", type(unwrapped(layer)).__name__, num_features(layer))
     if _is_already(layer, spec):
         make_norm(spec, num_features(layer))  # raises if options exclude each other
-        options = _changed_options(layer, spec)
+        present = options_of(layer, SETTABLE)
+        wanted = {name: spec.option(name) for name in ("batch_size", "sync")} | {**spec.options}
+        options = {o: v for o, v in wanted.items() if o in present and present[o] != v}
         shown = tuple(f"{option}={value}" for option, value in options.items())
         return change._replace(options=shown), options
     new, names = new_layer(layer, spec, like)
@@ -341,13 +444,6 @@ def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
     return kind is spec.cls or isinstance(norm, TORCH_KINDS.get(spec.name, ()))
 
 
-def _changed_options(layer: nn.Module, spec: NormSpec) -> dict[str, Any]:
-    """Return the new options of a layer that stays; `batch_size` and `sync` even if not given."""
-    present = options_of(layer, SETTABLE)
-    wanted = {name: spec.option(name) for name in ("batch_size", "sync")} | {**spec.options}
-    return {o: value for o, value in wanted.items() if o in present and present[o] != value}
-
-
 def _set_options(norm: nn.Module, options: Mapping[str, Any]) -> None:
     for option, value in options.items():
         if option == "affine":
@@ -357,3 +453,20 @@ def _set_options(norm: nn.Module, options: Mapping[str, Any]) -> None:
             norm.momentum = value
         else:
             setattr(norm, option, value)
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"({names[0]}, ...)" if names else ""
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Join names by commas, with `running statistics` for these together."""
+    if set(names) & set(STATISTICS[:3]):
+        names = tuple("running statistics" if name in STATISTICS else name for name in names)
+    return ", ".join(dict.fromkeys(names))
+
+
+def _by_kind(found: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
+    """Return a phrase for each kind of layer and the names it lost or gained, with their number."""
+    counts = Counter((_listed(names), kind) for kind, names in found if names)
+    return [f"{listed} of {count} {kind}" for (listed, kind), count in counts.items()]
