@@ -311,8 +311,8 @@ def _steps(
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
     shapes = {} if example is None else _input_shapes(model, norms, example)
     sequence_first = any(getattr(part, "batch_first", True) is False for part in model.modules())
-    unclear = example is None or (sequence_first and example.ndim == 3)  # sequence-first itself?
-    samples = None if unclear else len(example)
+    # Unknown if the example may be sequence-first itself.
+    samples = None if example is None or (sequence_first and example.ndim == 3) else len(example)
     steps: dict[nn.Module, Step] = {}
     for name, layer in norms:
         if layer in steps:
