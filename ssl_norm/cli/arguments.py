@@ -42,12 +42,7 @@ HYDRA_KEYS: Mapping[str, str] = MappingProxyType(
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the flags with their values, and the settings.
-
-    Example:
-        >>> split_flags(["seed=0,1", "study=deep_bn", "--cfg", "job", "--resolve"])
-        (['--cfg', 'job', '--resolve'], ['seed=0,1', 'study=deep_bn'])
-    """
+    """Return the flags with their values, and the settings."""
     flags, settings, given = [], [], set()
     remaining = iter(arguments)
     for argument in remaining:
@@ -169,12 +164,7 @@ def _check_plain_value(argument: str, tool: str) -> None:
 
 
 def literal(argument: str, tool: str) -> str:
-    """Quote a path or a title, so that `~`, spaces, brackets and commas arrive as typed.
-
-    Example:
-        >>> literal("data.root=/photos/Rome (2024)", "pretrain")
-        "data.root='/photos/Rome (2024)'"
-    """
+    """Quote a path or a title, so that `~`, spaces, brackets and commas arrive as typed."""
     key, equals, value = argument.partition("=")
     field = find_field(MODELS[tool], key.split("."))[1]
     annotation = field and annotation_of(field)

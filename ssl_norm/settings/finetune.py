@@ -17,8 +17,11 @@ from ssl_norm.options import Settings, check_object, is_quick, is_saved, option
 from ssl_norm.settings.method import check_chunks
 from ssl_norm.settings.pretrain import RunSettings
 from ssl_norm.settings.sections import (
+    EXACT_COLOUR,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    MEAN_OR_SAVED,
+    STD_OR_SAVED,
     Colour,
     Count,
     DataSettings,
@@ -53,16 +56,9 @@ class FinetuneAugment(Settings):
     """The random view to train on, and the normalization of pixels that follows it."""
 
     view: ViewParameters = option(WEAK_VIEW, "the view")
-    mean: Colour | None = option(
-        None, "mean of each colour in [0, 1]; null: as in the checkpoint, else ImageNet's"
-    )
-    std: Scales | None = option(
-        None, "deviation of each colour; null: as in the checkpoint, else ImageNet's"
-    )
-    exact_colour: bool = option(
-        False,
-        "apply each colour change in turn, hue in HSV, as published; false: one matrix, faster",
-    )
+    mean: Colour | None = MEAN_OR_SAVED
+    std: Scales | None = STD_OR_SAVED
+    exact_colour: bool = EXACT_COLOUR
 
     @property
     def normalization(self) -> tuple[Colour, Scales]:
@@ -149,11 +145,8 @@ class ScoringSettings(Settings):
         "numbers of corrupted training images on which statistics are re-estimated",
         only_with="corruptions",
     )
-    uncertainty: int = option(
-        0,
-        "draws of batch statistics; above 0: score how well the deviation finds errors (AUROC)",
-        ge=0,
-        le=10**5,
+    uncertainty: Annotated[int, Interval(ge=0, le=10**5)] = option(
+        0, "draws of batch statistics; above 0: score how well the deviation finds errors (AUROC)"
     )
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Interval
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
 from ssl_norm.data.augment.parameters import ViewParameters
@@ -21,6 +22,7 @@ from ssl_norm.settings.method import (
     parse_method,
 )
 from ssl_norm.settings.sections import (
+    EXACT_COLOUR,
     IMAGENET_MEAN,
     IMAGENET_STD,
     Colour,
@@ -53,10 +55,7 @@ class AugmentSettings(Settings):
     view2: ViewParameters = option(ViewParameters, "second view")
     mean: Colour = option(IMAGENET_MEAN, "mean of each colour, which is subtracted from pixels")
     std: Scales = option(IMAGENET_STD, "deviation of each colour, by which pixels are divided")
-    exact_colour: bool = option(
-        False,
-        "apply each colour change in turn, hue in HSV, as published; false: one matrix, faster",
-    )
+    exact_colour: bool = EXACT_COLOUR
 
 
 class NormSettings(Settings):
@@ -120,12 +119,8 @@ class MonitorSettings(_ThresholdSettings):
         "steps in a row that must agree on another verdict before it changes",
         unit="steps",
     )
-    embeddings: int = option(
-        0,
-        "images whose embeddings TensorBoard's projector shows at the end",
-        unit="images",
-        ge=0,
-        le=10**6,
+    embeddings: Annotated[int, Interval(ge=0, le=10**6)] = option(
+        0, "images whose embeddings TensorBoard's projector shows at the end", unit="images"
     )
 
     @property

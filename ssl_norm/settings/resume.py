@@ -1,7 +1,7 @@
 """Settings of existing runs, read from their folders and checkpoints."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -46,22 +46,14 @@ def may_change_on_resume(tool: str | type[Any], key: str) -> bool:
     return False
 
 
-class Difference(NamedTuple):
-    """A setting with its value in a run and its new value; None if it has no value."""
-
-    key: str
-    old: Any
-    new: Any
-
-
 def differences(
     model: type[Any], saved: Mapping[str, Any], given: Mapping[str, Any], prefix: str = ""
-) -> list[Difference]:
-    """Return the keys that differ although they may not change when a run is resumed.
+) -> list[tuple[str, Any, Any]]:
+    """Return key, value in the run and new value of settings that may not change on resume.
 
-    If a key is newer than the run, its value in the run is the default.
+    If a key is newer than the run, its value in the run is the default; None: there is no value.
     """
-    changed: list[Difference] = []
+    changed: list[tuple[str, Any, Any]] = []
     for key in dict.fromkeys([*saved, *given]):
         name, old, new = f"{prefix}{key}", saved.get(key), given.get(key)
         if key not in saved:
@@ -72,5 +64,5 @@ def differences(
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             changed += differences(model, old, new, f"{name}.")
         else:
-            changed.append(Difference(name, old, new))
+            changed.append((name, old, new))
     return changed

@@ -111,6 +111,14 @@ SourceName = Annotated[
     str, AfterValidator(partial(_check_name, DATA)), WithJsonSchema(names_schema(DATA))
 ]
 Precision = Literal["auto", "float32", "bfloat16"]
+# Settings of several sections.
+EXACT_COLOUR = option(
+    False, "apply each colour change in turn, hue in HSV, as published; false: one matrix, faster"
+)
+MEAN_OR_SAVED = option(
+    None, "mean of each colour in [0, 1]; null: as in the checkpoint, else ImageNet's"
+)
+STD_OR_SAVED = option(None, "deviation of each colour; null: as in the checkpoint, else ImageNet's")
 Seed = Annotated[int, Interval(ge=0, le=LARGEST_SEED)]
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval
 from pydantic import ValidationInfo
 
 from ssl_norm.data.sources.folder_labels import LayoutName
@@ -14,6 +15,8 @@ from ssl_norm.options import Settings, Text, is_quick, option
 from ssl_norm.settings.finetune import Corruption, UbnSettings
 from ssl_norm.settings.method import check_groups, check_vectors
 from ssl_norm.settings.sections import (
+    MEAN_OR_SAVED,
+    STD_OR_SAVED,
     CheckpointPath,
     Colour,
     Count,
@@ -83,12 +86,8 @@ class DataOverride(Settings):
 class PixelOverride(Settings):
     """Normalization of pixels; null: as in the checkpoint, else ImageNet's."""
 
-    mean: Colour | None = option(
-        None, "mean of each colour in [0, 1]; null: as in the checkpoint, else ImageNet's"
-    )
-    std: Scales | None = option(
-        None, "deviation of each colour; null: as in the checkpoint, else ImageNet's"
-    )
+    mean: Colour | None = MEAN_OR_SAVED
+    std: Scales | None = STD_OR_SAVED
 
 
 class CheckpointSettings(Settings):
@@ -265,11 +264,8 @@ class ToySettings(Settings):
     )
     steps: int = option(100, "steps of training, each on all labelled samples", ge=1, le=10**7)
     lr: float = option(0.01, "learning rate of Adam", gt=0, le=1e3)
-    draws: int = option(
-        50,
-        "draws of batch statistics, to measure how much predictions depend on the batch",
-        ge=2,
-        le=10**6,
+    draws: Annotated[int, Interval(ge=2, le=10**6)] = option(
+        50, "draws of batch statistics, to measure how much predictions depend on the batch"
     )
     seed: int = option(
         0, "first seed, that of the figures: samples, weights and joint batches", ge=0, le=2**31

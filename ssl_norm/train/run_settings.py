@@ -127,7 +127,7 @@ def _earlier_stop(
 def check_same_settings(folder: Path, checkpoint: Mapping[str, Any], config: RunConfig) -> None:
     """Raise UserError, with the ways to continue, if a run to resume had other settings."""
     changed = differences(type(config), checkpoint["config"], plain_config(config))
-    told = [f"{one.key} was {one.old}, is {one.new}" for one in changed]
+    told = [f"{key} was {old}, is {new}" for key, old, new in changed]
     same_processes = checkpoint["processes"] == world_size()
     if not same_processes and has_statistics_per_process(config):
         told.append(
