@@ -49,34 +49,24 @@ class Momentum(nn.Module):
             update_momentum(self.projection_head, self.projection_head_momentum, m=0.99)
 
 
-def byol(*, head: bool = True):
-    model, criterion = Momentum(predicts=True), NegativeCosineSimilarity()
+def loop(method: str, *, head: bool = True):
+    """Return model, step and criterion of BYOL, or of MoCo with shuffled keys and a queue."""
+    is_byol = method == "byol"
+    model = Momentum(predicts=is_byol)
+    criterion = NegativeCosineSimilarity() if is_byol else NTXentLoss(memory_bank_size=(96, 32))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
 
     def step(batch):
         (first, second), _ = batch
         model.follow(head=head)
-        p1, z1 = model(first), model.keys(first)
-        p2, z2 = model(second), model.keys(second)
-        loss = 0.5 * (criterion(p1, z2) + criterion(p2, z1))
+        if is_byol:
+            views = ((first, second), (second, first))
+            loss = sum(criterion(model(one), model.keys(other)) for one, other in views)
+        else:
+            query = model(first)
+            shuffled, order = batch_shuffle(second)
+            loss = criterion(query, batch_unshuffle(model.keys(shuffled), order))
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return model, step, criterion
-
-
-def moco():
-    model, criterion = Momentum(predicts=False), NTXentLoss(memory_bank_size=(96, 32))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
-
-    def step(batch):
-        (first, second), _ = batch
-        model.follow()
-        query = model(first)
-        shuffled, order = batch_shuffle(second)
-        keys = batch_unshuffle(model.keys(shuffled), order)
-        criterion(query, keys).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -87,14 +77,14 @@ def batches() -> list:
     return [(two_views(pictures(32)), torch.randint(10, (32,))) for _ in range(3)]
 
 
-@pytest.mark.parametrize("make", [byol, moco])
-def test_loops_of_lightly_pass_and_are_restored(make):
+@pytest.mark.parametrize("method", ["byol", "moco"])
+def test_loops_of_lightly_pass_and_are_restored(method):
     torch.manual_seed(0)
-    model, step, criterion = make()
+    model, step, criterion = loop(method)
     before = deepcopy([model.state_dict(), criterion.state_dict()])
     found = doctor(model, step, batches=batches())
     states = {name: result.state for name, result in found.items()}
-    unclear = {"synchronized_statistics"} | ({"views_match"} if make is moco else set())
+    unclear = {"synchronized_statistics"} | ({"views_match"} if method == "moco" else set())
     assert {name for name, state in states.items() if state != "pass"} == unclear
     for old, new in zip(before, [model.state_dict(), criterion.state_dict()], strict=True):
         assert old.keys() == new.keys()
@@ -102,7 +92,7 @@ def test_loops_of_lightly_pass_and_are_restored(make):
 
 
 def test_a_head_that_is_not_updated_is_named():
-    model, step, _ = byol(head=False)
+    model, step, _ = loop("byol", head=False)
     found = doctor(model, step, batches=batches())["target_moves"]
     assert found.state == "warn"
     assert "projection_head_momentum" in found.line
