@@ -13,7 +13,7 @@ name, `module:object` or the object itself.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ssl_norm.registry import load_object
 
@@ -34,8 +34,7 @@ def pretrain(**settings: Any) -> "RunResult":
             `rollback`.
         NonFiniteLoss: the loss became NaN or infinite.
     """
-    found: RunResult = _run("pretrain", settings)
-    return found
+    return cast("RunResult", _run("pretrain", settings))
 
 
 def finetune(**settings: Any) -> "RunResult":
@@ -45,8 +44,7 @@ def finetune(**settings: Any) -> "RunResult":
         UserError: a setting is wrong, or does not fit the data, the checkpoint or the machine.
         NonFiniteLoss: the loss became NaN or infinite.
     """
-    found: RunResult = _run("finetune", settings)
-    return found
+    return cast("RunResult", _run("finetune", settings))
 
 
 def linear_eval(**settings: Any) -> "Result":
@@ -55,8 +53,7 @@ def linear_eval(**settings: Any) -> "Result":
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
     """
-    found: Result = _run("linear_eval", settings)
-    return found
+    return cast("Result", _run("linear_eval", settings))
 
 
 def diagnose(**settings: Any) -> "Result":
@@ -65,8 +62,7 @@ def diagnose(**settings: Any) -> "Result":
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
     """
-    found: Result = _run("diagnose", settings)
-    return found
+    return cast("Result", _run("diagnose", settings))
 
 
 def population_stats(**settings: Any) -> "Result":
@@ -75,8 +71,7 @@ def population_stats(**settings: Any) -> "Result":
     Raises:
         UserError: a setting is wrong, or does not fit the checkpoint or the data.
     """
-    found: Result = _run("population_stats", settings)
-    return found
+    return cast("Result", _run("population_stats", settings))
 
 
 def load_encoder(
@@ -117,8 +112,7 @@ def report(**settings: Any) -> Path:
     Raises:
         UserError: a setting is wrong, or no run is found.
     """
-    found: Path = _run("report", settings)
-    return found
+    return cast(Path, _run("report", settings))
 
 
 def settings_of(tool: str, settings: Mapping[str, Any]) -> Any:

@@ -16,8 +16,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_norm.checkup.record import Record, is_synchronized, tensors_of
-from ssl_norm.checkup.views import nearer
+from ssl_norm.checkup.record import Record, is_synchronized, nearer, tensors_of
 from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.projectors import find_projectors
 from ssl_norm.monitors.rank import effective_rank

@@ -9,23 +9,8 @@ BATCH_NORM_KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches
 MARK = "running_mean"  # a buffer in every checkpoint of a batch norm
 
 
-def beyond_batch_norm(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the parameters of each batch norm in a state_dict beyond weight and bias, by prefix.
-
-    Example:
-        >>> beyond_batch_norm(["conv.weight", "bn.weight", "bn.running_mean", "bn.scale_bias"])
-        {'bn.': ('bn.scale_bias',)}
-    """
-    names = list(names)
-    own: dict[str, list[str]] = {
-        name.removesuffix(MARK): [] for name in names if name.rpartition(".")[2] == MARK
-    }
-    for name in names:
-        path, dot, last = name.rpartition(".")
-        statistics = last.startswith("running_")
-        if not statistics and last not in BATCH_NORM_KEYS and path + dot in own:
-            own[path + dot].append(name)
-    return {prefix: tuple(own_names) for prefix, own_names in own.items()}
+def _prefixes(names: Iterable[str]) -> list[str]:
+    return [name.removesuffix(MARK) for name in names if name.rpartition(".")[2] == MARK]
 
 
 def not_in_batch_norm(wanted: Iterable[str], given: Iterable[str]) -> set[str]:
@@ -34,23 +19,20 @@ def not_in_batch_norm(wanted: Iterable[str], given: Iterable[str]) -> set[str]:
     These are the parameters of a layer beyond weight and bias, such as the calibration weights of
     representative batch norm, if the checkpoint has statistics for the layer and none of these.
     """
-    given = set(given)
-    return {
-        name
-        for prefix, names in beyond_batch_norm(wanted).items()
-        if prefix + MARK in given and given.isdisjoint(names)
-        for name in names
-    }
+    wanted, given = list(wanted), set(given)
+    own: dict[str, set[str]] = {prefix: set() for prefix in _prefixes(wanted)}
+    for name in wanted:
+        path, dot, last = name.rpartition(".")
+        if not last.startswith("running_") and last not in BATCH_NORM_KEYS and path + dot in own:
+            own[path + dot].add(name)
+    found = (names for prefix, names in own.items() if prefix + MARK in given)
+    return set().union(*(names for names in found if given.isdisjoint(names)))
 
 
 def spread_over_domains(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> set[str]:
     """Return the names that a checkpoint holds once, and a domain norm once per domain."""
-    names = {
-        prefix + own
-        for prefix in beyond_batch_norm(wanted)
-        for own in BATCH_NORM_KEYS
-        if wanted[prefix + MARK].ndim == 2
-    }
+    layers = [prefix for prefix in _prefixes(wanted) if wanted[prefix + MARK].ndim == 2]
+    names = {prefix + own for prefix in layers for own in BATCH_NORM_KEYS}
     return {
         name
         for name in names & wanted.keys() & given.keys()
