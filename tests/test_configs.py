@@ -123,3 +123,45 @@ def test_a_file_that_would_replace_that_of_the_tool_is_refused(monkeypatch, tmp_
     with pytest.raises(UserError, match=r"pretrain\.yaml would replace"):
         compose_settings("pretrain")
     assert compose_settings("linear_eval", "checkpoint=x")
+
+
+LEARNER = """
+from torch import nn
+
+from ssl_norm.learners.learner import Learner
+
+
+class WithoutPredictor(Learner):
+    def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
+        super().__init__()
+
+
+class WithPredictor(Learner):
+    def __init__(self, encoder: nn.Module, projector: nn.Module, predictor: nn.Module) -> None:
+        super().__init__()
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "norm"),
+    [
+        (["method=learners_from_outside:WithoutPredictor"], "none"),
+        (["method=learners_from_outside:WithPredictor"], "bn"),
+        (["method=learners_from_outside:WithPredictor", "norm.predictor=ln"], "ln"),
+    ],
+)
+def test_a_learner_without_a_file_and_without_a_predictor_needs_no_norm_of_it(
+    monkeypatch, tmp_path, settings, norm
+):
+    (tmp_path / "learners_from_outside.py").write_text(LEARNER)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert str(compose_settings("pretrain", *settings).norm.predictor) == norm
+
+
+def test_a_norm_of_a_predictor_that_a_learner_lacks_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "learners_from_outside.py").write_text(LEARNER)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="WithoutPredictor has no predictor; set it to none"):
+        compose_settings(
+            "pretrain", "method=learners_from_outside:WithoutPredictor", "norm.predictor=bn"
+        )

@@ -26,6 +26,7 @@ from ssl_norm.option_errors import find_field, model_of
 from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
 from ssl_norm.settings.folder import CONFIG_FOLDER, added_folders, find_file, names_in, read_file
+from ssl_norm.settings.method import heads_of
 from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.settings.study import Study, read_study, studies_of, study_tools
 from ssl_norm.text import flatten
@@ -128,6 +129,8 @@ def register(tool: str, overrides: Sequence[str] = ()) -> None:
     for group in REGISTRIES:
         for name in (*_options(group), *foreign[group]):
             own = {k: v for k, v in _file(group, name).items() if k not in OWN_KEYS}
+            if group == "method":
+                own = _with_norms_of_heads(own)
             store(name, own, group=group, package="_global_" if group == "method" else None)
     for name, views in _all_views(foreign["method"]):
         store(name, dict(views), group="augment")
@@ -137,6 +140,15 @@ def register(tool: str, overrides: Sequence[str] = ()) -> None:
     for name in chosen.get("study", "").strip("'\"").split(","):
         if name in studies_of(tool):
             store(name, read_study(name).settings, group="study", package="_global_")
+
+
+def _with_norms_of_heads(own: dict[str, Any]) -> dict[str, Any]:
+    """Add `norm.predictor=none` to the file of a learner without a predictor."""
+    learner = own.get("method", {}).get("name", "")
+    heads = heads_of(learner) if learner and "predictor" not in own.get("norm", {}) else ()
+    if not heads or "predictor" in heads:
+        return own
+    return {**own, "norm": {"predictor": "none", **own.get("norm", {})}}
 
 
 def _check_files(tool: str, chosen: Mapping[str, str]) -> None:
