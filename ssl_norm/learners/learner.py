@@ -53,9 +53,9 @@ class Learner(nn.Module):
         """Return loss and embeddings of two views, each (N, 3, H, W), of the same images."""
         raise NotImplementedError
 
-    def loss_at_collapse(self, batch_size: int) -> float:
-        """Return the loss of constant embeddings on a global batch of `batch_size` images."""
-        raise NotImplementedError
+    def loss_at_collapse(self, batch_size: int) -> float | None:
+        """Return the loss of constant embeddings on a batch of all ranks; None: unknown."""
+        return None
 
     def after_backward(self, output: LearnerOutput) -> None:
         """Store outputs of a batch for later batches, for example keys in a queue."""

@@ -161,6 +161,10 @@ def test_defaults_are_those_of_the_settings(name):
             assert getattr(config, name) == option.default
 
 
+def test_the_loss_at_collapse_of_a_learner_is_unknown_unless_it_has_the_method():
+    assert Learner().loss_at_collapse(4) is None
+
+
 def test_loss_of_simclr_from_its_own_parts():
     learner = make("simclr", norm="bn", temperature=0.3).eval()
     z1, z2 = (learner.projector(learner.encoder(view)).detach() for view in views())
