@@ -6,7 +6,8 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from ssl_norm.norms import NormLike, NormSpec, make_norm, parse_norm
+from ssl_norm.norms import NORMS, NormLike, NormSpec, make_norm, parse_norm
+from ssl_norm.norms.batch.freezing import evaluation_mode
 from ssl_norm.norms.layers.weight_standardization import standardize_weights
 
 CLASSIFIER_STREAM = 0x_C1A55  # makes the seed of the linear layer differ from the encoder's
@@ -71,11 +72,28 @@ def _normalized_linear(
         raise ValueError(
             f"a head of width {out_features} cannot have norm '{norm}': {error}"
         ) from error
+    _check_vectors(norm, layer, out_features)
     norm_shifts = isinstance(getattr(layer, "bias", None), nn.Parameter)
     linear: nn.Module = nn.Linear(in_features, out_features, bias=not (is_output and norm_shifts))
     if norm.weight_standardization:
         linear = standardize_weights(linear)
     return [linear] if norm.name == "none" else [linear, layer]
+
+
+@torch.no_grad()
+def _check_vectors(norm: NormSpec, layer: nn.Module, width: int) -> None:
+    """Raise ValueError if a norm of another package does not take rows (N, width)."""
+    if norm.constructor is None and norm.name in NORMS.built_in:
+        return
+    like = next(iter(layer.state_dict().values()), torch.empty(()))
+    rows = like.new_zeros(2, width, dtype=torch.get_default_dtype())
+    try:
+        with evaluation_mode(layer):
+            layer.forward(rows)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"a head has rows (N, {width}), which norm '{norm}' does not take: {error}"
+        ) from error
 
 
 def output_norm(norm: NormSpec, norm_output: bool | NormLike) -> NormSpec:

@@ -38,6 +38,15 @@ def test_layers_are_counted_and_none_is_the_identity():
         head(layers=0)
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, "torch.nn:BatchNorm3d"])
+def test_a_norm_of_another_package_takes_rows(norm):
+    with pytest.raises(
+        ValueError, match=r"a head has rows \(N, 16\), which norm '.*' does not take"
+    ):
+        head(norm=norm)
+    assert head(norm=nn.BatchNorm1d)(torch.randn(6, 8)).shape == (6, 4)
+
+
 def test_ws_standardizes_the_layers_that_a_norm_follows():
     layers = kinds(head(norm="ln+ws", layers=3))
     assert [layers[0], layers[3], layers[6]] == ["StandardizedLinear"] * 2 + ["Linear"]

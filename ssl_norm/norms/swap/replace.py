@@ -378,7 +378,11 @@ def _input_shapes(
 def _try_out(
     new: nn.Module, channels: int, shape: tuple[int, ...] | None, like: Tensor, *, last: bool
 ) -> bool:
-    """Return whether a new norm refuses maps of one position; raise if it refuses `shape`."""
+    """Return whether a new norm refuses feature maps of 1 x 1.
+
+    Raises:
+        ValueError: it refuses an input of `shape`.
+    """
     tensor = next(iter(new.state_dict().values()), like)
     x = tensor.new_zeros(shape or ((2, 1, 1, channels) if last else (2, channels, 1, 1)))
     try:
@@ -386,7 +390,7 @@ def _try_out(
             new.forward(x.to(like.dtype))
     except (ValueError, RuntimeError) as error:
         if shape is not None:
-            raise
+            raise ValueError(str(error)) from error
         return isinstance(error, ValueError)
     return False
 

@@ -215,5 +215,12 @@ def test_refuses_and_changes_nothing(network, spec, message):
     assert repr(network) == before
 
 
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.BatchNorm1d])
+def test_a_norm_of_another_package_takes_the_shape_of_its_layer(norm):
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    with pytest.raises(ValueError, match=r"layer '1': .*(normalized_shape|2D or 3D input)"):
+        replace_norms(network, norm, example=torch.zeros(2, 3, 8, 8))
+
+
 def test_a_model_without_norms_is_none():
     assert replace_norms(nn.Sequential(nn.Linear(3, 4)), "none").replaced == ()
