@@ -18,13 +18,26 @@ from tests.reporting.run_folders import (
     write_study,
 )
 
+# The figures that these tests are about; a new figure has its own test.
+TESTED = (
+    "accuracy_by_statistics",
+    "accuracy_over_steps",
+    "cosines",
+    "accuracy",
+    "spectra",
+    "probes_over_steps",
+    "accuracy_course",
+    "layers",
+    "calibration",
+)
+
 
 def draw(name, groups):
     return list(FIGURES.load(name)(groups))
 
 
 def names_in(root):
-    return [file.name for file in all_figures(groups_in(root), [], figures_named())[0]]
+    return [file.name for file in all_figures(groups_in(root), [], figures_named(TESTED))[0]]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +46,7 @@ def groups(tmp_path_factory):
 
 
 def test_pretraining_runs_have_the_figures_of_their_values(groups):
-    figures, remarks = all_figures(groups, [], figures_named())
+    figures, remarks = all_figures(groups, [], figures_named(TESTED))
     names = ["cosines", "accuracy", "spectra", "layers_1", "layers_2"]
     assert ([file.name for file in figures], remarks) == (names, [])
     assert "n = 3" in figures[0].caption
@@ -116,7 +129,7 @@ def test_only_probed_runs_count_and_different_probes_are_named(tmp_path):
 
 def test_finetuning_has_accuracy_by_statistics_and_over_the_steps(tmp_path):
     (dots, over_steps), _ = all_figures(
-        groups_in(write_few_labels(tmp_path, study=None)), [], figures_named()
+        groups_in(write_few_labels(tmp_path, study=None)), [], figures_named(TESTED)
     )
     assert (dots.name, over_steps.name) == ("accuracy_by_statistics", "accuracy_over_steps")
     assert "18 runs in 6 groups" in dots.caption
