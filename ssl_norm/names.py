@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
-    """Return one line with the unknown name, the known names (at most 20) and the nearest of them.
+    """Return one line with the unknown name, the known names (at most 30) and the nearest of them.
 
     `kind` is a noun, for example `norm` or `option of norm 'bn'`.
 
@@ -14,7 +14,7 @@ def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
         "unknown norm 'bm'; known: none, bn, ln; did you mean 'bn'?"
     """
     names = list(known)
-    listed = ", ".join(names) if len(names) <= 20 else f"{len(names)} names"
+    listed = ", ".join(names) if len(names) <= 30 else f"{len(names)} names"
     nearest = get_close_matches(str(found), names, n=1, cutoff=0.4)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     noun, _, owner = kind.partition(" of ")

@@ -160,7 +160,11 @@ def load_object(reference: str, kind: str = "object") -> Any:
     found: Any = _import(module_name, f"{kind} '{reference}'")
     for part in path.split("."):
         if not hasattr(found, part):
-            names = [name for name in vars(found) if not name.startswith("_")]
+            names = [
+                name
+                for name, value in vars(found).items()
+                if not name.startswith("_") and not isinstance(value, ModuleType)
+            ]
             raise ValueError(f"{kind} '{reference}': {unknown_name('object', part, names)}")
         found = getattr(found, part)
     return found

@@ -38,6 +38,7 @@ def test_a_registry_is_a_mapping(shapes):
         (3, ["unknown shape '3'"]),
         ("nowhere:Path", ["'nowhere:Path'", "no module 'nowhere'", "PYTHONPATH"]),
         ("pathlib:Paht", ["'pathlib:Paht'", "'Path'?"]),
+        ("numbers:Sequence", ["known: ABCMeta, abstractmethod, Number,"]),  # not its module sys
     ],
 )
 def test_wrong_names_are_one_line(shapes, name, parts):
