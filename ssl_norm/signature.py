@@ -206,9 +206,11 @@ def _file_of(name: str) -> Path | None:
 def argument_texts(docstring: str) -> dict[str, str]:
     r"""Return the text of each argument in `Args:` or `Attributes:` of a Google-style docstring.
 
+    Roles of Sphinx become names in backticks. A single sentence has no full stop.
+
     Example:
         >>> argument_texts("Scale.\n\nArgs:\n    x: input.\n    k: factor,\n        positive.\n")
-        {'x': 'input.', 'k': 'factor, positive.'}
+        {'x': 'input', 'k': 'factor, positive'}
     """
     section = re.search(r"^(?:Args|Attributes):\n((?:[ \t]+.*\n?|\n)*)", docstring, re.M)
     texts: dict[str, str] = {}
@@ -217,7 +219,12 @@ def argument_texts(docstring: str) -> dict[str, str]:
             texts[name := match[1]] = match[2]
         elif texts and line.strip():
             texts[name] = f"{texts[name]} {line.strip()}".strip()
-    return texts
+    return {name: _plain(text) for name, text in texts.items()}
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"`\1`", text)
+    return text if ". " in text else text.removesuffix(".")
 
 
 def check_options(declared: Declared, values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ssl_norm.norms import NORMS
 from ssl_norm.registry import Registry
 from ssl_norm.signature import (
     REQUIRED,
+    argument_texts,
     check_options,
     declared_options,
     options_of,
@@ -74,19 +75,24 @@ def module(tmp_path, monkeypatch):
 def test_options_follow_the_bases_with_their_texts():
     found = options_of(Child)
     assert {name: (o.default, o.text) for name, o in found.items()} == {
-        "mode": ("a", "of evaluation."),
-        "eps": (0.1, "added to the variance."),
+        "mode": ("a", "of evaluation"),
+        "eps": (0.1, "added to the variance"),
     }
 
 
 def test_options_are_read_without_importing(module):
     found = options_of(f"{module}:views")
     assert [(o.name, o.default, o.annotation, o.text) for o in found.values()] == [
-        ("size", 3, int, "of a view."),
+        ("size", 3, int, "of a view"),
         ("scale", 0.5, Any, ""),
         ("needed", REQUIRED, Any, ""),
     ]
     assert module not in sys.modules
+
+
+def test_texts_of_arguments_are_plain():
+    texts = argument_texts("X.\n\nArgs:\n    a: see :class:`~pack.Part`.\n    b: two. Texts.\n")
+    assert texts == {"a": "see `Part`", "b": "two. Texts."}
 
 
 @pytest.mark.parametrize("name", ["Own", "Plain"])
