@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 import ssl_norm
+from ssl_norm.text import counted
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:
@@ -48,4 +49,6 @@ def hardware(device: torch.device) -> str:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{next(names, f'{platform.machine()} CPU')}, {torch.get_num_threads()} threads"
+    return (
+        f"{next(names, f'{platform.machine()} CPU')}, {counted(torch.get_num_threads(), 'thread')}"
+    )
