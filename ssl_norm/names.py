@@ -20,3 +20,16 @@ def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
     noun, _, owner = kind.partition(" of ")
     unknown = f"{owner} has no {noun} '{found}'" if owner else f"unknown {kind} '{found}'"
     return f"{unknown}; known: {listed}{hint}"
+
+
+def reference_hint(name: object) -> str:
+    """Return how to write an object of another package that was named with a dot, or "".
+
+    Example:
+        >>> reference_hint("mypkg.norms.MyNorm"), reference_hint("bm")
+        (" (an object of your own: 'mypkg.norms:MyNorm')", '')
+    """
+    module, _, target = str(name).rpartition(".")
+    parts = [*module.split("."), target]
+    is_dotted = bool(module) and all(part.isidentifier() for part in parts)
+    return f" (an object of your own: '{module}:{target}')" if is_dotted else ""

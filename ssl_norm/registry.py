@@ -10,7 +10,7 @@ from traceback import extract_tb
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from ssl_norm.names import unknown_name
+from ssl_norm.names import reference_hint, unknown_name
 
 
 class Registry(Mapping[str, Any]):
@@ -74,7 +74,7 @@ class Registry(Mapping[str, Any]):
     def check(self, name: object, what: str | None = None) -> None:
         """Raise ValueError on `what` or the kind unless a name is known or is `module:object`."""
         if name not in self and not is_reference(name):
-            raise ValueError(unknown_name(what or self.kind, name, self))
+            raise ValueError(unknown_name(what or self.kind, name, self) + reference_hint(name))
 
     def load(self, name: str) -> Any:
         """Return the object of a name or of `module:object`; this imports its module.

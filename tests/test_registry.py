@@ -36,6 +36,7 @@ def test_a_registry_is_a_mapping(shapes):
     [
         ("paht", ["unknown shape 'paht'", "path, half", "'path'?"]),
         (3, ["unknown shape '3'"]),
+        ("pathlib.Path", ["(an object of your own: 'pathlib:Path')"]),
         ("nowhere:Path", ["'nowhere:Path'", "no module 'nowhere'", "PYTHONPATH"]),
         ("pathlib:Paht", ["'pathlib:Paht'", "'Path'?"]),
         ("numbers:Sequence", ["known: ABCMeta, abstractmethod, Number,"]),  # not its module sys

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import get_args, get_origin
 
@@ -107,7 +108,7 @@ def take_folders(arguments: Sequence[str]) -> list[str]:
 def check_setting(argument: str, tool: str) -> None:
     """Raise UserError unless an argument, as typed, can be a setting of a tool."""
     if argument.startswith(("=", "~")) or "=" not in argument:
-        raise UserError(f"cannot read '{argument}': expected key=value")
+        raise UserError(f"cannot read '{argument}': expected key=value{_hint(argument, tool)}")
     key, _, value = argument.lstrip("+").partition("=")
     if re.search(r"\d{400}", value):  # Python reads integers of up to 4300 digits
         raise UserError(f"{key}: a number of {len(value)} characters is out of range")
@@ -130,6 +131,14 @@ def check_setting(argument: str, tool: str) -> None:
     _check_plain_value(argument, tool)
 
 
+def _hint(argument: str, tool: str) -> str:
+    """Return how an argument without a key may have been meant."""
+    if re.search(r"[\]},]$", argument):
+        return ", with quotes around a value that has spaces"
+    paths = [key for key in ("checkpoint", "runs") if key in MODELS[tool].model_fields]
+    return f"; did you mean '{paths[0]}={argument}'?" if paths and Path(argument).exists() else ""
+
+
 def _check_key(argument: str, tool: str) -> str:
     """Return the first part of a key: a setting of a tool, or `hydra`."""
     key = argument.lstrip("+").partition("=")[0]
@@ -142,7 +151,7 @@ def _check_key(argument: str, tool: str) -> str:
     known = dict.fromkeys([*MODELS[tool].model_fields, *groups_of(tool)])
     if root not in known:
         others = [name for name, model in MODELS.items() if root in model.model_fields]
-        hint = f"; it is a key of {', '.join(others)}" if others else ""
+        hint = f" (it is a key of {', '.join(others)})" if others else ""
         raise UserError(unknown_name("key", root, known) + hint)
     if not re.fullmatch(r"\w+(\.\w[\w-]*)*", key):
         raise UserError(

@@ -21,7 +21,7 @@ from ssl_norm.data.registry import DATA
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
 from ssl_norm.models.catalogue import ENCODERS, LIBRARIES
-from ssl_norm.names import unknown_name
+from ssl_norm.names import reference_hint, unknown_name
 from ssl_norm.option_errors import find_field, model_of
 from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
@@ -293,7 +293,9 @@ def check_choice(group: str, value: str, tool: str) -> None:
 def unknown_choice(group: str, option: str, options: Sequence[str]) -> str:
     """Return the message for an option that a group does not have."""
     message = unknown_name(group, option, options)
-    return message + ("; any other encoder: encoder.name=..." if group == "encoder" else "")
+    if group == "encoder":
+        return f"{message} (any other encoder: encoder.name=...)"
+    return message + reference_hint(option)
 
 
 def compose_settings(tool: str, *overrides: str) -> Any:

@@ -36,6 +36,8 @@ WRONG = {
         "recipe=byol_digits": ["unknown key 'recipe'"],
         "monitor=3": ["monitor is a section", "log_every, ", "monitor.complete_cosine=..."],
         "norm=bn": ["norm is a section", "encoder, projector, predictor, view_statistics"],
+        "groups: 16}": ["cannot read", "quotes around a value that has spaces"],
+        "method=mypkg.learners.Mine": ["(an object of your own: 'mypkg.learners:Mine')"],
         "method=byl": ["unknown method 'byl'", "byol, moco_v2, simclr", "'byol'?"],
         "method=": ["unknown method ''"],
         "method.name=simclr": ["method.name=simclr", "use method=simclr"],
@@ -63,6 +65,7 @@ WRONG = {
         "study=cifar10_heads": ["unknown key 'study'"],
         "augment=byol": ["augment is a section", "mean, std", "augment.mean=..."],
     },
+    "diagnose": {"/": ["cannot read '/'", "did you mean 'checkpoint=/'?"]},
     "toy": {"lables_per_class=3": ["'labels_per_class'?"], "study=x": ["unknown key 'study'"]},
 }
 CASES = [(tool, argument) for tool, cases in WRONG.items() for argument in cases]
