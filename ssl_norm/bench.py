@@ -80,6 +80,8 @@ def read_trace(path: Path) -> Trace:
         for before, step in pairwise(steps):
             if step <= before:
                 raise ValueError(f"step {step:g} after {before:g}; number the steps of all epochs")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file") from error
     except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
         raise UserError(f"{path} is not a trace: {error}") from error
     if missing := [name for name in NEEDED if name not in columns]:

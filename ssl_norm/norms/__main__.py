@@ -101,7 +101,10 @@ def main(arguments: Sequence[str]) -> int:
         if arguments[0] == "show":
             print(shared_statistics(arguments[1:]))
         elif len(arguments) != 2:
-            raise UserError(f"an encoder and a norm expected, got {' '.join(arguments)}")
+            given = " ".join(arguments)
+            raise UserError(
+                f"an encoder and a norm expected, got {given}; for example resnet18 gn+ws"
+            )
         else:
             print(replacement_table(*arguments))
     except (ValueError, TypeError) as error:

@@ -10,6 +10,7 @@ import torch
 from benchmarks.collapse_bench import make, score
 from benchmarks.collapse_bench.objectives import OBJECTIVES, OF_TOKENS, TUNING
 from ssl_norm.bench import ALARMS, Trace, judge, main, read_trace
+from ssl_norm.errors import UserError
 from ssl_norm.exit_code import exit_code_of
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.monitors.verdict import PATIENCE
@@ -146,6 +147,11 @@ def test_a_trace_is_read_as_it_was_written(tmp_path):
         assert trace.columns[column] == pytest.approx(expected, rel=1e-4)
     measured = [not math.isnan(rank) for rank in trace.columns["effective_rank"]]
     assert measured == [step in (1, 21) for step in trace.steps]
+
+
+def test_a_missing_trace_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"run\.csv: there is no such file$"):
+        read_trace(tmp_path / "run.csv")
 
 
 def test_our_alarm_is_the_verdict_of_the_monitor(tmp_path):
