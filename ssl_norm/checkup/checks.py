@@ -43,7 +43,7 @@ MISSING = {
     "optimizers": "no optimizer was found; give it by optimizer=...",
     "views_from": "two views were not found; give them by views=(view1, view2)",
     "pixels": "the model had no floating-point views as input",
-    "labels": "the labels of the batches are unknown; give them by labels=...",
+    "labels": "the labels of the batches are unknown; pass labels=... to ssl_norm.doctor",
     "graded": "no parameter got a gradient",
 }
 _SCHEDULE = re.compile("ema|decay|momentum|tau|beta|progress|step|update|iter|epoch")
@@ -276,7 +276,7 @@ def ema_resumes(record: Record) -> Finding:
         course = f"{decays[0]:.4g} to {decays[-1]:.4g}"
         return (
             "not checked",
-            f"decay {course}, by a number of your loop: does a checkpoint have it?",
+            f"decay {course}, from a number in your loop; check that checkpoints store it",
         )
     return "pass", f"decay {decays[0]:.4g} in all steps, and no number of a module is lost"
 
@@ -305,7 +305,10 @@ def batch_of_statistics(record: Record) -> Finding:
 def synchronized_statistics(record: Record) -> Finding:
     """With several processes, batch norms share their statistics."""
     if record.processes == 1:
-        return "not checked", "there is one process; start the check by torchrun, as the training"
+        return (
+            "not checked",
+            "there is one process; start the check with torchrun, as you start the training",
+        )
     norms = {n: norm for n, norm in record.batch_norms().items() if n in record.values}
     apart = [name for name, norm in norms.items() if not is_synchronized(norm)]
     if apart:

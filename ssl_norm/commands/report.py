@@ -139,7 +139,7 @@ def _open_output(given: str | None, roots: Sequence[Path]) -> Path:
 
 def _print(content: Report, short: Table, output: Path) -> None:
     """Print the caveats on stderr, and the short table and the path of the report on stdout."""
-    for kind, lines in (("left out", content.left_out), ("to mind", content.to_mind)):
+    for kind, lines in (("left out", content.left_out), ("note", content.to_mind)):
         say(*(f"{kind}: {line}" for line in lines))
     table = ConsoleTable(title=f"{content.title}: {content.lead}", title_justify="left")
     for heading in short.headings:

@@ -70,9 +70,10 @@ def _class_sizes(labels: Tensor, classes: Sequence[str]) -> Tensor:
     sizes = labels.bincount(minlength=len(classes))
     empty = [name for name, size in zip(classes, sizes.tolist(), strict=True) if not size]
     if empty:
-        more = f" (nor have {len(empty) - 1} more)" if len(empty) > 1 else ""
+        count = len(empty) - 1
+        others = f", nor {'has' if count == 1 else 'have'} {count:,} more" if count else ""
         raise UserError(
-            f"class {empty[0]} has no image to train on{more}; every class needs one: "
+            f"class {empty[0]} has no image to train on{others}; every class needs one: "
             "add images, or raise data.limit where it is set"
         )
     return sizes

@@ -206,7 +206,7 @@ class _Tested(NamedTuple):
 
     @property
     def tells(self) -> Tensor:
-        """Pairs (V, V) whose match shows how much two views of one image match."""
+        """Pairs (V, V) of different views, which show how well views of one image match."""
         return self.is_one_network & ~self.is_repeated
 
     def pooled(self, group: Tensor) -> _Match:

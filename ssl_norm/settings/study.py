@@ -68,7 +68,7 @@ def read_study(name: str) -> Study:
 
 @cache
 def study_tools() -> Mapping[str, str]:
-    """Return the tool of every study by name; a study whose file is broken has the usual one."""
+    """Return the tool of every study by name; a broken file counts as one for pretraining."""
     return {name: _tool_of(find_file("study", name)) for name in names_in("study")}
 
 

@@ -60,7 +60,7 @@ class DomainBatchNorm(BatchStatisticsNorm):
 
     equation = "bn of the samples of each domain: equal chunks of a batch, or by label"
     printed = ("domains", "affine_per_domain", "shared_statistics")
-    # Whether `sync` splits the batch of all ranks into chunks; ranks then hold equal batches.
+    # If true, `sync` splits the batch of all ranks into chunks; all ranks must hold equal batches.
     spans_ranks: ClassVar[bool] = False
 
     def __init__(
