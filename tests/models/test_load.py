@@ -57,11 +57,6 @@ def vissl(weights):
     return {"phase_idx": 3, "classy_state_dict": {"base_model": {"model": model, "meta": {}}}}
 
 
-def solo_learn(weights):
-    state = prefixed(other(weights), "momentum_backbone.") | prefixed(weights, "backbone.")
-    return {"state_dict": state | {"projector.0.weight": torch.zeros(4, 16)}, "epoch": 3}
-
-
 def lightly_sequential(weights):
     """Return weights named as in a LightningModule whose backbone is made of encoder.children()."""
     children = {name: str(i) for i, (name, _) in enumerate(TinyResNet(4).named_children())}
@@ -74,7 +69,6 @@ def lightly_sequential(weights):
 
 LAYOUTS = {
     "vissl": vissl,
-    "solo-learn": solo_learn,
     "lightly, numbered children": lightly_sequential,
     "arguments of a script": lambda w: {"teacher": w, "args": Namespace(lr=0.1)},
     "plain": lambda w: w,
@@ -109,12 +103,6 @@ def test_the_target_network_is_loaded_where_it_is_asked_for(layout, weights, tmp
     assert all(torch.equal(value, expected[name]) for name, value in encoder.state_dict().items())
 
 
-def test_a_file_without_a_target_network_says_so(weights, tmp_path):
-    torch.save(weights, tmp_path / "file.pt")
-    with pytest.raises(UserError, match="TinyResNet: the file has no target network"):
-        load_encoder_weights(TinyResNet(4), tmp_path / "file.pt", network="target")
-
-
 TWO = [("student", "teacher"), ("online", "target"), ("model", "model_ema"), ("query", "key")]
 
 
@@ -132,6 +120,12 @@ def test_the_network_is_the_one_that_was_asked_for_whatever_the_order(
         name = online if network == "online" else target
         assert (report.network, report.source) == (network, f"{name}: *")
         assert encoder.stem.weight.equal(networks[name]["stem.weight"])
+
+
+def test_a_file_without_a_target_network_says_so(weights, tmp_path):
+    torch.save(weights, tmp_path / "file.pt")
+    with pytest.raises(UserError, match="TinyResNet: the file has no target network"):
+        load_encoder_weights(TinyResNet(4), tmp_path / "file.pt", network="target")
 
 
 def test_places_that_fit_equally_well_are_refused_unless_they_are_equal(weights, tmp_path):
@@ -322,20 +316,17 @@ def test_code_in_a_file_is_not_run(tmp_path):
         ("file.pt", b"PK\x03\x04 cut off", r"file.pt is not a readable checkpoint.*copy it again"),
         ("file.pt", b"hello world", r"file.pt is no.* checkpoint.*torch\.save"),
         ("file.pt", None, "there is no checkpoint file"),
+        ("file.pt", torch.zeros(3), "contains a Tensor, not a state_dict"),
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_one_clear_line(name, contents, message, tmp_path):
-    if contents is not None:
+    if isinstance(contents, bytes):
         (tmp_path / name).write_bytes(contents)
+    elif contents is not None:
+        torch.save(contents, tmp_path / name)
     with pytest.raises(UserError, match=message) as caught:
         read_checkpoint(tmp_path / name)
     assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_holds_no_dict(tmp_path):
-    torch.save(torch.zeros(3), tmp_path / "file.pt")
-    with pytest.raises(UserError, match="contains a Tensor, not a state_dict"):
-        read_checkpoint(tmp_path / "file.pt")
 
 
 def test_lightlys_own_resnet():

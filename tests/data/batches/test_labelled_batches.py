@@ -85,16 +85,6 @@ def test_the_seed_alone_decides_and_any_step_can_be_the_first(options):
     assert not same(collect(make(**options, seed=2)), first)
 
 
-def test_chunks_have_one_class_each_and_shuffling_keeps_the_images():
-    together, apart = (collect(make(chunk=4, shuffle=shuffle)) for shuffle in (False, True))
-    for batch, other in zip(together, apart, strict=True):
-        assert all(len(chunk.unique()) == 1 for chunk in batch.labels.split(4))
-        assert sorted(names(batch.images)) == sorted(names(other.images))
-        assert other.labels.equal(other.images[:, 0, 0, 0] % 3)
-        assert batch.unlabelled.equal(other.unlabelled)
-    assert any(len(chunk.unique()) > 1 for batch in apart for chunk in batch.labels.split(4))
-
-
 def test_domains_are_equal_chunks_in_order():
     clean = collect(make())
     for batch, plain in zip(collect(make(domains=(CONTRAST, None, NOISE))), clean, strict=True):

@@ -29,11 +29,6 @@ def is_running(process: int) -> bool:
         return False
 
 
-def test_without_workers_the_work_is_done_here():
-    with worker_map(0) as run:
-        assert list(run(lambda _: os.getpid(), [1])) == [os.getpid()]
-
-
 def test_the_order_is_kept_and_errors_come_through():
     with worker_map(1) as run:
         assert list(run(abs, range(-5, 5))) == [5, 4, 3, 2, 1, 0, 1, 2, 3, 4]

@@ -6,7 +6,6 @@ from scipy.ndimage import gaussian_filter
 
 from ssl_norm.data.corruption.spec import CORRUPTIONS, Corruption
 
-SEVERITIES = range(1, 6)
 STRONGEST = [Corruption(name) for name in CORRUPTIONS]
 # The script that made CIFAR-10-C, see ssl_norm.data.corruption.functions.
 PUBLISHED = {
@@ -93,14 +92,6 @@ def test_jpeg_of_grey_images_rounds_the_cosine_transform_of_blocks(severity):
     # libjpeg computes in whole numbers: of some blocks, a coefficient near a half is rounded the
     # other way. Two more or less of quality put over 0.8 of the blocks off.
     assert (np.abs(found - exact).max((3, 4)) > 1.5).mean() < 0.2
-
-
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_severity_grows(name):
-    clean = SMOOTH.numpy().astype(np.float64)
-    distances = [np.abs(apply(name, severity, SMOOTH) - clean).mean() for severity in SEVERITIES]
-    assert distances == sorted(distances)
-    assert distances[0] > 0.1
 
 
 @pytest.mark.parametrize("corruption", STRONGEST, ids=str)

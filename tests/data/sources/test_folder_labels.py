@@ -144,13 +144,6 @@ def test_folders_that_may_be_splits_or_classes_are_refused(paths):
     assert len(read_layout(paths, "flat").paths) == len(paths)
 
 
-def test_images_beside_the_splits_are_left_out():
-    layout = read_layout(["cover.png", "extra/1.png", "test/1.png", "train/1.png"])
-    assert layout.paths == ("train/1.png",)
-    assert layout.is_test is None
-    assert layout.notes[-1] == "3 images outside of train/ are left out"
-
-
 def test_the_labelled_one_of_test_and_val_is_used():
     train = ["train/a/1.png", "train/b/1.png"]
     validation = ["val/a/1.png", "val/b/1.png"]
