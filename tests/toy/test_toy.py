@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.collections import PathCollection
-from matplotlib.colors import to_hex
 from torch import nn
 
 from ssl_norm.errors import NonFiniteLoss
@@ -88,13 +87,11 @@ def small_moons(seed=0):
 def test_joint_batches_start_with_the_labelled_points_and_draw_other_points():
     moons = small_moons()
     first, second = islice(joint_batches(moons, 6, seed=0), 2)
-    assert first.shape == (10, 2)
     assert torch.equal(first[:4], moons.labelled)
-    assert torch.equal(second[:4], moons.labelled)
     assert not torch.equal(first, second)
     assert torch.equal(first, next(joint_batches(moons, 6, seed=0)))
-    assert len(first[4:].unique(dim=0)) == 6
-    assert all((moons.unlabelled == point).all(1).any() for point in first[4:])
+    assert all((moons.unlabelled == point).all(1).any() for point in first[4:].unique(dim=0))
+    assert len(first.unique(dim=0)) == 10
 
 
 @pytest.mark.parametrize("norm", ["none", "bn", "ubn", {"name": "gn", "groups": 2}])
@@ -187,65 +184,31 @@ def test_writes_a_picture(tmp_path):
     assert output.read_bytes().startswith(b"\x89PNG")
 
 
-X, Y = np.linspace(-1, 1, 21), np.linspace(-2, 2, 31)
-POINTS = Samples(
-    labelled=torch.tensor([[-0.5, 0.0], [0.5, 1.0], [0.6, 1.0]]),
-    labels=torch.tensor([0, 1, 1]),
-    unlabelled=torch.tensor([[0.0, 0.0], [0.1, 0.2], [0.3, -1.0], [0.4, 1.5]]),
-    truth=torch.tensor([0, 0, 1, 1]),
-)
-
-
-def made_map(name, boundary=0.0, deviation=0.1):
-    probability = np.broadcast_to(1 / (1 + np.exp(-5 * (X - boundary))), (31, 21)).copy()
-    return PlaneMap(name, probability, np.full((31, 21), deviation), STARTS)
-
-
-def panels(figure):
-    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
-
-
-def contour_of(axes):
-    (line,) = (
-        c for c in axes.collections if getattr(c, "levels", None) is not None and len(c.levels) == 1
+def test_each_model_has_a_boundary_deviations_on_one_scale_and_its_starting_points():
+    x, y = np.linspace(-1, 1, 21), np.linspace(-2, 2, 31)
+    points = Samples(
+        labelled=torch.tensor([[-0.5, 0.0], [0.5, 1.0], [0.6, 1.0]]),
+        labels=torch.tensor([0, 1, 1]),
+        unlabelled=torch.tensor([[0.0, 0.0], [0.1, 0.2], [0.3, -1.0], [0.4, 1.5]]),
+        truth=torch.tensor([0, 0, 1, 1]),
     )
-    return line
-
-
-def test_each_model_has_a_boundary_and_a_map_of_deviations():
-    maps = [made_map("bn: 80%"), made_map("ubn: 90%", 0.3)]
-    figure = moons_figure(X, Y, maps, POINTS, "a caption")
-    first, second, *_ = panels(figure)
-    titles = [axes.get_title() for axes in panels(figure)]
-    assert titles == ["bn: 80%", "ubn: 90%", "", "", "", ""]
-    for axes, boundary in ((first, 0.0), (second, 0.3)):
-        line = contour_of(axes)
-        assert line.levels.tolist() == [0.5]
-        across = np.concatenate([path.vertices for path in line.get_paths()])[:, 0]
+    maps = []
+    for name, boundary, deviation in (("bn: 80%", 0.0, 0.1), ("ubn: 90%", 0.3, 0.3)):
+        probability = np.broadcast_to(1 / (1 + np.exp(-5 * (x - boundary))), (31, 21)).copy()
+        maps.append(PlaneMap(name, probability, np.full((31, 21), deviation), STARTS))
+    figure = moons_figure(x, y, maps, points, "a caption")
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    assert [axes.get_title() for axes in panels] == ["bn: 80%", "ubn: 90%", "", "", "", ""]
+    for axes, boundary in zip(panels, (0.0, 0.3), strict=False):
+        contours = [c for c in axes.collections if len(getattr(c, "levels", ())) == 1]
+        across = np.concatenate([path.vertices for path in contours[0].get_paths()])[:, 0]
         np.testing.assert_allclose(across, boundary, atol=1e-2)
-        assert min(line.get_linewidths()) > 2
-    assert figure.get_supxlabel() == "a caption"
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["no label", "label 0", "label 1", "decision boundary, population statistics"]
-
-
-def test_deviations_share_one_scale_from_zero_that_does_not_stretch_rounding():
-    maps = [made_map("a", deviation=0.1), made_map("b", deviation=0.3)]
-    figure = moons_figure(X, Y, maps, POINTS)
-    meshes = [axes.collections[0] for axes in panels(figure)[2:4]]
-    assert [mesh.get_clim() for mesh in meshes] == [(0, 0.3), (0, 0.3)]
-    assert float(meshes[0].get_array().max()) == pytest.approx(0.1)
-    figure = moons_figure(X, Y, [made_map("a", deviation=1e-9)], POINTS)
-    assert panels(figure)[1].collections[0].get_clim() == (0, 0.05)
-
-
-def test_restored_starting_points_have_the_colour_of_their_label_and_a_line_to_their_input():
-    figure = moons_figure(X, Y, [made_map("a"), made_map("b")], POINTS)
-    axes = panels(figure)[-1]
-    scatters = [c for c in axes.collections if isinstance(c, PathCollection)]
+    assert [axes.collections[0].get_clim() for axes in panels[2:4]] == [(0, 0.3), (0, 0.3)]
+    scatters = [c for c in panels[-1].collections if isinstance(c, PathCollection)]
     first, second = (dots for dots in scatters if dots.get_sizes()[0] == 12)
     np.testing.assert_allclose(first.get_offsets(), [[-0.25, 0.25]] * 2)
     np.testing.assert_allclose(second.get_offsets(), [[0.85, 1.25], [0.75, 1.25], [0.85, 1.25]])
-    assert to_hex(first.get_facecolor()[0]) != to_hex(second.get_facecolor()[0])
-    assert len(axes.lines) == 5
-    assert axes.lines[0].get_xydata().tolist() == [[-0.5, 0.0], [-0.25, 0.25]]
+    assert panels[-1].lines[0].get_xydata().tolist() == [[-0.5, 0.0], [-0.25, 0.25]]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["no label", "label 0", "label 1", "decision boundary, population statistics"]
+    assert figure.get_supxlabel() == "a caption"
