@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ssl_norm.data import dataset
-from ssl_norm.data.dataset import ImageSet, Splits, gather, place_pixels
+from ssl_norm.data.dataset import ImageSet, Splits, place_pixels
 
 PIXELS = torch.arange(5 * 2 * 2 * 3, dtype=torch.uint8).reshape(5, 2, 2, 3)
 LABELS = torch.tensor([3, 1, 4, 1, 5])
@@ -29,14 +29,6 @@ def test_splits_name_every_skipped_file_once():
     first, second = ImageSet(PIXELS, skipped=("b", "a")), ImageSet(PIXELS, skipped=("c", "a"))
     assert Splits(first, first, second).skipped == ("a", "b", "c")
     assert Splits(first).skipped == ("a", "b")
-
-
-def test_gather_equals_indexing_and_writes_where_it_is_told():
-    rows = torch.tensor([4, 0, 4])
-    out = torch.empty(3, 2, 2, 3, dtype=torch.uint8)
-    assert gather(PIXELS, rows, out) is out
-    assert torch.equal(out, PIXELS[rows])
-    assert torch.equal(gather(PIXELS, rows), PIXELS[rows])
 
 
 CPU = torch.device("cpu")
