@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssl_norm.data.augment.views import Views
 from ssl_norm.data.batches.labelled_batches import LabelledBatches
@@ -51,10 +51,13 @@ def choose_images(config: FinetuneSettings, splits: Splits) -> FinetuningImages:
             f"data={config.data.name} has no labels here, and fine-tuning needs them: put the "
             "images of each class into a separate folder; two classes of two images are the least"
         )
-    everything = splits.pretrain
-    labels = _labels_of(everything, splits.train)
+    everything, train = splits.pretrain, splits.train
+    assert train.labels is not None
+    labels = torch.full((len(train.pixels),), -1)  # of all pixels; -1: no label
+    labels[slice(None) if train.rows is None else train.rows] = train.labels
+    labels = labels if everything.rows is None else labels[everything.rows]
     known = (labels >= 0).nonzero()[:, 0]
-    classes = splits.train.classes
+    classes = train.classes
     wanted: dict[str, Any] = {"per_class": config.labels_per_class}
     if config.labels_per_class is None:
         wanted = {"fraction" if isinstance(config.labels, float) else "count": config.labels}
@@ -68,14 +71,6 @@ def choose_images(config: FinetuneSettings, splits: Splits) -> FinetuningImages:
         test=splits.test,
         unlabelled=everything.subset((~is_labelled).nonzero()[:, 0]),
     )
-
-
-def _labels_of(everything: ImageSet, train: ImageSet) -> Tensor:
-    """Return the label of each image, (N,) int64, -1 without one; `train` has the same pixels."""
-    assert train.labels is not None
-    labels = torch.full((len(train.pixels),), -1)
-    labels[slice(None) if train.rows is None else train.rows] = train.labels
-    return labels if everything.rows is None else labels[everything.rows]
 
 
 def make_finetuning(
@@ -101,7 +96,12 @@ def make_finetuning(
         network=model,
         optimizer=optimizer_of(config.optimizer, model),
         batches=_make_batches(config, images, device).iterate(first_step, config.steps),
-        make_views=training_view(config),
+        make_views=Views(
+            {"view": config.augment.view},
+            config.data.view_size,
+            *config.augment.normalization,
+            exact_colour=config.augment.exact_colour,
+        ),
         learning_rate=partial(
             learning_rate,
             peak=effective_learning_rate(config.optimizer.lr, config.batch_size),
@@ -160,14 +160,3 @@ def unlabelled_per_step(config: FinetuneSettings) -> int:
         return 0
     parts = max(1, len(config.domains))
     return max(1, round(config.ubn.ratio * config.batch_size / parts)) * parts
-
-
-def training_view(config: FinetuneSettings) -> Views:
-    """Return the augmentation of training images."""
-    augment = config.augment
-    return Views(
-        {"view": augment.view},
-        config.data.view_size,
-        *augment.normalization,
-        exact_colour=augment.exact_colour,
-    )

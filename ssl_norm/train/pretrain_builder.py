@@ -12,7 +12,6 @@ from ssl_norm.data.batches.image_batches import Batches
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.distributed import rank, world_size
 from ssl_norm.errors import UserError
-from ssl_norm.learners.learner import Learner
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.monitors.layers import LayerMonitor, layers_of
@@ -66,6 +65,13 @@ def make_training(
     steps = config.epochs * steps_per_epoch if config.train else 0
     schedule_steps = (config.optimizer.schedule_epochs or config.epochs) * steps_per_epoch
     first_step = 0 if checkpoint is None else int(checkpoint["step"])
+    settings, layers = config.monitor, None
+    if settings.layers_every:
+        heads = {part: getattr(learner, part, None) for part in ("projector", "predictor")}
+        joint = config.norm.view_statistics == "joint"
+        layers = LayerMonitor(
+            layers_of(learner.encoder, **heads), settings.layers_every, joint=joint
+        )
     rate = effective_learning_rate(config.optimizer.lr, config.batch_size * config.accumulate)
     run = PretrainingRun(
         network=learner,
@@ -74,7 +80,14 @@ def make_training(
             first_step * config.accumulate, max(steps, steps_per_epoch) * config.accumulate
         ),
         make_views=partial(make_views(config), rank=rank(), world_size=world_size()),
-        monitor=_make_monitor(config, learner),
+        monitor=CollapseMonitor(
+            settings.thresholds,
+            settings.patience,
+            spectral_every=settings.spectral_every,
+            buffer_size=settings.buffer_size,
+            loss_at_collapse=learner.loss_at_collapse(config.batch_size),
+            layers=layers,
+        ),
         learning_rate=partial(
             learning_rate,
             peak=rate,
@@ -90,30 +103,13 @@ def make_training(
         steps_per_epoch=steps_per_epoch,
         accumulate=config.accumulate,
         compile=config.compile,
-        log_every=config.monitor.log_every,
+        log_every=settings.log_every,
         save_every=config.checkpoint_every * steps_per_epoch,
         frozen_from=steps - config.norm.freeze_last_epochs * steps_per_epoch,
     )
     if checkpoint is not None:
         run.load_state(checkpoint)
     return run
-
-
-def _make_monitor(config: PretrainSettings, learner: Learner) -> CollapseMonitor:
-    """Return the monitor of a run, with hooks on the layers of the online network."""
-    settings, every = config.monitor, config.monitor.layers_every
-    heads = {part: getattr(learner, part, None) for part in ("projector", "predictor")}
-    joint = config.norm.view_statistics == "joint"
-    return CollapseMonitor(
-        settings.thresholds,
-        settings.patience,
-        spectral_every=settings.spectral_every,
-        buffer_size=settings.buffer_size,
-        loss_at_collapse=learner.loss_at_collapse(config.batch_size),
-        layers=LayerMonitor(layers_of(learner.encoder, **heads), every, joint=joint)
-        if every
-        else None,
-    )
 
 
 def draw_views(config: PretrainSettings, images: ImageSet) -> Tensor:

@@ -136,8 +136,12 @@ class RunFiles:
     def hyperparameters(
         self, settings: Mapping[str, Any], metrics: Mapping[str, float | None]
     ) -> None:
-        """Show settings, and those metrics at the end of a run that are not None."""
-        flat = flat_settings(settings)
+        """Show settings by dotted key, and metrics at the end of a run, without null."""
+        flat = {
+            key: value if type(value) in (int, float) else as_typed(value)
+            for key, value in flatten(settings).items()
+            if value is not None
+        }
         known = {name: value for name, value in metrics.items() if value is not None}
         self._loggers.each(lambda logger: logger.hyperparameters(flat, known))
 
@@ -156,7 +160,10 @@ class RunFiles:
         self._loggers.each(lambda logger: logger.close())
 
     def _show_verdict(self) -> None:
-        step, text = self._verdict[0], verdict_markdown(*self._verdict)
+        step, verdict, evidence = self._verdict
+        found = f"**{verdict}** at step {step}" + (f": {evidence}" if evidence else "")
+        advice = " docs/collapse.md has remedies." if verdict in WARNED else ""
+        text = f"{found}\n\n*{MEANINGS[verdict]}*{advice}"
         self._loggers.each(lambda logger: logger.text("collapse/verdict", step, text))
         self._shown_verdict = self._verdict
 
@@ -197,34 +204,6 @@ class _Picture:
             step, picture = self._entries[-1].step, pixels(self._draw(self._entries))
             self._loggers.each(lambda logger: logger.image(self._name, step, picture))
         self._spent += time.perf_counter() - began
-
-
-def verdict_markdown(step: int, verdict: str, evidence: str) -> str:
-    """Return verdict, step, evidence and meaning as Markdown.
-
-    Example:
-        >>> print(verdict_markdown(40, "healthy", "negative cosine 0.21, feature std 0.84"))
-        **healthy** at step 40: negative cosine 0.21, feature std 0.84
-        <BLANKLINE>
-        *Embeddings spread over many directions.*
-    """
-    found = f"**{verdict}** at step {step}" + (f": {evidence}" if evidence else "")
-    advice = " docs/collapse.md has remedies." if verdict in WARNED else ""
-    return f"{found}\n\n*{MEANINGS[verdict]}*{advice}"
-
-
-def flat_settings(settings: Mapping[str, Any]) -> dict[str, float | int | str]:
-    """Return settings by dotted key: numbers as numbers, others as text, without null.
-
-    Example:
-        >>> flat_settings({"norm": {"encoder": "bn", "sync": True}, "seed": 1, "limit": None})
-        {'norm.encoder': 'bn', 'norm.sync': 'true', 'seed': 1}
-    """
-    known = {key: value for key, value in flatten(settings).items() if value is not None}
-    return {
-        key: value if type(value) in (int, float) else as_typed(value)
-        for key, value in known.items()
-    }
 
 
 class Recorder:
