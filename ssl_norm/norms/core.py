@@ -14,11 +14,13 @@ does the rest in two passes over x forward and two backward, the cost of batch n
               dy, x -> dx = scale dy + (d_mean + 2 (x - mean) d_variance) / positions
 
 The rule runs under ordinary autograd, once per call: it may use any parameters, keep statistics and
-communicate with other processes. A norm with a nonlinearity replaces the affine map by another
-:class:`Map`; this takes two passes each way if the map is compiled, and plain operations otherwise.
+communicate with other processes. On a CPU with a C++ compiler, a rule that only pools moments runs
+compiled, with its gradient (:class:`ssl_norm.norms.kernels.pooled.PooledRule`). A norm with a
+nonlinearity replaces the affine map by another :class:`Map`; this takes two passes each way if the
+map is compiled, and plain operations otherwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
@@ -29,6 +31,7 @@ from torch.autograd import Function, forward_ad
 from ssl_norm.norms.input_checks import check_channels
 from ssl_norm.norms.kernels import dispatch, native
 from ssl_norm.norms.kernels.dispatch import passes_for
+from ssl_norm.norms.kernels.pooled import PooledRule
 from ssl_norm.norms.kernels.tables import over_space, space_axes, table_dtype
 
 Rule = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
@@ -83,9 +86,15 @@ def normalize(x: Tensor, rule: Rule, of: Map = AFFINE) -> Tensor:
     passes = None if plain else passes_for(x, of.compiled)
     if passes is None:
         return _normalize_by_autograd(x, rule, of)
-    mean, variance, *carriers = _InstanceMoments.apply(x, passes, of)
-    tables = (table.to(mean.dtype).expand_as(mean) for table in rule(mean, variance))
-    y: Tensor = _PointwiseMap.apply(x, mean.detach(), passes, of, *carriers, *tables)
+    make = getattr(rule, "compiled", None) if passes is dispatch.AFFINE else None
+    pooled = None if make is None else make(rule.__self__)  # type: ignore[attr-defined]
+    y: Tensor
+    if pooled is not None and pooled.takes(x):
+        y = _PooledNorm.apply(x, passes, pooled, *pooled.parameters)
+    else:
+        mean, variance, *carriers = _InstanceMoments.apply(x, passes, of)
+        tables = (table.to(mean.dtype).expand_as(mean) for table in rule(mean, variance))
+        y = _PointwiseMap.apply(x, mean.detach(), passes, of, *carriers, *tables)
     return y
 
 
@@ -218,6 +227,54 @@ def _moments_by_autograd(x: Tensor) -> tuple[Tensor, Tensor]:
         return x, torch.zeros_like(x)
     mean = x.mean(space_axes(x))
     return mean, (x - over_space(mean, x)).square().mean(space_axes(x))
+
+
+class _PooledNorm(Function):
+    """x and the parameters of a compiled rule -> y; see :class:`PooledRule`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, passes: Any, rule: PooledRule, *parameters: Tensor | None
+    ) -> Tensor:
+        mean, variance = passes.instance_moments(x)
+        scale, shift, *kept = rule.coefficients(mean, variance)
+        ctx.save_for_backward(x, *parameters, mean, scale, *kept)
+        ctx.passes, ctx.rule = passes, rule
+        y: Tensor = passes.pointwise_map(x, scale, shift)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, *rest = ctx.saved_tensors
+        count = len(ctx.rule.parameters)
+        parameters, (mean, scale, *kept) = rest[:count], rest[count:]
+        if by_autograd(dy):
+            dx, *gradients = _pooled_gradients_by_autograd(ctx.rule, dy, x, parameters)
+        else:
+            d_tables = ctx.passes.map_gradients(dy, x, mean, scale)
+            d_mean, d_variance, *gradients = ctx.rule.gradients(
+                parameters, mean, scale, *kept, *d_tables
+            )
+            dx = ctx.passes.input_gradient(dy, x, mean, d_mean, d_variance, scale)
+        return dx, None, None, *gradients
+
+
+def _pooled_gradients_by_autograd(
+    rule: PooledRule, dy: Tensor, x: Tensor, parameters: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Return the gradients of x and of the parameters, with their graph."""
+    with torch.enable_grad():
+        # Views, so that each gradient excludes the dependence of one input on another.
+        inputs = [
+            t if t is None else t.view_as(t) if t.requires_grad else t.detach().requires_grad_()
+            for t in (x, *parameters)
+        ]
+        values, *rest = inputs
+        assert values is not None
+        y = _normalize_by_autograd(values, lambda *tables: rule.definition(*tables, *rest), AFFINE)
+        present = [t for t in inputs if t is not None]
+        found = iter(torch.autograd.grad(y, present, dy, create_graph=True))
+    return [None if t is None else next(found) for t in inputs]
 
 
 class _InstanceMoments(Function):

@@ -1,5 +1,7 @@
 """Base class of all batch norms, and the moments of batches."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -8,14 +10,18 @@ from torch import Tensor
 
 from ssl_norm.distributed import gather_batch, is_distributed
 from ssl_norm.norms.batch.batch_norm_checkpoints import fill_from_batch_norm
-from ssl_norm.norms.core import RuleNorm, normalize
+from ssl_norm.norms.core import RuleNorm, affine_coefficients, normalize
 from ssl_norm.norms.input_checks import check_batch, check_channels
+from ssl_norm.norms.kernels.pooled import PooledRule, compiled_by
 
 Samples = Annotated[int, Interval(ge=1, le=10**6)]
 BatchSize = Samples | None
 UpdateRate = Annotated[float, Interval(gt=0, le=1)]  # 1: the statistics of the last batch
 Evaluation = Literal["population", "batch"]
 Population = Literal["ema", "cumulative", "exact"]
+Statistics = Callable[
+    [Tensor, Tensor], tuple[Tensor, Tensor]
+]  # of the batch, from instance moments
 UNSHOWN = {"batch_size": None, "sync": False, "evaluation": "population", "population": "ema"}
 
 
@@ -154,9 +160,46 @@ class BatchStatisticsNorm(RuleNorm):
         if self.uses_batch and not (self.sync and is_distributed()):
             check_batch(x, self.batch_size)
 
+    @compiled_by(lambda norm: norm.compiled_rule(norm.tables, (norm.weight, norm.bias)))
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return batch norm's scale and shift."""
-        return self.coefficients(*self.statistics(mean, variance))
+        return self.tables(self.statistics, mean, variance, self.weight, self.bias)
+
+    def tables(
+        self,
+        statistics: Statistics,
+        mean: Tensor,
+        variance: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return batch norm's scale and shift by given statistics and parameters."""
+        return affine_coefficients(*statistics(mean, variance), self.eps, weight, bias)
+
+    def compiled_rule(
+        self,
+        tables: Callable[..., tuple[Tensor, Tensor]],
+        parameters: Sequence[Tensor | None],
+        **options: Any,
+    ) -> PooledRule | None:
+        """Return a compiled rule for batch statistics of this process, and None for others.
+
+        Args:
+            tables: the rule as a function of statistics, mean, variance and parameters.
+            parameters: the first parameters of :class:`PooledRule`.
+            **options: those of :class:`PooledRule`.
+        """
+        usual = type(self).statistics is BatchStatisticsNorm.statistics
+        if not usual or not self.uses_batch or self.sync:
+            return None
+        return PooledRule(
+            partial(tables, self.own_statistics),
+            tuple(parameters),
+            samples=self.batch_size,
+            eps=self.eps,
+            observe=self._observe_batches if self.training else None,
+            **options,
+        )
 
     def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and variance that normalize, broadcastable to (N, C).
@@ -172,10 +215,18 @@ class BatchStatisticsNorm(RuleNorm):
         moments = self.batch_moments(mean, variance)
         if self.training:
             self.observe(BatchMoments(*(t.detach() for t in moments)))
+        return self.by_sample(moments, len(mean))
+
+    def own_statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the statistics of the batch, as :meth:`statistics`, without an update."""
+        return self.by_sample(self.batch_moments(mean, variance), len(mean))
+
+    def by_sample(self, moments: BatchMoments, samples: int) -> tuple[Tensor, Tensor]:
+        """Return the mean and variance of the batch of each sample, broadcastable to (N, C)."""
         if len(moments.mean) == 1:
             return moments.mean, moments.variance
-        chunks = (table.repeat_interleave(self.batch_size or len(mean), 0) for table in moments[:2])
-        batch_mean, batch_variance = (table[: len(mean)] for table in chunks)
+        chunks = (table.repeat_interleave(self.batch_size or samples, 0) for table in moments[:2])
+        batch_mean, batch_variance = (table[:samples] for table in chunks)
         return batch_mean, batch_variance
 
     def batch_moments(self, mean: Tensor, variance: Tensor) -> BatchMoments:
@@ -193,6 +244,13 @@ class BatchStatisticsNorm(RuleNorm):
         for running, new in ((self.running_mean, moments.mean), (self.running_var, unbiased)):
             average = (share * new).sum(0).to(running.dtype)
             running.lerp_(average, self.rate_of_new_batch())
+
+    def _observe_batches(self, samples: int, mean: Tensor, variance: Tensor) -> None:
+        """Update the running statistics with those of the chunks of a batch, each (K, C)."""
+        size = self.batch_size or samples
+        counts = [min(size, samples - first) for first in range(0, samples, size)]
+        values = mean.new_tensor(counts).mul_(self.positions).unsqueeze(1)
+        self.observe(BatchMoments(mean, variance, values))
 
     def rate_of_new_batch(self) -> float | Tensor:
         """Return the weight in [0, 1] of the batch that was just counted."""

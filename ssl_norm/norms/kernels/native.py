@@ -39,16 +39,16 @@ class Passes:
         """Return mean and biased variance over space of (N, C, *spatial), each (N, C)."""
         x, channels_last = dense(x)
         mean, variance = (x.new_empty(x.shape[:2], dtype=table_dtype(x)) for _ in range(2))
-        shape, pointers = _shape(x, channels_last), _pointers(x, mean, variance)
-        self._library(x).ssl_norm_instance_moments(shape, *pointers)
+        shape, addresses = _shape(x, channels_last), pointers(x, mean, variance)
+        self._library(x).ssl_norm_instance_moments(shape, *addresses)
         return mean, variance
 
     def pointwise_map(self, x: Tensor, *tables: Tensor) -> Tensor:
         """Return the map of x (N, C, *spatial), like x; the tables are (N, C)."""
         x, channels_last = dense(x)
         y = torch.empty_like(x)
-        shape, pointers = _shape(x, channels_last), _pointers(x, y)
-        self._library(x).ssl_norm_map(shape, *pointers, _tables(*tables))
+        shape, addresses = _shape(x, channels_last), pointers(x, y)
+        self._library(x).ssl_norm_map(shape, *addresses, _tables(*tables))
         return y
 
     def map_gradients(
@@ -57,9 +57,9 @@ class Passes:
         """Return the gradients of all tables, each (N, C), from those that the map keeps."""
         x, channels_last = dense(x)
         dy, sums = ordered(dy, channels_last), mean.new_empty(self.tables, *mean.shape)
-        shape, pointers = _shape(x, channels_last), _pointers(dy, x)
+        shape, addresses = _shape(x, channels_last), pointers(dy, x)
         tables = _tables(mean), _tables(*kept)
-        self._library(x).ssl_norm_map_gradients(shape, *pointers, *tables, *_pointers(sums))
+        self._library(x).ssl_norm_map_gradients(shape, *addresses, *tables, *pointers(sums))
         return sums.unbind()
 
     def input_gradient(
@@ -68,9 +68,9 @@ class Passes:
         """Return dy * slope + (d_mean + 2 (x - mean) d_variance) / positions, like x."""
         x, channels_last = dense(x)
         dy, dx = ordered(dy, channels_last), torch.empty_like(x)
-        shape, pointers = _shape(x, channels_last), _pointers(dy, x, dx)
+        shape, addresses = _shape(x, channels_last), pointers(dy, x, dx)
         tables = _tables(mean, d_mean, d_variance), _tables(*kept)
-        self._library(x).ssl_norm_input_gradient(shape, *pointers, *tables)
+        self._library(x).ssl_norm_input_gradient(shape, *addresses, *tables)
         return dx
 
     def _library(self, x: Tensor) -> Any:
@@ -92,7 +92,8 @@ def _shape(x: Tensor, channels_last: bool) -> Any:
     return byref(_Shape(*x.shape[:2], x.shape[2:].numel(), channels_last, threads))
 
 
-def _pointers(*tensors: Tensor) -> list[c_void_p]:
+def pointers(*tensors: Tensor) -> list[c_void_p]:
+    """Return the addresses of tensors, which must stay alive while they are used."""
     return [c_void_p(tensor.data_ptr()) for tensor in tensors]
 
 

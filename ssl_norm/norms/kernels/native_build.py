@@ -1,4 +1,4 @@
-"""Build of passes.cpp at its first use, kept in a folder that only the user can write to."""
+"""Build of C++ files at their first use, kept in a folder that only the user can write to."""
 
 import functools
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ssl_norm.files import default_cache_dir, unfinished
 
-SOURCE = Path(__file__).with_name("passes.cpp")
+FOLDER = Path(__file__).parent
 FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"),
     *("-shared", "-fPIC"),
@@ -22,10 +22,10 @@ LONGEST = 300  # seconds of a compilation
 
 
 @functools.cache
-def library(**macros: str) -> CDLL | None:
-    """Return the passes compiled with macros, or None if this fails or is switched off."""
+def library(source: str = "passes.cpp", **macros: str) -> CDLL | None:
+    """Return a file compiled with macros, or None if this fails or is switched off."""
     try:
-        return _loaded(macros)[0]
+        return _loaded(source, macros)[0]
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -34,7 +34,7 @@ def describe() -> str:
     """Return whether the passes run here, with the compiler, or the reason why they do not."""
     try:
         compiler = _compiler()
-        _, was_cached = _loaded({"SCALAR": "float", "MAP": "Affine"})
+        _, was_cached = _loaded("passes.cpp", {"SCALAR": "float", "MAP": "Affine"})
         version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").splitlines()
@@ -46,21 +46,21 @@ def describe() -> str:
     return f"yes ({name}, {'cached' if was_cached else 'compiled now'})"
 
 
-def _loaded(macros: Mapping[str, str]) -> tuple[CDLL, bool]:
-    """Return the compiled passes, and whether they were in the cache.
+def _loaded(source: str, macros: Mapping[str, str]) -> tuple[CDLL, bool]:
+    """Return a compiled file, and whether it was in the cache.
 
-    The file name depends on source, macros, flags, compiler and CPU, and on the content: a damaged
+    The file name depends on sources, macros, flags, compiler and CPU, and on the content: a damaged
     file, whose dlopen could end the process, is compiled again.
     """
     compiler = _compiler()
     arguments = [*FLAGS, *(f"-D{name}={value}" for name, value in macros.items())]
-    folder, key = _private_folder(), _key(compiler, arguments)
+    folder, key = _private_folder(), _key(compiler, [*arguments, source])
     for file in folder.glob(f"{key}-*.so"):
         if file.name == _name(key, file.read_bytes()):
             return CDLL(str(file)), True
     partial = unfinished(folder)
     try:
-        command = [compiler, *arguments, str(SOURCE), "-o", str(partial)]
+        command = [compiler, *arguments, str(FOLDER / source), "-o", str(partial)]
         subprocess.run(command, check=True, capture_output=True, timeout=LONGEST)
         found = CDLL(str(partial))
         os.replace(partial, folder / _name(key, partial.read_bytes()))
@@ -98,7 +98,8 @@ def _key(compiler: str, arguments: list[str]) -> str:
     """Return a hash of everything that the compiled code depends on."""
     program = Path(compiler).resolve().stat()
     parts = (compiler, program.st_size, program.st_mtime_ns, arguments, _cpu())
-    return hashlib.sha256(SOURCE.read_bytes() + repr(parts).encode()).hexdigest()[:32]
+    sources = (file.read_bytes() for file in sorted(FOLDER.glob("*.[ch]*")))
+    return hashlib.sha256(b"".join(sources) + repr(parts).encode()).hexdigest()[:32]
 
 
 def _cpu() -> str:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from ssl_norm.norms.batch.batch_statistics import pool
 from ssl_norm.norms.core import Eps, affine_coefficients, normalize
 from ssl_norm.norms.input_checks import check_channels
+from ssl_norm.norms.kernels.pooled import PooledRule, compiled_by
 from ssl_norm.norms.kernels.tables import kernel_takes
 from ssl_norm.norms.layers.groups import Groups, check_groups, default_groups
 
@@ -75,10 +76,25 @@ class GroupNorm(nn.GroupNorm):
             return normalize(input, self.rule)
         return super().forward(input).to(input.dtype)
 
+    @compiled_by(
+        lambda norm: PooledRule(
+            norm.tables,
+            (norm.weight, norm.bias),
+            samples=1,
+            channels=norm.num_channels // norm.num_groups,
+            eps=norm.eps,
+        )
+    )
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return scale and shift from the instance moments (N, C)."""
+        return self.tables(mean, variance, self.weight, self.bias)
+
+    def tables(
+        self, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return scale and shift by given parameters."""
         moments = group_moments(mean, variance, self.num_groups)
-        return affine_coefficients(*moments, self.eps, self.weight, self.bias)
+        return affine_coefficients(*moments, self.eps, weight, bias)
 
 
 class LayerNorm(GroupNorm):

@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
-from ssl_norm.norms.core import RuleNorm
+from ssl_norm.norms.core import RuleNorm, affine_coefficients
 from ssl_norm.norms.input_checks import check_channels
+from ssl_norm.norms.kernels.pooled import PooledRule, compiled_by
 
 
 class InstanceNorm(RuleNorm):
@@ -37,6 +38,15 @@ class InstanceNorm(RuleNorm):
             )
         return super().forward(x)
 
+    @compiled_by(
+        lambda norm: PooledRule(norm.tables, (norm.weight, norm.bias), samples=1, eps=norm.eps)
+    )
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scale and shift that standardize by the instance moments themselves."""
-        return self.coefficients(mean, variance)
+        return self.tables(mean, variance, self.weight, self.bias)
+
+    def tables(
+        self, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return scale and shift by given parameters."""
+        return affine_coefficients(mean, variance, self.eps, weight, bias)

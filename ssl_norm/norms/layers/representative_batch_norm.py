@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm, Statistics
 from ssl_norm.norms.core import normalize
+from ssl_norm.norms.kernels.pooled import PooledRule, compiled_by
 from ssl_norm.norms.kernels.tables import space_axes
 
 PUBLISHED_SCALE_BIAS = 1.0
@@ -92,6 +93,7 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
         self.positions = x.shape[2:].numel()
         return normalize(x, partial(self.rule, x=x))
 
+    @compiled_by(lambda norm: norm.compiled_calibration())
     def rule(
         self, mean: Tensor, variance: Tensor, x: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -101,21 +103,48 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
             known = (variance + self.eps).sqrt()
         elif x is not None:
             known = x.amax(space_axes(x)).to(mean.dtype)
-        centred_mean = mean if self.center_weight is None else mean + self.center_weight * known
-        batch_mean, batch_variance = self.statistics(centred_mean, variance)
+        return self.calibrated(self.statistics, mean, variance, *self.all_weights, known=known)
+
+    def calibrated(
+        self,
+        statistics: Statistics,
+        mean: Tensor,
+        variance: Tensor,
+        *weights: Tensor | None,
+        known: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return scale and shift by given statistics, parameters and K(x), which is the mean if None."""
+        weight, bias, center_weight, scale_weight, scale_bias = weights
+        known = mean if known is None else known
+        centred_mean = mean if center_weight is None else mean + center_weight * known
+        batch_mean, batch_variance = statistics(centred_mean, variance)
         deviation = centred_mean - batch_mean
         inverse = (batch_variance + self.eps).rsqrt()
-        if self.scale_weight is None or self.scale_bias is None:
-            scale = self.times_weight(inverse)
+        if scale_weight is None or scale_bias is None:
+            scale = inverse if weight is None else inverse * weight
         else:
             of_s = known  # K(s) / inverse; in this order autograd keeps two tables (N, C) fewer
             if self.statistic != "std":
                 of_s = deviation if known is mean else deviation + (known - mean)
-            gate = GATES[self.gate](of_s * (inverse * self.scale_weight) + self.scale_bias)
+            gate = GATES[self.gate](of_s * (inverse * scale_weight) + scale_bias)
             if self.identity_init:
                 inverse = inverse / initial_gate(self.gate, self.num_features)
-            scale = self.times_weight(inverse) * gate
-        return scale, self.plus_bias(scale * deviation - scale * mean)
+            scale = (inverse if weight is None else inverse * weight) * gate
+        shift = scale * deviation - scale * mean
+        return scale, shift if bias is None else shift + bias
+
+    @property
+    def all_weights(self) -> tuple[Tensor | None, ...]:
+        """Return the parameters, in the order of :meth:`calibrated`."""
+        return self.weight, self.bias, self.center_weight, self.scale_weight, self.scale_bias
+
+    def compiled_calibration(self) -> PooledRule | None:
+        """Return the compiled rule of the published calibration."""
+        if self.statistic != "mean" or (self.gate != "sigmoid" and self.scale_weight is not None):
+            return None
+        gated = self.identity_init and self.scale_weight is not None
+        factor = 1 / initial_gate(self.gate, self.num_features) if gated else 1.0
+        return self.compiled_rule(self.calibrated, self.all_weights, factor=factor)
 
 
 def initial_gate(gate: str, channels: int) -> float:
