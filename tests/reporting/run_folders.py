@@ -1,7 +1,9 @@
 """Small invented run folders of tools/pretrain.py, tools/finetune.py and tools/linear_eval.py."""
 
+import csv
 import json
 import math
+from itertools import product
 
 from omegaconf import OmegaConf
 
@@ -65,34 +67,25 @@ def finetune_config(norm="bn", labels=4, seed=0, arm=None, study=None, **changes
     return changed(FINETUNE, own | {"study": study, "arm": arm} | changes)
 
 
-CURVES = (
-    "step", "epoch", "loss", "lr", "positive_cosine", "negative_cosine", "feature_std",
-    "images_per_second", "verdict",
-)  # fmt: skip
-
-
 def curves(seed=0, collapsed=False, steps=range(10, 101, 10)):
     """Return the rows of metrics.csv."""
     rows = []
     for step in steps:
         share = step / 100
         negative = 1 - 0.3 * math.exp(-8 * share) if collapsed else 0.5 - 0.1 * share + 0.02 * seed
-        positive = 1.0 if collapsed else 0.7 + 0.1 * share
+        row = {"step": step, "epoch": step / 25, "loss": 2 - share, "lr": 0.4}
+        row["positive_cosine"] = 1.0 if collapsed else 0.7 + 0.1 * share
+        row |= {"negative_cosine": negative, "feature_std": 1 - negative}
         verdict = "complete" if collapsed and step > 50 else "healthy"
-        cosines = positive, negative, 1 - negative
-        rows.append(
-            dict(
-                zip(
-                    CURVES, (step, step / 25, 2 - share, 0.4, *cosines, 300.0, verdict), strict=True
-                )
-            )
-        )
+        rows.append(row | {"images_per_second": 300.0, "verdict": verdict})
     return rows
 
 
 def write_csv(path, rows):
-    lines = [",".join(map(str, row)) for row in [rows[0], *(row.values() for row in rows)]]
-    path.write_text("".join(f"{line}\n" for line in lines))
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
 
 
 def write_folder(folder, config, environment, files):
@@ -128,25 +121,19 @@ def write_run(folder, config=None, rows=None, summary=None, top1=0.9, environmen
         **(summary or {}),
     }
     evaluation = top1 is not None and {
-        "top1": top1,
-        "top1_random_init": 0.4,
-        "knn_top1": top1 - 0.1,
-        "knn_top1_random_init": 0.3,
-        "protocol": "logistic",
-        "labels": 1000,
-        "test_images": 200,
+        **{
+            "top1": top1,
+            "top1_random_init": 0.4,
+            "knn_top1": top1 - 0.1,
+            "knn_top1_random_init": 0.3,
+        },
+        **{"protocol": "logistic", "labels": 1000, "test_images": 200},
         "step": rows[-1]["step"] if rows else None,
         "environment": {**ENVIRONMENT, "command": "tools/linear_eval.py checkpoint=x"},
     }
     files = {"metrics.csv": rows, "linear_eval.json": evaluation}
     files["summary.json"] = summary is not False and found
     return write_folder(folder, config, environment or {}, files)
-
-
-EVALUATIONS = (
-    "step", "split", "domain", "statistics", "statistics_from", "samples", "batch_size", "images",
-    "top1", "loss",
-)  # fmt: skip
 
 
 def evaluation_rows(top1, steps=(50, 100)):
@@ -157,9 +144,10 @@ def evaluation_rows(top1, steps=(50, 100)):
             if samples == 100 and step != steps[-1]:
                 continue
             value = top1 * step / steps[-1] + OF_STATISTICS[name] - 0.02 * (samples == 100)
-            origin, size = "all" if name == "exact" else "", 0 if name == "population" else 256
-            row = (step, "test", "clean", name, origin, samples, size, 200, value, 1 - value)
-            rows.append(dict(zip(EVALUATIONS, row, strict=True)))
+            row = {"step": step, "split": "test", "domain": "clean", "statistics": name}
+            row |= {"statistics_from": "all" if name == "exact" else "", "samples": samples}
+            row |= {"batch_size": 0 if name == "population" else 256, "images": 200}
+            rows.append(row | {"top1": value, "loss": 1 - value})
     return rows
 
 
@@ -194,12 +182,10 @@ def write_finetune(folder, config=None, top1=0.5, rows=None, summary=None):
 
 def write_few_labels(root, study="few_labels"):
     """Write 18 runs with accuracies mean - d, mean, mean + d for each arm and number of labels."""
-    for arm in ARMS:
-        for place, labels in enumerate(LABELS):
-            for seed in (0, 1, 2):
-                top1 = TOP1[arm][place] + DEVIATION[arm][place] * (seed - 1)
-                config = finetune_config(arm, labels, seed, study and arm, study)
-                write_finetune(root / f"{arm}_labels_per_class={labels}_seed{seed}", config, top1)
+    for arm, (place, labels), seed in product(ARMS, enumerate(LABELS), (0, 1, 2)):
+        top1 = TOP1[arm][place] + DEVIATION[arm][place] * (seed - 1)
+        config = finetune_config(arm, labels, seed, study and arm, study)
+        write_finetune(root / f"{arm}_labels_per_class={labels}_seed{seed}", config, top1)
     return root
 
 
@@ -212,28 +198,26 @@ def add_spectra(folder, dimensions=16, decay=0.3):
 
 
 def add_layers(folder):
-    names = ("step", "layer", "positive_cosine", "negative_cosine", "feature_std", "rank_me",
-             "gradient_norm")  # fmt: skip
     rows = [
-        dict(zip(names, (step, layer, math.nan, step / 100, 1 - step / 100, 5.0, 0.1), strict=True))
+        {
+            "step": step, "layer": layer, "positive_cosine": math.nan, "negative_cosine": step / 100,
+            "feature_std": 1 - step / 100, "rank_me": 5.0, "gradient_norm": 0.1,
+        }
         for step in range(10, 101, 10)
         for layer in LAYERS
-    ]
+    ]  # fmt: skip
     write_csv(folder / "layers.csv", rows)
 
 
 def write_study(root, seeds=(0, 1, 2)):
     """Write a study of bn and none in the heads, with spectra and layers, as a sweep does."""
-    job = 0
-    for heads in ("bn", "none"):
-        for seed in seeds:
-            folder = root / f"{job:03d}_byol_bn-{heads}-{heads}_seed{seed}"
-            collapsed = heads == "none"
-            top1 = (0.4 if collapsed else 0.9) + 0.01 * seed
-            write_run(folder, config_of(heads=heads, seed=seed), curves(seed, collapsed), top1=top1)
-            add_spectra(folder, decay=1.5 if collapsed else 0.2)
-            add_layers(folder)
-            job += 1
+    for job, (heads, seed) in enumerate(product(("bn", "none"), seeds)):
+        collapsed = heads == "none"
+        top1 = (0.4 if collapsed else 0.9) + 0.01 * seed
+        folder = root / f"{job:03d}_byol_bn-{heads}-{heads}_seed{seed}"
+        write_run(folder, config_of(heads=heads, seed=seed), curves(seed, collapsed), top1=top1)
+        add_spectra(folder, decay=1.5 if collapsed else 0.2)
+        add_layers(folder)
     return root
 
 
