@@ -13,8 +13,12 @@ from ssl_norm.errors import UserError
 from ssl_norm.evaluate.accuracy import class_accuracies, majority_frequency, top_k_accuracy
 from ssl_norm.evaluate.features import extract_features
 from ssl_norm.evaluate.knn import knn_scores
-from ssl_norm.evaluate.logistic import choose_inverse_strength, fit_logistic, standardize
-from ssl_norm.evaluate.sgd_probe import fit_sgd_probe
+from ssl_norm.evaluate.logistic import (
+    choose_inverse_strength,
+    fit_logistic,
+    fit_sgd_probe,
+    standardize,
+)
 from ssl_norm.monitors import rank_me
 from ssl_norm.names import unknown_name
 

@@ -17,18 +17,8 @@ _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)))
 def accuracies(rows: Sequence[_ScoreRow]) -> dict[str, dict[int, float]]:
     """Return top-1 by the name of its line and by step, from rows of evaluations.csv.
 
-    If several rows have the same name and step, the first counts.
-
-    Example:
-        >>> row = {
-        ...     "split": "test",
-        ...     "domain": "clean",
-        ...     "statistics": "exact",
-        ...     "step": 7,
-        ...     "top1": 0.5,
-        ... }
-        >>> accuracies([{**row, "statistics_from": "all"}])
-        {'exact of all': {7: 0.5}}
+    A name is for example `exact of all`. If several rows have the same name and step, the first
+    counts.
     """
     found: dict[str, dict[int, float]] = {}
     for row in rows:

@@ -1,6 +1,6 @@
 import torch
 
-from ssl_norm.commands.final_probe import linear_probe
+from ssl_norm.commands.pretrain import linear_probe
 from ssl_norm.data.dataset import Splits
 from ssl_norm.settings.models import validate
 from ssl_norm.train.builder import initial_encoder
