@@ -3,21 +3,24 @@
 from functools import partial
 
 import torch
+from torch import nn
 
 from ssl_norm.commands.linear_eval import evaluation_of
 from ssl_norm.console import say, warned
+from ssl_norm.data.corruption.dataset import corrupted
 from ssl_norm.data.corruption.spec import Corruption, parse_corruption
 from ssl_norm.data.dataset import Splits
 from ssl_norm.errors import UserError
+from ssl_norm.evaluate.accuracy import Score, score
 from ssl_norm.evaluate.checkpoint import Checkpoint
 from ssl_norm.evaluate.classifier import corrupting, domain_name
 from ssl_norm.evaluate.population import (
     Evaluate,
-    classifier_accuracies,
+    Tested,
     compare_statistics,
-    encoder_accuracies,
     population_record,
     print_comparison,
+    with_labels_of,
 )
 from ssl_norm.evaluate.record import Result, opened
 from ssl_norm.figures import save_figure
@@ -51,9 +54,8 @@ def population_stats(config: PopulationStatsSettings) -> Result:
             seed=config.seed,
             each_once=views == "plain",
         )
-        evaluate = _evaluation_of(config, checkpoint, splits, corruption, device)
+        evaluate, tested = _evaluation_of(config, checkpoint, splits, corruption, device)
         compared = compare_statistics(evaluated, evaluate, recompute)
-        tested = len(splits.test or ())
         record = {
             **population_record(compared, tested),
             **config.model_dump(include={"batch_size", "seed"}),
@@ -72,8 +74,7 @@ def population_stats(config: PopulationStatsSettings) -> Result:
             save_figure(shift_figure(compared.report.shifts), picture)
         images = f"{compared.samples:,} {views} views of {len(splits.pretrain):,} images"
         say(f"exact statistics of {images}")
-        subject = "classifier" if checkpoint.kind == "classifier" else "frozen encoder"
-        print_comparison(compared, f"{subject} on {tested:,} test images")
+        print_comparison(compared, tested)
         say(f"written to {output}; {result.name} and {picture.name} are next to it", stderr=False)
         return Result(record, result, {"checkpoint": output, "picture": picture})
 
@@ -110,14 +111,21 @@ def _evaluation_of(
     splits: Splits,
     corruption: Corruption | None,
     device: torch.device,
-) -> Evaluate:
-    """Return a function that evaluates a network on the labelled images, or None without labels."""
+) -> tuple[Evaluate, Tested | None]:
+    """Return a function that evaluates a network on the labelled images, and these, or None."""
     if splits.train is None or splits.test is None:
         say(f"data={checkpoint.data['name']} has no labels here: statistics only, no accuracies")
-        return lambda network, random_batches=False: None
-    if checkpoint.kind == "classifier":
-        classes, size = checkpoint.contents["classes"], config.batch_size
-        score = partial(classifier_accuracies, splits.test, classes, checkpoint.evaluation_view)
-        return score(corruption=corruption, batch_size=size, seed=config.seed, device=device)
-    images = checkpoint.labelled_images(splits)
-    return encoder_accuracies(evaluation_of(config, images, device))
+        return lambda network, random_batches=False: None, None
+    if checkpoint.kind != "classifier":
+        evaluate = evaluation_of(config, checkpoint.labelled_images(splits), device)
+        headings = {"top1": "linear top-1", "knn_top1": "kNN top-1"}
+        return evaluate, Tested("frozen encoder", splits.test, headings)
+    classes, size, seed = checkpoint.contents["classes"], config.batch_size, config.seed
+    test = corrupted(with_labels_of(splits.test, classes), corruption, seed)
+
+    def scored(network: nn.Module, *, random_batches: bool = False) -> Score:
+        """Score with a seeded order, if batches shall be random."""
+        order, view = seed if random_batches else None, checkpoint.evaluation_view
+        return score(network, test, view, batch_size=size, device=device, seed=order)
+
+    return scored, Tested("classifier", test, {"top1": "top-1", "loss": "loss in nats"})

@@ -1,19 +1,17 @@
 """Accuracies of a network under population, exact and batch statistics."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from ssl_norm.console import say, show
-from ssl_norm.data.corruption.dataset import corrupted
-from ssl_norm.data.corruption.spec import Corruption
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.errors import UserError
-from ssl_norm.evaluate.accuracy import majority_frequency, score
+from ssl_norm.evaluate.accuracy import Score, majority_frequency
 from ssl_norm.evaluate.protocol import ProbeResult
 from ssl_norm.names import unknown_name
 from ssl_norm.norms.batch.evaluation_statistics import (
@@ -26,21 +24,27 @@ from ssl_norm.train.builder import naming
 MOST_ROWS = 30  # largest number of rows in the table of shifts
 
 
-class Accuracies(NamedTuple):
-    """Accuracies of a network under one kind of statistics."""
-
-    values: Mapping[str, float]  # by their names in population_stats.json
-    headings: Mapping[str, str]  # headings of the values, by the same names
-    chance: float  # share of the most common class
+Evaluate = Callable[..., ProbeResult | Score | None]  # (network, random_batches=False)
 
 
-Evaluate = Callable[..., Accuracies | None]  # (network, random_batches=False)
+class Tested(NamedTuple):
+    """Labelled images on which a network is evaluated, and the results that are shown."""
+
+    network: str  # `frozen encoder` or `classifier`
+    images: ImageSet
+    headings: Mapping[str, str]  # headings of results, by their names in population_stats.json
+
+    @property
+    def chance(self) -> float:
+        """Share of the most common class."""
+        assert self.images.labels is not None
+        return majority_frequency(self.images.labels)
 
 
 class StatisticsComparison(NamedTuple):
-    """Shifts of recomputed statistics, and accuracies under each kind of statistics."""
+    """Shifts of recomputed statistics, and results under each kind of statistics."""
 
-    accuracies: Mapping[str, Accuracies | None]  # `population`, `exact`, `batch`; None: no labels
+    results: Mapping[str, ProbeResult | Score | None]  # `population`, `exact`, `batch`
     report: PopulationReport
     samples: int  # number of images of the recomputation
 
@@ -70,48 +74,6 @@ def compare_statistics(
     return StatisticsComparison(found, report, samples)
 
 
-def encoder_accuracies(evaluate: Callable[..., ProbeResult]) -> Evaluate:
-    """Return a function that evaluates a frozen encoder."""
-    headings = {"top1": "linear top-1", "knn_top1": "kNN top-1"}
-
-    def accuracies(encoder: nn.Module, *, random_batches: bool = False) -> Accuracies:
-        found = evaluate(encoder, random_batches=random_batches)
-        return Accuracies({name: getattr(found, name) for name in headings}, headings, found.chance)
-
-    return accuracies
-
-
-def classifier_accuracies(
-    images: ImageSet,
-    classes: Sequence[str],
-    to_input: Callable[[Tensor], Tensor],
-    *,
-    corruption: Corruption | None,
-    batch_size: int,
-    seed: int,
-    device: torch.device,
-) -> Evaluate:
-    """Return a function that scores a classifier on labelled images, all corrupted.
-
-    `classes` are the names of its logits, and `seed` is that of the corruption and of random
-    batches.
-
-    Raises:
-        UserError: the images have a class that the classifier does not know.
-    """
-    test = corrupted(with_labels_of(images, classes), corruption, seed)
-    assert test.labels is not None
-    chance = majority_frequency(test.labels)
-    headings = {"top1": "top-1", "loss": "loss in nats"}
-
-    def accuracies(network: nn.Module, *, random_batches: bool = False) -> Accuracies:
-        order = seed if random_batches else None
-        found = score(network, test, to_input, batch_size=batch_size, device=device, seed=order)
-        return Accuracies({"top1": found.top1, "loss": found.loss}, headings, chance)
-
-    return accuracies
-
-
 def with_labels_of(images: ImageSet, classes: Sequence[str]) -> ImageSet:
     """Return labelled images with labels that index `classes`, matched by name.
 
@@ -129,14 +91,16 @@ def with_labels_of(images: ImageSet, classes: Sequence[str]) -> ImageSet:
     return replace(images, labels=place[images.labels], classes=tuple(classes))
 
 
-def population_record(compared: StatisticsComparison, test_images: int) -> dict[str, Any]:
-    """Return the results of a comparison for population_stats.json."""
-    report, evaluations = compared.report, compared.accuracies
-    found = evaluations["exact"]
+def population_record(compared: StatisticsComparison, tested: Tested | None) -> dict[str, Any]:
+    """Return the results of a comparison for population_stats.json; without labels null."""
+    report, headings = compared.report, tested.headings if tested else ()
     return {
-        "evaluations": {name: each and dict(each.values) for name, each in evaluations.items()},
-        "chance": found and found.chance,
-        "test_images": test_images if found else None,
+        "evaluations": {
+            name: {key: getattr(found, key) for key in headings} if found else None
+            for name, found in compared.results.items()
+        },
+        "chance": tested and tested.chance,
+        "test_images": tested and len(tested.images),
         "samples": compared.samples,
         "batches": report.batches,
         "layers": {
@@ -154,10 +118,10 @@ def population_record(compared: StatisticsComparison, test_images: int) -> dict[
     }
 
 
-def print_comparison(compared: StatisticsComparison, subject: str) -> None:
-    """Print the tables, of which the second names the `subject`, and unchanged layers."""
+def print_comparison(compared: StatisticsComparison, tested: Tested | None) -> None:
+    """Print the tables, and the layers that were not recomputed."""
     report = compared.report
-    show([_shift_table(report), *_evaluation_table(compared.accuracies, subject)])
+    show([_shift_table(report), *([_evaluation_table(compared, tested)] if tested else [])])
     if report.not_called:
         say(f"never called, so unchanged: {', '.join(report.not_called)}", stderr=False)
     left = [f"not recomputed: {name} ({why})" for name, why in report.not_recomputed.items()]
@@ -188,17 +152,16 @@ def _shift_table(report: PopulationReport) -> Table:
     return table
 
 
-def _evaluation_table(
-    evaluations: Mapping[str, Accuracies | None], subject: str
-) -> Iterator[Table]:
-    """Yield a table with a column of accuracies for each kind of statistics, if there are any."""
-    found = {name: each for name, each in evaluations.items() if each}
-    for first in list(found.values())[:1]:
-        title = f"{subject} by the statistics of its batch norms; chance {first.chance:.4f}"
-        table = Table(title=title)
-        table.add_column("")
-        for name in found:
-            table.add_column(name, justify="right")
-        for key, heading in first.headings.items():
-            table.add_row(heading, *(f"{each.values[key]:.4f}" for each in found.values()))
-        yield table
+def _evaluation_table(compared: StatisticsComparison, tested: Tested) -> Table:
+    """Return a table with a column of results for each kind of statistics."""
+    title = (
+        f"{tested.network} on {len(tested.images):,} test images by the statistics of its batch "
+        f"norms; chance {tested.chance:.4f}"
+    )
+    table = Table("", title=title)
+    for name in compared.results:
+        table.add_column(name, justify="right")
+    for key, heading in tested.headings.items():
+        values = (getattr(found, key) for found in compared.results.values())
+        table.add_row(heading, *(f"{value:.4f}" for value in values))
+    return table
