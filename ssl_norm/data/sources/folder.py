@@ -221,27 +221,32 @@ def find_images(folder: Path) -> Listing:
     Links are followed, but never into a folder that holds the link. Entries whose name begins with
     a dot, and `JUNK`, are ignored.
     """
-    paths, ignored = list[str](), list[str]()
-    visits = Counter[str]()
-    for here, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        visits[real := os.path.realpath(here)] += 1
-        if visits[real] > MOST_VISITS:
+    paths, ignored, unread = [], 0, Counter[str]()
+    visits = Counter[tuple[int, int]]()
+    folders = [("", frozenset[tuple[int, int]]())]  # to read, with those that hold them
+    while folders:
+        prefix, holders = folders.pop()
+        here = os.path.join(folder, prefix)
+        try:
+            status, entries = os.stat(here), list(os.scandir(here))
+        except OSError as error:
+            raise UserError(f"cannot read folder {printable(here)}: {error.strerror}") from error
+        place = status.st_dev, status.st_ino
+        visits[place] += 1
+        if visits[place] > MOST_VISITS:
             raise UserError(f"links lead to {printable(here)} more than {MOST_VISITS} times")
-        base = here[len(str(folder)) :].replace(os.sep, "/").strip("/")
-        hidden = {name for name in (*folders, *files) if name[0] == "." or name.lower() in JUNK}
-        images = [name for name in files if READ.search(name) and name not in hidden]
-        ignored += hidden.union(files).difference(images)
-        paths += (f"{base}/{name}" if base else name for name in images)
-        holders = (Path(here), *Path(here).parents)
-        folders[:] = [
-            name
-            for name in folders
-            if name not in hidden
-            and not any(os.path.samefile(os.path.join(here, name), holder) for holder in holders)
-        ]
-    unread = Counter(found[0].lower() for name in ignored for found in UNREAD.finditer(name))
-    return Listing(tuple(sorted(paths, key=lambda p: p.split("/"))), len(ignored), unread)
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(f"cannot read folder {printable(error.filename)}: {error.strerror}") from error
+        if place in holders:
+            continue
+        for entry in entries:
+            path = prefix + entry.name
+            is_hidden = entry.name.startswith(".") or entry.name.lower() in JUNK
+            # For a link to itself, `isdir` is false; `entry.is_dir()` raises an error.
+            is_folder = os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
+            if is_folder and not is_hidden:
+                folders.append((f"{path}/", holders | {place}))
+            elif READ.search(path) and not is_hidden:
+                paths.append(path)
+            else:
+                ignored += 1
+                unread.update(suffix[0].lower() for suffix in UNREAD.finditer(path))
+    return Listing(tuple(sorted(paths, key=lambda path: path.split("/"))), ignored, unread)

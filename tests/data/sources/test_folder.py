@@ -1,6 +1,8 @@
+import inspect
 import os
 import re
 import socket
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +211,18 @@ def test_links_that_multiply_folders_end_in_one_line(tmp_path):
     (tmp_path / "30").mkdir()
     with pytest.raises(UserError, match=r"links lead to .* more than 1000 times"):
         find_images(tmp_path)
+
+
+def test_folders_deeper_than_the_stack_are_read(tmp_path):
+    limit = len(inspect.stack()) + 60
+    os.makedirs(tmp_path / "/".join("d" * 200))
+    (tmp_path / "/".join("d" * 200) / "1.png").touch()
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit)
+    try:
+        assert len(find_images(tmp_path).paths) == 1
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def touch(folder, *names):
