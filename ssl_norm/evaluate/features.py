@@ -70,8 +70,16 @@ def evaluation_view(
 
     Returns:
         (B, 3, S, S) float32, channels last in memory.
+
+    Raises:
+        ValueError: the pixels have another shape or type.
     """
-    side = pixels.shape[1]
+    side = pixels.shape[1] if pixels.ndim == 4 else 0
+    if pixels.dtype != torch.uint8 or pixels.shape[1:] != (side, side, 3):
+        raise ValueError(
+            f"uint8 pixels of shape (B, H, H, 3) expected, got {pixels.dtype} of shape "
+            f"{tuple(pixels.shape)}; images (B, 3, H, W) need permute(0, 2, 3, 1)"
+        )
     crop = min(side, max(image_size, round(side * 7 / 8)))
     start = (side - crop) // 2
     centre = pixels[:, start : start + crop, start : start + crop]

@@ -137,8 +137,8 @@ def _shift_table(report: PopulationReport) -> Table:
         title += f", the {len(shown)} with the largest shifts"
     table = Table(
         title=title,
-        caption="shift of means in deviations (0: the old means were exact), ratio of deviations "
-        "new/old (1: exact)",
+        caption="mean, largest: shift of the means in standard deviations, 0 if they were exact; "
+        "deviation, range: new divided by old standard deviation, 1 if exact",
     )
     table.add_column("layer")
     for column in ("mean", "largest", "deviation", "range"):

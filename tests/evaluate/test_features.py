@@ -82,3 +82,17 @@ def test_random_batches_give_the_same_features_but_other_batch_statistics():
         neighbours = extract_features(encoder, images, VIEW, batch_size=4)
         random = extract_features(encoder, images, VIEW, batch_size=4, random_batches=True)
     assert not torch.allclose(random, neighbours)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+        torch.zeros(2, 8, 8, 3),
+        torch.zeros(2, 8, 9, 3, dtype=torch.uint8),
+        torch.zeros(8, 8, 3, dtype=torch.uint8),
+    ],
+)
+def test_pixels_of_another_shape_or_type_are_refused(pixels):
+    with pytest.raises(ValueError, match=r"uint8 pixels of shape \(B, H, H, 3\) expected, got"):
+        view_of(pixels, 8)
