@@ -190,7 +190,10 @@ def optimizer_parameters(record: Record) -> Finding:
     names = {id(p): name for name, p in known.items()}
     missing = [names[key] for key in names if key in record.graded and key not in held]
     if missing:
-        return "fail", f"it lacks {len(missing)} parameters with gradients: {_few(missing)}"
+        return (
+            "fail",
+            f"it lacks {counted(len(missing), 'parameter')} with gradients: {_few(missing)}",
+        )
     idle = [key for key, p in held.items() if p.requires_grad and key not in record.graded]
     if idle:
         listed = _few([names.get(key, "unnamed") for key in idle])

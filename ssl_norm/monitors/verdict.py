@@ -276,9 +276,9 @@ def evidence(
         return "nothing was measured yet"
     parts = [zone_sentence(values, thresholds)]
     if state.since is not None:
-        parts.append(f"{_LASTS[state.verdict]} for {step - state.since + 1} steps")
+        parts.append(f"{_LASTS[state.verdict]} for {_steps(step - state.since + 1)}")
     if state.candidate is not None:
-        so_far = "1 step" if state.streak == 1 else f"{state.streak} steps"
+        so_far = _steps(state.streak)
         parts.append(f"{state.candidate} for the last {so_far}, and a verdict takes {patience}")
     if values.get("broken", 0.0) > 0:
         parts.append(f"{values['broken']:.1%} of the rows hold NaN or infinity and are left out")
@@ -293,6 +293,10 @@ def evidence(
         near = f"loss has been within {thresholds.pinned_loss:.0%} of {pinned.name}"
         parts.append(f"{near} = {pinned.constant:.4g} for {pinned.steps} steps")
     return "; ".join(parts)
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"
 
 
 def zone_sentence(values: Mapping[str, float], thresholds: Thresholds) -> str:

@@ -17,6 +17,7 @@ from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.monitors.layers import LayerMonitor, layers_of
 from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.settings.pretrain import PretrainSettings
+from ssl_norm.text import counted
 from ssl_norm.train.builder import make_learner, make_views, naming, optimizer_of
 from ssl_norm.train.device import autocast
 from ssl_norm.train.optimizer import effective_learning_rate, learning_rate
@@ -60,7 +61,8 @@ def make_training(
     steps_per_epoch = batches.steps_per_epoch // config.accumulate
     if steps_per_epoch == 0:
         raise UserError(
-            f"accumulate={config.accumulate}: an epoch has only {batches.steps_per_epoch} batches"
+            f"accumulate={config.accumulate}: an epoch has only "
+            f"{counted(batches.steps_per_epoch, 'batch', 'batches')}"
         )
     steps = config.epochs * steps_per_epoch if config.train else 0
     schedule_steps = (config.optimizer.schedule_epochs or config.epochs) * steps_per_epoch

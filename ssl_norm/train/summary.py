@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssl_norm.console import coloured
+from ssl_norm.text import counted
 from ssl_norm.train.run_folder import Row
 
 COLOURS = {"healthy": "green", "complete": "red"}
@@ -36,7 +37,7 @@ SCORES = {
 AUROCS = {
     "auroc": ("AUROC of std", "spread over batch statistics"),
     "auroc_entropy": ("AUROC of entropy", "of the mean over batch statistics"),
-    "auroc_max_probability": ("AUROC of 1 - max. probability", "without any drawing"),
+    "auroc_max_probability": ("AUROC of 1 - max. probability", "of one pass, without drawing"),
 }
 
 
@@ -55,7 +56,7 @@ def pretraining_table(summary: Mapping[str, Any]) -> Table:
     ]
     if "linear_top1" in summary:
         rows += numbers(PROBE_ROWS)
-    return _table(f"{summary['method']} after {summary['steps']} steps", rows)
+    return _table(f"{summary['method']} after {counted(summary['steps'], 'step')}", rows)
 
 
 def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batch: bool) -> Table:
@@ -78,7 +79,7 @@ def finetuning_table(summary: Mapping[str, Any], samples: int | None, *, by_batc
         if name in summary
     ]
     labels = f"{summary['labels']:,} labels"
-    return _table(f"top-1 after {summary['steps']} steps with {labels}", rows)
+    return _table(f"top-1 after {counted(summary['steps'], 'step')} with {labels}", rows)
 
 
 def final_scores(domains: Sequence[str], rows: Iterable[Row]) -> dict[str, float]:

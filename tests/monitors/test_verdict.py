@@ -215,6 +215,8 @@ def test_how_long_a_verdict_lasts():
     values = measured(0.27, 0.8)
     settled = evidence(VerdictState("healthy", 21), 40, values, Thresholds(), 20)
     assert settled == "negative cosine 0.2700, feature std 0.8000; healthy for 20 steps"
+    first = evidence(VerdictState("uncertain", 1), 1, values, Thresholds(), 20)
+    assert first.endswith("; uncertain for 1 step")
     early = VerdictState("uncertain", None, "healthy", 3, 1)
     assert evidence(early, 3, values, Thresholds(), 20) == (
         "negative cosine 0.2700, feature std 0.8000; healthy for the last 3 steps, and a verdict "

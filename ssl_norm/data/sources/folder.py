@@ -186,13 +186,13 @@ def _notes(layout: Layout, facts: Facts) -> Iterator[str]:
     if corrupt := sorted(facts.corrupt.items()):
         named = [f"{printable(layout.paths[index])} ({why})" for index, why in corrupt[:_NAMED]]
         more = ", ..." * (len(corrupt) > _NAMED)
-        yield f"skipped {len(corrupt):,} files that do not decode: {', '.join(named)}{more}"
+        yield f"skipped {counted(len(corrupt), 'file')} that cannot be decoded: {', '.join(named)}{more}"
     if facts.composited:
-        yield f"{facts.composited:,} images are partly transparent, composited over white"
+        yield f"{counted(facts.composited, 'partly transparent image')}, composited over white"
     if number := sum(facts.depths.values()):
         dim = sum(count for bits, count in facts.depths.items() if 2**bits <= facts.white // 4)
         darker = f", {dim:,} of them below a quarter of it" if dim else ""
-        yield f"{number:,} images of more than 8 bits; their white is {facts.white:,}{darker}"
+        yield f"{counted(number, 'image')} of more than 8 bits; their white is {facts.white:,}{darker}"
 
 
 class Listing(NamedTuple):

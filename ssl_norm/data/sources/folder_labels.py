@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import Literal
 
 from ssl_norm.errors import UserError
+from ssl_norm.text import counted
 
 Folders = Mapping[str, tuple[str, ...]]  # the folders in each path
 LayoutName = Literal["auto", "classes", "splits", "flat"]
@@ -197,7 +198,7 @@ def _with_splits(folders: Folders, splits: Mapping[str, list[str]]) -> Layout:
         notes.append(found + " ..." * (len(lacking) > _SHOWN) if test else held_out)
     if left_out := len(folders) - len(used):
         unknown = " and those there without a class folder" if test else ""
-        notes.append(f"{left_out:,} images outside of {named}{unknown} are left out")
+        notes.append(f"left out: {counted(left_out, 'image')} outside of {named}{unknown}")
     is_test = tuple(path in test for path in used) if test else None
     return replace(layout, is_test=is_test, notes=tuple(notes))
 
@@ -209,7 +210,7 @@ def _with_labels(folders: Folders, where: str = "") -> Layout:
     if len(classes) < 2 or outside:
         note = "no labels (there are no two class folders)"
         if len(classes) >= 2:
-            note = f"no labels ({outside:,} images are outside of the class folders)"
+            note = f"no labels ({counted(outside, 'image')} outside of the class folders)"
         return Layout(paths, notes=(f"layout: {where}{note}",))
     index = {name: label for label, name in enumerate(classes)}
     labels = tuple(index[parts[0]] for parts in folders.values())

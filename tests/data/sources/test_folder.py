@@ -144,7 +144,7 @@ def test_only_regular_files_of_a_possible_size_are_read(root, load, kind, monkey
         load()
     splits = load(on_corrupt="skip")
     assert splits.skipped == (str(root / "x.png"),)
-    assert "skipped 1 files that do not decode: x.png (" in " ".join(splits.notes)
+    assert "skipped 1 file that cannot be decoded: x.png (" in " ".join(splits.notes)
 
 
 def test_pictures_of_unread_formats_are_named(root, load):
@@ -200,7 +200,7 @@ def test_transparent_images_are_counted(root, load):
     write_images(root, 2)
     for index in range(3):
         Image.new("RGBA", (8, 8), (9, 9, 9, 255 - index)).save(root / f"alpha{index}.png")
-    assert "2 images are partly transparent, composited over white" in load().notes
+    assert "2 partly transparent images, composited over white" in load().notes
 
 
 def test_links_that_multiply_folders_end_in_one_line(tmp_path):

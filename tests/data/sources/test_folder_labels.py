@@ -20,7 +20,7 @@ def test_first_level_folders_are_classes():
     [
         (["1.png", "2.png"], "no two class folders"),
         (["holiday/1.png", "holiday/beach/2.png"], "no two class folders"),
-        (["1.png", "cat/1.png", "dog/1.png"], "1 images are outside of the class folders"),
+        (["1.png", "cat/1.png", "dog/1.png"], "1 image outside of the class folders"),
     ],
 )
 def test_there_are_no_labels_without_two_classes_that_hold_everything(paths, reason):
