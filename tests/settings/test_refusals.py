@@ -30,7 +30,6 @@ WRONG = {
         "augment.view1=null": "augment.view1",
         "optimizer.betas=[a,b]": "optimizer.betas[0]=a: a number in [0, 1)",
         "optimizer.betas=[0.9]": "2 numbers in brackets ... got [0.9]",
-        "optimizer.betas=[0.9,1]": "optimizer.betas[1]=1: a number in [0, 1)",
         "optimizer.lr=nan": "optimizer.lr=nan: a number in (0, ",
         "augment.view1.crop_area=[0.5,0.1]": "low <= high ... got [0.5, 0.1]",
         "augment.view2.extra=[3]": "augment.view2.extra[0]: ... {name: RandomRotation, degrees: 10}",
@@ -38,7 +37,6 @@ WRONG = {
         "norm.encoder=bm": "unknown norm 'bm' ... 'bn'?",
         "norm.encoder=null": "a name or a mapping ... got null",
         "norm.encoder={}": "needs 'name'",
-        "norm.encoder=[bn]": "a name or a mapping",
         "norm.encoder={name: bn, eps: 0}": "eps=0: a number in [1e-12, ",
         "norm.encoder={name: ln, affine: 1}": "affine=1: true or false",
         "norm.encoder={name: gn, groups: 2.5}": "groups=2.5: an integer in",
@@ -54,7 +52,6 @@ WRONG = {
         "method.projector.norm_output={name: zca, groups: 3}": "output_dim=128 ... use 2: ... groups: 2}'",
         "method.projector.norm_output=zca method.projector.layers=0": "set method.projector.layers=1",
         "norm.projector=in": "one value per channel ... such as norm.projector=ln",
-        "method.projector.norm_output=in": "such as method.projector.norm_output=ln",
         "norm.predictor=bn method.name=simclr": "simclr has no predictor; set it to none",
         # norms and the batch
         "batch_size=1": "norm.encoder=bn has no batch statistics on one image; use at least 2",
@@ -70,7 +67,6 @@ WRONG = {
         "norm.projector=domain batch_size=2": "no batch statistics in a head; use a larger batch_size",
         # the learner
         "method.predictor.output_dim=64": "differs from method.projector.output_dim=128 ... set both",
-        "method.predictor.layers=0 method.projector.output_dim=64": "set both to the same",
         "method.name=moco_v2 norm.predictor=none method.queue_size=1000": "the nearest is 1024",
         "method.name=moco_v2 norm.predictor=none method.symmetric=true method.queue_size=128":
         "the 256 keys of a batch; the nearest is 256",
@@ -108,10 +104,8 @@ WRONG = {
         "domains=[clean,contrast,jpeg,gaussian_blur] norm.encoder=domain": "use domains: 4",
         "domains=[clean,jpeg,contrast] batch_size=9 labels=2": "less than the 3 domains; use at least 3",
         "domains=[clean,jpeg,contrast] batch_size=9 evaluation.samples=[2]": "use at least 3",
-        "domains=[clean,jpeg,contrast] batch_size=9 evaluation.batch_sizes=[2]": "use at least 3",
         "evaluation.statistics=[]": "empty; give at least one value",
         "evaluation.statistics=[exact] evaluation.train=true": "names neither; add one",
-        "evaluation.samples=[]": "empty; give at least one value",
         "evaluation.corruptions=[clean]": "clean test images are always scored; leave it out",
         "evaluation.corruptions=[{name: jpeg, severity: 6}]": "jpeg:6 ... an integer in [1, 5]",
         "evaluation.uncertainty=1": "a spread needs at least 2 draws",
@@ -121,11 +115,9 @@ WRONG = {
     "linear_eval": {
         "checkpoint=null": "text expected, got null",
         "data.limit=5": "data has no key 'limit'",
-        "data.resident=true": "data has no key 'resident'",
         "norm.projector=bn": "norm has no key 'projector'; known: encoder",
     },
     "diagnose": {
-        "sampels=3": "'sampels' ... 'samples'?",
         "output=a.PNG": "output: 'a.PNG' would be overwritten: ... .png ... ends in .json",
     },
     "population_stats": {
@@ -139,7 +131,6 @@ WRONG = {
         "runs=''": "a folder expected",
         "runs=[]": "a folder expected",
         "runs=3": "text or a list in brackets",
-        "group=seed": "'group' ... 'group_by'?",
         "group_by=' '": "a key, such as norm.projector",
     },
     "toy": {
@@ -193,7 +184,6 @@ THREE = "WORLD_SIZE=3 RANK=0 MASTER_ADDR=localhost MASTER_PORT=29500 "
 WRONG_LAUNCH = {
     "WORLD_SIZE=x": "WORLD_SIZE='x': an integer in [1, ... torchrun, which sets it",
     "WORLD_SIZE=0": "WORLD_SIZE='0': an integer in [1, ",
-    "WORLD_SIZE=": "WORLD_SIZE='': an integer in [1, ",
     "WORLD_SIZE=2": "without RANK, MASTER_ADDR, MASTER_PORT; start with torchrun",
     "WORLD_SIZE=2 RANK=0 MASTER_PORT=1": "without MASTER_ADDR; start with torchrun",
     "RANK=x": "RANK='x': an integer in [0, ",
