@@ -131,8 +131,7 @@ class _Pretraining(Task):
             began = summary["collapsed_at_step"]
             since = "" if began is None else f" since step {began}"
             title = f"{summary['method']}, heads {heads}: {summary['verdict']}{since}"
-            picture = cosine_figure([(title, rows)], [began])
-            save_figure(picture, files.folder / "collapse.png")
+            save_figure(cosine_figure(title, rows, began), files.folder / "collapse.png")
 
     def table(self, summary: Mapping[str, Any]) -> Table:
         return pretraining_table(summary)

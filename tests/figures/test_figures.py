@@ -28,32 +28,31 @@ def lines(axes):
 
 
 def test_draws_the_three_columns_over_their_steps():
-    (axes,) = cosine_figure([("a run", run_of(["healthy"] * 3, columns=["rank_me"]))]).axes
+    (axes,) = cosine_figure("a run", run_of(["healthy"] * 3, columns=["rank_me"])).axes
     drawn = lines(axes)
     assert set(drawn) == {"positive cosine", "negative cosine", "feature std"}
     assert drawn["negative cosine"].get_xdata().tolist() == [10, 20, 30]
     assert drawn["negative cosine"].get_ydata().tolist() == pytest.approx([0, 0.1, 0.2])
     assert (axes.get_title(), axes.get_xlabel()) == ("a run", "step")
+    assert (len(axes.patches), len(axes.texts)) == (0, 0)
 
 
-def test_a_healthy_run_has_no_shade_and_a_change_is_marked_where_it_happens():
-    runs = [("a", run_of(["healthy"] * 4)), ("b", run_of(["healthy"] * 2 + ["complete"] * 3))]
-    healthy, collapsing = cosine_figure(runs).axes
-    assert (len(healthy.patches), len(healthy.texts)) == (0, 0)
-    (shade,) = collapsing.patches
-    assert (shade.get_x(), shade.get_width()) == (30, 20)
-    assert "complete" in [text.get_text() for text in collapsing.texts]
-
-
-def test_the_last_verdict_is_shaded_from_the_step_at_which_the_collapse_began():
-    late = run_of(["uncertain"] * 2 + ["complete"])
-    whole, half = cosine_figure([("a", late), ("b", late)], [8, 15]).axes
-    assert [(shade.get_x(), shade.get_width()) for shade in whole.patches] == [(10, 20)]
-    assert [(shade.get_x(), shade.get_width()) for shade in half.patches] == [(10, 5), (15, 15)]
+@pytest.mark.parametrize(
+    ("verdicts", "began", "shades"),
+    [
+        (["healthy"] * 2 + ["complete"] * 3, None, [(30, 20)]),
+        (["uncertain"] * 2 + ["complete"], 8, [(10, 20)]),
+        (["uncertain"] * 2 + ["complete"], 15, [(10, 5), (15, 15)]),
+    ],
+)
+def test_verdicts_are_shaded_from_the_step_at_which_the_collapse_began(verdicts, began, shades):
+    (axes,) = cosine_figure("a", run_of(verdicts), began).axes
+    assert [(shade.get_x(), shade.get_width()) for shade in axes.patches] == shades
+    assert "complete" in [text.get_text() for text in axes.texts]
 
 
 def test_a_short_stretch_is_shaded_and_in_the_legend_but_not_named():
-    figure = cosine_figure([("a", run_of(["uncertain"] + ["complete"] * 60))])
+    figure = cosine_figure("a", run_of(["uncertain"] + ["complete"] * 60))
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["complete"]
     assert len(axes.patches) == 2
@@ -61,21 +60,14 @@ def test_a_short_stretch_is_shaded_and_in_the_legend_but_not_named():
     assert named == ["positive cosine", "negative cosine", "feature std", "uncertain", "complete"]
 
 
-def test_many_runs_share_one_axis_in_lines_of_four():
-    figure = cosine_figure([(f"run {index}", run_of(["healthy"] * 2)) for index in range(6)])
-    visible = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_title() for axes in visible] == [f"run {index}" for index in range(6)]
-    assert len({axes.get_ylim() for axes in visible}) == 1
-
-
 def test_gaps_single_rows_and_rows_without_verdict_are_drawn():
     run = run_of(["healthy"] * 3)
     run[1]["negative_cosine"], run[2]["positive_cosine"] = -0.6, float("nan")
-    assert cosine_figure([("a", run)]).axes[0].get_ylim()[0] == pytest.approx(-0.65)
+    assert cosine_figure("a", run).axes[0].get_ylim()[0] == pytest.approx(-0.65)
     run = run_of(["complete"])
-    assert cosine_figure([("a", run)]).axes[0].get_lines()
+    assert cosine_figure("a", run).axes[0].get_lines()
     old = [{name: value for name, value in row.items() if name != "verdict"} for row in run * 2]
-    assert not cosine_figure([("a", old)]).axes[0].patches
+    assert not cosine_figure("a", old).axes[0].patches
 
 
 def row(step, layer, cosine=0.5, gradient=0.1):
@@ -157,7 +149,7 @@ def test_zeros_and_rounding_errors_are_drawn_at_the_floor():
 
 def figures():
     return [
-        cosine_figure([("a", run_of(["healthy"] * 2))]),
+        cosine_figure("a", run_of(["healthy"] * 2)),
         spectrum_figure([1, 2], [[0.5, 0.1], [0.4, 0.2]]),
         layer_figure([row(1, "stem")]),
     ]
@@ -195,13 +187,7 @@ def test_no_backend_is_needed_and_the_user_s_stays(backend):
 @pytest.mark.parametrize(
     ("draw", "arguments", "message"),
     [
-        (cosine_figure, ([],), "runs: at least one run expected"),
-        (cosine_figure, ([("x", [])],), "'x' has no rows"),
-        (
-            cosine_figure,
-            ([("x", [{"step": 1}])], [8, None]),
-            "one step for each of 1 runs expected",
-        ),
+        (cosine_figure, ("x", []), "'x' has none"),
         (layer_figure, ([],), "rows: at least one row"),
         (layer_figure, ([row(1, "stem")], "cosine"), "negative_cosine, .* expected, got 'cosine'"),
         (spectrum_figure, ([1], []), "got 0 for 1 steps"),
