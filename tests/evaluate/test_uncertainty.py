@@ -78,10 +78,6 @@ def test_wrong_input(inputs, batches):
     model = network(nn.BatchNorm1d)
     with pytest.raises(ValueError, match=r"at least 2 batches .*, got 1"):
         uncertainty(model, inputs, batches[:1])
-    with pytest.raises(ValueError, match=r"at least 2 batches .*, got 0"):
-        uncertainty(model, inputs, [])
-    with pytest.raises(ValueError, match="no batch norm with statistics"):
-        uncertainty(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)).double(), inputs, batches)
     freeze_statistics(model)
     with pytest.raises(ValueError, match="no batch norm with statistics"):
         uncertainty(model, inputs, batches)
