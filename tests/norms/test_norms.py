@@ -1,6 +1,7 @@
-"""Norms against float64 loops, and identities between them."""
+"""Norms against their equations in float64, and identities between them."""
 
-import numpy as np
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -10,31 +11,29 @@ from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.group_norm import GroupNorm, LayerNorm
 from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchNorm
 from tests.norms.test_contract import CHANNELS, SHAPES, build, data
-from tests.reference import batch_norms, sample_norms, whitening
 from tests.reference import norms as reference
 
-CONSTANTS = np.arange(CHANNELS), np.arange(CHANNELS) + 0.5
+CONSTANTS = torch.arange(CHANNELS).double(), torch.arange(CHANNELS).double() + 0.5
 LOOPS = {
     "bn": reference.batch_norm,
-    "ln": sample_norms.layer_norm,
-    "gn": lambda x, **affine: reference.group_norm(x, groups=3, **affine),
-    "in": sample_norms.instance_norm,
-    "rms": sample_norms.rms_norm,
+    "ln": partial(reference.group_norm, groups=1),
+    "gn": partial(reference.group_norm, groups=3),
+    "in": partial(reference.group_norm, groups=CHANNELS),
+    "rms": reference.rms_norm,
     "rbn": reference.representative_batch_norm,
-    "switch": batch_norms.switchable_norm,
-    "frn": sample_norms.filter_response_norm,
-    "evonorm-s0": lambda x, v, **affine: sample_norms.evonorm_s0(x, v, groups=3, **affine),
-    "evonorm-b0": lambda x, v, **affine: batch_norms.evonorm_b0(x, v, eps=1e-3, **affine),
-    "zca": lambda x, **affine: whitening.decorrelated_batch_norm(x, groups=3, **affine),
-    "iternorm": lambda x, **affine: whitening.iter_norm(x, groups=3, **affine),
+    "switch": reference.switchable_norm,
+    "frn": reference.filter_response_norm,
+    "evonorm-s0": partial(reference.evonorm_s0, groups=3),
+    "evonorm-b0": reference.evonorm_b0,
+    "zca": partial(reference.whitened, root=reference.zca_root, groups=3),
+    "iternorm": partial(reference.whitened, root=reference.newton_root, groups=3),
 }
 
 
 def equals_loops(layer, shape, loops):
     x = data(*shape)
-    numbers = {key: value.detach().numpy() for key, value in layer.named_parameters()}
-    expected = loops(x.reshape(5, CHANNELS, -1).numpy(), **numbers).reshape(shape)
-    torch.testing.assert_close(layer(x), torch.from_numpy(expected), rtol=1e-11, atol=1e-11)
+    expected = loops(reference.positions(x), **dict(layer.named_parameters())).reshape(shape)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", LOOPS)
@@ -49,14 +48,10 @@ def test_equals_loops(name, shape):
 def test_constants_and_thresholds_equal_loops(shape):
     layer = build("frozen")
     for buffer, values in zip((layer.running_mean, layer.running_var), CONSTANTS, strict=True):
-        buffer.copy_(torch.from_numpy(values))
-    means, variances = CONSTANTS
-    equals_loops(
-        layer,
-        shape,
-        lambda x, weight, bias: batch_norms.frozen_batch_norm(x, weight, bias, means, variances),
-    )
-    equals_loops(build("frn", threshold=False), shape, sample_norms.filter_response_norm)
+        buffer.copy_(values)
+    mean, variance = CONSTANTS
+    equals_loops(layer, shape, partial(reference.frozen_batch_norm, mean=mean, variance=variance))
+    equals_loops(build("frn", threshold=False), shape, reference.filter_response_norm)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import copy
 import math
 import warnings
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchN
 from ssl_norm.norms.swap.find import BATCH_NORMS
 from tests import warm
 from tests.norms import population_ranks
-from tests.reference import population as reference
+from tests.reference.norms import population_statistics, positions
 
 CHANNELS = 4
 SIZES = (7, 3, 12, 2)
@@ -36,11 +35,11 @@ def batches(*space, dtype=torch.float64, sizes=SIZES):
     ]
 
 
-def arrays(data):
-    return [
-        x.double().flatten(2).numpy() if x.ndim > 2 else x.double().numpy()[:, :, None]
-        for x in data
-    ]
+def assert_statistics_are(layer, data, rtol=1e-12):
+    """Compare a layer with the mean and variance of the joined data."""
+    expected = population_statistics([positions(x.double()) for x in data])
+    found = layer.running_mean.double(), layer.running_var.double()
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=0)
 
 
 def network(norm=nn.BatchNorm2d):
@@ -77,12 +76,8 @@ def test_equals_the_statistics_of_the_concatenated_data(space, options):
     data = batches(*space, sizes=(8, 4, 12, 2))
     layer = make_norm({"name": "bn", **options}, CHANNELS).double()
     report = recompute_statistics(layer, data)
-    mean, variance = reference.population_statistics(arrays(data))
-    np.testing.assert_allclose(layer.running_mean, mean, rtol=1e-12)
-    np.testing.assert_allclose(layer.running_var, variance, rtol=1e-12)
-    joined = torch.cat(data).movedim(1, -1).flatten(0, -2)
-    torch.testing.assert_close(layer.running_var, joined.var(0), rtol=1e-12, atol=0)
-    assert report.shifts[""].count == len(joined)
+    assert_statistics_are(layer, data)
+    assert report.shifts[""].count == sum(x.numel() for x in data) // CHANNELS
     assert layer.num_batches_tracked == 0
 
 
@@ -92,18 +87,14 @@ def test_float32_of_a_large_mean(kind, dtype):
     data = [(1000 * x).to(dtype) for x in batches(3, 4)]
     layer = kind(CHANNELS)
     recompute_statistics(layer, data)
-    mean, variance = reference.population_statistics(arrays(data))
-    np.testing.assert_allclose(layer.running_mean, mean, rtol=1e-6)
-    np.testing.assert_allclose(layer.running_var, variance, rtol=1e-6)
+    assert_statistics_are(layer, data, rtol=1e-6)
 
 
 def test_channels_last_and_keyword_inputs():
     data = [x.to(memory_format=torch.channels_last) for x in batches(3, 4)]
     layer = nn.BatchNorm2d(CHANNELS).double()
     recompute_statistics(layer, data, lambda x: layer(input=x))
-    np.testing.assert_allclose(
-        layer.running_var, reference.population_statistics(arrays(data))[1], rtol=1e-12
-    )
+    assert_statistics_are(layer, data)
 
 
 def test_representative_batch_norm_has_the_statistics_of_its_centred_input():
@@ -113,10 +104,7 @@ def test_representative_batch_norm_has_the_statistics_of_its_centred_input():
         layer.center_weight.copy_(torch.tensor([0.5, -0.3, 0.0, 2.0]))
     recompute_statistics(layer, data)
     weight = layer.center_weight.detach()[:, None, None]
-    centred = [x + weight * x.mean((2, 3), keepdim=True) for x in data]
-    mean, variance = reference.population_statistics(arrays(centred))
-    np.testing.assert_allclose(layer.running_mean, mean, rtol=1e-12)
-    np.testing.assert_allclose(layer.running_var, variance, rtol=1e-12)
+    assert_statistics_are(layer, [x + weight * x.mean((2, 3), keepdim=True) for x in data])
 
 
 @pytest.mark.parametrize("name", ["zca", "iternorm"])
@@ -124,13 +112,10 @@ def test_whitening_norms_have_the_covariance_of_the_concatenated_data(name):
     data = batches(3, 4)
     layer = make_norm({"name": name, "groups": 2}, CHANNELS).double()
     recompute_statistics(layer, data)
-    rows = np.concatenate(arrays(data)).transpose(0, 2, 1).reshape(-1, CHANNELS)
-    for group in range(2):
-        expected = np.cov(rows[:, 2 * group : 2 * group + 2].T)
-        np.testing.assert_allclose(
-            layer.running_covariance[group], expected, rtol=1e-11, atol=1e-13
-        )
-    np.testing.assert_allclose(layer.running_mean, rows.mean(0), rtol=1e-12)
+    rows = torch.cat(data).transpose(0, 1).flatten(1)
+    expected = torch.stack([rows[:2].cov(), rows[2:].cov()])
+    torch.testing.assert_close(layer.running_covariance, expected, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(layer.running_mean, rows.mean(1), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, BatchNorm])
@@ -145,8 +130,8 @@ def test_deeper_layers_see_what_training_shows_them(norm):
     ):  # fvcore's use of torch.jit
         from fvcore.nn import update_bn_stats
     update_bn_stats(oracle, data, num_iters=len(data))
-    for index, positions in ((0, 20), (2, 12), (7, 1)):
-        values = sum(SIZES) * positions
+    for index, places in ((0, 20), (2, 12), (7, 1)):
+        values = sum(SIZES) * places
         bessel = values / (values - 1)  # fvcore leaves it out
         ours, theirs = model[index], oracle[index]
         torch.testing.assert_close(ours.running_mean, theirs.running_mean, rtol=1e-9, atol=1e-12)
@@ -225,9 +210,7 @@ def test_layers_called_twice_and_never():
         model.spare.running_mean.fill_(7)
     report = recompute_statistics(model, data)
     seen = [part for x in data for part in (x, 3 * x[:2])]
-    mean, variance = reference.population_statistics(arrays(seen))
-    np.testing.assert_allclose(model.norm.running_mean, mean, rtol=1e-12)
-    np.testing.assert_allclose(model.norm.running_var, variance, rtol=1e-12)
+    assert_statistics_are(model.norm, seen)
     assert report.not_called == ("spare",)
     assert (model.spare.running_mean == 7).all()
     assert "never called: spare" in str(report)
@@ -332,10 +315,9 @@ def test_each_domain_has_statistics_of_its_own(options):
     pairs = [(x, y) for x, y in zip(data, labels, strict=True) if len(x) != 3]
     report = recompute_statistics(layer, pairs, forward)
     for domain in range(2):
-        own = arrays([x[y == domain] for x, y in pairs if domain in y])
-        mean, variance = reference.population_statistics(own)
-        np.testing.assert_allclose(layer.running_mean[domain], mean, rtol=1e-12)
-        np.testing.assert_allclose(layer.running_var[domain], variance, rtol=1e-12)
+        own = [positions(x[y == domain]) for x, y in pairs if domain in y]
+        found = layer.running_mean[domain], layer.running_var[domain]
+        torch.testing.assert_close(found, population_statistics(own), rtol=1e-12, atol=0)
     assert (layer.running_mean[2] == 0).all()
     assert dict(report.not_recomputed) == {", domain 2": "no samples"}
 

@@ -1,4 +1,4 @@
-"""Batch renorm against loops over several steps, and against batch norm where they are equal."""
+"""Batch renorm against its equation over several steps, and against batch norm where they are equal."""
 
 import copy
 
@@ -8,31 +8,28 @@ import torch
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.batch_renorm import BatchRenorm
 from tests.norms.test_contract import CHANNELS, SHAPES, build, data
-from tests.reference import batch_renorm as reference
-from tests.reference.gradients import numerical_gradient
+from tests.reference import norms as reference
 
 SCHEDULE = {"warmup_steps": 1, "r_ramp_steps": 4, "d_ramp_steps": 2}
 
 
-def affine_of(layer):
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
-
-
-def limits(step):
-    r_max, _ = reference.renorm_limits(step, warmup_steps=1, ramp_steps=4)
-    _, d_max = reference.renorm_limits(step, warmup_steps=1, ramp_steps=2)
-    return r_max, d_max
+def expected_of(layer, x, step):
+    """Return what a training batch becomes at a step, by the statistics before it."""
+    tables = layer.weight, layer.bias, layer.running_mean.clone(), layer.running_var.clone()
+    limits = reference.renorm_limits(step, **SCHEDULE)
+    return reference.batch_renorm(reference.positions(x), *tables, *limits).view_as(x)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_steps_equal_loops(shape):
+def test_steps_equal_the_equation(shape):
     layer = build("brn", update_rate=0.3, **SCHEDULE)
     batches = [(1 + seed) * data(*shape, seed=seed) for seed in range(7)]
-    rows = [batch.reshape(5, CHANNELS, -1).numpy() for batch in batches]
-    expected = reference.batch_renorm_steps(rows, *affine_of(layer), 0.3, limits)
-    for batch, rows_expected in zip(batches, expected, strict=True):
-        found = layer(batch).detach().numpy()
-        torch.testing.assert_close(found, rows_expected.reshape(shape), rtol=1e-11, atol=1e-11)
+    for step, batch in enumerate(batches):
+        expected = expected_of(layer, batch, step)
+        torch.testing.assert_close(layer(batch), expected, rtol=1e-11, atol=1e-11)
+        rows = [reference.positions(x) for x in batches[: step + 1]]
+        found = layer.running_mean, layer.running_var
+        torch.testing.assert_close(found, reference.running_statistics(rows, 0.3))
 
 
 def test_correction_is_a_constant_of_the_gradient():
@@ -40,17 +37,9 @@ def test_correction_is_a_constant_of_the_gradient():
     for seed in range(4):
         layer(data(5, CHANNELS, 2, seed=seed))
     x, cotangent = (3 * data(5, CHANNELS, 2, seed=8)).requires_grad_(), data(5, CHANNELS, 2, seed=9)
-    rows, running = x.detach().numpy(), (layer.running_mean.numpy(), layer.running_var.numpy())
-    r, d = reference.renorm_correction(rows, *running, *limits(4))
-    assert (r != 1).all()
-    assert (d != 0).all()
-    expected = numerical_gradient(
-        lambda z: reference.corrected_batch_norm(z, r, d, *affine_of(layer)),
-        rows,
-        cotangent.numpy(),
-    )
-    layer(x).backward(cotangent)
-    torch.testing.assert_close(x.grad.numpy(), expected, rtol=1e-6, atol=1e-8)
+    expected = expected_of(layer, x, step=4)
+    found = (torch.autograd.grad(y, x, cotangent)[0] for y in (layer(x), expected))
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize(
@@ -95,8 +84,5 @@ def test_ghost_batches_are_corrected_apart():
     for seed in range(4):
         layer(data(5, CHANNELS, 2, seed=seed))
     x = 3 * data(5, CHANNELS, 2, seed=8)
-    running = layer.running_mean.numpy().copy(), layer.running_var.numpy().copy()
-    found = layer(x).detach().numpy()
-    for rows, part in ((x[:3], found[:3]), (x[3:], found[3:])):
-        expected = reference.batch_renorm(rows.numpy(), *affine_of(layer), *running, *limits(4))
-        torch.testing.assert_close(part, expected, rtol=1e-11, atol=1e-11)
+    expected = torch.cat([expected_of(layer, part, step=4) for part in (x[:3], x[3:])])
+    torch.testing.assert_close(layer(x), expected, rtol=1e-11, atol=1e-11)

@@ -1,4 +1,4 @@
-"""Domain batch norm against loops: by chunk, by label, statistics and affine shared or not."""
+"""Domain batch norm against its equation: by chunk, by label, statistics and affine shared or not."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm, domain_labels
 from tests.norms.test_contract import CHANNELS, SHAPES, data, randomize
-from tests.reference import batch_norms as reference
+from tests.reference import norms as reference
 
 LABELS = torch.tensor([1, 0, 2, 0, 1, 1, 0])  # three domains, of 3, 3 and 1 samples
 each_space = pytest.mark.parametrize("space", [shape[2:] for shape in SHAPES[1:]], ids=str)
@@ -17,18 +17,13 @@ def build(**options):
     return randomize(DomainBatchNorm(CHANNELS, **{"domains": 3, **options}).double())
 
 
-def rows(x):
-    return x.detach().reshape(len(x), CHANNELS, -1).numpy()
-
-
-def affine_of(layer):
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+def expected_of(x, labels, layer, statistics=None):
+    tables = layer.weight, layer.bias, statistics
+    return reference.domain_batch_norm(reference.positions(x), labels, *tables)
 
 
 def assert_equal(found, expected):
-    found = found.detach()
-    expected = torch.as_tensor(expected).reshape(found.shape)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(found, expected.reshape(found.shape), rtol=1e-11, atol=1e-11)
 
 
 @each_space
@@ -37,7 +32,7 @@ def test_labels_equal_loops(space, affine_per_domain):
     layer, x = build(affine_per_domain=affine_per_domain), data(7, CHANNELS, *space)
     with domain_labels(layer, LABELS):
         y = layer(x)
-    assert_equal(y, reference.domain_batch_norm(rows(x), LABELS.tolist(), *affine_of(layer)))
+    assert_equal(y, expected_of(x, LABELS, layer))
 
 
 @pytest.mark.parametrize("shape", [(6, CHANNELS), (6, CHANNELS, 3, 2)], ids=str)
@@ -55,19 +50,17 @@ def test_population_statistics_equal_loops():
     for batch, own in zip(batches, labels, strict=True):
         with domain_labels(layer, own):
             layer(batch)
-    statistics = reference.domain_running_statistics(
-        [rows(batch) for batch in batches], [own.numpy() for own in labels], 3, 0.3
-    )
-    assert_equal(layer.running_mean, statistics[0])
-    assert_equal(layer.running_var, statistics[1])
+    for domain in range(3):
+        pairs = zip(batches, labels, strict=True)
+        own = [batch[of == domain] for batch, of in pairs if domain in of]
+        mean, variance = reference.running_statistics(own, 0.3)
+        assert_equal(layer.running_mean[domain], mean)
+        assert_equal(layer.running_var[domain], variance)
     assert layer.num_batches_tracked.tolist() == [3, 2, 1]
     x, layer = data(7, CHANNELS, 4, seed=9), layer.eval()
     with domain_labels(layer, LABELS):
         y = layer(x)
-    expected = reference.domain_batch_norm(
-        rows(x), LABELS.tolist(), *affine_of(layer), statistics=statistics
-    )
-    assert_equal(y, expected)
+    assert_equal(y, expected_of(x, LABELS, layer, (layer.running_mean, layer.running_var)))
     assert_equal(layer(x)[LABELS == 0], y[LABELS == 0])
     with domain_labels(layer, 2):
         assert_equal(layer(x)[LABELS == 2], y[LABELS == 2])
@@ -102,7 +95,7 @@ def test_ghost_batches_are_formed_in_each_domain():
     with domain_labels(layer, LABELS):
         y = layer(x)
     chunks = torch.tensor([0, 1, 2, 1, 0, 3, 4])  # of domain 1: 0 and 3, of domain 0: 1 and 4
-    assert_equal(y, reference.domain_batch_norm(rows(x), chunks.tolist(), *affine_of(layer)))
+    assert_equal(y, expected_of(x, chunks, layer))
     assert_equal(layer.running_mean[0], x[LABELS == 0].mean((0, 2)))
 
 

@@ -6,7 +6,7 @@ import torch
 from ssl_norm.norms import make_norm
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from tests.norms.test_contract import CHANNELS, SHAPES, build, data
-from tests.reference.norms import calibrated_batch_norm
+from tests.reference.norms import positions, representative_batch_norm
 
 CALIBRATIONS = ["both", "centring", "scaling"]
 GATES = ["sigmoid", "tanh", "softmax", "none"]
@@ -25,13 +25,12 @@ def rbn(calibration, gate, statistic, **more):
 
 @each_option
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_options_equal_loops(calibration, gate, statistic, shape):
-    x, layer = data(*shape), rbn(calibration, gate, statistic)
-    numbers = {name: value.detach().numpy() for name, value in layer.named_parameters()}
-    rows = x.reshape(5, CHANNELS, -1).numpy()
-    expected = calibrated_batch_norm(rows, gate=gate, statistic=statistic, **numbers)
-    found = layer(x).reshape(rows.shape)
-    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-11, atol=1e-11)
+def test_options_equal_their_equations(calibration, gate, statistic, shape):
+    x, layer = positions(data(*shape)), rbn(calibration, gate, statistic)
+    own = dict(layer.named_parameters())
+    expected = representative_batch_norm(x, gate=gate, statistic=statistic, **own)
+    found = positions(layer(data(*shape)))
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
 @each_option

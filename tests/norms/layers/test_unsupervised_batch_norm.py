@@ -1,8 +1,7 @@
-"""UBN against loops: statistics of the joint batch as constants, and batch norm without one."""
+"""UBN against its equation: statistics of the joint batch as constants, and batch norm without one."""
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,8 +9,7 @@ from torch import nn
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.unsupervised_batch_norm import UnsupervisedBatchNorm, joint_statistics
 from tests.norms.test_contract import CHANNELS, SHAPES, build, data
-from tests.reference import batch_norms as reference
-from tests.reference.gradients import numerical_gradient
+from tests.reference import norms as reference
 
 
 def pair(*space, seed=0):
@@ -19,12 +17,15 @@ def pair(*space, seed=0):
     return labelled, 3 * data(7, CHANNELS, *space, seed=seed + 50) - 1
 
 
-def rows(x):
-    return x.detach().reshape(len(x), CHANNELS, -1).numpy()
+def joined(labelled, unlabelled):
+    return reference.joined(map(reference.positions, (labelled, unlabelled)))
 
 
-def affine_of(layer):
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+def expected_of(layer, labelled, unlabelled):
+    """Return batch norm by the statistics of both, which are constants of the gradient."""
+    statistics = reference.channel_statistics(joined(labelled, unlabelled).detach())
+    x = reference.positions(labelled)
+    return reference.frozen_batch_norm(x, layer.weight, layer.bias, *statistics).view_as(labelled)
 
 
 @pytest.mark.parametrize("space", [shape[2:] for shape in SHAPES], ids=str)
@@ -34,15 +35,11 @@ def test_equals_loops(space):
     for labelled, unlabelled in pairs:
         with joint_statistics(layer, torch.cat([labelled, unlabelled])):
             y = layer(labelled)
-        expected = reference.unsupervised_batch_norm(
-            rows(labelled), rows(unlabelled), *affine_of(layer)
-        )
-        np.testing.assert_allclose(rows(y), expected, rtol=1e-11, atol=1e-11)
-    mean, variance = reference.unsupervised_running_statistics(
-        [(rows(labelled), rows(unlabelled)) for labelled, unlabelled in pairs], 0.3
-    )
-    np.testing.assert_allclose(layer.running_mean.numpy(), mean, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(layer.running_var.numpy(), variance, rtol=1e-12, atol=1e-12)
+        expected = expected_of(layer, labelled, unlabelled)
+        torch.testing.assert_close(y, expected, rtol=1e-11, atol=1e-11)
+    expected = reference.running_statistics([joined(*both) for both in pairs], 0.3)
+    found = layer.running_mean, layer.running_var
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     assert layer.num_batches_tracked == 3
 
 
@@ -50,15 +47,11 @@ def test_statistics_are_constants_of_the_gradient():
     layer = build("ubn")
     labelled, unlabelled = pair(2)
     cotangent = data(2, CHANNELS, 2, seed=3)
-    statistics = reference.pooled_statistics([rows(labelled), rows(unlabelled)])
-    expected = numerical_gradient(
-        lambda x: reference.frozen_batch_norm(x, *affine_of(layer), *statistics),
-        rows(labelled),
-        cotangent.numpy(),
-    )
-    with joint_statistics(layer, torch.cat([labelled, unlabelled])):
-        layer(labelled.requires_grad_()).backward(cotangent)
-    np.testing.assert_allclose(labelled.grad.numpy(), expected, rtol=1e-6, atol=1e-8)
+    expected = expected_of(layer, labelled.requires_grad_(), unlabelled)
+    with joint_statistics(layer, torch.cat([labelled, unlabelled]).detach()):
+        y = layer(labelled)
+    found = (torch.autograd.grad(each, labelled, cotangent) for each in (y, expected))
+    torch.testing.assert_close(*found)
 
 
 def test_without_a_joint_batch_it_is_batch_norm():
