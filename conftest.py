@@ -1,4 +1,4 @@
-"""Limit of one thread for each parallel process of the tests, their order, and a fresh compiler."""
+"""Limit of one thread for each parallel process of the tests, their order, common fixtures."""
 
 import os
 
@@ -19,3 +19,11 @@ def fresh_compiler(request: pytest.FixtureRequest) -> None:
         import torch
 
         torch.compiler.reset()
+
+
+@pytest.fixture
+def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Create figures without rendering them."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "draw", lambda *_: None)

@@ -7,13 +7,10 @@ import contextlib
 import io
 import json
 import shutil
-import sys
 from pathlib import Path
 
-from hydra.core.global_hydra import GlobalHydra
-
 import ssl_norm
-from ssl_norm.cli import entry
+from tests.tool import run
 
 EXAMPLE = "ssl_norm_example"
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "plugin" / "configs"
@@ -61,19 +58,6 @@ COMMANDS = {
 }
 
 
-def by_command(tool: str, *arguments: str) -> tuple[int, str]:
-    """Return exit code and output of a command."""
-    output = io.StringIO()
-    sys.argv[1:] = arguments
-    GlobalHydra.instance().clear()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        try:
-            entry.main(tool)
-        except SystemExit as end:
-            return int(end.code or 0), output.getvalue()
-    raise AssertionError("a command ends its process")
-
-
 def by_python() -> dict[str, str]:
     """Pretrain with a name registered here and with classes; return config.yaml of each run."""
     from ssl_norm.norms import NORMS
@@ -114,7 +98,8 @@ def all_commands() -> dict[str, tuple[int, str]]:
         if name == "resume":
             kept = next(Path("runs/named").glob("step_*2.pt"))
             shutil.copy(kept, "runs/named/last.pt")
-        ends[name] = by_command(*command)
+        code, out, error = run(*command)
+        ends[name] = code, out + error
     return ends
 
 

@@ -17,6 +17,7 @@ from ssl_norm.cli.command import typed_lines
 from ssl_norm.errors import UserError
 from ssl_norm.option_errors import annotation_of
 from ssl_norm.text import as_typed
+from ssl_norm.train.run_folder import RunFolder
 from tests.settings.refusals import START
 from tests.settings.test_ranges import SETTINGS, ends
 
@@ -133,7 +134,8 @@ def test_results_of_the_tools(tmp_path, capsys):
         epochs=1, batch_size=16, data={"limit": 32}, encoder={"name": "tiny16"},
         run_dir=tmp_path / "run", linear_probe=False, device="cpu", loggers=(),
     )  # fmt: skip
-    assert (run.folder, run.ended) == (tmp_path / "run", "done")
+    assert (run.folder, run.ended, run.verdict) == (tmp_path / "run", "done", "uncertain")
+    assert run.summary == RunFolder(run.folder).json("summary.json")
     found = ssl_norm.diagnose(checkpoint=run.folder, samples=32, random_init=False, device="cpu")
     assert found.record["step"] == 2
     import_module("ssl_norm.reporting.page")

@@ -34,12 +34,9 @@ def passes_of_torch(monkeypatch):
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch):
-    """Change to a folder with the run folders in it; figures are created but not rendered."""
-    from matplotlib.figure import Figure
-
+def workplace(tmp_path, monkeypatch, no_rendering):
+    """Change to a folder with the run folders in it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Figure, "draw", lambda *_: None)
     shutil.copytree(GOLDEN / "half", "half")
     shutil.copytree(GOLDEN / "runs", "runs")
     shutil.copy("half/byol/last.pt", "half/byol/step_4.pt")

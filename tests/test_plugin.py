@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,8 +29,7 @@ def session(tmp_path_factory):
         "XDG_CACHE_HOME": str(folder / "cache"),
         "COLUMNS": "200",
     }
-    command = [sys.executable, ROOT / "tests" / "plugin_session.py"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = warm.run([ROOT / "tests" / "plugin_session.py"], cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout)
 

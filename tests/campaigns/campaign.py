@@ -37,9 +37,11 @@ class Chance(random.Random):
 
     Attributes:
         number: number of the trial, by which trials take cases in turn.
+        what: description of the trial for the message on its failure.
     """
 
     number = 0
+    what = ""
 
 
 class Result(NamedTuple):
@@ -75,9 +77,9 @@ def run(module: ModuleType, trials: int, *, seed: int = 0, first: int = 0) -> It
             try:
                 module.trial(chance, Path(folder))
             except Broken as broken:
-                yield Result(number, broken.kind, str(broken))
+                yield Result(number, broken.kind, f"{chance.what}: {broken}")
             except Exception:
-                yield Result(number, "traceback", traceback.format_exc())
+                yield Result(number, "traceback", f"{chance.what}: {traceback.format_exc()}")
             else:
                 yield Result(number, None, "")
 

@@ -6,7 +6,6 @@ and of two networks in a file, the requested one is read and named.
 
 import contextlib
 import io
-import random
 import re
 from argparse import Namespace
 from functools import cache
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 import ssl_norm
 from ssl_norm.errors import UserError
 from ssl_norm.models.encoders import build_encoder
-from tests.campaigns.campaign import Broken
+from tests.campaigns.campaign import Broken, Chance
 from tests.evaluate.runs import save_run
 
 TRIALS = 100
@@ -121,7 +120,7 @@ HARMLESS = {
 }
 
 
-def trial(chance: random.Random, folder: Path) -> None:
+def trial(chance: Chance, folder: Path) -> None:
     name = chance.choice(list(ENCODERS))
     small_images = chance.choice([True, False]) if "resnet" in name else False
     encoder, features = saved_network(name, small_images)
@@ -142,7 +141,7 @@ def trial(chance: random.Random, folder: Path) -> None:
     cut = chance.random() < 0.1
     if cut:
         path.write_bytes(path.read_bytes()[: chance.randrange(1, path.stat().st_size)])
-    subject = f"{name} small_images={small_images} {layout} {damage} {target} cut={cut}"
+    chance.what = f"{name} small_images={small_images} {layout} {damage} {target} cut={cut}"
     harmless = damage in HARMLESS and not cut
     settings = {} if layout == "run" else {
         "encoder": {"name": name, "small_images": small_images or None},
@@ -153,17 +152,17 @@ def trial(chance: random.Random, folder: Path) -> None:
             found, _ = ssl_norm.load_encoder(path, **settings)
         except UserError as error:
             if "\n" in str(error):
-                raise Broken("traceback", f"{subject}: {error}") from error
+                raise Broken("traceback", str(error)) from error
             if harmless:
-                raise Broken("lost", f"{subject}: {error}") from error
+                raise Broken("lost", str(error)) from error
             return
     if not harmless:
-        raise Broken("silent", f"{subject}: {printed.getvalue()}")
+        raise Broken("silent", printed.getvalue())
     with torch.no_grad():
         difference = (found(images(ENCODERS[name])) - features).abs().max().item()
     exact = damage != "half precision"
     if difference > (0 if exact else 0.05 * features.abs().max().item()):
-        raise Broken("different", f"{subject}: features differ by {difference:.3g}")
+        raise Broken("different", f"features differ by {difference:.3g}")
 
 
 def _own_run(folder: Path, weights: Weights) -> Path:

@@ -1,7 +1,6 @@
 """A valid combination of learner, norms, encoder and policies runs two steps with finite numbers."""
 
-import os
-import random
+import contextlib
 from csv import DictReader
 from math import isfinite
 from pathlib import Path
@@ -15,8 +14,10 @@ from ssl_norm.norms import NORMS
 from ssl_norm.option_errors import choices_of
 from ssl_norm.signature import declared_options
 from ssl_norm.text import as_typed
-from tests.campaigns.campaign import Broken
-from tests.campaigns.settings import draw, limited, run
+from ssl_norm.train.step_log import floating_tensors
+from tests.campaigns.campaign import Broken, Chance
+from tests.campaigns.commands import command
+from tests.campaigns.settings import draw
 
 TRIALS, SAMPLE = 200, 1
 DRAWS = 50  # combinations that may be refused before one is valid
@@ -104,56 +105,36 @@ DIVERGED = 4
 SLOW = ("optimizer.lr=1e-6", "run_dir=slow")
 
 
-def trial(chance: random.Random, folder: Path) -> None:
+def trial(chance: Chance, folder: Path) -> None:
     """Run a valid combination and check that all its numbers are finite.
 
     A deep network without effective norms may diverge, which the run says. At a small learning
     rate it must not.
     """
-    place, run_folder = Path.cwd(), folder / "run"
-    os.chdir(folder)
-    try:
+    run_folder = folder / "run"
+    with contextlib.chdir(folder):
         for _ in range(DRAWS):
             typed = draw(combinations(), chance)
-            with limited():
-                code, error = run("pretrain", [*SHORT.split(), *typed])
-                if code == DIVERGED:
-                    run_folder = folder / "slow"
-                    code, error = run("pretrain", [*SHORT.split(), *typed, *SLOW])
+            chance.what = str(typed)
+            code, error = command("pretrain", *SHORT.split(), *typed)
+            if code == DIVERGED:
+                run_folder = folder / "slow"
+                code, error = command("pretrain", *SHORT.split(), *typed, *SLOW)
             if code != 2:
                 break
-        else:
-            raise AssertionError("no valid combination")
-    except KeyboardInterrupt:
-        raise
-    except Broken as broken:
-        raise Broken(broken.kind, f"{typed}: {broken}") from None
-    except BaseException as error:
-        raise Broken("traceback", f"{typed}: {error!r}"[:3000]) from error
-    finally:
-        os.chdir(place)
     if code:
-        raise Broken("lost", f"{typed}: code {code}: {error[-1500:]}")
-    check_numbers(run_folder, str(typed))
+        raise Broken("lost", f"code {code}: {error[-1500:]}")
+    check_numbers(run_folder)
 
 
-def check_numbers(run_folder: Path, typed: str) -> None:
+def check_numbers(run_folder: Path) -> None:
     """Check that losses, weights and statistics of a run are finite."""
     with (run_folder / "metrics.csv").open() as file:
         rows = list(DictReader(file))
     if len(rows) != 2:
-        raise Broken("lost", f"{typed}: {len(rows)} rows of 2")
+        raise Broken("lost", f"{len(rows)} rows of 2")
     if not all(isfinite(float(row["loss"])) for row in rows):
-        raise Broken("silent", f"{typed}: the losses are {[row['loss'] for row in rows]}")
-
-    def tensors(value: Any) -> list[torch.Tensor]:
-        if isinstance(value, torch.Tensor):
-            return [value]
-        items = value.values() if isinstance(value, dict) else value
-        return (
-            [t for item in items for t in tensors(item)] if isinstance(value, dict | list) else []
-        )
-
-    saved = torch.load(run_folder / "last.pt", weights_only=True)
-    if not all(tensor.isfinite().all() for tensor in tensors(saved) if tensor.is_floating_point()):
-        raise Broken("silent", f"{typed}: a tensor of last.pt is not finite")
+        raise Broken("silent", f"the losses are {[row['loss'] for row in rows]}")
+    for name, tensor in floating_tensors(torch.load(run_folder / "last.pt", weights_only=True)):
+        if not tensor.isfinite().all():
+            raise Broken("silent", f"{name} of last.pt is not finite")

@@ -1,24 +1,26 @@
 """Commands of the tools in this process or in a forked one."""
 
 import atexit
-import contextlib
-import io
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
 from PIL import Image
 
-from ssl_norm.cli import entry
 from ssl_norm.train.checkpoint import load_checkpoint
 from ssl_norm.train.step_log import floating_tensors
+from tests import tool as tools
+from tests.campaigns.campaign import Broken
 from tests.data.image_files_on_disk import noise
+
+SECONDS = 900  # after which a command counts as one that hangs
 
 SMALL = (
     "data=digits", "data.image_size=8", "device=cpu", "loggers=[]", "batch_size=16",
@@ -42,18 +44,30 @@ OTHERS = (
 
 
 def command(tool: str, *settings: str) -> tuple[int, str]:
-    """Return exit code and stderr of a command in this process."""
-    said = io.StringIO()
-    with (
-        mock.patch.object(sys, "argv", [f"{tool}.py", *settings]),
-        contextlib.redirect_stderr(said),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        try:
-            entry.main(tool)
-        except SystemExit as ending:
-            return int(ending.code or 0), said.getvalue()
-    raise AssertionError("a command ends by SystemExit")
+    """Return exit code and stderr of a command in this process.
+
+    Raises:
+        Broken: it does not end.
+    """
+    with limited():
+        code, _, said = tools.run(tool, *settings)
+    return code, said
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Break the property if a command takes too long."""
+
+    def stop(*_: Any) -> None:
+        raise Broken("silent", f"no end after {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def forked(work: Callable[[], int]) -> int:

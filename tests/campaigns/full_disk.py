@@ -5,19 +5,10 @@ files must still be whole, no unfinished file may be left, and a run must contin
 space again.
 """
 
-import random
 from pathlib import Path
 
-from tests.campaigns.campaign import Broken
-from tests.campaigns.commands import (
-    FINETUNE,
-    OTHERS,
-    OUT,
-    PRETRAIN,
-    command,
-    in_folder,
-    prepared,
-)
+from tests.campaigns.campaign import Broken, Chance
+from tests.campaigns.commands import FINETUNE, OTHERS, OUT, PRETRAIN, command, in_folder, prepared
 from tests.disk import full_disk
 
 TRIALS, SAMPLE = 50, 1
@@ -29,23 +20,23 @@ COMMANDS = (
 )
 
 
-def trial(chance: random.Random, folder: Path) -> None:
+def trial(chance: Chance, folder: Path) -> None:
     """Run a tool on a full disk, then continue with space."""
     tool, settings = chance.choice(COMMANDS)
     size = int(10 ** chance.uniform(0, 6.5))
+    chance.what = f"{tool} {' '.join(settings)}, files up to {size} bytes"
     given = in_folder(settings, prepared(folder))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with full_disk(size):
         code, said = command(tool, *given)
-    what = f"{tool} {' '.join(settings)}, files up to {size} bytes"
     if "Traceback" in said:
-        raise Broken("traceback", f"{what}: {said[-500:]}")
+        raise Broken("traceback", said[-500:])
     if code not in (0, 2) or (code == 2 and "File too large" not in said.splitlines()[-1]):
-        raise Broken("silent", f"{what}: exit code {code}: {said[-300:]}")
+        raise Broken("silent", f"exit code {code}: {said[-300:]}")
     if left := [path.name for path in folder.rglob(".partial*")]:
-        raise Broken("lost", f"{what}: {left[0]} was left")
+        raise Broken("lost", f"{left[0]} was left")
     if changed := [path.name for path in before if path.read_bytes() != before[path]]:
-        raise Broken("lost", f"{what}: {changed[0]} is not what it was")
+        raise Broken("lost", f"{changed[0]} is not what it was")
     code, said = command(tool, *given)
     if code:
-        raise Broken("lost", f"{what}: with room again exit code {code}: {said[-300:]}")
+        raise Broken("lost", f"with room again exit code {code}: {said[-300:]}")

@@ -10,7 +10,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.campaigns.campaign import Broken
+from tests import warm
+from tests.campaigns.campaign import Broken, Chance
 from tests.data.image_files_on_disk import noise
 
 TRIALS, SAMPLE = 200, 1
@@ -205,7 +205,7 @@ KINDS: tuple[Callable[[random.Random, Path], bool | None], ...] = (
 SUFFIXES = (".png", ".jpg", ".JPEG", ".tif", ".webp", ".gif", ".bmp", ".ppm", ".avif")
 
 
-def trial(chance: random.Random, folder: Path) -> None:
+def trial(chance: Chance, folder: Path) -> None:
     """Decode three intact images and up to six hostile entries of a folder."""
     root = folder / "root"
     root.mkdir()
@@ -218,9 +218,10 @@ def trial(chance: random.Random, folder: Path) -> None:
     for index in range(chance.randint(1, 6)):
         kind, name = chance.choice(KINDS), f"x{index}{chance.choice(SUFFIXES)}"
         made[name] = kind.__name__, kind(chance, root / name)
-    found = child(root, folder, "skip", made)
+    chance.what = str(made)
+    found = child(root, folder, "skip")
     if {name: found["rows"].get(name) for name in good} != good or set(good) & set(found["bad"]):
-        raise Broken("lost", f"intact files: {found}; {made}")
+        raise Broken("lost", f"intact files: {found}")
     for name, (kind, is_intact) in made.items():
         bad = [reason for path, reason in found["bad"].items() if path.split("/")[0] == name]
         if is_intact and bad:
@@ -230,21 +231,21 @@ def trial(chance: random.Random, folder: Path) -> None:
     if any(not reason.strip() or "\n" in reason for reason in found["bad"].values()):
         raise Broken("silent", f"reasons: {found['bad']}")
     if found["memory"] > MEMORY:
-        raise Broken("lost", f"{found['memory']:.0f} MB; {made}")
-    stopped = child(root, folder, "stop", made).get("error", "")
+        raise Broken("lost", f"{found['memory']:.0f} MB")
+    stopped = child(root, folder, "stop").get("error", "")
     if bool(found["bad"]) != bool(stopped) or "\n" in stopped:
         raise Broken("silent", f"{stopped!r} for {found['bad']}")
 
 
-def child(root: Path, folder: Path, stop: str, made: object) -> dict[str, object]:
+def child(root: Path, folder: Path, stop: str) -> dict[str, object]:
     """Return the facts of a process that decodes the folder."""
-    command = [sys.executable, "-c", CHILD, str(root), str(folder / "cache"), stop]
+    process = warm.Process(["-c", CHILD, root, folder / "cache", stop])
     try:
-        done = subprocess.run(command, capture_output=True, timeout=600, check=False, text=True)
+        out, said = process.communicate(timeout=600)
     except subprocess.TimeoutExpired:
-        raise Broken("lost", f"no end within ten minutes: {made}") from None
-    if done.returncode == -signal.SIGXCPU:
-        raise Broken("lost", f"no end within a minute of CPU time: {made}")
-    if done.returncode or "Traceback" in done.stderr:
-        raise Broken("traceback", f"exit {done.returncode}: {done.stderr[-2000:]} {made}")
-    return json.loads(done.stdout)
+        raise Broken("lost", "no end within ten minutes") from None
+    if process.returncode == -signal.SIGXCPU:
+        raise Broken("lost", "no end within a minute of CPU time")
+    if process.returncode or "Traceback" in said:
+        raise Broken("traceback", f"exit {process.returncode}: {said[-2000:]}")
+    return json.loads(out)

@@ -14,7 +14,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from tests.campaigns.campaign import Broken
+from tests.campaigns.campaign import Broken, Chance
 from tests.campaigns.commands import (
     FINETUNE,
     OTHERS,
@@ -43,24 +43,24 @@ TRAININGS = (
 COMMANDS = (*((tool, (*settings, *OUT)) for tool, settings in TRAININGS), *OTHERS)
 
 
-def trial(chance: random.Random, folder: Path) -> None:
+def trial(chance: Chance, folder: Path) -> None:
     """Kill a run once or twice, resume it, and compare its folder."""
     tool, settings = chance.choice(COMMANDS)
     code, expected, writes, seconds = _undisturbed(tool, settings)
     given = in_folder(settings, prepared(folder))
     killed = [_killed(chance, tool, given, writes, seconds) for _ in range(chance.randint(1, 2))]
-    what = f"{tool} {' '.join(settings)}, killed {' and '.join(killed)}"
+    chance.what = f"{tool} {' '.join(settings)}, killed {' and '.join(killed)}"
     with tempfile.NamedTemporaryFile() as said:
         found_code = forked(lambda: _told(Path(said.name), command(tool, *given)))
         text = Path(said.name).read_text()
     if found_code != code:
         kind = "traceback" if "Traceback" in text else "lost"
-        raise Broken(kind, f"{what}: exit code {found_code}, not {code}: {text[-400:]}")
+        raise Broken(kind, f"exit code {found_code}, not {code}: {text[-400:]}")
     found = contents(folder)
     different = [name for name in expected if found.get(name) != expected[name]]
     different += [f"{name} (left over)" for name in found if name not in expected]
     if different:
-        raise Broken("different", f"{what}: {', '.join(different)}")
+        raise Broken("different", ", ".join(different))
 
 
 def _killed(

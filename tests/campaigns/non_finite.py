@@ -7,7 +7,6 @@ same files as a run without it.
 """
 
 import contextlib
-import random
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,7 @@ from ssl_norm.train.finetuning import FinetuningRun
 from ssl_norm.train.loop import Run
 from ssl_norm.train.pretraining import PretrainingRun
 from ssl_norm.train.step_log import floating_tensors
-from tests.campaigns.campaign import Broken
+from tests.campaigns.campaign import Broken, Chance
 from tests.campaigns.commands import FINETUNE, PRETRAIN, command
 
 TRIALS, SAMPLE = 200, 1
@@ -47,7 +46,7 @@ STEPS = 9
 KINDS = ("view", "weight", "buffer", "gradient", "optimizer")
 
 
-def trial(chance: random.Random, folder: Path) -> None:
+def trial(chance: Chance, folder: Path) -> None:
     """Spoil a tensor of a run, then resume it, and compare it with a run without the fault."""
     tool = chance.choice(list(COMMANDS))
     settings = chance.choice(COMMANDS[tool])
@@ -58,23 +57,23 @@ def trial(chance: random.Random, folder: Path) -> None:
         code, said = command(tool, *settings, f"run_dir={folder}")
     if not fault.name:
         return  # the run is shorter
-    what = f"{tool} {' '.join(settings[6:])}: {fault}"
+    chance.what = f"{tool} {' '.join(settings[6:])}: {fault}"
     if code != 4:
         kind_of_fault = "traceback" if "Traceback" in said else "silent"
-        raise Broken(kind_of_fault, f"{what}: exit code {code}: {said[-300:]}")
+        raise Broken(kind_of_fault, f"exit code {code}: {said[-300:]}")
     line = re.search(r"error: (.*) became (nan|-?inf) at step (\d+);", said.splitlines()[-1])
     if not line or fault.name not in line[1] or int(line[3]) not in (step, step + 1):
-        raise Broken("silent", f"{what}: named as {said.splitlines()[-1]}")
+        raise Broken("silent", f"named as {said.splitlines()[-1]}")
     for path in folder.glob("*.pt"):
         for name, tensor in floating_tensors(load_checkpoint(path)):
             if not tensor.isfinite().all():
-                raise Broken("lost", f"{what}: {path.name} holds {name} that is not finite")
+                raise Broken("lost", f"{path.name} holds {name} that is not finite")
     code, said = command(tool, *settings, f"run_dir={folder}", "resume=true")
     if code:
-        raise Broken("lost", f"{what}: the resume ended with {code}: {said[-300:]}")
+        raise Broken("lost", f"the resume ended with {code}: {said[-300:]}")
     found, expected = _content(folder), _without_fault(tool, settings)
     if different := [name for name in expected if found.get(name) != expected[name]]:
-        raise Broken("different", f"{what}: after the resume {', '.join(different)} differ")
+        raise Broken("different", f"after the resume {', '.join(different)} differ")
 
 
 @cache

@@ -1,7 +1,6 @@
 """Any norm in any timm network runs, mixes no samples it should not, and swaps back as reported."""
 
 import copy
-import random
 import re
 import warnings
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.norms import NORMS, parse_norm, replace_norms
-from tests.campaigns.campaign import Broken
+from tests.campaigns.campaign import Broken, Chance
 
 TRIALS, SAMPLE = 300, 2
 NAMES = """
@@ -50,33 +49,33 @@ def differs(one: Tensor, other: Tensor) -> bool:
     return bool((one - other).abs().max() > 2e-3 * other.abs().max())
 
 
-def trial(chance: random.Random, folder: Path) -> None:
+def trial(chance: Chance, folder: Path) -> None:
     """Swap the norms of one network, run it forward and backward, and swap back."""
     torch.manual_seed(chance.randrange(10**6))
     name, norm = chance.choice(MODELS), chance.choice([*NORMS])
     model, images = network(name)
     with torch.no_grad():
         before = model(images)
-    what = f"{name} {norm}"
+    chance.what = f"{name} {norm}"
     try:
         report = replace_norms(model, norm, example=images)
     except (ValueError, TypeError) as error:
         if "\n" in str(error):
-            raise Broken("traceback", f"{what}: {error}") from error
+            raise Broken("traceback", str(error)) from error
         return
     after = copy.deepcopy(model)
     model.train()(images).square().mean().backward()
     model.eval()
     lost = [n for n, p in model.named_parameters() if p.grad is not None and p.grad.isnan().any()]
     if lost:
-        raise Broken("different", f"{what}: gradient of {lost[0]} is not a number")
+        raise Broken("different", f"gradient of {lost[0]} is not a number")
     if not parse_norm(norm).batch_statistics and norm != "act":
         others = torch.cat([images[:1], 3 * torch.randn_like(images[1:]) + 1])
         with torch.no_grad():
             if differs(model(images)[0], model(others)[0]):
-                raise Broken("silent", f"{what}: the features of an image depend on its batch")
+                raise Broken("silent", "the features of an image depend on its batch")
     if report.way_back is not None:
         replace_norms(after, report.way_back)
         with torch.no_grad():
             if differs(after.eval()(images), before):
-                raise Broken("different", f"{what}: {report.way_back} does not give it back")
+                raise Broken("different", f"{report.way_back} does not give it back")

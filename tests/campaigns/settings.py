@@ -1,12 +1,8 @@
 """A command with random settings ends with code 0, or with code 2 and one line that says why."""
 
-import io
-import os
+import contextlib
 import random
-import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,11 +17,11 @@ from ssl_norm.norms import NORMS
 from ssl_norm.option_errors import choices_of, model_of
 from ssl_norm.settings.models import MODELS
 from ssl_norm.signature import declared_options
-from tests.campaigns.campaign import Broken
+from tests.campaigns.campaign import Broken, Chance
+from tests.campaigns.commands import command
 from tests.settings.test_ranges import SETTINGS, ends, ranges
 
 TRIALS, SAMPLE = 1000, 5
-SECONDS = 900  # after which a command counts as one that hangs
 ENDINGS = (0, 2, 3, 4)
 RUNS = 0.3  # share of the trials whose tool is run, not only its settings checked
 SHORT = {
@@ -151,47 +147,12 @@ def trained() -> Path:
     """Return a short run that the tools of checkpoints read."""
     folder = Path(mkdtemp()) / "run"
     typed = SHORT["pretrain"].replace("train=false ", "").split()
-    code, text = run("pretrain", [*typed, f"run_dir={folder}"])
+    code, text = command("pretrain", *typed, f"run_dir={folder}")
     assert code == 0, text
     return folder
 
 
-def run(tool: str, typed: list[str]) -> tuple[int, str]:
-    """Return exit code and stderr of a command in this process."""
-    before, sys.argv = sys.argv, [f"tools/{tool}.py", *typed]
-    error = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace", write_through=True)
-    try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(error):
-            entry.main(tool)
-    except SystemExit as ending:
-        return int(ending.code or 0), printed(error)
-    finally:
-        sys.argv = before
-    return 0, printed(error)
-
-
-def printed(stream: io.TextIOWrapper) -> str:
-    stream.seek(0)
-    return stream.read()
-
-
-@contextmanager
-def limited() -> Iterator[None]:
-    """Break the property if a command takes too long."""
-
-    def stop(*_: Any) -> None:
-        raise Broken("silent", f"no end after {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextmanager
+@contextlib.contextmanager
 def replaced(load: Callable[[str], Any] | None) -> Iterator[None]:
     """Check settings without the tool, where a function is given."""
     before = entry.load_object
@@ -203,27 +164,17 @@ def replaced(load: Callable[[str], Any] | None) -> Iterator[None]:
         entry.load_object = before
 
 
-def trial(chance: random.Random, folder: Path) -> None:
+def trial(chance: Chance, folder: Path) -> None:
     """Run a command with random settings and check how it ends."""
     tool = chance.choice(list(MODELS))
     is_run = chance.random() < RUNS
-    place = Path.cwd()
     start = SHORT[tool].format(run=trained() if "{run}" in SHORT[tool] and is_run else "x").split()
     typed = [*start, *draw(commands(tool, all_keys=not is_run), chance)]
-    os.chdir(folder)
-    try:
-        with limited(), replaced(None if is_run else lambda _: lambda *_, **__: None):
-            code, error = run(tool, typed)
-    except Broken as broken:
-        raise Broken(broken.kind, f"{broken}: {tool} {typed}") from None
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise Broken("traceback", f"{tool} {typed}: {error!r}"[:2000]) from error
-    finally:
-        os.chdir(place)
+    chance.what = f"{tool} {typed}"
+    with contextlib.chdir(folder), replaced(None if is_run else lambda _: lambda *_, **__: None):
+        code, error = command(tool, *typed)
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     if code not in ENDINGS or "Traceback" in error:
-        raise Broken("traceback", f"{tool} {typed}: code {code}: {error[-2000:]}")
+        raise Broken("traceback", f"code {code}: {error[-2000:]}")
     if code and (len(lines) != 1 or not error.rstrip().endswith(lines[0])):
-        raise Broken("silent", f"{tool} {typed}: code {code} without one line: {error[-2000:]}")
+        raise Broken("silent", f"code {code} without one line: {error[-2000:]}")

@@ -4,11 +4,13 @@ from functools import partial
 
 import pytest
 import torch
+from timm.layers import EvoNorm2dB0, EvoNorm2dS0, FilterResponseNormTlu2d
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from ssl_norm.norms import NORMS, make_norm
 from ssl_norm.norms.layers.batch_norm import BatchNorm
-from ssl_norm.norms.layers.group_norm import GroupNorm, LayerNorm
+from ssl_norm.norms.layers.group_norm import GroupNorm
 from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchNorm
 from tests.norms.test_contract import CHANNELS, SHAPES, build, data
 from tests.reference import norms as reference
@@ -122,11 +124,53 @@ def test_batch_norm_is_torchs(shape):
     assert torch.equal(ours.eval()(data(*shape)), theirs.eval()(data(*shape)))
 
 
-def test_group_norm_limits():
+VECTORS, IMAGES = (5, CHANNELS), (5, CHANNELS, 3, 2)
+OF_LIBRARIES = [
+    ("ln", nn.LayerNorm(CHANNELS), VECTORS),
+    ("rms", nn.RMSNorm(CHANNELS, eps=1e-5), VECTORS),
+    ({"name": "gn", "groups": 3}, nn.GroupNorm(3, CHANNELS), IMAGES),
+    ("ln", nn.GroupNorm(1, CHANNELS), IMAGES),
+    ({"name": "in", "eps": 1e-3}, nn.InstanceNorm2d(CHANNELS, eps=1e-3, affine=True), IMAGES),
+    ("frozen", FrozenBatchNorm2d(CHANNELS), IMAGES),
+    ({"name": "frn", "eps": 1e-5}, FilterResponseNormTlu2d(CHANNELS), IMAGES),
+    ({"name": "evonorm-s0", "groups": 3}, EvoNorm2dS0(CHANNELS, groups=3), IMAGES),
+    ("evonorm-b0", EvoNorm2dB0(CHANNELS), IMAGES),
+]
+
+
+@pytest.mark.parametrize(("spec", "theirs", "shape"), OF_LIBRARIES, ids=str)
+def test_is_that_of_torch_torchvision_or_timm(spec, theirs, shape):
+    for name, value in theirs.state_dict().items():
+        if name != "num_batches_tracked":
+            nn.init.uniform_(value, 0.5, 1.5)
+    ours, state = make_norm(spec, CHANNELS), theirs.state_dict()
+    state = {name.replace("tau", "threshold"): value for name, value in state.items()}
+    missing, unexpected = ours.load_state_dict(state, strict=False)
+    assert set(missing) <= {"running_mean", "num_batches_tracked"}
+    assert unexpected == []
+    for training in (True, True, True, False):
+        x = data(*shape, dtype=torch.float32)
+        torch.testing.assert_close(ours.train(training)(x), theirs.train(training)(x))
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "in"), (1, "ln"), (2, "bn")])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_one_hot_mixture_of_switch_is_that_norm(place, name, training):
+    switch, norm = build("switch"), build(name)
+    norm.load_state_dict(switch.state_dict(), strict=False)
+    for logits in (switch.mean_logits, switch.variance_logits):
+        nn.init.constant_(logits, -1000)
+        logits.data[place] = 0
+    for layer in (switch, norm):
+        layer(data(5, CHANNELS, 3, 2, seed=1))
     x = data(5, CHANNELS, 3, 2)
-    layer_norm, instance_norm = LayerNorm(CHANNELS).double(), nn.InstanceNorm2d(CHANNELS).double()
-    torch.testing.assert_close(GroupNorm(CHANNELS, groups=1).double()(x), layer_norm(x))
-    torch.testing.assert_close(GroupNorm(CHANNELS, groups=CHANNELS).double()(x), instance_norm(x))
+    torch.testing.assert_close(switch.train(training)(x), norm.train(training)(x))
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (5, 6, 1, 1)], ids=str)
+def test_instance_norm_of_one_value_per_channel(shape):
+    with pytest.raises(ValueError, match=r"has one value per channel of a sample.* such as ln"):
+        make_norm("in", 6)(torch.randn(shape))
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -142,11 +186,6 @@ def test_large_means_cost_group_norm_no_digits(groups, memory_format):
     y.pow(3).sum().backward()
     expected.pow(3).sum().backward()
     torch.testing.assert_close(x.grad.double(), exact.grad, rtol=1e-2, atol=1e-2)
-
-
-def test_layer_norm_of_vectors_is_torchs():
-    x = data(5, CHANNELS)
-    torch.testing.assert_close(LayerNorm(CHANNELS).double()(x), nn.LayerNorm(CHANNELS).double()(x))
 
 
 @pytest.mark.parametrize("groups", [32, 4, 0, -2, 12, 2.0, "3"])

@@ -85,6 +85,15 @@ def test_native_kernel_and_core_agree():
                 assert_close(buffer, twin_buffer)
 
 
+@each_policy_norm
+def test_ghost_batches_are_normalized_on_their_own(name):
+    if "domains" in ALL_OPTIONS[name]:
+        pytest.skip("takes equal chunks")
+    x = data(5, CHANNELS, 3, 2)
+    expected = torch.cat([build(name, batch_size=64)(chunk) for chunk in x.split(3)])
+    assert_close(build(name, batch_size=3)(x).detach(), expected.detach())
+
+
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_cumulative_average_is_torchs_without_momentum(batch_size):
     layer = build("bn", population="cumulative", batch_size=batch_size)

@@ -15,8 +15,6 @@ from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.domain_batch_norm import domain_labels
 from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchNorm
 from ssl_norm.norms.swap.find import BATCH_NORMS
-from tests import warm
-from tests.norms import population_ranks
 from tests.reference.norms import population_statistics, positions
 
 CHANNELS = 4
@@ -284,22 +282,6 @@ def test_one_line_errors():
         recompute_statistics(network(), [])
     with pytest.raises(ValueError, match="reached none of the 3 batch norms"):
         recompute_statistics(network(), batches(4, 5), lambda batch: None)
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    return warm.ranks(population_ranks.run_rank, 2, tmp_path_factory.mktemp("ranks"))
-
-
-@pytest.mark.parametrize("name", population_ranks.SPECS)
-def test_two_ranks_equal_one_process(ranks, name):
-    model = population_ranks.build(name)
-    recompute_statistics(model, population_ranks.data(), model[0])
-    for results in ranks:
-        state, not_called = results[name]
-        assert not_called == ("1",)
-        for key, value in model.state_dict().items():
-            torch.testing.assert_close(state[key], value, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 2}], ids=str)

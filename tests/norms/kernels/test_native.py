@@ -2,7 +2,6 @@
 
 import os
 import stat
-import subprocess
 import sys
 
 import pytest
@@ -14,6 +13,7 @@ from ssl_norm.norms.kernels import dispatch, native, native_build, tiled
 from ssl_norm.norms.kernels.dispatch import AFFINE
 from ssl_norm.norms.kernels.native_build import library
 from ssl_norm.norms.kernels.tables import dense
+from tests import warm
 from tests.norms.kernels.passes import LAYOUTS, SHAPES, check, check_hostile_mean, data
 
 BLOCKS = [(2, 520, 33), (1, 3, 100, 101)]  # more than one of channels and of positions
@@ -201,7 +201,7 @@ def test_processes_build_at_the_same_time_and_only_once(cache):
         "from ssl_norm.norms.kernels.native_build import library\n"
         "assert library(SCALAR='float', MAP='Affine')"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    processes = [warm.Process(["-c", code]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     (file,) = cache.iterdir()
     written = file.stat().st_mtime_ns

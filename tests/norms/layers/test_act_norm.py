@@ -1,19 +1,16 @@
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import nn
 
 from ssl_norm.learners.byol import BYOL
 from ssl_norm.learners.moco_v2 import MoCoV2
 from ssl_norm.norms import make_norm
 from ssl_norm.norms.layers.act_norm import ActNorm
 from ssl_norm.norms.swap.replace import replace_norms
-from tests.norms.test_contract import CHANNELS, SHAPES, build, data, each_shape
-
-RANKS = 2
+from tests.norms.test_contract import CHANNELS, build, data, each_shape
 
 
 @each_shape
@@ -101,26 +98,3 @@ def test_a_target_begins_with_the_values_of_the_network_it_follows(make, kept):
     assert all(torch.equal(online[key], target[key]) for key in online)
     assert target["0.1.initialized"]
     assert not torch.equal(target["0.1.weight"], torch.ones(6))
-
-
-def start_on_rank(index: int, folder: Path) -> None:
-    """Start a norm on this rank's uneven share of a batch, and save what it has become."""
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder / 'store'}", rank=index, world_size=RANKS
-    )
-    for number, shape in enumerate(SHAPES):
-        layer = ActNorm(CHANNELS).double()
-        layer(data(*shape)[:4] if index == 0 else data(*shape)[4:])
-        torch.save(layer.state_dict(), folder / f"{index}_{number}.pt")
-    distributed.destroy_process_group()
-
-
-def test_ranks_begin_with_the_moments_of_all_their_samples(tmp_path):
-    multiprocessing.spawn(start_on_rank, (tmp_path,), RANKS)
-    for number, shape in enumerate(SHAPES):
-        whole = ActNorm(CHANNELS).double()
-        whole(data(*shape))
-        for index in range(RANKS):
-            state = torch.load(tmp_path / f"{index}_{number}.pt", weights_only=True)
-            torch.testing.assert_close(state, whole.state_dict(), rtol=1e-12, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Computations of three gloo processes with uneven batches for tests/norms/test_sync.py."""
+"""Computations of three gloo processes and of one for tests/norms/test_ranks.py."""
 
 from contextlib import nullcontext
 from functools import reduce
@@ -6,21 +6,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
-from ssl_norm.norms import NORMS, parse_norm
+from ssl_norm.norms import NORMS, make_norm, parse_norm
+from ssl_norm.norms.batch.precise_bn import recompute_statistics
 from ssl_norm.norms.layers.domain_batch_norm import domain_labels
-from tests.norms.test_contract import CHANNELS, build, data
+from tests.norms.test_contract import CHANNELS, SHAPES, build, data
 
 RANKS = 3
 BOUNDS = (0, 4, 5, 8)  # samples 0 to 3 on rank 0, sample 4 on rank 1, the rest on rank 2
-SHAPES = ((8, CHANNELS), (8, CHANNELS, 3, 2))
+TWO_SHAPES = ((8, CHANNELS), (8, CHANNELS, 3, 2))
 ALL_OPTIONS = {name: parse_norm(name).all_options for name in NORMS}
 NAMES = [n for n, o in ALL_OPTIONS.items() if "sync" in o and o["batch_size"] is None]
 LABELS = torch.tensor(
     [0, 1, 0, 2, 1, 2, 0, 0]
 )  # domain 1 has one sample on two ranks, and none on the third
 OPTIONS = {"domain": {"domains": 3, "affine_per_domain": True}}
+RECOMPUTED = ({"name": "bn"}, {"name": "rbn"}, {"name": "rbn", "sync": True}, {"name": "zca"})
 
 
 def run_rank(index: int, folder: Path) -> None:
@@ -30,8 +32,10 @@ def run_rank(index: int, folder: Path) -> None:
         "gloo", init_method=f"file://{folder / 'store'}", rank=index, world_size=RANKS
     )
     mine = slice(*list(pairwise(BOUNDS))[index])
-    cases = {(name, shape): step(name, shape, mine) for name in NAMES for shape in SHAPES}
-    torch.save(cases, folder / f"rank{index}.pt")
+    found = {(name, shape): step(name, shape, mine) for name in NAMES for shape in TWO_SHAPES}
+    found |= {f"recomputed {spec}": recomputed(spec, index) for spec in RECOMPUTED}
+    found |= {f"started {shape}": started(shape, index) for shape in SHAPES}
+    torch.save(found, folder / f"rank{index}.pt")
     distributed.destroy_process_group()
 
 
@@ -59,3 +63,23 @@ def check_sums(one: dict[str, torch.Tensor], several: list[dict[str, torch.Tenso
             parts = [reduce(torch.add, parts)]
         for part in parts:
             torch.testing.assert_close(part, expected, rtol=1e-10, atol=1e-12, msg=f"{key}: {part}")
+
+
+def recomputed(spec: dict[str, object], first: int = 0) -> dict[str, torch.Tensor]:
+    """Return the state of a norm with the statistics of batches of which a rank gets some.
+
+    There is a spare norm that nothing calls.
+    """
+    model = nn.ModuleList([make_norm(spec, CHANNELS), nn.BatchNorm1d(CHANNELS)]).double()
+    batches = [data(size, CHANNELS, 4, seed=size) + size for size in (5, 2, 3, 9, 4, 2)]
+    mine = batches[first::RANKS] if distributed.is_initialized() else batches
+    report = recompute_statistics(model, mine, model[0])
+    assert report.not_called == ("1",)
+    return model.state_dict()
+
+
+def started(shape: tuple[int, ...], rank: int | None = None) -> dict[str, torch.Tensor]:
+    """Return the state of act after the rank's uneven share of its first batch, or after all."""
+    layer, x = make_norm("act", CHANNELS).double(), data(*shape)
+    layer(x if rank is None else x.split([2, 1, 2])[rank])
+    return layer.state_dict()
