@@ -1,7 +1,5 @@
 """Tests that each mutant applies and has tests, and that those of one kill it."""
 
-import random
-
 from tests.mutants.mutant import ROOT, mutants, verdict
 
 MUTANTS = mutants()
@@ -23,5 +21,6 @@ def test_each_mutant_has_tests_that_exist():
 
 
 def test_a_mutant_that_was_killed_before_is_killed():
-    mutant = random.Random(0).choice([each for each in MUTANTS if each.was_killed])
+    mutant = next(each for each in MUTANTS if each.file == "learners/ema.py")  # its tests are quick
+    assert mutant.was_killed
     assert verdict(mutant)[0] == "killed", mutant

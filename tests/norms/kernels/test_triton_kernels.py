@@ -76,19 +76,17 @@ def test_equals_the_definitions(device, layout, shape):
 
 
 @runs_kernels
-@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-@pytest.mark.parametrize("layout", DENSE)
-def test_dtypes(device, layout, dtype):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_dtypes(device, dtype):
     x, dy = (data(3, 5, 3, 2, dtype=dtype, device=device, seed=seed) for seed in range(2))
-    check(triton_kernels, LAYOUTS[layout](x), dy)
+    check(triton_kernels, LAYOUTS["channels last"](x), dy)
 
 
 @runs_kernels
 @pytest.mark.usefixtures("many_programs")
-@pytest.mark.parametrize("shape", [(2, 5, 13), (1, 5, 43)], ids=str)
 @pytest.mark.parametrize("layout", DENSE)
-def test_in_many_programs(device, layout, shape):
-    x, dy = (data(*shape, device=device, seed=seed) for seed in range(2))
+def test_in_many_programs(device, layout):
+    x, dy = (data(2, 5, 13, device=device, seed=seed) for seed in range(2))
     plan = tiling.tiling(x.shape, 8, layout == "channels last", 16)
     assert plan.spans > 1
     assert plan.programs > plan.spans
@@ -153,8 +151,8 @@ class BatchNorm(RuleNorm):
 @runs_kernels
 @pytest.mark.parametrize("layout", DENSE)
 def test_normalize_has_the_gradients_of_its_values(device, layout):
-    layer = BatchNorm(3).double().to(device)
-    x = LAYOUTS[layout](data(3, 3, 2, 2, device=device)).requires_grad_()
+    layer = BatchNorm(2).double().to(device)
+    x = LAYOUTS[layout](data(3, 2, 2, 1, device=device)).requires_grad_()
     assert passes_for(x) is triton_kernels
     assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, layer.weight), fast_mode=True)
 

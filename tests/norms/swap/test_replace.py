@@ -1,6 +1,5 @@
 """Norms replaced inside models of timm, torchvision and our own."""
 
-import copy
 import warnings
 
 import pytest
@@ -47,25 +46,19 @@ def make(name):
         return timm.create_model(name)
 
 
-@pytest.fixture(scope="module", params=MODELS, ids=[model[0] for model in MODELS])
-def model(request):
-    name, norms, convolutions = request.param
-    return make(name), norms, convolutions
+SPECS = ["none", "bn", "ln", "rbn"]
+WITH_WEIGHTS = {"name": "gn+ws", "groups": 8}
+CASES = [(*model, spec) for i, model in enumerate(MODELS) for spec in (WITH_WEIGHTS, SPECS[i % 4])]
 
 
-def side(model):
-    return 224 if "VisionTransformer" in type(model).__name__ else 64
-
-
-@pytest.mark.parametrize("spec", ["none", "bn", "ln", {"name": "gn+ws", "groups": 8}, "rbn"])
-def test_models_take_every_norm(model, spec):
-    original, norms, convolutions = model
-    network = copy.deepcopy(original)
+@pytest.mark.parametrize(("name", "norms", "convolutions", "spec"), CASES)
+def test_models_take_every_norm(name, norms, convolutions, spec):
+    network, side = make(name), 224 if name.startswith("vit") else 64
     report = replace_norms(network, spec)
     assert len(report.replaced) + len(report.kept) == norms == sum(report.kinds.values())
     assert len(report.standardized) == (convolutions if report.norm.weight_standardization else 0)
     assert report.left == ()
-    y = network(torch.randn(2, 3, side(network), side(network)))
+    y = network(torch.randn(2, 3, side, side))
     y.square().mean().backward()
     assert torch.isfinite(y).all()
     layers = [layer for _, layer in named_norms(network)]
