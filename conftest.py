@@ -1,10 +1,14 @@
 """Limit of one thread for each parallel process of the tests, their order, common fixtures."""
 
 import os
+import sys
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+# Many processes import the package: they share its bytecode, also where Python shall write none.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

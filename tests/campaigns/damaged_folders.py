@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.campaigns.campaign import Broken, Chance
-from tests.campaigns.commands import command, prepared
+from tests.campaigns.commands import PRETRAIN, command, prepared
 
 TRIALS, SAMPLE = 50, 1
 HOSTILE = (
@@ -28,12 +28,13 @@ HOSTILE = (
 
 @cache
 def originals() -> Path:
-    """Return a folder with two copies of a finished run and its linear evaluation."""
+    """Return a folder with two finished runs, of seeds 0 and 1, and an evaluation of the first."""
     folder = prepared(Path(tempfile.mkdtemp()))
-    assert evaluate(folder / "run")[0] == 0
-    for name in "01":
-        shutil.copytree(folder / "run", folder / "runs" / name)
-    return folder / "runs"
+    root = folder / "runs"
+    shutil.copytree(folder / "run", root / "0")
+    assert command("pretrain", *PRETRAIN, "seed=1", f"run_dir={root / '1'}")[0] == 0
+    assert evaluate(root / "0")[0] == 0
+    return root
 
 
 def evaluate(folder: Path) -> tuple[int, str]:
