@@ -85,7 +85,7 @@ def assert_same_run(whole, other):
 @pytest.mark.parametrize("method", ["byol", "moco_v2"])
 def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch, method):
     """One run is killed by the system (moco_v2), the other interrupted twice (byol)."""
-    settings = [f"method={method}", "checkpoint_every=2", "norm.freeze_last_epochs=2", "epochs=4"]
+    settings = [f"method={method}", "checkpoint_every=1", "norm.freeze_last_epochs=2", "epochs=4"]
     settings += ["method.queue_size=64"] if method == "moco_v2" else []
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     if method == "moco_v2":

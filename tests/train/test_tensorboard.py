@@ -158,6 +158,7 @@ def test_pictures_are_drawn_at_once_and_with_everything_at_the_end(board, tmp_pa
     assert found.Images("views")[0].width == 16
 
 
+@pytest.mark.usefixtures("no_rendering")
 @pytest.mark.parametrize("share", [0.0, inf])
 def test_a_picture_waits_for_a_tenth_more_and_for_its_share_of_the_time(
     board, tmp_path, monkeypatch, share
