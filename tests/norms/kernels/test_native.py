@@ -1,4 +1,4 @@
-"""The compiled passes: comparison with definitions and norms, and the build."""
+"""The compiled passes: norms with and without them, and the build."""
 
 import os
 import stat
@@ -12,49 +12,9 @@ from ssl_norm.norms import NORMS, make_norm, parse_norm
 from ssl_norm.norms.kernels import dispatch, native, native_build, tiled
 from ssl_norm.norms.kernels.dispatch import AFFINE
 from ssl_norm.norms.kernels.native_build import library
-from ssl_norm.norms.kernels.tables import dense
 from tests import warm
-from tests.norms.kernels.passes import LAYOUTS, SHAPES, check, check_hostile_mean, data
-
-BLOCKS = [(2, 520, 33), (1, 3, 100, 101)]  # more than one of channels and of positions
-needs_compiler = pytest.mark.skipif(
-    library(SCALAR="float", MAP="Affine") is None, reason="needs a C++ compiler"
-)
-each_layout = pytest.mark.parametrize("layout", LAYOUTS)
-
-
-@needs_compiler
-@pytest.mark.parametrize("dtype", native.SCALARS, ids=str)
-@pytest.mark.parametrize("shape", SHAPES + BLOCKS, ids=str)
-@each_layout
-def test_equals_the_definitions(layout, shape, dtype):
-    x, dy = data(*shape, dtype=dtype), data(*shape, dtype=dtype, seed=1)
-    check(AFFINE, LAYOUTS[layout](x), dy)
-    check(AFFINE, LAYOUTS[layout](x), LAYOUTS[layout](dy))
-
-
-@needs_compiler
-@each_layout
-def test_a_large_mean_does_not_drown_the_variance(layout):
-    check_hostile_mean(AFFINE, "cpu", layout)
-
-
-def test_channels_of_one_position_are_read_side_by_side():
-    for x, side_by_side in ((data(2, 5, 1, 1), True), (data(2, 5, 2, 1), False)):
-        for layout in ("contiguous", "sliced"):
-            found, channels_last = dense(LAYOUTS[layout](x))
-            assert found.is_contiguous()
-            assert channels_last is side_by_side
-
-
-@needs_compiler
-@each_layout
-def test_negated_views_and_expanded_gradients(layout):
-    x = LAYOUTS[layout](data(3, 5, 2, 3))
-    check(AFFINE, x, data(3, 5, 1, 1, seed=1).expand_as(x))
-    negated = torch.complex(x, x).conj().imag
-    assert negated.is_neg()
-    check(AFFINE, negated, negated)
+from tests.norms.kernels.passes import LAYOUTS, data
+from tests.norms.kernels.test_passes import needs_compiler
 
 
 @needs_compiler
