@@ -10,7 +10,7 @@ from ssl_norm.settings.models import validate, without_effect
 from ssl_norm.settings.study import read_study, study_tools
 from tests.tool import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_rendering")]
+pytestmark = pytest.mark.slow
 
 STUDIES = [name for name in study_tools() if read_study(name).arms]
 SMALL = [

@@ -11,7 +11,7 @@ from ssl_norm.train.builder import make_encoder
 from ssl_norm.train.run_folder import RunFolder
 from tests.tool import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_rendering")]
+pytestmark = pytest.mark.slow
 
 SMALL = [
     "encoder.name=tiny16", "data.limit=300", "steps=8", "batch_size=8", "evaluation.limit=64",

@@ -18,7 +18,7 @@ from ssl_norm.train.run_folder import RunFolder
 from tests import warm
 from tests.tool import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_rendering")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
