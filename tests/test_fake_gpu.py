@@ -90,7 +90,7 @@ def test_norms(name, policy, gpu):
     layer = build(name, torch.float32, **known)
     with gpu, NoWaits():
         layer = on_gpu(layer)
-        for shape in SHAPES:
+        for shape in SHAPES[::2]:  # vectors and images
             if SPECS[name].vectors or len(shape) > 2:
                 for training in (True, False):
                     assert devices(layer.train(training)(fake(shape))) == {"cuda"}
