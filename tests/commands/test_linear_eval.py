@@ -113,12 +113,6 @@ def test_the_only_network_of_a_file_is_recorded_as_what_it_is(tmp_path, photos, 
     assert "the target network is used, the only one in the file" in capsys.readouterr().err
 
 
-def test_weights_of_another_encoder_are_refused(run):
-    with pytest.raises(UserError, match=r"does not fit TinyResNet: .* of 50 tensors match"):
-        evaluate(run, encoder={"name": "tiny"})
-    assert not (run / "linear_eval.json").exists()
-
-
 def test_images_without_labels_are_refused(run, tmp_path):
     flat = write_images(tmp_path / "flat", replace(coloured_images(4, 16, 2, 0), labels=None))
     with pytest.raises(UserError, match="data=folder has no labels here"):
@@ -143,17 +137,17 @@ def steps_in(file):
 
 
 def test_every_kept_checkpoint_of_a_run(run, capsys):
-    keep(run, 2, 5)
+    keep(run, 2)
     evaluate(run, kept=True)
     found = record(run / "linear_eval_steps.json")
-    assert steps_in(run / "linear_eval_steps.json") == [0, 2, 5, 7]
+    assert steps_in(run / "linear_eval_steps.json") == [0, 2, 7]
     assert (found["labels"], found["test_images"], found["protocol"]) == (36, 18, "logistic")
     assert found["run"] == str(run)
     assert "over the run, 36 labels" in " ".join(capsys.readouterr().out.split())
     assert not (run / "linear_eval.json").exists()
     untrained, *rows = found["steps"]
     floor = {name: found[name] for name in ("top1_image_statistics", "knn_top1_image_statistics")}
-    assert [row["checkpoint"] for row in rows] == ["step_2.pt", "step_5.pt", "last.pt"]
+    assert [row["checkpoint"] for row in rows] == ["step_2.pt", "last.pt"]
     for row in rows:
         evaluate(run / row.pop("checkpoint"), output=str(run / "one.json"))
         one = record(run / "one.json")

@@ -267,9 +267,3 @@ def test_a_logger_that_fails_costs_no_checkpoint(tmp_path):
     assert "ConnectionError: service is gone" in said
     assert checkpoint(tmp_path)["step"] == 5
     assert len(list(tmp_path.glob("events.*"))) == 1
-
-
-def test_an_unknown_logger_is_named(tmp_path):
-    code, said = pretrain(tmp_path, "epochs=1", "loggers=[tensorbord]")
-    assert code == 2
-    assert "did you mean 'tensorboard'?" in said

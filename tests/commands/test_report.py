@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ssl_norm.cli.arguments import literal
 from ssl_norm.commands.report import report
 from ssl_norm.errors import UserError
 from ssl_norm.reporting import studies
 from ssl_norm.reporting.studies import in_study_order
-from ssl_norm.settings.models import validate
 from ssl_norm.settings.study import Study
 from ssl_norm.settings.tools import ReportSettings
 from tests import warm
@@ -66,11 +64,6 @@ def test_a_second_report_reads_the_runs_again_and_not_the_first(tmp_path):
     first = (tmp_path / "report" / "table.csv").read_text()
     report(ReportSettings(runs=str(tmp_path)))
     assert (tmp_path / "report" / "table.csv").read_text() == first
-
-
-def test_a_figure_is_looked_up_before_any_run(tmp_path):
-    with pytest.raises(UserError, match=r"figures: .*cosines"):
-        report(ReportSettings(runs=str(tmp_path / "none"), figures="cosine"))
 
 
 def test_globs_and_several_folders(study, tmp_path):
@@ -208,18 +201,6 @@ def test_wrong_input_is_one_line(study, tmp_path, settings, message):
             ReportSettings(**{key: text.format(root=tmp_path) for key, text in settings.items()})
         )
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("wrong", [{"runs": 3}, {"runs": []}, {"runs": "x", "group_by": [1]}])
-def test_values_of_another_kind(wrong):
-    with pytest.raises(UserError, match=r"expected"):
-        validate("report", wrong)
-
-
-def test_paths_reach_us_as_they_were_typed():
-    assert literal("runs=a b/*,c", "report") == "runs='a b/*,c'"
-    assert literal("runs=[a,b]", "report") == "runs=[a,b]"
-    assert literal("title=bn, gn (3 seeds)", "report") == "title='bn, gn (3 seeds)'"
 
 
 def test_from_the_command_line(tmp_path):

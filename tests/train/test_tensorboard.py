@@ -131,12 +131,6 @@ def test_a_verdict_is_written_when_it_changes_and_once_more_at_the_end(board, tm
     assert "docs/collapse.md" in texts(tmp_path)[-1][1]
 
 
-def test_an_unchanged_verdict_is_not_repeated_at_the_end(board, tmp_path):
-    board.verdict(10, "healthy", "all well")
-    board.close()
-    assert len(texts(tmp_path)) == 1
-
-
 def test_pictures_are_drawn_at_once_and_with_everything_at_the_end(board, tmp_path):
     board.views(torch.zeros(3, 8, 16, dtype=torch.uint8))
     for step in (10, 20, 30):

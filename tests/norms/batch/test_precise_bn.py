@@ -237,13 +237,6 @@ def test_layers_that_are_not_recomputed_are_named():
     assert vars(model[2])["training"]
 
 
-def test_frozen_layers_keep_the_mode_that_was_asked_for():
-    model = nn.Sequential(nn.BatchNorm1d(CHANNELS), nn.BatchNorm1d(CHANNELS)).double().train()
-    freeze_statistics(model[1])
-    recompute_statistics(model, batches())
-    assert vars(model[1])["training"]
-
-
 def test_compiled_models():
     model = network()
     compiled = torch.compile(model, backend="eager")

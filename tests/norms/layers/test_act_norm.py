@@ -64,12 +64,6 @@ def test_a_checkpoint_says_whether_there_was_a_first_batch():
     assert torch.equal(other(x), fresh(x))
 
 
-def test_parameters_learn():
-    layer = ActNorm(CHANNELS).double()
-    layer(data(5, CHANNELS)).square().sum().backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in layer.parameters())
-
-
 def test_one_sample_cannot_be_the_first_batch():
     with pytest.raises(ValueError, match=r"more than one value per channel .* shape \(1, 6\)"):
         ActNorm(CHANNELS)(data(1, CHANNELS))

@@ -96,14 +96,6 @@ def test_ends_also_by_an_error():
     assert layer.joint is None
 
 
-def test_evaluation_takes_population_statistics_within():
-    layer, x = build("ubn").eval(), data(5, CHANNELS)
-    expected = layer(x)
-    with joint_statistics(layer, 3 * x):
-        assert torch.equal(layer(x), expected)
-    assert layer.num_batches_tracked == 0
-
-
 def test_models_that_cannot():
     with (
         pytest.raises(ValueError, match=r"Linear has no ubn layer"),

@@ -49,19 +49,6 @@ def test_changes_nothing_but_the_forward_pass(make, shape):
     assert list(layer.state_dict()) == ["weight", "bias"]
 
 
-def test_mean_and_variance():
-    weight = standardized_weight(3 + 2 * torch.randn(8, 16, 3, 3, dtype=torch.float64))
-    torch.testing.assert_close(weight.mean((1, 2, 3)), torch.zeros(8, dtype=torch.float64))
-    variance = weight.var((1, 2, 3), correction=0)
-    torch.testing.assert_close(variance, torch.ones(8, dtype=torch.float64), rtol=1e-5, atol=0)
-
-
-def test_scale_and_shift_of_the_weight_cancel():
-    weight = torch.randn(8, 16, dtype=torch.float64)
-    other = standardized_weight(5 * weight - 2, eps=0.0)
-    torch.testing.assert_close(other, standardized_weight(weight, eps=0.0))
-
-
 def test_equals_timms_convolution():
     from timm.layers import StdConv2d
 

@@ -66,31 +66,6 @@ def test_models_take_every_norm(name, norms, convolutions, spec):
     assert all(isinstance(unwrapped(layer), CLASSES[report.norm.name]) for layer in layers)
 
 
-@pytest.mark.parametrize(
-    ("name", "spec"), [("resnet18", "bn"), ("efficientnet_b0", "bn"), ("convnext_atto", "ln")]
-)
-def test_a_norm_that_is_there_already_stays(name, spec):
-    network = make(name)
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    layers = dict(named_norms(network))
-    report = replace_norms(network, spec)
-    assert (report.replaced, set(report.kept)) == ((), set(layers))
-    assert dict(named_norms(network)) == layers
-    after = network.state_dict()
-    assert after.keys() == before.keys()
-    assert all(torch.equal(after[key], before[key]) for key in before)
-
-
-@pytest.mark.parametrize(
-    "old", [nn.InstanceNorm1d(4), nn.SyncBatchNorm(4, affine=False), nn.GroupNorm(2, 4)]
-)
-def test_other_norms_become_batch_norm(old):
-    network = nn.Sequential(nn.Conv1d(3, 4, 2).double(), old.double())
-    replace_norms(network, "bn")
-    assert isinstance(network[1], BatchNorm)
-    assert network(torch.randn(2, 3, 5, dtype=torch.float64)).dtype == torch.float64
-
-
 def test_device_of_a_layer_without_tensors_is_the_models():
     network = nn.Sequential(nn.Conv1d(3, 4, 2), nn.InstanceNorm1d(4)).to("meta")
     replace_norms(network, "bn")
