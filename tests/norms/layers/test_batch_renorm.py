@@ -14,7 +14,7 @@ SCHEDULE = {"warmup_steps": 1, "r_ramp_steps": 4, "d_ramp_steps": 2}
 
 
 def expected_of(layer, x, step):
-    """Return what a training batch becomes at a step, by the statistics before it."""
+    """Return the output of a training batch at a step, by the statistics before it."""
     tables = layer.weight, layer.bias, layer.running_mean.clone(), layer.running_var.clone()
     limits = reference.renorm_limits(step, **SCHEDULE)
     return reference.batch_renorm(reference.positions(x), *tables, *limits).view_as(x)
