@@ -1,6 +1,7 @@
 """CIFAR-10 and STL-10 from files that have the real layout and small, made-up content."""
 
 import pickle
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -65,10 +66,9 @@ def test_stl10(tmp_path):
         assert images.is_contiguous()
 
 
-@pytest.mark.parametrize(
-    ("name", "folder"), [("cifar10", "cifar-10-batches-py"), ("stl10", "stl10_binary")]
-)
-def test_missing_files_are_one_clear_line(tmp_path, name, folder):
+@pytest.mark.parametrize("dataset", [CIFAR10, STL10])
+def test_missing_files_and_a_failing_download_are_one_clear_line(tmp_path, dataset, monkeypatch):
+    name, folder = dataset.__name__.lower(), dataset.base_folder
     with pytest.raises(UserError) as caught:
         load_splits(name, root=str(tmp_path), download=False)
     message = str(caught.value)
@@ -76,13 +76,6 @@ def test_missing_files_are_one_clear_line(tmp_path, name, folder):
     assert "\n" not in message
     with pytest.raises(UserError, match=r"needs data\.root="):
         load_splits(name)
-
-
-@pytest.mark.parametrize("dataset", [CIFAR10, STL10])
-def test_a_failing_download_is_one_clear_line(tmp_path, dataset, monkeypatch):
-    def fail(*_, **__):
-        raise OSError("no network")
-
-    monkeypatch.setattr(dataset, "download", fail)
+    monkeypatch.setattr(dataset, "download", Mock(side_effect=OSError("no network")))
     with pytest.raises(UserError, match=r"and fetching it failed \(no network\); point data\.root"):
-        load_splits(dataset.__name__.lower(), root=str(tmp_path))
+        load_splits(name, root=str(tmp_path))
