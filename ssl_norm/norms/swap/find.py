@@ -207,7 +207,7 @@ def affine_of(norm: nn.Module) -> set[str]:
 
 
 def num_features(layer: nn.Module) -> int:
-    """Return the channels of a norm layer; raise ValueError if its shape leaves them open."""
+    """Return the channels of a norm layer; raise ValueError if it does not tell them."""
     norm: Any = unwrapped(layer)
     if isinstance(norm, nn.GroupNorm):
         return norm.num_channels
@@ -216,9 +216,14 @@ def num_features(layer: nn.Module) -> int:
         return int(shape[-1 if channels_trail(norm) else 0])
     channels = getattr(norm, "num_features", None)
     if channels is None:
-        channels = len(norm.running_mean if "running_mean" in norm._buffers else norm.weight)
+        statistics = norm.running_mean if "running_mean" in norm._buffers else None
+        tensor = statistics if statistics is not None else getattr(norm, "weight", None)
+        channels = len(tensor) if isinstance(tensor, Tensor) else None
     if not channels:
-        raise ValueError(f"this {type(norm).__name__} has no channels before its first input")
+        raise ValueError(
+            f"this {type(norm).__name__} has no num_features, weight or running_mean, or none "
+            "before its first input, so that its channels are unknown"
+        )
     return int(channels)
 
 

@@ -415,7 +415,10 @@ def _comes_back(layer: nn.Module, spec: NormSpec) -> str | None:
     original, like = twin_of(layer), torch.empty(())
     back, _ = new_layer(twin_of(layer), spec, like)
     if not _is_already(back, NormSpec(name)):  # otherwise the swap keeps it, as gn of one group
-        back, _ = new_layer(back, NormSpec(name), like)
+        try:
+            back, _ = new_layer(back, NormSpec(name), like)
+        except ValueError:  # a foreign norm that does not tell its channels
+            return None
     for x, _ in probes(unwrapped(layer)):
         with suppress(Exception):  # a foreign forward may raise anything on this shape
             return name if difference(original, back, x) < TOLERANCE else None

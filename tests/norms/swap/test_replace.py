@@ -10,7 +10,7 @@ from ssl_norm.norms.layers.batch_norm import BatchNorm
 from ssl_norm.norms.layers.group_norm import GroupNorm, LayerNorm
 from ssl_norm.norms.layers.representative_batch_norm import RepresentativeBatchNorm
 from ssl_norm.norms.layers.weight_standardization import StandardizedConv2d, StandardizedLinear
-from ssl_norm.norms.swap.find import ChannelsLast, named_norms, unwrapped
+from ssl_norm.norms.swap.find import ChannelsLast, named_norms, num_features, unwrapped
 from ssl_norm.norms.swap.replace import replace_norms
 
 # name, norm layers, convolutions that a norm follows
@@ -188,6 +188,26 @@ def test_a_norm_of_another_package_takes_the_shape_of_its_layer(norm):
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     with pytest.raises(ValueError, match=r"layer '1': .*(normalized_shape|2D or 3D input)"):
         replace_norms(network, norm, example=torch.zeros(2, 3, 8, 8))
+
+
+class WithoutParameters(nn.Module):
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+
+    def forward(self, x):
+        return x / (x.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+
+
+def test_a_norm_of_another_package_may_have_no_parameters():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    x = torch.randn(2, 3, 8, 8)
+    change = replace_norms(network, WithoutParameters, example=x)
+    assert len(change.replaced) == 1
+    torch.testing.assert_close(
+        network(x).square().mean((2, 3)), torch.ones(2, 4), rtol=1e-2, atol=0
+    )
+    with pytest.raises(ValueError, match="WithoutParameters has no num_features, weight or"):
+        num_features(WithoutParameters(4))
 
 
 def test_a_model_without_norms_is_none():
