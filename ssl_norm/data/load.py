@@ -4,6 +4,7 @@ import dataclasses
 import os
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from ssl_norm.data.dataset import Splits
@@ -61,6 +62,15 @@ def load_splits(
     if not isinstance(splits, Splits):
         found = type(splits).__name__
         raise UserError(f"data '{name}' returned {found}; expected ssl_norm.data.Splits")
+    for images in (splits.pretrain, splits.train, splits.test):
+        pixels = None if images is None else images.pixels
+        if pixels is not None and (
+            pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3
+        ):
+            raise UserError(
+                f"data '{name}' returned pixels {tuple(pixels.shape)} of {pixels.dtype}; "
+                "expected (N, H, W, 3) of torch.uint8"
+            )
     if limit is None:
         return splits
     count = len(splits.pretrain)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssl_norm.console import say
 from ssl_norm.distributed import data_parallel, rank
+from ssl_norm.errors import UserError
 from ssl_norm.learners.learner import Learner, LearnerOutput
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.train.compiled import CompiledEncoders
@@ -49,6 +50,11 @@ class PretrainingRun(Run):
         compiled = None if layers and layers.due(step) else self._compiled
         with compiled.running() if compiled else nullcontext(), self.autocast():
             output: LearnerOutput = self._parallel(*views)
+        if not hasattr(output, "pairs"):
+            raise UserError(
+                f"method: forward of {type(self.network).__name__} returned "
+                f"{type(output).__name__}; expected ssl_norm.learners.learner.LearnerOutput"
+            )
         return output
 
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:

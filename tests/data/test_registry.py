@@ -1,5 +1,6 @@
 import inspect
 import io
+import re
 import subprocess
 import sys
 import time
@@ -88,6 +89,14 @@ def no_splits() -> list[int]:
     return []
 
 
+def of_floats(*, image_size: int = 12) -> Splits:
+    return Splits(ImageSet(torch.zeros(4, image_size, image_size, 3)))
+
+
+def channels_first(*, image_size: int = 12) -> Splits:
+    return Splits(ImageSet(torch.zeros(4, 3, image_size, image_size, dtype=torch.uint8)))
+
+
 HERE = __name__
 
 
@@ -160,3 +169,12 @@ def test_limit_concerns_pretraining_alone_and_is_seeded():
 def test_values_out_of_range_are_one_clear_line(source, options, message):
     with pytest.raises(UserError, match=message):
         load_splits(source, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("of_floats", "(4, 12, 12, 3) of torch.float32"), ("channels_first", "(4, 3, 12, 12) of")],
+)
+def test_a_source_returns_bytes_with_the_channels_last(name, found):
+    with pytest.raises(UserError, match=re.escape(f"returned pixels {found}")):
+        load_splits(f"{HERE}:{name}")

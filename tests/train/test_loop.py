@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from ssl_norm.errors import UserError
 from ssl_norm.learners.byol import BYOL
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.train.loop import seed_step, train
@@ -153,3 +154,15 @@ def test_resuming_before_at_and_after_the_freeze_equals_the_uninterrupted_run(fi
     rings = [checkpoint[4]["monitor"].pop("recent")["ring"] for checkpoint in (saved, again)]
     assert torch.equal(*rings)
     assert repr(saved[4]["monitor"]) == repr(again[4]["monitor"])
+
+
+class LossAlone(BYOL):
+    def forward(self, view1, view2):
+        return super().forward(view1, view2).loss
+
+
+def test_a_learner_that_returns_something_else_is_one_line():
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 6)).double()
+    learner = LossAlone(encoder, nn.Linear(6, 4).double(), nn.Linear(4, 4).double())
+    with pytest.raises(UserError, match="forward of LossAlone returned Tensor; expected"):
+        train(make_run(network=learner), lambda row: None, lambda step: None)
