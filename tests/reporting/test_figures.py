@@ -67,15 +67,6 @@ def test_figures_are_named_after_their_function_and_have_captions(name, groups, 
         assert file.figure.axes
 
 
-def test_a_figure_of_another_package_is_drawn_by_its_reference(groups):
-    (file,), _ = all_figures(
-        groups, [], figures_named(["ssl_norm.reporting.figures.collapse:spectra"])
-    )
-    assert file.name == "spectra"
-    with pytest.raises(ValueError, match=r"unknown figure 'spectrum'.*did you mean 'spectra'"):
-        figures_named(["spectrum"])
-
-
 def test_cosines_have_a_panel_a_group_with_runs_mean_band_and_steps_of_collapse(groups):
     (file,) = draw("cosines", groups)
     healthy, collapsed = file.figure.axes

@@ -174,25 +174,20 @@ def test_rows_that_nothing_distinguishes_and_unknown_names_are_one_line(runs):
     assert "did you mean 'labels_per_class'?" in line
 
 
-def test_runs_without_an_option_of_their_norm_are_left_out_with_a_line(tmp_path):
-    for size in (2, 8, None):
-        norm = {"name": "bn", "batch_size": size} if size else "bn"
-        write_finetune(tmp_path / f"bn{size}", finetune_config(norm), top1=0.5 + 0.01 * (size or 0))
-    runs = runs_in(tmp_path)
-    found, lines = content_of(spec_of(x="norm.encoder.batch_size"), runs)
-    assert lines == ["figure f: no norm.encoder.batch_size in 1 run: bnNone"]
-    assert columns_of(figure_table(found))["top1"] == ["0.520 (1)", "0.580 (1)"]
-
-
 def test_missing_values_and_rows_leave_a_run_out_with_a_line(tmp_path):
-    write_finetune(tmp_path / "a", summary={"top1": math.nan})
-    write_finetune(tmp_path / "b", finetune_config(seed=1), rows=[])
+    write_finetune(tmp_path / "a", finetune_config({"name": "bn", "batch_size": 2}))
+    write_finetune(tmp_path / "b", finetune_config(seed=1), rows=[], summary={"top1": math.nan})
     runs = runs_in(tmp_path)
-    found, lines = content_of(spec_of(), runs)
-    assert lines == ["figure f: no top1 in 1 run: a"]
-    assert found.runs == 1
-    found, lines = content_of(spec_of(where={"statistics": "batch"}), runs)
-    assert lines == ["figure f: no row of evaluations.csv with statistics=batch in 1 run: b"]
+    for entry, message in (
+        ({"x": "norm.encoder.batch_size"}, "no norm.encoder.batch_size in 1 run: b"),
+        ({}, "no top1 in 1 run: b"),
+        (
+            {"where": {"statistics": "batch"}},
+            "no row of evaluations.csv with statistics=batch in 1 run: b",
+        ),
+    ):
+        found, lines = content_of(spec_of(**entry), runs)
+        assert (found.runs, lines) == (1, [f"figure f: {message}"])
     empty = [{**row, "top1": math.nan} for row in evaluation_rows(0.5)]
     missing = runs_in(write_finetune(tmp_path / "c", rows=empty))
     _, lines = content_of(spec_of(y="evaluations.top1", where={"statistics": "batch"}), missing)
