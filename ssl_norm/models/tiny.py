@@ -6,46 +6,44 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with batch norms; their output plus the input passes a ReLU."""
+    """Two 3x3 convolutions with batch norms, of stride 2 and 1, and a shortcut around them."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-                nn.BatchNorm2d(out_channels),
-            )
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, stride=2, bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        """Map (N, C_in, H, W) to (N, C_out, H / 2, W / 2)."""
         y = self.relu(self.bn1(self.conv1(x)))
         out: Tensor = self.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
         return out
 
 
 class TinyResNet(nn.Module):
-    """Residual network of three stages of `blocks` blocks, each of which halves the resolution.
+    """Residual network of three stages, each of which halves the resolution.
 
     A 3x3 stem with width / 2 channels keeps the resolution; the stages have width, 2 width and 4
     width channels. `num_features` is 4 width. At 32 px and width 32, a forward pass takes 11
     million multiplications; the network has 0.3 million weights.
     """
 
-    def __init__(self, width: int = 32, blocks: int = 1) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.num_features = 4 * width
         self.stem = nn.Conv2d(3, width // 2, 3, padding=1, bias=False)
         self.stem_bn = nn.BatchNorm2d(width // 2)
         self.relu = nn.ReLU(inplace=True)
-        self.stage1 = _stage(width // 2, width, blocks)
-        self.stage2 = _stage(width, 2 * width, blocks)
-        self.stage3 = _stage(2 * width, 4 * width, blocks)
+        self.stage1 = nn.Sequential(ResidualBlock(width // 2, width))
+        self.stage2 = nn.Sequential(ResidualBlock(width, 2 * width))
+        self.stage3 = nn.Sequential(ResidualBlock(2 * width, 4 * width))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -55,12 +53,6 @@ class TinyResNet(nn.Module):
         x = self.relu(self.stem_bn(self.stem(x)))
         x = self.stage3(self.stage2(self.stage1(x)))
         return x.mean(dim=(2, 3))
-
-
-def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
-    first = ResidualBlock(in_channels, out_channels, stride=2)
-    rest = [ResidualBlock(out_channels, out_channels, stride=1) for _ in range(blocks - 1)]
-    return nn.Sequential(first, *rest)
 
 
 def tiny(*, small_images: bool | None = None, width: int = 32) -> TinyResNet:

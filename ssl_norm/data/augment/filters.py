@@ -1,5 +1,6 @@
 """Gaussian blur with a separate width for each image, and solarization."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -64,14 +65,8 @@ class GaussianBlur:
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the images, some blurred."""
-        rows, sigmas = params["rows"], params["sigmas"]
-        kernel_size = blur_kernel_size(images.shape[-1])
-        if len(rows) == len(images):
-            return gaussian_blur(images, sigmas, kernel_size)
-        if len(rows):
-            blurred = gaussian_blur(images.index_select(0, rows), sigmas, kernel_size)
-            images.index_copy_(0, rows, blurred)
-        return images
+        size = blur_kernel_size(images.shape[-1])
+        return _at_rows(images, params["rows"], lambda x: gaussian_blur(x, params["sigmas"], size))
 
 
 def solarize(images: Tensor, threshold: float) -> Tensor:
@@ -98,7 +93,13 @@ class Solarize:
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Return the images, some solarized."""
-        rows = params["rows"]
-        if len(rows):
-            images.index_copy_(0, rows, solarize(images.index_select(0, rows), self.threshold))
-        return images
+        return _at_rows(images, params["rows"], lambda x: solarize(x, self.threshold))
+
+
+def _at_rows(images: Tensor, rows: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the images with those at `rows` changed; may overwrite its input."""
+    if len(rows) == len(images):
+        return change(images)
+    if len(rows):
+        images.index_copy_(0, rows, change(images.index_select(0, rows)))
+    return images

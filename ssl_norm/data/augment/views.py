@@ -94,13 +94,13 @@ class Views:
                 views.append(view.to(memory_format=torch.channels_last))
             return tuple(views)
 
-    def grid(self, view1: Tensor, view2: Tensor, rows: int = 8, columns: int = 4) -> Tensor:
-        """Return the first pairs of views (N, 3, S, S) as one image, with white between the pairs.
+    def grid(self, view1: Tensor, view2: Tensor) -> Tensor:
+        """Return the first 32 pairs of views (N, 3, S, S) as one image, with white between them.
 
         It is (3, height, width) uint8 on the CPU, and has no empty rows.
         """
-        count = min(len(view1), rows * columns)
-        columns = min(columns, count)
+        count = min(len(view1), 32)
+        columns = min(4, count)
         rows = -(-count // columns)
         pairs = torch.cat((view1[:count], view2[:count]), 3)
         pixels = (denormalise(pairs, self.mean, self.std) * 255).round().byte().cpu()

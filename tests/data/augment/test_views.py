@@ -136,13 +136,14 @@ def test_messages_name_the_key():
 def test_grid_shows_what_the_learner_sees():
     images = batch(5, 16, 16)
     views = make(PLAIN, PLAIN)
-    picture = views.grid(*views(images, seeded()), rows=8, columns=2)
+    picture = views.grid(*views(images, seeded()))
     assert picture.dtype == torch.uint8
-    assert picture.shape == (3, 2 + 3 * 18, 2 + 2 * 34)
+    assert picture.shape == (3, 2 + 2 * 18, 2 + 4 * 34)
     assert torch.equal(picture[:, 2:18, 2:18], images[0])
     assert torch.equal(picture[:, 2:18, 18:34], images[0])
-    assert torch.equal(picture[:, 20:36, 36:52], images[3])
-    assert (picture[:, 38:, 36:] == 255).all()
+    assert torch.equal(picture[:, 2:18, 36:52], images[1])
+    assert torch.equal(picture[:, 20:36, 2:18], images[4])
+    assert (picture[:, 20:, 36:] == 255).all()
 
 
 def test_every_dtype_and_shape_survives():
