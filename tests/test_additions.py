@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 KINDS = {
     "norm": Kind(
         *("norms.layers", "norms/layers"),
-        ("norms/test_contract.py", "norms/batch", "norms/swap"),
+        ("norms/test_contract.py", "norms/swap/test_transfer_state.py"),
     ),
     "loss": Kind("losses", "losses", ("losses/test_contract.py",)),
     "method": Kind("learners", "learners", ("learners/test_learners.py",)),
@@ -101,7 +101,7 @@ def contents(root):
 def extended(tmp_path_factory):
     """Return a copy of the repository with the additions, and the files of each."""
     root = tmp_path_factory.mktemp("copy")
-    ignored = shutil.ignore_patterns("__pycache__", "fixtures")
+    ignored = shutil.ignore_patterns("fixtures")  # and not the bytecode, which is valid there
     for name in COPIED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, root / name, **({"ignore": ignored} if (ROOT / name).is_dir() else {}))

@@ -20,6 +20,7 @@ from ssl_norm.text import as_typed
 from ssl_norm.train.run_folder import RunFolder
 from tests.settings.refusals import START
 from tests.settings.test_ranges import SETTINGS, ends
+from tests.tool import run as run_tool
 
 
 class OwnNorm(nn.BatchNorm2d):
@@ -64,14 +65,12 @@ SAME = [
 ]  # fmt: skip
 
 
-def typed(monkeypatch, capsys, tool, arguments):
+def typed(monkeypatch, tool, arguments):
     """Return the settings that a command line composes, or its message."""
     given = []
     monkeypatch.setattr(entry, "load_object", lambda _: lambda settings: given.append(settings))
-    monkeypatch.setattr(sys, "argv", [f"{tool}.py", *arguments])
-    with pytest.raises(SystemExit):
-        entry.main(tool)
-    return given[0] if given else capsys.readouterr().err.removeprefix("error: ").strip()
+    _, _, error = run_tool(tool, *arguments)
+    return given[0] if given else error.removeprefix("error: ").strip()
 
 
 def called(tool, settings):
@@ -82,10 +81,10 @@ def called(tool, settings):
 
 
 @pytest.mark.parametrize(("tool", "settings", "line"), SAME)
-def test_keywords_compose_as_the_command_line_does(monkeypatch, capsys, tool, settings, line):
+def test_keywords_compose_as_the_command_line_does(monkeypatch, tool, settings, line):
     is_one = ("{" in line and "|" not in line) or "(" in line
     arguments = [line] if is_one else line.split("|" if "|" in line else " ")
-    assert called(tool, settings) == typed(monkeypatch, capsys, tool, arguments)
+    assert called(tool, settings) == typed(monkeypatch, tool, arguments)
 
 
 CHANCE = Random(0)
@@ -98,12 +97,10 @@ LEAVES = [
 
 
 @pytest.mark.parametrize(("tool", "key", "value"), CHANCE.sample(LEAVES, 24))
-def test_any_value_of_any_key_composes_as_the_command_line_does(
-    monkeypatch, capsys, tool, key, value
-):
+def test_any_value_of_any_key_composes_as_the_command_line_does(monkeypatch, tool, key, value):
     start = START.get(tool, {})
     lines = [*typed_lines(tool, start), f"{key}={as_typed(value, repr)}"]
-    assert called(tool, {**start, key: value}) == typed(monkeypatch, capsys, tool, lines)
+    assert called(tool, {**start, key: value}) == typed(monkeypatch, tool, lines)
 
 
 @pytest.mark.parametrize(

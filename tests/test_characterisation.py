@@ -5,14 +5,14 @@ import json
 import math
 import os
 import re
-import runpy
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.tool import run
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "fixtures" / "b966361"
@@ -34,21 +34,13 @@ def passes_of_torch(monkeypatch):
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch, no_rendering):
+def workplace(tmp_path, monkeypatch):
     """Change to a folder with the run folders in it."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(GOLDEN / "half", "half")
     shutil.copytree(GOLDEN / "runs", "runs")
     shutil.copy("half/byol/last.pt", "half/byol/step_4.pt")
     return tmp_path
-
-
-def run(monkeypatch, tool: str, *arguments: str) -> int:
-    """Return the exit code of a tool that is run in this process."""
-    monkeypatch.setattr(sys, "argv", [f"tools/{tool}.py", *arguments])
-    with pytest.raises(SystemExit) as ending:
-        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
-    return ending.value.code
 
 
 def draw_photos():
@@ -122,35 +114,35 @@ def assert_same_run(folder: Path, golden: Path):
 
 
 @pytest.mark.parametrize("name", ["byol", "moco_v2", "simclr", "collapsed", "folder", "finetune"])
-def test_run_reproduces_golden_numbers(workplace, monkeypatch, name):
+def test_run_reproduces_golden_numbers(workplace, name):
     draw_photos()
     config = yaml.safe_load((GOLDEN / "runs" / name / "config.yaml").read_text())
     script, *settings = shlex.split(config["environment"]["command"])
     settings = [f"run_dir=new/{name}" if "run_dir=" in one else one for one in settings]
-    assert run(monkeypatch, Path(script).stem, *settings) == EXIT_CODES.get(name, 0)
+    assert run(Path(script).stem, *settings).code == EXIT_CODES.get(name, 0)
     assert_same_run(Path("new", name), GOLDEN / "runs" / name)
 
 
 @pytest.mark.parametrize("name", ["byol", "moco_v2", "finetune"])
-def test_resumed_run_reproduces_golden_numbers(workplace, monkeypatch, name):
+def test_resumed_run_reproduces_golden_numbers(workplace, name):
     tool = "finetune" if name == "finetune" else "pretrain"
-    assert run(monkeypatch, tool, f"run_dir=half/{name}", "resume=true") == 0
+    assert run(tool, f"run_dir=half/{name}", "resume=true").code == 0
     assert_same_run(Path("half", name), GOLDEN / "runs" / name)
 
 
 @pytest.mark.parametrize(
     "name", ["linear_eval", "linear_eval_target", "linear_eval_steps", "diagnosis", "exact"]
 )
-def test_tools_reproduce_golden_results_of_checkpoints(workplace, monkeypatch, name):
+def test_tools_reproduce_golden_results_of_checkpoints(workplace, name):
     golden = GOLDEN / "out" / f"{name}.json"
     script, *settings = shlex.split(content(golden)["environment"]["command"])
     Path("out").mkdir()
-    assert run(monkeypatch, Path(script).stem, *settings) == 0
+    assert run(Path(script).stem, *settings).code == 0
     assert_golden(Path("out", golden.name), golden)
 
 
-def test_report_reproduces_golden_tables(workplace, monkeypatch):
-    assert run(monkeypatch, "report", "runs=runs", "output=report") == 0
+def test_report_reproduces_golden_tables(workplace):
+    assert run("report", "runs=runs", "output=report").code == 0
     for name in ("runs.csv", "table.csv"):
         assert_golden(Path("report", name), GOLDEN / "out" / "report" / name)
 
@@ -165,20 +157,20 @@ def errors():
 
 
 @pytest.mark.parametrize("case", list(errors()))
-def test_wrong_command_is_one_line_with_key_and_repair(monkeypatch, capsys, case):
+def test_wrong_command_is_one_line_with_key_and_repair(monkeypatch, case):
     for name, value in case.get("environment", {}).items():
         monkeypatch.setenv(name, value)
-    code = run(monkeypatch, case["tool"], *case["arguments"])
-    printed = capsys.readouterr().err.strip()
+    code, _, printed = run(case["tool"], *case["arguments"])
     assert code == case["exit_code"]
-    assert len(printed.splitlines()) == len(case["stderr"].splitlines())
+    assert len(printed.strip().splitlines()) == len(case["stderr"].splitlines())
     assert [part for part in case["must_contain"] if part not in printed] == []
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_help_lists_every_key_and_default(monkeypatch, capsys, tool):
-    assert run(monkeypatch, tool, "--help") == 0
-    shown = capsys.readouterr().out.partition("\nKeys")[2]
+def test_help_lists_every_key_and_default(tool):
+    code, out, _ = run(tool, "--help")
+    assert code == 0
+    shown = out.partition("\nKeys")[2]
     pairs = re.findall(r"^ +([\w.]+)=(\[.*?\]|\S+)  +\S", shown, re.MULTILINE)
     defaults = [(key, yaml.safe_load(value)) for key, value in pairs]
     for pair in content(GOLDEN / "help_keys.json")[tool]:

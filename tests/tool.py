@@ -6,7 +6,9 @@ digits are drawn once per seed and size, and figures are created but not rendere
 
 import contextlib
 import io
+import runpy
 import sys
+from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
@@ -15,9 +17,9 @@ from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 
-from ssl_norm.cli import entry
 from ssl_norm.data.sources import digits
 
+TOOLS = Path(__file__).resolve().parents[1] / "tools"
 _draw = digits.draw
 _DRAWN: dict[tuple[int, str], tuple[np.ndarray, dict[str, object]]] = {}
 
@@ -47,7 +49,7 @@ def run(tool: str, *settings: object) -> Ended:
         contextlib.redirect_stderr(streams[1]),
     ):
         try:
-            entry.main(tool)
+            runpy.run_path(str(TOOLS / f"{tool}.py"), run_name="__main__")
         except SystemExit as ending:
             code = int(ending.code or 0)
     for stream in streams:
