@@ -53,17 +53,6 @@ def test_statistics_are_shared_over_the_elements_of_the_equation(
     assert (found.groups.max() + 1) * found.moved.sum() == found.moved.size
 
 
-def test_outputs_that_never_move_are_groups_of_one():
-    def of_one_value(channels):
-        return nn.GroupNorm(channels, channels)
-
-    found = measure_influence(of_one_value, samples=2, channels=4, side=1)
-
-    assert found.sentence() == "1 of 2 samples x 1 of 4 channels x all 1 position"
-    assert found.groups is not None
-    assert found.groups.flatten().tolist() == list(range(8))
-
-
 def test_sets_that_overlap_are_no_groups_and_no_box():
     found = measure_influence("switch", samples=4, channels=4)
 

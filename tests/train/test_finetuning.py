@@ -168,29 +168,3 @@ def test_statistics_are_frozen_in_a_run_that_goes_on_late_or_was_cut_off_after_i
     run = make_run(first_step=first_step, frozen_from=4)
     train(run, nothing, nothing)
     assert isinstance(run.network[2], FrozenStatistics)
-
-
-@pytest.mark.parametrize("first_step", [2, 5])
-def test_a_resumed_run_equals_an_uninterrupted_one(first_step):
-    saved = {}
-
-    def run_from(first, content=None):
-        run = make_run(
-            make_model(UnsupervisedBatchNorm(6)),
-            first,
-            save_every=1,
-            frozen_from=4,
-            batches=batches(first, unlabelled=True),
-        )
-        if content:
-            run.load_state(content)
-        train(
-            run,
-            nothing,
-            lambda step: saved.update({(first, step): copy.deepcopy(run.state())}),
-        )
-
-    run_from(0)
-    run_from(first_step, saved[0, first_step])
-    for name, value in saved[0, 6]["learner"].items():
-        assert torch.equal(value, saved[first_step, 6]["learner"][name]), name

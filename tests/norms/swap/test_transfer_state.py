@@ -109,7 +109,7 @@ def test_norms_become_others(old, new):
     assert torch.isfinite(model.train()(images(2).new_ones(6, CHANNELS, 3, 3).uniform_())).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["gn", "rbn", "zca"])
 def test_dry_run_changes_nothing(name):
     model = network()
     before, state = repr(model), clone(model.state_dict())
