@@ -96,7 +96,7 @@ def _fraction_sizes(fraction: float, sizes: Tensor, classes: Sequence[str]) -> T
     if not kept.all():
         name, size = classes[int(kept.argmin())], int(sizes[kept.argmin()])
         raise UserError(
-            f"labels={fraction:g} leaves nothing of class {name} with its {size} samples; "
+            f"labels={fraction:g} keeps none of the {size} samples of class {name}; "
             f"use at least {1 / size:.2g}"
         )
     return kept

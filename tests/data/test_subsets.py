@@ -63,7 +63,7 @@ def test_smaller_choices_are_part_of_larger_ones():
         ({"count": 48}, "labels=48: there are 47 labelled images; use at most 47"),
         ({"count": 2}, "labels=2 leaves 1 of 3 classes without an image; use at least 3"),
         ({"per_class": 6}, "labels_per_class=6: class bird has 5 images; use 1 to 5"),
-        ({"fraction": 0.05}, "labels=0.05 leaves nothing of class bird with its 5 samples; use at"),
+        ({"fraction": 0.05}, "labels=0.05 keeps none of the 5 samples of class bird; use at"),
     ],
 )
 def test_impossible_choices_name_a_possible_one(choice, message):

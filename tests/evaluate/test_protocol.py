@@ -120,7 +120,7 @@ def test_impossible_fractions(fraction):
 
 
 def test_too_small_a_fraction_names_the_class_and_a_possible_one():
-    message = r"labels=0.02 leaves nothing of class 3 with its 10 samples; use at least 0.1"
+    message = r"labels=0.02 keeps none of the 10 samples of class 3; use at least 0.1"
     with pytest.raises(UserError, match=message):
         label_fraction(LABELS, 0.02, seed=0)
 
