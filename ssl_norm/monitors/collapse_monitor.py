@@ -29,6 +29,7 @@ from ssl_norm.monitors.trend import (
     advance_pinned,
     advance_trend,
     loss_constants,
+    trend_of,
     trend_values,
 )
 from ssl_norm.monitors.verdict import (
@@ -321,10 +322,10 @@ class CollapseMonitor:
         self._observed, self._restarts = state["observed"], state.get("restarts", 0)
         self._on_device = []
         self._judged = [
-            _Judged(found, _Measurement(*measured), spectral, Trend(*chain(*trend)))
+            _Judged(found, _Measurement(*measured), spectral, trend_of(chain(*trend)))
             for found, measured, spectral, *trend in state.get("judged", [])
         ]
-        self._trend = Trend(*state.get("trend", ()))
+        self._trend = trend_of(state.get("trend", ()))
         self._constants = dict(state.get("constants", {}))
         self._pinned = dict(state.get("pinned", {}))
         self._means, self._spectral = dict(state["means"]), dict(state["spectral"])

@@ -3,11 +3,14 @@
 All functions are pure, take plain numbers, and need constant time for each step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import exp, expm1, isfinite, log, nan, sqrt
-from typing import NamedTuple
+from statistics import fmean
+from typing import Any, NamedTuple
 
 _LEAST = 1e-12  # lower bound of 1 - negative cosine in its logarithm
+_PARTS = 10  # of a window
+_SUMS = 11  # fields of a trend before its parts
 
 
 class Trend(NamedTuple):
@@ -24,10 +27,10 @@ class Trend(NamedTuple):
         room: weighted sum of rooms; `room2`: of squared rooms; `time_room`: of times times rooms.
         gap_weight: sum of the weights of steps with a positive cosine.
         gap: weighted sum of gaps, positive minus negative cosine; `gap2`: of squared gaps.
-        half_start: first step of the present half window.
-        half_room: sum of the rooms in it; `half_count`: their number.
-        latest: mean room of the last complete half window; `before`: of the previous one; NaN
-            until there is one.
+        part_start: first step of the present tenth of a window.
+        part_time: sum of the steps in it, counted from `part_start`; `part_room`: of the rooms;
+            `part_count`: their number.
+        parts: mean step and mean room of the last 10 complete tenths, oldest first.
     """
 
     step: int = 0
@@ -41,11 +44,19 @@ class Trend(NamedTuple):
     gap_weight: float = 0.0
     gap: float = 0.0
     gap2: float = 0.0
-    half_start: int = 0
-    half_room: float = 0.0
-    half_count: int = 0
-    latest: float = nan
-    before: float = nan
+    part_start: int = 0
+    part_time: float = 0.0
+    part_room: float = 0.0
+    part_count: int = 0
+    parts: tuple[tuple[float, float], ...] = ()
+
+
+def trend_of(values: Iterable[Any]) -> Trend:
+    """Return the trend of a saved state; the parts of an earlier layout start anew."""
+    saved = tuple(values)
+    if len(saved) < len(Trend._fields) or not isinstance(saved[-1], tuple | list):
+        return Trend(*saved[:_SUMS])
+    return Trend(*saved[:-1], tuple(map(tuple, saved[-1])))
 
 
 def advance_trend(
@@ -67,9 +78,10 @@ def advance_trend(
     room = log(max(1 - negative_cosine, _LEAST))
     has_gap = isfinite(positive_cosine)
     gap = positive_cosine - negative_cosine if has_gap else 0.0
-    start = t.half_start if t.half_count else step
-    half_room, half_count = t.half_room + room, t.half_count + 1
-    is_full = step - start + 1 >= window / 2
+    start = t.part_start if t.part_count else step
+    part = t.part_time + step - start, t.part_room + room, t.part_count + 1
+    is_full = step - start + 1 >= window / _PARTS
+    full = (start + part[0] / part[2], part[1] / part[2])
     return Trend(
         step,
         t.first if t.weight else step,
@@ -83,11 +95,24 @@ def advance_trend(
         keep * t.gap + gap,
         keep * t.gap2 + gap**2,
         start,
-        0.0 if is_full else half_room,
-        0 if is_full else half_count,
-        half_room / half_count if is_full else t.latest,
-        t.latest if is_full else t.before,
+        *((0.0, 0.0, 0) if is_full else part),
+        (*t.parts, full)[-_PARTS:] if is_full else t.parts,
     )
+
+
+def _fall(parts: Sequence[tuple[float, float]], span: float) -> float:
+    """Return the change of the room by step between the last two spans; NaN: not known.
+
+    If steps are rarer than spans, neighbouring parts are compared.
+    """
+    ages = [parts[-1][0] - time for time, _ in parts]
+    latest = [part for part, age in zip(parts, ages, strict=True) if age < span]
+    before = [part for part, age in zip(parts, ages, strict=True) if span <= age < 2 * span]
+    before = before or list(parts[: -len(latest)][-1:])
+    if not before:
+        return nan
+    (time, room), (time2, room2) = ([*map(fmean, zip(*g, strict=True))] for g in (before, latest))
+    return (room2 - room) / (time2 - time)
 
 
 def trend_values(trend: Trend, complete_cosine: float, window: float) -> dict[str, float]:
@@ -104,7 +129,8 @@ def trend_values(trend: Trend, complete_cosine: float, window: float) -> dict[st
         `trend_errors`: the rise in standard errors of the slope.
         `steps_to_complete`: infinite if the cosine does not rise.
         `trend_kept`: fall of the room between the last two half windows, as a share of the fall
-        that the slope predicts; NaN before there are two.
+        that the slope predicts; `trend_lasts`: the same between the last two fifths of a window;
+        NaN before there are two.
         `gap` and `gap_error`: mean and standard error of positive minus negative cosine, if
         positive cosines are known.
     """
@@ -125,7 +151,8 @@ def trend_values(trend: Trend, complete_cosine: float, window: float) -> dict[st
         "trend_per_100": -exp(room) * expm1(100 * slope) if 100 * slope < 50 else -float("inf"),
         "trend_errors": -slope / error,
         "steps_to_complete": max(to_complete, 0.0),
-        "trend_kept": (t.latest - t.before) / (slope * window / 2) if slope else nan,
+        "trend_kept": _fall(t.parts, window / 2) / slope if slope else nan,
+        "trend_lasts": _fall(t.parts, window / 5) / slope if slope else nan,
     }
     if t.gap_weight > 1:
         gap = t.gap / t.gap_weight

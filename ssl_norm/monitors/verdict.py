@@ -38,6 +38,8 @@ class Thresholds:
         collapsing_errors: `collapsing`: the rise must exceed this many standard errors of its slope
         collapsing_kept: `collapsing`: between the last two half windows, the negative cosine must
             rise by this share of the rise that the slope predicts; excludes rises that have ended
+        collapsing_lasts: `collapsing`: the same between the last two fifths of the window; excludes
+            rises that have just turned
         collapsing_horizon: `collapsing`: at the present rate, the collapse must be complete within
             this many times the steps so far
         gap_share: `complete`: it suffices if positive minus negative cosine, plus two standard
@@ -61,6 +63,7 @@ class Thresholds:
     collapsing_window: Annotated[float, Interval(ge=2, lt=1e9)] = 100.0
     collapsing_errors: Annotated[float, Interval(ge=0, lt=1e6)] = 4.0
     collapsing_kept: Annotated[float, Interval(ge=-1e6, lt=1)] = 0.5
+    collapsing_lasts: Annotated[float, Interval(ge=-1e6, lt=1)] = 0.0
     collapsing_horizon: Annotated[float, Interval(ge=0, lt=1e9)] = 20.0
     gap_share: Annotated[float, Interval(ge=0, lt=1)] = 0.02
     gap_cosine: Annotated[float, Interval(ge=-1, lt=1)] = 0.5
@@ -151,6 +154,7 @@ def _rises(values: Mapping[str, float], thresholds: Thresholds) -> bool:
         values["trend_cosine"] > t.collapsing_cosine
         and values["trend_errors"] > t.collapsing_errors
         and values["trend_kept"] > t.collapsing_kept
+        and values["trend_lasts"] > t.collapsing_lasts
         and values["steps_to_complete"] < t.collapsing_horizon * values["trend_steps"]
     )
 

@@ -12,9 +12,11 @@ from ssl_norm.monitors.trend import (
     advance_pinned,
     advance_trend,
     loss_constants,
+    trend_of,
     trend_values,
 )
 from ssl_norm.monitors.verdict import (
+    PATIENCE,
     PinnedLoss,
     Thresholds,
     VerdictState,
@@ -46,7 +48,7 @@ def judged(negative, gap, seed=0, noise=0.02):
         values = {"negative_cosine": cosine, "feature_std": max(room, 0) ** 0.5}
         values |= trend_values(trend, LIMITS.complete_cosine, LIMITS.collapsing_window)
         values["collapsing"] = float(state.verdict == "collapsing")
-        before, state = state, advance(state, step, zone(values, LIMITS), patience=20)
+        before, state = state, advance(state, step, zone(values, LIMITS), patience=PATIENCE)
         if state.verdict != before.verdict:
             changes.append((step, state.verdict))
     return changes, state, values
@@ -105,6 +107,37 @@ def test_health_raises_no_alarm(negative, seed):
     assert {verdict for _, verdict in changes} <= {"healthy", "uncertain"}
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rise_that_turns_within_the_first_window_is_no_collapse(seed):
+    """As in BYOL with batch norm on digits at a high rate: 0.27 to 0.63 at step 60, then down."""
+
+    def turns(step):
+        return float(np.interp(step, [20, 60, 100, 120], [0.27, 0.64, 0.61, 0.55]))
+
+    changes, _, _ = judged(turns, lambda step: 0.25 * (1 - turns(step)), seed, noise=0.05)
+    assert {verdict for _, verdict in changes} == {"healthy"}
+
+
+def test_a_saved_trend_is_read_and_one_of_an_earlier_layout_starts_its_parts_anew():
+    trend = Trend()
+    for step in range(1, 41):
+        trend = advance_trend(trend, step, 0.6, 0.5, 100)
+    assert trend_of(list(trend)) == trend
+    assert len(trend.parts) == 4
+    sums = list(trend)[:11]
+    assert trend_of([*sums, 1, -2.0, 3, -0.5, nan]) == Trend(*sums)
+
+
+@pytest.mark.parametrize("every", [1, 5, 10, 25])
+def test_a_steady_rise_keeps_its_slope_at_any_interval_of_rows(every):
+    trend = Trend()
+    for step in range(every, 401, every):
+        trend = advance_trend(trend, step, nan, approach(0.4, 0.004)(step), 100)
+    values = trend_values(trend, 0.99, 100)
+    assert values["trend_kept"] == pytest.approx(1)
+    assert values["trend_lasts"] == pytest.approx(1)
+
+
 def test_verdicts_end_when_a_collapse_stops_or_is_left():
     def stops(step):
         return approach(0.5, 0.003)(min(step, 300))
@@ -131,7 +164,7 @@ def test_a_collapse_that_stops_near_its_end_stays_a_collapse(seed):
 
     changes, state, values = judged(stops, lambda step: 0.5 * (1 - stops(step)), seed)
     assert [verdict for _, verdict in changes] == ["healthy", "collapsing"]
-    said = evidence(state, STEPS, values, LIMITS, 20)
+    said = evidence(state, STEPS, values, LIMITS, PATIENCE)
     assert said.startswith("negative cosine has risen to 0.95 and does not fall (feature std 0.")
 
 
@@ -143,7 +176,7 @@ def test_cosines_that_meet_below_the_border_are_complete(gap, verdict):
     assert state.verdict == verdict
     if verdict == "complete":
         assert changes[0][0] >= LIMITS.collapsing_window
-        said = evidence(state, STEPS, values, LIMITS, 20)
+        said = evidence(state, STEPS, values, LIMITS, PATIENCE)
         assert "are equal (gap" in said
         assert "views of one image are no nearer than others" in said
 
@@ -173,9 +206,10 @@ def test_the_evidence_has_the_forecast():
         "trend_per_100": 0.052,
         "trend_errors": 9.0,
         "trend_kept": 0.9,
+        "trend_lasts": 0.9,
         "steps_to_complete": 461.0,
     }
-    said = evidence(VerdictState("collapsing", 121), 240, values, LIMITS, 20)
+    said = evidence(VerdictState("collapsing", 121), 240, values, LIMITS, PATIENCE)
     assert said == (
         "negative cosine 0.80 and rising 0.052 per 100 steps: complete at about step 700 "
         "(feature std 0.4300); collapsing for 120 steps"
@@ -200,5 +234,5 @@ def test_a_loss_at_a_constant_is_named_with_its_steps():
     assert pinned == {"ln N": 6}
     state, values = VerdictState("healthy", 1), {"negative_cosine": 0.3, "feature_std": 0.8}
     for steps, named in ((199, False), (200, True)):
-        said = evidence(state, 300, values, LIMITS, 20, PinnedLoss("ln N", log(64), steps))
+        said = evidence(state, 300, values, LIMITS, PATIENCE, PinnedLoss("ln N", log(64), steps))
         assert ("loss has been within 1% of ln N = 4.159 for 200 steps" in said) == named

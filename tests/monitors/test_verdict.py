@@ -102,6 +102,7 @@ RISING = {
     "trend_cosine": 0.7,
     "trend_errors": 5.0,
     "trend_kept": 0.6,
+    "trend_lasts": 0.1,
     "steps_to_complete": 1999.0,
 }
 COLLAPSING = RISING | {"collapsing": 1.0, "trend_kept": 0.1}
@@ -115,7 +116,7 @@ CLOSED = RISING | {"trend_errors": 0.0, "gap": 1e-3, "gap_error": 2e-3}
             RISING,
             "collapsing",
             "trend_steps=99 trend_cosine=0.6 trend_errors=4 trend_errors=-5 trend_kept=0.5 "
-            "steps_to_complete=2000",
+            "trend_lasts=0 steps_to_complete=2000",
         ),
         (COLLAPSING, "collapsing", "trend_steps=99 trend_cosine=0.6 trend_errors=0"),
         (
