@@ -117,6 +117,29 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+class HostCopy:
+    """Copy of a tensor to the CPU, which goes on while a GPU works; `read` waits until it is done.
+
+    A tensor of the CPU is not copied.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._done: torch.Event | None = None
+        self._copy = tensor
+        if not tensor.is_cpu:
+            self._copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+            self._copy.copy_(tensor, non_blocking=True)
+            self._done = torch.Event(tensor.device.type)
+            self._done.record()
+
+    def read(self) -> Tensor:
+        """Return the copy."""
+        if self._done is not None:
+            self._done.synchronize()
+            self._done = None
+        return self._copy
+
+
 @torch.no_grad()
 def tensor_from_first_rank(tensor: Tensor) -> Tensor:
     """Overwrite a tensor on any device with rank zero's values, in place, and return it."""

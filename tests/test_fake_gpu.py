@@ -6,6 +6,7 @@ operation, and values that the host reads, are errors. Autograd needs a device, 
 
 import itertools
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,8 +20,9 @@ from ssl_norm.data.augment.parameters import AUGMENTATIONS, ViewParameters
 from ssl_norm.data.augment.views import Views
 from ssl_norm.learners import METHODS
 from ssl_norm.losses import LOSSES
-from ssl_norm.monitors import CollapseMonitor
+from ssl_norm.monitors import CollapseMonitor, pairing
 from ssl_norm.monitors.layers import LayerMonitor, layers_of
+from ssl_norm.monitors.watch import CollapseWatch
 from ssl_norm.norms import NORMS
 from ssl_norm.norms.kernels import dispatch, tiled
 from ssl_norm.signature import options_of
@@ -35,14 +37,19 @@ aten = torch.ops.aten
 
 
 class NoWaits(TorchDispatchMode):
-    """Refuse copies for which the CPU waits: those to the CPU, and blocking or pageable ones."""
+    """Refuse copies for which the CPU waits: blocking ones, and those from or to pageable memory."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
+        given = kwargs or {}
+        result = function(*args, **given)
+        if function is aten.empty.memory_format and given.get("pin_memory"):
+            pin(result)
         sources = {aten._to_copy.default: 0, aten.copy_.default: 1}
         if function in sources:
             source = args[sources[function]]
-            waits = not (hasattr(source, "pinned") and (kwargs or {}).get("non_blocking"))
+            on_host = source if source.is_cpu else result
+            is_blocking = given.get("non_blocking") is not True and args[2:] != (True,)
+            waits = is_blocking or not hasattr(on_host, "pinned")
             assert source.device.type == result.device.type or not waits, "host waits for a copy"
         return result
 
@@ -137,6 +144,28 @@ def test_collapse_monitor(crops, size, pairs, gpu):
                 )
         for _, measured, spectral in monitor._on_device:
             assert devices(measured, *(spectral[1:] if spectral else ())) == {"cuda"}
+
+
+@pytest.mark.parametrize("width", [WIDTH, 200])
+def test_a_search_for_views_reads_what_was_computed_four_steps_before(width, gpu, monkeypatch):
+    """Projectors are watched without a wait, and the form is judged by a copy that is long done."""
+    network = nn.ModuleDict({"projector": nn.Linear(WIDTH, width)})
+    watch = CollapseWatch(monitor=CollapseMonitor(spectral_every=1000)).attach(network)
+    judged = []
+    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None)
+    monkeypatch.setattr(torch, "Event", lambda device: event)
+    monkeypatch.setattr(pairing, "_found", lambda tested: judged.append(tested))
+    with gpu:
+        on_gpu(network)
+        for step in range(1, 8):
+            network["projector"](fake((N, WIDTH)))
+            network["projector"](fake((N, WIDTH)))
+            with nullcontext() if step == 1 else NoWaits():  # the first measures a spectrum
+                watch.step(fake(()))
+            assert len(judged) == max(step - 4, 0)
+    for tested in judged:
+        assert devices(*(form.sums for form in tested)) == {"cpu"}
+        assert {form.sums.shape for form in tested} == {(3, 2 * v, 2 * v) for v in (1, 2, 4)}
 
 
 @pytest.mark.parametrize("learns", [True, False])

@@ -1,6 +1,8 @@
 """Search for views of one image among the outputs of a projector, by the similarity of rows."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import combinations, product
 from math import gcd
 from typing import Any, NamedTuple
@@ -8,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 
-from ssl_norm.distributed import is_distributed, world_size
+from ssl_norm.distributed import HostCopy, is_distributed, on_device, world_size
 from ssl_norm.monitors.normalized import directions
 
 _MOST_VIEWS = 16  # in one call
@@ -25,6 +27,7 @@ _FOREIGN = 0.02
 _SAME = 0.999  # from this share on, two views of one network are one view, computed twice
 _MOST_IMAGES, _MOST_STEPS = 6400, 20  # if these show no form, a loop is unclear
 _RARELY = 20  # interval of the tested steps of an unclear loop
+_LATER = 4  # steps after which sums of a GPU are read, so that it never runs out of work
 
 
 class Form(NamedTuple):
@@ -62,6 +65,9 @@ class Pairing:
     certainly nearest to one view of the other network, both are the same crop and are not paired;
     if nearest views are not certain, online views are paired with each other. Steps with other
     calls, such as a log every 100 steps, are tested separately.
+
+    A CPU judges the sums of a step at once. On a GPU, they are copied while training goes on, and
+    judged four steps later, which is the same number on every rank.
 
     Consecutive images of one class, as in sorted data, may count as views; `joint` prevents this.
     If all rows are equal, no views match; all cosines are then 1 with any form.
@@ -126,6 +132,7 @@ class Pairing:
                     found.steps,
                     found.images,
                     [[*key, s] for key, s in found.sums.items()],
+                    [copy.read() for copy in found.pending],
                 ]
                 for kind, found in self._evidence.items()
             ],
@@ -139,9 +146,12 @@ class Pairing:
         }
         self._evidence = {
             tuple(kind): _Evidence(
-                steps, images, {(views, order): sums for views, order, sums in found}
+                steps,
+                images,
+                {(views, order): sums for views, order, sums in found},
+                [HostCopy(sums) for one in pending for sums in one],
             )
-            for kind, steps, images, found in state["evidence"]
+            for kind, steps, images, found, *pending in state["evidence"]
         }
 
 
@@ -228,11 +238,16 @@ class _Evidence:
     """Matches of the views of every form, summed over the steps of one kind."""
 
     def __init__(
-        self, steps: int = 0, images: int = 0, sums: dict[tuple[int, bool], Tensor] | None = None
+        self,
+        steps: int = 0,
+        images: int = 0,
+        sums: dict[tuple[int, bool], Tensor] | None = None,
+        pending: Sequence[HostCopy] = (),
     ) -> None:
         self.steps = steps
         self.images = images
-        self.sums = sums or {}
+        self.sums = sums or {}  # by form, on the device of the embeddings
+        self.pending = deque(pending)  # their copies of the last steps, not judged yet
 
     @property
     def is_unclear(self) -> bool:
@@ -250,17 +265,31 @@ class _Evidence:
         common = gcd(*rows)
         self.images += common * world_size()
         narrow = [_narrow(call) for call in calls]
-        tested = []
-        for finest, interleaved in _forms(common, len(calls)):
+        forms = list(_forms(common, len(calls)))
+        for finest, interleaved in forms:
             views = tuple(count * finest // common for count in rows)
-            flat = torch.stack(_split(narrow, views, interleaved))
-            sums = _sums_of_matches(flat)
+            sums = _sums_of_matches(torch.stack(_split(narrow, views, interleaved)))
             if is_distributed():
                 distributed.all_reduce(sums)
-            sums = sums.cpu()
             key = finest, interleaved
-            self.sums[key] = self.sums[key] + sums if key in self.sums else sums
-            tested.append(_Tested(views, interleaved, sum(views[:online]), self.sums[key]))
+            self.sums[key] = sums + self.sums[key].to(sums) if key in self.sums else sums
+        return self._judge(online, rows, forms)
+
+    def _judge(
+        self, online: int, rows: Sequence[int], forms: Sequence[tuple[int, bool]]
+    ) -> Form | None:
+        """Return the form by the sums of this step, or on a GPU of some steps before."""
+        flat = torch.cat([self.sums[form].flatten() for form in forms])
+        self.pending.append(HostCopy(flat))
+        if len(self.pending) <= (0 if flat.is_cpu else _LATER):
+            return None
+        known, tested = self.pending.popleft().read(), []
+        for finest, interleaved in forms:
+            views = tuple(count * finest // gcd(*rows) for count in rows)
+            total = sum(views)
+            sums, known = known[: 3 * total**2], known[3 * total**2 :]
+            students = sum(views[:online])
+            tested.append(_Tested(views, interleaved, students, sums.view(3, total, total)))
         return _found(tested)
 
 
@@ -309,9 +338,13 @@ def _narrow(call: Tensor) -> Tensor:
     rows = directions(call)
     if rows.shape[1] <= _WIDTH:
         return rows
+    return rows @ on_device(_projection(rows.shape[1]).to(rows.dtype), rows.device)
+
+
+@lru_cache(maxsize=4)
+def _projection(width: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    projection = torch.randn(rows.shape[1], _WIDTH, generator=generator)
-    return rows @ projection.to(rows)
+    return torch.randn(width, _WIDTH, generator=generator)
 
 
 def _sums_of_matches(views: Tensor) -> Tensor:
