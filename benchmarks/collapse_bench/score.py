@@ -12,17 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple
 
 from benchmarks.collapse_bench.objectives import TUNING, loss_at_collapse
-from ssl_norm.bench import ALARMS, Alarm, Trace, ours, read_trace
+from ssl_norm.bench import ALARMS, Alarm, Trace, judge, ours, read_trace
 from ssl_norm.figures.style import drawing, save_figure
 
 TRACES = Path(__file__).parent / "traces"
 END = 0.1  # share of a run that decides its fate
 OURS = "ssl_norm"
 PATIENCES = (1, 5, 10, 20)
+COURSE = ("positive_cosine", "negative_cosine", "feature_std")
+SECTIONS = 10  # of a run, in the table of its course
 
 
 class Fate(NamedTuple):
@@ -242,14 +244,35 @@ def tables(runs: Sequence[tuple[Trace, Fate]]) -> tuple[str, dict[str, float]]:
             f"{found.hits} of {found.collapsed}", f"{found.false} of {found.healthy}",
         ])  # fmt: skip
     parts.append(f"### Runs by objective, and our alarm\n\n{markdown(by_objective)}")
-    wrong = [
-        f"- {trace.name}: {end.kind}, " + (f"alarm at step {fired}" if fired else "no alarm")
+    cases = [case(*found) for found in wrong(runs)]
+    parts.append("### Runs that our alarm gets wrong\n\n" + ("\n\n".join(cases) or "None."))
+    return "\n\n".join(parts), chosen
+
+
+def wrong(runs: Sequence[tuple[Trace, Fate]]) -> list[tuple[Trace, Fate, int | None]]:
+    """Return the runs that our alarm misses, or reports although they are healthy; and its step."""
+    alarm = ALARMS[OURS]
+    found = [
+        (trace, end, fired_at(alarm, trace, alarm.threshold))
         for trace, end in runs
         if end.kind not in ("ambiguous", "open") and not end.recovered
-        and ((fired := fired_at(ALARMS[OURS], trace, ALARMS[OURS].threshold)) is None) == (end.kind != "healthy")
-    ]  # fmt: skip
-    parts.append("### Runs that our alarm gets wrong\n\n" + ("\n".join(wrong) or "None."))
-    return "\n\n".join(parts), chosen
+    ]
+    return [one for one in found if (one[2] is None) == (one[1].kind != "healthy")]
+
+
+def case(trace: Trace, end: Fate, fired: int | None) -> str:
+    """Return the course of a run as Markdown: means over ten sections, and the last verdict."""
+    since = "" if end.since is None else f" from step {end.since}"
+    rows = [["steps", "positive cosine", "negative cosine", "feature std", "rank", "verdict"]]
+    verdicts, size = judge(trace), math.ceil(len(trace.steps) / SECTIONS)
+    columns = [trace.columns[name] for name in COURSE] + [trace.latest("effective_rank")]
+    for start in range(0, len(trace.steps), size):
+        part = slice(start, start + size)
+        steps = trace.steps[part]
+        means = [f"{fmean(column[part]):.2f}" for column in columns]
+        rows.append([f"{steps[0]} to {steps[-1]}", *means, verdicts[part][-1]])
+    alarm = f"alarm at step {fired}" if fired else "no alarm"
+    return f"`{trace.name}`: {end.kind}{since}, {alarm}\n\n{markdown(rows)}"
 
 
 def draw(runs: Sequence[tuple[Trace, Fate]], chosen: Mapping[str, float], path: Path) -> None:

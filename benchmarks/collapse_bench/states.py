@@ -1,18 +1,20 @@
 """Figure of the states of the verdict, on runs of CollapseBench.
 
     python -m benchmarks.collapse_bench.states docs/collapse_states.png
+    python -m benchmarks.collapse_bench.states results/collapse_bench_wrong.png --wrong
 
-In two of the runs, the verdict is wrong.
+The first has eight chosen runs, in two of which the verdict is wrong; the second has all runs on
+which it is wrong.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
-from math import isnan
+from math import ceil, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.collapse_bench.score import TRACES
+from benchmarks.collapse_bench.score import TRACES, read_runs, wrong
 from ssl_norm.bench import Trace, judge, read_trace
 from ssl_norm.figures.style import BLUE, VERDICT_COLOURS, VERMILION, drawing, save_figure
 
@@ -62,15 +64,26 @@ def draw_course(axes: "Axes", trace: Trace, title: str) -> None:
     axes.set_title(title, fontsize=9.5, loc="left")
 
 
-def draw(path: Path) -> None:
-    """Draw all courses into a PNG."""
+def courses_of_wrong() -> dict[str, str]:
+    """Return the titles of all runs on which the verdict is wrong, by their names."""
+    return {
+        trace.name: f"{'missed' if fired is None else 'false alarm'}: {trace.name}"
+        for trace, _, fired in wrong(read_runs(TRACES))
+    }
+
+
+def draw(path: Path, courses: Mapping[str, str], columns: int = 4) -> None:
+    """Draw the courses of runs, titles by their names, into a PNG."""
     from matplotlib.patches import Patch
 
-    with drawing(14, 5.8) as figure:
-        panels = figure.subplots(2, 4, sharey=True)
-        for axes, (name, title) in zip(panels.flat, COURSES.items(), strict=True):
+    rows = ceil(len(courses) / columns)
+    with drawing(3.5 * columns, 1 + 2.4 * rows) as figure:
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for axes, (name, title) in zip(panels.flat, courses.items(), strict=False):
             draw_course(axes, read_trace(TRACES / f"{name}.csv.gz"), title)
-        for axes in panels[1]:
+        for axes in panels.flat[len(courses) :]:
+            axes.set_axis_off()
+        for axes in panels[-1]:
             axes.set_xlabel("step")
         lines, labels = panels[0, 0].get_legend_handles_labels()
         patches = [Patch(color=colour, alpha=ALPHA) for colour in VERDICT_COLOURS.values()]
@@ -83,7 +96,12 @@ def main() -> None:
     """Draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
-    draw(parser.parse_args().path)
+    parser.add_argument("--wrong", action="store_true", help="all runs that are judged wrongly")
+    options = parser.parse_args()
+    if options.wrong:
+        draw(options.path, courses_of_wrong(), columns=2)
+    else:
+        draw(options.path, COURSES)
 
 
 if __name__ == "__main__":

@@ -199,3 +199,18 @@ def test_the_command_judges_a_trace_and_names_a_wrong_one(tmp_path, capsys):
     assert exit_code_of(main, [str(wrong)]) == 2
     assert "step 1 after 2; number the steps of all epochs" in capsys.readouterr().err
     assert exit_code_of(main, [str(tmp_path / "none.csv")]) == 2
+
+
+def test_a_wrong_run_is_shown_with_its_course():
+    """A course that rises to 0.75 and falls again: healthy by its end, reported on the way."""
+    rises = course(lambda s: 0.1 + 0.65 * min(s / 0.6, 1) - 1.5 * max(min(s, 0.9) - 0.6, 0))
+    missed = course(lambda _: 0.3, std=lambda _: 0.15)
+    runs = [(trace, score.fate(trace, 40.0)) for trace in (course(healthy), missed, rises)]
+    (first, second) = score.wrong(runs)
+    assert (first[0], first[2]) == (missed, None)
+    assert (second[0], second[1].kind) == (rises, "healthy")
+    text = score.case(*second)
+    assert text.startswith(f"`course`: healthy, alarm at step {second[2]}\n")
+    assert text.count("collapsing") >= 1
+    assert "| 721 to 800 | 0.93 | 0.30 | 0.84 | 40.00 | healthy |" in text
+    assert score.case(*first).startswith("`course`: complete from step 1, no alarm\n")
