@@ -56,7 +56,7 @@ def trend_of(values: Iterable[Any]) -> Trend:
     saved = tuple(values)
     if len(saved) < len(Trend._fields) or not isinstance(saved[-1], tuple | list):
         return Trend(*saved[:_SUMS])
-    return Trend(*saved[:-1], tuple(map(tuple, saved[-1])))
+    return Trend._make([*saved[:-1], tuple(map(tuple, saved[-1]))])
 
 
 def advance_trend(
