@@ -52,7 +52,7 @@ class Trend(NamedTuple):
 
 
 def trend_of(values: Iterable[Any]) -> Trend:
-    """Return the trend of a saved state; the parts of an earlier layout start anew."""
+    """Return the trend of a saved state; an earlier layout has no parts."""
     saved = tuple(values)
     if len(saved) < len(Trend._fields) or not isinstance(saved[-1], tuple | list):
         return Trend(*saved[:_SUMS])

@@ -118,7 +118,7 @@ def test_a_rise_that_turns_within_the_first_window_is_no_collapse(seed):
     assert {verdict for _, verdict in changes} == {"healthy"}
 
 
-def test_a_saved_trend_is_read_and_one_of_an_earlier_layout_starts_its_parts_anew():
+def test_a_saved_trend_is_read_and_one_of_an_earlier_layout_has_no_parts():
     trend = Trend()
     for step in range(1, 41):
         trend = advance_trend(trend, step, 0.6, 0.5, 100)
