@@ -84,9 +84,8 @@ def shared_statistics(arguments: Sequence[str]) -> str:
             measured[str(spec), mode] = found
             lines.append((str(spec), mode, found.sentence()))
     save_figure(influence_figure(measured), given.output)
-    return (
-        f"{text_table([('norm', 'mode', 'share statistics'), *lines])}\n\n{printable(given.output)}"
-    )
+    table = text_table([("norm", "mode", "share statistics"), *lines])
+    return f"{table}\n\nwritten to {printable(given.output)}"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -350,7 +350,7 @@ class PretrainSettings(RunSettings):
 
 
 class DoctorSettings(PretrainSettings):
-    """Check a run for public bugs before it starts: pairs of views, target, optimizer, statistics.
+    """Check a run, before it starts, for bugs of public code: views, target, optimizer, statistics.
 
     python tools/doctor.py method=byol data=folder data.root=~/photos
                                  the run that tools/pretrain.py would start with these settings
