@@ -241,16 +241,29 @@ class BatchStatisticsNorm(RuleNorm):
         self.num_batches_tracked.add_(1)
         share = moments.values / moments.values.sum()
         unbiased = moments.variance * moments.values / (moments.values - 1).clamp(min=1)
-        for running, new in ((self.running_mean, moments.mean), (self.running_var, unbiased)):
-            average = (share * new).sum(0).to(running.dtype)
-            running.lerp_(average, self.rate_of_new_batch())
+        self._follow((share * moments.mean).sum(0), (share * unbiased).sum(0))
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of the batch that was just counted."""
+        rate = self.rate_of_new_batch()
+        for running, new in ((self.running_mean, mean), (self.running_var, variance)):
+            running.lerp_(new.to(running.dtype), rate)
 
     def _observe_batches(self, samples: int, mean: Tensor, variance: Tensor) -> None:
         """Update the running statistics with those of the chunks of a batch, each (K, C)."""
         size = self.batch_size or samples
-        counts = [min(size, samples - first) for first in range(0, samples, size)]
-        values = mean.new_tensor(counts).mul_(self.positions).unsqueeze(1)
-        self.observe(BatchMoments(mean, variance, values))
+        observe = getattr(self.observe, "__func__", None)
+        if (
+            len(mean) == 1 and observe is BatchStatisticsNorm.observe
+        ):  # the same in fewer operations
+            self.num_batches_tracked.add_(1)
+            values = samples * self.positions
+            self._follow(mean[0], variance[0].mul(values).div_(max(1, values - 1)))
+            return
+        parts = mean.new_full((len(mean), 1), size * self.positions)
+        if samples % size:
+            parts[-1] = samples % size * self.positions
+        self.observe(BatchMoments(mean, variance, parts))
 
     def rate_of_new_batch(self) -> float | Tensor:
         """Return the weight in [0, 1] of the batch that was just counted."""

@@ -106,12 +106,13 @@ void each_unit(const Shape &shape, Work work) {
     }
 }
 
-// Add the moments of `count` further values to those of others (Chan, Golub and LeVeque, 1979).
+// Add the moments of further values, a share of all, to those of `before` others (Chan, Golub and
+// LeVeque, 1979).
 struct Moments {
     double mean = 0, squares = 0;
 
-    void add(double before, double count, double other_mean, double other_squares) {
-        double away = other_mean - mean, share = count / (before + count);
+    void add(double before, double share, double other_mean, double other_squares) {
+        double away = other_mean - mean;
         mean += away * share;
         squares += other_squares + away * away * before * share;
     }
@@ -133,19 +134,20 @@ void instance_moments(const Shape &shape, const Number *x, Sum *mean, Sum *varia
                 rest[lane] += away;
                 squares[lane] += away * away;
             });
-            double rows = double(tile.rows);
+            double rows = double(tile.rows), part = 1 / rows, share = rows / (count + rows);
             for (int64_t lane = 0; lane < tile.lanes; ++lane) {
-                double off = rest[lane] / rows;  // the rounding error of centre
+                double off = rest[lane] * part;  // the rounding error of centre
                 Moments &into = total[CHANNELS_LAST ? lane : 0];
-                into.add(count, rows, centre[lane] + off, squares[lane] - off * off * rows);
-                if (!CHANNELS_LAST) count += rows;
+                into.add(count, share, centre[lane] + off, squares[lane] - off * off * rows);
+                if (!CHANNELS_LAST) share = rows / ((count += rows) + rows);
             }
             if (CHANNELS_LAST) count += rows;
         });
+        double part = 1 / double(shape.positions);
         for (int64_t channel = 0; channel < unit.channels; ++channel) {
             mean[unit.first_entry() + channel] = Sum(total[channel].mean);
             variance[unit.first_entry() + channel] =
-                Sum(total[channel].squares / double(shape.positions));
+                Sum(total[channel].squares * part);
         }
     });
 }

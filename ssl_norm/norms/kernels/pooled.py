@@ -93,7 +93,10 @@ class PooledRule(NamedTuple):
 
     def _rule(self, mean: Tensor, parameters: Sequence[Tensor | None]) -> tuple[Any, Any]:
         """Return the address of the C struct, and the tensors that it points to."""
-        kept = [None if p is None else p.detach().to(mean.dtype).contiguous() for p in parameters]
+        kept = [
+            p if p is None or _fits(p, mean) else p.detach().to(mean.dtype).contiguous()
+            for p in parameters
+        ]
         sizes = (*mean.shape, self.samples or len(mean), self.channels)
         addresses = (None if p is None else p.data_ptr() for p in kept)
         return byref(_Rule(*sizes, self.eps, self.factor, *addresses)), kept
@@ -118,6 +121,10 @@ class _Rule(Structure):
         *((name, c_double) for name in ("eps", "factor")),
         *((name, c_void_p) for name in PARAMETERS),
     ]
+
+
+def _fits(parameter: Tensor, mean: Tensor) -> bool:
+    return parameter.dtype == mean.dtype and parameter.is_contiguous()
 
 
 def _library(dtype: torch.dtype) -> Any:

@@ -125,3 +125,14 @@ def test_parameters_elsewhere_are_an_error_of_torch():
     layer.weight = nn.Parameter(torch.ones(3, device="meta"))
     with pytest.raises((RuntimeError, NotImplementedError)):
         layer(data(4, 3, 2, 2, dtype=torch.float32))
+
+
+@needs_compiler
+@pytest.mark.parametrize("samples", [None, 2, 5, 9])
+def test_running_statistics_are_those_of_the_plain_path(samples, monkeypatch):
+    x = data(5, 3, 4, 4)
+    layers = [make_norm({"name": "rbn", "batch_size": samples}, 3).double() for _ in range(2)]
+    for layer in layers:
+        layer(x)
+        monkeypatch.setattr(PooledRule, "takes", lambda *_: False)
+    torch.testing.assert_close(layers[0].state_dict(), layers[1].state_dict())
