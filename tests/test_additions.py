@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from ssl_norm.norms.kernels.native_build import SWITCH
 from tests import warm
 
 pytestmark = pytest.mark.slow
@@ -126,7 +127,7 @@ def test_each_addition_touches_three_files(extended):
 
 
 def run(root, *command):
-    environment = {"PYTHONPATH": str(root), "XDG_CACHE_HOME": str(root / "cache")}
+    environment = {"PYTHONPATH": str(root), "XDG_CACHE_HOME": str(root / "cache"), SWITCH: "0"}
     done = warm.run(command, cwd=root, env=os.environ | environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

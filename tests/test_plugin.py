@@ -11,6 +11,7 @@ from zipfile import ZipFile
 import pytest
 from hatchling.build import build_wheel
 
+from ssl_norm.norms.kernels.native_build import SWITCH
 from tests import warm
 
 pytestmark = pytest.mark.slow
@@ -29,6 +30,7 @@ def session(tmp_path_factory):
     environment = os.environ | {
         "PYTHONPATH": f"{place}{os.pathsep}{ROOT}",
         "XDG_CACHE_HOME": str(folder / "cache"),
+        SWITCH: "0",
         "COLUMNS": "200",
     }
     done = warm.run([ROOT / "tests" / "plugin_session.py"], cwd=folder, env=environment)
