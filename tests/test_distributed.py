@@ -7,7 +7,13 @@ uses ghost batches. Then only the running statistics differ.
 import pytest
 import torch
 
-from ssl_norm.distributed import gather_batch, is_distributed, rank, world_size
+from ssl_norm.distributed import (
+    gather_batch,
+    is_distributed,
+    local_rank_zero_first,
+    rank,
+    world_size,
+)
 from ssl_norm.monitors import LayerRow
 from tests import two_ranks, warm
 from tests.monitors.foreign_loop import BATCH, STEPS, train_and_watch
@@ -82,7 +88,12 @@ def test_layer_rows_are_per_rank_with_common_gradients(ranks, watched_alone):
             assert 1 <= found.rank_me <= BATCH / 2 + 1e-4
 
 
+def test_other_ranks_wait_for_the_first_and_share_its_error(ranks):
+    assert [results["first"] for results in ranks] == [("by the first", "the first failed")] * 2
+
+
 def test_one_process_without_a_group():
+    assert local_rank_zero_first(lambda: 5) == 5
     x = torch.randn(3, 2)
     assert gather_batch(x) is x
     assert (is_distributed(), rank(), world_size()) == (False, 0, 1)

@@ -1,11 +1,22 @@
 """Computations of two gloo processes and a single one for tests/test_distributed.py."""
 
+import os
+import time
 from pathlib import Path
 
+import pytest
 import torch
 from torch import distributed
 
-from ssl_norm.distributed import data_parallel, gather_batch, is_distributed, rank, world_size
+from ssl_norm.distributed import (
+    data_parallel,
+    gather_batch,
+    is_distributed,
+    local_rank_zero_first,
+    rank,
+    world_size,
+)
+from ssl_norm.errors import UserError
 from ssl_norm.train.loop import freeze_batch_norms
 from tests.learners.toy import make, views, with_ghost_batches
 from tests.monitors.foreign_loop import train_and_watch
@@ -37,9 +48,30 @@ def run_rank(index: int, folder: Path) -> None:
         "gather": gather(),
         "freeze": freeze(),
         "foreign loop": train_and_watch(),
+        "first": first(folder),
     }
     torch.save(results, folder / f"rank{index}.pt")
     distributed.destroy_process_group()
+
+
+def first(folder: Path) -> tuple[str, str]:
+    """Return the result of rank zero, which works before the other, and its error on both."""
+    os.environ["LOCAL_RANK"] = str(rank())
+
+    def work() -> str:
+        if rank() == 0:
+            time.sleep(0.5)
+            (folder / "done").write_text("by the first")
+        return (folder / "done").read_text()
+
+    def fail() -> None:
+        assert rank() == 0
+        raise UserError("the first failed")
+
+    found = local_rank_zero_first(work)
+    with pytest.raises(UserError) as failed:
+        local_rank_zero_first(fail)
+    return found, str(failed.value)
 
 
 def gather() -> dict[str, torch.Tensor]:
