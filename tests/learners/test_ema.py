@@ -112,3 +112,26 @@ def test_copies_of_frozen_layers_are_frozen():
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         target_of(network(), **options)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_extreme_decays_are_exact(decay):
+    online = network()
+    target = target_of(online, decay=decay)
+    old = [p.clone() for p in target.parameters()]
+    nn.init.normal_(online[0].weight)
+    target.follow([online], 0.0)
+    expected = online.parameters() if decay == 0 else old
+    assert all(map(torch.equal, target.parameters(), expected))
+
+
+def test_uses_batch_statistics_in_training_and_its_own_in_evaluation():
+    online = network()
+    target = target_of(online)
+    x = torch.randn(64, 3)
+    out = target(x)
+    torch.testing.assert_close(out.mean(0), torch.zeros(4), rtol=0, atol=1e-6)
+    assert not torch.equal(target[0][1].running_mean, online[1].running_mean)
+    before = state(target)
+    target.eval()(x)
+    assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())

@@ -205,3 +205,26 @@ def test_separate_views_have_their_own_statistics_and_joint_ones_share_them():
     torch.testing.assert_close(separate, joint)
     with pytest.raises(ValueError, match=r"unknown view_statistics 'join'.*did you mean 'joint'"):
         per_view(nn.Identity(), (torch.zeros(1), torch.zeros(1)), "join")
+
+
+def test_no_gradient_through_the_target():
+    learner = make("byol")
+    view1, view2 = views()
+    learner(view1, view2).loss.backward()
+    found = learner.encoder[0].weight.grad.clone()
+    learner.zero_grad()
+    t1, t2 = learner.target(view1), learner.target(view2)
+    for view, target in ((view1, t2), (view2, t1)):
+        p = learner.predictor(learner.project(view))
+        (2 - 2 * torch.cosine_similarity(p, target)).mean().backward()
+    torch.testing.assert_close(learner.encoder[0].weight.grad, found)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_joint_and_separate_agree_without_batch_statistics(name, options):
+    if name == "moco_v2" and not options:
+        pytest.skip("each network sees one view")
+    separate, joint = (
+        make(name, **options, view_statistics=policy)(*views()) for policy in ("separate", "joint")
+    )
+    torch.testing.assert_close(separate.loss, joint.loss)

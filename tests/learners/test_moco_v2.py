@@ -151,3 +151,33 @@ def test_a_permutation_is_given_by_the_seed_and_has_the_length_of_the_batch():
     assert not torch.equal(drawn[0][0], drawn[2][0])
     with pytest.raises(ValueError, match=r"permutation of the 8 rows of all ranks.*got one of 7"):
         on_permuted_batch(torch.neg, ROWS, torch.randperm(7))
+
+
+@pytest.mark.parametrize("norm", ["ln", "bn"])
+def test_shuffling_changes_no_keys_without_statistics_of_parts(norm):
+    shuffled, plain = (
+        make("moco_v2", norm=norm, symmetric=True, shuffle_keys=shuffle)(*views())
+        for shuffle in (True, False)
+    )
+    for (_, keys), (_, expected) in zip(shuffled.pairs, plain.pairs, strict=True):
+        torch.testing.assert_close(keys, expected)
+
+
+def test_enqueue_keeps_the_queues_dtype_and_no_graph():
+    queue = KeyQueue(4, 3).double()
+    queue.enqueue(batch(0).requires_grad_())
+    assert queue.keys.dtype == torch.float64
+    assert not queue.keys.requires_grad
+
+
+def test_query_network_learns_as_from_given_keys():
+    learner = ghost_learner()
+    view1, view2 = views()
+    output = learner(view1, view2)
+    output.loss.backward()
+    parameters = [*learner.encoder.parameters(), *learner.projector.parameters()]
+    found = [parameter.grad for parameter in parameters]
+    loss = learner.contrast((learner.project(view1), output.pairs[0][1])).loss
+    for gradient, expected in zip(found, torch.autograd.grad(loss, parameters), strict=True):
+        torch.testing.assert_close(gradient, expected)
+    assert all(parameter.grad is None for parameter in learner.target.parameters())

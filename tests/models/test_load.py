@@ -67,7 +67,25 @@ def lightly_sequential(weights):
     return {"state_dict": state | head, "hyper_parameters": {}}
 
 
+def byol_pytorch(weights):
+    online = prefixed(weights, "online_encoder.net.")
+    return online | prefixed(other(weights), "target_encoder.net.")
+
+
+def imbue(weights):
+    state = prefixed(other(weights), "lagging_model.") | prefixed(weights, "model.")
+    return {"state_dict": state | {"projection_model.net.0.weight": torch.zeros(4, 16)}}
+
+
+def solo_learn(weights):
+    state = prefixed(other(weights), "momentum_backbone.") | prefixed(weights, "backbone.")
+    return {"state_dict": state | {"projector.0.weight": torch.zeros(4, 16)}, "epoch": 3}
+
+
 LAYOUTS = {
+    "byol-pytorch": byol_pytorch,
+    "imbue": imbue,
+    "solo-learn": solo_learn,
     "vissl": vissl,
     "lightly, numbered children": lightly_sequential,
     "arguments of a script": lambda w: {"teacher": w, "args": Namespace(lr=0.1)},
@@ -93,7 +111,7 @@ def test_any_layout(layout, weights, tmp_path):
     assert set(report.matched) == {n for n, v in weights.items() if v.is_floating_point()}
 
 
-@pytest.mark.parametrize("layout", ["byol", "moco", "lightly, numbered children"])
+@pytest.mark.parametrize("layout", ["byol", "moco", "lightly, numbered children", "imbue"])
 def test_the_target_network_is_loaded_where_it_is_asked_for(layout, weights, tmp_path):
     torch.save(LAYOUTS[layout](weights), tmp_path / "file.pt")
     encoder = TinyResNet(4)
@@ -354,3 +372,12 @@ def test_lightlys_own_resnet():
     downsample = "layer2.0.downsample.0.weight"
     expected = timm_names.state_dict()[downsample] + 1
     assert candidate.weights[f"backbone.{downsample}"].equal(expected)
+
+
+def test_heads_of_timm_classifiers_are_not_used(tmp_path):
+    for name in ("convnext_atto", "mobilenetv3_small_050"):
+        full = timm.create_model(name, num_classes=3)
+        state = full.state_dict() | dict(trained(name)[0].state_dict())
+        torch.save(state, tmp_path / "file.pt")
+        report = load_encoder_weights(timm.create_model(name, num_classes=0), tmp_path / "file.pt")
+        assert {name.split(".")[-1] for name in report.unused} == {"weight", "bias"}

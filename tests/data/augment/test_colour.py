@@ -1,3 +1,5 @@
+import colorsys
+
 import kornia.enhance
 import pytest
 import torch
@@ -146,3 +148,27 @@ def test_rotation_keeps_grey_and_is_exact_at_thirds():
     torch.testing.assert_close(rotate(images, turns), shift_hue(images, turns), atol=1e-5, rtol=0)
     grey = torch.full((2, 3, 6, 6), 0.4)
     torch.testing.assert_close(rotate(grey, torch.tensor([0.1, 0.27])), grey)
+
+
+def test_shift_equals_colorsys():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 3, 5, 5, generator=generator, dtype=torch.float64)
+    images[0, :, 0, 0] = 0.3  # grey
+    images[0, :, 0, 1] = 0.0
+    images[0, :, 0, 2] = torch.tensor([0.9, 0.9, 0.1])
+    turns = torch.tensor([0.13, -0.4, 0.5], dtype=torch.float64)
+    expected = images.clone()
+    for n in range(3):
+        for y in range(5):
+            for x in range(5):
+                hue, saturation, value = colorsys.rgb_to_hsv(*images[n, :, y, x].tolist())
+                rgb = colorsys.hsv_to_rgb((hue + turns[n].item()) % 1, saturation, value)
+                expected[n, :, y, x] = torch.tensor(rgb, dtype=torch.float64)
+    torch.testing.assert_close(shift_hue(images, turns), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_fused_equals_exact_where_nothing_is_clamped_and_hue_rests():
+    view = ViewParameters.plain(jitter=1.0, brightness=0.2, contrast=0.2, saturation=0.2, grey=0.3)
+    images = 0.35 + 0.3 * torch.rand(32, 3, 16, 16, generator=Generator().manual_seed(5))
+    fused, exact = (recolour(kind, view, images) for kind in (FusedColour, ExactColour))
+    torch.testing.assert_close(fused, exact, atol=2e-6, rtol=0)

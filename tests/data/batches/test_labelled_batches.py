@@ -124,3 +124,13 @@ def test_a_gpu_gets_the_same_batches(resident):
     assert all(part.is_cuda for batch in on_gpu for part in batch)
     on_cpu = [LabelledBatch(*(part.cpu() for part in batch)) for batch in on_gpu]
     assert same(on_cpu, collect(make(domains=(None, NOISE))))
+
+
+def test_chunks_have_one_class_each_and_shuffling_keeps_the_images():
+    together, apart = (collect(make(chunk=4, shuffle=shuffle)) for shuffle in (False, True))
+    for batch, other in zip(together, apart, strict=True):
+        assert all(len(chunk.unique()) == 1 for chunk in batch.labels.split(4))
+        assert sorted(names(batch.images)) == sorted(names(other.images))
+        assert other.labels.equal(other.images[:, 0, 0, 0] % 3)
+        assert batch.unlabelled.equal(other.unlabelled)
+    assert any(len(chunk.unique()) > 1 for batch in apart for chunk in batch.labels.split(4))

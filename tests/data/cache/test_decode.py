@@ -97,10 +97,14 @@ def test_cmyk_keeps_its_colours(file_format):
 @pytest.mark.parametrize(
     ("orientation", "turned"),
     [
+        (1, lambda a: a),
         (2, lambda a: a[:, ::-1]),
         (3, lambda a: np.rot90(a, 2)),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.swapaxes(0, 1)),
         (6, np.rot90),
         (7, lambda a: a[::-1, ::-1].swapaxes(0, 1)),
+        (8, lambda a: np.rot90(a, -1)),
     ],
 )
 def test_the_cameras_orientation_is_applied(orientation, turned):
@@ -262,3 +266,23 @@ def test_a_lack_of_memory_is_no_broken_file(monkeypatch, step):
     if step == "Image.open":
         with pytest.raises(MemoryError):
             largest_value(data, 10**6)
+
+
+def test_jpeg_equals_pillows_own_decoding():
+    data = encoded(Image.fromarray(noise(32, 32)), "JPEG")
+    np.testing.assert_array_equal(decode(data, 32), np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_small_images_are_enlarged():
+    data = encoded(Image.new("RGB", (1, 3), (9, 8, 7)), "PNG")
+    assert decode(data, 8).tolist() == [[[9, 8, 7]] * 8] * 8
+
+
+@pytest.mark.parametrize("file_format", ["WEBP", "TIFF", "PNG", "JPEG"])
+def test_broken_exif_spares_the_pixels(file_format):
+    image = Image.fromarray(noise())
+    exact = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
+    options = exact.get(file_format, {})
+    broken = {"exif": EXIF} if file_format != "TIFF" else {"tiffinfo": {34665: 2**31}}
+    data, plain = (encoded(image, file_format, **options, **extra) for extra in (broken, {}))
+    np.testing.assert_array_equal(decode(data, 8), decode(plain, 8))

@@ -273,3 +273,27 @@ def test_home_is_expanded_and_a_wrong_root_is_one_clear_line(tmp_path, monkeypat
     }.items():
         with pytest.raises(UserError, match=message):
             existing_folder(root)
+
+
+def test_pixels_belong_to_their_labels(root, load):
+    write_images(root / "cat", 4)
+    write_images(root / "dog", 4, first_seed=4)
+    for images in (load().train, load().test):
+        for pixels, label in zip(images.images, images.labels, strict=True):
+            seeds = range(4 * label, 4 * label + 4)
+            assert any(torch.equal(pixels, torch.from_numpy(noise(seed=seed))) for seed in seeds)
+
+
+def test_the_split_follows_seed_and_fraction(root, load):
+    write_images(root / "cat", 10)
+    write_images(root / "dog", 10, first_seed=10)
+    assert colours(load(seed=1).test) == colours(load(seed=1).test) != colours(load(seed=2).test)
+    assert len(load(test_fraction=0.5).test) == 10
+
+
+def test_unlabelled_test_images_are_not_pretrained_on(root, load):
+    write_images(root / "train", 5)
+    write_images(root / "test", 3, first_seed=5)
+    splits = load()
+    assert len(splits.pretrain) == 5
+    assert splits.test is None
