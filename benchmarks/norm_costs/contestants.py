@@ -36,7 +36,8 @@ def rule_norms(builds: Mapping[str, Build]) -> list[str]:
     """Return the names of the norms that use the rule core; the targets apply to these."""
     x = torch.randn(2, 64, 2, 2, requires_grad=True)
     outputs = {name: build(64)(x) for name, build in builds.items()}
-    return [name for name, y in outputs.items() if y.grad_fn.name() == "_PointwiseMapBackward"]
+    core = ("_PointwiseMapBackward", "_PooledNormBackward")
+    return [name for name, y in outputs.items() if y.grad_fn.name() in core]
 
 
 def _of_setting(text: str) -> Build:
