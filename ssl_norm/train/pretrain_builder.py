@@ -12,6 +12,7 @@ from ssl_norm.data.batches.image_batches import Batches
 from ssl_norm.data.dataset import ImageSet
 from ssl_norm.distributed import rank, world_size
 from ssl_norm.errors import UserError
+from ssl_norm.learners.learner import Learner
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.monitors.layers import LayerMonitor, layers_of
@@ -43,11 +44,7 @@ def make_training(
         report = load_encoder_weights(encoder, path, other_norms="drop")
         if rank() == 0:
             say(str(report))
-    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    learner = make_learner(config, encoder).to(device).to(memory_format=memory_format)
-    if config.norm.freeze_last_epochs:
-        with naming("norm.freeze_last_epochs"):
-            freezable_statistics(learner)
+    learner = _learner_on(device, config, encoder)
     batches = Batches(
         images,
         batch_size=config.batch_size,
@@ -67,13 +64,6 @@ def make_training(
     steps = config.epochs * steps_per_epoch if config.train else 0
     schedule_steps = (config.optimizer.schedule_epochs or config.epochs) * steps_per_epoch
     first_step = 0 if checkpoint is None else int(checkpoint["step"])
-    settings, layers = config.monitor, None
-    if settings.layers_every:
-        heads = {part: getattr(learner, part, None) for part in ("projector", "predictor")}
-        joint = config.norm.view_statistics == "joint"
-        layers = LayerMonitor(
-            layers_of(learner.encoder, **heads), settings.layers_every, joint=joint
-        )
     rate = effective_learning_rate(config.optimizer.lr, config.batch_size * config.accumulate)
     run = PretrainingRun(
         network=learner,
@@ -82,14 +72,7 @@ def make_training(
             first_step * config.accumulate, max(steps, steps_per_epoch) * config.accumulate
         ),
         make_views=partial(make_views(config), rank=rank(), world_size=world_size()),
-        monitor=CollapseMonitor(
-            settings.thresholds,
-            settings.patience,
-            spectral_every=settings.spectral_every,
-            buffer_size=settings.buffer_size,
-            loss_at_collapse=learner.loss_at_collapse(config.batch_size),
-            layers=layers,
-        ),
+        monitor=_make_monitor(config, learner),
         learning_rate=partial(
             learning_rate,
             peak=rate,
@@ -105,13 +88,41 @@ def make_training(
         steps_per_epoch=steps_per_epoch,
         accumulate=config.accumulate,
         compile=config.compile,
-        log_every=settings.log_every,
+        log_every=config.monitor.log_every,
         save_every=config.checkpoint_every * steps_per_epoch,
         frozen_from=steps - config.norm.freeze_last_epochs * steps_per_epoch,
     )
     if checkpoint is not None:
         run.load_state(checkpoint)
     return run
+
+
+def _learner_on(device: torch.device, config: PretrainSettings, encoder: nn.Module) -> Learner:
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    learner = make_learner(config, encoder).to(device).to(memory_format=memory_format)
+    if config.norm.freeze_last_epochs:
+        with naming("norm.freeze_last_epochs"):
+            freezable_statistics(learner)
+    return learner
+
+
+def _make_monitor(config: PretrainSettings, learner: Learner) -> CollapseMonitor:
+    """Return the monitor of a run, with hooks on the layers of the online network."""
+    settings, layers = config.monitor, None
+    if settings.layers_every:
+        heads = {part: getattr(learner, part, None) for part in ("projector", "predictor")}
+        joint = config.norm.view_statistics == "joint"
+        layers = LayerMonitor(
+            layers_of(learner.encoder, **heads), settings.layers_every, joint=joint
+        )
+    return CollapseMonitor(
+        settings.thresholds,
+        settings.patience,
+        spectral_every=settings.spectral_every,
+        buffer_size=settings.buffer_size,
+        loss_at_collapse=learner.loss_at_collapse(config.batch_size),
+        layers=layers,
+    )
 
 
 def draw_views(config: PretrainSettings, images: ImageSet) -> Tensor:
