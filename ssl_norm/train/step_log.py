@@ -17,8 +17,8 @@ _SMALL = 4096  # numbers; on the CPU, tensors up to this size are summed togethe
 class StepLog:
     """Log of losses, and check of tensors for NaN and infinities, without waiting for the device.
 
-    On the CPU, tensors are summed in far less than a hundredth of a step's time; on other devices,
-    one fused kernel computes their largest magnitudes, which `means` reads.
+    On the CPU, tensors are summed, in 2 % of the time of a step of resnet10t (results/speed.md); on
+    other devices, one fused kernel computes their largest magnitudes, which `means` reads.
     """
 
     def __init__(self) -> None:
