@@ -5,9 +5,10 @@ mixes those of older weights, and covers only the last batches.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import torch
@@ -145,13 +146,27 @@ class PooledMoments:
         self.spread = self.spread + own_spread + self.count * share * between
         self.count = merged
 
-    def pool_over_ranks(self) -> None:
-        """Merge with the counterparts on all other ranks, in place; a collective call."""
-        if is_distributed():
-            parts = (self.mean, self.spread, self.count)
-            of_ranks = [gather_batch(part[None]) for part in parts]
-            self.mean, self.spread, self.count = map(torch.zeros_like, parts)
-            self._merge(*of_ranks)
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, spread and count."""
+        return self.mean, self.spread, self.count
+
+    def become_merger_of(self, mean: Tensor, spread: Tensor, count: Tensor) -> None:
+        """Replace the moments by the merger of K sets, stacked."""
+        self.mean, self.spread, self.count = map(torch.zeros_like, self.parts)
+        self._merge(mean.to(self.mean), spread.to(self.mean), count.to(self.mean))
+
+
+def _pool_over_ranks(moments: Sequence[PooledMoments]) -> None:
+    """Merge moments with their counterparts on all other ranks, in place and in one exchange."""
+    if not is_distributed() or not moments:
+        return
+    parts = [part for one in moments for part in one.parts]
+    row = torch.cat([part.flatten().to(moments[0].mean.device) for part in parts])
+    tables = torch.split(gather_batch(row[None]), [part.numel() for part in parts], dim=1)
+    of_ranks = [t.view(-1, *part.shape) for t, part in zip(tables, parts, strict=True)]
+    for index, one in enumerate(moments):
+        one.become_merger_of(*of_ranks[3 * index : 3 * index + 3])
 
 
 def _like(count: Tensor, table: Tensor) -> Tensor:
@@ -215,10 +230,11 @@ def recompute_statistics(
     with torch.no_grad(), _gathering(model, layers, moments):
         for count, batch in enumerate(batches, start=1):  # noqa: B007 - counts after the loop
             (forward or model)(batch)
-    for name, layer in layers.items():
-        # Other synchronized layers report the moments of all ranks on every rank.
-        if isinstance(layer, INPUT_STATISTICS) or not getattr(layer, "sync", False):
-            moments[name].pool_over_ranks()
+    # Other synchronized layers report the moments of all ranks on every rank.
+    own = (
+        isinstance(m, INPUT_STATISTICS) or not getattr(m, "sync", False) for m in layers.values()
+    )
+    _pool_over_ranks([*compress(moments.values(), own)])
     called = {name: layers[name] for name, part in moments.items() if part.count.any()}
     if not called and not count:
         raise ValueError("no batch to take statistics of: the iterable of batches is empty")
