@@ -16,30 +16,21 @@ from functools import partial
 
 import numpy as np
 import torch
-from norm_costs.byol_step import SIDE
+from norm_costs.byol_step import SIDE, make_byol, training_step
 from norm_costs.timing import alternate, cpu_clock, spread
 from torch import Tensor
 
 from ssl_norm.learners.byol import BYOL
-from ssl_norm.models.encoders import build_encoder
-from ssl_norm.norms.swap.replace import replace_norms
-from ssl_norm.settings.pretrain import PretrainSettings
-from ssl_norm.settings.sections import DataSettings, EncoderSettings
-from ssl_norm.train.builder import make_learner
+from ssl_norm.settings.sections import EncoderSettings
 
 VARIANTS = ("joint", "inference", "foreach", "fused")
 
 
-def training_step(
+def step_of(
     variant: str, encoder: EncoderSettings, norm: str | None, views: Sequence[Tensor]
 ) -> Callable[[], None]:
     """Return a step of BYOL on two views (N, 3, H, W)."""
-    torch.manual_seed(0)
-    config = PretrainSettings(method="byol", data=DataSettings(image_size=SIDE), encoder=encoder)
-    network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=SIDE)
-    if norm:
-        replace_norms(network, norm)
-    learner = make_learner(config, network).to(memory_format=torch.channels_last).train()
+    learner = make_byol(encoder, norm, torch.channels_last)
     assert isinstance(learner, BYOL)
     if variant == "joint":
         learner.view_statistics = "joint"
@@ -55,14 +46,7 @@ def training_step(
     ways = {name: True for name in ("foreach", "fused") if name == variant}
     trained = [p for p in learner.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-9, momentum=0.9, weight_decay=1e-4, **ways)
-
-    def step() -> None:
-        learner(*views).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        learner.after_step(0.5)
-
-    return step
+    return partial(training_step(learner, optimizer), views)
 
 
 def main() -> None:
@@ -83,7 +67,7 @@ def main() -> None:
     )
     shape = (options.batch_size, 3, SIDE, SIDE)
     views = [torch.randn(shape).to(memory_format=torch.channels_last) for _ in range(2)]
-    build = partial(training_step, encoder=encoder, norm=options.norm, views=views)
+    build = partial(step_of, encoder=encoder, norm=options.norm, views=views)
     calls = {"step": {name: build(name) for name in ("default", *VARIANTS)}}
     seconds = {
         name: cases["step"]

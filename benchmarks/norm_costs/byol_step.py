@@ -6,10 +6,12 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
 
+from ssl_norm.learners.learner import Learner
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.norms.swap.replace import replace_norms
-from ssl_norm.settings.pretrain import PretrainSettings
+from ssl_norm.settings.pretrain import PretrainOptimizer, PretrainSettings
 from ssl_norm.settings.sections import DataSettings, EncoderSettings
 from ssl_norm.train.builder import make_learner, optimizer_of
 
@@ -33,16 +35,20 @@ class StepCost:
     ratio: Spread
 
 
-def training_step(
-    norm: str, encoder: EncoderSettings, memory_format: torch.memory_format
-) -> Callable[[Views], None]:
-    """Return a training step of BYOL, with bn in its heads, on two given views (N, 3, H, W)."""
+def make_byol(
+    encoder: EncoderSettings, norm: str | None, memory_format: torch.memory_format
+) -> Learner:
+    """Return BYOL with bn in its heads, and with a norm in its encoder; None: the encoder's own."""
     torch.manual_seed(0)
     config = PretrainSettings(method="byol", data=DataSettings(image_size=SIDE), encoder=encoder)
     network = build_encoder(encoder.name, small_images=encoder.small_images, image_size=SIDE)
-    replace_norms(network, norm)
-    learner = make_learner(config, network).to(memory_format=memory_format).train()
-    optimizer = optimizer_of(config.optimizer, learner)  # rate 0, so the weights stay finite
+    if norm is not None:
+        replace_norms(network, norm)
+    return make_learner(config, network).to(memory_format=memory_format).train()
+
+
+def training_step(learner: Learner, optimizer: Optimizer) -> Callable[[Views], None]:
+    """Return a training step on two given views (N, 3, H, W)."""
 
     def step(views: Views) -> None:
         output = learner(*views)
@@ -74,7 +80,11 @@ def measure_steps(
         for n in (2, batch_size)
     )
     names = dict.fromkeys([REFERENCE_NORM, *norms])
-    steps = {name: training_step(name, encoder, memory_format) for name in names}
+    steps = {}
+    for name in names:
+        learner = make_byol(encoder, name, memory_format)
+        # Its rate is 0, so the weights stay finite.
+        steps[name] = training_step(learner, optimizer_of(PretrainOptimizer(), learner))
     for step in steps.values():
         step(few)
     steps[REFERENCE_NORM](many)
