@@ -19,9 +19,8 @@ BatchSize = Samples | None
 UpdateRate = Annotated[float, Interval(gt=0, le=1)]  # 1: the statistics of the last batch
 Evaluation = Literal["population", "batch"]
 Population = Literal["ema", "cumulative", "exact"]
-Statistics = Callable[
-    [Tensor, Tensor], tuple[Tensor, Tensor]
-]  # of the batch, from instance moments
+# Mean and variance of the batch as a function of the instance moments.
+Statistics = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 UNSHOWN = {"batch_size": None, "sync": False, "evaluation": "population", "population": "ema"}
 
 
@@ -252,10 +251,8 @@ class BatchStatisticsNorm(RuleNorm):
     def _observe_batches(self, samples: int, mean: Tensor, variance: Tensor) -> None:
         """Update the running statistics with those of the chunks of a batch, each (K, C)."""
         size = self.batch_size or samples
-        observe = getattr(self.observe, "__func__", None)
-        if (
-            len(mean) == 1 and observe is BatchStatisticsNorm.observe
-        ):  # the same in fewer operations
+        is_own = getattr(self.observe, "__func__", None) is BatchStatisticsNorm.observe
+        if len(mean) == 1 and is_own:  # the same in fewer operations
             self.num_batches_tracked.add_(1)
             values = samples * self.positions
             self._follow(mean[0], variance[0].mul(values).div_(max(1, values - 1)))

@@ -1,7 +1,7 @@
 // The rule of pooled.py on tables (N, C) of one type of numbers, SCALAR, and its gradient.
 //
 // Tables are read row by row, and sums over a cell are kept for each channel, so that the loops run
-// over channels that lie side by side. All sums are double.
+// over channels that lie side by side. Sums over rows are double.
 
 #include <algorithm>
 #include <cmath>
