@@ -21,6 +21,7 @@ Evaluation = Literal["population", "batch"]
 Population = Literal["ema", "cumulative", "exact"]
 # Mean and variance of the batch as a function of the instance moments.
 Statistics = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+STATISTICS = ("statistics", "own_statistics", "batch_moments", "by_sample")  # methods
 UNSHOWN = {"batch_size": None, "sync": False, "evaluation": "population", "population": "ema"}
 
 
@@ -159,7 +160,10 @@ class BatchStatisticsNorm(RuleNorm):
         if self.uses_batch and not (self.sync and is_distributed()):
             check_batch(x, self.batch_size)
 
-    @compiled_by(lambda norm: norm.compiled_rule(norm.tables, (norm.weight, norm.bias)))
+    @compiled_by(
+        lambda norm: norm.compiled_rule(norm.tables, (norm.weight, norm.bias)),
+        *("tables", *STATISTICS),
+    )
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return batch norm's scale and shift."""
         return self.tables(self.statistics, mean, variance, self.weight, self.bias)
@@ -188,8 +192,7 @@ class BatchStatisticsNorm(RuleNorm):
             parameters: the first parameters of :class:`PooledRule`.
             **options: those of :class:`PooledRule`.
         """
-        usual = type(self).statistics is BatchStatisticsNorm.statistics
-        if not usual or not self.uses_batch or self.sync:
+        if not self.uses_batch or self.sync:
             return None
         return PooledRule(
             partial(tables, self.own_statistics),

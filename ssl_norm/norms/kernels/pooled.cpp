@@ -159,11 +159,15 @@ void gradients(const Rule &rule, const Sum *mean, const Sum *scale, const Sum *g
         });
         rows.average(of_scale);  // now the gradient of V
         rows.average(of_mean);
+        // In cells of one channel the factors of center_weight's gradient sum to 0, so that a common
+        // mean would only add their rounding.
+        const Sum *first = mean + rows.first * rule.channels;
+        auto origin = [&](int64_t c) { return rule.width == 1 ? first[c] : Sum(0); };
         rows.each([&](int64_t i, int64_t c) {
             Sum of_variance = Sum(of_scale[c]), through_shift = d_shift[i] * scale[i];
             Sum of_centred = Sum(of_mean[c]) + 2 * of_variance * deviation(i, c);
             if (GATED) of_centred += inside(i, c) * slope[c];
-            center[c] += (of_centred + through_shift) * mean[i];
+            center[c] += (of_centred + through_shift) * (mean[i] - origin(c));
             d_mean[i] = of_centred + (of_centred + through_shift) * p.center[c];
             d_variance[i] = of_variance;
         });

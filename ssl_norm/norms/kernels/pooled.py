@@ -53,8 +53,9 @@ class PooledRule(NamedTuple):
     def takes(self, x: Tensor) -> bool:
         """Return whether the compiled rule runs on the tables of x, a plain tensor on a CPU."""
         plain = all(
-            p is None or (type(p) in (Tensor, nn.Parameter) and p.device == x.device)
+            type(p) in (Tensor, nn.Parameter) and p.device == x.device and p.shape == x.shape[1:2]
             for p in self.parameters
+            if p is not None
         )
         return plain and _library(table_dtype(x)) is not None
 
@@ -102,14 +103,25 @@ class PooledRule(NamedTuple):
         return byref(_Rule(*sizes, self.eps, self.factor, *addresses)), kept
 
 
-def compiled_by(make: Callable[[Any], PooledRule | None]) -> Callable[[Method], Method]:
-    """Return a decorator of the `rule` of a norm; `make` takes the norm.
+def compiled_by(
+    make: Callable[[Any], PooledRule | None], *replaced: str
+) -> Callable[[Method], Method]:
+    """Return a decorator of the `rule` of a norm, which gives it a compiled equivalent.
 
-    A subclass that overrides `rule` overrides its compiled equivalent as well.
+    Args:
+        make: takes the norm.
+        *replaced: methods that `rule` calls and the compiled rule does not. A norm that overrides
+            one of them, or `rule`, runs without the compiled rule.
     """
 
     def decorate(rule: Method) -> Method:
-        vars(rule)["compiled"] = make
+        def compiled(norm: Any) -> PooledRule | None:
+            owner = next(kind for kind in type(norm).__mro__ if vars(kind).get("rule") is rule)
+            used = ((getattr(norm, name), getattr(owner, name)) for name in replaced)
+            same = all(getattr(method, "__func__", None) is own for method, own in used)
+            return make(norm) if same else None
+
+        vars(rule)["compiled"] = compiled
         return rule
 
     return decorate

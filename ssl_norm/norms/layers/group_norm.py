@@ -83,7 +83,8 @@ class GroupNorm(nn.GroupNorm):
             samples=1,
             channels=norm.num_channels // norm.num_groups,
             eps=norm.eps,
-        )
+        ),
+        "tables",
     )
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return scale and shift from the instance moments (N, C)."""

@@ -39,7 +39,8 @@ class InstanceNorm(RuleNorm):
         return super().forward(x)
 
     @compiled_by(
-        lambda norm: PooledRule(norm.tables, (norm.weight, norm.bias), samples=1, eps=norm.eps)
+        lambda norm: PooledRule(norm.tables, (norm.weight, norm.bias), samples=1, eps=norm.eps),
+        "tables",
     )
     def rule(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scale and shift that standardize by the instance moments themselves."""

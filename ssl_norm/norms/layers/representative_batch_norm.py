@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm, Statistics
+from ssl_norm.norms.batch.batch_statistics import STATISTICS, BatchStatisticsNorm, Statistics
 from ssl_norm.norms.core import normalize
 from ssl_norm.norms.kernels.pooled import PooledRule, compiled_by
 from ssl_norm.norms.kernels.tables import space_axes
@@ -93,7 +93,7 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
         self.positions = x.shape[2:].numel()
         return normalize(x, partial(self.rule, x=x))
 
-    @compiled_by(lambda norm: norm.compiled_calibration())
+    @compiled_by(lambda norm: norm.compiled_calibration(), "calibrated", *STATISTICS)
     def rule(
         self, mean: Tensor, variance: Tensor, x: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -140,10 +140,13 @@ class RepresentativeBatchNorm(BatchStatisticsNorm):
 
     def compiled_calibration(self) -> PooledRule | None:
         """Return the compiled rule of the published calibration."""
-        if self.statistic != "mean" or (self.gate != "sigmoid" and self.scale_weight is not None):
+        gated = self.scale_weight is not None
+        if self.statistic != "mean" or gated != (self.scale_bias is not None):
             return None
-        gated = self.identity_init and self.scale_weight is not None
-        factor = 1 / initial_gate(self.gate, self.num_features) if gated else 1.0
+        if gated and self.gate != "sigmoid":
+            return None
+        identity = gated and self.identity_init
+        factor = 1 / initial_gate(self.gate, self.num_features) if identity else 1.0
         return self.compiled_rule(self.calibrated, self.all_weights, factor=factor)
 
 

@@ -120,6 +120,70 @@ def test_statistics_that_a_subclass_overrides_are_used():
     torch.testing.assert_close(layer(x), x / (1 + layer.eps) ** 0.5)
 
 
+@pytest.mark.parametrize("name", ["batch_moments", "by_sample", "statistics"])
+@pytest.mark.parametrize("kind", ["rbn", "ghost"])
+@pytest.mark.parametrize("place", ["class", "object"])
+def test_every_method_that_computes_statistics_can_be_overridden(kind, name, place, monkeypatch):
+    layer, x = make_norm(kind, 3).double(), data(4, 3, 2, 2)
+    usual = layer(x)
+    own = getattr(type(layer), name)
+
+    def wider(self, *arguments):
+        found = own(self, *arguments)
+        return (
+            type(found)(found[0], 9 * found[1], *found[2:])
+            if hasattr(found, "values")
+            else (
+                found[0],
+                9 * found[1],
+            )
+        )
+
+    if place == "class":
+        monkeypatch.setattr(layer, "__class__", type("Other", (type(layer),), {name: wider}))
+    else:
+        monkeypatch.setattr(layer, name, wider.__get__(layer))
+    assert not torch.allclose(layer(x), usual, rtol=0.1)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (1, 3), (9,)])
+def test_parameters_of_another_shape_are_those_of_the_plain_path(shape, monkeypatch):
+    layer, x = make_norm("rbn", 3).double(), data(4, 3, 2, 2)
+    layer.weight = nn.Parameter(torch.full(shape, 2.0, dtype=torch.float64))
+    found = []
+    for _ in range(2):
+        try:
+            found.append(layer(x))
+        except RuntimeError as error:
+            found.append(str(error))
+        monkeypatch.setattr(PooledRule, "takes", lambda *_: False)
+    if isinstance(found[1], str):
+        assert found[0] == found[1]
+    else:
+        torch.testing.assert_close(*found)
+
+
+@needs_compiler
+def test_a_gate_without_its_bias_is_none_as_on_the_plain_path(monkeypatch):
+    layer, x = make_norm("rbn", 3).double(), data(4, 3, 2, 2)
+    layer.scale_bias = None
+    found = layer(x)
+    monkeypatch.setattr(PooledRule, "takes", lambda *_: False)
+    torch.testing.assert_close(found, layer(x))
+
+
+@needs_compiler
+def test_the_gradient_of_center_weight_is_precise_for_large_means():
+    x, dy = data(33, 4, 5, 3) + 100, data(33, 4, 5, 3, seed=1)
+    wanted, found = (
+        torch.autograd.grad(layer(x.to(dtype)), layer.center_weight, dy.to(dtype))[0]
+        for dtype in (torch.float64, torch.float32)
+        for layer in [make_norm({"name": "rbn", "batch_size": 4}, 4).to(dtype)]
+    )
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-4 * wanted.abs().max())
+
+
 def test_parameters_elsewhere_are_an_error_of_torch():
     layer = make_norm("rbn", 3)
     layer.weight = nn.Parameter(torch.ones(3, device="meta"))
