@@ -10,20 +10,17 @@ from rich.table import Table as ConsoleTable
 from ssl_norm.console import say, show
 from ssl_norm.errors import UserError
 from ssl_norm.files import write_bytes, write_text
-from ssl_norm.reporting.caveats import commands, left_out, provenance, to_mind
+from ssl_norm.reporting.caveats import left_out, to_mind
 from ssl_norm.reporting.frame import all_runs, group_keys, group_runs, without_repeats
-from ssl_norm.reporting.page import Report, html_page, markdown_page
+from ssl_norm.reporting.page import html_page, markdown_page, parts_of
 from ssl_norm.reporting.read import FINISHED, RunRecord, find_runs, read_runs
 from ssl_norm.reporting.studies import all_figures, figures_named, in_study_order, studies_of
 from ssl_norm.reporting.table import (
     Table,
     difference_numbers,
-    difference_table,
     differences,
     group_numbers,
-    group_table,
     run_numbers,
-    run_table,
     short_table,
 )
 from ssl_norm.settings.tools import ReportSettings
@@ -51,25 +48,13 @@ def report(settings: ReportSettings) -> Path:
     output = _open_output(settings.output, roots)
     names = sorted({run.study for run in shown} - {""})
     searched = Path(os.path.commonpath([root.resolve() for root in roots]))
+    title = settings.title or ", ".join(names) or searched.name or "runs"
+    lead = f"{counted(len(shown), 'finished run')} in {counted(len(groups), 'group')}"
+    lead += f", grouped by {', '.join(keys)}" if keys else ""
     others = len(runs) - len(shown)
-    content = Report(
-        title=settings.title or ", ".join(names) or searched.name or "runs",
-        lead=f"{counted(len(shown), 'finished run')} in {counted(len(groups), 'group')}"
-        + (f", grouped by {', '.join(keys)}" if keys else "")
-        + (f"; {counted(others, 'run')} left out." if others else "."),
-        provenance=provenance(shown),
-        commands=commands(shown),
-        left_out=left_out(runs, repeats),
-        to_mind=[*remarks, *to_mind(keys, groups)],
-        groups=group_table(keys, groups),
-        differences=difference_table(paired) if paired else None,
-        reference=groups[0].label,
-        runs=run_table(groups),
-        evidence=[
-            (run.name, str(run.summary["evidence"])) for run in shown if run.summary.get("evidence")
-        ],
-        figures=files,
-    )
+    lead += f"; {counted(others, 'run')} left out." if others else "."
+    omitted, limits = left_out(runs, repeats), [*remarks, *to_mind(keys, groups)]
+    text = markdown_page(title, lead, parts_of(keys, groups, omitted, limits, files))
     numbers = {file.name: file.numbers for file in files if file.numbers}
     numbers |= {"table": group_numbers(keys, groups), "runs": run_numbers(keys, groups)}
     if paired:
@@ -78,9 +63,15 @@ def report(settings: ReportSettings) -> Path:
         write_bytes(output / f"{file.name}.png", file.png)
     for name, table in numbers.items():
         write_text(output / f"{name}.csv", table.csv())
-    write_text(output / "table.md", markdown_page(content))
-    write_text(output / "report.html", html_page(content))
-    _print(content, short_table(keys, groups), output)
+    write_text(output / "table.md", text)
+    write_text(output / "report.html", html_page(title, text, files))
+    say(*(f"left out: {line}" for line in omitted), *(f"note: {line}" for line in limits))
+    show([_console_table(f"{title}: {lead}", short_table(keys, groups))])
+    say(
+        f"written to {output / 'report.html'}, with table.md, table.csv, runs.csv and "
+        f"{counted(len(files), 'figure')} next to it",
+        stderr=False,
+    )
     return output
 
 
@@ -137,18 +128,10 @@ def _open_output(given: str | None, roots: Sequence[Path]) -> Path:
     return folder
 
 
-def _print(content: Report, short: Table, output: Path) -> None:
-    """Print the caveats on stderr, and the short table and the path of the report on stdout."""
-    for kind, lines in (("left out", content.left_out), ("note", content.to_mind)):
-        say(*(f"{kind}: {line}" for line in lines))
-    table = ConsoleTable(title=f"{content.title}: {content.lead}", title_justify="left")
-    for heading in short.headings:
+def _console_table(title: str, content: Table) -> ConsoleTable:
+    table = ConsoleTable(title=title, title_justify="left")
+    for heading in content.headings:
         table.add_column(heading, overflow="fold")
-    for row in short.rows:
+    for row in content.rows:
         table.add_row(*row)
-    show([table])
-    say(
-        f"written to {output / 'report.html'}, with table.md, table.csv, runs.csv and "
-        f"{counted(len(content.figures), 'figure')} next to it",
-        stderr=False,
-    )
+    return table

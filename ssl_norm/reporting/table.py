@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ssl_norm.reporting.columns import Column, collapse_steps, columns, columns_of, verdict_counts
@@ -16,7 +16,6 @@ SHORT = ("negative_cosine", "linear_top1", "top1", "top1_exact", "top1_batch")
 COMPARED = (
     "negative_cosine", "linear_top1", "knn_top1", "top1", "top1_exact", "top1_batch",
 )  # fmt: skip
-VERDICTS = ("verdict", "collapsed_at_step")
 HEADINGS = {
     "method.name": "method",
     "norm.projector": "projector",
@@ -24,6 +23,7 @@ HEADINGS = {
     "norm.encoder": "encoder norm",
     "labels_per_class": "labels a class",
 }
+_Columns = dict[str, list[str]]  # cells by heading
 
 
 class Table(NamedTuple):
@@ -32,9 +32,15 @@ class Table(NamedTuple):
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
 
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[str]]) -> "Table":
+        """Return a table from its cells by heading."""
+        return cls(list(columns), list(zip(*columns.values(), strict=True)))
+
     def markdown(self) -> str:
-        """Return the table as Markdown, with a line break at the end."""
-        lines = [self.headings, ["---"] * len(self.headings), *self.rows]
+        """Return the table as Markdown, with numbers aligned to the right."""
+        rules = ["---:" if all(map(_is_number, c)) else "---" for c in zip(*self.rows, strict=True)]
+        lines = [self.headings, rules or ["---"] * len(self.headings), *self.rows]
         return "".join(f"| {' | '.join(map(markdown, line))} |\n" for line in lines)
 
     def csv(self) -> str:
@@ -46,9 +52,15 @@ class Table(NamedTuple):
 
 
 def markdown(text: str) -> str:
-    """Return text for one line of Markdown, escaped so that it is no HTML, code, link or cell."""
-    escaped = re.sub(r"[\\`*|]|\](?=[(\[:])", r"\\\g<0>", printable(text.replace("\n", " ")))
+    """Return text for one line of Markdown, escaped so that it has no markup."""
+    marks = r"[\\`*|]|(?<!\w)_|_(?!\w)|\](?=[(\[:])"
+    escaped = re.sub(marks, r"\\\g<0>", printable(text.replace("\n", " ")))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a cell holds a dash or a number, perhaps with deviation and count."""
+    return re.match(r"([-+]?\d[\d.]*|-)( |$)", text) is not None
 
 
 def _csv_cell(text: str) -> str:
@@ -59,103 +71,89 @@ def _csv_cell(text: str) -> str:
 
 def group_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
     """Return a row for each group: mean +- sample deviation (n), and counts of verdicts."""
-    found, verdict = _shown(groups)
-    rows = [
-        [
-            *(group.values or [group.label]),
-            ", ".join(group.seeds),
-            *_verdicts(group, verdict),
-            *(_statistic(group, column).text(column.decimals) for column in found),
-        ]
-        for group in groups
-    ]
-    headings = [HEADINGS.get(key, key) for key in keys] or ["runs"]
-    return Table([*headings, "seeds", *_headings(found, verdict)], rows)
+    found = columns_of(all_runs(groups))[0]
+    table = _places([HEADINGS.get(key, key) for key in keys], groups)
+    table["seeds"] = [", ".join(group.seeds) for group in groups]
+    table |= _verdicts(groups, "collapsed at step")
+    for column in found:
+        table[column.heading] = [_statistic(g, column).text(column.decimals) for g in groups]
+    return Table.of(table)
 
 
-def _verdicts(group: Group, shown: bool) -> list[str]:
-    return [verdict_counts(group.runs), collapse_steps(group.runs)] * shown
+def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
+    """Return the table of groups for CSV, with mean, deviation and n in separate columns."""
+    table = _places(keys, groups)
+    table["n"] = [str(len(group.runs)) for group in groups]
+    table["seeds"] = [" ".join(group.seeds) for group in groups]
+    table |= _verdicts(groups, "collapsed_at_step")
+    for column in columns_of(all_runs(groups))[0]:
+        cells = zip(*(statistic_cells(_statistic(g, column)) for g in groups), strict=True)
+        for end, of_end in zip(("", "_sd", "_n"), cells, strict=True):
+            table[f"{column.name}{end}"] = list(of_end)
+    return Table.of(table)
+
+
+def _places(headings: Sequence[str], groups: Sequence[Group]) -> _Columns:
+    """Return the values that distinguish the groups, or the label of a single group."""
+    rows = [group.values or [group.label] for group in groups]
+    return dict(zip(headings or ["runs"], map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _verdicts(groups: Sequence[Group], steps: str) -> _Columns:
+    """Return the verdicts and the steps of collapse, if any run has a verdict."""
+    if not any("verdict" in run.summary for run in all_runs(groups)):
+        return {}
+    verdicts = [verdict_counts(group.runs) for group in groups]
+    return {"verdict": verdicts, steps: [collapse_steps(group.runs) for group in groups]}
 
 
 def short_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
     """Return the columns of `group_table` that fit a terminal, after the labels of the groups."""
     whole = group_table(keys, groups)
     shown = {"verdict", *(columns()[name].heading for name in SHORT)}
-    kept = [index for index, heading in enumerate(whole.headings) if heading in shown]
-    rows = [
-        [group.label, *(row[index] for index in kept)]
-        for group, row in zip(groups, whole.rows, strict=True)
-    ]
-    return Table(["group", *(whole.headings[index] for index in kept)], rows)
+    cells = zip(whole.headings, zip(*whole.rows, strict=True), strict=True)
+    kept = {heading: column for heading, column in cells if heading in shown}
+    return Table.of({"group": [group.label for group in groups], **kept})
 
 
 def run_table(groups: Sequence[Group]) -> Table:
     """Return a row for each run, with the label of its group."""
-    found, verdict = _shown(groups)
-    rows = [
-        [
-            *(run.name, group.label, seed, str(run.summary.get("steps", "-"))),
-            *[str(run.summary.get("verdict", "-")), collapse_steps([run])] * verdict,
-            *(
-                "-" if (value := column.of(run)) is None else f"{value:.{column.decimals}f}"
-                for column in found
-            ),
-        ]
-        for group in groups
-        for run, seed in zip(group.runs, group.seeds, strict=True)
-    ]
-    return Table(["run", "group", "seed", "steps", *_headings(found, verdict)], rows)
-
-
-def _headings(found: Sequence[Column], verdict: bool) -> list[str]:
-    return [*["verdict", "collapsed at step"] * verdict, *(column.heading for column in found)]
-
-
-def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
-    """Return the table of groups for CSV, with mean, deviation and n in separate columns."""
-    found, verdict = _shown(groups)
-    rows = [
-        [
-            *(group.values or [group.label]),
-            *(str(len(group.runs)), " ".join(group.seeds)),
-            *_verdicts(group, verdict),
-            *(cell for column in found for cell in statistic_cells(_statistic(group, column))),
-        ]
-        for group in groups
-    ]
-    names = [f"{column.name}{end}" for column in found for end in ("", "_sd", "_n")]
-    return Table([*(keys or ["runs"]), "n", "seeds", *VERDICTS * verdict, *names], rows)
+    runs = all_runs(groups)
+    table = {
+        "run": [run.name for run in runs],
+        "group": [group.label for group in groups for _ in group.runs],
+        "seed": [seed for group in groups for seed in group.seeds],
+        "steps": [str(run.summary.get("steps", "-")) for run in runs],
+    }
+    if any("verdict" in run.summary for run in runs):
+        table["verdict"] = [str(run.summary.get("verdict", "-")) for run in runs]
+        table["collapsed at step"] = [collapse_steps([run]) for run in runs]
+    for column in columns_of(runs)[0]:
+        values = [column.of(run) for run in runs]
+        table[column.heading] = ["-" if v is None else f"{v:.{column.decimals}f}" for v in values]
+    return Table.of(table)
 
 
 def run_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
     """Return the table of runs for CSV: the values of `keys`, and all numbers in full."""
-    found, verdict = _shown(groups)
     runs = all_runs(groups)
-    known = {"seed", "collapsed_at_step", *(column.name for column in found)}
-    others = unique(
-        key for run in runs for key, v in run.summary.items()
-        if key not in known and finite(v) is not None
-    )  # fmt: skip
-    rows = [
-        [
-            run.name,
-            *(run.texts.get(key, "-") for key in keys),
-            number_cell(run.seed),
-            *[str(run.summary.get("verdict", "")), _summary_cell(run, "collapsed_at_step")]
-            * verdict,
-            *(number_cell(column.of(run)) for column in found),
-            *(_summary_cell(run, key) for key in others),
-        ]
-        for run in runs
-    ]
-    names = [column.name for column in found]
-    return Table(["run", *keys, "seed", *VERDICTS * verdict, *names, *others], rows)
+    table = {"run": [run.name for run in runs]}
+    table |= {key: [run.texts.get(key, "-") for run in runs] for key in keys}
+    table["seed"] = [number_cell(run.seed) for run in runs]
+    if any("verdict" in run.summary for run in runs):
+        table["verdict"] = [str(run.summary.get("verdict", "")) for run in runs]
+        table["collapsed_at_step"] = _from_summary(runs, "collapsed_at_step")
+    for column in columns_of(runs)[0]:
+        table[column.name] = [number_cell(column.of(run)) for run in runs]
+    others = unique(key for run in runs for key, v in run.summary.items() if finite(v) is not None)
+    for key in others:
+        if key not in {"seed", "collapsed_at_step", *table}:
+            table[key] = _from_summary(runs, key)
+    return Table.of(table)
 
 
-def _shown(groups: Sequence[Group]) -> tuple[list[Column], bool]:
-    """Return the columns that any run has, and whether any run has a verdict."""
-    runs = all_runs(groups)
-    return columns_of(runs)[0], any("verdict" in run.summary for run in runs)
+def _from_summary(runs: Sequence[RunRecord], key: str) -> list[str]:
+    return [number_cell(finite(run.summary.get(key))) for run in runs]
 
 
 def _statistic(group: Group, column: Column) -> Statistic:
@@ -170,10 +168,6 @@ def statistic_cells(found: Statistic) -> list[str]:
 def number_cell(value: float | None) -> str:
     """Return a number in full; "" for None."""
     return "" if value is None else repr(value)
-
-
-def _summary_cell(run: RunRecord, key: str) -> str:
-    return number_cell(finite(run.summary.get(key)))
 
 
 class Difference(NamedTuple):

@@ -1,28 +1,18 @@
-from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
-from ssl_norm.reporting.page import Report, html_page, markdown_page
-from ssl_norm.reporting.table import Table
+import pytest
 
-REPORT = Report(
-    title="a <b> & c",
-    lead="2 finished runs.",
-    provenance={"commit": "0123"},
-    commands=["python x"],
-    left_out=["z is broken: <unreadable>"],
-    to_mind=["only seed 0"],
-    differences=Table(["group", "top-1"], [["gn", "+0.1 (-0.1 to +0.3; 2)"]]),
-    reference="<bn>",
-    groups=Table(["norm", "top-1"], [["gn(groups=8,eps=1)", "0.5 +- 0.1 (2)"], ["<bn>", "-"]]),
-    runs=Table(["run", "verdict"], [["a", "complete"]]),
-    evidence=[("a", "negative cosine 0.9993 for 200 steps")],
-    figures=[
-        SimpleNamespace(
-            name="cosines", png=b"\x89PNG", caption="two cosines", share=1.0, table=None
-        )
-    ],
+from ssl_norm.reporting.page import html_page, markdown_page, parts_of
+from ssl_norm.reporting.table import Table
+from tests.reporting.run_folders import grouped, write_study
+
+TABLE = Table(
+    ["norm", "verdict", "top-1"],
+    [["gn(groups=8,eps=1)", "complete 2/2", "0.5 +- 0.1 (2)"], ["<bn>", "healthy 1/1", "-"]],
 )
+FIGURE = SimpleNamespace(name="cosines", png=b"\x89PNG", caption="two *cosines*", share=1.0,
+                         table=None)  # fmt: skip
 
 
 class Reader(HTMLParser):
@@ -39,48 +29,45 @@ class Reader(HTMLParser):
         if tag not in ("meta", "img", "wbr"):
             self.open.append(tag)
 
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_fetches_nothing():
-    page = html_page(REPORT)
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    keys, groups = grouped(write_study(tmp_path_factory.mktemp("study")))
+    return parts_of(keys, groups, ["z is broken: <unreadable>"], [], [FIGURE])
+
+
+def test_the_page_is_whole_and_fetches_nothing(parts):
+    text = markdown_page("a <b> & c", "6 *runs*.", parts)
+    page = html_page("a <b> & c", text, [FIGURE])
     reader = Reader(page)
     assert reader.open == []
     assert reader.addresses == ["data:image/png;base64,iVBORw=="]
-    assert not reader.tags & {"script", "link", "iframe"}
+    assert not reader.tags & {"script", "link", "iframe", "em", "b"}
     assert "url(" not in page
     assert "@import" not in page
-    assert "@media print" in page
-
-
-def test_the_content_of_the_page():
-    page = html_page(REPORT)
     assert "<h1>a &lt;b&gt; &amp; c</h1>" in page
     assert "z is broken: &lt;unreadable&gt;" in page
-    assert '<td class="number">0.5 &plusmn;&nbsp;0.1 (2)</td>' in page
-    assert '<td class="collapsed">complete</td>' in page
+    assert "<code>python tools/pretrain.py -m norm.projector=bn,none seed=0,1\n" in page
+
+
+def test_parts_have_an_order_and_empty_ones_no_heading(parts):
+    text = markdown_page("title", "lead", parts)
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "Provenance", "Left out of tables and figures", "Groups",
+        "Differences from heads bn/bn", "Figures", "Every run", "Commands",
+    ]  # fmt: skip
+    assert "![cosines](cosines.png)\n\ntwo \\*cosines\\*\n" in text
+
+
+def test_cells_of_html():
+    page = html_page("", TABLE.markdown(), [])
+    assert '<td style="text-align:right">0.5 &plusmn;&nbsp;0.1 (2)</td>' in page
+    assert '<td class="collapsed">complete 2/2</td>' in page
     assert "gn(<wbr>groups=8,<wbr>eps=1)" in page
-    assert "negative cosine 0.9993 for 200 steps" in page
-    assert page.index("python x") < page.index("z is broken") < page.index("<h2>Groups")
-
-
-def test_many_commands_stand_at_the_end():
-    page = html_page(replace(REPORT, commands=[f"python {index}" for index in range(4)]))
-    assert "4, at the end of the page" in page
-    assert page.index("Every run") < page.index("python 0")
-
-
-def test_parts_without_content_have_no_heading():
-    nothing = dict.fromkeys(("left_out", "to_mind", "evidence", "commands", "figures"), ())
-    page = html_page(replace(REPORT, **nothing))
-    assert "<ul></ul>" not in page
-    assert Reader(page).open == []
-
-
-def test_markdown_shows_the_figures_beside_it():
-    text = markdown_page(REPORT)
-    assert "| gn(groups=8,eps=1) | 0.5 +- 0.1 (2) |" in text
-    assert "![two cosines](cosines.png)" in text
-    assert "- z is broken: &lt;unreadable>" in text
-    assert "    python x\n" in text

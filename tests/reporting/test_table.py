@@ -86,7 +86,7 @@ def test_missing_values_are_dashes_and_counted(tmp_path):
 
 def test_markdown_keeps_its_columns_of():
     text = Table(["a|b", "c"], [["1\n2", "3"]]).markdown()
-    assert text == "| a\\|b | c |\n| --- | --- |\n| 1 2 | 3 |\n"
+    assert text == "| a\\|b | c |\n| --- | ---: |\n| 1 2 | 3 |\n"
 
 
 def test_finetuning_has_its_accuracies_in_the_order_of_comparison_and_no_verdicts(tmp_path):
