@@ -1,6 +1,5 @@
 """Figures of representative batch norm: spread of the channel means, and calibration weights."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +15,7 @@ from ssl_norm.norms.batch.batch_statistics import pool
 from ssl_norm.norms.batch.freezing import evaluation_mode
 from ssl_norm.norms.core import instance_moments
 from ssl_norm.norms.swap.find import batch_norm_calls
-from ssl_norm.reporting.figures.parts import COLUMNS, PANELS, WIDTH, FigureFile
+from ssl_norm.reporting.figures.parts import PANELS, WIDTH, FigureFile, panels
 from ssl_norm.reporting.frame import Group, norm_options
 from ssl_norm.reporting.read import RunRecord
 from ssl_norm.reporting.table import Table
@@ -119,23 +118,14 @@ def _weights_of(layers: Layers) -> list[str]:
 
 
 def _spread_figure(found: Mapping[str, Layers]) -> FigureFile:
-    lines, rows = math.ceil(len(found) / COLUMNS), []
-    with drawing(WIDTH, 1.2 + 2.1 * lines) as figure:
-        grid = figure.subplots(lines, min(COLUMNS, len(found)), sharey=True, squeeze=False)
-        for axes, (label, layers) in zip(grid.flat, found.items(), strict=False):
+    rows = []
+    with panels(list(found), "spread of means") as (figure, grid):
+        for axes, (label, layers) in zip(grid, found.items(), strict=True):
             for side, colour, style in (("before", GREY, "--"), ("after", BLUE, "-")):
                 pooled = [torch.cat([getattr(run, side) for run in r]) for r in layers.values()]
                 _draw_quartiles(axes, pooled, side, colour, style)
-            axes.set_title(label, fontsize=8, loc="left")
             axes.set_xticks(range(len(layers)), list(layers), rotation=90, fontsize=7)
-            axes.grid()
             rows += [_row(label, name, runs) for name, runs in layers.items()]
-        for axes in list(grid.flat)[len(found) :]:
-            axes.set_visible(False)
-        for axes in grid[:, 0]:
-            axes.set_ylabel("spread of means")
-        handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
     caption = (
         "Spread of the channel means before and after each norm of the encoder: standard deviation "
         "over instances of a channel's mean over space, in units of the channel's standard "

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import cycle
 from math import isfinite, nan
 from typing import TYPE_CHECKING
@@ -15,56 +16,49 @@ from ssl_norm.reporting.figures.parts import (
     WIDTH,
     Curve,
     FigureFile,
-    draw_curves,
+    Line,
     height_of,
     legend_below,
     numbered,
     panel_figures,
 )
 from ssl_norm.reporting.frame import Group
+from ssl_norm.reporting.read import RunRecord
 from ssl_norm.text import counted, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # The dashed positive cosine is drawn over the negative one, so that both are visible at 1.
-COSINES = (("negative_cosine", VERMILION, "-"), ("positive_cosine", BLUE, (0, (4, 2))))
+COSINES = {"negative_cosine": (VERMILION, "-"), "positive_cosine": (BLUE, (0, (4, 2)))}
 FLOOR = 1e-12  # smaller eigenvalues are rounding errors
 
 
 def cosines(groups: Sequence[Group]) -> Iterator[FigureFile]:
     """Yield both cosines over the steps, with a panel for each group of more than one row."""
-    logged = [
-        group
-        for group in groups
-        if any(len(run.metrics.get(name, ())) > 1 for run in group.runs for name, _, _ in COSINES)
-    ]
-    return panel_figures("cosines", logged, _draw_cosines, "cosine", _cosines_caption)
-
-
-def _draw_cosines(axes: "Axes", group: Group) -> None:
-    for name, colour, style in COSINES:
-        curves = [
-            Curve(run.metrics["step"], run.metrics[name])
-            for run in group.runs
-            if name in run.metrics
-        ]
-        draw_curves(axes, curves, name.replace("_", " "), colour, style)
-    for run in group.runs:
-        step = finite(run.summary.get("collapsed_at_step"))
-        if step is not None:
-            axes.axvline(step, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_ylim(top=1.04)
-
-
-def _cosines_caption(which: str, groups: Sequence[Group]) -> str:
     sizes = {len(group.runs) for group in groups}
     size = f"n = {sizes.pop()}" if len(sizes) == 1 else "n is in the titles"
-    return (
-        f"Positive and negative cosine over the steps{which}. {CURVES_READ} Dotted: the step at "
-        "which a run collapsed. At complete collapse both are 1. "
-        f"{counted(len(groups), 'group')}, {size}."
+    lines = [
+        Line(partial(_logged, name), name.replace("_", " "), *look)
+        for name, look in COSINES.items()
+    ]
+    caption = (
+        f"Positive and negative cosine over the steps. {CURVES_READ} Dotted: the step at which a run "
+        f"collapsed. At complete collapse both are 1. {counted(len(groups), 'group')}, {size}."
     )
+    return panel_figures("cosines", groups, lines, "cosine", caption, _mark_collapse)
+
+
+def _logged(name: str, run: RunRecord) -> Curve:
+    values = run.metrics.get(name, ())
+    return Curve(run.metrics["step"] if values else (), values)
+
+
+def _mark_collapse(axes: "Axes", run: RunRecord) -> None:
+    step = finite(run.summary.get("collapsed_at_step"))
+    if step is not None:
+        axes.axvline(step, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_ylim(top=1.04)
 
 
 def spectra(groups: Sequence[Group]) -> Iterator[FigureFile]:

@@ -3,15 +3,16 @@
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import cycle
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssl_norm.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILION, drawing
 from ssl_norm.reporting.frame import Group
+from ssl_norm.reporting.read import RunRecord
 from ssl_norm.reporting.table import Table
 
 if TYPE_CHECKING:
@@ -60,6 +61,15 @@ class Curve(NamedTuple):
     values: Sequence[float]
 
 
+class Line(NamedTuple):
+    """A line in the panel of a group: one curve for each of its runs."""
+
+    curve: Callable[[RunRecord], Curve]
+    label: str  # in the legend
+    colour: str
+    style: object = "-"
+
+
 class Band(NamedTuple):
     """Mean and range of several curves, at the steps that all of them have."""
 
@@ -93,53 +103,72 @@ def band(curves: Sequence[Curve]) -> Band | None:
     return Band(steps, means, [low for low, _ in ends], [high for _, high in ends])
 
 
-def draw_curves(
-    axes: "Axes", curves: Sequence[Curve], label: str, colour: str, style: object = "-"
-) -> None:
+def _draw_curves(axes: "Axes", found: Iterable[Curve], line: Line) -> None:
     """Draw thin curves of several runs and their mean with its band, or a thick one of one run."""
+    curves = [curve for curve in found if len(curve.steps) > 1]
+    look: dict[str, Any] = {"color": line.colour, "linestyle": line.style}
     for curve in curves:
         width, alpha = (1.6, 1.0) if len(curves) == 1 else (0.6, 0.5)
-        axes.plot(*curve, color=colour, linestyle=style, linewidth=width, alpha=alpha)
-    found = band(curves)
-    if found:
-        axes.plot(found.steps, found.mean, color=colour, linestyle=style, linewidth=1.8)
-        axes.fill_between(found.steps, found.low, found.high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot([], [], color=colour, linestyle=style, label=label)
+        axes.plot(*curve, linewidth=width, alpha=alpha, **look)
+    if between := band(curves):
+        axes.plot(between.steps, between.mean, linewidth=1.8, **look)
+        axes.fill_between(between.steps, between.low, between.high, color=line.colour, alpha=0.18,
+                          linewidth=0)  # fmt: skip
+    if curves:
+        axes.plot([], [], label=line.label, **look)
+
+
+@contextmanager
+def panels(titles: Sequence[str], y_label: str) -> Iterator[tuple["Figure", list["Axes"]]]:
+    """Yield a figure with axes for each title; their common legend is drawn at the end."""
+    rows = math.ceil(len(titles) / COLUMNS)
+    with drawing(WIDTH, 1 + 2.1 * rows) as figure:
+        grid = figure.subplots(rows, min(COLUMNS, len(titles)), sharey=True, squeeze=False)
+        for axes, title in zip(grid.flat, titles, strict=False):
+            axes.set_title(textwrap.fill(title, 34), fontsize=8, loc="left")
+            axes.grid()
+        for axes in list(grid.flat)[len(titles) :]:
+            axes.set_visible(False)
+        for axes in grid[:, 0]:
+            axes.set_ylabel(y_label)
+        yield figure, list(grid.flat)[: len(titles)]
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
 
 
 def panel_figures(
     name: str,
     groups: Sequence[Group],
-    draw: Callable[["Axes", Group], None],
+    lines: Sequence[Line],
     y_label: str,
-    caption: Callable[[str, Sequence[Group]], str],
+    caption: str,
+    mark: Callable[["Axes", RunRecord], object] = lambda *_: None,
 ) -> Iterator[FigureFile]:
-    """Yield figures with a panel for each group, of at most 12 panels each.
+    """Yield figures of curves over the steps with a panel for each group, of at most 12 panels each.
 
-    The arguments of `caption` are ", part 1 of 2", or "" for a single figure, and the groups of the
-    figure.
+    Curves of one value are not drawn, and runs without other curves do not count. `mark` adds marks
+    of each run to a panel.
     """
-    parts = [groups[start : start + PANELS] for start in range(0, len(groups), PANELS)]
+
+    def is_drawn(run: RunRecord) -> bool:
+        return any(len(line.curve(run).steps) > 1 for line in lines)
+
+    drawn = [replace(group, runs=tuple(filter(is_drawn, group.runs))) for group in groups]
+    drawn = [group for group in drawn if group.runs]
+    parts = [drawn[start : start + PANELS] for start in range(0, len(drawn), PANELS)]
     for index, part in enumerate(parts):
-        lines = math.ceil(len(part) / COLUMNS)
-        with drawing(WIDTH, 0.7 + 2.1 * lines) as figure:
-            grid = figure.subplots(lines, min(COLUMNS, len(part)), sharey=True, squeeze=False)
-            for axes, group in zip(grid.flat, part, strict=False):
-                draw(axes, group)
-                title = textwrap.fill(f"{group.label} (n = {len(group.runs)})", 34)
-                axes.set_title(title, fontsize=8, loc="left")
+        titles = [f"{group.label} (n = {len(group.runs)})" for group in part]
+        with panels(titles, y_label) as (figure, grid):
+            for axes, group in zip(grid, part, strict=True):
+                for line in lines:
+                    _draw_curves(axes, map(line.curve, group.runs), line)
+                for run in group.runs:
+                    mark(axes, run)
                 axes.set_xlabel("step", fontsize=8)
                 axes.tick_params(labelsize=8)
                 axes.margins(x=0.02)
-                axes.grid()
-            for axes in list(grid.flat)[len(part) :]:
-                axes.set_visible(False)
-            for axes in grid[:, 0]:
-                axes.set_ylabel(y_label)
-            handles, labels = grid[0, 0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        which = f", part {index + 1} of {len(parts)}" if len(parts) > 1 else ""
-        yield FigureFile(numbered(name, index, len(parts)), figure, caption(which, part))
+        which = f" Part {index + 1} of {len(parts)}." if len(parts) > 1 else ""
+        yield FigureFile(numbered(name, index, len(parts)), figure, f"{caption}{which}")
 
 
 def numbered(name: str, index: int, count: int) -> str:
@@ -155,8 +184,3 @@ def legend_below(figure: "Figure", columns: int = 2, **style: object) -> None:
 def height_of(lines: int) -> float:
     """Return the height in inches of axes with a legend of `lines` entries in two columns."""
     return 3.4 + 0.18 * math.ceil(lines / 2)
-
-
-def styles() -> Iterator[tuple[str, str]]:
-    """Yield 56 pairs of a marker and a colour in turn; consecutive pairs differ in both."""
-    return ((MARKERS[i % len(MARKERS)], COLOURS[i % len(COLOURS)]) for i in cycle(range(56)))
