@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules import batchnorm, instancenorm, normalization
 from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.utils import parametrize
 
 from ssl_norm.norms.core import Norm
 from ssl_norm.norms.registry import NORMS
@@ -65,14 +64,9 @@ def kind_of(layer: nn.Module) -> Kind:
     its `drop` and `act`.
 
     Raises:
-        ValueError: it computes something else, or its weights are computed by a parametrization.
+        ValueError: it computes something else.
     """
     norm = unwrapped(layer)
-    if parametrize.is_parametrized(norm) or isinstance(vars(norm).get("weight"), Tensor):
-        raise ValueError(
-            f"the weight of this {type(norm).__name__} is computed (spectral_norm, prune, ...); "
-            "remove the parametrization first"
-        )
     known = _known_class(norm)
     name = None if known is None else _name(norm, known)
     defaults = {} if name is None else NormSpec(name).all_options

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -64,7 +64,6 @@ class LayerChange(NamedTuple):
     dropped: tuple[str, ...] = ()  # names that the new layer does not have
     initial: tuple[str, ...] = ()  # names that only the new layer has, at their initial values
     back: str | None = None  # name of the norm that restores the layer exactly; None: none does
-    needs_space: bool = False  # whether one position is too few, and no example shows more
     assumed: bool = False  # whether the first axis is assumed to be the samples
 
 
@@ -107,7 +106,6 @@ class Replacement:
         dropped = "; ".join(_by_kind((change.old, change.dropped) for change in self.changes))
         initial = "; ".join(_by_kind((self.norm.name, change.initial) for change in self.changes))
         assumed = sum(change.assumed for change in self.changes)
-        small = [change.name for change in self.changes if change.needs_space]
         weights = f"of {self.weighted} layers"
         sentences: list[tuple[object, str]] = [
             (True, "dry run, nothing changed: " * self.dry_run
@@ -122,7 +120,6 @@ class Replacement:
             (self.left, f"{len(self.left)} kept on request or of unknown kind {_first(self.left)}"),
             (self.replaced, self._way_back_text()),
             (assumed, f"in {assumed} the first axis is assumed to be the samples"),
-            (small, f"{len(small)} need more than one position per sample {_first(small)}"),
         ]  # fmt: skip
         return "; ".join(sentence for holds, sentence in sentences if holds)
 
@@ -197,8 +194,8 @@ def replace_norms(
 
     Raises:
         ValueError: there is nothing to replace or to standardize, the model cannot be changed
-            (TorchScript, DistributedDataParallel, quantized, ...), or the layer that is named
-            cannot be replaced (groups do not divide its channels, ...).
+            (TorchScript, DistributedDataParallel, ...), or the layer that is named cannot be
+            replaced (groups do not divide its channels, ...).
         TypeError: the norm has no such option, or the model is not a module.
 
     Example:
@@ -283,16 +280,8 @@ def _reason(part: nn.Module) -> str | None:
         return "is compiled TorchScript; replace the norms before torch.jit"
     if any(kind.__name__ in WRAPPERS for kind in kinds):
         return "has taken over the parameters; replace the norms before wrapping the model"
-    if type(part).__module__.startswith("torch.ao.nn") and named_norms(part):
-        return "is quantized, or fused for it; replace the norms before quantization"
     if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
         return "has seen no input yet; run one batch through the model first"
-    if isinstance(part, fx.GraphModule):
-        graph: Any = part.graph
-        called = tuple(f"{node.target}." for node in graph.nodes if node.op == "call_module")
-        for name, _ in named_norms(part):
-            if not f"{name}.".startswith(called):
-                return f"does not call its norm '{name}' as a module; replace norms before tracing"
     return None
 
 
@@ -328,9 +317,8 @@ def _steps(
                         raise ValueError(SEQUENCE_FIRST)
                     adapter.sample_axis = axis or 0
                     change = change._replace(assumed=axis is None)
-                if example is None or shape is not None:
-                    small = _try_out(new, change.channels, shape, like, last=adapter is not None)
-                    change = change._replace(needs_space=small)
+                if shape is not None:
+                    _try_out(new, shape, like)
             steps[layer] = change, new
     return steps
 
@@ -375,24 +363,14 @@ def _input_shapes(
 
 
 @torch.no_grad()
-def _try_out(
-    new: nn.Module, channels: int, shape: tuple[int, ...] | None, like: Tensor, *, last: bool
-) -> bool:
-    """Return whether a new norm refuses feature maps of 1 x 1.
-
-    Raises:
-        ValueError: it refuses an input of `shape`.
-    """
+def _try_out(new: nn.Module, shape: tuple[int, ...], like: Tensor) -> None:
+    """Raise ValueError if a new norm refuses inputs of a shape."""
     tensor = next(iter(new.state_dict().values()), like)
-    x = tensor.new_zeros(shape or ((2, 1, 1, channels) if last else (2, channels, 1, 1)))
     try:
         with evaluation_mode(new):
-            new.forward(x.to(like.dtype))
+            new.forward(tensor.new_zeros(shape).to(like.dtype))
     except (ValueError, RuntimeError) as error:
-        if shape is not None:
-            raise ValueError(str(error)) from error
-        return isinstance(error, ValueError)
-    return False
+        raise ValueError(str(error)) from error
 
 
 @contextmanager

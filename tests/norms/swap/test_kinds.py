@@ -7,7 +7,6 @@ import timm.layers
 import torch
 from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
 from torchvision.ops import FrozenBatchNorm2d
 
 from ssl_norm.norms import NORMS, make_norm, replace_norms
@@ -96,24 +95,6 @@ def test_every_known_layer_is_replaced_with_its_activation_and_hooks(name):
     assert seen == [1]
     if name.endswith(" act") and name in TORCHS:
         assert isinstance(model[0].act, nn.LeakyReLU)
-
-
-@pytest.mark.parametrize(
-    "compute", [parametrizations.spectral_norm, spectral_norm, "parametrize", "prune"]
-)
-def test_weights_that_are_computed_are_refused(compute):
-    layer = nn.BatchNorm2d(CHANNELS)
-    if compute == "parametrize":
-        parametrize.register_parametrization(layer, "weight", nn.Softplus())
-    elif compute == "prune":
-        prune.random_unstructured(layer, "weight", 1)
-    else:
-        layer.weight = nn.Parameter(torch.ones(CHANNELS, 1))
-        compute(layer)
-    with pytest.raises(
-        ValueError, match=r"layer '0': the weight of this .*BatchNorm2d is computed"
-    ):
-        replace_norms(nn.Sequential(layer), "gn")
 
 
 def test_a_users_subclass_without_a_forward_pass_is_its_norm():
