@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 _LEAST = 1e-12  # lower bound of 1 - negative cosine in its logarithm
 _PARTS = 10  # of a window
-_SUMS = 11  # fields of a trend before its parts
 
 
 class Trend(NamedTuple):
@@ -52,11 +51,9 @@ class Trend(NamedTuple):
 
 
 def trend_of(values: Iterable[Any]) -> Trend:
-    """Return the trend of a saved state; an earlier layout has no parts."""
-    saved = tuple(values)
-    if len(saved) < len(Trend._fields) or not isinstance(saved[-1], tuple | list):
-        return Trend(*saved[:_SUMS])
-    return Trend._make([*saved[:-1], tuple(map(tuple, saved[-1]))])
+    """Return the trend of a saved state, which is empty in early checkpoints."""
+    saved = tuple(values) or Trend()
+    return Trend(*saved[:-1], tuple(map(tuple, saved[-1])))
 
 
 def advance_trend(

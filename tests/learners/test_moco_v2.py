@@ -168,16 +168,3 @@ def test_enqueue_keeps_the_queues_dtype_and_no_graph():
     queue.enqueue(batch(0).requires_grad_())
     assert queue.keys.dtype == torch.float64
     assert not queue.keys.requires_grad
-
-
-def test_query_network_learns_as_from_given_keys():
-    learner = ghost_learner()
-    view1, view2 = views()
-    output = learner(view1, view2)
-    output.loss.backward()
-    parameters = [*learner.encoder.parameters(), *learner.projector.parameters()]
-    found = [parameter.grad for parameter in parameters]
-    loss = learner.contrast((learner.project(view1), output.pairs[0][1])).loss
-    for gradient, expected in zip(found, torch.autograd.grad(loss, parameters), strict=True):
-        torch.testing.assert_close(gradient, expected)
-    assert all(parameter.grad is None for parameter in learner.target.parameters())

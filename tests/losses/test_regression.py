@@ -9,12 +9,6 @@ def test_resolves_cosines_near_one_in_float32():
     assert regression_loss(prediction, target).item() == pytest.approx(1e-8, rel=1e-3)
 
 
-def test_message_names_both_shapes():
-    message = r"prediction and target must have the same shape .* got \(3, 4\) and \(3, 5\)"
-    with pytest.raises(ValueError, match=message):
-        regression_loss(torch.zeros(3, 4), torch.zeros(3, 5))
-
-
 def test_known_values():
     x = torch.tensor([[1.0, 2.0]])
     assert regression_loss(x, 3 * x).item() == pytest.approx(0.0, abs=1e-13)

@@ -5,7 +5,6 @@ import torch
 
 from ssl_norm.monitors import (
     alignment,
-    positive_cosine,
     positive_negative_cosine,
     similarity,
     uniformity,
@@ -25,13 +24,6 @@ def test_float32_resolves_the_edge_of_collapse():
         assert 1 - value.item() == pytest.approx(1 - exact, rel=1e-6)
 
 
-def test_online_and_target_may_swap():
-    online, target = samples.inputs("pair")
-    expected = positive_negative_cosine(online, target)
-    swapped = positive_negative_cosine(target, online)
-    torch.testing.assert_close(swapped, expected, rtol=1e-12, atol=0)
-
-
 @pytest.mark.parametrize("power", [0.5, 1.0, 10.0])
 def test_powers_equal_loops(power):
     online, target = samples.inputs("pair", count=9, size=5)
@@ -39,12 +31,6 @@ def test_powers_equal_loops(power):
     assert alignment(online, target, power).item() == pytest.approx(expected, rel=1e-12)
     expected = reference.uniformity(online.tolist(), power)
     assert uniformity(online, power).item() == pytest.approx(expected, rel=1e-12)
-
-
-def test_squared_distance_is_two_minus_two_cosine():
-    online, target = samples.inputs("pair")
-    expected = 2 - 2 * positive_cosine(online, target).item()
-    assert alignment(online, target).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 39, 40, 80, 121, 1600])
@@ -63,20 +49,11 @@ def test_known_values():
     assert [value.item() for value in positive_negative_cosine(opposite, opposite)] == [1, -1]
     assert uniformity(opposite).item() == pytest.approx(-8)
     assert uniformity(opposite, t=300).item() == pytest.approx(-1200)
+    one_zero = torch.tensor([[0.0, 0.0], [5.0, 0.0]])  # zeros are a point at the centre
+    assert uniformity(one_zero).item() == pytest.approx(-2)
     assert alignment(opposite, -opposite).item() == pytest.approx(4)
     cross = torch.cat([torch.eye(4), -torch.eye(4)])
     assert uniformity(cross).item() == pytest.approx(log((6 * exp(-4) + exp(-8)) / 7))
-
-
-def test_zeros_are_one_point_at_the_centre():
-    assert uniformity(torch.zeros(5, 3)).item() == 0
-    one_zero = torch.tensor([[0.0, 0.0], [5.0, 0.0]])
-    assert uniformity(one_zero).item() == pytest.approx(-2)
-
-
-def test_an_isotropic_gaussian():
-    z = torch.randn(1024, 128, generator=torch.Generator().manual_seed(0))
-    assert uniformity(z).item() == pytest.approx(-3.94, abs=0.01)
 
 
 def test_gradients():

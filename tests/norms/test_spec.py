@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 from torch import nn
 
-from ssl_norm.norms import NORMS, NormSpec, make_norm, parse_norm
+from ssl_norm.norms import NormSpec, make_norm, parse_norm
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 
 OUTSIDE = "ssl_norm.norms.layers.group_norm:GroupNorm"  # as a norm of another package is named
@@ -115,7 +115,3 @@ def test_names_need_no_torch():
     code = "import sys, ssl_norm.norms as n; n.parse_norm('gn+ws'); n.parse_norm('a.b:C'); "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_norms_are_listed_without_importing_them():
-    assert NORMS["bn"] == "ssl_norm.norms.layers.batch_norm:BatchNorm"

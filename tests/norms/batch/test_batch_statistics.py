@@ -8,7 +8,7 @@ from ssl_norm.norms import NORMS, make_norm, parse_norm
 from ssl_norm.norms.batch.batch_statistics import BatchMoments, pool, pool_unevenly
 from ssl_norm.norms.layers.batch_norm import BatchNorm
 from tests.norms.test_contract import CHANNELS, SHAPES, build, data
-from tests.reference.norms import batch_norm, positions
+from tests.reference.norms import positions
 
 ALL_OPTIONS = {name: parse_norm(name).all_options for name in NORMS}
 WITH_POLICIES = [name for name, options in ALL_OPTIONS.items() if "batch_size" in options]
@@ -19,18 +19,6 @@ each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 def assert_close(found, expected):
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-
-
-@each_shape
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 6, 100])
-def test_ghost_batches_equal_batch_norms_of_chunks(shape, batch_size):
-    samples = 5 if len(shape) == 2 or batch_size > 3 else 6  # of which 2 or 3 divide one
-    if len(shape) == 2 and batch_size < 3:
-        pytest.skip("a chunk has one value per channel")
-    layer, x = build("bn", batch_size=batch_size), data(samples, *shape[1:])
-    chunks = positions(x).split(batch_size)
-    expected = torch.cat([batch_norm(chunk, layer.weight, layer.bias) for chunk in chunks])
-    assert_close(positions(layer(x)), expected)
 
 
 @each_shape
