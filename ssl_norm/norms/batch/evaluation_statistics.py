@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
+from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm, pool
 from ssl_norm.norms.batch.freezing import FrozenStatistics
 from ssl_norm.norms.kernels.tables import widest_dtype
 from ssl_norm.norms.layers.domain_batch_norm import DomainBatchNorm
@@ -64,15 +64,6 @@ def population_statistics_at_evaluation(model: nn.Module) -> AbstractContextMana
     """Let all batch norms use their running statistics, also those with `evaluation: batch`.
 
     Layers of torch without running statistics are unchanged. The model is restored on exit.
-
-    Example:
-        >>> from ssl_norm.norms import make_norm
-        >>> model = make_norm({"name": "bn", "evaluation": "batch"}, 2).eval()
-        >>> x = 5 + torch.randn(8, 2)
-        >>> with population_statistics_at_evaluation(model):
-        ...     y = model(x)
-        >>> torch.allclose(y, x, rtol=1e-4), model.evaluation
-        (True, 'batch')
     """
     return _evaluating(model.modules(), "population")
 
@@ -92,36 +83,27 @@ def _evaluating(layers: Iterable[nn.Module], statistics: str) -> Iterator[None]:
 
 @contextmanager
 def pooled_over_domains(model: nn.Module) -> Iterator[None]:
-    """Evaluate every domain with the statistics of the mixture of all domains.
+    """Evaluate every domain with the statistics of the mixture of all domains, in equal parts.
 
-    Each domain gets the result of :func:`pool_domains`. In training, this layer and those before it
-    normalized every domain by its own statistics. This is the policy "domain for training, shared
-    for population" of the source, which shows that training and evaluation must have the same one.
+        mean = mean_d(mean_d),  variance = mean_d(variance_d + (mean_d - mean)^2)
 
-    Args:
-        model: holds the `domain` layers; restored on exit. Layers with `shared_statistics` already
-            have those of the mixture.
+    This is the policy "domain for training, shared for population" of the source, which shows that
+    training and evaluation must have the same one. The model is restored on exit.
 
     Raises:
         ValueError: no `domain` layer has statistics of each domain.
 
     Source: Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, table 5, rows 3 and 5.
-
-    Example:
-        >>> model = nn.Sequential(DomainBatchNorm(1, domains=2))
-        >>> model[0].running_mean[1] = 2
-        >>> with pooled_over_domains(model):
-        ...     print(model[0].running_mean.tolist(), model[0].running_var.tolist())
-        [[1.0], [1.0]] [[2.0], [2.0]]
     """
     layers = domain_layers(model)
     if not layers:
         raise ValueError(f"{type(model).__name__} has no domain norm with statistics to pool")
     with kept_statistics(model):
         for layer in layers:
-            mean, variance = pool_domains(layer.running_mean, layer.running_var)
-            layer.running_mean.copy_(mean)
-            layer.running_var.copy_(variance)
+            tables = layer.running_mean, layer.running_var
+            mixture = pool(*(table.to(widest_dtype(table)) for table in tables))
+            for table, pooled in zip(tables, mixture, strict=True):
+                table.copy_(pooled)
         yield
 
 
@@ -129,17 +111,3 @@ def domain_layers(model: nn.Module) -> list[DomainBatchNorm]:
     """Return the layers of a model that have statistics of each domain."""
     domain = (layer for layer in model.modules() if isinstance(layer, DomainBatchNorm))
     return [layer for layer in domain if not layer.shared_statistics]
-
-
-def pool_domains(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and variance (C,) of a mixture of domains in equal parts, from (D, C) each.
-
-        mean = mean_d(mean_d),  variance = mean_d(variance_d + mean_d^2) - mean^2
-
-    They are computed in float64 (float32 on devices without it) as
-    mean_d(variance_d + (mean_d - mean)^2), which is exact for large means.
-    """
-    dtype = widest_dtype(mean)
-    mean, variance = mean.to(dtype), variance.to(dtype)
-    pooled = mean.mean(0)
-    return pooled, (variance + (mean - pooled).square()).mean(0)

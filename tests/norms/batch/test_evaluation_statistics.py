@@ -9,7 +9,6 @@ from ssl_norm.norms.batch.evaluation_statistics import (
     batch_statistics_at_evaluation,
     domain_layers,
     kept_statistics,
-    pool_domains,
     pooled_over_domains,
 )
 from ssl_norm.norms.batch.freezing import freeze_statistics
@@ -78,16 +77,6 @@ def test_statistics_are_as_before_also_after_an_error(norm):
     for buffer, tensor, values in zip(model.buffers(), tensors, before, strict=True):
         assert buffer is tensor
         assert torch.equal(buffer, values)
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_pooled_moments_are_those_of_the_mixture(offset):
-    """Domains of equal size: the moments of all values together, in float64."""
-    x = torch.randn(3, 50, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    x = x * torch.tensor([1.0, 3.0, 0.1])[:, None, None] + torch.arange(3.0)[:, None, None] + offset
-    mean, variance = pool_domains(x.mean(1), x.var(1, unbiased=False))
-    torch.testing.assert_close(mean, x.mean((0, 1)), rtol=1e-12, atol=0)
-    torch.testing.assert_close(variance, x.var((0, 1), unbiased=False), rtol=1e-9, atol=0)
 
 
 def test_a_layer_of_two_domains_evaluates_with_the_mixture_s():
