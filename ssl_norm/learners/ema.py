@@ -25,10 +25,6 @@ def cosine_decay(base: float, progress: float) -> float:
         progress: share of the run done, k / K at step k of K, in [0, 1].
 
     Source: BYOL, arXiv 2006.07733, section 3.3.
-
-    Example:
-        >>> cosine_decay(0.99, 0.0), cosine_decay(0.99, 1.0)
-        (0.99, 1.0)
     """
     return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2
 

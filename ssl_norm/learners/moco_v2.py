@@ -209,10 +209,6 @@ def on_permuted_batch(
         ValueError: the permutation does not have the length of the global batch.
 
     Source: MoCo, arXiv 1911.05722, section 3.3, "Shuffling BN".
-
-    Example:
-        >>> on_permuted_batch(torch.neg, torch.tensor([1, 2, 3]), torch.tensor([2, 0, 1]))
-        tensor([-1, -2, -3])
     """
     size = len(rows)
     if len(permutation) != size * world_size():

@@ -157,5 +157,4 @@ def nt_xent_accuracy(z1: Tensor, z2: Tensor) -> Tensor:
 
 
 def _share_above(positive: Tensor, negative: Tensor) -> Tensor:
-    """Return the share of positive cosines (N,) above the negative ones by more than rounding."""
     return (positive - negative > 32 * torch.finfo(positive.dtype).eps).to(positive.dtype).mean()

@@ -26,11 +26,6 @@ def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
         ValueError: the shapes differ, or are not (N >= 1, D >= 1).
 
     Source: BYOL, arXiv 2006.07733, equation 2; the learner adds the loss with exchanged views.
-
-    Example:
-        >>> import torch
-        >>> regression_loss(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 5.0]]))
-        tensor(2.)
     """
     check_matching_rows(prediction=prediction, target=target)
     with full_precision(prediction):

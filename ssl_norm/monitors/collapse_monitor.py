@@ -68,17 +68,11 @@ class _Judged(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """Spectrum of the recent embeddings at one step.
-
-    Attributes:
-        step: the step.
-        spectrum: eigenvalues of the covariance of L2-normalized embeddings, descending.
-        deviations: standard deviation of each dimension of L2-normalized embeddings.
-    """
+    """Spectrum of the recent L2-normalized embeddings at one step."""
 
     step: int
-    spectrum: list[float]
-    deviations: list[float]
+    spectrum: list[float]  # eigenvalues of the covariance, descending
+    deviations: list[float]  # standard deviation of each dimension
 
 
 class CollapseMonitor:
@@ -184,11 +178,7 @@ class CollapseMonitor:
         )
 
     def start(self, step: int) -> None:
-        """Prepare the hooks on layers for the forward pass of a batch.
-
-        A loop calls it if a step has several batches; otherwise `observe` does it for the next
-        step.
-        """
+        """Prepare the hooks on layers for a batch; needed only if a step has several batches."""
         if self.layers:
             self.layers.start(self._numbered(step))
 
@@ -230,9 +220,6 @@ class CollapseMonitor:
             crops: number of views in each tensor of the online network.
             layout: axes of the tensors, as `NCL`.
             negatives: (K, D), further negatives, such as an embedding queue or prototypes; O(K D).
-
-        Raises:
-            ValueError: another shape, no embedding, or a loss that is not a scalar.
         """
         step = self._numbered(step)
         views = views_of(embeddings, target, crops=crops, layout=layout)
@@ -264,12 +251,10 @@ class CollapseMonitor:
     def collect(self) -> dict[str, float]:
         """Return the measurements since the last call; this waits for the device.
 
-        Returns:
-            Means of positive_cosine, negative_cosine and feature_std (1, 1 and 0 at complete
-            collapse) over the steps since the last call, and the latest value of every other
-            monitor of runs, from rows without NaN. A monitor that a resumed run has not measured
-            yet is NaN. Without a new step the values do not change; before the first step the
-            result is empty.
+        They are means of positive_cosine, negative_cosine and feature_std (1, 1 and 0 at complete
+        collapse) over the steps since the last call, and the latest value of every other monitor of
+        runs, from rows without NaN. A monitor that a resumed run has not measured yet is NaN.
+        Without a new step the values do not change; before the first step the result is empty.
         """
         self._fetch()
         if self._judged:
@@ -345,7 +330,6 @@ class CollapseMonitor:
             self._judge(step, _Measurement(*values))
 
     def _judge(self, step: int, measured: _Measurement) -> None:
-        """Advance verdict, trend and constants of the loss by one step."""
         limits, cosines = self.thresholds, measured[:2]
         self._trend = advance_trend(self._trend, step, *cosines, limits.collapsing_window)
         known = self._known(measured._asdict(), self._spectral, self._trend)
@@ -392,7 +376,6 @@ class CollapseMonitor:
         return known
 
     def _telling(self) -> dict[str, float]:
-        """Return the values of the evidence; see :attr:`evidence`."""
         inside = [step for step in self._judged if self.verdict in (step.zone, "uncertain")]
         if not inside:
             return self._shown

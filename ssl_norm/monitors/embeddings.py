@@ -87,7 +87,6 @@ def views_of(
 
 
 def _is_pairs(given: Any) -> bool:
-    """Return whether embeddings are a sequence of pairs."""
     parts = given if isinstance(given, list | tuple) else []
     nested = [part for part in parts if isinstance(part, list | tuple)]
     if nested and (len(nested) < len(parts) or any(len(pair) != 2 for pair in nested)):
@@ -100,11 +99,7 @@ def _views(
 ) -> list[tuple[Tensor, Tensor | None]]:
     """Return the views of one network, each as vectors and, if it has some, tokens.
 
-    Args:
-        given: embeddings of the network.
-        layout: axes of each tensor.
-        crops: number of views in each tensor, unless `images` is given.
-        images: number of rows of a view.
+    A tensor holds `crops` views, or views of `images` rows.
     """
     if given is None:
         return []
@@ -122,7 +117,6 @@ def _views(
 
 
 def _tensor_of(output: Any) -> Tensor:
-    """Return the embedding in the output of a model."""
     found = output.get(_OUTPUT) if isinstance(output, Mapping) else getattr(output, _OUTPUT, None)
     if not isinstance(found, Tensor):
         keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
@@ -136,10 +130,7 @@ def _tensor_of(output: Any) -> Tensor:
 def vectors(embedding: Tensor, layout: str | None = None) -> tuple[Tensor, Tensor | None]:
     """Return an embedding as one vector for each image, (N, C), and as tokens (N, T, C) or None.
 
-    The vectors are means over tokens. The layout is as for :func:`views_of`.
-
-    Raises:
-        ValueError: the layout is needed and not given, or does not fit.
+    The vectors are means over tokens. The layout is as for :func:`views_of`, with the same errors.
     """
     axes = _LAYOUTS.get(embedding.ndim) if layout is None else layout
     if axes is None:

@@ -156,12 +156,7 @@ class LayerMonitor:
 
 
 def is_due(step: int, every: int) -> bool:
-    """Return whether a step is a multiple of `every`, or 1, 2, 4, 8, ... below it.
-
-    Example:
-        >>> [step for step in range(1, 61) if is_due(step, every=20)]
-        [1, 2, 4, 8, 16, 20, 40, 60]
-    """
+    """Return whether a step is a multiple of `every`, or 1, 2, 4, 8, ... below it."""
     return step % every == 0 or (0 < step < every and step.bit_count() == 1)
 
 
@@ -169,10 +164,8 @@ def is_due(step: int, every: int) -> bool:
 def layer_values(view1: Tensor, view2: Tensor | None) -> Tensor:
     """Return positive cosine, negative cosine, feature std and RankMe of a layer's pooled outputs.
 
-    Args:
-        view1: (N, C), the input of std and rank.
-        view2: (N, C) of the same images. If it is None or has another shape, the positive cosine is
-            NaN, and the negative cosine compares the images of view 1.
+    Std and rank are those of view 1, (N, C). If view 2 is None or has another shape, the positive
+    cosine is NaN, and the negative cosine compares the images of view 1.
 
     Returns:
         (4,) in float64, on the device; at complete collapse 1, 1, 0 and 1. NaN if a value is not
@@ -197,17 +190,12 @@ def gradient_norm(layer: nn.Module) -> Tensor | None:
 
 
 def pooled(output: Any, layout: Layout = None) -> Tensor | None:
-    """Return one vector per image from a layer's output: a copy, detached, in float32 or wider.
+    """Return one vector per image (N, C) from a layer's output: a copy, in float32 or wider.
 
-    Args:
-        output: a tensor (N, C) as it is; with more axes, its mean over all but images and channels.
-            From a tuple, list, dict or dataclass, the first tensor of two axes or more is taken.
-        layout: layout of the tensor, such as `NCHW`, or a function from its shape to the layout;
-            None: only (N, C) is pooled.
-
-    Returns:
-        (N, C), or None if there is no floating-point tensor of two dimensions or more, or its
-        layout is unknown.
+    A tensor with more axes is averaged over all but images and channels. From a tuple, list, dict
+    or dataclass, the first tensor of two axes or more is taken. The result is None if there is no
+    such tensor of floating-point numbers, or its layout (`NCHW`, or a function of its shape) is
+    unknown.
     """
     tensor = _first_tensor(output)
     if tensor is None or not tensor.is_floating_point():
@@ -244,25 +232,13 @@ def _why(output: Any, name: str) -> str:
 class LayerOutputs:
     """Forward hooks that keep the outputs of layers while `listening`; otherwise they test a flag.
 
-    Copies of the network (deepcopy, pickle) have hooks that do nothing.
-
-    Args:
-        layers: modules by name.
-        most_calls: number of calls of a layer that are kept, from the first; None: all.
-        layouts: as for :class:`LayerMonitor`.
+    Copies of the network (deepcopy, pickle) have hooks that do nothing. Of each layer the first
+    `most_calls` calls are kept; None: all.
 
     Attributes:
         listening: whether outputs are kept.
         kept: pooled outputs (N, C) of the calls of each layer since `clear`, by name.
         unpooled: descriptions of outputs that cannot be pooled, by name of the layer.
-
-    Example:
-        >>> network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
-        >>> with LayerOutputs({"conv": network[0]}) as outputs:
-        ...     outputs.listening = True
-        ...     _ = network(torch.zeros(2, 3, 8, 8))
-        >>> [tuple(output.shape) for output in outputs.kept["conv"]]
-        [(2, 4)]
     """
 
     def __init__(

@@ -32,10 +32,6 @@ def layout_of(layer: nn.Module, shape: Sequence[int]) -> str | None:
 
     The layout has a letter for each axis: N samples, C channels, and others. It is None also for
     layers that keep samples second (`batch_first=False`).
-
-    Example:
-        >>> layout_of(nn.Conv2d(3, 8, 1), (4, 8, 8, 8)), layout_of(nn.Linear(3, 8), (4, 8, 8))
-        ('NCHW', 'NTC')
     """
     if len(shape) == 2:
         return "NC"

@@ -62,9 +62,8 @@ class CollapseCallback(Callback):
         options: other options of CollapseWatch: `joint`, `layers`, `layers_every`, `monitor`.
 
     Raises:
-        ImportError: Lightning is not installed.
-        ValueError: an option is out of range, no projector was found at the start of training, or
-            the first step did not call it.
+        ValueError: no projector was found at the start of training, or the first step did not call
+            it.
 
     Example:
         trainer = Trainer(callbacks=[CollapseCallback(on_collapse="stop")])
@@ -181,7 +180,6 @@ class CollapseCallback(Callback):
         return values
 
     def _draw_layers(self, trainer: Any) -> None:
-        """Write the figure of the layers to every TensorBoardLogger, if there are new rows."""
         boards = [
             logger
             for logger in trainer.loggers

@@ -164,7 +164,6 @@ class _Match(NamedTuple):
 
     @property
     def is_sure(self) -> Tensor:
-        """Mask of the views that match."""
         return (self.share > _SIGNIFICANT * self.error) & (self.rows >= _FEWEST_ROWS)
 
     def is_below(self, bound: float) -> Tensor:
@@ -195,17 +194,14 @@ class _Tested(NamedTuple):
 
     @property
     def match(self) -> _Match:
-        """Matches (V, V) of all pairs of views."""
         return _match(self.sums)
 
     @property
     def is_one_network(self) -> Tensor:
-        """Pairs (V, V) of two views of one network."""
         return ~self.is_both_networks & ~torch.eye(len(self.is_both_networks), dtype=torch.bool)
 
     @property
     def is_both_networks(self) -> Tensor:
-        """Pairs (V, V) of a view of each network."""
         is_online = torch.arange(sum(self.views)) < self.online
         return is_online != is_online[:, None]
 
@@ -251,11 +247,9 @@ class _Evidence:
 
     @property
     def is_unclear(self) -> bool:
-        """True after 20 steps and 6,400 images without a result."""
         return self.steps >= _MOST_STEPS and self.images >= _MOST_IMAGES
 
     def add(self, online: int, calls: Sequence[Tensor]) -> Form | None:
-        """Return the form, once it is clear."""
         rows = [len(call) for call in calls]
         if min(rows) == 1:  # no other rows to compare with
             return None
@@ -376,7 +370,6 @@ def _match(sums: Tensor) -> _Match:
 
 
 def _chosen(form: _Tested, bound: float) -> Form | None:
-    """Return a form with its pairs, or None if these are unclear."""
     group = _group(form)
     rest = ~group & ~form.pooled(group).is_below(bound)
     if not group.any() or rest.any():

@@ -26,7 +26,7 @@ _LISTED = 10  # candidates in an error
 def find_projectors(
     network: nn.Module, online: str | None = None, target: str | None = None
 ) -> dict[str, str]:
-    """Return the names of a network's projectors.
+    """Return the names of a network's projectors, as `online` and, with a target, `target`.
 
     A usual name (`projection_head`, `projector`, ...) counts at any depth, with or without a prefix
     or suffix for its role (`projection_head_momentum`, `teacher_head`, `target_encoder.projector`).
@@ -39,17 +39,8 @@ def find_projectors(
         target: name of the EMA projector; None: the one named like the online projector, otherwise
             the first with a usual name, if any; `none`: leave it out.
 
-    Returns:
-        Names of submodules under `online` and, with a target, `target`.
-
     Raises:
         ValueError: no submodule has this name, or a usual one; the message lists candidates.
-
-    Example:
-        >>> network = nn.ModuleDict({"backbone": nn.Conv2d(3, 8, 3), "projector": nn.Linear(8, 4)})
-        >>> network["momentum_projector"] = nn.Linear(8, 4)
-        >>> find_projectors(network)
-        {'online': 'projector', 'target': 'momentum_projector'}
     """
     heads = (
         path
@@ -103,12 +94,8 @@ def _find_part(
 ) -> str | None:
     """Return the name of the outermost submodule of the first kind in `kinds` that occurs, or None.
 
-    Args:
-        network: the foreign network.
-        kinds: last parts of names, without prefix or suffix for the role.
-        of_target: True: search in the target network only; False: outside of it only.
-        without: exclude modules that contain this one. If None, consider only modules that end in
-            a linear layer.
+    The search is in the target network, or only outside of it. Modules that contain `without` are
+    excluded; if it is None, modules must end in a linear layer.
     """
     found = []
     for order, (path, module) in enumerate(network.named_modules()):

@@ -35,10 +35,8 @@ def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
     may then be near D, if the remaining differences are isotropic.) A high value does not prove
     that a network is healthy: read it with :func:`ssl_norm.monitors.feature_std`.
 
-    Args:
-        embeddings: (N, D), N >= 2; N bounds the value, so use more rows than columns.
-        eps: added to each share of the singular values; raises the value by the factor
-            1 + 1.6e-6 min(N, D).
+    N bounds the value, so use more rows than columns; eps raises it by the factor
+    1 + 1.6e-6 min(N, D).
 
     Returns:
         Scalar, about 1 to min(N, D): 1 at complete collapse, min(N, D) at an even spread; 1 for
@@ -46,10 +44,6 @@ def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
         largest one count as 0.
 
     Source: Garrido et al., "RankMe", arXiv 2210.02885, equations 1 and 2.
-
-    Example:
-        >>> round(rank_me(torch.eye(8)).item(), 3)
-        8.0
     """
     eigenvalues = second_moment_spectrum(embeddings)
     share = _singular_shares(eigenvalues) + eps
@@ -119,22 +113,14 @@ def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
         within = 1/(n (q-1)) sum_ij (z_ij - m_i) (z_ij - m_i)' + delta I
         p = eig(within^(-1/2) between within^(-1/2)) / their sum + eps,   exp(-sum_k p_k log p_k)
 
-    Embeddings are centred, not normalized. Cost: two eigenvalue decompositions, one of them of a D
-    x D matrix with vectors. Values depend on n, q and delta: compare only values with equal ones.
-    Because of delta, the length of embeddings matters, unless it is far above sqrt(delta). The
-    value has no gradient.
-
-    Args:
-        views: (n, q, D) embeddings of q >= 2 views of each of n >= 2 images.
-        delta: added to the variance within images.
-        eps: added to each share, of min(n, D) eigenvalues.
+    The embeddings (n, q, D) of q >= 2 views of each of n >= 2 images are centred, not normalized.
+    Cost: two eigenvalue decompositions, one of them of a D x D matrix with vectors. Values depend
+    on n, q and delta, which is positive like eps: compare only values with equal ones. Because of
+    delta, the length of embeddings matters, unless it is far above sqrt(delta).
 
     Returns:
-        Scalar: 0 at complete collapse (0/0, by definition), else about 1 to min(n - 1, D), reached
-        at an even spread.
-
-    Raises:
-        ValueError: delta or eps is not positive, or another shape.
+        Scalar without gradient: 0 at complete collapse (0/0, by definition), else about 1 to
+        min(n - 1, D), reached at an even spread.
 
     Source: Thilak et al., "LiDAR", arXiv 2312.04000, section 3, equations 1 to 4.
     """

@@ -20,22 +20,14 @@ def positive_negative_cosine(online: Tensor, target: Tensor) -> tuple[Tensor, Te
     sum_{i,j} z_i . z'_j = (sum_i z_i) . (sum_j z'_j).
 
     Args:
-        online: (N, D) embeddings, N >= 2.
+        online: (N >= 2, D) embeddings.
         target: (N, D) embeddings; row i comes from another view of image i.
 
     Returns:
-        Two scalars in [-1, 1]. At complete collapse, all rows equal, both are 1. A row of zeros has
-        no direction and counts as 0, as in torch.
+        Two scalars in [-1, 1], both 1 at complete collapse. A row of zeros counts as 0.
 
     Source: https://imbue.com/research/2020-08-24-understanding-self-supervised-contrastive-learning
     (its step_pos_cos and step_neg_cos).
-
-    Example:
-        >>> import torch
-        >>> online = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-        >>> positive, negative = positive_negative_cosine(online, 3 * online)
-        >>> positive.item(), negative.item()
-        (1.0, 0.0)
     """
     return cosines_of_directions(*matching_directions(online, target))
 
@@ -99,19 +91,12 @@ def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
 
         mean_i |z_i - z'_i|^alpha
 
-    z and z' are the l2-normalized rows, not centred. Cost O(N D).
-
-    Args:
-        online: (N, D) embeddings, N >= 2.
-        target: (N, D) embeddings; row i comes from another view of image i.
-        alpha: power of the Euclidean distance, above 0; with 2 it is 2 - 2 cos.
+    z and z' are the l2-normalized rows of embeddings (N >= 2, D) of two views; alpha is above 0,
+    and with 2 it is 2 - 2 cos. Cost O(N D).
 
     Returns:
         Scalar in [0, 2^alpha]: 0 at complete collapse, but also for views that agree perfectly, so
         read it with :func:`uniformity`.
-
-    Raises:
-        ValueError: alpha is not positive, or the shapes do not fit.
 
     Source: Wang & Isola, arXiv 2005.10242, section 4.1.1.
     """
@@ -157,24 +142,14 @@ def uniformity(embeddings: Tensor, t: float = 2.0) -> Tensor:
 
         log mean_{i < j} exp(-t |z_i - z_j|^2)
 
-    z are the l2-normalized rows, not centred. It takes O(N^2 D) time, and memory for 4 million
-    pairs at a time. If there are many rows, measure a sample of them.
-
-    Args:
-        embeddings: (N, D), N >= 2.
-        t: inverse width of the potential, above 0.
+    z are the l2-normalized rows of embeddings (N >= 2, D); t, the inverse width of the potential,
+    is above 0. It takes O(N^2 D) time, and memory for 4 million pairs at a time. If there are many
+    rows, measure a sample of them.
 
     Returns:
         Scalar in [-4 t, 0]: 0 at complete collapse, about -2 t for many rows spread evenly over a
         sphere of many dimensions.
 
-    Raises:
-        ValueError: t is not positive, or another shape.
-
     Source: Wang & Isola, arXiv 2005.10242, section 4.1.2.
-
-    Example:
-        >>> round(uniformity(torch.eye(8)).item(), 6)
-        -4.0
     """
     return _uniformity(directions(embeddings), t)

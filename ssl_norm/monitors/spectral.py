@@ -51,13 +51,8 @@ def measure_spectrum(
 ) -> Spectral:
     """L2-normalize embeddings (M >= 2, D) and measure them; about O(M D min(M, D) + M^2 D).
 
-    Lengths are removed because a loss on cosines does not depend on them.
-
-    Args:
-        embeddings: (M, D), for monitors of one set of embeddings.
-        pairs: (online, target) embeddings of one batch, over which monitors of pairs are averaged.
-        monitors: by name, as from :func:`spectral_monitors`.
-        tokens: (N, T, D), for the monitors of tokens.
+    Lengths are removed because a loss on cosines does not depend on them. Monitors of pairs are
+    averaged over the pairs (online, target) of one batch; those of tokens take tokens (N, T, D).
     """
     z = directions(embeddings)
     spectrum = covariance_spectrum(z)
@@ -78,19 +73,7 @@ def measure_spectrum(
 
 
 class RecentRows:
-    """Ring buffer of the last `size` rows that were added; it never waits for the device.
-
-    Args:
-        size: rows that are kept, at least 2.
-
-    Example:
-        >>> import torch
-        >>> recent = RecentRows(3)
-        >>> for value in range(5):
-        ...     rows = recent.add(torch.full((1, 2), float(value)))
-        >>> rows[:, 0].sort().values.tolist()
-        [2.0, 3.0, 4.0]
-    """
+    """Ring buffer of the last `size` >= 2 rows that were added; it never waits for the device."""
 
     def __init__(self, size: int) -> None:
         if size < 2:

@@ -24,10 +24,6 @@ def covariance_spectrum(embeddings: Tensor) -> Tensor:
         (min(N, D),), never negative. All 0 at complete collapse, all equal at an even spread.
 
     Source: Jing et al., arXiv 2110.09348 (its code takes l2-normalized rows).
-
-    Example:
-        >>> covariance_spectrum(torch.tensor([[2.0, 1.0], [-2.0, 1.0]])).tolist()
-        [4.0, 0.0]
     """
     rows = wide_rows(embeddings)
     return squared_singular_values(rows - rows.mean(0), rounding_floor(rows))
@@ -62,11 +58,7 @@ def participation_ratio(embeddings: Tensor) -> Tensor:
 
         (sum_k lambda_k)^2 / sum_k lambda_k^2
 
-    with lambda the :func:`covariance_spectrum` of embeddings (N >= 2, D): centred, not normalized.
-
-    Returns:
-        Scalar: 0 at complete collapse (0/0, by definition), else 1 (all variance in one direction)
-        to min(N - 1, D), reached at an even spread.
+    Its input and range are those of :func:`ne_sum`, 0 at complete collapse.
 
     Source: Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262.
     """
@@ -131,20 +123,13 @@ def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
     """Return the exponent alpha of a power law lambda_i ~ i^-alpha of the covariance spectrum.
 
     alpha is minus the slope of the straight line through the points (log i, log lambda_i) that
-    minimizes their squared distances, weighted by 1/i; lambda is the :func:`covariance_spectrum`:
-    centred, not normalized.
-
-    Args:
-        embeddings: (N, D), N >= 2.
-        first: lowest rank i of the fit, from 1; the head of a spectrum follows no power law.
-        last: highest rank of the fit; eigenvalues of 0 are ignored.
+    minimizes their squared distances, weighted by 1/i; lambda is the :func:`covariance_spectrum` of
+    embeddings (N >= 2, D): centred, not normalized. The fit is over 1 <= first <= i <= last; the
+    head of a spectrum follows no power law, and eigenvalues of 0 are ignored.
 
     Returns:
         Scalar >= 0: 0 at an even spread; the faster the spectrum falls, the higher. NaN if fewer
         than two eigenvalues above 0 are in the range, as at complete collapse.
-
-    Raises:
-        ValueError: not 1 <= first < last, or another shape.
 
     Source: Agrawal et al., "alpha-ReQ", NeurIPS 2022; weights and range as in its authors' code,
     which varies the range between experiments.
@@ -198,15 +183,11 @@ def squared_singular_values(rows: Tensor, floor: Tensor | float = 0.0) -> Tensor
     The smaller of the D x D and the N x N Gram matrix is decomposed, in O(N D min(N, D)), which is
     many times faster than a singular value decomposition of the rows, but less precise: squaring
     halves the number of digits, so a singular value is accurate to about 1e-8 of the largest one.
-    Eigenvalues below this resolution, min(N, D) times the machine's epsilon, are set to 0: a matrix
-    of rank r has r eigenvalues above 0. The result has no gradient.
-
-    Args:
-        rows: (N, D), float64 if the device has it.
-        floor: eigenvalues up to this value are rounding errors as well, and set to 0.
+    Eigenvalues below this resolution, min(N, D) times the machine's epsilon, and those up to
+    `floor` are rounding errors and set to 0: a matrix of rank r has r eigenvalues above 0.
 
     Returns:
-        (min(N, D),), never negative; all NaN if a row is not finite.
+        (min(N, D),), without gradient, never negative; all NaN if a row is not finite.
     """
     rows = rows.detach()
     count, size = rows.shape

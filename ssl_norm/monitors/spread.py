@@ -36,29 +36,12 @@ def feature_std(embeddings: Tensor) -> Tensor:
         sphere.
 
     Source: Chen & He, arXiv 2011.10566 (SimSiam), times sqrt(D).
-
-    Example:
-        >>> import torch
-        >>> even = torch.tensor([[3.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -5.0]])
-        >>> round(feature_std(even).item(), 6)
-        1.0
     """
     return std_of_directions(directions(embeddings)).mean()
 
 
 def std_per_dimension(embeddings: Tensor) -> Tensor:
-    """Return the standard deviation of each l2-normalized feature, relative to an even spread.
-
-        sqrt(D) * std_n(z[n, d])
-
-    Of embeddings (N >= 2, D); the mean over dimensions is :func:`feature_std`.
-
-    Returns:
-        (D,), each in [0, sqrt(D)]: all 0 at complete collapse, all about 1 at an even spread.
-
-    Source: Chen & He, arXiv 2011.10566 (SimSiam), section 4.1: its std of each channel, times
-        sqrt(D).
-    """
+    """Return the terms (D,) of the mean of :func:`feature_std`, each in [0, sqrt(D)]."""
     return std_of_directions(directions(embeddings))
 
 
@@ -91,24 +74,15 @@ def dead_dimensions(embeddings: Tensor, below: float = _DEAD_BELOW) -> Tensor:
 
         mean_d [sqrt(D) std_n(z[n, d]) < below]
 
-    A dimension is compared with an even spread, not with the others, so that all are dead at
-    complete collapse.
-
-    Args:
-        embeddings: (N, D), N >= 2.
-        below: share of the deviation at an even spread. A share of 0.05 is 1/400 of the variance;
-            all dimensions have it at a mean cosine of 1 - 0.05^2 = 0.9975.
+    A dimension of embeddings (N >= 2, D) is compared with an even spread, not with the others, so
+    that all are dead at complete collapse. A share of 0.05 is 1/400 of the variance; all dimensions
+    have it at a mean cosine of 1 - 0.05^2 = 0.9975.
 
     Returns:
         Scalar in [0, 1]: 1 at complete collapse, 0 at an even spread.
 
     Source: own definition, based on SimSiam's std (arXiv 2011.10566, section 4.1); dead dimensions
     as a symptom: lucidrains/byol-pytorch issue 44.
-
-    Example:
-        >>> import torch
-        >>> dead_dimensions(torch.tensor([[3.0, 0.0], [-1.0, 0.0]])).item()
-        0.5
     """
     return _dead_dimensions(directions(embeddings), below)
 
@@ -141,11 +115,6 @@ def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
 
     Source: Zbontar et al., arXiv 2103.03230, equation 1 (redundancy reduction term); Hua et al.,
     arXiv 2105.00470, who name correlated dimensions as a form of collapse.
-
-    Example:
-        >>> line = torch.tensor([[1.0, -2.0], [2.0, -4.0], [5.0, -10.0]])
-        >>> round(off_diagonal_correlation(line).item(), 6)
-        1.0
     """
     rows = wide_rows(embeddings)
     count, size = rows.shape

@@ -20,17 +20,9 @@ from ssl_norm.monitors.declare import monitor
 def token_cosine(tokens: Tensor) -> Tensor:
     """Return the mean cosine of different tokens of one image; 1 if they have collapsed.
 
-    Equal tokens within each image are a collapse that pooled vectors do not show, because these may
-    still differ between images. The value has no gradient.
-
-    Args:
-        tokens: (N >= 2, T, D); with T = 1 there are no two tokens, and the value is NaN.
-
-    Returns:
-        Scalar in [-1, 1], NaN for tokens with NaN or infinity.
-
-    Raises:
-        ValueError: another shape.
+    Equal tokens (N >= 2, T, D) within each image are a collapse that pooled vectors do not show,
+    because these may still differ between images. The value, a scalar in [-1, 1], has no gradient.
+    With T = 1 there are no two tokens, and it is NaN.
     """
     z = F.normalize(_wide(tokens), dim=2, eps=1e-300)
     count = z.shape[1]
@@ -53,17 +45,8 @@ def token_outliers(tokens: Tensor, above: float = 4.0) -> Tensor:
     """Return the share of tokens that are far longer than most, 0 at complete collapse.
 
     Vision transformers may turn a few background tokens into long registers of global content. This
-    is not a collapse, and pooled vectors do not show it. The value has no gradient.
-
-    Args:
-        tokens: (N >= 2, T, D).
-        above: multiple of the median length from which a token is an outlier.
-
-    Returns:
-        Scalar in [0, 0.5), NaN for tokens with NaN or infinity.
-
-    Raises:
-        ValueError: another shape, or `above` is below 1.
+    is not a collapse, and pooled vectors do not show it. Outliers are `above` times as long as the
+    median of the tokens (N >= 2, T, D). The value, a scalar in [0, 0.5), has no gradient.
 
     Source: Darcet et al., arXiv 2309.16588, with a fixed threshold of length (150 for DINOv2
     ViT-g), which fits only one network.

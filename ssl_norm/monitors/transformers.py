@@ -27,9 +27,8 @@ class CollapseTrainerCallback(TrainerCallback):
         options: of CollapseWatch; `on_collapse="stop"` ends the training at complete collapse.
 
     Raises:
-        ImportError: transformers is not installed.
-        ValueError: an option is out of range, no projector was found at the start of training, or
-            the first step did not call it.
+        ValueError: no projector was found at the start of training, or the first step did not call
+            it.
 
     Example:
         trainer = Trainer(..., callbacks=[CollapseTrainerCallback(online="projector")])

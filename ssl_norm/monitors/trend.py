@@ -61,12 +61,8 @@ def advance_trend(
 ) -> Trend:
     """Return the trend after one more step; a step without a negative cosine changes nothing.
 
-    Args:
-        trend: trend so far; `Trend()` before the first step.
-        step: number of the step, not below the previous one; numbers may be left out.
-        positive_cosine: positive cosine of the step, or NaN.
-        negative_cosine: negative cosine of the step, or NaN.
-        window: steps after which a weight has fallen to 1/e.
+    Steps are not below the previous one, and may be left out. Cosines may be NaN. After `window`
+    steps a weight has fallen to 1/e.
     """
     if not isfinite(negative_cosine):
         return trend
@@ -186,12 +182,8 @@ def advance_pinned(
 ) -> dict[str, int]:
     """Return the step since which the loss has been near each constant; omit all other constants.
 
-    Args:
-        pinned: result of the previous step.
-        step: number of the step.
-        loss: loss of the step.
-        constants: constants by name.
-        tolerance: share of a constant (of 1 if it is 0) by which the loss may differ.
+    `pinned` is the result of the previous step. `tolerance` is the share of a constant (of 1 if it
+    is 0) by which the loss may differ.
     """
     return {
         name: pinned.get(name, step)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Interval
 
 from ssl_norm.signature import options_of
+from ssl_norm.text import counted
 
 Verdict = Literal["uncertain", "healthy", "collapsing", "dimensional", "complete"]
 PATIENCE = 5  # default number of steps before a verdict changes; results/collapse_bench.md
@@ -103,12 +104,6 @@ def zone(values: Mapping[str, float], thresholds: Thresholds) -> Verdict:
         than to other images; `dimensional`: embeddings vary in few dimensions; `collapsing`: they
         approach one direction; `healthy`: they are spread and none of these; `uncertain`: in
         between.
-
-    Example:
-        >>> zone({"negative_cosine": 0.27, "feature_std": 0.8}, Thresholds())
-        'healthy'
-        >>> zone({"negative_cosine": 0.6, "feature_std": 0.02}, Thresholds())
-        'complete'
     """
     t, cosine, std = thresholds, values["negative_cosine"], values["feature_std"]
     if cosine > t.complete_cosine or std < t.complete_std:
@@ -206,18 +201,8 @@ def advance(state: VerdictState, step: int, found: Verdict, patience: int) -> Ve
     steps after its initialisation raises no alarm. Steps count by their numbers: if every tenth
     step is observed, three observations span 21 steps.
 
-    Args:
-        state: the previous verdict.
-        step: number of the step, not below the previous one.
-        found: zone of this step's embeddings.
-        patience: consecutive steps before the verdict changes, at least 1.
-
-    Example:
-        >>> state = VerdictState()
-        >>> for step in (1, 2, 3):
-        ...     state = advance(state, step, "complete" if step > 1 else "healthy", patience=2)
-        >>> state.verdict, state.since
-        ('complete', 2)
+    `step` is not below the previous one; `found` is the zone of its embeddings; `patience` is at
+    least 1.
     """
     if found == state.verdict:
         since = step if state.since is None else state.since
@@ -261,28 +246,17 @@ def evidence(
 ) -> str:
     """Return the evidence of a run's verdict: measurements, duration, and the loss of a collapse.
 
-    Args:
-        state: the verdict.
-        step: the latest step.
-        values: as for :func:`zone`; if known, also `loss`, `loss_at_collapse`,
-            `latest_effective_rank` (shown instead of the rank that decides), `broken` (the share of
-            rows that are left out), and monitors of tokens.
-        thresholds: thresholds of the zones.
-        patience: consecutive steps before the verdict changes.
-        pinned: constant near which the loss has stayed.
-
-    Example:
-        >>> values = {"negative_cosine": 0.8483, "feature_std": 0.0107}
-        >>> evidence(VerdictState("complete", 1), 23, values, Thresholds(), patience=20)
-        'feature std 0.0107, below 0.05 (negative cosine 0.8483); collapsed for 23 steps'
+    The values at `step` are those of :func:`zone`; if known, also `loss`, `loss_at_collapse`,
+    `latest_effective_rank` (shown instead of the rank that decides), `broken` (the share of rows
+    that are left out), and monitors of tokens.
     """
     if not values:
         return "nothing was measured yet"
     parts = [zone_sentence(values, thresholds)]
     if state.since is not None:
-        parts.append(f"{_LASTS[state.verdict]} for {_steps(step - state.since + 1)}")
+        parts.append(f"{_LASTS[state.verdict]} for {counted(step - state.since + 1, 'step')}")
     if state.candidate is not None:
-        so_far = _steps(state.streak)
+        so_far = counted(state.streak, "step")
         parts.append(f"{state.candidate} for the last {so_far}, and a verdict takes {patience}")
     if values.get("broken", 0.0) > 0:
         parts.append(f"{values['broken']:.1%} of the rows hold NaN or infinity and are left out")
@@ -299,18 +273,8 @@ def evidence(
     return "; ".join(parts)
 
 
-def _steps(count: int) -> str:
-    return f"{count} step" if count == 1 else f"{count} steps"
-
-
 def zone_sentence(values: Mapping[str, float], thresholds: Thresholds) -> str:
-    """Describe the measurements of one step, with the thresholds that decide their zone.
-
-    Example:
-        >>> values = {"negative_cosine": 0.95, "feature_std": 0.3}
-        >>> zone_sentence(values, Thresholds())
-        'negative cosine 0.9500, between 0.9 and 0.99 (feature std 0.3000)'
-    """
+    """Describe the measurements of one step, with the thresholds that decide their zone."""
     t, found = thresholds, zone(values, thresholds)
     cosine, std = values["negative_cosine"], values["feature_std"]
     if found == "complete":
@@ -346,7 +310,6 @@ def _spread(values: Mapping[str, float], cosine_border: str = "", std_border: st
 
 
 def _forecast(values: Mapping[str, float], thresholds: Thresholds) -> str:
-    """Describe the negative cosine, its rise, and the forecast of the collapse."""
     cosine, std = f"{values['trend_cosine']:.2f}", f"(feature std {values['feature_std']:.4f})"
     if not _rises(values, thresholds):
         return f"negative cosine has risen to {cosine} and does not fall {std}"
@@ -358,7 +321,6 @@ def _forecast(values: Mapping[str, float], thresholds: Thresholds) -> str:
 
 
 def _closed_gap(values: Mapping[str, float]) -> str:
-    """Describe both cosines if they do not differ."""
     negative, gap = values["trend_cosine"], values["gap"]
     return (
         f"positive cosine {negative + gap:.4f} and negative cosine {negative:.4f} are equal (gap "
@@ -378,7 +340,5 @@ def _ranks(values: Mapping[str, float], thresholds: Thresholds) -> str:
 
 def at_collapse(values: Mapping[str, float]) -> bool:
     """Return whether the loss is that of constant embeddings, within 5 % of it or 0.05."""
-    loss, constant = values.get("loss"), values.get("loss_at_collapse")
-    if loss is None or constant is None:
-        return False
-    return abs(loss - constant) <= max(0.05, 0.05 * abs(constant))
+    constant = values.get("loss_at_collapse", nan)
+    return abs(values.get("loss", nan) - constant) <= max(0.05, 0.05 * abs(constant))

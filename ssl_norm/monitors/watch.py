@@ -54,9 +54,6 @@ class CollapseWatch:
         layer_rows: measurements of layers so far.
         steps: number of steps so far.
         should_stop: whether training should end.
-
-    Raises:
-        ValueError: an option is out of range.
     """
 
     def __init__(
@@ -131,14 +128,12 @@ class CollapseWatch:
         """Measure the calls since the last step, before the optimizer clears the gradients.
 
         A further step on the same calls, as of a second optimizer, does not count. The loss is used
-        in the evidence of the verdict.
+        in the evidence of the verdict. A batch of one image warns, and so does a loop without a
+        form in 6,400 images.
 
         Raises:
             ValueError: the projector was not called before the first step, or its calls do not fit
                 `joint`.
-
-        Warns:
-            UserWarning: a batch has one image, or no form was found in 6,400 images.
         """
         if not self.has_calls:
             if self.steps:
@@ -175,12 +170,8 @@ class CollapseWatch:
     def judge(self) -> dict[str, float]:
         """Collect the measurements, act on a new collapse, and return the values to log.
 
-        Returns:
-            The values of `monitor.collect` except NaN, and `verdict` (0 healthy, 1 uncertain, 1.5
-            collapsing, 2 dimensional, 3 complete).
-
-        Warns:
-            UserWarning: at a new collapse, unless it is ignored.
+        They are the values of `monitor.collect` except NaN, and `verdict` (0 healthy, 1 uncertain,
+        1.5 collapsing, 2 dimensional, 3 complete). A new collapse warns unless it is ignored.
         """
         values = self.monitor.collect()
         self.monitor.take_snapshots()
@@ -238,20 +229,19 @@ def attach(
 
     Hooks on the optimizer measure before each of its steps, or after a step with a closure. The
     first of several accumulated batches is measured. A compiled network must not have been called
-    before.
+    before. Network and optimizer may be wrapped by DDP, Fabric or Accelerate.
 
     Args:
-        network: network that contains the projectors, perhaps wrapped by DDP, Fabric or Accelerate.
-        optimizer: optimizer of the loop, perhaps wrapped by Fabric or Accelerate.
+        network: network that contains the projectors.
+        optimizer: optimizer of the loop.
         log: function that is called with the values of :meth:`CollapseWatch.judge` and the step,
             every `log_every` steps.
         log_every: steps between logged values and verdicts, at least 1.
-        options: of :class:`CollapseWatch`; `on_collapse="stop"` raises CollapseStop.
+        options: of :class:`CollapseWatch`; `on_collapse="stop"` makes the step of the optimizer
+            raise CollapseStop at complete collapse.
 
     Raises:
-        ValueError: an option is out of range, no projector was found, or the first step did not
-            call it.
-        CollapseStop: raised by the step of the optimizer, at complete collapse.
+        ValueError: no projector was found, or the first step did not call it.
 
     Example:
         >>> from torch.optim import SGD
@@ -294,13 +284,11 @@ class _Calls(LayerOutputs):
         self._online = heads["online"]
 
     def keep(self, name: str, output: Any) -> None:
-        """Keep the output of one call of a projector."""
         if self._online.training:
             super().keep(name, output)
 
 
 def _heads(network: nn.Module, online: Part, target: Part) -> dict[str, nn.Module]:
-    """Return the projectors by role."""
     heads = {"target": target} if isinstance(target, nn.Module) else {}
     if isinstance(online, nn.Module):
         heads["online"] = online

@@ -40,17 +40,11 @@ Eps = Annotated[float, Interval(ge=1e-12, le=1e3)]
 
 
 class Map(NamedTuple):
-    """Function of x and of tables (N, C), element by element.
-
-    Attributes:
-        definition: the function of x and the tables, which broadcast to x.
-        compiled: the same function, compiled from passes.cpp.
-        kept: number of leading tables that the gradients depend on.
-    """
+    """Function of x and of tables (N, C), which broadcast to x."""
 
     definition: Callable[..., Tensor]
-    compiled: native.Passes
-    kept: int
+    compiled: native.Passes  # the same function, compiled from passes.cpp
+    kept: int  # number of leading tables that the gradients depend on
 
 
 AFFINE = Map(lambda x, scale, shift: scale * x + shift, dispatch.AFFINE, 1)
@@ -68,9 +62,6 @@ def normalize(x: Tensor, rule: Rule, of: Map = AFFINE) -> Tensor:
 
     Returns:
         Like x, in its memory format.
-
-    Raises:
-        ValueError: x has fewer than two axes, or samples without positions.
 
     Example:
         >>> def instance_norm(mean, variance):

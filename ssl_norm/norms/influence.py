@@ -30,12 +30,7 @@ class Influence(NamedTuple):
     groups: NDArray[np.int64] | None
 
     def sentence(self) -> str:
-        """Return the extent of `moved`, as samples x channels x positions.
-
-        Example:
-            >>> measure_influence("bn", samples=4, channels=3).sentence()
-            'all 4 samples x 1 of 3 channels x all 4 positions'
-        """
+        """Return the extent of `moved`, as samples x channels x positions."""
         sides = [np.any(self.moved, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
         box = np.einsum("n,c,p->ncp", *sides)
         if not np.array_equal(box, self.moved):
@@ -60,16 +55,7 @@ def measure_influence(
     that change share statistics with the input: figure 1 of Wu & He, "Group Normalization",
     arXiv 1803.08494, measured instead of drawn.
 
-    Args:
-        norm: as for :func:`ssl_norm.norms.make_norm`.
-        samples: N.
-        channels: C.
-        side: images are (side, side), P = side^2 positions.
-        training: mode of the layer; evaluation otherwise.
-        seed: seed of inputs and parameters.
-
-    Raises:
-        ValueError, TypeError: as make_norm, or the norm does not take such images.
+    The norm is one of :func:`ssl_norm.norms.make_norm`, in training or evaluation mode.
     """
     random = torch.Generator().manual_seed(seed)
     layer = make_norm(norm, channels).double()

@@ -22,16 +22,11 @@ def check_channels(x: Tensor, num_features: int) -> None:
 def check_batch(
     x: Tensor, batch_size: int | None = None, domains: Sequence[int] | None = None
 ) -> None:
-    """Raise ValueError unless a batch has batch statistics.
+    """Raise ValueError if a batch, or the last chunk of a part, has one value per channel.
 
-    Args:
-        x: (N, C, *spatial).
-        batch_size: number of samples in a ghost batch; the last one may be smaller. None: all.
-        domains: numbers of samples of the parts with separate statistics; None: one part.
-
-    Raises:
-        ValueError: there is one value per channel, in the batch or in the last chunk of a part; or
-            :func:`torch.func.vmap` gives the samples one by one.
+    The chunks are those of `batch_size` samples in each part of a batch x (N, C, *spatial);
+    `domains` are the numbers of samples of parts. Samples that :func:`torch.func.vmap` gives one by
+    one are refused as well.
     """
     if _is_vmapped(x):
         raise ValueError(

@@ -102,10 +102,6 @@ def parse_norm(spec: NormLike) -> NormSpec:
     Raises:
         ValueError: the name is unknown, or the mapping has no `name`.
         TypeError: `spec` is neither string, mapping nor callable.
-
-    Example:
-        >>> str(parse_norm({"name": "gn+ws", "groups": 16}))
-        'gn+ws(groups=16)'
     """
     if isinstance(spec, NormSpec):
         return spec
@@ -127,15 +123,11 @@ def parse_norm(spec: NormLike) -> NormSpec:
 
 
 def make_norm(spec: NormLike, num_features: int) -> "nn.Module":
-    """Return a new norm layer for `num_features` channels.
+    """Return a new norm layer for `num_features` channels, of (N, C) or (N, C, *spatial).
 
-    `+ws` concerns the layer before the norm, and has no effect here: pass that layer to
+    `spec` is as for :func:`parse_norm`. `+ws` concerns the layer before the norm, and has no effect
+    here: pass that layer to
     :func:`ssl_norm.norms.layers.weight_standardization.standardize_weights`.
-
-    Args:
-        spec: a name (`"gn"`, `"mypackage.norms:MyNorm"`), a mapping (`{"name": "gn", "groups":
-            16}`), a class or function that builds a layer from `num_features`, or a parsed norm.
-        num_features: channels C; the layer takes (N, C) or (N, C, *spatial).
 
     Raises:
         ValueError: the name is unknown, an option is out of its range, or the norm cannot have that

@@ -59,7 +59,6 @@ _FROZEN_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
 
 
 def _frozen_class(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return the frozen subclass of the class of a batch norm; each is made once."""
     if kind not in _FROZEN_CLASSES:
         # torch.fx does not trace into layers whose class is in torch.nn.
         content = {"thawed_class": kind, "__module__": kind.__module__}
@@ -69,7 +68,6 @@ def _frozen_class(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 def _new_frozen(kind: type[nn.Module], *arguments: Any) -> nn.Module:
-    """Return an empty frozen layer for copying and unpickling to fill."""
     frozen = _frozen_class(kind)
     return frozen.__new__(frozen, *arguments)
 
@@ -78,8 +76,7 @@ def freezable_statistics(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every batch norm of a model, each layer once, to be frozen.
 
     Raises:
-        ValueError: there is no batch norm (the text names the norms found), or one that has no
-            population statistics, or does not use them in evaluation.
+        ValueError: there is none, or one without population statistics in evaluation.
     """
     layers: list[tuple[str, nn.Module]] = [
         (name, layer) for name, layer in model.named_modules() if isinstance(layer, BATCH_NORMS)

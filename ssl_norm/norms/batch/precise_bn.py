@@ -32,10 +32,7 @@ INPUT_STATISTICS = (_BatchNorm, BatchNorm)  # layers that keep the statistics of
 
 @dataclass(frozen=True)
 class StatisticsShift:
-    """Moments (C,) of the channels that were normalized with the old statistics of a batch norm.
-
-    They are 0 and 1 if the old statistics were exact.
-    """
+    """Moments (C,) of channels normalized with old statistics; 0 and 1 if these were exact."""
 
     mean: Tensor  # (new mean - old mean) / sqrt(old variance + eps), float64
     deviation: Tensor  # sqrt((new variance + eps) / (old variance + eps)), float64
@@ -98,11 +95,6 @@ class PooledMoments:
         variance: example of the variances, or of covariances (G, D, D); sets the shape.
         square: function from deviations (K, *mean.shape) to squares (K, *variance.shape).
 
-    Attributes:
-        count: values per channel so far, (1,) or (D, 1).
-        mean: like `mean`.
-        spread: like `variance`, sums of squared deviations from the mean.
-
     Source: Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
     Variances", 1979, equation 2.1.
     """
@@ -111,9 +103,9 @@ class PooledMoments:
         self, mean: Tensor, variance: Tensor, square: Callable[[Tensor], Tensor] = torch.square
     ) -> None:
         dtype = widest_dtype(mean)
-        self.count = torch.zeros_like(mean[..., :1], dtype=dtype)
+        self.count = torch.zeros_like(mean[..., :1], dtype=dtype)  # values per channel
         self.mean = torch.zeros_like(mean, dtype=dtype)
-        self.spread = torch.zeros_like(variance, dtype=dtype)
+        self.spread = torch.zeros_like(variance, dtype=dtype)  # sums of squared deviations
         self._square = square
 
     @property

@@ -10,22 +10,12 @@ MOST_GROUPS = 32  # default number of groups, from the paper
 
 
 def default_groups(num_features: int) -> int:
-    """Return the largest divisor of the channels that is at most `MOST_GROUPS`.
-
-    Example:
-        >>> default_groups(16), default_groups(24), default_groups(256)
-        (16, 24, 32)
-    """
+    """Return the largest divisor of the channels that is at most `MOST_GROUPS`."""
     return max(count for count in range(1, MOST_GROUPS + 1) if num_features % count == 0)
 
 
 def fewest_groups(num_features: int, most_channels: int) -> int:
-    """Return the smallest number of groups with at most `most_channels` channels each.
-
-    Example:
-        >>> [fewest_groups(channels, 64) for channels in (128, 96, 7, 67)]
-        [2, 2, 1, 67]
-    """
+    """Return the smallest number of groups with at most `most_channels` channels each."""
     most = min(most_channels, num_features)
     return num_features // max(size for size in range(1, most + 1) if num_features % size == 0)
 

@@ -38,7 +38,6 @@ class StandardizedWeights:
 
 class _StandardizedConv(StandardizedWeights, _ConvNd):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        """Return the convolution with the standardized weight."""
         return self._conv_forward(input, standardized_weight(self.weight), self.bias)
 
 

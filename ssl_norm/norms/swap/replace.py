@@ -420,7 +420,6 @@ def _is_already(layer: nn.Module, spec: NormSpec) -> bool:
 
 
 def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
-    """Return whether a layer is the norm that the spec names, of our class or torch's."""
     if isinstance(norm, nn.GroupNorm):
         return spec.name == ("ln" if norm.num_groups == 1 else "gn")
     if isinstance(norm, nn.SyncBatchNorm):
