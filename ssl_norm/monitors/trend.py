@@ -53,7 +53,7 @@ class Trend(NamedTuple):
 def trend_of(values: Iterable[Any]) -> Trend:
     """Return the trend of a saved state, which is empty in early checkpoints."""
     saved = tuple(values) or Trend()
-    return Trend(*saved[:-1], tuple(map(tuple, saved[-1])))
+    return Trend._make([*saved[:-1], tuple(map(tuple, saved[-1]))])
 
 
 def advance_trend(
