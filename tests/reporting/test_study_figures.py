@@ -20,6 +20,7 @@ from tests.reporting.run_folders import (
     write_finetune,
 )
 
+NOTHING = "figure f is not drawn: no run has all its quantities with values in `where`"
 ENTRY = {"name": "f", "x": "labels_per_class", "y": "top1"}
 
 
@@ -137,7 +138,7 @@ def test_lines_that_differ_in_what_they_are_restricted_to(runs):
     assert alone.series[0] == found.series[2]
     other = [{"arm": "none"}, {"arm": "ln", "statistics": "batch"}]
     _, lines = content_of(spec_of(where=other), runs)
-    assert lines == ["figure f is not drawn: no run has arm=none or arm=ln statistics=batch"]
+    assert lines == [NOTHING]
 
 
 def test_rows_of_evaluations_at_the_last_step_and_first_choice_of_samples(runs):
@@ -160,14 +161,12 @@ def test_a_column_over_which_rows_are_drawn(runs):
     assert content(runs, x="samples", where=where).places == [100, 1000]
 
 
-def test_rows_that_nothing_distinguishes_and_unknown_names_are_one_line(runs):
-    found, lines = content_of(spec_of(lines=["arm"], where={"split": "test"}), runs)
-    assert found is None
-    assert lines == [
-        "figure f is not drawn: a point has several rows of evaluations.csv, which "
-        "differ in batch_size, samples, statistics, statistics_from; select rows by "
-        "`where`, or separate them by `lines`"
-    ]
+def test_values_of_one_seed_at_one_point_and_unknown_names_are_named(runs):
+    _, (line,) = content_of(spec_of(lines=["arm"], where={"split": "test"}), runs)
+    assert "3 values of seed 0 at 10 of bn, which differ in batch_size, samples, statis" in line
+    found, (line,) = content_of(spec_of(), runs)
+    assert found.series[0].label == "top1"
+    assert "2 values of seed 0 at 10 of top1, which differ in norm.encoder, arm;" in line
     found, (line,) = content_of(spec_of(x="labels_per_clas"), runs)
     assert found is None
     assert "unknown quantity 'labels_per_clas'" in line
@@ -183,7 +182,7 @@ def test_missing_values_and_rows_leave_a_run_out_with_a_line(tmp_path):
         ({}, "no top1 in 1 run: b"),
         (
             {"where": {"statistics": "batch"}},
-            "no row of evaluations.csv with statistics=batch in 1 run: b",
+            "no row of evaluations.csv with values in `where` in 1 run: b",
         ),
     ):
         found, lines = content_of(spec_of(**entry), runs)
@@ -193,14 +192,7 @@ def test_missing_values_and_rows_leave_a_run_out_with_a_line(tmp_path):
     _, lines = content_of(spec_of(y="evaluations.top1", where={"statistics": "batch"}), missing)
     assert lines[0] == "figure f: no evaluations.top1 in 1 run: c"
     found, lines = content_of(spec_of(where={"arm": "none"}), runs)
-    assert (found, lines) == (None, ["figure f is not drawn: no run has arm=none"])
-
-
-def test_runs_of_one_seed_at_one_point_are_named(runs):
-    found, lines = content_of(spec_of(), runs)
-    assert found.series[0].label == "top1"
-    assert len(lines) == 1
-    assert "2 runs of seed 0 at 10 of top1, which differ in norm.encoder, arm" in lines[0]
+    assert (found, lines) == (None, [NOTHING])
 
 
 def test_published_numbers_have_columns_and_add_their_x(runs):

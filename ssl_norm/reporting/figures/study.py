@@ -1,10 +1,9 @@
 """Drawings and tables of the figures that studies define, including published numbers."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+from collections.abc import Mapping, Sequence
 from operator import add, sub
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ssl_norm.figures.style import GREY, drawing
 from ssl_norm.reporting.columns import columns
@@ -26,7 +25,7 @@ from ssl_norm.reporting.figures.study_data import (
 )
 from ssl_norm.reporting.read import RunRecord
 from ssl_norm.reporting.table import Table, number_cell, statistic_cells
-from ssl_norm.text import counted, statistic
+from ssl_norm.text import counted, statistic, unique
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
 DASHES = ("-", (0, (5, 2)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
 FEW = 12  # up to this number of values of x, each has a tick
 DECIMALS = 3
-T = TypeVar("T")
-
-
 _Style = tuple[str, object, str]  # colour, dashes and marker of a line
 _Styled = Sequence[tuple[Series, _Style]]
 
@@ -83,16 +79,18 @@ def _study_figure(content: Content) -> FigureFile:
 def _with_styles(series: Sequence[Series]) -> _Styled:
     """Return lines with styles; the first value sets the colour, the other values the dashes."""
     several = all(len(line.parts) > 1 for line in series)
-    firsts = [line.parts[0] if several else line.label for line in series]
-    others = [", ".join(line.parts[1:]) if several else "" for line in series]
-
-    def chosen(keys: Sequence[str], among: Iterable[T]) -> list[T]:
-        found = dict(zip(dict.fromkeys(keys), cycle(among), strict=False))
-        return [found[key] for key in keys]
-
-    markers = chosen(others if several else firsts, MARKERS)
-    styles = zip(chosen(firsts, COLOURS), chosen(others, DASHES), markers, strict=True)
-    return list(zip(series, styles, strict=True))
+    values = [
+        (line.parts[0], ", ".join(line.parts[1:])) if several else (line.label, "")
+        for line in series
+    ]
+    firsts, others = (unique(names) for names in zip(*values, strict=True))
+    styled = []
+    for line, (first, other) in zip(series, values, strict=True):
+        colour, dashes = firsts.index(first), others.index(other)
+        marker = MARKERS[(dashes if several else colour) % len(MARKERS)]
+        style = COLOURS[colour % len(COLOURS)], DASHES[dashes % len(DASHES)], marker
+        styled.append((line, style))
+    return styled
 
 
 def _draw_lines(axes: "Axes", content: Content, lines: _Styled) -> None:
@@ -152,20 +150,12 @@ def _draw_categories(axes: "Axes", content: Content, lines: _Styled) -> None:
         axes.errorbar([*xs.values()], means, yerr=spreads, fmt=marker, color=colour, markersize=6,
                       capsize=2, elinewidth=1, label=line.label)  # fmt: skip
     many = len(places) > FEW // 2
-    names = [wrapped(_cell(x), 24 if many else 14) for x in places]
+    # Lines of names break at spaces and after underscores.
+    broken = [textwrap.fill(_cell(x).replace("_", "_ "), 24 if many else 14) for x in places]
+    names = [name.replace("_ ", "_") for name in broken]
     turned: dict[str, Any] = {"rotation": 40, "ha": "right"} if many else {}
     axes.set_xticks(list(places.values()), names, **turned)
     axes.set_xlim(-0.5, len(places) - 0.5)
-
-
-def wrapped(name: str, width: int) -> str:
-    """Return a name in lines of at most `width` characters, broken at spaces or after underscores.
-
-    Example:
-        >>> wrapped("bn_uncorrelated", 14).split()
-        ['bn_', 'uncorrelated']
-    """
-    return textwrap.fill(name.replace("_", "_ "), width).replace("_ ", "_")
 
 
 def _draw_published(axes: "Axes", published: Published, lines: _Styled) -> None:

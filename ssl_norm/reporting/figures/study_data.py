@@ -226,20 +226,13 @@ def content_of(spec: FigureSpec, runs: Sequence[RunRecord]) -> tuple[Content | N
         for what, those in lacking.items()
     ]
     if not points:
-        needed = _conditions_text(spec.where, spec.names) or "all its quantities"
-        return None, [*lines, f"{not_drawn}: no run has {needed}"]
-    if undecided := _undecided_columns(points):
-        return None, [
-            *lines,
-            f"{not_drawn}: a point has several rows of evaluations.csv, which differ in "
-            f"{', '.join(undecided)}; select rows by `where`, or separate them by `lines`",
-        ]
+        return None, [*lines, f"{not_drawn}: no run has all its quantities with values in `where`"]
     series = []
     for parts, line in grouped(points, lambda p: p.parts).items():
         cells = {x: [p.y for p in same] for x, same in grouped(line, lambda p: p.x).items()}
         series.append(Series(parts, spec.label_of(parts), cells))
     count = len({point.run for point in points})
-    return Content(spec, series, count), [*lines, *_mixed_runs(spec, points)]
+    return Content(spec, series, count), [*lines, *_mixed_values(spec, points)]
 
 
 def _points_of(
@@ -257,8 +250,7 @@ def _points_of(
     if choices and column:
         rows = _chosen_rows(run, of_run, column, choices)
         if not rows:
-            needed = _conditions_text(choices, column)
-            yield f"row of evaluations.csv with {needed}" if needed else "evaluations.csv"
+            yield "row of evaluations.csv with values in `where`"
     for row, values in rows:
         x = values[spec.x]
         if x is None:
@@ -298,15 +290,6 @@ def _chosen_rows(
     return [same[0] for same in grouped(rows, told).values()]
 
 
-def _conditions_text(choices: Sequence[Conditions], names: Iterable[str]) -> str:
-    known = list(names)
-    texts = (
-        " ".join(f"{name}={'|'.join(map(str, choice[name]))}" for name in known if name in choice)
-        for choice in choices
-    )
-    return " or ".join(unique(filter(None, texts)))
-
-
 def _holds(conditions: Conditions, values: Row) -> bool:
     return all(
         _same_text(value) in map(_same_text, conditions[name])
@@ -336,28 +319,16 @@ def part_text(name: str, value: Value | None) -> str:
     return value or ""
 
 
-def _undecided_columns(points: Sequence[_Point]) -> list[str]:
-    """Return the columns that differ between rows of one run at the same point."""
-    cells = grouped(points, lambda p: (p.run, p.parts, p.x)).values()
-    return sorted(
-        {
-            name
-            for same in cells
-            for name in same[0].row
-            if name not in MEASURED and len({point.row.get(name) for point in same}) > 1
-        }
-    )
-
-
-def _mixed_runs(spec: FigureSpec, points: Sequence[_Point]) -> list[str]:
-    """Return a line if a point has several runs of one seed, of which a mean is meaningless."""
-    cells = grouped(points, lambda p: (p.parts, p.x, p.run.seed))
-    for (parts, x, seed), same in cells.items():
-        runs = dict.fromkeys(point.run for point in same)
-        if len(runs) > 1:
-            keys = filter(is_compared, differing_keys(run.texts for run in runs))
+def _mixed_values(spec: FigureSpec, points: Sequence[_Point]) -> list[str]:
+    """Return a line if a point has several values of one seed, of which a mean is meaningless."""
+    for (parts, x, seed), same in grouped(points, lambda p: (p.parts, p.x, p.run.seed)).items():
+        if len(same) > 1:
+            texts = [{k: str(v) for k, v in {**p.run.texts, **p.row}.items()} for p in same]
+            keys = [
+                key for key in differing_keys(texts) if is_compared(key) and key not in MEASURED
+            ]
             return [
-                f"figure {spec.name}: {len(runs)} runs of seed {seed} at {x} of "
+                f"figure {spec.name}: {len(same)} values of seed {seed} at {x} of "
                 f"{spec.label_of(parts)}, which differ in {', '.join(keys) or 'nothing'}; "
                 "select them by `where`, or separate them by `lines`"
             ]
