@@ -124,7 +124,7 @@ def _not_measured(runs: Sequence[RunRecord]) -> list[str]:
     there, nowhere = columns_of(runs)
     lines = [f"in no run: {', '.join(column.heading for column in nowhere)}"] * bool(nowhere)
     for column in there:
-        without = [run for run in runs if column.is_of(run) and column.of(run) is None]
+        without = [run for run in runs if column.is_lacking(run)]
         count = counted(len(without), "run")
         lines += [f"no {column.heading} in {count}: {named_runs(without)}"] * bool(without)
     return lines

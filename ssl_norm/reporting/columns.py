@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from ssl_norm.evaluate.baselines import BASELINES
-from ssl_norm.learners import METHODS
 from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import monitors_in_runs
 from ssl_norm.reporting.read import FINETUNE, PRETRAIN, RunRecord
@@ -25,21 +24,19 @@ class Column(NamedTuple):
 
     name: str  # heading in table.csv
     heading: str  # heading in the other tables
-    decimals: int  # number of decimals in tables
     # reads the value of a run; a result that is not a finite number counts as missing
     read: Callable[[RunRecord], object]
+    decimals: int = 3  # number of decimals in tables
     tool: str = PRETRAIN  # the tool whose runs have this value
     optional: bool = False  # whether a run without this value is complete
-    of_learners: bool = False  # whether the value is a scalar that only some learners declare
-
-    def is_of(self, run: RunRecord) -> bool:
-        """Return whether runs of this tool and learner have the value."""
-        logged = not self.of_learners or self.name in _scalars(run.summary.get("method"))
-        return run.tool in (self.tool, None) and logged
 
     def of(self, run: RunRecord) -> float | None:
         """Return the value of a run, or None."""
-        return finite(self.read(run)) if self.is_of(run) else None
+        return finite(self.read(run)) if run.tool in (self.tool, None) else None
+
+    def is_lacking(self, run: RunRecord) -> bool:
+        """Return whether a run should have the value and does not."""
+        return run.tool in (self.tool, None) and not self.optional and self.of(run) is None
 
 
 def columns() -> Mapping[str, Column]:
@@ -51,39 +48,39 @@ def columns() -> Mapping[str, Column]:
 def _columns(monitors: tuple[str, ...]) -> Mapping[str, Column]:
     declared = {name: monitor.declaration for name, monitor in monitors_in_runs().items()}
     found = [
-        *(
-            Column(name, facts.label, facts.decimals, _summary(name))
-            for name, facts in declared.items()
-            if facts.label
-        ),
-        Column(
-            "contrastive_accuracy", f"contrastive accuracy, last {LATE_ROWS} rows", 3,
-            _late_accuracy, of_learners=True,
-        ),
-        *(
-            Column(f"{name}{end}", f"{heading}{words}", 3, _of_probe(f"{name}{end}", f"{key}{end}"),
-                   optional=bool(end))
-            for name, heading, key in _PROBES
-            for end, words in (("", ""), *((f"_{b}", f", {h}") for b, h in BASELINES.items()))
-        ),
-        *(
-            Column(f"{name}_{kind}", f"{heading}, {kind}", 3, _under(kind, key), optional=True)
-            for name, heading, key in _PROBES
-            for kind in STATISTICS
-        ),
-        _of_finetuning("labels", "labels", decimals=0),
-        _of_finetuning("top1", "top-1, population", optional=False),
-        _of_finetuning("top1_exact", "top-1, exact"),
-        _of_finetuning("top1_exact_labelled", "top-1, exact, labelled"),
-        _of_finetuning("top1_batch", "top-1, batch"),
-        _of_finetuning("train_top1", "training top-1"),
-        *(_of_finetuning(name, heading) for name, (heading, _) in AUROCS.items()),
-    ]  # fmt: skip
+        Column(name, facts.label, _summary(name), facts.decimals)
+        for name, facts in declared.items()
+        if facts.label
+    ]
+    late = f"contrastive accuracy, last {LATE_ROWS} rows"
+    found.append(Column("contrastive_accuracy", late, _late_accuracy, optional=True))
+    for name, heading, key in _PROBES:
+        found.append(Column(name, heading, _of_probe(name, key)))
+        for baseline, words in BASELINES.items():
+            read = _of_probe(f"{name}_{baseline}", f"{key}_{baseline}")
+            column = Column(f"{name}_{baseline}", f"{heading}, {words}", read, optional=True)
+            found.append(column)
+    for name, heading, key in _PROBES:
+        for kind in STATISTICS:
+            read = _under(kind, key)
+            found.append(Column(f"{name}_{kind}", f"{heading}, {kind}", read, optional=True))
+    finetuned = _FINETUNED | {name: heading for name, (heading, _) in AUROCS.items()}
+    for name, heading in finetuned.items():
+        decimals, optional = 0 if name == "labels" else 3, name != "top1"
+        found.append(Column(name, heading, _summary(name), decimals, FINETUNE, optional))
     return {column.name: column for column in found}
 
 
 # Name, heading, and key in linear_eval.json and population_stats.json.
 _PROBES = (("linear_top1", "linear top-1", "top1"), ("knn_top1", "kNN top-1", "knn_top1"))
+_FINETUNED = {
+    "labels": "labels",
+    "top1": "top-1, population",
+    "top1_exact": "top-1, exact",
+    "top1_exact_labelled": "top-1, exact, labelled",
+    "top1_batch": "top-1, batch",
+    "train_top1": "training top-1",
+}
 
 
 def _summary(name: str) -> Callable[[RunRecord], object]:
@@ -97,15 +94,6 @@ def _late_accuracy(run: RunRecord) -> object:
     return fmean(late) if late else None
 
 
-@cache
-def _scalars(method: str | None) -> tuple[str, ...]:
-    """Return the scalars that a learner declares; none if its package is not installed."""
-    try:
-        return tuple(METHODS.load(str(method)).scalars)
-    except ValueError:
-        return ()
-
-
 def _of_probe(name: str, key: str) -> Callable[[RunRecord], object]:
     """Return a function that reads linear_eval.json, else the linear probe that ends a run."""
     return lambda run: run.evaluation.get(key, run.summary.get(name))
@@ -113,17 +101,7 @@ def _of_probe(name: str, key: str) -> Callable[[RunRecord], object]:
 
 def _under(statistics: str, key: str) -> Callable[[RunRecord], object]:
     """Return a function that reads an accuracy in population_stats.json, by kind of statistics."""
-
-    def read(run: RunRecord) -> object:
-        evaluations = run.population.get("evaluations")
-        found = evaluations.get(statistics) if isinstance(evaluations, Mapping) else None
-        return found.get(key) if isinstance(found, Mapping) else None
-
-    return read
-
-
-def _of_finetuning(name: str, heading: str, *, decimals: int = 3, optional: bool = True) -> Column:
-    return Column(name, heading, decimals, _summary(name), FINETUNE, optional)
+    return lambda run: ((run.population.get("evaluations") or {}).get(statistics) or {}).get(key)
 
 
 def measured(run: RunRecord, name: str) -> float | None:
@@ -134,11 +112,7 @@ def measured(run: RunRecord, name: str) -> float | None:
 def columns_of(runs: Sequence[RunRecord]) -> tuple[list[Column], list[Column]]:
     """Return the columns that any run has, and those that no run has although it should."""
     there = [c for c in columns().values() if any(c.of(run) is not None for run in runs)]
-    lacking = [
-        column
-        for column in columns().values()
-        if column not in there and not column.optional and any(map(column.is_of, runs))
-    ]
+    lacking = [c for c in columns().values() if c not in there and any(map(c.is_lacking, runs))]
     return there, lacking
 
 
