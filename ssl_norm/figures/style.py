@@ -53,14 +53,10 @@ VERDICT_COLOURS = MappingProxyType(
 def drawing(width: float, height: float) -> Iterator["Figure"]:
     """Yield an empty figure of some inches with this package's style, not the user's defaults."""
     _import_matplotlib()
-    from matplotlib import rc_context, rcParamsDefault
+    from matplotlib import style
     from matplotlib.figure import Figure
 
-    keep = {"backend", "backend_fallback", "interactive", "toolbar", "timezone", "datapath"}
-    defaults: dict[Any, Any] = {
-        key: rcParamsDefault[key] for key in rcParamsDefault if key not in keep
-    }
-    with rc_context({**defaults, **_STYLE}):
+    with style.context(["default", _STYLE]):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         for axes in figure.axes:  # ticks are made later, when the figure is rendered
