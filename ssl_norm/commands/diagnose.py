@@ -65,8 +65,7 @@ def diagnose(config: DiagnoseSettings) -> Result:
             "images": min(config.samples, len(splits.pretrain)),
             "images_random_init": min(config.samples, RANDOM_SAMPLES, len(splits.pretrain)),
             "random_init": RANDOM_INIT if config.random_init else None,
-            "batch_size": config.batch_size,
-            "views": config.views,
+            **config.model_dump(include={"batch_size", "views", "seed"}),
             "checkpoint": str(path),
             "match": str(trained.report),
             "network": trained.report.network,
@@ -74,7 +73,6 @@ def diagnose(config: DiagnoseSettings) -> Result:
             "encoder": checkpoint.encoder_name,
             "image_size": checkpoint.view_size,
             "data": checkpoint.source,
-            "seed": config.seed,
             "probe": probe,
             "step": step,
             "environment": describe_environment(device),
@@ -134,18 +132,11 @@ def _outputs_of(
     """
     description = "random init" if random else "checkpoint"
     parts = network.parts.to(device).to(memory_format=torch.channels_last)
-    statistics = batch_statistics_at_evaluation(parts) if random else nullcontext()
-    with naming("batch_size"), statistics:
-        batches = draw_views(
-            images,
-            make_views,
-            samples=min(config.samples, RANDOM_SAMPLES) if random else config.samples,
-            views=config.views,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            device=device,
-            description=description,
-        )
+    options = config.model_dump(include={"samples", "views", "batch_size", "seed"})
+    if random:
+        options["samples"] = min(config.samples, RANDOM_SAMPLES)
+    batches = draw_views(images, make_views, device=device, description=description, **options)
+    with naming("batch_size"), batch_statistics_at_evaluation(parts) if random else nullcontext():
         outputs = collect_outputs(network, batches)
     if not Terminal().is_terminal:  # a terminal shows a bar
         count = outputs.features.shape[1]

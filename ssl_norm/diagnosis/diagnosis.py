@@ -15,22 +15,34 @@ from ssl_norm.monitors.spectral import measure_spectrum, spectral_monitors
 from ssl_norm.monitors.verdict import Thresholds, Verdict, has_few_dimensions, zone, zone_sentence
 from ssl_norm.text import finite_or_none
 
-# Features follow a ReLU and a mean, so they are positive and their cosines are high even without
-# collapse. Therefore the verdict depends on their spread around the common direction. Feature std
-# on 200 to 400 images of CIFAR-10: random networks have 0.096 and 0.15 (torchvision's ResNet-18
-# with initial running statistics and a 3x3 or 7x7 stem), 0.17 (MobileNetV2, the same statistics),
-# and 0.42 to 0.94 (batch statistics or layer norms; ViT, ConvNeXt); trained networks have 0.21
-# (layer norms) to 0.69; collapsed projections have 0.008.
-_COMPLETE_STD = 0.02  # below: complete collapse; a mean cosine of about 0.9996
-_SPREAD_STD = 0.05  # above: no complete collapse; a mean cosine of about 0.9975
-# The lowest effective ranks of the same features, without L2 normalization, are 18.6 of 399 (random
-# ResNet-18, initial running statistics) and 10.5 of 128 (trained without norms, 0.25 feature std);
-# others are 24 to 290. With L2 normalization, on which the verdict depends, they are higher (186
-# instead of 151 of 399 for a random ResNet-18 with a 7x7 stem).
-_FEW_DIMENSIONS = 5.0  # below: dimensional collapse, if ten times this rank is possible
-# (positive cosine - negative cosine) / (1 - negative cosine) must reach this value; random networks
-# have 0.05 (MobileNetV2) to 0.42, and trained networks 0.2 to 0.6.
-_CLOSER_VIEWS = 0.01
+
+@dataclass(frozen=True)
+class FeatureThresholds:
+    """Thresholds of the verdict on features.
+
+    Features follow a ReLU and a mean, so they are positive and their cosines are high even without
+    collapse. Therefore the verdict depends on their spread around the common direction. Feature std
+    on 200 to 400 images of CIFAR-10: random networks have 0.096 and 0.15 (torchvision's ResNet-18
+    with initial running statistics and a 3x3 or 7x7 stem), 0.17 (MobileNetV2, the same statistics),
+    and 0.42 to 0.94 (batch statistics or layer norms; ViT, ConvNeXt); trained networks have 0.21
+    (layer norms) to 0.69; collapsed projections have 0.008.
+
+    The lowest effective ranks of the same features, without L2 normalization, are 18.6 of 399
+    (random ResNet-18, initial running statistics) and 10.5 of 128 (trained without norms, 0.25
+    feature std); others are 24 to 290. With L2 normalization, on which the verdict depends, they
+    are higher (186 instead of 151 of 399 for a random ResNet-18 with a 7x7 stem).
+    """
+
+    complete_std: float = 0.02  # below: complete collapse; a mean cosine of about 0.9996
+    spread_std: float = 0.05  # above: no complete collapse; a mean cosine of about 0.9975
+    # below: dimensional collapse, if ten times this rank is possible
+    dimensional_rank: float = 5.0
+    # (positive cosine - negative cosine) / (1 - negative cosine) must reach this value; random
+    # networks have 0.05 (MobileNetV2) to 0.42, and trained networks 0.2 to 0.6.
+    closer_views: float = 0.01
+
+
+FEATURES, PROJECTIONS = FeatureThresholds(), Thresholds()
 
 
 @dataclass(frozen=True)
@@ -54,15 +66,17 @@ def judge_features(values: Mapping[str, float]) -> Judgement:
     closer = (values["positive_cosine"] - values["negative_cosine"]) / apart if apart else 0.0
     spread = f"feature std {std:.4f}"
     ranks = f"effective rank {rank:.1f} of at most {width:.0f}"
-    if std < _COMPLETE_STD:
-        one = f"below {_COMPLETE_STD:g}: one direction for all images"
+    if std < FEATURES.complete_std:
+        one = f"below {FEATURES.complete_std:g}: one direction for all images"
         return Judgement("complete", f"{spread}, {one}")
-    if has_few_dimensions(values, _FEW_DIMENSIONS):
-        return Judgement("dimensional", f"{ranks}, below {_FEW_DIMENSIONS:g}; {spread}")
-    if std < _SPREAD_STD:
-        between = f"between collapsed ({_COMPLETE_STD:g}) and spread ({_SPREAD_STD:g})"
+    if has_few_dimensions(values, FEATURES.dimensional_rank):
+        return Judgement("dimensional", f"{ranks}, below {FEATURES.dimensional_rank:g}; {spread}")
+    if std < FEATURES.spread_std:
+        between = (
+            f"between collapsed ({FEATURES.complete_std:g}) and spread ({FEATURES.spread_std:g})"
+        )
         return Judgement("uncertain", f"{spread}, {between}; {ranks}")
-    if closer < _CLOSER_VIEWS:
+    if closer < FEATURES.closer_views:
         return Judgement(
             "uncertain",
             f"two views of one image (cosine {values['positive_cosine']:.4f}) are no more alike "
@@ -73,7 +87,7 @@ def judge_features(values: Mapping[str, float]) -> Judgement:
 
 def judge_projections(values: Mapping[str, float]) -> Judgement:
     """Return the verdict on projections, with the thresholds of pretraining."""
-    return Judgement(zone(values, Thresholds()), zone_sentence(values, Thresholds()))
+    return Judgement(zone(values, PROJECTIONS), zone_sentence(values, PROJECTIONS))
 
 
 def collapse_begins_at(rows: Sequence[LayerRow]) -> str | None:
@@ -84,41 +98,11 @@ def collapse_begins_at(rows: Sequence[LayerRow]) -> str | None:
 
     def is_complete(row: LayerRow) -> bool:
         if row.layer.startswith("encoder"):
-            return row.feature_std < _COMPLETE_STD
-        return zone(row._asdict(), Thresholds()) == "complete"
+            return row.feature_std < FEATURES.complete_std
+        return zone(row._asdict(), PROJECTIONS) == "complete"
 
     collapsed = [row.layer for row in takewhile(is_complete, reversed(rows))]
     return collapsed[-1] if collapsed else None
-
-
-def zones(parts: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return the thresholds of the given parts, `projections` or `features`."""
-    found = {
-        "projections": asdict(Thresholds()),
-        "features": {
-            "complete_std": _COMPLETE_STD,
-            "spread_std": _SPREAD_STD,
-            "dimensional_rank": _FEW_DIMENSIONS,
-            "closer_views": _CLOSER_VIEWS,
-        },
-    }
-    return {part: found[part] for part in parts}
-
-
-def zones_sentence(parts: Sequence[str]) -> str:
-    """Return the thresholds of the given parts in one line."""
-    t = Thresholds()
-    sentences = {
-        "projections": f"projections: complete above negative cosine {t.complete_cosine:g} or "
-        f"below feature std {t.complete_std:g}, spread below {t.healthy_cosine:g} and above "
-        f"{t.healthy_std:g}; dimensional below effective rank {t.dimensional_rank:g} or "
-        f"{t.dimensional_share:.0%} of the possible one",
-        "features": f"features: complete below feature std {_COMPLETE_STD:g}, dimensional below "
-        f"effective rank {_FEW_DIMENSIONS:g}, spread above feature std {_SPREAD_STD:g}, healthy "
-        f"where two views of an image are at least {_CLOSER_VIEWS:.0%} closer than different "
-        "images",
-    }
-    return "; ".join(sentences[part] for part in parts)
 
 
 _Values = dict[str, float]
@@ -215,34 +199,26 @@ def _call(name: str, views: Tensor) -> float:
 
 def diagnosis_record(found: Diagnosis, random_init: Diagnosis | None) -> dict[str, Any]:
     """Return the measurements and verdicts for diagnosis.json, in which NaN is null."""
+    thresholds = {"projections": asdict(PROJECTIONS), "features": asdict(FEATURES)}
 
     def part(diagnosis: Diagnosis, name: str) -> dict[str, Any]:
-        raw = finite_or_none(diagnosis.raw[name])
-        return {**finite_or_none(diagnosis.parts[name]), "raw": raw}
+        return {**diagnosis.parts[name], "raw": diagnosis.raw[name]}
 
-    def layer(row: LayerRow | None) -> dict[str, Any] | None:
-        return row and finite_or_none({name: getattr(row, name) for name in LAYER_VALUES})
+    def layer(row: LayerRow) -> dict[str, float]:
+        return {name: getattr(row, name) for name in LAYER_VALUES}
 
-    random_rows = {row.layer: row for row in random_init.layers} if random_init else {}
-    return {
+    random_rows = {row.layer: layer(row) for row in random_init.layers} if random_init else {}
+    record: dict[str, Any] = {
         "verdict": found.verdict,
         "evidence": found.evidence,
         "collapse_begins_at": found.collapse_begins_at,
-        "zones": zones(list(found.parts)),
-        **{
-            name: {
-                **asdict(found.judgements[name]),
-                **part(found, name),
-                "random_init": random_init and part(random_init, name),
-            }
-            for name in found.parts
-        },
-        "layers": [
-            {
-                "layer": row.layer,
-                **(layer(row) or {}),
-                "random_init": layer(random_rows.get(row.layer)),
-            }
-            for row in found.layers
-        ],
+        "zones": {name: thresholds[name] for name in found.parts},
     }
+    for name, judgement in found.judgements.items():
+        record[name] = {**asdict(judgement), **part(found, name)}
+        record[name]["random_init"] = random_init and part(random_init, name)
+    record["layers"] = [
+        {"layer": row.layer, **layer(row), "random_init": random_rows.get(row.layer)}
+        for row in found.layers
+    ]
+    return dict(finite_or_none(record))

@@ -105,18 +105,10 @@ def draw_views(
     device: torch.device,
     description: str,
 ) -> Iterator[list[Tensor]]:
-    """Yield the views batch by batch, with a progress bar on stderr.
+    """Yield `views` views of images that `seed` draws, batch by batch, with a progress bar.
 
-    Args:
-        images: images of which `seed` draws N, the same for every network.
-        make_views: function from uint8 images (B, 3, H, W) and a generator to views, each
-            (B, 3, S, S).
-        samples: N; all images if there are fewer.
-        views: q, the number of views per image, at least 2.
-        batch_size: images per batch; a single last image is added to the batch before.
-        seed: seed of the images and their views.
-        device: device on which views are made.
-        description: text of the progress bar.
+    The images are the same for every network. A single last image is added to the batch before.
+    `make_views` takes uint8 images (B, 3, H, W) and a generator; views are (B, 3, S, S).
 
     Raises:
         UserError: there are fewer than two images.
@@ -139,7 +131,7 @@ def draw_views(
 class TrainedNetwork(NamedTuple):
     """A network with the weights of a checkpoint."""
 
-    network: Network  # encoder and heads
+    network: Network
     report: LoadReport  # which tensors of the learner, or of the encoder for other files, match
     projector: str  # text on the origin of the projections
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from torch import Tensor
 
 from ssl_norm.console import coloured, say, show
-from ssl_norm.diagnosis.diagnosis import LAYER_VALUES, RANDOM_INIT, Diagnosis, zones_sentence
+from ssl_norm.diagnosis.diagnosis import LAYER_VALUES, RANDOM_INIT, Diagnosis
 from ssl_norm.figures.spectrum import FLOOR
 from ssl_norm.figures.style import BLUE, GREEN, VERMILION, drawing, save_figure, write_number
 from ssl_norm.monitors import MONITORS
@@ -30,7 +30,7 @@ _VERDICT_COLOURS = {"healthy": "green", "complete": "red"}
 def print_diagnosis(found: Diagnosis, random_init: Diagnosis | None) -> None:
     """Print the tables, their notes, and the verdict."""
     show([monitor_table(found, random_init), layer_table(found, random_init)])
-    say(*(coloured((line, "dim")) for line in notes(found, random_init)), stderr=False)
+    say(*(coloured((line, "dim")) for line in notes(random_init)), stderr=False)
     say(*verdict_lines(found), stderr=False)
 
 
@@ -91,12 +91,11 @@ def verdict_lines(found: Diagnosis) -> list[Text]:
     return [coloured(("verdict: ", "bold"), _coloured(found.verdict, "bold ")), *lines]
 
 
-def notes(found: Diagnosis, random_init: Diagnosis | None) -> list[str]:
+def notes(random_init: Diagnosis | None) -> list[str]:
     """Return lines on what the tables and the verdict are based on."""
     lines = [
         "monitors: rows are L2-normalized, as in a run (except for LiDAR); values without "
-        "normalization are in the JSON file",
-        f"zones: {zones_sentence(list(found.parts))}",
+        "normalization and the thresholds of the verdicts are in the JSON file",
     ]
     if random_init is None:
         return lines

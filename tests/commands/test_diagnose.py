@@ -79,7 +79,6 @@ def test_a_run_with_collapsed_projections(collapsed_run, capsys):
     ):
         assert text in output.err
     for text in (
-        "zones: projections: complete above negative cosine 0.99",
         "random: 40 images",
         "verdict: complete",
         "the collapse begins at layer projector.3",

@@ -14,7 +14,6 @@ from ssl_norm.diagnosis.diagnosis import (
     judge_projections,
     measure,
     measure_raw,
-    zones,
 )
 from ssl_norm.diagnosis.outputs import Outputs
 from ssl_norm.diagnosis.presentation import (
@@ -22,7 +21,6 @@ from ssl_norm.diagnosis.presentation import (
     draw_diagnosis,
     layer_table,
     monitor_table,
-    notes,
     verdict_lines,
 )
 from ssl_norm.monitors import (
@@ -130,6 +128,8 @@ def test_features_decide_if_they_collapsed_or_no_projector_is_known():
 def test_the_record_is_json_and_holds_no_nan(collapsed, sound):
     record = json.loads(json.dumps(diagnosis_record(collapsed, sound), allow_nan=False))
     assert record["verdict"] == "complete"
+    assert record["zones"]["projections"] == vars(Thresholds())
+    assert record["zones"]["features"]["complete_std"] == 0.02
     assert record["projections"]["random_init"]["rank_me"] == sound.parts["projections"]["rank_me"]
     assert record["features"]["raw"] == finite_or_none(collapsed.raw["features"])
     assert record["features"]["random_init"]["raw"] == finite_or_none(sound.raw["features"])
@@ -199,18 +199,6 @@ def test_evidence_of_complete_collapse():
     assert judge_projections(TRAINED | ranks).verdict == "healthy"
     evidence = "negative cosine 0.9999, above 0.99, and feature std 0.0088, below 0.05"
     assert judge_projections(COLLAPSED | ranks) == Judgement("complete", evidence)
-
-
-def test_notes_and_zones_tell_the_thresholds_of_the_parts(collapsed, sound):
-    directions_line, zones_line, random_line = notes(collapsed, sound)
-    assert directions_line.startswith("monitors: rows are L2-normalized")
-    assert zones_line.startswith("zones: projections: complete above negative cosine 0.99")
-    assert "; features: complete below" in zones_line
-    assert random_line.startswith("random: 60 images; ")
-    assert notes(collapsed, None) == [directions_line, zones_line]
-    found = zones(["projections", "features"])
-    assert found["projections"] == vars(Thresholds())
-    assert (found["features"]["complete_std"], list(zones(["features"]))) == (0.02, ["features"])
 
 
 def rows(**stds):
