@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -16,31 +16,23 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_norm.console import track
-from ssl_norm.data.cache.decode import (
-    FULL_WHITE,
-    MAX_PIXELS,
-    DecodeError,
-    Rules,
-    decode,
-    largest_value,
-)
-from ssl_norm.data.cache.reader import Reader, content_digests, fingerprint, location, read
+from ssl_norm.data.cache.decode import FULL_WHITE, MAX_PIXELS, DecodeError, Rules, decode
+from ssl_norm.data.cache.reader import Reader, content_digest, fingerprint, location, read
 from ssl_norm.errors import UserError
 from ssl_norm.files import default_cache_dir, unfinished, write_text
 
 FORMAT = 2  # raise it when the result of `decode` changes
 PIXELS, FACTS = "pixels.npy", "facts.json"
 SAMPLE = 256  # number of images that are decoded to choose white
-CHUNK = 32  # images per job
+CHUNK = 32  # images that a process gets at a time
 White = int | Literal["auto"] | None
-Item = TypeVar("Item")
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+Map = Callable[..., Iterator[Any]]  # with the arguments of `map`
 
 
 @dataclass
@@ -100,8 +92,9 @@ def cached_pixels(
         if known.exists() and (home / known.read_text() / FACTS).exists():
             entry = home / known.read_text()
         else:
-            rules, is_lenient = (side, white, max_pixels), on_corrupt == "skip"
-            entry = _write(home, reader, identifiers, rules, is_lenient, workers, progress)
+            with worker_map(workers if len(identifiers) > CHUNK else 0) as run:
+                writer = _Writer(home, reader, identifiers, on_corrupt == "skip", run, progress)
+                entry = writer.entry(side, white, max_pixels)
             if is_settled:
                 write_text(known, entry.name)
         cached = _open_entry(entry)
@@ -118,50 +111,132 @@ def cached_pixels(
     return cached
 
 
-def _write(
-    home: Path,
-    reader: Reader,
-    identifiers: Sequence[str],
-    wanted: tuple[int, White, int],  # side, white and max_pixels
-    skip_corrupt: bool,
-    workers: int,
-    progress: bool,
-) -> Path:
-    """Return the folder of an entry; write it unless the cache has it."""
-    (side, white, max_pixels), count = wanted, len(identifiers)
-    with worker_map(workers if count > CHUNK else 0) as run:
-        parts = run(partial(content_digests, reader), _chunks(identifiers))
-        seen = track(parts, "reading files", total=count, step=CHUNK, enabled=progress)
-        digests = [digest for part in seen for digest in part]
+def _open_entry(entry: Path) -> CachedPixels:
+    try:
+        pixels = np.load(entry / PIXELS, mmap_mode="r", allow_pickle=False)
+        content = json.loads((entry / FACTS).read_text())
+        content["corrupt"] = {int(index): why for index, why in content["corrupt"].items()}
+        content["depths"] = Counter({int(bits): n for bits, n in content["depths"].items()})
+        return CachedPixels(pixels, Facts(**content), entry)
+    except (ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"the image cache {entry} is damaged; delete that folder") from error
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writer of the entries of some images in the cache folder `home`."""
+
+    home: Path
+    reader: Reader
+    identifiers: Sequence[str]
+    skip_corrupt: bool
+    run: Map
+    progress: bool
+
+    def entry(self, side: int, white: White, max_pixels: int) -> Path:
+        """Return the folder of an entry; write it unless the cache has it."""
+        digests = list(
+            self._each("reading files", partial(content_digest, self.reader), self.identifiers)
+        )
         if not isinstance(white, int):
-            white = _white_of(reader, identifiers, white, max_pixels, run)
+            white = self._white(white, max_pixels)
         content = hashlib.sha256(b"".join([*digests, str(max_pixels).encode()])).hexdigest()
-        entry = home / f"{FORMAT}-{side}px-white{white}-{count}-{content[:32]}"
-        if not entry.is_dir():
-            rules = Rules(side, white, max_pixels)
-            _write_entry(entry, reader, identifiers, digests, rules, run, skip_corrupt, progress)
-    return entry
+        name = f"{FORMAT}-{side}px-white{white}-{len(digests)}-{content[:32]}"
+        if not (self.home / name).is_dir():
+            self._write(self.home / name, digests, Rules(side, white, max_pixels))
+        return self.home / name
+
+    def _each(self, description: str, work: Callable[..., Any], *items: Any) -> Iterator[Any]:
+        total = len(self.identifiers)
+        done = self.run(work, *items)
+        return track(done, description, total=total, step=1, enabled=self.progress)
+
+    def _white(self, white: str | None, max_pixels: int) -> int:
+        """Derive the value of white from a seeded sample; UserError if the user must choose."""
+        count = len(self.identifiers)
+        sample = sorted(random.Random(0).sample(range(count), min(count, SAMPLE)))
+        chosen = [self.identifiers[index] for index in sample]
+        rules = Rules(side=1, max_pixels=max_pixels)
+        found = self.run(partial(_bits_of, self.reader, rules), chosen)
+        depths = Counter(bits for bits in found if bits)
+        if white is None:
+            _require_bright(depths, share=0.5)
+            return FULL_WHITE
+        return (1 << max(8, max(depths, default=16))) - 1
+
+    def _write(self, entry: Path, digests: Sequence[bytes], rules: Rules) -> None:
+        """Decode the images into the folder `entry`, which appears complete or not at all.
+
+        A partial folder next to it is renamed at the end, and removed after an error; the next
+        process removes those of killed processes. If two processes write the same entry, the first
+        to finish wins. `digests` are those of the images' bytes when the entry was named.
+        """
+        shape = (len(digests), rules.side, rules.side, 3)
+        needed, free = int(np.prod(shape)), shutil.disk_usage(self.home).free
+        if needed > free:
+            raise UserError(
+                f"the image cache needs {needed / 1e9:.2f} GB in {self.home}, where "
+                f"{free / 1e9:.2f} GB are free; choose another folder by data.cache_dir or a lower "
+                "data.cache_size"
+            )
+        partial_entry = unfinished(self.home)
+        partial_entry.mkdir()
+        try:
+            file = partial_entry / PIXELS
+            offset = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).offset
+            places = range(offset, offset + needed, rules.side**2 * 3)
+            work = partial(_decode_into, file, self.reader, rules)
+            decoded = self._each("decoding images", work, places, self.identifiers, digests)
+            facts = Facts(rules.white)
+            for index, (failure, bits, is_composited) in enumerate(decoded):
+                if failure and not self.skip_corrupt:
+                    raise _corrupt_error(self.reader, self.identifiers[index], failure)
+                facts.corrupt |= {index: failure} if failure else {}
+                facts.composited += is_composited
+                facts.depths.update([bits] if bits else [])
+            (partial_entry / FACTS).write_text(json.dumps(vars(facts)))
+            for name in (PIXELS, FACTS):
+                with open(partial_entry / name, "r+b") as written:
+                    os.fsync(written.fileno())
+            try:
+                partial_entry.rename(entry)
+            except OSError:
+                if not entry.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(partial_entry, ignore_errors=True)
 
 
-def _white_of(
-    reader: Reader, identifiers: Sequence[str], white: str | None, max_pixels: int, run: Map
-) -> int:
-    """Derive the value of white from a seeded sample; raise UserError if the user must choose."""
-    count = len(identifiers)
-    sample = sorted(random.Random(0).sample(range(count), min(count, SAMPLE)))
-    jobs = _chunks([identifiers[index] for index in sample])
-    depths = sum(run(partial(_depths, reader, max_pixels), jobs), Counter[int]())
-    if white is None:
-        _require_bright(depths, share=0.5)
-        return FULL_WHITE
-    return (1 << max(8, max(depths, default=16))) - 1
+def _decode_into(
+    file: Path, reader: Reader, rules: Rules, place: int, identifier: str, digest: bytes
+) -> tuple[str, int, bool]:
+    """Write the pixels of an image into a file, `place` bytes from its start.
+
+    Return the reason of a failure or "", and the other fields of `Decoded`.
+    """
+    data, failure = read(reader, identifier)
+    if hashlib.sha256(data).digest() != digest:
+        raise UserError(
+            f"{location(reader, identifier)} changed while it was being cached; run again"
+        )
+    if failure:
+        return failure, 0, False
+    try:
+        decoded = decode(data, rules)
+    except DecodeError as error:
+        return str(error), 0, False
+    with open(file, "r+b") as pixels:
+        pixels.seek(place)
+        pixels.write(decoded.pixels.tobytes())
+    return "", decoded.bits, decoded.is_composited
 
 
-def _depths(reader: Reader, max_pixels: int, identifiers: Sequence[str]) -> Counter[int]:
-    depths = Counter[int]()
-    for identifier in identifiers:
-        depths.update(_bits_of(largest_value(read(reader, identifier)[0], max_pixels)))
-    return depths
+def _bits_of(reader: Reader, rules: Rules, identifier: str) -> int:
+    """Return the bits of the largest value of an image; 0 if it has 8 bits or does not decode."""
+    try:
+        return decode(read(reader, identifier)[0], rules).bits
+    except DecodeError:
+        return 0
 
 
 def _require_bright(depths: Counter[int], share: float) -> None:
@@ -176,133 +251,27 @@ def _require_bright(depths: Counter[int], share: float) -> None:
         )
 
 
-def _open_entry(entry: Path) -> CachedPixels:
-    try:
-        pixels = np.load(entry / PIXELS, mmap_mode="r", allow_pickle=False)
-        content = json.loads((entry / FACTS).read_text())
-        content["corrupt"] = {int(index): why for index, why in content["corrupt"].items()}
-        content["depths"] = Counter({int(bits): n for bits, n in content["depths"].items()})
-        return CachedPixels(pixels, Facts(**content), entry)
-    except (ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"the image cache {entry} is damaged; delete that folder") from error
-
-
-def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """Split items into jobs."""
-    return (items[first : first + CHUNK] for first in range(0, len(items), CHUNK))
-
-
-def _write_entry(
-    entry: Path,
-    reader: Reader,
-    identifiers: Sequence[str],
-    digests: Sequence[bytes],
-    rules: Rules,
-    run: Map,
-    skip_corrupt: bool,
-    progress: bool,
-) -> None:
-    """Decode images into the folder `entry`, which appears complete or not at all.
-
-    A partial folder next to it is renamed at the end, and removed after an error; the next process
-    removes those of killed processes. If two processes write the same entry, the first to finish
-    wins. `digests` are those of the images' bytes when the entry was named.
-    """
-    count, home = len(identifiers), entry.parent
-    shape = (count, rules.side, rules.side, 3)
-    needed, free = int(np.prod(shape)), shutil.disk_usage(home).free
-    if needed > free:
-        raise UserError(
-            f"the image cache needs {needed / 1e9:.2f} GB in {home}, where {free / 1e9:.2f} GB are "
-            "free; choose another folder by data.cache_dir or a lower data.cache_size"
-        )
-    partial_entry = unfinished(home)
-    partial_entry.mkdir()
-    try:
-        file = partial_entry / PIXELS
-        offset = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).offset
-        decode_chunk = partial(_decode_chunk, file, offset, reader, rules, skip_corrupt)
-        starts = range(0, count, CHUNK)
-        jobs = zip(starts, _chunks(identifiers), _chunks(digests), strict=True)
-        parts = run(decode_chunk, jobs)
-        facts = Facts(rules.white)
-        for part in track(parts, "decoding images", total=count, step=CHUNK, enabled=progress):
-            facts.corrupt.update(part.corrupt)
-            facts.composited += part.composited
-            facts.depths.update(part.depths)
-        (partial_entry / FACTS).write_text(json.dumps(vars(facts)))
-        for name in (PIXELS, FACTS):
-            with open(partial_entry / name, "r+b") as written:
-                os.fsync(written.fileno())
-        try:
-            partial_entry.rename(entry)
-        except OSError:
-            if not entry.is_dir():
-                raise
-    finally:
-        shutil.rmtree(partial_entry, ignore_errors=True)
-
-
-def _decode_chunk(
-    file: Path,
-    offset: int,
-    reader: Reader,
-    rules: Rules,
-    skip_corrupt: bool,
-    job: tuple[int, Sequence[str], Sequence[bytes]],
-) -> Facts:
-    """Decode the images of a job, and write their pixels into the file behind `offset` bytes."""
-    first, identifiers, digests = job
-    facts = Facts(rules.white)
-    with open(file, "r+b") as pixels:
-        for index, (identifier, digest) in enumerate(zip(identifiers, digests, strict=True), first):
-            data, failure = read(reader, identifier)
-            if hashlib.sha256(data).digest() != digest:
-                raise UserError(
-                    f"{location(reader, identifier)} changed while it was being cached; run again"
-                )
-            try:
-                if failure:
-                    raise DecodeError(failure)
-                decoded = decode(data, rules)
-            except DecodeError as error:
-                if not skip_corrupt:
-                    raise _corrupt_error(reader, identifier, str(error)) from error
-                facts.corrupt[index] = str(error)
-                continue
-            facts.composited += decoded.is_composited
-            facts.depths.update(_bits_of(decoded.largest))
-            pixels.seek(offset + index * decoded.pixels.nbytes)
-            pixels.write(decoded.pixels.tobytes())
-    return facts
-
-
 def _corrupt_error(reader: Reader, identifier: str, reason: str) -> UserError:
-    """Return the error for an image that does not decode."""
     return UserError(
         f"{location(reader, identifier)} does not decode ({reason}); "
         "repair or remove it, or leave out such files by data.on_corrupt=skip"
     )
 
 
-def _bits_of(value: int | None) -> list[int]:
-    """Return the number of bits of a largest value, in a list; an empty list for None or black."""
-    return [value.bit_length()] if value else []
-
-
 @contextmanager
 def worker_map(workers: int) -> Iterator[Map]:
     """Provide a `map` that keeps the order and runs in `workers` new processes; 0: in this one.
 
-    On exit, jobs that have not started are dropped. The processes are spawned and not forked,
-    because the parent has threads. Raise UserError if one died.
+    A process gets `CHUNK` items at a time. On exit, jobs that have not started are dropped. The
+    processes are spawned and not forked, because the parent has threads. Raise UserError if one
+    died.
     """
     if workers == 0:
         yield map
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
     try:
-        yield pool.map
+        yield partial(pool.map, chunksize=CHUNK)
     except BrokenProcessPool as error:
         raise UserError(
             "a decoding process died, often for lack of memory; set data.workers=0 (no processes), "

@@ -50,7 +50,7 @@ class Decoded(NamedTuple):
     """A decoded image, and facts about its file."""
 
     pixels: NDArray[np.uint8]  # (side, side, 3)
-    largest: int | None  # largest value, of 65,535, if the file has more than 8 bits a channel
+    bits: int  # bits of the largest value; 0 if the file has 8 bits a channel, or is black
     is_composited: bool  # whether a part was transparent
 
 
@@ -101,21 +101,9 @@ def _strict_and_silent() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = lenient, limit
 
 
-def largest_value(data: bytes, max_pixels: int) -> int | None:
-    """Return the largest value (at most 65,535) in a file of more than 8 bits, else None."""
-    try:
-        with _strict_and_silent(), _opened(data, Rules(1, 0, max_pixels)) as image:
-            return _largest(image) if _is_deep(image) else None
-    except MemoryError:
-        raise
-    except Exception:  # of any type, on broken bytes; `decode` names the fault
-        return None
-
-
-@contextmanager
-def _opened(data: bytes, rules: Rules) -> Iterator[ImageFile.ImageFile]:
-    """Open an image; raise DecodeError if it has more than `max_pixels`."""
+def _decode(data: bytes, rules: Rules) -> Decoded:
     Image.init()
+    size = (rules.side, rules.side)
     with Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in Image.OPEN]) as image:
         width, height = image.size
         image.draft(None, (2 * rules.side, 2 * rules.side))
@@ -125,23 +113,17 @@ def _opened(data: bytes, rules: Rules) -> Iterator[ImageFile.ImageFile]:
             raise DecodeError(
                 f"{width} x {height} pixels are more than data.max_pixels={rules.max_pixels}"
             )
-        yield image
-
-
-def _decode(data: bytes, rules: Rules) -> Decoded:
-    with _opened(data, rules) as image:
         is_deep = _is_deep(image)
         image.load()
         _apply_orientation(image)
         (width, height), side = image.size, min(image.size)
         left, top = (width - side) // 2, (height - side) // 2
         square = image.crop((left, top, left + side, top + side)) if width != height else image
-        largest = _largest(square) if is_deep else None
+        bits = _largest(square).bit_length() if is_deep else 0
         rgb, is_composited = _to_rgb(square, is_deep, rules.white)
-        size = (rules.side, rules.side)
         if rgb.size != size:
             rgb = rgb.resize(size, Image.Resampling.BICUBIC)
-        return Decoded(np.asarray(rgb), largest, is_composited)
+        return Decoded(np.asarray(rgb), bits, is_composited)
 
 
 def _apply_orientation(image: Image.Image) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -96,9 +96,9 @@ def read(reader: Reader, identifier: str) -> tuple[bytes, str]:
         return b"", error.strerror or str(error)
 
 
-def content_digests(reader: Reader, identifiers: Sequence[str]) -> list[bytes]:
-    """Return the digest of the bytes of each image; an unreadable image counts as empty."""
-    return [hashlib.sha256(read(reader, each)[0]).digest() for each in identifiers]
+def content_digest(reader: Reader, identifier: str) -> bytes:
+    """Return the digest of the bytes of an image; an unreadable image counts as empty."""
+    return hashlib.sha256(read(reader, identifier)[0]).digest()
 
 
 def location(reader: Reader, identifier: str) -> str:

@@ -17,7 +17,7 @@ from tests.data.image_files_on_disk import noise, write_images
 
 def load(folder: Path, cache_dir: Path, **options):
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
-    settings = {"side": 8, "on_corrupt": "stop", "workers": 0, "progress": False, **options}
+    settings = {"side": 8, "white": 65535, "workers": 0, **options}
     return cached_pixels(FolderReader(str(folder)), paths, cache_dir=str(cache_dir), **settings)
 
 
@@ -62,7 +62,7 @@ def test_processes_write_what_one_process_writes(tmp_path):
 def test_a_settled_folder_is_not_read(folder, cache_dir, monkeypatch):
     settle(monkeypatch)
     load(folder, cache_dir)
-    monkeypatch.setattr(cache, "content_digests", None)
+    monkeypatch.setattr(cache, "content_digest", None)
     load(folder, cache_dir)
 
 
@@ -155,7 +155,7 @@ def test_of_two_writers_the_first_to_end_wins(folder, cache_dir, monkeypatch):
 
 
 def test_a_file_that_changes_meanwhile_is_an_error(folder, cache_dir, monkeypatch):
-    monkeypatch.setattr(cache, "content_digests", lambda _, names: [b"other"] * len(names))
+    monkeypatch.setattr(cache, "content_digest", lambda *_: b"other")
     with pytest.raises(UserError, match=r"000\.png changed while it was being cached"):
         load(folder, cache_dir)
 
