@@ -1,8 +1,6 @@
 import copy
 import random
 import re
-from argparse import Namespace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -15,187 +13,14 @@ from ssl_norm.errors import UserError
 from ssl_norm.models.checkpoint_prefixes import candidates
 from ssl_norm.models.encoders import build_encoder, first_convolution, shrink_stem
 from ssl_norm.models.load import load_encoder_weights, read_checkpoint
-from ssl_norm.models.tiny import TinyResNet
+from tests.models.files import DAMAGES, ENCODERS, LAYOUTS, build, images, other, prefixed, trained
+
+VIT = "vit_tiny_patch16_224"
 
 
 @pytest.fixture
 def weights():
-    torch.manual_seed(1)
-    return {
-        name: torch.randn_like(value) if value.is_floating_point() else value
-        for name, value in TinyResNet(4).state_dict().items()
-    }
-
-
-def prefixed(weights, prefix):
-    return {prefix + name: value for name, value in weights.items()}
-
-
-def other(weights):
-    return {name: torch.zeros_like(value) for name, value in weights.items()}
-
-
-def run_of_this_package(weights):
-    learner = (
-        prefixed(weights, "encoder.")
-        | {"projector.0.weight": torch.zeros(3, 3)}
-        | prefixed(other(weights), "target.0.")
-    )
-    return {"learner": learner, "config": {"encoder": {"name": "tiny"}}, "step": 7}
-
-
-def moco(weights):
-    state = prefixed(weights, "module.encoder_q.") | prefixed(other(weights), "module.encoder_k.")
-    return {"epoch": 200, "state_dict": state | {"module.queue": torch.zeros(4, 4)}}
-
-
-def vissl(weights):
-    model = {
-        "trunk": prefixed(weights, "_feature_blocks."),
-        "heads": {"0.clf.0.weight": torch.ones(2)},
-    }
-    return {"phase_idx": 3, "classy_state_dict": {"base_model": {"model": model, "meta": {}}}}
-
-
-def lightly_sequential(weights):
-    """Return weights named as in a LightningModule whose backbone is made of encoder.children()."""
-    children = {name: str(i) for i, (name, _) in enumerate(TinyResNet(4).named_children())}
-    parts = {name: name.partition(".") for name in weights}
-    numbered = {f"{children[p[0]]}.{p[2]}": weights[name] for name, p in parts.items()}
-    state = prefixed(numbered, "backbone.") | prefixed(other(numbered), "backbone_momentum.")
-    head = {"projection_head.layers.0.weight": torch.zeros(4, 16)}
-    return {"state_dict": state | head, "hyper_parameters": {}}
-
-
-def byol_pytorch(weights):
-    online = prefixed(weights, "online_encoder.net.")
-    return online | prefixed(other(weights), "target_encoder.net.")
-
-
-def imbue(weights):
-    state = prefixed(other(weights), "lagging_model.") | prefixed(weights, "model.")
-    return {"state_dict": state | {"projection_model.net.0.weight": torch.zeros(4, 16)}}
-
-
-def solo_learn(weights):
-    state = prefixed(other(weights), "momentum_backbone.") | prefixed(weights, "backbone.")
-    return {"state_dict": state | {"projector.0.weight": torch.zeros(4, 16)}, "epoch": 3}
-
-
-LAYOUTS = {
-    "byol-pytorch": byol_pytorch,
-    "imbue": imbue,
-    "solo-learn": solo_learn,
-    "vissl": vissl,
-    "lightly, numbered children": lightly_sequential,
-    "arguments of a script": lambda w: {"teacher": w, "args": Namespace(lr=0.1)},
-    "plain": lambda w: w,
-    "this package": run_of_this_package,
-    "moco": moco,
-    "dino": lambda w: {"teacher": prefixed(w, "backbone."), "epoch": 3},
-    "lightning": lambda w: {"state_dict": prefixed(w, "model.net."), "hyper_parameters": {"lr": 1}},
-    "byol": lambda w: prefixed(w, "online_encoder.") | prefixed(other(w), "target_encoder."),
-    "compiled": lambda w: {"model": prefixed(w, "module._orig_mod.")},
-    "with a classifier": lambda w: w | {"fc.weight": torch.zeros(10, 16)},
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_layout(layout, weights, tmp_path):
-    torch.save(LAYOUTS[layout](weights), tmp_path / "file.pt")
-    encoder = TinyResNet(4)
-    report = load_encoder_weights(encoder, tmp_path / "file.pt")
-    assert report.fits
-    assert report.network == ("target" if layout in ("dino", "arguments of a script") else "online")
-    assert all(torch.equal(encoder.state_dict()[name], weights[name]) for name in report.matched)
-    assert set(report.matched) == {n for n, v in weights.items() if v.is_floating_point()}
-
-
-@pytest.mark.parametrize("layout", ["byol", "moco", "lightly, numbered children", "imbue"])
-def test_the_target_network_is_loaded_where_it_is_asked_for(layout, weights, tmp_path):
-    torch.save(LAYOUTS[layout](weights), tmp_path / "file.pt")
-    encoder = TinyResNet(4)
-    report = load_encoder_weights(encoder, tmp_path / "file.pt", network="target")
-    assert report.network == "target"
-    expected = other(weights)
-    assert all(torch.equal(value, expected[name]) for name, value in encoder.state_dict().items())
-
-
-TWO = [("student", "teacher"), ("online", "target"), ("model", "model_ema"), ("query", "key")]
-
-
-@pytest.mark.parametrize(("online", "target"), TWO)
-@pytest.mark.parametrize("network", ["online", "target"])
-def test_the_network_is_the_one_that_was_asked_for_whatever_the_order(
-    online, target, network, weights, tmp_path
-):
-    networks = {online: weights, target: other(weights)}
-    for number, names in enumerate([(online, target), (target, online)]):
-        path = tmp_path / f"{number}.pt"
-        torch.save({name: networks[name] for name in names}, path)
-        encoder = TinyResNet(4)
-        report = load_encoder_weights(encoder, path, network=network)
-        name = online if network == "online" else target
-        assert (report.network, report.source) == (network, f"{name}: *")
-        assert encoder.stem.weight.equal(networks[name]["stem.weight"])
-
-
-def test_a_file_without_a_target_network_says_so(weights, tmp_path):
-    torch.save(weights, tmp_path / "file.pt")
-    with pytest.raises(UserError, match="TinyResNet: the file has no target network"):
-        load_encoder_weights(TinyResNet(4), tmp_path / "file.pt", network="target")
-
-
-def test_places_that_fit_equally_well_are_refused_unless_they_are_equal(weights, tmp_path):
-    path = tmp_path / "file.pt"
-    torch.save({"first": weights, "second": other(weights)}, path)
-    with pytest.raises(UserError, match=r"fits first: \* and second: \* equally well"):
-        load_encoder_weights(TinyResNet(4), path)
-    torch.save({"first": weights, "second": dict(weights)}, path)
-    assert load_encoder_weights(TinyResNet(4), path).source == "first: *"
-    # the online network of two is not replaced by a whole target
-    damaged = {name: value for name, value in weights.items() if name != "stem.weight"}
-    torch.save({"student": damaged, "teacher": weights}, path)
-    with pytest.raises(UserError, match=r"\(student: \*\); 1 missing: stem.weight"):
-        load_encoder_weights(TinyResNet(4), path)
-
-
-def test_safetensors(weights, tmp_path):
-    save_file(weights, tmp_path / "file.safetensors")
-    assert load_encoder_weights(TinyResNet(4), tmp_path / "file.safetensors").fits
-
-
-def test_other_network(tmp_path):
-    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "file.pt")
-    with pytest.raises(UserError, match="has no weights of TinyResNet"):
-        load_encoder_weights(TinyResNet(4), tmp_path / "file.pt")
-
-
-ENCODERS = {
-    "tiny16": 16,
-    "resnet10t": 32,
-    "mobilenetv3_small_050": 32,
-    "convnext_atto": 32,
-    "vit_tiny_patch16_224": 32,
-}
-IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-
-
-@cache
-def trained(name):
-    """Return an encoder whose every tensor differs from its initial value, and its features."""
-    encoder = build(name)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for value in encoder.state_dict().values():
-            if value.is_floating_point():
-                value.add_(0.01 * torch.rand(value.shape, generator=generator))
-        return encoder, encoder(IMAGES[..., : ENCODERS[name], : ENCODERS[name]])
-
-
-def build(name):
-    torch.manual_seed(0)
-    return build_encoder(name, small_images=None, image_size=ENCODERS[name]).eval()
+    return dict(trained("tiny16")[0].state_dict())
 
 
 def load(name, contents, folder, **options):
@@ -204,33 +29,94 @@ def load(name, contents, folder, **options):
     encoder = build(name)
     report = load_encoder_weights(encoder, folder / "file.pt", **options)
     with torch.no_grad():
-        return report, encoder(IMAGES[..., : ENCODERS[name], : ENCODERS[name]])
+        return report, encoder(images(name))
 
 
-def one_more_block(state, name):
-    """Add a block like the last numbered one, which the encoder does not have."""
-    numbered = re.compile(r"(.*?\d+)(\..*|$)")
-    last = [numbered.fullmatch(each)[1] for each in state if numbered.fullmatch(each)][-1]
-    more = last.rstrip("0123456789") + "77"
-    copies = {k.replace(last, more, 1): v for k, v in state.items() if k.startswith(last)}
-    return state | copies
+def numbered(weights):
+    """Return weights named as in a nn.Sequential of the children, as of lightly."""
+    children = dict.fromkeys(name.partition(".")[0] for name in weights)
+    numbers = {child: 2 * place for place, child in enumerate(children)}
+    parts = {name: name.partition(".") for name in weights}
+    named = {f"{numbers[p[0]]}.{p[2]}": weights[name] for name, p in parts.items()}
+    return prefixed(named, "backbone.") | prefixed(other(named), "backbone_momentum.")
 
 
-DAMAGES = {
-    "dropped": lambda state, name: {k: v for k, v in state.items() if k != name},
-    "renamed": lambda state, name: {k if k != name else f"{k}_": v for k, v in state.items()},
-    "resized": lambda state, name: state | {name: torch.cat([state[name], state[name]])},
-    "quantized": lambda state, name: state | {name: state[name].to(torch.int8)},
-    "one more block": one_more_block,
-}
-WORDINGS = {
-    "prefix": lambda key: f"module.encoder_q.{key}",
-    "several prefixes": lambda key: f"student.module.backbone.{key}",
-    "compiled": lambda key: f"_orig_mod.{key}",
-    "compiled block by block": lambda key: key.replace(".", "._orig_mod.", 1),
-    "checkpointed": lambda key: key.replace(".", "._checkpoint_wrapped_module."),
-    "in DDP, part by part": lambda key: f"model.{key.replace('.', '.module.', 1)}",
-}
+ANYWHERE = ("compiled block by block", "checkpointed", "DDP, part by part")
+CASES = [
+    *(("tiny16", layout) for layout in LAYOUTS),
+    *((name, layout) for name in ENCODERS if name != "tiny16" for layout in ANYWHERE),
+]
+
+
+@pytest.mark.parametrize(("name", "layout"), CASES)
+def test_any_layout_gives_equal_features(name, layout, tmp_path):
+    encoder, features = trained(name)
+    state = dict(encoder.state_dict())
+    report, found = load(name, LAYOUTS[layout](state), tmp_path)
+    assert torch.equal(found, features), report
+    assert report.network == "online"
+    assert set(report.matched) == {n for n, v in state.items() if v.is_floating_point()}
+
+
+def test_children_by_number(weights, tmp_path):
+    _, found = load("tiny16", {"state_dict": numbered(weights)}, tmp_path)
+    assert torch.equal(found, trained("tiny16")[1])
+    expected = other(weights)
+    encoder = build("tiny16")
+    report = load_encoder_weights(encoder, tmp_path / "file.pt", network="target")
+    assert report.network == "target"
+    assert all(value.equal(expected[name]) for name, value in encoder.state_dict().items())
+
+
+def test_an_only_network_is_read_and_named(weights, tmp_path):
+    report, found = load("tiny16", {"teacher": weights}, tmp_path)
+    assert report.network == "target"
+    assert torch.equal(found, trained("tiny16")[1])
+
+
+TWO = [("student", "teacher"), ("online", "target"), ("model", "model_ema"), ("query", "key")]
+
+
+@pytest.mark.parametrize("names", [*TWO, *(pair[::-1] for pair in TWO)])
+def test_the_network_is_the_one_that_was_asked_for_whatever_the_order(names, weights, tmp_path):
+    online, target = names if names in TWO else names[::-1]
+    networks = {online: weights, target: other(weights)}
+    for network, name in (("online", online), ("target", target)):
+        contents = {name: networks[name] for name in names}
+        report, _ = load("tiny16", contents, tmp_path, network=network)
+        assert (report.network, report.source) == (network, f"{name}: *")
+        assert report.values["stem.weight"].equal(networks[name]["stem.weight"])
+
+
+def test_a_file_without_a_target_network_says_so(weights, tmp_path):
+    torch.save(weights, tmp_path / "file.pt")
+    with pytest.raises(UserError, match="TinyResNet: the file has no target network"):
+        load_encoder_weights(build("tiny16"), tmp_path / "file.pt", network="target")
+
+
+def test_places_that_fit_equally_well_are_refused_unless_they_are_equal(weights, tmp_path):
+    path = tmp_path / "file.pt"
+    torch.save({"first": weights, "second": other(weights)}, path)
+    with pytest.raises(UserError, match=r"fits first: \* and second: \* equally well"):
+        load_encoder_weights(build("tiny16"), path)
+    torch.save({"first": weights, "second": dict(weights)}, path)
+    assert load_encoder_weights(build("tiny16"), path).source == "first: *"
+    # the online network of two is not replaced by a whole target
+    damaged = {name: value for name, value in weights.items() if name != "stem.weight"}
+    torch.save({"student": damaged, "teacher": weights}, path)
+    with pytest.raises(UserError, match=r"\(student: \*\); 1 missing: stem.weight"):
+        load_encoder_weights(build("tiny16"), path)
+
+
+def test_safetensors(weights, tmp_path):
+    save_file(weights, tmp_path / "file.safetensors")
+    assert load_encoder_weights(build("tiny16"), tmp_path / "file.safetensors").fits
+
+
+def test_other_network(tmp_path):
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "file.pt")
+    with pytest.raises(UserError, match="has no weights of TinyResNet"):
+        load_encoder_weights(build("tiny16"), tmp_path / "file.pt")
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -238,45 +124,36 @@ WORDINGS = {
 def test_a_damaged_file_is_refused_and_changes_nothing(damage, name, tmp_path):
     encoder, _ = trained(name)
     state = dict(encoder.state_dict())
-    names = [key for key, value in state.items() if value.is_floating_point() and value.ndim]
+    names = [k for k, v in state.items() if v.is_floating_point() and v.ndim and "." in k]
     choice = random.Random(f"{damage} {name}").choice(names)
     torch.save(DAMAGES[damage](state, choice), tmp_path / "file.pt")
     found = build(name)
     before = {key: value.clone() for key, value in found.state_dict().items()}
-    said = "that the encoder lacks" if damage == "one more block" else f": {re.escape(choice)}"
+    by_block = {"one more block": "that the encoder lacks", "without a block": "missing"}
+    said = by_block.get(damage, f": {re.escape(choice)}")
     with pytest.raises(UserError, match=rf"\d+ of \d+ tensors match.*{said}") as error:
         load_encoder_weights(found, tmp_path / "file.pt")
     assert "\n" not in str(error.value)
     assert all(before[key].equal(value) for key, value in found.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-@pytest.mark.parametrize("wording", WORDINGS)
-def test_prefixes_and_wrappers_anywhere_give_equal_features(wording, name, tmp_path):
-    encoder, features = trained(name)
-    state = {WORDINGS[wording](key): value for key, value in encoder.state_dict().items()}
-    report, found = load(name, {"state_dict": state, "fc.weight": torch.zeros(2, 2)}, tmp_path)
-    assert torch.equal(found, features), report
-
-
 def test_resized_positions_are_reported(tmp_path):
-    name = "vit_tiny_patch16_224"
-    state = dict(trained(name)[0].state_dict())
+    state = dict(trained(VIT)[0].state_dict())
     token = state["pos_embed"][:, :1]
     ramp = torch.linspace(0, 1, 14)[:, None, None] * torch.ones(
         14, 14, state["cls_token"].shape[-1]
     )
     larger = torch.cat([token, ramp.reshape(1, 196, -1)], dim=1)
-    report, _ = load(name, state | {"pos_embed": larger}, tmp_path)
+    report, _ = load(VIT, state | {"pos_embed": larger}, tmp_path)
     assert "1 converted: pos_embed from 14x14 to 2x2 positions" in str(report)
-    found = build(name)
+    found = build(VIT)
     load_encoder_weights(found, tmp_path / "file.pt")
     assert found.pos_embed[:, :1].equal(token)
     rows = found.pos_embed[0, 1:].view(2, 2, -1)[..., 0]
     assert torch.allclose(rows, torch.tensor([[0.25, 0.25], [0.75, 0.75]]), atol=0.03)
     not_square = state | {"pos_embed": larger[:, :-1]}
     with pytest.raises(UserError, match="1 of other shape: pos_embed"):
-        load(name, not_square, tmp_path)
+        load(VIT, not_square, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tiny16", "resnet10t"])
@@ -288,9 +165,8 @@ def test_weights_for_grey_images_see_the_mean_of_colours(name, tmp_path):
     assert report.converted == (f"{key} from grey to the mean of three colours",)
     expected = copy.deepcopy(encoder)
     expected.get_parameter(key).data = grey.expand(-1, 3, -1, -1)
-    images = IMAGES[..., : ENCODERS[name], : ENCODERS[name]]
     with torch.no_grad():
-        of_grey = expected(images.mean(1, keepdim=True).expand(-1, 3, -1, -1) / 3)
+        of_grey = expected(images(name).mean(1, keepdim=True).expand(-1, 3, -1, -1) / 3)
     torch.testing.assert_close(found, of_grey)
     with pytest.raises(UserError, match=f"1 of other shape: {key}"):
         load(name, dict(encoder.state_dict()) | {key: grey.expand(-1, 4, -1, -1)}, tmp_path)
