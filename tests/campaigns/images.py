@@ -3,7 +3,7 @@
 Limits are a minute of CPU time, little memory, and one line for each file.
 """
 
-import io
+import contextlib
 import json
 import os
 import random
@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests import warm
 from tests.campaigns.campaign import Broken, Chance
-from tests.data.image_files_on_disk import noise
+from tests.data.image_files_on_disk import encoded, noise, png_chunk
 
 TRIALS, SAMPLE = 200, 1
 MEMORY = 200  # MB, to decode images of at most 4 million pixels
@@ -48,7 +48,7 @@ else:
     print(json.dumps({"rows": rows, "bad": bad, "memory": used() - before}))
 """
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
-MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16")
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16")
 TEXTS = (
     b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", b"<html>404</html>", b"", b"GIF89a",
     b"\0\0\0\x18ftypheic\0\0\0\0mif1", b"BM", b"II*\0", b"P6 9999999 9999999 255\n", b"RIFF\xff\xff\xff\xffWEBPVP8 ",
@@ -56,136 +56,112 @@ TEXTS = (
 )  # fmt: skip
 
 
-def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
-    """Return the bytes of a file."""
-    stream = io.BytesIO()
-    image.save(stream, file_format, **options)
-    return stream.getvalue()
-
-
 def picture(chance: random.Random, side: int = 48) -> Image.Image:
     """Return an image of noise."""
     return Image.fromarray(noise(side, side, chance.randrange(10**6)))
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    """Return a chunk of a PNG."""
-    check = zlib.crc32(kind + content)
-    return len(content).to_bytes(4, "big") + kind + content + check.to_bytes(4, "big")
+def some_file(
+    chance: random.Random, formats: tuple[str, ...] = FORMATS, **options: object
+) -> bytes:
+    return encoded(picture(chance), chance.choice(formats), **options)
 
 
-def truncated(chance: random.Random, path: Path) -> bool:
-    """Write the first part of a file."""
-    data = encoded(picture(chance), chance.choice(FORMATS))
-    path.write_bytes(data[: chance.randrange(len(data) * 9 // 10)])
-    return False
+def truncated(chance: random.Random) -> bytes:
+    data = some_file(chance)
+    return data[: chance.randrange(len(data) * 9 // 10)]
 
 
-def flipped(chance: random.Random, path: Path) -> None:
-    """Write a file with some changed bytes."""
-    data = bytearray(encoded(picture(chance), chance.choice(FORMATS)))
+def flipped(chance: random.Random) -> bytes:
+    """Return a file with some changed bits."""
+    data = bytearray(some_file(chance))
     reach = chance.choice((64, 512, len(data)))
     for _ in range(chance.choice((1, 1, 3, 30))):
         data[chance.randrange(min(reach, len(data)))] ^= 1 << chance.randrange(8)
-    path.write_bytes(data)
+    return bytes(data)
 
 
-def bomb(chance: random.Random, path: Path) -> bool:
-    """Write a small file of a huge picture."""
+def bomb(chance: random.Random) -> bytes:
+    """Return a small file of a huge picture."""
     side, kind = chance.choice((2100, 13_300, 60_000)), chance.choice(("PNG", "JPEG", "GIF", "BMP"))
     if kind == "PNG":
         sides = side.to_bytes(4, "big") * 2
-        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sides + b"\x08\x06\0\0\0")
-        data += chunk(b"IDAT", zlib.compress(bytes(2**20))) + chunk(b"IEND", b"")
-    elif kind == "GIF":
-        data = b"GIF89a" + side.to_bytes(2, "little") * 2 + b"\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0"
-        data += side.to_bytes(2, "little") * 2 + b"\0\x02\x02L\x01\0;"
-    elif kind == "BMP":
-        data = bytearray(encoded(picture(chance), "BMP"))
-        data[18:26] = side.to_bytes(4, "little") * 2
-    else:
-        data = encoded(picture(chance), "JPEG", progressive=True)
-        place = data.index(b"\xff\xc2") + 5
-        data = data[:place] + side.to_bytes(2, "big") * 2 + data[place + 4 :]
-    path.write_bytes(data)
-    return False
+        data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", sides + b"\x08\x06\0\0\0")
+        return data + png_chunk(b"IDAT", zlib.compress(bytes(2**20))) + png_chunk(b"IEND", b"")
+    if kind == "GIF":
+        sides = side.to_bytes(2, "little") * 2
+        data = b"GIF89a" + sides + b"\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0"
+        return data + sides + b"\0\x02\x02L\x01\0;"
+    if kind == "BMP":
+        data = encoded(picture(chance), "BMP")
+        return data[:18] + side.to_bytes(4, "little") * 2 + data[26:]
+    data = encoded(picture(chance), "JPEG", progressive=True)
+    place = data.index(b"\xff\xc2") + 5
+    return data[:place] + side.to_bytes(2, "big") * 2 + data[place + 4 :]
 
 
-def mode(chance: random.Random, path: Path) -> bool:
-    """Write a file of some mode and format."""
+def mode(chance: random.Random) -> bytes:
+    """Return a file of some mode, in a format that has it."""
     image, name = picture(chance), chance.choice(MODES)
     if name in ("I", "I;16"):
         wide = np.asarray(image.convert("L"), np.uint16) * 257
         image = Image.fromarray(wide if name == "I;16" else wide.astype(np.int32))
     else:
-        image = image.convert("L").convert("F") if name == "F" else image.convert(name)
+        image = image.convert(name)
     for file_format in chance.sample(FORMATS, len(FORMATS)):
-        try:
-            path.write_bytes(encoded(image, file_format))
-        except (OSError, KeyError, ValueError):
-            continue
-        with Image.open(path) as written:
-            return written.mode != "F"  # floating point has no agreed white
-    path.write_bytes(encoded(image.convert("RGB"), "PNG"))
-    return True
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            return encoded(image, file_format)
+    raise AssertionError(name)
 
 
-def frames(chance: random.Random, path: Path) -> bool:
-    """Write a file of several frames."""
+def frames(chance: random.Random) -> bytes:
+    """Return a file of several frames."""
     more = {"save_all": True, "append_images": [picture(chance) for _ in range(3)]}
-    path.write_bytes(
-        encoded(picture(chance), chance.choice(("GIF", "TIFF", "WEBP", "PNG")), **more)
-    )
-    return True
+    return some_file(chance, ("GIF", "TIFF", "WEBP", "PNG"), **more)
 
 
-def metadata(chance: random.Random, path: Path) -> bool:
-    """Write a intact file with random metadata."""
+def metadata(chance: random.Random) -> bytes:
+    """Return an intact file with random metadata."""
     junk = chance.randbytes(chance.choice((0, 1, 9, 300)))
     if chance.random() < 0.5:
         extra = {chance.choice(("exif", "icc_profile")): b"Exif\0\0" + junk}
-        path.write_bytes(encoded(picture(chance), chance.choice(("PNG", "JPEG", "WEBP")), **extra))
-        return True
-    data, kind = encoded(picture(chance), "PNG"), chance.choice(("eXIf", "iCCP", "zTXt", "tEXt"))
-    added, place = bytearray(chunk(kind.encode(), junk)), chance.choice((33, len(data) - 12))
-    added[-1] ^= chance.choice((0, 1))
-    path.write_bytes(data[:place] + added + data[place:])
-    return True
+        return some_file(chance, ("PNG", "JPEG", "WEBP"), **extra)
+    data, kind = (
+        encoded(picture(chance), "PNG"),
+        chance.choice((b"eXIf", b"iCCP", b"zTXt", b"tEXt")),
+    )
+    added, place = png_chunk(kind, junk), chance.choice((33, len(data) - 12))
+    added = added[:-1] + bytes([added[-1] ^ chance.choice((0, 1))])
+    return data[:place] + added + data[place:]
 
 
-def special(chance: random.Random, path: Path) -> bool:
+def text(chance: random.Random) -> bytes:
+    return chance.choice((*TEXTS, chance.randbytes(999)))
+
+
+def named(chance: random.Random) -> bytes:
+    """Return an intact file, whose name may have the suffix of another format."""
+    return some_file(chance, ("PNG", "BMP", "GIF", "TIFF", "PPM"))
+
+
+def special(chance: random.Random, path: Path) -> None:
     """Make a pipe, socket, link or file of absurd size."""
     kind = chance.choice(("pipe", "socket", "sparse", "/dev/zero", "/dev/null", "/dev/tty", "gone"))
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
-        here = os.getcwd()
-        os.chdir(path.parent)  # the name of a socket is short
-        with socket.socket(socket.AF_UNIX) as listener:
+        # the name of a socket is short
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path.name)
-        os.chdir(here)
     elif kind == "sparse":
         path.touch()
         os.truncate(path, 2**36)
     else:
         path.symlink_to(kind)
-    return False
 
 
-def text(chance: random.Random, path: Path) -> bool:
-    """Write something else."""
-    path.write_bytes(chance.choice((*TEXTS, chance.randbytes(999))))
-    return False
-
-
-def named(chance: random.Random, path: Path) -> bool:
-    """Write a intact file of another suffix."""
-    path.write_bytes(encoded(picture(chance), chance.choice(("PNG", "BMP", "GIF", "TIFF", "PPM"))))
-    return True
-
-
-def tree(chance: random.Random, path: Path) -> bool:
-    """Make a deep folder, or one of links, around a intact file."""
+def tree(chance: random.Random, path: Path) -> None:
+    """Make a deep folder, or one of links, around an intact file."""
     path.mkdir()
     inner = path
     if chance.random() < 0.5:
@@ -196,13 +172,22 @@ def tree(chance: random.Random, path: Path) -> bool:
         for name in ("up", "here"):
             (path / name).symlink_to(chance.choice((path, path.parent)))
     (inner / "1.png").write_bytes(encoded(picture(chance), "PNG"))
-    return True
 
 
-KINDS: tuple[Callable[[random.Random, Path], bool | None], ...] = (
-    truncated, flipped, flipped, flipped, bomb, mode, frames, metadata, special, text, named, tree,
-)  # fmt: skip
+# Makers of contents or of an entry at a path, and whether it must be read; None: it may be.
+CONTENTS = {
+    truncated: False, flipped: None, bomb: False, mode: True, frames: True, metadata: True,
+    text: False, named: True,
+}  # fmt: skip
+ENTRIES = {special: False, tree: True}
 SUFFIXES = (".png", ".jpg", ".JPEG", ".tif", ".webp", ".gif", ".bmp", ".ppm", ".avif")
+
+
+def make(kind: Callable[..., bytes | None], chance: random.Random, path: Path) -> None:
+    if kind in ENTRIES:
+        kind(chance, path)
+    else:
+        path.write_bytes(kind(chance))
 
 
 def trial(chance: Chance, folder: Path) -> None:
@@ -216,8 +201,10 @@ def trial(chance: Chance, folder: Path) -> None:
         good[f"good{index}.png"] = int(pixels.astype(int).sum())
     made: dict[str, tuple[str, bool | None]] = {}
     for index in range(chance.randint(1, 6)):
-        kind, name = chance.choice(KINDS), f"x{index}{chance.choice(SUFFIXES)}"
-        made[name] = kind.__name__, kind(chance, root / name)
+        kind = chance.choice((*CONTENTS, *ENTRIES, flipped, flipped))
+        name = f"x{index}{chance.choice(SUFFIXES)}"
+        made[name] = kind.__name__, (CONTENTS | ENTRIES)[kind]
+        make(kind, chance, root / name)
     chance.what = str(made)
     found = child(root, folder, "skip")
     if {name: found["rows"].get(name) for name in good} != good or set(good) & set(found["bad"]):

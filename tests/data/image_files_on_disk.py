@@ -1,5 +1,7 @@
 """Real image files for tests."""
 
+import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,3 +18,16 @@ def write_images(folder: Path, count: int, side: int = 8, first_seed: int = 0) -
     for index, path in enumerate(paths):
         Image.fromarray(noise(side, side, first_seed + index)).save(path)
     return paths
+
+
+def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
+    """Return the bytes of a file."""
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def png_chunk(kind: bytes, content: bytes, check: int | None = None) -> bytes:
+    """Return a chunk of a PNG, with its checksum or a wrong one."""
+    check = zlib.crc32(kind + content) if check is None else check
+    return len(content).to_bytes(4, "big") + kind + content + check.to_bytes(4, "big")

@@ -14,7 +14,6 @@ from ssl_norm.errors import UserError
 from ssl_norm.evaluate.classifier import (
     EVALUATION_COLUMNS,
     Scoring,
-    corrupting,
     even_size,
     score_classifier,
     training_domains,
@@ -262,16 +261,6 @@ def test_wrong_input(images):
     next(model.parameters()).data.fill_(torch.inf)
     with pytest.raises(UserError, match=r"evaluation: the input of layer .* not finite"):
         rows_of(model, images, statistics=["exact"])
-
-
-def test_corrupting_takes_equal_chunks_in_order():
-    seen = torch.arange(4 * 3 * 2 * 2, dtype=torch.uint8).view(4, 3, 2, 2) * 5
-    views = corrupting(lambda images, generator: (images,), [None, CONTRAST])
-    (found,) = views(seen, torch.Generator().manual_seed(0))
-    assert torch.equal(found[:2], seen[:2])
-    assert torch.equal(found[2:], CONTRAST(seen[2:], torch.Generator()))
-    with pytest.raises(UserError, match="a batch of 3 images is not 2 equal chunks"):
-        views(seen[:3], torch.Generator())
 
 
 @pytest.mark.parametrize(

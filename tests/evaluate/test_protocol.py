@@ -119,12 +119,6 @@ def test_impossible_fractions(fraction):
         label_fraction(LABELS, fraction, seed=0)
 
 
-def test_too_small_a_fraction_names_the_class_and_a_possible_one():
-    message = r"labels=0.02 keeps none of the 10 samples of class 3; use at least 0.1"
-    with pytest.raises(UserError, match=message):
-        label_fraction(LABELS, 0.02, seed=0)
-
-
 def test_the_choice_of_a_seed_is_as_recorded():
     labels = torch.tensor([0] * 7 + [1] * 4 + [3] * 3)
     assert label_fraction(labels, 0.4, seed=2).tolist() == [2, 4, 5, 7, 10, 13]

@@ -69,14 +69,6 @@ def test_small_images_by_size_or_by_request():
     assert stride(small_images=True, image_size=65) == (1, 1)
 
 
-def test_timm_and_torchvision_resnets_have_the_same_names():
-    timm, torchvision = (
-        build_encoder(name, small_images=True, image_size=32).state_dict()
-        for name in ("resnet18", "torchvision/resnet18")
-    )
-    assert {k: v.shape for k, v in timm.items()} == {k: v.shape for k, v in torchvision.items()}
-
-
 def test_vit_has_no_stem_to_change():
     with pytest.raises(UserError, match="'vit_tiny_patch16_224' does not begin with a strided"):
         build_encoder("vit_tiny_patch16_224", small_images=True, image_size=32)

@@ -3,7 +3,6 @@ import torch
 from torch import nn
 
 from ssl_norm.models.heads import Classifier, mlp_head
-from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.norms import make_norm
 
 
@@ -117,11 +116,3 @@ def test_the_linear_layer_starts_the_same_for_all_encoders():
     torch.manual_seed(1)
     encoder(nn.BatchNorm1d(6))
     assert torch.equal(torch.rand(()), drawn)  # the caller's generator is as it was
-
-
-def test_the_encoder_of_a_classifier_is_found_in_a_checkpoint(tmp_path):
-    model = Classifier(encoder(nn.BatchNorm1d(6)), 3, seed=0)
-    torch.save({"learner": model.state_dict()}, tmp_path / "last.pt")
-    found = encoder(nn.BatchNorm1d(6))
-    assert load_encoder_weights(found, tmp_path / "last.pt").prefix == "encoder."
-    assert torch.equal(found[1].weight, model.encoder[1].weight)

@@ -10,7 +10,6 @@ from matplotlib.collections import PathCollection
 from torch import nn
 
 from ssl_norm.errors import NonFiniteLoss
-from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms import make_norm
 from ssl_norm.toy.augmentation import Starts
 from ssl_norm.toy.classifiers import (
@@ -21,7 +20,7 @@ from ssl_norm.toy.classifiers import (
     std_auroc,
     train_classifier,
 )
-from ssl_norm.toy.figures import PlaneMap, draw_classifiers, moons_figure, plane_map
+from ssl_norm.toy.figures import PlaneMap, moons_figure, plane_map
 from ssl_norm.toy.samples import Samples, digits, two_moons
 
 SPREAD = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
@@ -171,17 +170,6 @@ def test_probability_is_of_the_population_and_deviation_of_the_batches():
 
 INPUTS = torch.tensor([[-0.5, 0.0], [0.5, 1.0], [0.6, 1.0]]).repeat(2, 1)
 STARTS = Starts(INPUTS, INPUTS + 0.25, torch.tensor([True, False, True, True, True, True]))
-
-
-def test_writes_a_picture(tmp_path):
-    moons = two_moons(1, 30, noise=0.1, seed=0)
-    models = {
-        norm: (mlp_head(2, hidden_dim=4, output_dim=2, layers=2, norm=norm).eval(), STARTS)
-        for norm in ("bn", "ubn")
-    }
-    output = tmp_path / "toy.png"
-    draw_classifiers(models, moons, output, draws=2, unlabelled=6, seed=0, caption="five seeds")
-    assert output.read_bytes().startswith(b"\x89PNG")
 
 
 def test_each_model_has_a_boundary_deviations_on_one_scale_and_its_starting_points():

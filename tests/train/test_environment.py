@@ -14,14 +14,6 @@ def test_command_as_it_was_typed():
     assert shlex.split(described["command"]) == sys.orig_argv[1:]
 
 
-def test_one_thread_is_singular(monkeypatch):
-    found = []
-    for threads in (1, 2):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        found.append(environment.hardware(torch.device("cpu")).rpartition(", ")[2])
-    assert found == ["1 thread", "2 threads"]
-
-
 def test_commit_of_an_installed_package_is_unknown_inside_another_repository(tmp_path, monkeypatch):
     copy = tmp_path / "environment.py"
     copy.write_text("")

@@ -116,12 +116,6 @@ def test_the_pass_without_gradients_takes_none_from_the_step_under_autocast():
         assert (full - half).norm() < 0.05 * full.norm()
 
 
-def test_without_unlabelled_images_it_is_the_model():
-    model = make_model()
-    images = torch.randn(4, 3, 2, 2).double()
-    assert torch.equal(labelled_logits(model, images, None, False), model(images))
-
-
 def test_rows_scores_and_checkpoints_come_when_they_should():
     rows, scored, saved = [], [], []
     train(make_run(), rows.append, saved.append, scored.append)

@@ -131,18 +131,6 @@ def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(t
     assert opened(config)[1] is not None
 
 
-def test_json_has_null_for_numbers_that_are_not_finite(tmp_path):
-    RunFolder(tmp_path).write_json(
-        "a.json", {"loss": float("nan"), "below": [1.5, -float("inf")], "step": 3}
-    )
-    assert RunFolder(tmp_path).json("a.json") == {
-        "loss": None,
-        "below": [1.5, None],
-        "step": 3,
-    }
-    assert "NaN" not in (tmp_path / "a.json").read_text()
-
-
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written to: Not a directory"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssl_norm.train.summary import final_scores, finetuning_table, pretraining_table
+from ssl_norm.train.summary import final_scores
 
 
 def score(domain, statistics, origin, top1, split="test"):
@@ -26,13 +26,3 @@ def test_scores_are_means_over_domains_and_the_first_of_exact_statistics():
     found = final_scores(["clean", "contrast:5"], rows)
     expected = {"top1": 0.375, "top1_exact": 0.5, "top1_exact_labelled": 0.5}
     assert found == pytest.approx(expected)
-
-
-def test_titles_count_the_steps():
-    found = [
-        pretraining_table({"method": "byol", "steps": steps, "evidence": ""}).title
-        for steps in (1, 1200)
-    ]
-    assert found == ["byol after 1 step", "byol after 1,200 steps"]
-    table = finetuning_table({"steps": 1, "labels": 40, "chance": 0.1}, None, by_batch=False)
-    assert table.title == "top-1 after 1 step with 40 labels"

@@ -31,7 +31,6 @@ UNREAD = re.compile(
 )
 # Folders of operating systems and tools, which hold copies or thumbnails of images.
 JUNK = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "__pycache__"))
-MOST_VISITS = 1000  # largest number of visits to one folder, through links
 _NAMED = 5  # largest number of files in a message
 Side = Annotated[int, Interval(ge=8, le=8192)]
 
@@ -222,7 +221,6 @@ def find_images(folder: Path) -> Listing:
     a dot, and `JUNK`, are ignored.
     """
     paths, ignored, unread = [], 0, Counter[str]()
-    visits = Counter[tuple[int, int]]()
     folders = [("", frozenset[tuple[int, int]]())]  # to read, with those that hold them
     while folders:
         prefix, holders = folders.pop()
@@ -232,9 +230,6 @@ def find_images(folder: Path) -> Listing:
         except OSError as error:
             raise UserError(f"cannot read folder {printable(here)}: {error.strerror}") from error
         place = status.st_dev, status.st_ino
-        visits[place] += 1
-        if visits[place] > MOST_VISITS:
-            raise UserError(f"links lead to {printable(here)} more than {MOST_VISITS} times")
         if place in holders:
             continue
         for entry in entries:

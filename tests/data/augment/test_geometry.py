@@ -1,4 +1,3 @@
-import kornia.augmentation
 import pytest
 import torch
 from torch import Generator
@@ -65,24 +64,3 @@ def test_distribution_is_torchvisions(height, width):
 def test_fallback_is_torchvisions(height, width, ratio):
     expected = RandomResizedCrop.get_params(torch.zeros(3, height, width), (1.0, 1.0), ratio)
     assert boxes(4, height, width, (1.0, 1.0), ratio)[3].tolist() == list(expected)
-
-
-def test_equals_kornia_where_nothing_shrinks():
-    images = torch.rand(8, 3, 24, 24)
-    operation = kornia.augmentation.RandomResizedCrop(
-        (24, 24), align_corners=False, cropping_mode="slice"
-    )
-    parameters = operation.forward_parameters(images.shape)
-    corners = parameters["src"]  # from the upper left, clockwise: (x, y), inclusive
-    first, last = corners[:, 0].flip(1), corners[:, 2].flip(1)
-    places = torch.cat((first, last - first + 1), 1).float()
-    found = crop_resize(images, places, torch.zeros(8, dtype=torch.bool), 24)
-    torch.testing.assert_close(found, operation(images, params=parameters), atol=2e-5, rtol=0)
-
-
-def test_sees_nothing_outside_the_box():
-    images = torch.full((2, 3, 40, 40), torch.nan)
-    images[:, :, 5:25, 10:34] = 0.25
-    box = torch.tensor([[5.0, 10.0, 20.0, 24.0]]).expand(2, 4)
-    found = crop_resize(images.nan_to_num(9.0), box, torch.tensor([True, False]), 16)
-    torch.testing.assert_close(found, torch.full((2, 3, 16, 16), 0.25))
