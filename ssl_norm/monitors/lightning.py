@@ -4,7 +4,6 @@ It needs `lightning.pytorch` or `pytorch_lightning`; no other module of this pac
 """
 
 import sys
-from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +31,6 @@ def _callback_class() -> type:
 
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     Callback = object
 else:
     Callback = _callback_class()
@@ -56,10 +52,9 @@ class CollapseCallback(Callback):
         log_every: steps between logged values and verdicts. It must be a multiple of the trainer's
             `log_every_n_steps`, or the logger skips values; None: equal to it.
         on_collapse: `warn`, `stop` (ends training at complete collapse, and warns) or `ignore`.
-        draw: function that draws the image (H, W, 3) of `layer_rows`, or `module:function`. With
+        options: other options of CollapseWatch: `joint`, `layers`, `layers_every`, `monitor`. With
             `layers=True` and a TensorBoardLogger the image `collapse/layers` is logged after each
             epoch.
-        options: other options of CollapseWatch: `joint`, `layers`, `layers_every`, `monitor`.
 
     Raises:
         ValueError: no projector was found at the start of training, or the first step did not call
@@ -76,7 +71,6 @@ class CollapseCallback(Callback):
         *,
         log_every: int | None = None,
         on_collapse: str = "warn",
-        draw: "Callable[[Sequence[LayerRow]], NDArray[np.uint8]] | str" = _DRAW,
         **options: Any,
     ) -> None:
         if Callback is object:
@@ -89,7 +83,6 @@ class CollapseCallback(Callback):
         self._watch = CollapseWatch(**options)
         self._names = (online, target)
         self._log_every = log_every
-        self._draw = draw
         self._loss: Tensor | None = None
         self._drawn = 0
         self._stepped = False
@@ -187,9 +180,8 @@ class CollapseCallback(Callback):
         ]
         if not boards or len(self.layer_rows) == self._drawn or not trainer.is_global_zero:
             return
-        draw = load_object(self._draw) if isinstance(self._draw, str) else self._draw
         self._drawn = len(self.layer_rows)
-        picture = draw(self.layer_rows)
+        picture = load_object(_DRAW)(self.layer_rows)
         for board in boards:
             board.experiment.add_image(
                 "collapse/layers", picture, self._watch.steps, dataformats="HWC"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.distributed import is_distributed
-from ssl_norm.norms.batch.batch_statistics import BatchMoments, moments_of, pool_over_ranks
+from ssl_norm.norms.batch.batch_statistics import moments_of, pool_over_ranks
 from ssl_norm.norms.core import Eps, Norm, instance_moments
 from ssl_norm.norms.input_checks import check_batch, check_channels
 from ssl_norm.norms.kernels.tables import over_space, table_dtype
@@ -65,7 +65,9 @@ class ActNorm(Norm):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set weight and bias to normalize this batch as batch norm does, unless already set."""
-        moments = batch_moments(x)
+        if not is_distributed():
+            check_batch(x)
+        moments = pool_over_ranks(moments_of(*instance_moments(x), x.shape[2:].numel()))
         scale = self.weight * (moments.variance[0] + self.eps).rsqrt()
         self._begin(scale, self.bias - moments.mean[0] * scale, torch.ones_like(self.initialized))
 
@@ -86,14 +88,3 @@ class ActNorm(Norm):
     def _load_from_state_dict(self, *arguments: Any) -> None:
         self.known_initialized = False
         super()._load_from_state_dict(*arguments)
-
-
-def batch_moments(x: Tensor) -> BatchMoments:
-    """Return the moments of each channel of x (N, C, *spatial) over the samples of all processes.
-
-    Raises:
-        ValueError: there is one process, and one value per channel.
-    """
-    if not is_distributed():
-        check_batch(x)
-    return pool_over_ranks(moments_of(*instance_moments(x), x.shape[2:].numel()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -10,20 +11,7 @@ from torch import Tensor, nn
 from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.input_checks import check_channels
 
-
-class JointStatistics:
-    """Means and variances of a joint batch in one layer, one pair for each call of the layer."""
-
-    def __init__(self) -> None:
-        self.recorded: list[tuple[Tensor, Tensor]] = []
-        self.complete = False
-        self.calls = 0
-
-    def next(self) -> tuple[Tensor, Tensor]:
-        """Return the statistics of the next call; after the last call, start again at the first."""
-        statistics = self.recorded[self.calls % len(self.recorded)]
-        self.calls += 1
-        return statistics
+Moments = tuple[Tensor, Tensor]  # mean and variance of one call of a layer
 
 
 class UnsupervisedBatchNorm(BatchStatisticsNorm):
@@ -49,13 +37,13 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
 
     equation = "bn; E, V: constants, from labelled and unlabelled samples if these are given"
 
-    joint: JointStatistics | None = None
+    recorded: list[Moments] | None = None  # calls of the present joint pass
+    joint: Iterator[Moments] | None = None  # those of a finished one, again and again
 
     @property
     def uses_joint(self) -> bool:
         """Return whether the next input is normalized by the statistics of a joint batch."""
-        joint = self.joint
-        return self.training and joint is not None and joint.complete and bool(joint.recorded)
+        return self.training and self.joint is not None
 
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless x is (N, C, *spatial), with enough values for its statistics."""
@@ -67,10 +55,10 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
     def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the statistics of the joint batch, if there is one, else as batch norm does."""
         if self.joint is not None and self.uses_joint:
-            return self.joint.next()
+            return next(self.joint)
         own = super().statistics(mean, variance)
-        if self.joint is not None and self.training and not self.joint.complete:
-            self.joint.recorded.append((own[0].detach(), own[1].detach()))
+        if self.recorded is not None and self.training:
+            self.recorded.append((own[0].detach(), own[1].detach()))
         return own
 
 
@@ -106,13 +94,12 @@ def joint_statistics(model: nn.Module, *joint_batch: Any) -> Iterator[None]:
         )
     try:
         for layer in layers:
-            layer.joint = JointStatistics()
+            layer.recorded = []
         with torch.no_grad():
             model(*joint_batch)
         for layer in layers:
-            if layer.joint is not None:
-                layer.joint.complete = True
+            layer.joint, layer.recorded = cycle(layer.recorded) if layer.recorded else None, None
         yield
     finally:
         for layer in layers:
-            layer.joint = None
+            layer.joint = layer.recorded = None

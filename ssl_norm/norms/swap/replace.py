@@ -4,16 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from ssl_norm.names import unknown_name
-from ssl_norm.norms.batch.batch_statistics import BatchStatisticsNorm
 from ssl_norm.norms.batch.freezing import FrozenStatistics, evaluation_mode
 from ssl_norm.norms.layers.weight_standardization import (
     StandardizedWeights,
@@ -22,13 +20,11 @@ from ssl_norm.norms.layers.weight_standardization import (
     plain_weights,
     standardize_weights,
 )
-from ssl_norm.norms.spec import NormLike, NormSpec, make_norm, parse_norm
+from ssl_norm.norms.spec import NormLike, NormSpec, parse_norm
 from ssl_norm.norms.swap.find import (
     STATISTICS,
-    USUAL_OPTIONS,
     AroundNorm,
     ChannelsLast,
-    affine_of,
     layers_before_norms,
     named_norms,
     num_features,
@@ -42,8 +38,6 @@ from ssl_norm.text import text_table
 
 __all__ = ["Replacement", "replace_norms"]
 
-SETTABLE_ON_TORCHS = ("eps", "update_rate", "affine")
-SETTABLE = (*USUAL_OPTIONS, "affine")
 WRAPPERS = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
 SEQUENCE_FIRST = (
     "the axis of the samples is not known, because parts of this model are sequence-first "
@@ -59,7 +53,6 @@ class LayerChange(NamedTuple):
     old: str  # class of the old norm
     channels: int  # of the norm
     replaced: bool = False  # False: the layer stays
-    options: tuple[str, ...] = ()  # new options of a layer that stays, as `name=value`
     carried: tuple[str, ...] = ()  # parameters and statistics that the new layer takes over
     dropped: tuple[str, ...] = ()  # names that the new layer does not have
     initial: tuple[str, ...] = ()  # names that only the new layer has, at their initial values
@@ -92,7 +85,7 @@ class Replacement:
     @property
     def way_back(self) -> str | None:
         """Name of the norm that restores the network exactly, None if no norm does."""
-        names = {change.back for change in self.changes if change.replaced or change.options}
+        names = {change.back for change in self.changes if change.replaced}
         only = names.pop() if len(names) == 1 else None
         return only if len(self.replaced) == len(self.changes) else None
 
@@ -138,7 +131,7 @@ class Replacement:
             (
                 change.name,
                 f"{change.old}({change.channels})",
-                str(self.norm) if change.replaced else ", ".join(("kept", *change.options)),
+                str(self.norm) if change.replaced else "kept",
                 *(
                     _listed(names) or "-"
                     for names in (change.carried, change.dropped, change.initial)
@@ -160,10 +153,9 @@ def replace_norms(
 ) -> Replacement:
     """Replace every norm of a model in place and report the state that could not be transferred.
 
-    Layers that already are the requested norm stay, and only take over the options of the spec.
-    These are our layers, and torch's for `bn` (if eps, update_rate and affine are the only
-    options), `gn`, `ln`, `in` and `rms`. Every other layer is replaced by a new one with its
-    device, dtype, mode, and all parameters, statistics and options that the new norm has
+    Layers that already are the requested norm stay: our layers, and torch's for `bn`, `gn`, `ln`,
+    `in` and `rms`, if they have the options of the spec. Every other layer is replaced by a new one
+    with its device, dtype, mode, and all parameters, statistics and options that the new norm has
     (:func:`~ssl_norm.norms.swap.transfer_state.new_layer`). One batch norm can thus be swapped for
     another (representative, ghost, frozen, synchronized, domain) and back with the same state_dict
     and the same outputs in evaluation. The report names the norm that restores the network exactly,
@@ -225,14 +217,13 @@ def replace_norms(
     if not dry_run:
         for name, layer in norms:
             _, new = steps[layer]
-            if isinstance(new, nn.Module):
-                model.set_submodule(name, new)
-                parent = model.get_submodule(name.rpartition(".")[0])
-                if isinstance(parent, nn.TransformerEncoderLayer):
-                    # No fused kernel, which computes layer norm with the parameters of any norm.
-                    parent.activation_relu_or_gelu = 0
-            else:
-                _set_options(unwrapped(layer), new)
+            if new is None:
+                continue
+            model.set_submodule(name, new)
+            parent = model.get_submodule(name.rpartition(".")[0])
+            if isinstance(parent, nn.TransformerEncoderLayer):
+                # No fused kernel, which computes layer norm with the parameters of any norm.
+                parent.activation_relu_or_gelu = 0
         for _, layer in weighted:
             (standardize_weights if parsed.weight_standardization else plain_weights)(layer)
     return report
@@ -285,8 +276,7 @@ def _reason(part: nn.Module) -> str | None:
     return None
 
 
-# Either a new layer, or new options of a layer that stays.
-Step = tuple[LayerChange, nn.Module | Mapping[str, Any]]
+Step = tuple[LayerChange, nn.Module | None]  # None: the layer stays
 
 
 def _steps(
@@ -308,7 +298,7 @@ def _steps(
             continue
         with _naming(name):
             (change, new), shape = _step(layer, spec, like), shapes.get(layer)
-            if isinstance(new, nn.Module):
+            if new is not None:
                 adapters = (part for part in new.modules() if isinstance(part, ChannelsLast))
                 adapter = next(adapters, None)
                 if adapter is not None and not isinstance(layer, AroundNorm):  # else it is copied
@@ -335,12 +325,7 @@ def _sample_axis(shape: tuple[int, ...] | None, samples: int | None) -> int | No
 def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> Step:
     change = LayerChange("", type(unwrapped(layer)).__name__, num_features(layer))
     if _is_already(layer, spec):
-        make_norm(spec, num_features(layer))  # raises if options exclude each other
-        present = options_of(layer, SETTABLE)
-        wanted = {name: spec.option(name) for name in ("batch_size", "sync")} | {**spec.options}
-        options = {o: v for o, v in wanted.items() if o in present and present[o] != v}
-        shown = tuple(f"{option}={value}" for option, value in options.items())
-        return change._replace(options=shown), options
+        return change, None
     new, names = new_layer(layer, spec, like)
     return change._replace(replaced=True, back=_comes_back(layer, spec), **names), new
 
@@ -408,15 +393,9 @@ def _is_already(layer: nn.Module, spec: NormSpec) -> bool:
     norm = unwrapped(layer)
     if spec.constructor is not None or not _is_kind(norm, spec):
         return False
-    if spec.options.get("affine") and not affine_of(norm):
-        return False
-    if isinstance(norm, FrozenStatistics) and spec.options.get("evaluation") == "batch":
-        return False
-    settable = SETTABLE if isinstance(norm, BatchStatisticsNorm) else SETTABLE_ON_TORCHS
-    return all(
-        option in settable or options_of(norm, [option]).get(option) == value
-        for option, value in spec.options.items()
-    )
+    wanted = {name: spec.option(name) for name in ("batch_size", "sync")} | {**spec.options}
+    present = options_of(norm, wanted)
+    return all(present.get(option) == value for option, value in wanted.items())
 
 
 def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
@@ -426,17 +405,6 @@ def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
         return False
     kind = norm.thawed_class if isinstance(norm, FrozenStatistics) else type(norm)
     return kind is spec.cls or isinstance(norm, TORCH_KINDS.get(spec.name, ()))
-
-
-def _set_options(norm: nn.Module, options: Mapping[str, Any]) -> None:
-    for option, value in options.items():
-        if option == "affine":
-            for name in norm._parameters.keys() & {"weight", "bias"}:
-                norm.register_parameter(name, None)
-        elif option == "update_rate" and isinstance(norm, _BatchNorm):
-            norm.momentum = value
-        else:
-            setattr(norm, option, value)
 
 
 def _first(names: Sequence[str]) -> str:
