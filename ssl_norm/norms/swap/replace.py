@@ -1,7 +1,7 @@
 """Replacing the norms inside any model."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -89,13 +89,9 @@ class Replacement:
         only = names.pop() if len(names) == 1 else None
         return only if len(self.replaced) == len(self.changes) else None
 
-    @property
-    def kinds(self) -> Mapping[str, int]:
-        """Number of layers of each class that were found."""
-        return dict(Counter(change.old for change in self.changes))
-
     def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
+        found = Counter(change.old for change in self.changes)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in found.items())
         dropped = "; ".join(_by_kind((change.old, change.dropped) for change in self.changes))
         initial = "; ".join(_by_kind((self.norm.name, change.initial) for change in self.changes))
         assumed = sum(change.assumed for change in self.changes)
@@ -110,19 +106,11 @@ class Replacement:
             (initial, f"at initial values: {initial}"),
             (self.norm.nonlinear,
              f"{self.norm.name} is nonlinear itself, activations after it stay"),
-            (self.left, f"{len(self.left)} kept on request or of unknown kind {_first(self.left)}"),
-            (self.replaced, self._way_back_text()),
+            (self.left, f"kept on request or of unknown kind: {', '.join(self.left[:3])}"),
+            (self.replaced, f"{self.way_back or 'no norm'} restores the network exactly"),
             (assumed, f"in {assumed} the first axis is assumed to be the samples"),
         ]  # fmt: skip
         return "; ".join(sentence for holds, sentence in sentences if holds)
-
-    def _way_back_text(self) -> str:
-        if self.way_back:
-            return f"'{self.way_back}' restores the network exactly"
-        lost = [change.name for change in self.changes if change.replaced and not change.back]
-        if lost:
-            return f"no norm restores {len(lost)} of these layers exactly {_first(lost)}"
-        return "no single norm restores the network"
 
     def table(self) -> str:
         """Return a line for each norm layer, and a summary."""
@@ -405,10 +393,6 @@ def _is_kind(norm: nn.Module, spec: NormSpec) -> bool:
         return False
     kind = norm.thawed_class if isinstance(norm, FrozenStatistics) else type(norm)
     return kind is spec.cls or isinstance(norm, TORCH_KINDS.get(spec.name, ()))
-
-
-def _first(names: Sequence[str]) -> str:
-    return f"({names[0]}, ...)" if names else ""
 
 
 def _listed(names: tuple[str, ...]) -> str:
