@@ -25,17 +25,17 @@ from ssl_norm.monitors.spectrum import (
     label="RankMe",
     decimals=1,
 )
-def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
+def rank_me(embeddings: Tensor) -> Tensor:
     """Return RankMe, the exponential of the entropy of the singular values of embeddings.
 
-        p_k = s_k / sum(s) + eps,   exp(-sum_k p_k log p_k)
+        p_k = s_k / sum(s) + 1e-7,   exp(-sum_k p_k log p_k)
 
     Embeddings are neither centred nor normalized: a common direction counts as one dimension,
     however large, so that RankMe is about 1 near collapse. (:func:`effective_rank` is centred, and
     may then be near D, if the remaining differences are isotropic.) A high value does not prove
     that a network is healthy: read it with :func:`ssl_norm.monitors.feature_std`.
 
-    N bounds the value, so use more rows than columns; eps raises it by the factor
+    N bounds the value, so use more rows than columns; 1e-7 raises it by the factor
     1 + 1.6e-6 min(N, D).
 
     Returns:
@@ -46,7 +46,7 @@ def rank_me(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
     Source: Garrido et al., "RankMe", arXiv 2210.02885, equations 1 and 2.
     """
     eigenvalues = second_moment_spectrum(embeddings)
-    share = _singular_shares(eigenvalues) + eps
+    share = _singular_shares(eigenvalues) + 1e-7
     rank = (-(share * share.log()).sum()).exp()
     return rank.where(eigenvalues[0] != 0, 1.0)
 
@@ -95,6 +95,9 @@ def _singular_shares(eigenvalues: Tensor) -> Tensor:
     return singular_values / total.where(total != 0, 1.0)
 
 
+_DELTA = 1e-4  # added to the variance within images
+
+
 @monitor(
     inputs="views",
     prepares="centres",
@@ -106,17 +109,17 @@ def _singular_shares(eigenvalues: Tensor) -> Tensor:
     depends_on=("scale",),
     in_runs=False,
 )
-def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
+def lidar(views: Tensor) -> Tensor:
     """Return the rank of the linear discriminant analysis with one class per image.
 
         between = 1/(n-1) sum_i (m_i - m) (m_i - m)',   m_i = mean_j z_ij,   m = mean_i m_i
         within = 1/(n (q-1)) sum_ij (z_ij - m_i) (z_ij - m_i)' + delta I
-        p = eig(within^(-1/2) between within^(-1/2)) / their sum + eps,   exp(-sum_k p_k log p_k)
+        p = eig(within^(-1/2) between within^(-1/2)) / their sum + 1e-8,   exp(-sum_k p_k log p_k)
 
     The embeddings (n, q, D) of q >= 2 views of each of n >= 2 images are centred, not normalized.
     Cost: two eigenvalue decompositions, one of them of a D x D matrix with vectors. Values depend
-    on n, q and delta, which is positive like eps: compare only values with equal ones. Because of
-    delta, the length of embeddings matters, unless it is far above sqrt(delta).
+    on n and q: compare only values with equal ones. Because of delta = 1e-4, the length of
+    embeddings matters, unless it is far above 0.01.
 
     Returns:
         Scalar without gradient: 0 at complete collapse (0/0, by definition), else about 1 to
@@ -126,20 +129,18 @@ def lidar(views: Tensor, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:
     """
     if views.ndim != 3 or min(views.shape[:2]) < 2 or views.shape[2] == 0:
         raise ValueError(f"views must have shape (n >= 2, q >= 2, D), got {tuple(views.shape)}")
-    if not (delta > 0 and eps > 0):
-        raise ValueError(f"delta and eps must be positive, got {delta} and {eps}")
     n, q, D = views.shape
     rows = wide_rows(views.detach().reshape(n * q, D), "views")
     centres = rows.reshape(n, q, D).mean(1)
     deviations = (rows.reshape(n, q, D) - centres[:, None]).reshape(n * q, D)
-    whitened = (centres - centres.mean(0)) @ _whitening(deviations, n * (q - 1), delta)
-    eigenvalues = squared_singular_values(whitened, rounding_floor(rows) / delta)
+    whitened = (centres - centres.mean(0)) @ _whitening(deviations, n * (q - 1))
+    eigenvalues = squared_singular_values(whitened, rounding_floor(rows) / _DELTA)
     total = eigenvalues.sum()
-    share = eigenvalues / total.where(total != 0, 1.0) + eps
+    share = eigenvalues / total.where(total != 0, 1.0) + 1e-8
     return (-(share * share.log()).sum()).exp().where(total != 0, 0.0)
 
 
-def _whitening(deviations: Tensor, degrees: int, delta: float) -> Tensor:
+def _whitening(deviations: Tensor, degrees: int) -> Tensor:
     """Return the inverse root (D, D) of the covariance of deviations plus delta I."""
     within = deviations.T @ deviations / degrees
     finite = within.isfinite().all()
@@ -147,6 +148,6 @@ def _whitening(deviations: Tensor, degrees: int, delta: float) -> Tensor:
     matrix = within.where(finite, identity)
     host = matrix.cpu() if matrix.device.type == "mps" else matrix
     values, vectors = torch.linalg.eigh(host)
-    roots = (values.clamp(min=0) + delta).rsqrt()
+    roots = (values.clamp(min=0) + _DELTA).rsqrt()
     whitening: Tensor = (vectors * roots) @ vectors.T
     return whitening.to(within.device).where(finite, torch.nan)

@@ -86,42 +86,35 @@ _ROWS_AT_ONCE = 256  # upper bound: pairs within a chunk of rows are computed tw
     source="arXiv 2005.10242",
     in_runs=False,
 )
-def alignment(online: Tensor, target: Tensor, alpha: float = 2.0) -> Tensor:
-    """Return the mean distance of matching L2-normalized rows, to a power.
+def alignment(online: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared distance of matching L2-normalized rows, mean_i |z_i - z'_i|^2.
 
-        mean_i |z_i - z'_i|^alpha
-
-    z and z' are the l2-normalized rows of embeddings (N >= 2, D) of two views; alpha is above 0,
-    and with 2 it is 2 - 2 cos. Cost O(N D).
+    z and z' are the l2-normalized rows of embeddings (N >= 2, D) of two views. Cost O(N D).
 
     Returns:
-        Scalar in [0, 2^alpha]: 0 at complete collapse, but also for views that agree perfectly, so
-        read it with :func:`uniformity`.
+        Scalar in [0, 4]: 0 at complete collapse, but also for views that agree perfectly, so read
+        it with :func:`uniformity`.
 
-    Source: Wang & Isola, arXiv 2005.10242, section 4.1.1.
+    Source: Wang & Isola, arXiv 2005.10242, section 4.1.1, with alpha = 2.
     """
-    if not alpha > 0:
-        raise ValueError(f"alpha must be positive, got {alpha}")
     z, z_target = matching_directions(online, target)
     distance: Tensor = torch.linalg.vector_norm(z - z_target, dim=1)
-    return distance.pow(alpha).mean()
+    return distance.square().mean()
 
 
-def _uniformity(z: Tensor, t: float = 2.0) -> Tensor:
-    if not t > 0:
-        raise ValueError(f"t must be positive, got {t}")
+def _uniformity(z: Tensor) -> Tensor:
     count = len(z)
     at_once = min(_ROWS_AT_ONCE, max(1, COSINES_AT_ONCE // count))
-    sums = [_log_sum(z, start, start + at_once, t) for start in range(0, count, at_once)]
+    sums = [_log_sum(z, start, start + at_once) for start in range(0, count, at_once)]
     return torch.stack(sums).logsumexp(0) - log(count * (count - 1) / 2)
 
 
-def _log_sum(z: Tensor, start: int, stop: int, t: float) -> Tensor:
+def _log_sum(z: Tensor, start: int, stop: int) -> Tensor:
     """Return the log of the summed potentials of the pairs i < j with start <= i < stop."""
     chunk, later = z[start:stop], z[start:]
     lengths = later.square().sum(1)  # 1, or 0 for rows of zeros
     products = (chunk @ later.T).mul_(2)
-    potentials = products.sub_(lengths).sub_(lengths[: len(chunk), None]).mul_(t).clamp_(max=0)
+    potentials = products.sub_(lengths).sub_(lengths[: len(chunk), None]).mul_(2).clamp_(max=0)
     own = potentials[:, : len(chunk)]
     own.masked_fill_(torch.ones_like(own, dtype=torch.bool).tril(), -torch.inf)
     return potentials.flatten().logsumexp(0)
@@ -137,19 +130,18 @@ def _log_sum(z: Tensor, start: int, stop: int, t: float) -> Tensor:
     chart="uniformity (0: complete collapse)",
     of_normalized=_uniformity,
 )
-def uniformity(embeddings: Tensor, t: float = 2.0) -> Tensor:
+def uniformity(embeddings: Tensor) -> Tensor:
     """Return the logarithm of the mean Gaussian potential of all pairs of L2-normalized rows.
 
-        log mean_{i < j} exp(-t |z_i - z_j|^2)
+        log mean_{i < j} exp(-2 |z_i - z_j|^2)
 
-    z are the l2-normalized rows of embeddings (N >= 2, D); t, the inverse width of the potential,
-    is above 0. It takes O(N^2 D) time, and memory for 4 million pairs at a time. If there are many
-    rows, measure a sample of them.
+    z are the l2-normalized rows of embeddings (N >= 2, D). It takes O(N^2 D) time, and memory for 4
+    million pairs at a time. If there are many rows, measure a sample of them.
 
     Returns:
-        Scalar in [-4 t, 0]: 0 at complete collapse, about -2 t for many rows spread evenly over a
+        Scalar in [-8, 0]: 0 at complete collapse, about -4 for many rows spread evenly over a
         sphere of many dimensions.
 
-    Source: Wang & Isola, arXiv 2005.10242, section 4.1.2.
+    Source: Wang & Isola, arXiv 2005.10242, section 4.1.2, with t = 2.
     """
-    return _uniformity(directions(embeddings), t)
+    return _uniformity(directions(embeddings))

@@ -96,11 +96,9 @@ def ne_sum(embeddings: Tensor) -> Tensor:
     return _ne_sum(covariance_spectrum(embeddings))
 
 
-def _alpha_req(eigenvalues: Tensor, first: int = 10, last: int = 99) -> Tensor:
-    if not 1 <= first < last:
-        raise ValueError(f"the fit needs ranks 1 <= first < last, got {first} and {last}")
-    tail = eigenvalues[first - 1 : last]
-    rank = torch.arange(first, first + len(tail), dtype=tail.dtype, device=tail.device)
+def _alpha_req(eigenvalues: Tensor) -> Tensor:
+    tail = eigenvalues[9:99]
+    rank = torch.arange(10, 10 + len(tail), dtype=tail.dtype, device=tail.device)
     positive = tail > 0
     weight = (1 / rank).where(positive, 0.0)
     x, y = rank.log(), tail.where(positive, 1.0).log()
@@ -119,13 +117,13 @@ def _alpha_req(eigenvalues: Tensor, first: int = 10, last: int = 99) -> Tensor:
     chart=_DECAY,
     of_spectrum=_alpha_req,
 )
-def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
+def alpha_req(embeddings: Tensor) -> Tensor:
     """Return the exponent alpha of a power law lambda_i ~ i^-alpha of the covariance spectrum.
 
     alpha is minus the slope of the straight line through the points (log i, log lambda_i) that
     minimizes their squared distances, weighted by 1/i; lambda is the :func:`covariance_spectrum` of
-    embeddings (N >= 2, D): centred, not normalized. The fit is over 1 <= first <= i <= last; the
-    head of a spectrum follows no power law, and eigenvalues of 0 are ignored.
+    embeddings (N >= 2, D): centred, not normalized. The fit is over i = 10..99; the head of a
+    spectrum follows no power law, and eigenvalues of 0 are ignored.
 
     Returns:
         Scalar >= 0: 0 at an even spread; the faster the spectrum falls, the higher. NaN if fewer
@@ -134,7 +132,7 @@ def alpha_req(embeddings: Tensor, first: int = 10, last: int = 99) -> Tensor:
     Source: Agrawal et al., "alpha-ReQ", NeurIPS 2022; weights and range as in its authors' code,
     which varies the range between experiments.
     """
-    return _alpha_req(covariance_spectrum(embeddings), first, last)
+    return _alpha_req(covariance_spectrum(embeddings))
 
 
 def _cev_auc(eigenvalues: Tensor) -> Tensor:

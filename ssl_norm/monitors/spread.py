@@ -52,9 +52,9 @@ def std_of_directions(z: Tensor) -> Tensor:
     return deviation * sqrt(z.shape[1])
 
 
-def _dead_dimensions(z: Tensor, below: float = _DEAD_BELOW) -> Tensor:
+def _dead_dimensions(z: Tensor) -> Tensor:
     deviations = std_of_directions(z)
-    dead = (deviations < below).to(deviations.dtype)
+    dead = (deviations < _DEAD_BELOW).to(deviations.dtype)
     return dead.where(deviations.isfinite(), torch.nan).mean()
 
 
@@ -69,10 +69,10 @@ def _dead_dimensions(z: Tensor, below: float = _DEAD_BELOW) -> Tensor:
     chart="share of dead dimensions (1: complete collapse)",
     of_normalized=_dead_dimensions,
 )
-def dead_dimensions(embeddings: Tensor, below: float = _DEAD_BELOW) -> Tensor:
+def dead_dimensions(embeddings: Tensor) -> Tensor:
     """Return the share of dimensions that hardly vary over l2-normalized embeddings.
 
-        mean_d [sqrt(D) std_n(z[n, d]) < below]
+        mean_d [sqrt(D) std_n(z[n, d]) < 0.05]
 
     A dimension of embeddings (N >= 2, D) is compared with an even spread, not with the others, so
     that all are dead at complete collapse. A share of 0.05 is 1/400 of the variance; all dimensions
@@ -84,7 +84,7 @@ def dead_dimensions(embeddings: Tensor, below: float = _DEAD_BELOW) -> Tensor:
     Source: own definition, based on SimSiam's std (arXiv 2011.10566, section 4.1); dead dimensions
     as a symptom: lucidrains/byol-pytorch issue 44.
     """
-    return _dead_dimensions(directions(embeddings), below)
+    return _dead_dimensions(directions(embeddings))
 
 
 @monitor(

@@ -41,20 +41,18 @@ def token_cosine(tokens: Tensor) -> Tensor:
     source="after arXiv 2309.16588, figure 3",
     in_runs=False,
 )
-def token_outliers(tokens: Tensor, above: float = 4.0) -> Tensor:
+def token_outliers(tokens: Tensor) -> Tensor:
     """Return the share of tokens that are far longer than most, 0 at complete collapse.
 
     Vision transformers may turn a few background tokens into long registers of global content. This
-    is not a collapse, and pooled vectors do not show it. Outliers are `above` times as long as the
-    median of the tokens (N >= 2, T, D). The value, a scalar in [0, 0.5), has no gradient.
+    is not a collapse, and pooled vectors do not show it. Outliers are more than four times as long
+    as the median of the tokens (N >= 2, T, D). The value, a scalar in [0, 0.5), has no gradient.
 
     Source: Darcet et al., arXiv 2309.16588, with a fixed threshold of length (150 for DINOv2
     ViT-g), which fits only one network.
     """
-    if above < 1:
-        raise ValueError(f"above must be at least 1, got {above}")
     lengths = torch.linalg.vector_norm(_wide(tokens), dim=2)
-    outliers: Tensor = (lengths > above * lengths.median()).to(lengths.dtype)
+    outliers: Tensor = (lengths > 4 * lengths.median()).to(lengths.dtype)
     return outliers.where(lengths.isfinite(), torch.nan).mean()
 
 

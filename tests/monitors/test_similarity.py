@@ -24,15 +24,6 @@ def test_float32_resolves_the_edge_of_collapse():
         assert 1 - value.item() == pytest.approx(1 - exact, rel=1e-6)
 
 
-@pytest.mark.parametrize("power", [0.5, 1.0, 10.0])
-def test_powers_equal_loops(power):
-    online, target = samples.inputs("pair", count=9, size=5)
-    expected = reference.alignment(online.tolist(), target.tolist(), power)
-    assert alignment(online, target, power).item() == pytest.approx(expected, rel=1e-12)
-    expected = reference.uniformity(online.tolist(), power)
-    assert uniformity(online, power).item() == pytest.approx(expected, rel=1e-12)
-
-
 @pytest.mark.parametrize("at_once", [1, 3, 39, 40, 80, 121, 1600])
 def test_uniformity_in_parts(at_once, monkeypatch):
     z = samples.random(40, 6)
@@ -48,7 +39,6 @@ def test_known_values():
     opposite = torch.tensor([[1.0, 0.0], [-2.0, 0.0]])
     assert [value.item() for value in positive_negative_cosine(opposite, opposite)] == [1, -1]
     assert uniformity(opposite).item() == pytest.approx(-8)
-    assert uniformity(opposite, t=300).item() == pytest.approx(-1200)
     one_zero = torch.tensor([[0.0, 0.0], [5.0, 0.0]])  # zeros are a point at the centre
     assert uniformity(one_zero).item() == pytest.approx(-2)
     assert alignment(opposite, -opposite).item() == pytest.approx(4)
@@ -61,12 +51,3 @@ def test_gradients():
     for function in (positive_negative_cosine, alignment):
         assert torch.autograd.gradcheck(function, (online, target))
     assert torch.autograd.gradcheck(uniformity, online)
-
-
-def test_bad_arguments():
-    z = samples.random(4, 3)
-    for power in (0, -1, float("nan")):
-        with pytest.raises(ValueError, match="alpha must be positive, got"):
-            alignment(z, z, power)
-        with pytest.raises(ValueError, match="t must be positive, got"):
-            uniformity(z, power)

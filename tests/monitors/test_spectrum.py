@@ -1,4 +1,4 @@
-from math import isnan, log
+from math import isnan
 
 import numpy as np
 import pytest
@@ -56,17 +56,7 @@ def test_a_power_law_has_its_exponent(exponent):
     eigenvalues[:9] = 1e6
     eigenvalues[99:] = 0
     assert alpha(eigenvalues).item() == pytest.approx(exponent, abs=1e-12)
-
-
-def test_range_of_the_power_law():
-    eigenvalues = torch.tensor([9.0, 4.0, 1.0, 0.0], dtype=torch.float64)
-    assert alpha(eigenvalues, 1, 2).item() == pytest.approx(log(9 / 4) / log(2))
-    assert alpha(eigenvalues, 2, 99).item() == pytest.approx(log(4 / 1) / log(3 / 2))
-    for first, last in ((3, 4), (4, 9), (5, 9)):
-        assert isnan(alpha(eigenvalues, first, last))
-    for first, last in ((0, 5), (5, 5)):
-        with pytest.raises(ValueError, match="1 <= first < last, got"):
-            alpha_req(samples.random(9, 4), first, last)
+    assert isnan(alpha(eigenvalues[:10]))
 
 
 @pytest.mark.parametrize("length", [1e-20, 1.0, 1e20])

@@ -1,8 +1,7 @@
 import pytest
-import torch
 
 from ssl_norm.monitors import CollapseMonitor
-from ssl_norm.monitors.tokens import token_cosine, token_outliers
+from ssl_norm.monitors.tokens import token_cosine
 from tests.monitors.samples import random
 
 IMAGES, TOKENS, WIDTH = 32, 10, 16
@@ -41,8 +40,3 @@ def test_long_tokens_are_outliers_and_no_collapse():
 
 def test_one_token_has_no_other():
     assert token_cosine(random(IMAGES, 1, WIDTH)).isnan()
-
-
-def test_the_border_of_outliers_is_checked():
-    with pytest.raises(ValueError, match="above must be at least 1"):
-        token_outliers(torch.ones(2, 2, 2), above=0.5)

@@ -48,10 +48,10 @@ def std_per_dimension(embeddings):
     return deviations
 
 
-def dead_dimensions(embeddings, below=0.05):
+def dead_dimensions(embeddings):
     """Share of the features whose relative deviation is below a threshold."""
     deviations = std_per_dimension(embeddings)
-    return sum(deviation < below for deviation in deviations) / len(deviations)
+    return sum(deviation < 0.05 for deviation in deviations) / len(deviations)
 
 
 def singular_values(embeddings):
@@ -111,16 +111,16 @@ def cev_auc(embeddings):
     return sum(cumulative) / len(cumulative)
 
 
-def alignment(online, target, alpha=2.0):
+def alignment(online, target):
     """arXiv 2005.10242, section 4.1.1."""
     distances = [_distance(_unit(a), _unit(b)) for a, b in zip(online, target, strict=True)]
-    return sum(distance**alpha for distance in distances) / len(distances)
+    return sum(distance**2 for distance in distances) / len(distances)
 
 
-def uniformity(embeddings, t=2.0):
+def uniformity(embeddings):
     """arXiv 2005.10242, section 4.1.2."""
     z = [_unit(row) for row in embeddings]
-    potentials = [exp(-t * _distance(a, b) ** 2) for i, a in enumerate(z) for b in z[:i]]
+    potentials = [exp(-2 * _distance(a, b) ** 2) for i, a in enumerate(z) for b in z[:i]]
     return log(sum(potentials) / len(potentials))
 
 
