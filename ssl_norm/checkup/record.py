@@ -144,7 +144,6 @@ class Record:
         return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors}
 
     def _all_numbers(self) -> dict[str, float]:
-        """Return the numbers that modules and other objects have as plain attributes."""
         owners = [*named_modules(self.parts), *self.objects.items()]
         return {
             f"{name}.{key}".lstrip("."): value
@@ -304,7 +303,6 @@ def is_synchronized(norm: nn.Module) -> bool:
 
 
 def _tensors(item: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested containers."""
     if isinstance(item, Tensor):
         yield item
     elif isinstance(item, Mapping | tuple | list):

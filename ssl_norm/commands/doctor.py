@@ -40,7 +40,6 @@ def doctor(config: DoctorSettings) -> Checkup:
 
 
 def _loop(config: DoctorSettings) -> dict[str, Any]:
-    """Return the arguments that the user's function returns."""
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     found = load_object(str(config.target))()
     if not isinstance(found, dict) or not {"model", "step_fn"} <= found.keys():

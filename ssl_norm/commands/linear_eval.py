@@ -112,17 +112,13 @@ def kept_checkpoints(folder: Path) -> list[Path]:
     """Return the kept checkpoints of a run folder in the order of their steps, then last.pt.
 
     Raises:
-        UserError: it is not a folder, or no checkpoint was kept.
+        UserError: no checkpoint was kept.
     """
-    if not folder.exists():
-        raise UserError(f"checkpoint={folder}: there is no such run folder")
-    if not folder.is_dir():
-        raise UserError(f"checkpoint={folder}: kept=true takes a run folder, with step_*.pt in it")
-    found = {path: step for path in folder.iterdir() if (step := _number(path)) is not None}
+    found = {path: step for path in folder.glob("*.pt") if (step := _number(path)) is not None}
     if not found:
         raise UserError(
-            f"checkpoint={folder}: no step_*.pt in it; tools/pretrain.py writes them with "
-            "keep_every=EPOCHS"
+            f"checkpoint={folder}: kept=true takes a run folder with step_*.pt, and there is none; "
+            "tools/pretrain.py writes them with keep_every=EPOCHS"
         )
     last = folder / "last.pt"
     return [*sorted(found, key=found.__getitem__), *[last] * last.is_file()]

@@ -190,7 +190,6 @@ def measure_raw(views: Tensor) -> _Values:
 
 
 def _call(name: str, views: Tensor) -> float:
-    """Return the value of a monitor for the inputs that it declares."""
     function = load_monitor(name)
     if function.declaration.inputs == "views":
         return float(function(views.transpose(0, 1)))

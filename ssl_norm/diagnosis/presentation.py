@@ -56,7 +56,6 @@ def monitor_table(found: Diagnosis, random_init: Diagnosis | None) -> Table:
 
 
 def _table(title: str) -> Table:
-    """Return an empty table with a column of names."""
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     return table
@@ -173,7 +172,6 @@ def cosines(views: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _draw_layers(axes: "Axes", shown: dict[str, Diagnosis], value: str, colours: str) -> None:
-    """Draw a value of each layer as a heat map, trained and random."""
     cells = np.array([[getattr(row, value) for row in d.layers] for d in shown.values()]).T
     image = axes.imshow(cells, vmin=0, vmax=1, cmap=colours, aspect="auto")
     for (line, column), number in np.ndenumerate(cells):

@@ -78,7 +78,6 @@ def cosine_figure(title: str, rows: _Rows, collapsed_at: float | None = None) ->
 
 
 def _shade_verdicts(axes: "Axes", spans: Sequence[_VerdictSpan], inches: float) -> None:
-    """Shade spans and name those with room, on a scale of `inches` per step."""
     for verdict, start, end in spans:
         colour = VERDICT_COLOURS.get(verdict, GREY)
         if verdict != "healthy":
@@ -95,12 +94,6 @@ def _verdict_spans(rows: _Rows, collapsed_at: float | None = None) -> list[_Verd
 
     The last span begins at `collapsed_at`, because a collapse is recognised some steps after it
     began.
-
-    Example:
-        >>> verdicts = ("healthy", "healthy", "complete", "complete")
-        >>> rows = [{"step": 10 * i, "verdict": verdict} for i, verdict in enumerate(verdicts)]
-        >>> [tuple(span) for span in _verdict_spans(rows)]
-        [('healthy', 0.0, 20.0), ('complete', 20.0, 30.0)]
     """
     starts = [
         (verdict, float(next(group)["step"]))

@@ -122,7 +122,6 @@ def _draw_table(
 
 
 def _colour_norm(cells: NDArray[np.float64], scale: _Scale) -> "Normalize":
-    """Return the map of a colour scale from values to [0, 1]; its range is never empty."""
     from matplotlib.colors import LogNorm, Normalize
 
     measured = cells[np.isfinite(cells)]
@@ -132,12 +131,7 @@ def _colour_norm(cells: NDArray[np.float64], scale: _Scale) -> "Normalize":
 
 
 def _step_edges(steps: Sequence[int]) -> NDArray[np.float64]:
-    """Return the edges of the columns of steps, halfway between neighbours.
-
-    Example:
-        >>> _step_edges([10, 20, 40]).tolist()
-        [5.0, 15.0, 30.0, 50.0]
-    """
+    """Return the edges of the columns of steps, halfway between neighbours."""
     places = np.asarray(steps, dtype=np.float64)
     middles = (places[1:] + places[:-1]) / 2
     return np.concatenate([[2 * places[0] - middles[0]], middles, [2 * places[-1] - middles[-1]]])

@@ -88,7 +88,6 @@ def telling_keys(runs: Sequence[Texts]) -> list[str]:
 
 
 def _classes(runs: Sequence[Texts], keys: Sequence[str]) -> int:
-    """Return the number of different combinations of values of some keys."""
     return len({tuple(settings.get(key, ABSENT) for key in keys) for settings in runs})
 
 

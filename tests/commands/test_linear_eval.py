@@ -210,16 +210,9 @@ def test_records_of_the_target_have_other_names(run):
     assert not (run / "linear_eval.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("", r"no step_\*.pt in it; tools/pretrain.py writes them"),
-        ("last.pt", r"kept=true takes a run folder, with step_\*.pt in it"),
-        ("nowhere", r"nowhere: there is no such run folder"),
-    ],
-)
-def test_kept_needs_a_run_folder_with_kept_checkpoints(run, name, message):
-    with pytest.raises(UserError, match=message):
+@pytest.mark.parametrize("name", ["", "last.pt", "nowhere"])
+def test_kept_needs_a_run_folder_with_kept_checkpoints(run, name):
+    with pytest.raises(UserError, match=r"kept=true takes a run folder with step_\*.pt, and there"):
         evaluate(run / name, kept=True)
 
 

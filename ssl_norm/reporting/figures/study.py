@@ -132,14 +132,12 @@ def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _draw_points(axes: "Axes", line: Series, places: Mapping[Value, float], colour: str) -> None:
-    """Draw single runs as light points, if any x has several."""
     if any(len(values) > 1 for values in line.cells.values()):
         pairs = [(place, y) for x, place in places.items() for y in line.cells[x]]
         axes.plot(*zip(*pairs, strict=True), ".", color=colour, alpha=0.4, markersize=4)
 
 
 def _draw_categories(axes: "Axes", content: Content, lines: _Styled) -> None:
-    """Draw means with deviations over categories x, with the lines side by side."""
     places = {x: float(index) for index, x in enumerate(content.places)}
     step = min(0.12, 0.7 / len(lines))
     for index, (line, (colour, _, marker)) in enumerate(lines):
@@ -237,7 +235,6 @@ def figure_numbers(content: Content) -> Table:
 
 
 def _published_lines(content: Content) -> dict[str, dict[Value, float]]:
-    """Return every published line, as y by x, under its source and name."""
     published = content.spec.published
     if published is None:
         return {}
