@@ -1,6 +1,5 @@
 import csv
 import re
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,6 @@ from ssl_norm.reporting import studies
 from ssl_norm.reporting.studies import in_study_order
 from ssl_norm.settings.study import Study
 from ssl_norm.settings.tools import ReportSettings
-from tests import warm
 from tests.reporting.run_folders import (
     TOP1,
     config_of,
@@ -22,7 +20,7 @@ from tests.reporting.run_folders import (
     write_study,
 )
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
+FILES = {"report.html", "table.md", "table.csv", "runs.csv", "differences.csv"}
 
 
 @pytest.fixture
@@ -35,15 +33,7 @@ def test_a_study_becomes_a_page_tables_and_figures(study, capsys):
     report(ReportSettings(runs=str(study)))
     output = study / "report"
     figures = ("cosines", "accuracy", "spectra", "layers_1", "layers_2")
-    names = {
-        "report.html",
-        "table.md",
-        "table.csv",
-        "runs.csv",
-        "differences.csv",
-        *(f"{n}.png" for n in figures),
-    }
-    assert {file.name for file in output.iterdir()} == names
+    assert {file.name for file in output.iterdir()} == FILES | {f"{n}.png" for n in figures}
     page = (output / "report.html").read_text()
     assert (
         "4 finished runs in 2 groups, grouped by norm.projector, norm.predictor; 1 run left out."
@@ -127,16 +117,8 @@ def test_a_study_of_finetuning_draws_its_figures_with_their_numbers(finetuned, c
     write_finetune(root / "running", finetune_config(seed=7), summary=False)
     report(ReportSettings(runs=str(root)))
     output = root / "report"
-    names = {
-        "report.html",
-        "table.md",
-        "table.csv",
-        "runs.csv",
-        "differences.csv",
-        "by_labels.png",
-        "by_labels.csv",
-    }
-    assert {file.name for file in output.iterdir()} == names
+    drawn = {"by_labels.png", "by_labels.csv"}
+    assert {file.name for file in output.iterdir()} == FILES | drawn
     with (output / "by_labels.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["line"] == "bn"]
     assert [float(row["mean"]) for row in rows] == pytest.approx(TOP1["bn"])
@@ -201,16 +183,3 @@ def test_wrong_input_is_one_line(study, tmp_path, settings, message):
             ReportSettings(**{key: text.format(root=tmp_path) for key, text in settings.items()})
         )
     assert "\n" not in str(raised.value)
-
-
-def test_from_the_command_line(tmp_path):
-    write_run(tmp_path / "a run", top1=None)
-    write_run(tmp_path / "other", config_of(heads="ln"), top1=None)
-    command = [TOOL, f"runs=['{tmp_path}/a run',{tmp_path}/other]"]
-    done = warm.run(command, cwd=tmp_path)
-    assert "2 finished runs in 2 groups" in done.stdout
-    assert (tmp_path / "report" / "report.html").is_file()
-    wrong = [TOOL, f"runs=[{tmp_path},/nowhere]"]
-    done = warm.run(wrong, cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith("error: runs=/nowhere: there is no such folder")

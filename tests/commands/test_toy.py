@@ -1,5 +1,5 @@
 import re
-from pathlib import Path
+from math import nan
 
 import pytest
 import torch
@@ -9,9 +9,7 @@ from ssl_norm.settings.finetune import UbnSettings
 from ssl_norm.settings.tools import ToySettings
 from ssl_norm.text import Statistic
 from ssl_norm.toy.classifiers import accuracies
-from tests import warm
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "toy.py"
 SMALL = {"unlabelled": 40, "hidden_dim": 8, "layers": 2, "steps": 5, "draws": 2, "gap_labels": ()}
 RATIO = UbnSettings(ratio=1)
 
@@ -32,19 +30,11 @@ def test_the_comparison_counts_seeds_and_gives_the_spread_of_paired_differences(
     )
 
 
-def test_one_value_has_no_spread():
-    assert cell(Statistic.mean_sd, [80.0], 1) == "80.0"
-    assert cell(Statistic.mean_sd, [80.0, 90.0], 1) == "85.0 +- 7.1"
-    assert cell(Statistic.mean_interval, [80.0], 1) == "80.0"
-    # t(0.975, 2) = 4.3027, sd 1
-    assert cell(Statistic.mean_interval, [1.0, 2.0, 3.0], 2) == "2.00 (-0.48 to 4.48)"
-
-
 def test_cells_say_at_how_many_seeds_a_score_is_defined():
-    nan = float("nan")
-    assert cell(Statistic.mean_sd, [80.0, 90.0], 1) == "85.0 +- 7.1"
     assert cell(Statistic.mean_sd, [80.0, nan, 90.0], 1) == "85.0 +- 7.1 (2 seeds)"
     assert cell(Statistic.mean_sd, [nan, nan], 1) == "-"
+    # t(0.975, 2) = 4.3027, sd 1
+    assert cell(Statistic.mean_interval, [1.0, 2.0, 3.0], 2) == "2.00 (-0.48 to 4.48)"
 
 
 def test_seeds_are_consecutive_and_examples_are_of_the_first():
@@ -103,25 +93,3 @@ def test_draws_the_pictures_and_prints_the_tables(tmp_path, capsys, samples):
     ] == [True] * 3
     assert "over 2 seeds, ubn is better than bn at" in printed
     assert f"written to {output}" in printed
-
-
-@pytest.mark.parametrize(
-    ("argument", "code", "message"),
-    [
-        ("label_per_class=4", 2, "unknown key 'label_per_class'"),
-        ("ubn.ratios=4", 2, "ubn has no key 'ratios'"),
-        ("unlabelled=10", 2, "needs 32 unlabelled samples per step, and unlabelled=10"),
-        ("--seeds=4", 2, "a setting has no dashes: seeds=..."),
-    ],
-)
-def test_the_tool_answers_wrong_input_in_one_line(argument, code, message):
-    done = warm.run([TOOL, argument])
-    assert done.returncode == code
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_help_lists_every_key():
-    done = warm.run([TOOL, "--help"])
-    for key in ("labels_per_class=", "ubn.ratio=", "ubn.gradient=", "control=", "output=toy.png"):
-        assert key in done.stdout
