@@ -7,7 +7,7 @@ A check declares a repair and a source, and its docstring states the condition. 
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from math import comb
 from random import Random
 from statistics import fmean, median
@@ -326,7 +326,7 @@ def synchronized_statistics(record: Record) -> Finding:
 )
 def mixed_batches(record: Record) -> Finding:
     """Batches have the classes in random proportions."""
-    pooled = [_plain(label) for labels in record.labels for label in labels]
+    pooled = list(chain(*record.labels))
     sizes = [len(labels) for labels in record.labels]
     classes = len(set(pooled))
     if classes < 2 or classes == len(pooled) or len(sizes) < 2:
@@ -335,7 +335,7 @@ def mixed_batches(record: Record) -> Finding:
     for _ in range(200):
         shuffled = iter(dice.sample(pooled, len(pooled)))
         chance.append(_purity([list(islice(shuffled, size)) for size in sizes]))
-    found = _purity([[_plain(label) for label in labels] for labels in record.labels])
+    found = _purity(record.labels)
     line = f"{found:.0%} of pairs in a batch share a class, {fmean(chance):.0%} after shuffling"
     if found <= max(chance) + 0.02:
         return "pass", line
@@ -348,10 +348,6 @@ def _purity(batches: Sequence[Sequence[Any]]) -> float:
         sum(comb(count, 2) for count in Counter(labels).values()) / max(1, comb(len(labels), 2))
         for labels in batches
     )
-
-
-def _plain(label: Any) -> Any:
-    return label.item() if isinstance(label, Tensor) else label
 
 
 def _steps(record: Record) -> str:

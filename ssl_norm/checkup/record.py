@@ -109,7 +109,8 @@ class Record:
         self.listening = False
         self.steps += 1
         self.pixels += [_pixels(view) for _, view in self._seen]
-        self.labels += [] if labels is None else [list(labels)]
+        if labels is not None:
+            self.labels.append([x.item() if isinstance(x, Tensor) else x for x in labels])
         if views is None:
             self._find_views()
         else:

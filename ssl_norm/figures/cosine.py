@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ssl_norm.figures.style import BLUE, GREY, VERDICT_COLOURS, VERMILION, drawing
 
@@ -21,12 +21,7 @@ _LINES = (
 _SHADE = 0.12  # opacity
 _WIDTH = 0.85 * 7.0  # of the axes, in inches
 _LETTER = 0.08  # width of a letter in inches
-
-
-class _VerdictSpan(NamedTuple):  # consecutive steps with one verdict
-    verdict: str
-    start: float
-    end: float
+_VerdictSpan = tuple[str, float, float]  # verdict, first and last step
 
 
 def cosine_figure(title: str, rows: _Rows, collapsed_at: float | None = None) -> "Figure":
@@ -61,7 +56,7 @@ def cosine_figure(title: str, rows: _Rows, collapsed_at: float | None = None) ->
         axes.set(xlabel="step", ylabel="cosine, feature std")
         axes.set_title(title, pad=18)
         axes.margins(x=0)
-        if len(steps) > 1 and not {span.verdict for span in spans} <= {"healthy"}:
+        if len(steps) > 1 and not {verdict for verdict, _, _ in spans} <= {"healthy"}:
             axes.set_xlim(steps[0], steps[-1])
             _shade_verdicts(axes, spans, _WIDTH / (steps[-1] - steps[0]))
         lowest = [float(row[name]) - 0.05 for row in rows for name, _, _ in _LINES]
@@ -69,7 +64,7 @@ def cosine_figure(title: str, rows: _Rows, collapsed_at: float | None = None) ->
         negative, positive, deviation = axes.get_legend_handles_labels()[0]
         shades = [
             Patch(color=VERDICT_COLOURS.get(name, GREY), alpha=_SHADE, linewidth=0, label=name)
-            for name in dict.fromkeys(span.verdict for span in spans)
+            for name in dict.fromkeys(verdict for verdict, _, _ in spans)
             if name != "healthy"
         ]
         handles = [positive, negative, deviation, *shades]
@@ -105,4 +100,4 @@ def _verdict_spans(rows: _Rows, collapsed_at: float | None = None) -> list[_Verd
         starts = [*earlier, (starts[-1][0], began)]
     ends = [start for _, start in starts[1:]] + [float(rows[-1]["step"])]
     spans = zip(starts, ends, strict=True)
-    return [_VerdictSpan(verdict, start, end) for (verdict, start), end in spans if verdict]
+    return [(verdict, start, end) for (verdict, start), end in spans if verdict]
