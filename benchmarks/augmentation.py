@@ -31,7 +31,7 @@ from ssl_norm.data.augment.filters import blur_kernel_size
 from ssl_norm.data.augment.parameters import ViewParameters
 from ssl_norm.data.augment.transform import Share
 from ssl_norm.data.augment.views import Views
-from ssl_norm.settings.compose import compose_settings, groups_of
+from ssl_norm.settings.compose import choices, compose_settings
 from ssl_norm.settings.pretrain import AugmentSettings
 from ssl_norm.train.environment import describe_environment
 
@@ -191,7 +191,7 @@ def markdown(rows: list[dict[str, object]]) -> Iterator[str]:
 
 def parse_options() -> argparse.Namespace:
     """Return the options of the command line."""
-    names = [name for name in groups_of("pretrain")["augment"] if "_digits" not in name]
+    names = [name for name in choices("augment") if "_digits" not in name]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -6,7 +6,7 @@ import pytest
 
 from ssl_norm.errors import UserError
 from ssl_norm.settings import folder
-from ssl_norm.settings.compose import compose_settings, groups_of
+from ssl_norm.settings.compose import choices, compose_settings, groups_of
 from ssl_norm.settings.folder import CONFIG_FOLDER
 from ssl_norm.settings.study import read_study, study_tools
 
@@ -36,7 +36,7 @@ def test_head_comment(file: Path):
 @pytest.mark.parametrize("tool", ["pretrain", "finetune"])
 def test_every_option_of_every_group_composes(tool):
     """Options of different groups are composed together; arms of studies have their own tests."""
-    groups = {name: list(options) for name, options in groups_of(tool).items()}
+    groups = {name: choices(name, tool) for name in groups_of(tool)}
     without_arms = [name for name in groups.pop("study") if not read_study(name).arms]
     for study in without_arms:
         compose_settings(tool, f"study={study}")
@@ -103,7 +103,7 @@ def test_a_broken_file_is_one_line_where_it_is_used_and_nothing_elsewhere(own):
     ]
     assert compose_settings("pretrain").method.name == "byol"
     for path, (group, text, line) in zip(paths, FILES_WITH_FAULTS, strict=True):
-        assert path.stem in groups_of("pretrain")[group]
+        assert path.stem in choices(group)
         with pytest.raises(UserError) as caught:
             compose_settings("pretrain", f"{group}={path.stem}")
         assert str(caught.value).startswith(f"{path}: {line}"), text

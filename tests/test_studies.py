@@ -1,13 +1,10 @@
 """Studies of configs/study/: composition of every arm, and sweeps over arms."""
 
 import json
-from contextlib import nullcontext
 from functools import cache
-from unittest import mock
 
 import pytest
 
-from ssl_norm.settings import compose
 from ssl_norm.settings.compose import composed_values, given_keys
 from ssl_norm.settings.models import validate, without_effect
 from ssl_norm.settings.study import read_study, study_tools
@@ -23,19 +20,12 @@ SMALL = [
 ROWS = {"contrastive", "byol", "projection_bn", "prediction_bn", "none", "ln", "random"}
 
 
-def _registered():
-    """Skip what composing registers with Hydra, which is the same for each arm of a study."""
-    return mock.patch.multiple(compose, register=mock.DEFAULT, register_arms=mock.DEFAULT)
-
-
 @cache
 def arms_of(study):
     """Return the settings of each arm, and separately its checkpoint of another study."""
     tool, found = read_study(study).tool, []
-    for number, arm in enumerate(read_study(study).arms):
-        registered = _registered() if number else nullcontext()
-        with registered:
-            values = composed_values(tool, [f"study={study}", f"arm={arm}"])
+    for arm in read_study(study).arms:
+        values = composed_values(tool, [f"study={study}", f"arm={arm}"])
         checkpoint = values.pop("checkpoint", None)
         found.append((validate(tool, values), checkpoint))
     return found

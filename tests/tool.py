@@ -1,7 +1,7 @@
 """Commands of the package in this process.
 
-They leave out work whose result nobody looks at: Hydra composes once instead of twice, canvases of
-digits are drawn once per seed and size, and figures are created but not rendered.
+They leave out work whose result nobody looks at: canvases of digits are drawn once per seed and
+size, and figures are created but not rendered.
 """
 
 import contextlib
@@ -13,8 +13,6 @@ from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
-from hydra._internal.hydra import Hydra
-from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 
 from ssl_norm.data.sources import digits
@@ -39,9 +37,7 @@ def run(tool: str, *settings: object) -> Ended:
         for _ in range(2)
     ]
     code = 0
-    GlobalHydra.instance().clear()
     with (
-        mock.patch.object(Hydra, "get_mode", return_value=None),
         mock.patch.object(digits, "draw", _draw_once),
         mock.patch.object(Figure, "draw"),
         mock.patch.object(sys, "argv", [f"tools/{tool}.py", *map(str, settings)]),

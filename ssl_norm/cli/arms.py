@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from ssl_norm.cli.arguments import check_setting
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
-from ssl_norm.settings.compose import register_arms
 from ssl_norm.settings.study import Study, read_study, studies_of
 
 
 def choose_arms(settings: Sequence[str], tool: str, *, sweep: bool) -> list[str]:
-    """Register the arms of the chosen study, and return the settings with the sweep it implies.
+    """Return the settings with the sweep that the chosen study implies.
 
     If `sweep` (`-m`), all arms run unless `arm=` is given, all seeds unless `seed=` is given, and
     all values of a key of the grid unless that key is given. All arms run with the first seed, then
@@ -35,8 +34,6 @@ def _with_sweep(
     study: Study, settings: Sequence[str], given: Mapping[str, str], *, sweep: bool
 ) -> list[str]:
     """Return the settings with all values of those keys of a study that the user did not choose."""
-    if study.arms:
-        register_arms(study)
     if "arm" in given:
         _check_arms(study, given["arm"])
     choices = {**study.typed_grid, **({"arm": list(study.arms)} if study.arms else {})}

@@ -11,7 +11,7 @@ from ssl_norm.cli.arms import choose_arms
 from ssl_norm.cli.resume import continued
 from ssl_norm.errors import UserError
 from ssl_norm.option_errors import find_field, model_of
-from ssl_norm.settings.compose import given_keys, groups_of, one_line_errors, register
+from ssl_norm.settings.compose import choices, given_keys, groups_of, one_line_errors
 from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.text import as_typed
 
@@ -31,7 +31,7 @@ def typed_lines(tool: str, values: Mapping[str, Any], prefix: str = "") -> Itera
         plain = _plain(key, value)
         if isinstance(plain, dict) and (key in groups or (field and model_of(field.annotation))):
             option = plain.get("name")
-            is_choice = key in ("method", "data") or option in groups.get(key, ())
+            is_choice = key in ("method", "data") or option in choices(key, tool)
             if key in groups and isinstance(option, str) and is_choice:
                 yield f"{key}={plain.pop('name')}"
             yield from typed_lines(tool, plain, f"{key}.")
@@ -68,7 +68,6 @@ def checked_settings(settings: Sequence[str], tool: str, *, sweep: bool = False)
     settings = [literal(setting.lstrip("+"), tool) for setting in settings]
     if sweep:
         _check_places(settings, tool)
-    register(tool, settings)
     return choose_arms(settings, tool, sweep=sweep) if "study" in groups_of(tool) else settings
 
 

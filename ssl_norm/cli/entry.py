@@ -5,14 +5,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from functools import partial
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -30,8 +30,7 @@ from ssl_norm.errors import CollapseStop, FailedChecks, NonFiniteLoss, UserError
 from ssl_norm.exit_code import exit_code_of
 from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
-from ssl_norm.settings.compose import forced, one_line_errors
-from ssl_norm.settings.folder import CONFIG_FOLDER
+from ssl_norm.settings.compose import forced, one_line_errors, started, study_in
 from ssl_norm.train.lock import new_folder
 
 INTERRUPTED = 130
@@ -65,37 +64,41 @@ def _run_command(arguments: Sequence[str], tool: str) -> int:
         return exit_code_of(lambda _: print(text), ())
     settings = checked_settings(typed, tool, sweep=is_sweep)
     overrides = [forced(setting, tool) for setting in settings]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
-    with one_line_errors():
-        return _sweep(overrides, tool) if is_sweep else _run_once([*flags, *overrides], tool)
+    with started(tool, study_in(settings)) as hydra:
+        if is_sweep:
+            return _sweep(hydra, overrides, tool)
+        if flags:
+            return exit_code_of(lambda _: _show(hydra, flags, overrides, tool), ())
+        return int(hydra.run(tool, partial(_run_task, tool=tool), overrides).return_value)
 
 
-def _sweep(overrides: Sequence[str], tool: str) -> int:
+def _sweep(hydra: Hydra, overrides: list[str], tool: str) -> int:
     """Run a tool for each combination of settings; return the first exit code that is not 0."""
     if not any(setting.startswith("hydra.sweep.dir=") for setting in overrides):
         os.environ[SWEEP_FOLDER] = str(new_folder(Path("multirun")))
-    with initialize_config_dir(str(CONFIG_FOLDER), job_name=tool, version_base="1.3"):
-        started = GlobalHydra.instance().hydra
-        assert started is not None
-        settings = [*overrides, "hydra.mode=MULTIRUN"]
-        batches = started.multirun(tool, partial(_run_task, tool=tool), settings)
+    settings = [*overrides, "hydra.mode=MULTIRUN"]
+    batches = hydra.multirun(tool, partial(_run_task, tool=tool), settings)
     codes = [run.return_value for runs in batches for run in runs]
     if not codes:
         raise UserError("the sweep has no run; check its ranges")
     return next(filter(None, codes), 0)
 
 
-def _run_once(arguments: Sequence[str], tool: str) -> int:
-    """Run a tool once, or print the information that flags of Hydra ask for."""
-    exit_codes: list[int] = []
+def _show(hydra: Hydra, flags: Sequence[str], overrides: list[str], tool: str) -> None:
+    """Print the information that flags of Hydra ask for."""
     logging.raiseExceptions = False  # Hydra logs to a pipe that may be closed
-    sys.argv[1:] = arguments
-    start = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=tool)
-    try:
-        start(lambda config: exit_codes.append(_run_task(config, tool)))()
-    except SystemExit as ending:  # code 1: Hydra found no such package, and printed so
-        return UserError.exit_code if ending.code == 1 else int(ending.code or 0)
-    return max(exit_codes, default=0)
+    parser, printed = get_args_parser(), StringIO()
+    asked = parser.parse_args([*flags, *overrides])
+    if asked.info:
+        hydra.show_info(asked.info, tool, overrides)
+    elif asked.hydra_help:
+        hydra.hydra_help(tool, parser, asked)
+    else:
+        try:
+            with redirect_stderr(printed):
+                hydra.show_cfg(tool, overrides, asked.cfg, asked.package, asked.resolve)
+        except SystemExit as ending:  # there is no such package
+            raise UserError(printed.getvalue().strip()) from ending
 
 
 def _exit_code(action: Callable[[], int], where: str = "") -> int:

@@ -10,7 +10,13 @@ from pydantic import BaseModel
 
 from ssl_norm.learners import METHODS
 from ssl_norm.option_errors import choices_of, model_of
-from ssl_norm.settings.compose import composed_values, defaults_of, groups_of, learner_values
+from ssl_norm.settings.compose import (
+    choices,
+    composed_values,
+    defaults_of,
+    groups_of,
+    learner_values,
+)
 from ssl_norm.settings.method import NOT_SETTINGS, HeadSettings, MethodSettings, heads_of
 from ssl_norm.settings.models import MODELS
 from ssl_norm.signature import REQUIRED, Option, declared_options
@@ -28,7 +34,7 @@ def help_text(tool: str, method: str | None = None) -> str:
 
     Keys of one learner are listed, or of all if `method` is None.
     """
-    groups = [f"  {group} = {' | '.join(found)}" for group, found in groups_of(tool).items()]
+    groups = [f"  {group} = {' | '.join(choices(group, tool))}" for group in groups_of(tool)]
     null = " (null: as in the checkpoint by default)" if tool in READS_CHECKPOINTS else ""
     model, values = MODELS[tool], composed_values(tool)
     lines = [_usage(tool), ""]

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_norm.data.registry import DATA
@@ -25,51 +28,152 @@ from ssl_norm.names import reference_hint, unknown_name
 from ssl_norm.option_errors import find_field, model_of
 from ssl_norm.options import Settings
 from ssl_norm.registry import is_reference
-from ssl_norm.settings.folder import CONFIG_FOLDER, added_folders, find_file, names_in, read_file
+from ssl_norm.settings.folder import (
+    CONFIG_FOLDER,
+    add_folder,
+    added_folders,
+    find_file,
+    names_in,
+    read_file,
+)
 from ssl_norm.settings.method import heads_of
 from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.settings.study import Study, read_study, studies_of, study_tools
 from ssl_norm.text import flatten
 
 OWN_KEYS = ("views", "recipes")  # keys in configs/method and configs/data that this module reads
-BROKEN: list[str] = []  # errors of unreadable files, raised when one is used
 REGISTRIES = {"method": METHODS, "data": DATA, "encoder": ENCODERS}
+GLOBAL = ("method", "recipe", "study", "arm")  # groups whose files hold settings of any section
+_with_arms: list[Study] = []  # the study whose arms are the options of the group `arm`
 
 
-class _RegisteredFirst(SearchPathPlugin):
-    """Give registered configs precedence over files, which also have keys that are not settings."""
+class _Configs(ConfigSource):
+    """The configs that differ from a file of configs/, each made when Hydra asks for it."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "ssl_norm"
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path in ("schema", "augment", *GLOBAL, *REGISTRIES)
+
+    def is_config(self, config_path: str) -> bool:
+        return _config(config_path) is not None
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return [] if results_filter == ObjectType.GROUP else sorted(choices(config_path))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        package = "_global_" if config_path.partition("/")[0] in GLOBAL else None
+        config = OmegaConf.create(_config(config_path) or {})
+        return ConfigResult(self.provider, config_path, config, {"package": package})
+
+    def __reduce__(self) -> Any:  # a launcher such as joblib sends it to other processes
+        return _restored, (added_folders(), tuple(_with_arms))
+
+
+def _restored(folders: Sequence[Path], with_arms: Sequence[Study]) -> _Configs:
+    for folder in reversed(folders):
+        add_folder(str(folder))
+    _with_arms[:] = with_arms
+    return _Configs("ssl_norm", "ssl_norm://")
+
+
+class _SearchPath(SearchPathPlugin):
+    """Give these configs precedence over files, which also have keys that are not settings."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for folder in reversed(added_folders()):
             search_path.prepend("user", f"file://{folder}")
-        search_path.prepend("schema", "structured://")
+        search_path.prepend("ssl_norm", "ssl_norm://")
 
 
-def groups_of(tool: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the config groups of a tool and their options.
+@cache
+def groups_of(tool: str) -> tuple[str, ...]:
+    """Return the config groups of a tool.
 
     They are the named entries of `defaults` in `configs/<tool>.yaml`, without `optional` entries,
     which follow from other choices, and without arms, which follow from the study.
     """
-    return _groups_of(tool, tuple(added_folders()))
+    defaults = read_file(CONFIG_FOLDER / f"{tool}.yaml")["defaults"]
+    names = [name for entry in defaults if isinstance(entry, dict) for name in entry]
+    return tuple(n for n in names if not n.startswith("optional ") and n != "arm")
 
 
-@cache
-def _groups_of(tool: str, folders: Sequence[Path]) -> Mapping[str, tuple[str, ...]]:
-    defaults = OmegaConf.load(CONFIG_FOLDER / f"{tool}.yaml").defaults
-    names = [str(name) for entry in defaults if isinstance(entry, DictConfig) for name in entry]
-    groups = {name: _options(name) for name in names if not name.startswith("optional ")}
-    groups.pop("arm", None)
-    if "study" in groups:
-        groups["study"] = tuple(studies_of(tool))
-    return groups
-
-
-def _options(group: str) -> tuple[str, ...]:
+def choices(group: str, tool: str = "pretrain") -> tuple[str, ...]:
+    """Return the options of a config group; those of `study` are the studies of a tool."""
+    if group == "study":
+        return tuple(studies_of(tool))
+    if group == "arm":
+        return tuple(arm for study in _with_arms for arm in study.arms)
     if group == "augment":
-        return tuple(name for name, _ in _all_views())
+        methods, kinds = choices("method"), ["", "_small"]
+        kinds += [f"_{name}" for name in choices("data") if _has_views(name)]
+        return tuple(f"{method}{kind}" for method in methods for kind in kinds)
     registered = [name for name in REGISTRIES.get(group, ()) if name not in LIBRARIES]
     return tuple(dict.fromkeys([*names_in(group), *registered]))
+
+
+def _has_views(data: str) -> bool:
+    """Return whether a data set defines views for all learners; a broken file defines none."""
+    try:
+        return "views" in _file("data", data)
+    except UserError:
+        return False
+
+
+def _config(path: str) -> dict[str, Any] | None:
+    """Return the values of `group/option`; None if they are those of a file, or if there are none.
+
+    An option may be `module:object` of another package.
+    """
+    group, _, name = path.removesuffix(".yaml").rpartition("/")
+    if group == "schema":
+        return defaults_of(MODELS[name])
+    if group == "study" and find_file("study", name):
+        return read_study(name).settings
+    if group == "arm":
+        return next((_arm(s, name) for s in _with_arms if name in s.arms), None)
+    if group == "augment":
+        return _views(name)
+    if group == "recipe":
+        return _recipe(name)
+    if group in REGISTRIES and _is_option(group, name):
+        own = {key: value for key, value in _file(group, name).items() if key not in OWN_KEYS}
+        return _with_norms_of_heads(own) if group == "method" else own
+    return None
+
+
+def _is_option(group: str, name: str) -> bool:
+    return is_reference(name) or name in choices(group)
+
+
+def _views(name: str) -> dict[str, Any] | None:
+    """Return the views of `<method>` for photographs, or of `<method>_small` for up to 64 px.
+
+    If a data set defines views, all methods have them as `<method>_<data>`.
+    """
+    for data in choices("data"):
+        method = name.removesuffix(f"_{data}")
+        if method != name and _is_option("method", method) and "views" in _file("data", data):
+            return dict(_file("data", data)["views"])
+    method = name if name in choices("method") else name.removesuffix("_small")
+    if not _is_option("method", method):
+        return None
+    views = _file("method", method).get("views", {})
+    return dict(views.get("full" if method == name else "small", views.get("full", {})))
+
+
+def _recipe(name: str) -> dict[str, Any] | None:
+    """Return the settings of `<method>_<data>` in the file of the method."""
+    for method in choices("method"):
+        if name.startswith(f"{method}_"):
+            recipes: dict[str, Any] = _file("method", method).get("recipes", {})
+            return recipes.get(name.removeprefix(f"{method}_"))
+    return None
 
 
 def _file(group: str, name: str) -> Mapping[str, Any]:
@@ -82,64 +186,10 @@ def _file(group: str, name: str) -> Mapping[str, Any]:
 
 @cache
 def _contents(path: Path) -> Mapping[str, Any]:
-    """Return the contents of a file; for a broken file, a value that raises when it is resolved."""
-    try:
-        found = read_file(path, *OWN_KEYS, "method")
-        if path.parent.name == "method":
-            read_file(path, *(f"{key}.{name}" for key in OWN_KEYS for name in found.get(key, ())))
-        return found
-    except UserError as error:
-        BROKEN.append(str(error))
-        return {"broken_file": f"${{ssl_norm.broken_file:{len(BROKEN) - 1}}}"}
-
-
-def _raise_broken(number: int) -> None:
-    raise UserError(BROKEN[number])
-
-
-def _all_views(methods: Sequence[str] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield name and settings of the views of each method.
-
-    `<method>` is for photographs and `<method>_small` for images up to 64 px. If a data set defines
-    views, all methods have them as `<method>_<data>`.
-    """
-    data = {name: _file("data", name).get("views") for name in _options("data")}
-    for method in dict.fromkeys([*_options("method"), *methods]):
-        views = _file("method", method).get("views", {})
-        yield method, views.get("full", {})
-        yield f"{method}_small", views.get("small", views.get("full", {}))
-        yield from ((f"{method}_{name}", own) for name, own in data.items() if own)
-
-
-def register(tool: str, overrides: Sequence[str] = ()) -> None:
-    """Register with Hydra the configs that are not stored as files in configs/.
-
-    The overrides of the command line may name learners, sources and studies of other packages.
-    """
-    Plugins.instance().register(_RegisteredFirst)
-    OmegaConf.register_new_resolver("ssl_norm.broken_file", _raise_broken, replace=True)
-    store = ConfigStore.instance().store
-    store(tool, defaults_of(MODELS[tool]), group="schema")
-    chosen = dict(override.partition("=")[::2] for override in overrides)
-    _check_files(tool, chosen)
-    foreign = {
-        group: [name for name in chosen.get(group, "").split(",") if is_reference(name)]
-        for group in REGISTRIES
-    }
-    for group in REGISTRIES:
-        for name in (*_options(group), *foreign[group]):
-            own = {k: v for k, v in _file(group, name).items() if k not in OWN_KEYS}
-            if group == "method":
-                own = _with_norms_of_heads(own)
-            store(name, own, group=group, package="_global_" if group == "method" else None)
-    for name, views in _all_views(foreign["method"]):
-        store(name, dict(views), group="augment")
-    for method in _options("method"):
-        for data, recipe in _file("method", method).get("recipes", {}).items():
-            store(f"{method}_{data}", recipe, group="recipe", package="_global_")
-    for name in chosen.get("study", "").strip("'\"").split(","):
-        if name in studies_of(tool):
-            store(name, read_study(name).settings, group="study", package="_global_")
+    found = read_file(path, *OWN_KEYS, "method")
+    if path.parent.name == "method":
+        read_file(path, *(f"{key}.{name}" for key in OWN_KEYS for name in found.get(key, ())))
+    return found
 
 
 def _with_norms_of_heads(own: dict[str, Any]) -> dict[str, Any]:
@@ -149,20 +199,6 @@ def _with_norms_of_heads(own: dict[str, Any]) -> dict[str, Any]:
     if not heads or "predictor" in heads:
         return own
     return {**own, "norm": {"predictor": "none", **own.get("norm", {})}}
-
-
-def _check_files(tool: str, chosen: Mapping[str, str]) -> None:
-    """Raise UserError if a chosen file is unreadable or an added one replaces the tool's."""
-    for folder in added_folders():
-        if (folder / f"{tool}.yaml").exists():
-            raise UserError(
-                f"{folder / tool}.yaml would replace the tool's own file; "
-                f"put settings into {folder / 'study'}/<name>.yaml and add study=<name>"
-            )
-    for group in chosen.keys() & groups_of(tool).keys():
-        paths = (find_file(group, name.strip(" '\"")) for name in chosen[group].split(","))
-        for path in filter(None, paths):
-            read_file(path)
 
 
 def defaults_of(model: type[Settings]) -> dict[str, Any]:
@@ -181,18 +217,10 @@ def learner_values(method: str, data: str) -> dict[str, Any]:
     return dict(merged)
 
 
-def register_arms(study: Study) -> None:
-    """Register the arms of a study as options of the group `arm`."""
-    store = ConfigStore.instance()
-    store.repo.pop("arm", None)
-    for arm, lines in study.arms.items():
-        store.store(arm, _node_of(study, arm, lines), group="arm", package="_global_")
-
-
-def _node_of(study: Study, arm: str, lines: Sequence[str]) -> dict[str, Any]:
+def _arm(study: Study, arm: str) -> dict[str, Any]:
     """Return an arm as a config: groups override the defaults list, other settings are values."""
     try:
-        settings = OverridesParser.create().parse_overrides(list(lines))
+        settings = OverridesParser.create().parse_overrides(study.arms[arm])
     except OverrideParseException as error:
         raise UserError(
             f"study {study.name}, arm {arm}: cannot read '{error.override}': expected key=value"
@@ -208,16 +236,37 @@ def _node_of(study: Study, arm: str, lines: Sequence[str]) -> dict[str, Any]:
     return {"defaults": ["_self_", *groups], **plain}
 
 
+@contextmanager
+def started(tool: str, study: str | None = None) -> Iterator[Hydra]:
+    """Start Hydra with the settings of a tool, and with the arms of a study."""
+    for folder in added_folders():
+        if (folder / f"{tool}.yaml").exists():
+            raise UserError(
+                f"{folder / tool}.yaml would replace the tool's own file; "
+                f"put settings into {folder / 'study'}/<name>.yaml and add study=<name>"
+            )
+    _with_arms[:] = [read_study(study)] if study else []
+    for plugin in (_Configs, _SearchPath):
+        Plugins.instance().register(plugin)
+    with one_line_errors(), initialize_config_dir(str(CONFIG_FOLDER), tool, version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        yield hydra
+
+
 def composed_values(tool: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Return the nested values of a command; required settings may be missing."""
-    register(tool, overrides)
-    chosen = dict(override.partition("=")[::2] for override in overrides)
-    if chosen.get("study") and read_study(chosen["study"]).arms:
-        register_arms(read_study(chosen["study"]))
-    with one_line_errors(), initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+    with started(tool, study_in(overrides)):
         composed = compose(tool, [forced(override, tool) for override in overrides])
         values: Any = OmegaConf.to_container(composed, resolve=True)
     return dict(values)
+
+
+def study_in(settings: Sequence[str]) -> str | None:
+    """Return the study that settings choose; None if they choose none or several."""
+    chosen = dict(setting.partition("=")[::2] for setting in settings).get("study", "")
+    name = chosen.strip(" '\"")
+    return name if find_file("study", name) else None
 
 
 @contextmanager
@@ -278,7 +327,7 @@ def check_choice(group: str, value: str, tool: str) -> None:
     """Raise UserError unless a group has each option; those of a sweep are separated by commas."""
     if re.search(r"[($]", value):  # Hydra reads functions and interpolations
         return
-    options = groups_of(tool)[group]
+    options = choices(group, tool)
     for option in (typed.strip(" '\"") for typed in value.split(",")):
         if option in options or (is_reference(option) and group != "study"):
             continue

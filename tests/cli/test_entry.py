@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from ssl_norm.cli import entry
 from ssl_norm.cli.command import WRITTEN
 from ssl_norm.cli.help import help_text
+from ssl_norm.settings import compose
 from ssl_norm.settings.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +25,7 @@ WRONG = {
     "norm.encoder={name: bn": ["norm.encoder={name: bn", "key=value"],
     "method=simclr method.predictor.layers=1": ["method has no key 'predictor'", "'projector'?"],
     "--help epcohs=3": ["'epcohs'", "'epochs'?"],
-    "--cfg job -p nonexist": ["package 'nonexist' not found"],
+    "--cfg job -p nonexist": ["error: package 'nonexist' not found"],
     "seed=range(0,3)": ["'seed=range(0,3)' requires --multirun"],
     "-m seed=range(0,0)": ["the sweep has no run"],
     "seed=null": ["seed: ", "null"],
@@ -81,6 +83,23 @@ def test_right_input_reaches_the_tool(monkeypatch, capsys):
     name, settings = given
     assert name == "ssl_norm.commands.pretrain:pretrain"
     assert (settings.epochs, str(settings.norm.encoder)) == (1, "gn+ws")
+
+
+def test_a_command_composes_once_and_reads_only_the_files_of_its_options(monkeypatch, capsys):
+    composed, opened = [], []
+    load, read = ConfigLoaderImpl.load_configuration, compose.read_file
+    monkeypatch.setattr(
+        ConfigLoaderImpl, "load_configuration", lambda *a, **k: composed.append(a) or load(*a, **k)
+    )
+    monkeypatch.setattr(
+        compose, "read_file", lambda path, *a: opened.append(path) or read(path, *a)
+    )
+    monkeypatch.setattr(entry, "load_object", lambda _: print)
+    for cached in (compose._contents, compose.groups_of):
+        cached.cache_clear()
+    run_main(monkeypatch, capsys, "pretrain", "encoder=resnet18")
+    assert len(composed) == 1
+    assert {path.stem for path in opened} == {"pretrain", "byol", "digits", "resnet18"}
 
 
 WITHOUT = """

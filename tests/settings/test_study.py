@@ -1,14 +1,16 @@
 """Files of studies: their content, and refusals."""
 
+import pickle
+
 import pytest
 
 from ssl_norm.cli.arms import choose_arms
 from ssl_norm.errors import UserError
-from ssl_norm.settings import folder
-from ssl_norm.settings.compose import _groups_of, compose_settings, groups_of, register_arms
+from ssl_norm.settings import compose, folder
+from ssl_norm.settings.compose import choices, compose_settings, started
 from ssl_norm.settings.study import read_study, study_tools
 
-CACHES = (read_study, study_tools, _groups_of)
+CACHES = (read_study, study_tools)
 
 
 @pytest.fixture
@@ -72,8 +74,8 @@ def test_figures_are_no_settings_of_a_run(write_study):
 
 def test_a_study_belongs_to_one_tool(write_study):
     write_study("tool: finetune")
-    assert {"mine", "ubn_few_labels"} <= set(groups_of("finetune")["study"])
-    assert not {"mine", "ubn_few_labels"} & set(groups_of("pretrain")["study"])
+    assert {"mine", "ubn_few_labels"} <= set(choices("study", "finetune"))
+    assert not {"mine", "ubn_few_labels"} & set(choices("study", "pretrain"))
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,17 @@ def test_wrong_studies_are_one_line(write_study, text, named):
 
 
 def test_a_value_that_cannot_be_read_names_the_arm(write_study):
-    study = write_study('arms: {a: ["norm.encoder={name: bn"]}')
+    write_study('arms: {a: ["norm.encoder={name: bn"]}')
     with pytest.raises(UserError, match=r"study mine, arm a: .*'norm.encoder=\{name: bn'"):
-        register_arms(study)
+        compose_settings("pretrain", "study=mine", "arm=a")
+
+
+def test_a_process_of_a_launcher_has_the_arms_and_the_folders(write_study, tmp_path, monkeypatch):
+    write_study("arms: {a: [epochs=3]}")
+    with started("pretrain", "mine") as hydra:
+        sent = pickle.dumps(hydra.config_loader.repository.sources)
+    monkeypatch.setattr(folder, "_FOLDERS", [folder.CONFIG_FOLDER])
+    monkeypatch.setattr(compose, "_with_arms", [])
+    source = next(s for s in pickle.loads(sent) if s.scheme() == "ssl_norm")
+    assert source.load_config("arm/a").config.epochs == 3
+    assert folder.added_folders() == [tmp_path]
