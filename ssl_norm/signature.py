@@ -162,6 +162,11 @@ def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, s
                 yield from _read_signatures(imported.get(base.id, f"{module_name}:{base.id}"))
 
 
+def imported_names(module: str) -> list[str]:
+    """Return the names that a module imports from others, such as a package from its modules."""
+    return list(_imports(_read_module(module)))
+
+
 @cache
 def _imports(module: ast.Module) -> Mapping[str, str]:
     """Return the `module:object` of each name that a module imports by `from ... import`."""

@@ -31,6 +31,7 @@ from ssl_norm.settings.sections import (
     PathText,
     Scales,
     Steps,
+    check_extra,
 )
 from ssl_norm.text import as_typed
 
@@ -240,6 +241,8 @@ class FinetuneSettings(RunSettings):
         yield from self._faults_of_domains()
         if not is_quick(info):
             yield from self._faults_of_norm()
+            if not is_saved(info):
+                check_extra(self.data.view_size, view=self.augment.view)
 
     def _faults_of_counts(self) -> Iterator[str]:
         labels, warmup, chunk = self.labels, self.optimizer.warmup_steps, self.grouping.chunk

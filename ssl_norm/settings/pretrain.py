@@ -38,6 +38,7 @@ from ssl_norm.settings.sections import (
     Scales,
     Seed,
     Steps,
+    check_extra,
 )
 from ssl_norm.signature import options_model, options_of
 
@@ -266,6 +267,8 @@ class PretrainSettings(RunSettings):
         yield from self._faults_of_lengths()
         if not is_quick(info):
             processes = processes_of(self.device, self.batch_size)
+            views = {"view1": self.augment.view1, "view2": self.augment.view2}
+            check_extra(self.data.view_size, **views)
             yield from self._faults_of_heads()
             yield from self._faults_of_batch(processes)
             yield from self._faults_of_queue()

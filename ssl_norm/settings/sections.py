@@ -16,7 +16,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from ssl_norm.data.augment.parameters import Probability, Scale
+from ssl_norm.data.augment.parameters import Probability, Scale, ViewParameters
 from ssl_norm.data.registry import DATA, default_image_size
 from ssl_norm.data.sources.folder_labels import LayoutName
 from ssl_norm.errors import UserError
@@ -88,6 +88,15 @@ def _check_suffix(path: str, *, suffix: str, taken: Sequence[str]) -> str:
             f"are written next to it; name a file that ends in {suffix}"
         )
     return path
+
+
+def check_extra(size: int, **views: ViewParameters) -> None:
+    """Raise UserError unless the further operations of views of a size are possible."""
+    for key, view in views.items():
+        for index, entry in enumerate(view.extra):
+            from ssl_norm.data.augment.extra import extra_transform  # needs torch
+
+            extra_transform(entry, size, f"augment.{key}.extra[{index}]")
 
 
 PathText = Annotated[Text, AfterValidator(_check_path)]

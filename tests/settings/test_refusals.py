@@ -33,6 +33,8 @@ WRONG = {
         "optimizer.lr=nan": "optimizer.lr=nan: a number in (0, ",
         "augment.view1.crop_area=[0.5,0.1]": "low <= high ... got [0.5, 0.1]",
         "augment.view2.extra=[3]": "augment.view2.extra[0]: ... {name: RandomRotation, degrees: 10}",
+        "augment.view1.extra=[{name: RandomRotation, degreez: 3}]": "extra[0]: ... mean 'degrees'?",
+        "augment.view2.extra=[RandomInvert,{name: RandomCrop, size: [8, 8]}]": "extra[1]: ... size of a view",
         # norms
         "norm.encoder=bm": "unknown norm 'bm' ... 'bn'?",
         "norm.encoder=null": "a name or a mapping ... got null",
@@ -91,6 +93,8 @@ WRONG = {
         "norm.encoder={name: ubn, batch_size: 8}": "no ghost batches; leave batch_size out",
         "norm.encoder={name: domain, domains: 3} domains=[clean,jpeg]": "64 samples ... use domains: 2",
         "norm.encoder=domain": "domains=[] names none; add domains=[clean,contrast:5] ... bn",
+        "augment.view.extra=[RandomRotaton]": "augment.view.extra[0]: ... mean 'RandomRotation'?",
+        "augment.view.extra=[{name: solarize, treshold: 3}]": "did you mean 'threshold'?",
         "checkpoint=/no/such": "checkpoint=/no/such: there is no such file or run folder",
         "checkpoint=/": "a folder without last.pt; name a run or a file",
         "grouping.shuffle=true": "chunks of a batch; add grouping.chunk=...",
@@ -168,7 +172,7 @@ RIGHT = {
         "device=cuda:1 data.resident=true",
         "encoder.pretrained_path=/gone.pt resume=true run_dir=x",
         "monitor.healthy_cosine=0.99 monitor.healthy_std=0.05",
-        "augment.view1.extra=[RandomRotation]",
+        "augment.view1.extra=[{name: RandomRotation, degrees: 9}]",
     ),
     "finetune": (
         "labels=2",

@@ -7,8 +7,10 @@ from annotated_types import Interval
 from pydantic import AfterValidator, ValidationInfo
 
 from ssl_norm.errors import UserError
+from ssl_norm.names import unknown_name
 from ssl_norm.options import Settings, check_object, option
 from ssl_norm.registry import Registry, is_reference
+from ssl_norm.signature import imported_names
 from ssl_norm.text import as_typed
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
@@ -52,6 +54,8 @@ def _check_operation(entry: Any, info: ValidationInfo) -> Any:
     name = operation_name(entry)
     if name in AUGMENTATIONS or is_reference(name):
         check_object(AUGMENTATIONS, name, info)
+    elif (names := imported_names("kornia.augmentation")) and name not in names:
+        raise ValueError(unknown_name("augmentation", name, (*AUGMENTATIONS, *names)))
     return entry
 
 
