@@ -12,10 +12,14 @@ def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
     Example:
         >>> unknown_name("norm", "bm", ["none", "bn", "ln"])
         "unknown norm 'bm'; known: none, bn, ln; did you mean 'bn'?"
+        >>> unknown_name("key", "foo", ["monitor", "norm"])  # far from all
+        "unknown key 'foo'; known: monitor, norm"
     """
     names = list(known)
     listed = ", ".join(names) if len(names) <= 30 else f"{len(names)} names"
-    nearest = get_close_matches(str(found), names, n=1, cutoff=0.4)
+    # One wrong letter in two gives 0.5; of longer names, more than half must be the same.
+    cutoff = 0.6 if len(str(found)) > 2 else 0.5
+    nearest = get_close_matches(str(found), names, n=1, cutoff=cutoff)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     noun, _, owner = kind.partition(" of ")
     unknown = f"{owner} has no {noun} '{found}'" if owner else f"unknown {kind} '{found}'"
