@@ -213,7 +213,7 @@ def num_features(layer: nn.Module) -> int:
         return norm.num_channels
     shape = elementwise_shape(norm)
     if shape:
-        return int(shape[-1 if channels_trail(norm) else 0])
+        return int(shape[-1])
     channels = getattr(norm, "num_features", None)
     if channels is None:
         statistics = norm.running_mean if "running_mean" in norm._buffers else None
@@ -231,25 +231,6 @@ def elementwise_shape(norm: nn.Module) -> tuple[int, ...]:
     """Return the sizes of the last axes that a layer norm normalizes, () for other norms."""
     shape = getattr(norm, "normalized_shape", ())
     return shape if isinstance(shape, tuple) else ()
-
-
-def channels_trail(norm: nn.Module) -> bool:
-    """Return whether the last of the axes that a layer norm normalizes is the channels.
-
-    The other axes must have equal sizes: (C, 7, 7) has channels first, (7, 7, C) last.
-
-    Raises:
-        ValueError: the axis of channels is unclear: both the first and the last fit, or neither.
-    """
-    shape = elementwise_shape(norm)
-    if len(shape) < 2:
-        return bool(shape)
-    first, last = len({*shape[1:]}) == 1, len({*shape[:-1]}) == 1
-    if first == last:
-        raise ValueError(
-            f"the shape {shape} of a {type(norm).__name__} does not tell which axis is the channels"
-        )
-    return last
 
 
 def options_of(layer: nn.Module, names: Iterable[str]) -> dict[str, Any]:

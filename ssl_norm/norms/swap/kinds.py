@@ -18,7 +18,6 @@ from ssl_norm.norms.swap.find import (
     AroundNorm,
     ChannelsLast,
     PerPosition,
-    channels_trail,
     elementwise_shape,
     num_features,
     options_of,
@@ -43,6 +42,7 @@ HOOKS = (
     "_backward_pre_hooks",
 )
 TOLERANCE = 2e-5  # of the largest output; float32, on values of 1 +- 2
+BY_HAND = "replace this layer by hand, or exclude it by keep="
 Forward = Callable[[nn.Module, Tensor], Tensor]
 
 
@@ -64,7 +64,7 @@ def kind_of(layer: nn.Module) -> Kind:
     its `drop` and `act`.
 
     Raises:
-        ValueError: it computes something else.
+        ValueError: it computes something else, or normalizes several axes, as LayerNorm((C, H, W)).
     """
     norm = unwrapped(layer)
     known = _known_class(norm)
@@ -76,6 +76,8 @@ def kind_of(layer: nn.Module) -> Kind:
         if value is not None and value != defaults[option]
     }
     shape = elementwise_shape(norm)
+    if len(shape) > 1:
+        raise ValueError(f"this {type(norm).__name__} normalizes several axes, {shape}; {BY_HAND}")
     if isinstance(layer, AroundNorm):
         around = [part for part in layer.modules() if isinstance(part, AroundNorm)]
         axes = [part.sample_axis for part in around if isinstance(part, ChannelsLast)]
@@ -86,7 +88,7 @@ def kind_of(layer: nn.Module) -> Kind:
         return Kind(None, {})  # a norm of the user, or one of timm's evonorms
     forward = getattr(norm.forward, "__func__", None)
     if known is not None and forward is known.forward:
-        return Kind(name, options, channels_trail(norm))
+        return Kind(name, options, channels_last=bool(shape))
     found, channels_last = _by_trial(norm, known)
     per_position = bool(shape) and not channels_last
     return Kind(name or found, options, channels_last, per_position=per_position)
@@ -144,9 +146,7 @@ def probes(norm: nn.Module) -> Iterator[tuple[Tensor, bool]]:
     shape, channels = elementwise_shape(norm), num_features(norm)
     side = 3 if channels != 3 else 5
     spaces = (side,) * 2, (side,)
-    if len(shape) > 1:
-        shapes = [((4, *shape), channels_trail(norm))]
-    elif shape:  # (4, C) would leave the axis of the channels open
+    if shape:  # (4, C) would leave the axis of the channels open
         shapes = [((4, channels, *space), False) for space in spaces]
         shapes += [((4, *space, channels), True) for space in spaces]
     else:
@@ -196,8 +196,7 @@ def _by_trial(norm: nn.Module, known: type[nn.Module] | None) -> tuple[str | Non
     what = known.__name__ if known is not None else "norm that its contents suggest"
     how = f"{found:.2g} of the largest output on random input" if found < 1e9 else error
     raise ValueError(
-        f"the forward pass of this {type(norm).__name__} is not that of a {what} ({how}); replace "
-        "this layer by hand, or exclude it by keep="
+        f"the forward pass of this {type(norm).__name__} is not that of a {what} ({how}); {BY_HAND}"
     )
 
 
@@ -219,15 +218,14 @@ def _references(
         return F.rms_norm(x, shape, layer.weight, layer.eps) + (0 if bias is None else bias)
 
     def simple_norm(layer: Any, x: Tensor) -> Tensor:  # timm's; does not subtract the mean
-        scale: Tensor = (x.var(dims, keepdim=True) + layer.eps).rsqrt()
+        scale: Tensor = (x.var(-1, keepdim=True) + layer.eps).rsqrt()
         return x * scale * (1 if layer.weight is None else layer.weight)
 
     def trailing(forward: Forward) -> Forward:
-        if channels_last or len(shape) > 1:
+        if channels_last:
             return forward
         return lambda layer, x: forward(layer, x.movedim(1, -1)).movedim(-1, 1)
 
-    dims = tuple(range(-len(shape), 0))
     names = {"ln": trailing(layer_norm), "rms": trailing(rms_norm), None: trailing(simple_norm)}
     if known is None:
         return names

@@ -176,7 +176,7 @@ def replace_norms(
         ValueError: there is nothing to replace or to standardize, the model cannot be changed
             (TorchScript, DistributedDataParallel, ...), or the layer that is named cannot be
             replaced (groups do not divide its channels, ...).
-        TypeError: the norm has no such option, or the model is not a module.
+        TypeError: the norm has no such option.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())
@@ -235,8 +235,6 @@ def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mod
 
 def _changeable_norms(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every norm; raise ValueError if a part would ignore new norms."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"the model must be an nn.Module, got {type(model).__name__}")
     for name, part in model.named_modules():
         reason = _reason(part)
         if reason:
