@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from ssl_norm.learners.ema import Decay, EmaSchedule, EmaTarget
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
-from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
+from ssl_norm.learners.views import ViewStatistics, per_view
 from ssl_norm.losses import regression_loss
 
 
@@ -41,7 +41,7 @@ class BYOL(Learner):
         self.target = EmaTarget(
             (encoder, projector), decay=ema_decay, schedule=ema_schedule, ema_buffers=ema_buffers
         )
-        self.view_statistics = check_view_statistics(view_statistics)
+        self.view_statistics = view_statistics
 
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
         """Return the loss and the (online, target) projections (z1, t2) and (z2, t1)."""

@@ -9,7 +9,6 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from ssl_norm.names import unknown_name
 from ssl_norm.norms.batch.freezing import FrozenStatistics
 from ssl_norm.norms.layers.act_norm import ActNorm
 
@@ -20,9 +19,7 @@ EmaSchedule = Literal["cosine", "constant"]
 def cosine_decay(base: float, progress: float) -> float:
     """Return 1 - (1 - base) (cos(pi progress) + 1) / 2, which grows from `base` to 1.
 
-    Args:
-        base: decay at the start, in [0, 1].
-        progress: share of the run done, k / K at step k of K, in [0, 1].
+    The progress is the share of the run done, k / K at step k of K.
 
     Source: BYOL, arXiv 2006.07733, section 3.3.
     """
@@ -62,9 +59,6 @@ class EmaTarget(nn.Sequential):
         schedule: schedule of the decay over the run, `cosine` to 1 or `constant`.
         ema_buffers: True: buffers are updated by EMA as well, and forward passes do not change
             them. False: the copy's batch norms have their own running statistics, as published.
-
-    Raises:
-        ValueError: the decay is outside [0, 1], or the schedule is unknown.
     """
 
     def __init__(
@@ -75,10 +69,6 @@ class EmaTarget(nn.Sequential):
         schedule: EmaSchedule,
         ema_buffers: bool,
     ) -> None:
-        if not 0 <= decay <= 1:
-            raise ValueError(f"ema_decay must be in [0, 1], got {decay}")
-        if schedule not in _SCHEDULES:
-            raise ValueError(unknown_name("ema_schedule", schedule, _SCHEDULES))
         followed = nn.Sequential(*modules)
         super().__init__(*(deepcopy(module) for module in followed))
         self.requires_grad_(False)

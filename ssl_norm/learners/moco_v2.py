@@ -16,7 +16,7 @@ from ssl_norm.distributed import (
 )
 from ssl_norm.learners.ema import Decay, EmaSchedule, EmaTarget
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
-from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
+from ssl_norm.learners.views import ViewStatistics, per_view
 from ssl_norm.losses import cross_entropy_at_collapse, info_nce, info_nce_accuracy
 from ssl_norm.losses.rows import Temperature, unit_rows
 from ssl_norm.norms.layers.domain_batch_norm import chunks_of_all_ranks
@@ -65,7 +65,7 @@ class MoCoV2(Learner):
         view_statistics: ViewStatistics = "separate",
     ) -> None:
         super().__init__()
-        self.view_statistics = check_view_statistics(view_statistics)
+        self.view_statistics = view_statistics
         if view_statistics == "joint" and not symmetric:
             raise ValueError(
                 "view_statistics=joint needs symmetric=true: otherwise each of MoCo's networks "
@@ -137,10 +137,6 @@ class KeyQueue(nn.Module):
 
     It starts with random rows. Enqueueing works on the device, without waiting for it.
 
-    Args:
-        size: number of keys, a multiple of the batch size.
-        dim: width of a key.
-
     Source: MoCo, arXiv 1911.05722, section 3.2.
     """
 
@@ -149,8 +145,6 @@ class KeyQueue(nn.Module):
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
-        if size < 1 or dim < 1:
-            raise ValueError(f"a queue needs size >= 1 and dim >= 1, got {size} and {dim}")
         (keys,) = unit_rows(torch.randn(size, dim))
         self.register_buffer("keys", keys)
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
@@ -195,18 +189,8 @@ def on_permuted_batch(
     passes rows [r N, (r + 1) N) of the result through its network; each output returns to the rank
     and place of its row. Operations on single rows are unaffected. Statistics of a part of the
     global batch (of a rank, or of a ghost batch) change. Statistics of the whole batch (one process
-    or `sync`, and no ghost batches) stay the same, and still leak which rows belong together.
-
-    Args:
-        network: maps (N, ...) to (N, D), without gradients; each rank has its own.
-        rows: (N, ...), N the same on every rank.
-        permutation: (W N,) int64 of 0 ... W N - 1, the same on every rank.
-
-    Returns:
-        (N, D), without gradients; row i is the output for `rows[i]`.
-
-    Raises:
-        ValueError: the permutation does not have the length of the global batch.
+    or `sync`, and no ghost batches) stay the same, and still leak which rows belong together. N and
+    the permutation (W N,) of 0 ... W N - 1 are the same on every rank.
 
     Source: MoCo, arXiv 1911.05722, section 3.3, "Shuffling BN".
     """

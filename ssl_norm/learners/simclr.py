@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
-from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
+from ssl_norm.learners.views import ViewStatistics, per_view
 from ssl_norm.losses import cross_entropy_at_collapse, nt_xent, nt_xent_accuracy
 from ssl_norm.losses.rows import Temperature
 
@@ -34,7 +34,7 @@ class SimCLR(Learner):
         self.encoder = encoder
         self.projector = projector
         self.temperature = temperature
-        self.view_statistics = check_view_statistics(view_statistics)
+        self.view_statistics = view_statistics
 
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
         """Return the loss and the pair (z1, z2) of projections; there is no target network."""

@@ -1,12 +1,11 @@
 """Forward passes of two views, with separate or joint batch statistics."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ssl_norm.names import unknown_name
 from ssl_norm.norms.layers.domain_batch_norm import chunks_of_all_ranks
 
 _Network = Callable[[Tensor], Tensor]
@@ -25,19 +24,9 @@ def per_view(network: _Network, views: _TwoViews, view_statistics: ViewStatistic
         view_statistics: `separate`: one forward pass for each view, as published for BYOL and MoCo;
             `joint`: one pass over both views, with statistics of 2N samples, as for SimCLR.
 
-    Raises:
-        ValueError: the policy is unknown.
     """
-    if check_view_statistics(view_statistics) == "separate":
+    if view_statistics == "separate":
         with chunks_of_all_ranks():
             return network(views[0]), network(views[1])
     first, second = network(torch.cat(views)).chunk(2)
     return first, second
-
-
-def check_view_statistics(view_statistics: ViewStatistics) -> ViewStatistics:
-    """Return the policy; raise ValueError if it is unknown."""
-    known = get_args(ViewStatistics)
-    if view_statistics not in known:
-        raise ValueError(unknown_name("view_statistics", view_statistics, known))
-    return view_statistics

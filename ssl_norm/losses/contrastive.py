@@ -18,15 +18,10 @@ def cross_entropy_at_collapse(candidates: int) -> float:
     implementation compares each row also with itself; 1 + K with a queue of K keys; the number of
     prototypes in SwAV. N counts the images of all processes if embeddings are gathered.
 
-    Raises:
-        ValueError: there is no candidate.
-
     Example:
         >>> round(cross_entropy_at_collapse(2 * 128 - 1), 3)
         5.541
     """
-    if candidates < 1:
-        raise ValueError(f"candidates must be at least 1, got {candidates}")
     return log(candidates)
 
 
@@ -112,15 +107,8 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
 def info_nce_accuracy(queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
     """Return the share of queries that are nearer to their key than to every row of the queue.
 
-    Ties within rounding errors do not count, so that constant embeddings have a share of 0.
-
-    Args:
-        queries: (N, D).
-        keys: (N, D), row i of the same image as row i of `queries`.
-        queue: (K, D) keys of earlier batches.
-
-    Returns:
-        Scalar in [0, 1]; 1 / (K + 1) by chance, 0 at complete collapse.
+    The arguments are those of :func:`info_nce`. Ties within rounding errors do not count, so that
+    constant embeddings have a share of 0; by chance it is 1 / (K + 1).
 
     Source: the contrastive task of MoCo, arXiv 1911.05722, equation 1.
     """
@@ -135,14 +123,8 @@ def info_nce_accuracy(queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
 def nt_xent_accuracy(z1: Tensor, z2: Tensor) -> Tensor:
     """Return the share of views that are nearer to their image's other view than to all other rows.
 
-    Ties do not count, as in :func:`info_nce_accuracy`.
-
-    Args:
-        z1: (N >= 2, D) first views.
-        z2: (N, D) second views, row i of the same image as row i of `z1`.
-
-    Returns:
-        Scalar in [0, 1]; 1 / (2N - 1) by chance, 0 at complete collapse.
+    The arguments are those of :func:`nt_xent`. Ties do not count, as in :func:`info_nce_accuracy`;
+    by chance the share is 1 / (2N - 1).
 
     Source: the contrastive task of SimCLR, arXiv 2002.05709, equation 1.
     """

@@ -92,18 +92,6 @@ def test_frozen_statistics_do_not_follow():
     assert not torch.equal(target[0][0].weight, online[0].weight)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"decay": 1.5}, r"ema_decay must be in \[0, 1\], got 1.5"),
-        ({"schedule": "cosin"}, "unknown ema_schedule 'cosin'.*did you mean 'cosine'"),
-    ],
-)
-def test_wrong_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        target_of(network(), **options)
-
-
 def test_uses_batch_statistics_in_training_and_its_own_in_evaluation():
     online = network()
     target = target_of(online)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
-from ssl_norm.learners.views import ViewStatistics, check_view_statistics, per_view
+from ssl_norm.learners.views import ViewStatistics, per_view
 from ssl_norm_example.cosine_loss import cosine_loss
 
 
@@ -32,7 +32,7 @@ class SimSiam(Learner):
         self.encoder = encoder
         self.projector = projector
         self.predictor = predictor
-        self.view_statistics = check_view_statistics(view_statistics)
+        self.view_statistics = view_statistics
 
     def forward(self, view1: Tensor, view2: Tensor) -> LearnerOutput:
         """Return the loss and the pairs (p1, z2) and (p2, z1) of predictions and targets."""
