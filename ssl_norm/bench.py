@@ -94,19 +94,12 @@ def read_trace(path: Path) -> Trace:
 
 
 class Alarm(NamedTuple):
-    """A rule that decides at which rows of a trace a run has collapsed.
+    """A rule that decides at which rows of a trace a run has collapsed."""
 
-    Attributes:
-        rule: function from a trace and a threshold to one truth value for each row.
-        threshold: default threshold.
-        candidates: thresholds to compare.
-        source: publication or code from which the rule is taken.
-    """
-
-    rule: Callable[[Trace, float], list[bool]]
-    threshold: float
-    candidates: tuple[float, ...]
-    source: str
+    rule: Callable[[Trace, float], list[bool]]  # from a trace and a threshold
+    threshold: float  # default
+    candidates: tuple[float, ...]  # thresholds to compare
+    source: str  # publication or code from which the rule is taken
 
     def fires_at(self, trace: Trace, threshold: float | None = None) -> int | None:
         """Return the first step at which the alarm is raised, or None."""

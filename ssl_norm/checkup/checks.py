@@ -52,12 +52,9 @@ _SCHEDULE = re.compile("ema|decay|momentum|tau|beta|progress|step|update|iter|ep
 def check(
     needs: str, repair: str, source: str
 ) -> Callable[[Callable[[Record], Finding]], Callable[[Record], Finding]]:
-    """Register a function as a check under its name.
+    """Register a function as a check under its name; it needs attributes in `MISSING`.
 
-    Args:
-        needs: keys of `MISSING`: attributes of the record that the check needs.
-        repair: change that makes the condition hold.
-        source: a public bug of this kind, or a publication of the reason.
+    The repair makes the condition hold; the source is such a bug, or a publication of the reason.
     """
 
     def declare(find: Callable[[Record], Finding]) -> Callable[[Record], Finding]:

@@ -266,9 +266,7 @@ def tensors_of(parts: Parts) -> dict[str, Tensor]:
 def find_targets(parts: Parts, target: nn.Module | str | None) -> list[str]:
     """Return the names of the outermost modules of a target network.
 
-    Args:
-        parts: networks by prefix.
-        target: the module or its name; None: modules named target, teacher, momentum, ema, ...
+    Without a given target, these are modules named target, teacher, momentum, ema, ...
 
     Raises:
         ValueError: there is no such module.
@@ -367,9 +365,7 @@ def statistics(view: Tensor) -> Tensor:
 def nearer(pairs: Sequence[Pair]) -> Nearer:
     """Compare the distances of matching rows with those of other rows, within each batch.
 
-    Args:
-        pairs: for each batch, `statistics` of two views, both (N, K); row i of both should be of
-            the same image.
+    Each pair is of `statistics` (N, K) of two views, and row i of both should be of one image.
     """
     shares = []
     for pair in pairs:

@@ -74,9 +74,6 @@ class SavedState:
     These are tensors with their gradients, modules, optimizers, schedulers and loss scalers with
     all attributes (modes, hooks, counters), containers, generators, and numbers in closures and
     globals of functions.
-
-    Args:
-        *roots: objects to save.
     """
 
     def __init__(self, *roots: Any) -> None:

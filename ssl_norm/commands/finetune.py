@@ -48,9 +48,7 @@ from ssl_norm.train.summary import AUROCS, SCORES, final_scores, finetuning_tabl
 def finetune(config: FinetuneSettings, *, folder: Path | None = None) -> RunResult:
     """Train a classifier in a run folder, and print a short table.
 
-    Args:
-        config: settings of the run.
-        folder: the run folder if `run_dir` is None; None: runs/<date>_finetune_<norm>_<n>labels.
+    The folder counts if `run_dir` is None, and is by default runs/<date>_finetune_<norm>_<n>labels.
 
     Raises:
         UserError: the settings do not fit the data, the checkpoint or the machine.

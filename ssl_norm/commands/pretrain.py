@@ -38,9 +38,7 @@ EXACT_SAMPLES = 10_000
 def pretrain(config: PretrainSettings, *, folder: Path | None = None) -> RunResult:
     """Pretrain in a run folder, and print a short table.
 
-    Args:
-        config: settings of the run.
-        folder: the run folder if `run_dir` is None; None: runs/<date>_<method>_<norms>.
+    The folder counts if `run_dir` is None, and is by default runs/<date>_<method>_<norms>.
 
     Raises:
         UserError: the settings do not fit the data or the machine.

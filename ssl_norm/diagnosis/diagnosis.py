@@ -161,12 +161,9 @@ def diagnose_outputs(outputs: Outputs, step: int) -> Diagnosis:
 def measure(views: Tensor) -> _Values:
     """Return every monitor by name, and `dimensions`, the upper bound of ranks.
 
-    Embeddings are L2-normalized as in :class:`ssl_norm.monitors.CollapseMonitor`, except for LiDAR,
-    which runs do not measure.
-
-    Args:
-        views: (q, N, D) embeddings of q >= 2 views of N images. Monitors of one set of embeddings
-            use the first view, monitors of pairs use the first two, and LiDAR uses all.
+    Embeddings of views (q, N, D) are L2-normalized as in :class:`ssl_norm.monitors.CollapseMonitor`,
+    except for LiDAR, which runs do not measure. Monitors of one set of embeddings use the first
+    view, monitors of pairs use the first two, and LiDAR uses all.
     """
     in_runs = spectral_monitors()
     measured = measure_spectrum(views[0], [(views[0], views[1])], in_runs).values.tolist()

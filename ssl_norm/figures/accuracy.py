@@ -31,10 +31,7 @@ def accuracies(rows: Sequence[_ScoreRow]) -> dict[str, dict[int, float]]:
 
 
 def accuracy_figure(rows: Sequence[_ScoreRow]) -> "Figure":
-    """Draw top-1 over the steps, with a line for each kind of statistics, domain and split.
-
-    Args:
-        rows: rows of evaluations.csv; a line needs scores at several steps.
+    """Draw top-1 in evaluations.csv over the steps, by kind of statistics, domain and split.
 
     Raises:
         ValueError: no line has several steps.

@@ -96,14 +96,7 @@ def write_number(
 
 
 def pixels(figure: "Figure", dpi: float = 110) -> NDArray[np.uint8]:
-    """Return a figure as RGB pixels, rendered by matplotlib's Agg.
-
-    Args:
-        figure: any figure; its resolution is set to `dpi`.
-        dpi: pixels per inch.
-
-    Returns:
-        (height, width, 3), uint8.
+    """Return any figure as RGB pixels (height, width, 3), and set its resolution to `dpi`.
 
     Example:
         >>> from matplotlib.figure import Figure

@@ -8,7 +8,6 @@ from ssl_norm.reporting.frame import (
     group_keys,
     group_runs,
     is_compared,
-    norm_options,
     telling_keys,
     without_repeats,
 )
@@ -115,9 +114,3 @@ def test_the_newest_of_repeated_runs_counts(tmp_path):
     kept, repeats = without_repeats(runs_in(tmp_path))
     assert [run.name for run in kept] == ["new", "other_seed"]
     assert [run.name for run in repeats] == ["old"]
-
-
-def test_the_options_of_a_norm():
-    options = {"name": "gn", "groups": 8}
-    assert norm_options("{name: gn, groups: 8}") == norm_options(options) == options
-    assert norm_options("{broken") == {"name": "{broken"}

@@ -42,14 +42,9 @@ Layers = Mapping[str, Sequence[Layer]]  # by the name of the norm, a layer of ea
 def channel_mean_spread(x: Tensor) -> Tensor:
     """Return the std over instances of each channel's mean, in units of the channel's std.
 
-    It is 1 if every instance has the same value at all positions, and 0 if all instances have the
-    same mean. A norm with the same scale and shift for all instances does not change it.
-
-    Args:
-        x: (N, C, *spatial).
-
-    Returns:
-        (C,) in [0, 1]; NaN for a constant channel.
+    For x (N, C, *spatial), the result is (C,) in [0, 1], and NaN for a constant channel. It is 1 if
+    every instance has the same value at all positions, and 0 if all instances have the same mean. A
+    norm with the same scale and shift for all instances does not change it.
     """
     means, variances = instance_moments(x)
     _, variance = pool(means, variances)

@@ -84,10 +84,6 @@ def band(curves: Sequence[Curve]) -> Band | None:
 
     Nothing is interpolated: a step counts only if every curve has a finite value there. The band is
     mean +- sample deviation (n - 1) for three curves or more, and the range of two curves.
-
-    Example:
-        >>> band([Curve([10, 20, 30], [1, 2, 3]), Curve([10, 30], [3, 5])])
-        Band(steps=[10, 30], mean=[2.0, 4.0], low=[1, 3], high=[3, 5])
     """
     tables = [
         {step: v for step, v in zip(*curve, strict=True) if math.isfinite(v)} for curve in curves
