@@ -187,10 +187,8 @@ def optimizer_parameters(record: Record) -> Finding:
     names = {id(p): name for name, p in known.items()}
     missing = [names[key] for key in names if key in record.graded and key not in held]
     if missing:
-        return (
-            "fail",
-            f"it lacks {counted(len(missing), 'parameter')} with gradients: {_few(missing)}",
-        )
+        count = counted(len(missing), "parameter")
+        return "fail", f"it lacks {count} with gradients: {_few(missing)}"
     idle = [key for key, p in held.items() if p.requires_grad and key not in record.graded]
     if idle:
         listed = _few([names.get(key, "unnamed") for key in idle])
@@ -229,10 +227,8 @@ def views_match(record: Record) -> Finding:
     if found.is_clear:
         return "pass", line
     if record.views_from == "target":
-        return (
-            "not checked",
-            f"{line}; rows of the target may be shuffled: give views=(view1, view2)",
-        )
+        reason = "rows of the target may be shuffled: give views=(view1, view2)"
+        return "not checked", f"{line}; {reason}"
     if found.share + 3 * found.error < 0.6:
         return "fail", line
     return "not checked", f"{line}: too few rows or too strong augmentation to decide"
@@ -273,11 +269,8 @@ def ema_resumes(record: Record) -> Finding:
     if len(decays) < 2:
         return "not checked", "the decay was not measurable: the target moved too little"
     if is_scheduled:
-        course = f"{decays[0]:.4g} to {decays[-1]:.4g}"
-        return (
-            "not checked",
-            f"decay {course}, from a number in your loop; check that checkpoints store it",
-        )
+        course = f"decay {decays[0]:.4g} to {decays[-1]:.4g}, from a number in your loop"
+        return "not checked", f"{course}; check that checkpoints store it"
     return "pass", f"decay {decays[0]:.4g} in all steps, and no number of a module is lost"
 
 
@@ -305,10 +298,8 @@ def batch_of_statistics(record: Record) -> Finding:
 def synchronized_statistics(record: Record) -> Finding:
     """With several processes, batch norms share their statistics."""
     if record.processes == 1:
-        return (
-            "not checked",
-            "there is one process; start the check with torchrun, as you start the training",
-        )
+        repair = "start the check with torchrun, as you start the training"
+        return "not checked", f"there is one process; {repair}"
     norms = {n: norm for n, norm in record.batch_norms().items() if n in record.values}
     apart = [name for name, norm in norms.items() if not is_synchronized(norm)]
     if apart:

@@ -161,8 +161,8 @@ def diagnose_outputs(outputs: Outputs, step: int) -> Diagnosis:
 def measure(views: Tensor) -> _Values:
     """Return every monitor by name, and `dimensions`, the upper bound of ranks.
 
-    Embeddings of views (q, N, D) are L2-normalized as in :class:`ssl_norm.monitors.CollapseMonitor`,
-    except for LiDAR, which runs do not measure. Monitors of one set of embeddings use the first
+    Views (q, N, D) are L2-normalized as in :class:`ssl_norm.monitors.CollapseMonitor`, except for
+    LiDAR, which runs do not measure. Monitors of one set of embeddings use the first
     view, monitors of pairs use the first two, and LiDAR uses all.
     """
     in_runs = spectral_monitors()
