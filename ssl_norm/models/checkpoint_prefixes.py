@@ -1,11 +1,12 @@
 """Search for an encoder's weights in checkpoints of several libraries."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from ssl_norm.text import unique
 
 Weights = Mapping[str, Tensor]
 
@@ -64,13 +65,13 @@ def state_dicts(contents: Mapping[str, Any], nesting: str = "") -> Iterator[tupl
 
 def _prefixes(weights: Weights, wanted: Weights) -> list[str]:
     """Return the prefixes of the encoder's names among the names of `weights`."""
-    counts: Counter[str] = Counter()
+    found: dict[str, None] = {}
     for key in weights:
         parts = key.split(".")
         for cut in range(len(parts)):
             if ".".join(parts[cut:]) in wanted:
-                counts[".".join(parts[:cut]) + "." * (cut > 0)] += 1
-    return list(counts)
+                found["".join(f"{part}." for part in parts[:cut])] = None
+    return list(found)
 
 
 def _wordings(weights: Weights) -> Iterator[tuple[Weights, tuple[str, ...]]]:
@@ -94,7 +95,7 @@ def _children_by_number(
 
     The k-th number in a file stands for the k-th child with weights, because activations have none.
     """
-    children = list(dict.fromkeys(name.partition(".")[0] for name in wanted))
+    children = unique(name.partition(".")[0] for name in wanted)
     numbers: dict[str, set[str]] = {}
     for key in weights:
         parts = key.split(".")

@@ -8,13 +8,6 @@ PIXELS = torch.arange(5 * 2 * 2 * 3, dtype=torch.uint8).reshape(5, 2, 2, 3)
 LABELS = torch.tensor([3, 1, 4, 1, 5])
 
 
-def test_a_whole_set_shares_its_pixels():
-    images = ImageSet(PIXELS, LABELS)
-    assert len(images) == 5
-    assert images.image_shape == (2, 2, 3)
-    assert images.images is PIXELS
-
-
 def test_subsets_of_subsets_share_the_pixels_too():
     subset = ImageSet(PIXELS, LABELS, ("a",), ("x",)).subset([4, 0, 2]).subset(torch.tensor([2, 0]))
     assert subset.pixels is PIXELS

@@ -105,11 +105,6 @@ def test_classes_of_two_images_are_in_both_parts(fraction):
     assert SORTED[test].unique().tolist() == [0, 1, 2]
 
 
-def test_the_seed_decides():
-    first, again, other = (stratified_split(SORTED, 0.5, seed)[1].tolist() for seed in (1, 1, 2))
-    assert first == again != other
-
-
 def test_subsets_are_seeded_ascending_and_without_repetition():
     subset = random_subset(100, 40, seed=3)
     assert subset.tolist() == sorted(set(subset.tolist()))

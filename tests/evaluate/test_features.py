@@ -49,28 +49,19 @@ def view_of(pixels, image_size):
     return evaluation_view(pixels, image_size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-@pytest.mark.parametrize(("side", "image_size"), [(256, 224), (32, 32)])
-def test_the_default_cache_is_cropped_and_not_resized(side, image_size):
+@pytest.mark.parametrize(
+    ("side", "image_size", "crop"), [(256, 224, 224), (32, 32, 32), (64, 28, 56), (16, 32, 16)]
+)
+def test_a_view_is_the_centre_of_large_images_and_the_whole_of_smaller_ones(side, image_size, crop):
     pixels = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
-    start = (side - image_size) // 2
-    centre = pixels[:, start : start + image_size, start : start + image_size]
-    torch.testing.assert_close(view_of(pixels, image_size), centre.permute(0, 3, 1, 2) / 255)
-
-
-def test_much_larger_images_show_seven_eighths():
-    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
-    centre = pixels[:, 4:60, 4:60].permute(0, 3, 1, 2) / 255
-    expected = F.interpolate(centre, (28, 28), mode="bilinear", antialias=True)
-    torch.testing.assert_close(view_of(pixels, 28), expected)
-
-
-def test_smaller_images_are_seen_whole():
-    ramp = torch.arange(16, dtype=torch.uint8)[None, None, :, None].expand(1, 16, 16, 3) * 16
-    view = view_of(ramp, 32)
-    assert view.shape == (1, 3, 32, 32)
-    assert view[0, 0, 0, 0] == 0
-    assert view[0, 0, 0, -1] == 240 / 255
-    assert view.is_contiguous(memory_format=torch.channels_last)
+    shown = slice((side - crop) // 2, (side + crop) // 2)
+    expected = pixels[:, shown, shown].permute(0, 3, 1, 2) / 255
+    if crop != image_size:
+        size = (image_size, image_size)
+        expected = F.interpolate(expected, size, mode="bilinear", antialias=True)
+    found = view_of(pixels, image_size)
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_random_batches_give_the_same_features_but_other_batch_statistics():

@@ -78,24 +78,6 @@ def test_wrong_options(options, error, message):
         head(**options)
 
 
-class Doubled(nn.Module):
-    """A user's norm, which is in no registry."""
-
-    def __init__(self, num_features):
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, x):
-        return 2 * x
-
-
-def test_a_users_norm():
-    own = head(norm=Doubled, norm_output=nn.BatchNorm1d)
-    assert kinds(own) == ["Linear", "Doubled", "ReLU", "Linear", "BatchNorm1d"]
-    assert (own[1].num_features, own[4].num_features) == (16, 4)
-    assert own[3].bias is None
-
-
 def encoder(norm):
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), norm)
     network.num_features = 6

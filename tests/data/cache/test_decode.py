@@ -260,11 +260,6 @@ def test_a_lack_of_memory_is_no_broken_file(monkeypatch, step):
         decode(data, 8)
 
 
-def test_small_images_are_enlarged():
-    data = encoded(Image.new("RGB", (1, 3), (9, 8, 7)), "PNG")
-    assert decode(data, 8).tolist() == [[[9, 8, 7]] * 8] * 8
-
-
 @pytest.mark.parametrize("file_format", ["WEBP", "TIFF", "PNG", "JPEG"])
 def test_broken_exif_spares_the_pixels(file_format):
     image = Image.fromarray(noise())

@@ -7,14 +7,6 @@ from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
 
 
-def test_first_level_folders_are_classes():
-    layout = read_layout(["cat/1.png", "cat/indoor/2.png", "dog/1.png"])
-    assert layout.labels == (0, 0, 1)
-    assert layout.classes == ("cat", "dog")
-    assert layout.is_test is None
-    assert layout.notes == ("layout: 2 class folders",)
-
-
 @pytest.mark.parametrize(
     ("paths", "reason"),
     [
