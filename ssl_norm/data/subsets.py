@@ -19,10 +19,9 @@ def label_subset(
 ) -> Tensor:
     """Return the indices of a seeded, balanced choice of labelled images, in ascending order.
 
-    One of `count`, `per_class` and `fraction` is given.
-    Each class has an order that depends on the seed, and the first images of each class are chosen.
-    With the same seed, a smaller choice is therefore part of a larger one, and `count=40` of ten
-    large classes equals `per_class=4`.
+    One of `count`, `per_class` and `fraction` is given. Each class has an order that depends on the
+    seed, and the first images of each class are chosen. With the same seed, a smaller choice is
+    therefore part of a larger one, and `count=40` of ten large classes equals `per_class=4`.
 
     Args:
         labels: (N,) int64, indices into `classes`, on the CPU.

@@ -60,19 +60,10 @@ def evaluation_view(
 
     Images up to `image_size` are used whole. Larger images are cropped to the central 7/8 (224 of
     256 pixels, as usual), but not below `image_size`. The crop is resized by bilinear interpolation
-    with antialiasing.
+    with antialiasing. Then `mean` and `std` of each colour, in [0, 1], normalize it.
 
-    Args:
-        pixels: (B, H, H, 3) uint8.
-        image_size: side S of the result in pixels.
-        mean: mean of each colour, in [0, 1].
-        std: deviation of each colour, in [0, 1].
-
-    Returns:
-        (B, 3, S, S) float32, channels last in memory.
-
-    Raises:
-        ValueError: the pixels have another shape or type.
+    Pixels are (B, H, H, 3) uint8; a ValueError is raised for others. The result is (B, 3, S, S)
+    float32 with S = `image_size`, channels last in memory.
     """
     side = pixels.shape[1] if pixels.ndim == 4 else 0
     if pixels.dtype != torch.uint8 or pixels.shape[1:] != (side, side, 3):

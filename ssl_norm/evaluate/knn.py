@@ -14,18 +14,9 @@ def knn_scores(
 
         votes[i, c] = sum over neighbours j with label c of exp((s_ij - max_j s_ij) / temperature)
 
-    with s the cosine similarity. Memory does not grow with the number of queries.
-
-    Args:
-        bank: (M, F) labelled features, in the dtype of the computation.
-        bank_labels: (M,) integers in [0, classes).
-        queries: (N, F).
-        classes: number of classes K.
-        k: number of neighbours that vote, at least 1; all M if k is larger.
-        temperature: above 0; lower values give more weight to the nearest neighbours.
-
-    Returns:
-        Votes (N, K).
+    with s the cosine similarity. Memory does not grow with the number of queries. The bank is
+    (M, F) with labels (M,) in [0, K), queries are (N, F), and votes (N, K), with K = `classes`.
+    All M vote if k >= 1 is larger. Lower temperatures, above 0, give more weight to the nearest.
 
     Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4, with the weight exp(s / temperature). To
         subtract the maximum scales all votes of a query equally, and keeps them finite.

@@ -37,12 +37,8 @@ def fit_logistic(
     its LogisticRegression. (For two classes, scikit-learn fits one weight vector; its objective at
     2 C equals ours at C.)
 
-    Args:
-        features: (N, F), ideally with zero mean and unit deviation, in the dtype of the
-            computation.
-        labels: (N,) integers in [0, classes), on the features' device.
-        classes: number of classes K.
-        inverse_strength: above 0; larger values fit the training set more closely.
+    Features are (N, F), ideally with zero mean and unit deviation, in the dtype of the computation;
+    labels are (N,) integers in [0, K), on the same device, with K = `classes`.
 
     Source: L-BFGS (Liu & Nocedal 1989) with a strong Wolfe search, in coordinates in which the
         Hessian at W = 0, X^T X / (K N) + penalty, is the identity. Spectra of learned features
@@ -164,7 +160,7 @@ def fit_sgd_probe(
 
     Args:
         features: (N, F).
-        labels: (N,) integers in [0, classes), on the features' device.
+        labels: (N,) integers in [0, `classes`), on the features' device.
         classes: number of classes.
         lr: initial rate, not scaled by the batch size; it falls to 0.
         epochs: passes over the samples; the last batch of each may be smaller.

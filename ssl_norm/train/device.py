@@ -12,8 +12,7 @@ from ssl_norm.launch import read_launch
 def pick_device(name: str) -> torch.device:
     """Return the device of a name; under torchrun each process gets its own GPU.
 
-    Args:
-        name: `auto` (a CUDA GPU if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
+    Names are `auto` (a CUDA GPU if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
 
     Raises:
         UserError: it is not a device, or this machine has too few GPUs.

@@ -15,15 +15,13 @@ from ssl_norm.train.run_folder import Row
 
 
 class Logger:
-    """Base of all loggers; a logger implements the methods that its service supports.
-
-    Args:
-        folder: the run folder.
-        first_step: steps already done; logged values of later steps are from an interrupted run.
-    """
+    """Base of all loggers; a logger implements the methods that its service supports."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        """Connect to the service."""
+        """Connect to the service, for a run folder.
+
+        Logged values of later steps than `first_step` are from an interrupted run.
+        """
 
     def row(self, row: Row) -> None:
         """Show the numbers of a row of metrics.csv; NaN: not measured."""

@@ -86,11 +86,8 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
     The general form is a matrix product per axis. If the images are not larger than the result, a
     sampling grid gives the same values in half the time.
 
-    Args:
-        images: (N, 3, H, W) float, contiguous.
-        boxes: (N, 4) whole pixels inside the image: top, left, height, width.
-        flips: (N,) boolean.
-        size: S, the side of the result (N, 3, S, S).
+    Images are (N, 3, H, W) float, contiguous; boxes (N, 4) are whole pixels inside the image: top,
+    left, height, width; flips are (N,) booleans. The result is (N, 3, S, S) with S = `size`.
     """
     top, left, height, width = boxes[:, :, None].unbind(1)
     fractions = (torch.arange(size, device=images.device, dtype=images.dtype) + 0.5) / size

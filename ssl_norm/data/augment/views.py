@@ -39,12 +39,9 @@ class Views:
     All parameters are drawn on the CPU for the images of all ranks: the same generator gives the
     same views on every device, and several ranks see the same views as one process.
 
-    Args:
-        parameters: parameters of each view, by the name of its key under `augment`.
-        image_size: side S of a view in pixels.
-        mean: mean of each colour, in [0, 1], subtracted from all views.
-        std: deviation of each colour, above 0, by which all views are divided.
-        exact_colour: change colours one step after the other, see `FusedColour`.
+    `parameters` are those of each view, by the name of its key under `augment`. All views are
+    `image_size` pixels, and are normalized by `mean` and `std` of each colour, in [0, 1]. With
+    `exact_colour`, colours change one step after the other, see `FusedColour`.
 
     Raises:
         UserError: a value is out of range, or kornia has no such operation or option.

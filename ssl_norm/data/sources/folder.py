@@ -112,15 +112,8 @@ def decoded_splits(
 
     If there are labels but no test part, `stratified_split` makes one. Pretraining uses all images
     outside the test part. A source that reads an archive can call this with its own reader.
-
-    Args:
-        reader: collection of the images.
-        layout: identifiers, labels and test part, for example from `read_layout`.
-        side: side of the decoded images in pixels.
-        test_fraction: share of the test part, if the layout has none.
-        seed: seed of this test part.
-        progress: whether to show bars and messages on stderr.
-        **cache: further options of `cached_pixels`.
+    `layout` has the identifiers of the reader, for example from `read_layout`; `side` is that of
+    the decoded images in pixels; other options are those of `load_folder`.
 
     Raises:
         UserError: fewer than two images decode, or `cached_pixels` raises it.
