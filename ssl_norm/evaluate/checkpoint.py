@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_norm.console import say
-from ssl_norm.data.augment.parameters import ViewParameters, check_normalisation
+from ssl_norm.data.augment.parameters import check_normalisation
 from ssl_norm.data.augment.views import Views
 from ssl_norm.data.dataset import Splits
 from ssl_norm.data.load import known_settings, load_splits
@@ -27,9 +27,10 @@ from ssl_norm.models.heads import Classifier
 from ssl_norm.models.load import LoadReport, NetworkRole, load_encoder_weights, read_checkpoint
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.norms.batch.freezing import evaluation_mode
+from ssl_norm.settings.pretrain import AugmentSettings
 from ssl_norm.settings.resume import restore
 from ssl_norm.text import first_line
-from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner
+from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner, make_views
 from ssl_norm.train.checkpoint import FORMAT, save_checkpoint
 from ssl_norm.train.population import MakeViews
 
@@ -305,12 +306,8 @@ class Checkpoint:
 
     def random_views(self, augment: Any = None) -> Views:
         """Return random views of `augment`, or two default views, as the evaluation normalizes."""
-        if augment is None:
-            views = {"view1": ViewParameters(), "view2": ViewParameters()}
-        else:
-            views = {name: v for name, v in vars(augment).items() if name.startswith("view")}
-        exact = augment is not None and augment.exact_colour
-        return Views(views, self.view_size, self.mean, self.std, exact_colour=exact)
+        pixels = self.mean, self.std
+        return make_views(augment or AugmentSettings(), self.view_size, pixels)
 
     def network_views(self, kind: Literal["train", "plain"]) -> MakeViews:
         """Return a function that makes views as in training, or the evaluation view, from images.

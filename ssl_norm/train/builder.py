@@ -24,6 +24,7 @@ from ssl_norm.settings.sections import DataSettings, OptimizerSettings
 from ssl_norm.signature import options_of
 from ssl_norm.train.optimizer import make_optimizer
 
+Colour = tuple[float, ...]
 NO_SOURCE_OPTIONS = ("name", "image_size", "resident")
 
 
@@ -117,16 +118,11 @@ def naming(key: str) -> Iterator[None]:
         raise UserError(f"{key}: {error}") from error
 
 
-def make_views(config: PretrainSettings) -> Views:
-    """Return the augmentation of `config.augment`."""
-    augment = config.augment
-    return Views(
-        {"view1": augment.view1, "view2": augment.view2},
-        config.data.view_size,
-        augment.mean,
-        augment.std,
-        exact_colour=augment.exact_colour,
-    )
+def make_views(augment: Any, size: int, pixels: tuple[Colour, Colour] | None = None) -> Views:
+    """Return the views of a section `augment`; `pixels` replace its mean and std."""
+    views = {name: view for name, view in vars(augment).items() if name.startswith("view")}
+    mean, std = pixels or (augment.mean, augment.std)
+    return Views(views, size, mean, std, exact_colour=augment.exact_colour)
 
 
 def optimizer_of(optimizer: OptimizerSettings, learner: nn.Module) -> torch.optim.Optimizer:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssl_norm.data.augment.views import Views
 from ssl_norm.data.batches.labelled_batches import LabelledBatches
 from ssl_norm.data.corruption.spec import parse_corruption
 from ssl_norm.data.dataset import ImageSet, Splits
@@ -17,7 +16,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.models.heads import Classifier
 from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.settings.finetune import FinetuneSettings
-from ssl_norm.train.builder import naming, optimizer_of
+from ssl_norm.train.builder import make_views, naming, optimizer_of
 from ssl_norm.train.device import autocast
 from ssl_norm.train.finetuning import FinetuningRun
 from ssl_norm.train.optimizer import effective_learning_rate, learning_rate
@@ -96,12 +95,7 @@ def make_finetuning(
         network=model,
         optimizer=optimizer_of(config.optimizer, model),
         batches=_make_batches(config, images, device).iterate(first_step, config.steps),
-        make_views=Views(
-            {"view": config.augment.view},
-            config.data.view_size,
-            *config.augment.normalization,
-            exact_colour=config.augment.exact_colour,
-        ),
+        make_views=make_views(config.augment, config.data.view_size, config.augment.normalization),
         learning_rate=partial(
             learning_rate,
             peak=effective_learning_rate(config.optimizer.lr, config.batch_size),

@@ -45,6 +45,7 @@ def make_training(
         if rank() == 0:
             say(str(report))
     learner = _learner_on(device, config, encoder)
+    views = make_views(config.augment, config.data.view_size)
     batches = Batches(
         images,
         batch_size=config.batch_size,
@@ -71,7 +72,7 @@ def make_training(
         batches=batches.iterate(
             first_step * config.accumulate, max(steps, steps_per_epoch) * config.accumulate
         ),
-        make_views=partial(make_views(config), rank=rank(), world_size=world_size()),
+        make_views=partial(views, rank=rank(), world_size=world_size()),
         monitor=_make_monitor(config, learner),
         learning_rate=partial(
             learning_rate,
@@ -127,7 +128,7 @@ def _make_monitor(config: PretrainSettings, learner: Learner) -> CollapseMonitor
 
 def draw_views(config: PretrainSettings, images: ImageSet) -> Tensor:
     """Return pairs of views of the first images as one image (3, H, W), uint8."""
-    views = make_views(config)
+    views = make_views(config.augment, config.data.view_size)
     pixels = images.take(torch.arange(min(len(images), PICTURED_IMAGES))).permute(0, 3, 1, 2)
     view1, view2 = views(pixels, torch.Generator().manual_seed(config.seed))
     grid = views.grid(view1, view2)
