@@ -27,7 +27,6 @@ from ssl_norm.models.heads import Classifier
 from ssl_norm.models.load import LoadReport, NetworkRole, load_encoder_weights, read_checkpoint
 from ssl_norm.norms import NormSpec, parse_norm
 from ssl_norm.norms.batch.freezing import evaluation_mode
-from ssl_norm.settings.pretrain import AugmentSettings
 from ssl_norm.settings.resume import restore
 from ssl_norm.text import first_line
 from ssl_norm.train.builder import initial_encoder, make_encoder, make_learner, make_views
@@ -306,8 +305,7 @@ class Checkpoint:
 
     def random_views(self, augment: Any = None) -> Views:
         """Return random views of `augment`, or two default views, as the evaluation normalizes."""
-        pixels = self.mean, self.std
-        return make_views(augment or AugmentSettings(), self.view_size, pixels)
+        return make_views(augment, self.view_size, (self.mean, self.std))
 
     def network_views(self, kind: Literal["train", "plain"]) -> MakeViews:
         """Return a function that makes views as in training, or the evaluation view, from images.

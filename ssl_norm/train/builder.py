@@ -19,7 +19,7 @@ from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
 from ssl_norm.norms.swap.replace import Replacement, replace_norms
 from ssl_norm.settings.method import HeadSettings, heads_of
-from ssl_norm.settings.pretrain import PretrainSettings
+from ssl_norm.settings.pretrain import AugmentSettings, PretrainSettings
 from ssl_norm.settings.sections import DataSettings, OptimizerSettings
 from ssl_norm.signature import options_of
 from ssl_norm.train.optimizer import make_optimizer
@@ -119,7 +119,11 @@ def naming(key: str) -> Iterator[None]:
 
 
 def make_views(augment: Any, size: int, pixels: tuple[Colour, Colour] | None = None) -> Views:
-    """Return the views of a section `augment`; `pixels` replace its mean and std."""
+    """Return the views of a section `augment`; `pixels` replace its mean and std.
+
+    None: two views of the default settings.
+    """
+    augment = augment or AugmentSettings()
     views = {name: view for name, view in vars(augment).items() if name.startswith("view")}
     mean, std = pixels or (augment.mean, augment.std)
     return Views(views, size, mean, std, exact_colour=augment.exact_colour)
