@@ -118,9 +118,6 @@ class CollapseMonitor:
         gather: bool = False,
         layers: LayerMonitor | None = None,
     ) -> None:
-        for name, steps in (("patience", patience), ("spectral_every", spectral_every)):
-            if steps < 1:
-                raise ValueError(f"{name} must be at least 1 step, got {steps}")
         self.thresholds = thresholds or Thresholds()
         self.patience = patience
         self.spectral_every = spectral_every

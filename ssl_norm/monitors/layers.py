@@ -89,8 +89,6 @@ class LayerMonitor:
         joint: bool = False,
         layouts: Mapping[str, str] | None = None,
     ) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1 step, got {every}")
         self.every = every
         self.first = first
         self.joint = joint

@@ -76,8 +76,6 @@ class CollapseCallback(Callback):
         if Callback is object:
             install = "pip install lightning, or pytorch-lightning"
             raise ImportError(f"CollapseCallback needs Lightning: {install}")
-        if log_every is not None and log_every < 1:
-            raise ValueError(f"log_every must be at least 1 step, got {log_every}")
         super().__init__()
         options |= {"online": online, "target": target, "on_collapse": on_collapse}
         self._watch = CollapseWatch(**options)

@@ -76,8 +76,6 @@ class RecentRows:
     """Ring buffer of the last `size` >= 2 rows that were added; it never waits for the device."""
 
     def __init__(self, size: int) -> None:
-        if size < 2:
-            raise ValueError(f"a spectrum needs at least 2 recent rows, got buffer_size={size}")
         self.size = size
         self._ring: Tensor | None = None
         self._added = 0

@@ -70,8 +70,6 @@ class CollapseWatch:
         if on_collapse not in _ON_COLLAPSE:
             known = ", ".join(_ON_COLLAPSE)
             raise ValueError(f"on_collapse must be one of {known}, got {on_collapse!r}")
-        if layers_every < 1:
-            raise ValueError(f"layers_every must be at least 1 step, got {layers_every}")
         self.monitor = CollapseMonitor() if monitor is None else monitor
         self.layer_rows: list[LayerRow] = []
         self.steps = 0
@@ -249,8 +247,6 @@ def attach(
         >>> optimizer = SGD(network.parameters(), lr=0.05)
         >>> watch = attach(network, optimizer, log=lambda values, step: print(step, len(values)))
     """
-    if log_every < 1:
-        raise ValueError(f"log_every must be at least 1 step, got {log_every}")
     while (inner := getattr(optimizer, "optimizer", None)) is not None:
         optimizer = inner
     watch = CollapseWatch(**options).attach(network)

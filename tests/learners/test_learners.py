@@ -1,7 +1,6 @@
 """Properties of every learner."""
 
 import copy
-import inspect
 import re
 
 import pytest
@@ -12,7 +11,7 @@ from ssl_norm.learners import METHODS
 from ssl_norm.learners.learner import Learner
 from ssl_norm.learners.views import per_view
 from ssl_norm.norms import NORMS, parse_norm
-from ssl_norm.settings.method import heads_of, method_model
+from ssl_norm.settings.method import heads_of
 from ssl_norm.signature import REQUIRED, check_options, options_of
 from ssl_norm.train.device import autocast
 from tests.learners.toy import WIDTH, make, views
@@ -138,15 +137,6 @@ def test_state_dict_round_trip(name, options):
         torch.manual_seed(0)  # keys are shuffled
         losses.append(twin(*views(1)).loss)
     assert torch.equal(*losses)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_defaults_are_those_of_the_settings(name):
-    config = method_model(name)()
-    options = inspect.signature(METHODS.load(name)).parameters
-    for name, option in options.items():
-        if option.default not in (inspect.Parameter.empty, None) and name != "view_statistics":
-            assert getattr(config, name) == option.default
 
 
 def test_loss_of_simclr_from_its_own_parts():

@@ -232,11 +232,8 @@ def test_a_projector_that_is_not_called_and_wrong_options_are_one_line():
     attach(network, optimizer, online="projector")
     with pytest.raises(ValueError, match="the projector projector was not called before"):
         optimizer.step()
-    with pytest.raises(ValueError, match="log_every must be at least 1 step, got 0"):
-        attach(network, optimizer, log_every=0)
-    for options in ({"on_collapse": "halt"}, {"layers_every": 0}):
-        with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
-            CollapseWatch(**options)
+    with pytest.raises(ValueError, match="on_collapse must be one of warn, stop, ignore"):
+        CollapseWatch(on_collapse="halt")
 
 
 def test_a_detached_watch_leaves_the_loop_alone():

@@ -379,10 +379,3 @@ def test_every_parameter_has_a_gradient_under_ddp(name, shape):
     for seed in range(2):  # the second step waits for all gradients of the first
         model(data(*shape, seed=seed)).square().sum().backward()
     assert [key for key, p in layer.named_parameters() if p.grad is None] == []
-
-
-@each_norm
-def test_batch_statistics_are_declared(name):
-    layer, x = build(name), data(5, CHANNELS, 3, 2)
-    alone = torch.cat([layer(half) for half in x.split([2, 3])])
-    assert torch.allclose(layer(x), alone) != SPECS[name].batch_statistics

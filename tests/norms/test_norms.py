@@ -72,22 +72,6 @@ def test_prints_its_options(spec, printed):
     assert repr(make_norm(spec, 6)) == printed
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("rms", []),
-        ("frn", ["threshold"]),
-        ("evonorm-s0", ["v"]),
-        ("evonorm-b0", ["v"]),
-        ("switch", ["mean_logits", "variance_logits"]),
-        ("rbn", ["center_weight", "scale_weight", "scale_bias"]),
-    ],
-)
-def test_affine_false_leaves_other_parameters(name, parameters):
-    layer = make_norm({"name": name, "affine": False}, 6)
-    assert [key for key, _ in layer.named_parameters()] == parameters
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_batch_norm_is_torchs(shape):
     torchs = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
@@ -126,20 +110,6 @@ def test_is_that_of_torch_torchvision_or_timm(spec, theirs, shape):
     for training in (True, True, True, False):
         x = data(*shape, dtype=torch.float32)
         torch.testing.assert_close(ours.train(training)(x), theirs.train(training)(x))
-
-
-@pytest.mark.parametrize(("place", "name"), [(0, "in"), (1, "ln"), (2, "bn")])
-@pytest.mark.parametrize("training", [True, False])
-def test_a_one_hot_mixture_of_switch_is_that_norm(place, name, training):
-    switch, norm = build("switch"), build(name)
-    norm.load_state_dict(switch.state_dict(), strict=False)
-    for logits in (switch.mean_logits, switch.variance_logits):
-        nn.init.constant_(logits, -1000)
-        logits.data[place] = 0
-    for layer in (switch, norm):
-        layer(data(5, CHANNELS, 3, 2, seed=1))
-    x = data(5, CHANNELS, 3, 2)
-    torch.testing.assert_close(switch.train(training)(x), norm.train(training)(x))
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (5, 6, 1, 1)], ids=str)

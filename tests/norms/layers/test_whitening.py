@@ -6,7 +6,7 @@ import torch
 
 from ssl_norm.norms import make_norm
 from ssl_norm.norms.layers.whitening import DecorrelatedBatchNorm, IterativeNorm, whiten
-from ssl_norm.norms.layers.whitening_roots import inverse_square_root, newton_inverse_square_root
+from ssl_norm.norms.layers.whitening_roots import inverse_square_root
 
 CHANNELS = 6
 EPS = 1e-5
@@ -50,14 +50,6 @@ def test_whitened_groups_have_covariance_one(kind, options, tolerance, shape):
     np.testing.assert_allclose(observations(y).mean(1), 0, atol=1e-9)
 
 
-def test_five_iterations_leave_small_variances_small():
-    variances = torch.tensor([1.0, 1.0, 1.0, 1e-4], dtype=torch.float64)
-    matrix = newton_inverse_square_root(variances.diag()[None], EPS, 5)[0]
-    whitened = matrix.diagonal().square() * variances
-    torch.testing.assert_close(whitened[:3], torch.ones(3).double(), rtol=0, atol=0.01)
-    assert whitened[3] < 0.01
-
-
 @each_kind
 @pytest.mark.parametrize("training", [True, False])
 def test_one_channel_a_group_is_batch_norm(kind, training):
@@ -85,13 +77,6 @@ def test_gradient_of_the_root_at_equal_eigenvalues(eigenvalues):
     matrix = (rotation * torch.tensor(eigenvalues, dtype=torch.float64)) @ rotation.T
     inputs = (matrix[None].requires_grad_(), EPS)
     assert torch.autograd.gradcheck(symmetric(inverse_square_root), inputs, atol=1e-4)
-
-
-def test_equal_variances_have_finite_gradients():
-    x = torch.eye(4).repeat(2, 1).requires_grad_()
-    layer = DecorrelatedBatchNorm(4)
-    (layer(x) ** 3).sum().backward()
-    assert x.grad.isfinite().all()
 
 
 def test_third_derivatives_of_the_root():
@@ -220,11 +205,3 @@ def test_values_that_are_not_finite_pass_through_as_nan(kind):
 def test_default_groups():
     assert [DecorrelatedBatchNorm(C).groups for C in (64, 24, 7, 17)] == [4, 2, 1, 17]
     assert [IterativeNorm(C).groups for C in (512, 96, 16)] == [8, 2, 1]
-
-
-def test_function_leaves_statistics_to_the_caller():
-    x, mean, covariance = data(9, CHANNELS), torch.zeros(CHANNELS), torch.eye(CHANNELS)[None]
-    y, used_mean, used_covariance = whiten(x, 1, torch.Tensor.contiguous, (mean, covariance))
-    torch.testing.assert_close(y, x)
-    assert torch.equal(used_mean.float(), mean)
-    assert torch.equal(used_covariance.float(), covariance)
