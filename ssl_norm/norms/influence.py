@@ -17,17 +17,14 @@ _MOST_GROUPS = 512
 
 
 class Influence(NamedTuple):
-    """Outputs that change with inputs, under one norm in one mode.
+    """Outputs (N, C, P) that change with inputs, under one norm in one mode.
 
-    Attributes:
-        moved: (N, C, P) bool; outputs that change with the first input, of sample 0, channel 0 and
-            position 0.
-        groups: (N, C, P) int, the group of each element, 0 for that of the first input. None if two
-            inputs change sets of outputs that overlap but differ, as under `switch`.
+    There are no groups if two inputs change sets of outputs that overlap but differ, as under
+    `switch`.
     """
 
-    moved: NDArray[np.bool_]
-    groups: NDArray[np.int64] | None
+    moved: NDArray[np.bool_]  # whether they change with the first input
+    groups: NDArray[np.int64] | None  # group of each element, 0 for that of the first input
 
     def sentence(self) -> str:
         """Return the extent of `moved`, as samples x channels x positions."""

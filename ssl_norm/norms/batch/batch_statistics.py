@@ -98,13 +98,8 @@ class BatchStatisticsNorm(RuleNorm):
             at its end by :func:`ssl_norm.norms.batch.precise_bn.recompute_statistics`.
         **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`.
 
-    Attributes:
-        running_mean: (C,), initially 0.
-        running_var: (C,), initially 1; the average of unbiased variances.
-        num_batches_tracked: number of batches that updated them.
-
-    Raises:
-        ValueError: batch statistics of one value per channel; `sync` together with `batch_size`.
+    The buffers are running_mean (C,), initially 0, running_var (C,), initially 1, the average of
+    unbiased variances, and num_batches_tracked, the number of batches that updated them.
     """
 
     mixes_samples = True
@@ -187,10 +182,7 @@ class BatchStatisticsNorm(RuleNorm):
     ) -> PooledRule | None:
         """Return a compiled rule for batch statistics of this process, and None for others.
 
-        Args:
-            tables: the rule as a function of statistics, mean, variance and parameters.
-            parameters: the first parameters of :class:`PooledRule`.
-            **options: those of :class:`PooledRule`.
+        `tables` is the rule as a function of statistics, mean, variance and parameters.
         """
         if not self.uses_batch or self.sync:
             return None
@@ -206,11 +198,8 @@ class BatchStatisticsNorm(RuleNorm):
     def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and variance that normalize, broadcastable to (N, C).
 
-        In training it updates the population statistics, so a rule calls it only once.
-
-        Args:
-            mean: instance means (N, C), or a function of them.
-            variance: instance variances (N, C).
+        In training it updates the population statistics, so a rule calls it only once. It takes
+        instance moments (N, C); the means may be any function of them.
         """
         if not self.uses_batch:
             return self.running_mean.to(mean.dtype), self.running_var.to(mean.dtype)

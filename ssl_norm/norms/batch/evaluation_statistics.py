@@ -34,9 +34,8 @@ def batch_statistics_at_evaluation(model: nn.Module) -> Iterator[None]:
     sample then depend on the other samples of its batch, so batches should be random, not sorted by
     class, and not small.
 
-    Args:
-        model: restored on exit. Frozen layers keep their statistics. Do not move the model to
-            another device inside: the statistics of torch's layers are set aside.
+    The model is restored on exit. Frozen layers keep their statistics. Do not move the model to
+    another device inside: the statistics of torch's layers are set aside.
 
     Source: Wu & Johnson, "Rethinking Batch in BatchNorm", arXiv 2105.07576, section 4.
 

@@ -31,9 +31,6 @@ class ActNorm(Norm):
         initialized: whether there was a training batch, a boolean tensor; in the state_dict.
         known_initialized: whether `initialized` is known to be True without asking the device.
 
-    Raises:
-        ValueError: the first training batch has one value per channel.
-
     Source: Kingma & Dhariwal, arXiv 1807.03039, section 3.1 (which adds eps outside the root, and
     the offset before the scale), after Salimans & Kingma, arXiv 1602.07868, section 3.
     """

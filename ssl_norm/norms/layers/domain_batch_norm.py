@@ -15,15 +15,10 @@ from ssl_norm.norms.input_checks import check_batch, check_channels
 
 
 class SampleDomains(NamedTuple):
-    """Domains of the samples of a batch, as given by :func:`domain_labels`.
+    """Domains of the samples of a batch, as given by :func:`domain_labels`."""
 
-    Attributes:
-        labels: (N,) integers; or a scalar, the domain of every sample.
-        sizes: samples of each domain; None for a scalar.
-    """
-
-    labels: Tensor
-    sizes: tuple[int, ...] | None
+    labels: Tensor  # (N,) integers; or a scalar, the domain of every sample
+    sizes: tuple[int, ...] | None  # samples of each domain; None for a scalar
 
 
 class DomainBatchNorm(BatchStatisticsNorm):
@@ -49,10 +44,6 @@ class DomainBatchNorm(BatchStatisticsNorm):
     Attributes:
         running_mean: (D, C), or (C,) if shared; so is running_var.
         num_batches_tracked: (D,), or a scalar if shared: batches with samples of the domain.
-
-    Raises:
-        ValueError: `affine_per_domain` without `affine`; a training batch without labels that is
-            not `domains` equal chunks; one value per channel of a domain.
 
     Source: Chang et al., arXiv 1906.03950, with affine parameters for each domain; Wu & Johnson,
     arXiv 2105.07576, table 5, for the sharing.
@@ -205,15 +196,7 @@ def chunks_of_all_ranks() -> Iterator[None]:
 def pool_groups(
     mean: Tensor, variance: Tensor, groups: Tensor, count: int, positions: int
 ) -> BatchMoments:
-    """Return the statistics of groups of samples, 0 for groups without any.
-
-    Args:
-        mean: instance means (N, C).
-        variance: biased instance variances (N, C).
-        groups: (N,), the group of each sample.
-        count: number of groups, K.
-        positions: values of an instance.
-    """
+    """Return the statistics of `count` groups of samples, from instance moments (N, C)."""
 
     def total(table: Tensor) -> Tensor:
         return table.new_zeros(count, table.shape[1]).index_add(0, groups, table)
@@ -237,14 +220,9 @@ def _spread_over_domains(
 
 @contextmanager
 def domain_labels(model: nn.Module, labels: Tensor | Sequence[int] | int) -> Iterator[None]:
-    """Give the domains of the samples to every `domain` layer, in training and evaluation.
+    """Give the domains of the samples to every `domain` layer of a model, until exit.
 
-    Args:
-        model: holds the `domain` layers; restored on exit.
-        labels: (N,) integers from 0, for batches of N samples; or one integer for all samples.
-
-    Raises:
-        ValueError: there is no `domain` layer, or the labels are not domains of each of them.
+    The labels are (N,) integers from 0, for batches of N samples, or one integer for all samples.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), DomainBatchNorm(4, domains=2))

@@ -36,9 +36,6 @@ class EvoNormS0(Norm):
         **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`; `affine=False` keeps v,
             which is initially 1.
 
-    Raises:
-        ValueError: `groups` does not divide C, or a group holds a single value.
-
     Source: Liu et al., arXiv 2004.02967. timm's EvoNorm2dS0, whose state_dict this one loads, takes
         only 2d inputs, and float32 statistics of float64 inputs.
     """

@@ -38,10 +38,6 @@ class GroupNorm(nn.GroupNorm):
     Shape:
         (N, C) or (N, C, *spatial) to the same; the dtype stays the same under autocast.
 
-    Raises:
-        ValueError: `groups` does not divide C, or a group holds a single value, so that the output
-            is constant.
-
     Source: Wu & He, arXiv 1803.08494, equations 1, 2 and 7.
     """
 

@@ -17,9 +17,6 @@ class InstanceNorm(RuleNorm):
     Shape:
         (N, C, *spatial), of more than one position, to the same.
 
-    Raises:
-        ValueError: a channel of a sample has a single value.
-
     Source: Ulyanov, Vedaldi & Lempitsky, arXiv 1607.08022. Unlike in torch's InstanceNorm, `affine`
     is the default, and inputs may have any number of spatial axes.
     """

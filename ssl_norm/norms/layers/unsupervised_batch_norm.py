@@ -76,9 +76,6 @@ def joint_statistics(model: nn.Module, *joint_batch: Any) -> Iterator[None]:
         model: holds the `ubn` layers; in training mode, else they use population statistics.
         *joint_batch: inputs of the model, with labelled and unlabelled samples together.
 
-    Raises:
-        ValueError: there is no `ubn` layer, or one with ghost batches.
-
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), UnsupervisedBatchNorm(4))
         >>> labelled, unlabelled = torch.randn(2, 3), torch.randn(8, 3)

@@ -15,13 +15,7 @@ def standardized_weight(weight: Tensor, eps: float = 1e-6) -> Tensor:
     E and V are the mean and the biased variance over (C_in / groups, *kernel). imbue's
     self_supervised divides by the unbiased deviation (plus 1e-5, outside the root), so its weights
     are smaller by sqrt(1 - 1 / fan_in), 2 % at a fan-in of 27; the norm after them cancels this.
-
-    Args:
-        weight: (C_out, C_in / groups, *kernel), or (C_out, C_in) of a linear layer.
-        eps: added to the variance, inside the root.
-
-    Returns:
-        Like weight; zero for an output channel whose weights are all equal.
+    An output channel whose weights are all equal becomes zero.
 
     Source: Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight
     Standardization", arXiv 1903.10520; variance and eps as in timm 1.0's StdConv2d.
@@ -111,9 +105,6 @@ def standardize_weights(module: nn.Module) -> nn.Module:
     Only the class of the module changes; its parameters, their names, its hooks and its place in a
     model stay. The raw weight is trained, decayed and saved. A layer that already standardizes its
     weights does not change.
-
-    Args:
-        module: a Conv1d, Conv2d, Conv3d or Linear, or timm's Conv2dSame.
 
     Raises:
         ValueError: another class, whose forward pass is not known, or a fan-in of one.

@@ -44,11 +44,8 @@ def whiten(
         whitening_matrix: W, from covariances (G, D, D) to matrices (G, D, D).
         statistics: mean (C,) and covariance (G, D, D) to whiten with. None: those of x, with
             gradients through both; the covariance divides by the number of observations.
-        weight: (C,); None is 1.
-        bias: (C,); None is 0.
-
-    Returns:
-        y like x, in its memory format; mean (C,); covariance (G, D, D).
+        weight: (C,) or None.
+        bias: (C,) or None.
     """
     with torch.autocast(x.device.type, enabled=False):
         # A batch of vectors often has no full rank. float32 then errs by more than eps.
@@ -142,11 +139,9 @@ class _Map(Function):
 
 
 def _affine_map(shift: Tensor, *terms: Term) -> Tensor:
-    """Return the sum of matrix @ (x - mean), plus shift, like the first x, in its memory format.
+    """Return the sum of matrix @ (x - mean), plus shift (G, D), like the first x.
 
-    Args:
-        shift: (G, D).
-        *terms: x (N, C, *spatial); mean (G, D), None is 0; matrix (G, D, D).
+    A term is x (N, C, *spatial), mean (G, D) or None for 0, and matrix (G, D, D).
     """
     x, grouped = terms[0][0], [_grouped(term[0], len(shift)) for term in terms]
     last = x.movedim(1, -1).is_contiguous()
@@ -198,13 +193,10 @@ class WhiteningNorm(Norm):
 
     Training whitens with the moments of the batch over (N, *spatial) and updates the running mean
     (C,) and the unbiased running covariance (G, D, D); evaluation whitens with the matrix of the
-    running covariance. The papers average the whitening matrices instead. That average is too
-    large, since the inverse root is convex; if a batch has hardly more observations than a group
-    has channels, only eps bounds it. With one channel per group this is batch norm.
-
-    A batch with fewer observations than channels of a group has a covariance without full rank: eps
-    bounds the matrix, the output has the rank of the batch, and at evaluation eps scales directions
-    that no batch has filled.
+    running covariance. The papers average the whitening matrices instead, which are too large,
+    since the inverse root is convex. With one channel per group this is batch norm. If a batch has
+    fewer observations than a group has channels, the output has the rank of the batch, and at
+    evaluation eps scales directions that no batch has filled.
 
     Args:
         groups: number of groups of successive channels; must divide C. None: the fewest that hold
@@ -213,8 +205,6 @@ class WhiteningNorm(Norm):
         **options: eps, added to the diagonal of the covariance, and affine, see
             :class:`ssl_norm.norms.core.Norm`.
 
-    Raises:
-        ValueError: `groups` does not divide C; in training, one value per channel.
     """
 
     mixes_samples = True

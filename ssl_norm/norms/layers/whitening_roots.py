@@ -17,15 +17,9 @@ def inverse_square_root(covariance: Tensor, eps: float) -> Tensor:
         (f(l_i) - f(l_j)) / (l_i - l_j) = -1 / (s_i s_j (s_i + s_j)),  s = sqrt(l + eps),
 
     which stay finite for equal eigenvalues; autograd through `torch.linalg.eigh` divides by their
-    difference. Negative eigenvalues from rounding count as 0. The root of a matrix with values that
-    are not finite is NaN, where `eigh` raises an error. There are derivatives of any order.
-
-    Args:
-        covariance: (G, D, D), symmetric, positive semidefinite.
-        eps: added to every eigenvalue, above 0.
-
-    Returns:
-        (G, D, D), symmetric. For a constant input, whose covariance is 0, it is I / sqrt(eps).
+    difference. Covariances are (G, D, D); negative eigenvalues from rounding count as 0. The root
+    of a matrix with values that are not finite is NaN, where `eigh` raises an error. There are
+    derivatives of any order.
 
     Source: Huang et al., arXiv 1804.08450, algorithm 1.
     """
@@ -96,14 +90,6 @@ def newton_inverse_square_root(covariance: Tensor, eps: float, iterations: int) 
     about (4/9)^T are stretched by at most 1.5^T and not yet whitened after T steps. Computed in the
     coupled form with R_k = S P_k, which does not amplify rounding errors (Higham, Functions of
     Matrices, 2008, chapter 6). There are derivatives of any order.
-
-    Args:
-        covariance: (G, D, D), symmetric, positive semidefinite.
-        eps: added to every eigenvalue, above 0.
-        iterations: T, at least 1.
-
-    Returns:
-        (G, D, D).
 
     Source: Huang et al., arXiv 1904.03441, algorithm 1.
     """
