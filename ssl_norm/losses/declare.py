@@ -9,18 +9,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """Facts about a loss, which `tests/losses/test_contract.py` checks.
-
-    Attributes:
-        low: lower end of its range.
-        high: upper end of its range, which may be infinite.
-        at_collapse: value if all embeddings are equal, as a function of the number of rows of each
-            parameter of embeddings.
-    """
+    """Range of a loss, and its value if all embeddings are equal."""
 
     low: float
     high: float
-    at_collapse: Callable[..., float]
+    at_collapse: Callable[..., float]  # of the number of rows of each parameter of embeddings
 
 
 def loss(**facts: Any) -> Callable[[Function], Function]:

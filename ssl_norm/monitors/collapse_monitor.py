@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
+from copy import copy
 from itertools import chain
 from math import isnan, nan
 from operator import itemgetter
@@ -46,6 +47,8 @@ from ssl_norm.monitors.verdict import (
 _STEPS_ON_DEVICE = 1000  # largest number of steps whose measurements wait for `collect`
 _SNAPSHOTS_KEPT = 1000  # limit for loops that never take the snapshots
 _LAYER_ROWS_KEPT = 100_000  # limit for loops that never take the rows
+# Attributes that a state holds as they are.
+_PLAIN = ("step", "observed", "restarts", "constants", "pinned", "means", "shown", "spectral")
 
 
 class _Measurement(NamedTuple):
@@ -279,39 +282,28 @@ class CollapseMonitor:
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a run needs to resume exactly, as plain values and tensors."""
         self._fetch()
-        return {
+        return {name: copy(getattr(self, f"_{name}")) for name in _PLAIN} | {
             "verdict": list(self._state),
-            "step": self._step,
-            "observed": self._observed,
-            "restarts": self._restarts,
             "judged": [
                 [step.zone, list(step.measured), step.spectral, list(step.trend)]
                 for step in self._judged
             ],
             "trend": list(self._trend),
-            "constants": dict(self._constants),
-            "pinned": dict(self._pinned),
-            "means": dict(self._means),
-            "shown": dict(self._shown),
-            "spectral": dict(self._spectral),
             "recent": self._recent.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from the result of `state_dict`; thresholds and intervals are unchanged."""
+        for name in state.keys() & set(_PLAIN):  # early checkpoints have fewer
+            setattr(self, f"_{name}", copy(state[name]))
         self._state = VerdictState(*state["verdict"])
-        self._step = self._latest = state["step"]
-        self._observed, self._restarts = state["observed"], state.get("restarts", 0)
+        self._latest = self._step
         self._on_device = []
         self._judged = [
             _Judged(found, _Measurement(*measured), spectral, trend_of(chain(*trend)))
             for found, measured, spectral, *trend in state.get("judged", [])
         ]
         self._trend = trend_of(state.get("trend", ()))
-        self._constants = dict(state.get("constants", {}))
-        self._pinned = dict(state.get("pinned", {}))
-        self._means, self._spectral = dict(state["means"]), dict(state["spectral"])
-        self._shown = dict(state.get("shown", state["means"]))
         self._recent.load_state_dict(state["recent"])
         self.start(self._step + 1 - self._restarts)
 

@@ -13,18 +13,11 @@ _OUTPUT = "last_hidden_state"  # of transformers' models
 
 
 class Views(NamedTuple):
-    """Embeddings of one step.
+    """Embeddings of one step; the first pair starts with the first view."""
 
-    Attributes:
-        pairs: (online, target), each (N, C), row i of both from image i; the first pair starts with
-            the first view.
-        matched: whether a pair holds two views; otherwise the positive cosine has no meaning.
-        tokens: (N, T, C) of the first view if it consists of tokens; otherwise None.
-    """
-
-    pairs: list[Pair]
-    matched: bool
-    tokens: Tensor | None
+    pairs: list[Pair]  # (online, target), each (N, C), row i of both from image i
+    matched: bool  # whether a pair holds two views; else the positive cosine has no meaning
+    tokens: Tensor | None  # (N, T, C) of the first view, if it consists of tokens
 
 
 def views_of(

@@ -25,25 +25,16 @@ __all__ = ["LayerMonitor", "LayerRow", "layer_values", "layers_of"]
 class LayerRow(NamedTuple):
     """Measurements of a layer's output at one step; NaN where there is none.
 
-    Attributes:
-        step: number of the step.
-        layer: name of the layer.
-        positive_cosine: mean cosine of two views, in [-1, 1]; 1 at complete collapse.
-        negative_cosine: mean cosine of different images, in [-1, 1]; 1 at complete collapse. After
-            a ReLU all values are positive, and cosines are high without any collapse.
-        feature_std: feature std, in [0, 1]; 0 at complete collapse.
-        rank_me: RankMe of L2-normalized outputs, from 1 to min(images, channels); 1 at complete
-            collapse.
-        gradient_norm: l2 norm of the gradients of the layer's parameters.
+    After a ReLU all values are positive, and cosines are high without any collapse.
     """
 
     step: int
     layer: str
-    positive_cosine: float
-    negative_cosine: float
-    feature_std: float
-    rank_me: float
-    gradient_norm: float
+    positive_cosine: float  # 1 at complete collapse
+    negative_cosine: float  # 1 at complete collapse
+    feature_std: float  # 0 at complete collapse
+    rank_me: float  # of L2-normalized outputs, up to min(images, channels); 1 at complete collapse
+    gradient_norm: float  # l2 norm of the gradients of the layer's parameters
 
 
 class LayerMonitor:

@@ -31,20 +31,17 @@ _LATER = 4  # steps after which sums of a GPU are read, so that it never runs ou
 
 
 class Form(NamedTuple):
-    """Views in the calls of a step.
+    """Views in the calls of a step, those of the online projector first.
 
-    Attributes:
-        views: number of views in each call, those of the online projector first.
-        interleaved: whether consecutive rows of a call are the views of one image; otherwise all
-            rows of view 1 come first.
-        pairs: (online, target) or two online views, as indices of views in the order of the calls.
-        matched: whether each pair shows the same images; False: one view, paired with itself.
+    Consecutive rows of interleaved calls are the views of one image; otherwise all rows of view 1
+    come first. Pairs are (online, target) or two online views, as indices of views in the order of
+    the calls.
     """
 
-    views: tuple[int, ...]
+    views: tuple[int, ...]  # number of views in each call
     interleaved: bool
     pairs: tuple[tuple[int, int], ...]
-    matched: bool
+    matched: bool  # whether each pair shows the same images; False: one view, paired with itself
 
     def take(self, calls: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return the pairs of views in the calls of a step, online ones first."""

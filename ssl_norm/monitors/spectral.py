@@ -15,19 +15,12 @@ _EVERY_STEP = ("positive_cosine", "negative_cosine", "feature_std")  # by Collap
 
 
 class Spectral(NamedTuple):
-    """Measurements of M L2-normalized embeddings of width D, on their device.
+    """Measurements of M L2-normalized embeddings of width D, on their device."""
 
-    Attributes:
-        names: names of the monitors that were measured.
-        values: values of these monitors, in the same order.
-        spectrum: (min(M, D),) eigenvalues of the covariance, descending.
-        deviations: (D,) standard deviation of each dimension.
-    """
-
-    names: tuple[str, ...]
-    values: Tensor
-    spectrum: Tensor
-    deviations: Tensor
+    names: tuple[str, ...]  # of the monitors
+    values: Tensor  # of these monitors
+    spectrum: Tensor  # (min(M, D),) eigenvalues of the covariance, descending
+    deviations: Tensor  # (D,) standard deviation of each dimension
 
 
 def spectral_monitors() -> dict[str, Monitor]:

@@ -16,38 +16,26 @@ class Trend(NamedTuple):
     """Exponentially weighted sums over the steps so far; the latest steps weigh most.
 
     `room` denotes log(1 - negative cosine). It falls along a straight line while embeddings
-    approach one direction exponentially. Times are relative to the latest step.
-
-    Attributes:
-        step: the latest step.
-        first: the first step.
-        weight: sum of the weights.
-        time: weighted sum of times; `time2`: of squared times.
-        room: weighted sum of rooms; `room2`: of squared rooms; `time_room`: of times times rooms.
-        gap_weight: sum of the weights of steps with a positive cosine.
-        gap: weighted sum of gaps, positive minus negative cosine; `gap2`: of squared gaps.
-        part_start: first step of the present tenth of a window.
-        part_time: sum of the steps in it, counted from `part_start`; `part_room`: of the rooms;
-            `part_count`: their number.
-        parts: mean step and mean room of the last 10 complete tenths, oldest first.
+    approach one direction exponentially. A gap is positive minus negative cosine. Times are
+    relative to the latest step.
     """
 
-    step: int = 0
+    step: int = 0  # the latest
     first: int = 0
-    weight: float = 0.0
-    time: float = 0.0
+    weight: float = 0.0  # sum of the weights
+    time: float = 0.0  # weighted sums of times, of their squares, of rooms, ...
     time2: float = 0.0
     room: float = 0.0
     room2: float = 0.0
     time_room: float = 0.0
-    gap_weight: float = 0.0
+    gap_weight: float = 0.0  # of steps with a positive cosine
     gap: float = 0.0
     gap2: float = 0.0
-    part_start: int = 0
-    part_time: float = 0.0
+    part_start: int = 0  # first step of the present tenth of a window
+    part_time: float = 0.0  # sum of its steps, counted from its start
     part_room: float = 0.0
     part_count: int = 0
-    parts: tuple[tuple[float, float], ...] = ()
+    parts: tuple[tuple[float, float], ...] = ()  # mean step and room of the last 10 tenths
 
 
 def trend_of(values: Iterable[Any]) -> Trend:

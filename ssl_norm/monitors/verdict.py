@@ -167,22 +167,15 @@ def gap_is_closed(values: Mapping[str, float], thresholds: Thresholds) -> bool:
 class VerdictState(NamedTuple):
     """The verdict after some steps, and the latest steps that may change it.
 
-    Attributes:
-        verdict: present verdict; `uncertain` at first.
-        since: first step of the streak that led to the verdict; None before the first streak.
-        candidate: zone of the latest steps, if it is not the verdict.
-        streak: latest consecutive steps in the candidate's zone, counted by their numbers.
-        streak_start: first step of `streak`.
-        outside: latest consecutive steps outside the verdict's zone, counted in the same way.
-        outside_start: first step of `outside`.
+    Consecutive steps are counted by their numbers.
     """
 
     verdict: Verdict = "uncertain"
-    since: int | None = None
-    candidate: Verdict | None = None
-    streak: int = 0
+    since: int | None = None  # first step of the streak that led to the verdict
+    candidate: Verdict | None = None  # zone of the latest steps, if it is not the verdict
+    streak: int = 0  # latest steps in the candidate's zone
     streak_start: int | None = None
-    outside: int = 0
+    outside: int = 0  # latest steps outside the verdict's zone
     outside_start: int | None = None
 
     @property

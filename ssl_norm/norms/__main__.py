@@ -10,7 +10,8 @@ python -m ssl_norm.norms show bn gn mypkg.norms:MyNorm --output norms.png
 time, and draws which outputs change with it, in training and in evaluation. --samples, --channels
 and --side set another batch.
 
-Encoders are named as for `encoder.name`: tiny, any timm model, torchvision/<classifier>.
+Encoders are named as for `encoder.name`: tiny, any timm model, torchvision/<classifier>. With +ws
+after the name of a norm, the layers before it get weight standardization.
 """
 
 import argparse
@@ -26,10 +27,6 @@ from ssl_norm.text import printable, text_table
 
 IMAGE_SIDE = 224  # pixels; encoders that depend on it are built for it
 LARGEST = 32  # samples, channels and side of a batch that is drawn
-HINTS = """With +ws after any name, the layers before the norm get weight standardization.
-With options: norm.encoder='{name: gn, groups: 16}'
-The changes that a norm makes in an encoder: python -m ssl_norm.norms resnet18 gn+ws
-A figure of the elements that share statistics: python -m ssl_norm.norms show bn gn"""
 
 
 def norm_table() -> str:
@@ -94,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 0
     if not arguments:
-        print(f"{norm_table()}\n\n{HINTS}")
+        print(f"{norm_table()}\n\n{__doc__}")
         return 0
     try:
         if arguments[0] == "show":

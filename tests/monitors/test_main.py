@@ -1,7 +1,5 @@
 """The command `python -m ssl_norm.monitors`."""
 
-import pytest
-
 from ssl_norm.exit_code import exit_code_of
 from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.__main__ import main
@@ -25,8 +23,3 @@ def test_arguments(capsys):
     assert "python -m ssl_norm.monitors" in capsys.readouterr().out
     assert exit_code_of(main, ["rank_me"]) == 2
     assert capsys.readouterr().err == "error: no arguments expected, got rank_me\n"
-
-
-def test_monitors_are_read_only():
-    with pytest.raises(TypeError):
-        MONITORS["mine"] = MONITORS["rank_me"]

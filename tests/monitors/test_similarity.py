@@ -46,6 +46,12 @@ def test_known_values():
     assert uniformity(cross).item() == pytest.approx(log((6 * exp(-4) + exp(-8)) / 7))
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (2, 1)])
+def test_pairs_have_one_shape(shape):
+    with pytest.raises(ValueError, match=r"the same shape, got \(2, 4\) and \(\d, \d\)"):
+        positive_negative_cosine(torch.ones(2, 4), torch.ones(shape))
+
+
 def test_gradients():
     online, target = (z.requires_grad_() for z in samples.inputs("pair", count=4, size=3))
     for function in (positive_negative_cosine, alignment):

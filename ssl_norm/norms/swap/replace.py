@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.lazy import LazyModuleMixin
 
 from ssl_norm.names import unknown_name
 from ssl_norm.norms.batch.freezing import FrozenStatistics, evaluation_mode
@@ -257,8 +256,6 @@ def _reason(part: nn.Module) -> str | None:
         return "is compiled TorchScript; replace the norms before torch.jit"
     if any(kind.__name__ in WRAPPERS for kind in kinds):
         return "has taken over the parameters; replace the norms before wrapping the model"
-    if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
-        return "has seen no input yet; run one batch through the model first"
     return None
 
 

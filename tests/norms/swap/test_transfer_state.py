@@ -327,15 +327,6 @@ def test_nonlinear_norms_of_timm(old):
     assert replace_norms(model, "bn").changes[0].dropped == ("threshold", "nonlinearity")
 
 
-def test_a_layer_without_channels_yet():
-    with pytest.raises(
-        ValueError, match="part '0', LazyBatchNorm1d, has seen no input yet; run one"
-    ):
-        replace_norms(nn.Sequential(nn.LazyBatchNorm1d()), "ln")
-    with pytest.raises(ValueError, match="part '0', LazyConv2d, has seen no input yet"):
-        replace_norms(nn.Sequential(nn.LazyConv2d(8, 1), nn.BatchNorm2d(8)), "gn")
-
-
 @pytest.mark.parametrize("name", ["gn", "rbn", "rms", "evonorm-b0", "in"])
 def test_eps_passes_between_all_norms(name):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(1, 4, eps=1e-3))
