@@ -83,39 +83,39 @@ def test_resume_with_other_settings_tells_how_to_go_on(tmp_path):
     )
 
 
-def test_metrics_drop_rows_after_the_step_and_a_row_cut_short(tmp_path):
-    path = tmp_path / "metrics.csv"
-    metrics = StepTable(path, 0)
-    for step in (10, 20, 30):
-        metrics.append({"step": step, "loss": 0.5, "verdict": "healthy"})
-    path.write_text(path.read_text() + "40,0.")
-    metrics = StepTable(path, 20)
-    metrics.append({"verdict": "complete", "step": 30, "loss": 0.25})
-    assert [list(row.values()) for row in RunFolder(tmp_path).rows(path.name)] == [
-        [10, 0.5, "healthy"],
-        [20, 0.5, "healthy"],
-        [30, 0.25, "complete"],
-    ]
-    StepTable(path, 0)
-    assert RunFolder(tmp_path).rows(path.name) == []
+TABLES = {
+    "rows of later steps and one cut short are dropped": (
+        "metrics.csv",
+        "step,loss,verdict\n10,0.5,healthy\n20,0.5,healthy\n30,0.5,healthy\n40,0.",
+        [{"verdict": "complete", "step": 30, "loss": 0.1 + 0.2}],
+        "step,loss,verdict\n10,0.5,healthy\n20,0.5,healthy\n30,0.30000000000000004,complete\n",
+    ),
+    "a step may have several rows": (
+        "layers.csv",
+        "step,layer,rank_me\n1,stem,2.5\n1,head,2.5\n50,stem,2.5\n50,head,2.5\n",
+        [{"step": 40, "layer": name, "rank_me": 1.0} for name in ("stem", "a,b")],
+        'step,layer,rank_me\n1,stem,2.5\n1,head,2.5\n40,stem,1.0\n40,"a,b",1.0\n',
+    ),
+    "the columns stay": (
+        "metrics.csv",
+        "step,gone,loss\n10,1.0,0.5\n",
+        [{"step": 30, "loss": 0.25, "added": 2.0}],
+        "step,gone,loss\n10,1.0,0.5\n30,nan,0.25\n",
+    ),
+    "nothing is left": ("metrics.csv", "step,loss\n30,1.0\n", [], ""),
+}
 
 
-def test_a_step_may_have_several_rows(tmp_path):
-    path = tmp_path / "layers.csv"
-    layers = StepTable(path, 0)
-    layers.append()
-    for step in (1, 50):
-        layers.append(*({"step": step, "layer": name, "rank_me": 2.5} for name in ("stem", "head")))
-    StepTable(path, 1).append({"step": 40, "layer": "stem", "rank_me": 1.0})
-    found = [tuple(row.values()) for row in RunFolder(tmp_path).rows(path.name)]
-    assert found == [(1, "stem", 2.5), (1, "head", 2.5), (40, "stem", 1.0)]
-
-
-def test_a_resumed_file_keeps_its_columns(tmp_path):
-    path = tmp_path / "metrics.csv"
-    StepTable(path, 0).append({"step": 10, "gone": 1.0, "loss": 0.5})
-    StepTable(path, 10).append({"step": 20, "loss": 0.25, "added": 2.0})
-    assert path.read_text() == "step,gone,loss\n10,1.0,0.5\n20,nan,0.25\n"
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_continues_after_the_last_step(tmp_path, case):
+    name, before, rows, after = TABLES[case]
+    (tmp_path / name).write_text(before)
+    table = StepTable(tmp_path / name, 20, keep=True)
+    table.append(*rows)
+    assert (tmp_path / name).read_text() == after
+    assert repr(table.rows) == repr(RunFolder(tmp_path).rows(name))
+    again = StepTable(tmp_path / name, 99, written=table.sum)
+    assert ((tmp_path / name).read_text(), again.sum) == (after, table.sum)
 
 
 def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(tmp_path):
@@ -137,24 +137,40 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         opened(configuration(run_dir=str(tmp_path / "file" / "run")))
 
 
+BOMB = "a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
         ("config.yaml", None, "there is no config.yaml"),
         ("config.yaml", "a: [", "config.yaml cannot be read: "),
         ("config.yaml", "environment: 3", "config.yaml: environment is not a mapping"),
+        ("config.yaml", BOMB, r"an alias, \*a, which runs never write"),
+        ("config.yaml", "a: &a\n  b: *a\n", "an alias"),
+        ("config.yaml", "[" * 99 + "]" * 99, "more than 40 levels"),
+        ("config.yaml", "a: " + "1" * 2**18, "more than 262,144 bytes"),
+        ("config.yaml", "{1: 2}", "a key that is not text"),
+        ("config.yaml", "!!python/object/apply:os.getcwd []", "not determine a constructor"),
+        ("config.yaml", "caf\udce9", "'utf-8' codec can't decode byte"),
         ("summary.json", "{", "summary.json cannot be read: "),
         ("summary.json", "[]", "summary.json holds no object"),
         ("metrics.csv", "step,loss\n1\n", "metrics.csv: a row does not fit the columns"),
         ("metrics.csv", "step,loss\n1,x\n", "metrics.csv: 'x' in column loss is not a number"),
     ],
 )
-def test_unreadable_files_are_named(tmp_path, name, content, complaint):
+def test_unreadable_files_are_one_line_with_a_repair(tmp_path, name, content, complaint):
     if content is not None:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_text(content, errors="surrogateescape")
     folder = RunFolder(tmp_path)
     read = {".yaml": folder.config, ".json": lambda: folder.json(name)}
-    with pytest.raises(UnreadableRun, match=complaint):
+    with pytest.raises(UnreadableRun, match=complaint) as caught:
+        read.get((tmp_path / name).suffix, lambda: folder.rows(name))()
+    assert str(tmp_path) in str(caught.value)
+    assert "a resumed run " in str(caught.value)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    with pytest.raises(UnreadableRun, match=f"{name} cannot be read: Is a directory"):
         read.get((tmp_path / name).suffix, lambda: folder.rows(name))()
 
 
@@ -165,42 +181,6 @@ def test_columns_have_the_types_of_their_file_and_an_empty_number_is_nan(tmp_pat
     assert row["top1"] != row["top1"]
     assert RunFolder(tmp_path).rows("metrics.csv") == []
     assert RunFolder(tmp_path).json("summary.json") == {}
-
-
-def test_kept_rows_are_those_of_the_file(tmp_path):
-    folder = RunFolder(tmp_path)
-    StepTable(folder / "metrics.csv", 0).append({"step": 1, "loss": 0.5, "verdict": "healthy"})
-    table = StepTable(folder / "metrics.csv", 1, keep=True)
-    table.append({"verdict": "complete", "step": 2, "loss": 0.1 + 0.2, "new": 1.0})
-    assert table.rows == folder.rows("metrics.csv")
-
-
-BOMB = "a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        (BOMB, "an alias, \\*a, which runs never write"),
-        ("a: &a\n  b: *a\n", "an alias"),
-        ("[" * 99 + "]" * 99, "more than 40 levels"),
-        ("a: " + "1" * 2**18, "more than 262,144 bytes"),
-        ("{1: 2}", "a key that is not text"),
-        ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
-        (b"\xff\xfea\x00", "'utf-8' codec can't decode byte"),
-        (None, "Is a directory"),
-    ],
-)
-def test_hostile_settings_are_one_line(tmp_path, content, complaint):
-    path = tmp_path / "config.yaml"
-    if content is None:
-        path.mkdir()
-    else:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UnreadableRun, match=complaint) as caught:
-        RunFolder(tmp_path).config()
-    assert str(tmp_path) in str(caught.value)
-    assert "a resumed run takes the settings from last.pt" in str(caught.value)
 
 
 def test_a_changed_letter_in_any_file_with_a_checksum_is_found(tmp_path):
@@ -221,16 +201,6 @@ def test_a_changed_letter_in_any_file_with_a_checksum_is_found(tmp_path):
             (tmp_path / name).write_text(text.replace(old, new))
             with pytest.raises(UnreadableRun, match=name):
                 read()
-
-
-def test_a_table_continues_after_the_rows_that_the_checkpoint_counts(tmp_path):
-    path = tmp_path / "layers.csv"
-    whole = StepTable(path, 0)
-    whole.append({"step": 1, "layer": "a,b", "rank_me": 2})
-    text, written = path.read_text(), whole.sum
-    whole.append({"step": 2, "layer": "c", "rank_me": 3})
-    again = StepTable(path, 1, written=written)
-    assert (path.read_text(), again.sum) == (text, written)
 
 
 def test_a_folder_is_written_by_one_process(tmp_path):
