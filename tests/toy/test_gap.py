@@ -1,32 +1,16 @@
 """Gap between labelled and unlabelled samples, and its figure."""
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import wasserstein_distance
 from torch import nn
 
 from ssl_norm.norms import make_norm
 from ssl_norm.toy.classifiers import Recipe, make_classifier
 from ssl_norm.toy.figures import gap_figure
-from ssl_norm.toy.gap import Gap, LayerValues, gap, layer_values, wasserstein
+from ssl_norm.toy.gap import Gap, LayerValues, gap, layer_values
 from ssl_norm.toy.samples import Samples, digits
 
 RECIPE = Recipe(hidden_dim=4, layers=3, steps=1, lr=0.1, unlabelled=10, gradient=True)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6), st.booleans())
-def test_the_wasserstein_distance_is_scipys(first, second, seed, ties):
-    random = np.random.default_rng(seed)
-    a, b = random.normal(0, 1, (first, 3)), random.normal(0.5, 2, (second, 3))
-    if ties:
-        a, b = a.round(), b.round()
-    expected = [wasserstein_distance(a[:, c], b[:, c]) for c in range(3)]
-    found = wasserstein(torch.from_numpy(a), torch.from_numpy(b))
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_gap_is_in_deviations_of_the_unlabelled_values():
