@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from ssl_norm.models.foreign_projector import find_projector
+from tests.models.files import prefixed
 
 
 @pytest.fixture
@@ -19,10 +20,6 @@ def head():
     return mlp.eval()
 
 
-def prefixed(module, prefix):
-    return {f"{prefix}{name}": value for name, value in module.state_dict().items()}
-
-
 @pytest.mark.parametrize(
     ("prefix", "place"),
     [
@@ -35,7 +32,7 @@ def prefixed(module, prefix):
     ],
 )
 def test_a_plain_mlp_is_found_next_to_its_encoder(head, prefix, place):
-    weights = {f"{prefix}conv1.weight": torch.zeros(1)} | prefixed(head, place)
+    weights = {f"{prefix}conv1.weight": torch.zeros(1)} | prefixed(head.state_dict(), place)
     found = find_projector(weights, prefix, 6)
     assert found.name is not None
     assert place.startswith(found.name)
@@ -45,14 +42,14 @@ def test_a_plain_mlp_is_found_next_to_its_encoder(head, prefix, place):
 
 def test_a_single_layer():
     layer = nn.Linear(6, 4)
-    found = find_projector(prefixed(layer, "projector."), "encoder.", 6)
+    found = find_projector(prefixed(layer.state_dict(), "projector."), "encoder.", 6)
     x = torch.randn(5, 6)
     assert torch.equal(found.head(x), layer(x))
 
 
 def test_a_file_without_a_projector_or_with_a_classifier():
     assert find_projector({"conv1.weight": torch.zeros(1)}, "", 6) == (None, None)
-    assert find_projector(prefixed(nn.Linear(6, 10), "fc."), "", 6) == (None, None)
+    assert find_projector(prefixed(nn.Linear(6, 10).state_dict(), "fc."), "", 6) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -67,5 +64,5 @@ def test_a_file_without_a_projector_or_with_a_classifier():
     ids=["another width", "widths that do not follow", "layer norm", "two left out", "nested"],
 )
 def test_a_projector_that_is_no_plain_mlp_is_named_and_not_built(other):
-    found = find_projector(prefixed(other, "projector."), "encoder.", 6)
+    found = find_projector(prefixed(other.state_dict(), "projector."), "encoder.", 6)
     assert found == ("projector", None)
