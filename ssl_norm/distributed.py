@@ -41,14 +41,12 @@ def from_first_rank(work: Callable[[], T], group: distributed.ProcessGroup | Non
     """
     if not is_distributed():
         return work()
-    result: T | None = None
-    message: str | None = None
+    shared: list[Any] = [None, None]  # result and message of an error
     if rank() == 0:
         try:
-            result = work()
+            shared[0] = work()
         except (UserError, OSError) as error:
-            message = str(error)
-    shared = [result, message]
+            shared[1] = str(error)
     distributed.broadcast_object_list(shared, src=0, group=group)
     if shared[1] is not None:
         raise UserError(shared[1])
@@ -88,21 +86,19 @@ def local_rank_zero_first(work: Callable[[], T]) -> T:
     """
     if not is_distributed():
         return work()
-    is_first = int(os.environ.get("LOCAL_RANK", rank())) == 0
     group = _patient_group()
     result: T | None = None
-    error: str | None = None
-    try:
-        if is_first:
+    error = ""
+    if int(os.environ.get("LOCAL_RANK", rank())) == 0:
+        try:
             result = work()
-    except UserError as raised:
-        error = str(raised)
-    errors: list[str | None] = [None] * world_size()
+        except UserError as raised:
+            error = str(raised)
+    errors = [""] * world_size()
     distributed.all_gather_object(errors, error, group=group)
     distributed.destroy_process_group(group)
-    for message in errors:
-        if message is not None:
-            raise UserError(message)
+    if any(errors):
+        raise UserError(next(filter(None, errors)))
     return work() if result is None else result
 
 
