@@ -126,14 +126,12 @@ def evaluate_encoder(
     images: ProbeImages,
     probe: Probe,
     *,
-    batch_size: int = 256,
-    random_batches: bool = False,
     device: torch.device | str = "cpu",
-    progress: bool = False,
+    **options: Any,
 ) -> ProbeResult:
     """Return the accuracies of a probe on an encoder's features.
 
-    The options are those of :func:`extract_features`. The classifiers are fitted on `device` if it
+    Further options are those of :func:`extract_features`. The classifiers are fitted on `device` if it
     is a CUDA device, else on the CPU.
 
     Raises:
@@ -146,15 +144,7 @@ def evaluate_encoder(
 
     def labelled_features(part: ImageSet) -> tuple[Tensor, Tensor]:
         assert part.labels is not None
-        features = extract_features(
-            encoder,
-            part,
-            images.to_input,
-            batch_size=batch_size,
-            random_batches=random_batches,
-            device=device,
-            progress=progress,
-        )
+        features = extract_features(encoder, part, images.to_input, device=device, **options)
         return features.to(fit_device), part.labels.to(fit_device)
 
     return probe.result(labelled_features(train), labelled_features(test), images.names)
