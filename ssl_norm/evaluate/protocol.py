@@ -131,8 +131,8 @@ def evaluate_encoder(
 ) -> ProbeResult:
     """Return the accuracies of a probe on an encoder's features.
 
-    Further options are those of :func:`extract_features`. The classifiers are fitted on `device` if it
-    is a CUDA device, else on the CPU.
+    Further options are those of :func:`extract_features`. The classifiers are fitted on `device` if
+    it is a CUDA device, else on the CPU.
 
     Raises:
         UserError: the fraction of labels is too small, or features are not finite.
