@@ -173,36 +173,14 @@ def ours(trace: Trace, collapsing_errors: float, patience: int = PATIENCE) -> li
     return [verdict in ("collapsing", "dimensional", "complete") for verdict in verdicts]
 
 
-def _ours_of_november(trace: Trace, complete_cosine: float) -> list[bool]:
-    """Return whether cosine, std or a rank below 5 pass for 20 steps, as at commit fea222e."""
-    ranks = [nan if isnan(r) else r for r in trace.latest("effective_rank")]
-    rows = zip(
-        trace.columns["negative_cosine"],
-        trace.columns["feature_std"],
-        ranks,
-        trace.latest("dimensions"),
-        strict=True,
-    )
-    return lasting(
-        trace,
-        [
-            cosine > complete_cosine
-            or std < 0.05
-            or (cosine < 0.9 and std > 0.25 and rank < 5 and most >= 10 * rank)
-            for cosine, std, rank, most in rows
-        ],
-        patience=20,
-    )
-
-
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-_COSINES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+COSINES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 ALARMS = {
     "negative cosine, 500 steps": Alarm(
-        _above("negative_cosine", 500), 0.99, _COSINES, "rule of thumb of user reports"
+        _above("negative_cosine", 500), 0.99, COSINES, "rule of thumb of user reports"
     ),
     "negative cosine": Alarm(
-        _above("negative_cosine"), 0.99, _COSINES, f"the same, {PATIENCE} steps"
+        _above("negative_cosine"), 0.99, COSINES, f"the same, {PATIENCE} steps"
     ),
     "std of normalized features": Alarm(
         _below("feature_std"),
@@ -231,9 +209,6 @@ ALARMS = {
     ),
     "loss at its floor": Alarm(
         _at_floor, 0.01, (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2), "losses of a constant"
-    ),
-    "ssl_norm, November 2026": Alarm(
-        _ours_of_november, 0.99, _COSINES, "verdict of commit fea222e, 20 steps"
     ),
     "ssl_norm": Alarm(ours, 4.0, (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0), "docs/collapse.md"),
 }

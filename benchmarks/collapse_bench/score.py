@@ -16,7 +16,8 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from benchmarks.collapse_bench.objectives import TUNING, loss_at_collapse
-from ssl_norm.bench import ALARMS, Alarm, Trace, judge, ours, read_trace
+from ssl_norm.bench import ALARMS as CURRENT_ALARMS
+from ssl_norm.bench import COSINES, Alarm, Trace, judge, lasting, ours, read_trace
 from ssl_norm.figures.style import drawing, save_figure
 
 TRACES = Path(__file__).parent / "traces"
@@ -25,6 +26,29 @@ OURS = "ssl_norm"
 PATIENCES = (1, 5, 10, 20)
 COURSE = ("positive_cosine", "negative_cosine", "feature_std")
 SECTIONS = 10  # of a run, in the table of its course
+
+
+def _ours_of_november(trace: Trace, complete_cosine: float) -> list[bool]:
+    """Return whether cosine, std or a rank below 5 pass for 20 steps, as at commit fea222e."""
+    spread = trace.columns["negative_cosine"], trace.columns["feature_std"]
+    rows = zip(*spread, trace.latest("effective_rank"), trace.latest("dimensions"), strict=True)
+    return lasting(
+        trace,
+        [
+            cosine > complete_cosine
+            or std < 0.05
+            or (cosine < 0.9 and std > 0.25 and rank < 5 and most >= 10 * rank)
+            for cosine, std, rank, most in rows
+        ],
+        patience=20,
+    )
+
+
+ALARMS = CURRENT_ALARMS | {
+    "ssl_norm, November 2026": Alarm(
+        _ours_of_november, 0.99, COSINES, "verdict of commit fea222e, 20 steps"
+    )
+}
 
 
 class Fate(NamedTuple):

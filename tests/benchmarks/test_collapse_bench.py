@@ -9,7 +9,9 @@ import torch
 
 from benchmarks.collapse_bench import make, score
 from benchmarks.collapse_bench.objectives import OBJECTIVES, OF_TOKENS, TUNING
-from ssl_norm.bench import ALARMS, Trace, judge, main, read_trace
+from benchmarks.collapse_bench.score import ALARMS
+from ssl_norm.bench import ALARMS as PRINTED
+from ssl_norm.bench import Trace, judge, main, read_trace
 from ssl_norm.errors import UserError
 from ssl_norm.exit_code import exit_code_of
 from ssl_norm.monitors import CollapseMonitor
@@ -190,7 +192,7 @@ def test_the_published_traces_are_the_runs_and_the_split_has_no_overlap():
 def test_the_command_judges_a_trace_and_names_a_wrong_one(tmp_path, capsys):
     assert main([str(TRACES[0])]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ALARMS)
+    assert all(name in printed for name in PRINTED)
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("step,loss\n1,2\n")
     assert exit_code_of(main, [str(wrong)]) == 2
