@@ -7,7 +7,7 @@ from ssl_norm.monitors.declare import monitor
 from ssl_norm.monitors.normalized import wide_rows
 from ssl_norm.monitors.spectrum import (
     RANKS,
-    covariance_spectrum,
+    monitor_of_spectrum,
     rounding_floor,
     second_moment_spectrum,
     squared_singular_values,
@@ -51,15 +51,8 @@ def rank_me(embeddings: Tensor) -> Tensor:
     return rank.where(eigenvalues[0] != 0, 1.0)
 
 
-def _effective_rank(eigenvalues: Tensor) -> Tensor:
-    share = _singular_shares(eigenvalues)
-    rank = torch.xlogy(share, share).sum().neg().exp()
-    return rank.where(eigenvalues[0] != 0, 0.0)
-
-
-@monitor(
+@monitor_of_spectrum(
     prepares="centres",
-    cost="spectral",
     at_collapse=0.0,
     at_even="min(N - 1, D)",
     equation="exp(entropy of s / sum s)",
@@ -67,9 +60,8 @@ def _effective_rank(eigenvalues: Tensor) -> Tensor:
     chart=RANKS,
     label="effective rank",
     decimals=1,
-    of_spectrum=_effective_rank,
 )
-def effective_rank(embeddings: Tensor) -> Tensor:
+def effective_rank(eigenvalues: Tensor) -> Tensor:
     """Return the effective rank of centred embeddings.
 
         p_k = s_k / sum(s),   exp(-sum_k p_k log p_k)
@@ -85,7 +77,9 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 
     Source: Roy & Vetterli, "The effective rank", EUSIPCO 2007, which leaves centring to the user.
     """
-    return _effective_rank(covariance_spectrum(embeddings))
+    share = _singular_shares(eigenvalues)
+    rank = torch.xlogy(share, share).sum().neg().exp()
+    return rank.where(eigenvalues[0] != 0, 0.0)
 
 
 def _singular_shares(eigenvalues: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
 """Spectrum of embeddings, and monitors of dimensional collapse that follow from its shape."""
 
+from collections.abc import Callable
+from functools import wraps
 from math import nan
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +13,7 @@ from ssl_norm.monitors.normalized import directions, wide_rows
 
 RANKS = "dimensions in use"  # chart
 _DECAY = "decay of the spectrum"  # chart
+Measure = Callable[[Tensor], Tensor]
 
 
 def covariance_spectrum(embeddings: Tensor) -> Tensor:
@@ -38,22 +42,33 @@ def second_moment_spectrum(embeddings: Tensor) -> Tensor:
     return squared_singular_values(wide_rows(embeddings))
 
 
-def _participation_ratio(eigenvalues: Tensor) -> Tensor:
-    relative = eigenvalues / _nonzero(eigenvalues[0])
-    return relative.sum().square() / _nonzero(relative.square().sum())
+def monitor_of_spectrum(**facts: Any) -> Callable[[Measure], Measure]:
+    """Return a decorator that turns a function of eigenvalues into a monitor of embeddings.
+
+    The eigenvalues are the :func:`covariance_spectrum` of the embeddings (N >= 2, D), which are
+    L2-normalized first if the monitor prepares `both`.
+    """
+
+    def attach(function: Measure) -> Measure:
+        @wraps(function)
+        def measured(embeddings: Tensor) -> Tensor:
+            rows = directions(embeddings) if facts["prepares"] == "both" else embeddings
+            return function(covariance_spectrum(rows))
+
+        return monitor(cost="spectral", of_spectrum=function, **facts)(measured)
+
+    return attach
 
 
-@monitor(
+@monitor_of_spectrum(
     prepares="centres",
-    cost="spectral",
     at_collapse=0.0,
     at_even="min(N - 1, D)",
     equation="(sum_k s_k^2)^2 / sum_k s_k^4",
     source="bioRxiv 214262",
     chart=RANKS,
-    of_spectrum=_participation_ratio,
 )
-def participation_ratio(embeddings: Tensor) -> Tensor:
+def participation_ratio(eigenvalues: Tensor) -> Tensor:
     """Return the number of dimensions that share the variance.
 
         (sum_k lambda_k)^2 / sum_k lambda_k^2
@@ -62,24 +77,19 @@ def participation_ratio(embeddings: Tensor) -> Tensor:
 
     Source: Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262.
     """
-    return _participation_ratio(covariance_spectrum(embeddings))
+    relative = eigenvalues / _nonzero(eigenvalues[0])
+    return relative.sum().square() / _nonzero(relative.square().sum())
 
 
-def _ne_sum(eigenvalues: Tensor) -> Tensor:
-    return eigenvalues.sum() / _nonzero(eigenvalues[0])
-
-
-@monitor(
+@monitor_of_spectrum(
     prepares="centres",
-    cost="spectral",
     at_collapse=0.0,
     at_even="min(N - 1, D)",
     equation="sum_k s_k^2 / s_1^2",
     source="He & Ozay 2022",
     chart=RANKS,
-    of_spectrum=_ne_sum,
 )
-def ne_sum(embeddings: Tensor) -> Tensor:
+def ne_sum(eigenvalues: Tensor) -> Tensor:
     """Return the sum of the covariance's eigenvalues relative to the largest one.
 
         sum_k lambda_k / lambda_1
@@ -93,31 +103,18 @@ def ne_sum(embeddings: Tensor) -> Tensor:
     Source: He & Ozay, "Exploring the Gap between Collapsed & Whitened Features in Self-Supervised
     Learning", ICML 2022.
     """
-    return _ne_sum(covariance_spectrum(embeddings))
+    return eigenvalues.sum() / _nonzero(eigenvalues[0])
 
 
-def _alpha_req(eigenvalues: Tensor) -> Tensor:
-    tail = eigenvalues[9:99]
-    rank = torch.arange(10, 10 + len(tail), dtype=tail.dtype, device=tail.device)
-    positive = tail > 0
-    weight = (1 / rank).where(positive, 0.0)
-    x, y = rank.log(), tail.where(positive, 1.0).log()
-    from_mean = x - (weight * x).sum() / weight.sum()
-    slope = (weight * from_mean * y).sum() / (weight * from_mean.square()).sum()
-    return (-slope).where(positive.sum() >= 2, torch.nan)
-
-
-@monitor(
+@monitor_of_spectrum(
     prepares="centres",
-    cost="spectral",
     at_collapse=nan,
     at_even="0",
     equation="a of s_i^2 ~ i^-a, fitted over i = 10..99",
     source="Agrawal et al. 2022",
     chart=_DECAY,
-    of_spectrum=_alpha_req,
 )
-def alpha_req(embeddings: Tensor) -> Tensor:
+def alpha_req(eigenvalues: Tensor) -> Tensor:
     """Return the exponent alpha of a power law lambda_i ~ i^-alpha of the covariance spectrum.
 
     alpha is minus the slope of the straight line through the points (log i, log lambda_i) that
@@ -132,26 +129,25 @@ def alpha_req(embeddings: Tensor) -> Tensor:
     Source: Agrawal et al., "alpha-ReQ", NeurIPS 2022; weights and range as in its authors' code,
     which varies the range between experiments.
     """
-    return _alpha_req(covariance_spectrum(embeddings))
+    tail = eigenvalues[9:99]
+    rank = torch.arange(10, 10 + len(tail), dtype=tail.dtype, device=tail.device)
+    positive = tail > 0
+    weight = (1 / rank).where(positive, 0.0)
+    x, y = rank.log(), tail.where(positive, 1.0).log()
+    from_mean = x - (weight * x).sum() / weight.sum()
+    slope = (weight * from_mean * y).sum() / (weight * from_mean.square()).sum()
+    return (-slope).where(positive.sum() >= 2, torch.nan)
 
 
-def _cev_auc(eigenvalues: Tensor) -> Tensor:
-    s = eigenvalues.sqrt()
-    area = (s.cumsum(0) / _nonzero(s.sum())).mean()
-    return area.where(s[0] != 0, 1.0)
-
-
-@monitor(
+@monitor_of_spectrum(
     prepares="both",
-    cost="spectral",
     at_collapse=1.0,
     at_even="about 1/2",
     equation="mean_k (sum_{i <= k} s_i / sum s)",
     source="arXiv 2209.15007",
     chart=_DECAY,
-    of_spectrum=_cev_auc,
 )
-def cev_auc(embeddings: Tensor) -> Tensor:
+def cev_auc(eigenvalues: Tensor) -> Tensor:
     """Return the area under the cumulative explained variance of L2-normalized embeddings.
 
         1/K sum_k (sum_{i <= k} s_i / sum_i s_i)
@@ -165,7 +161,9 @@ def cev_auc(embeddings: Tensor) -> Tensor:
 
     Source: Li, Efros & Pathak, arXiv 2209.15007.
     """
-    return _cev_auc(covariance_spectrum(directions(embeddings)))
+    s = eigenvalues.sqrt()
+    area = (s.cumsum(0) / _nonzero(s.sum())).mean()
+    return area.where(s[0] != 0, 1.0)
 
 
 def _nonzero(divisor: Tensor) -> Tensor:
