@@ -123,7 +123,11 @@ def _name(norm: nn.Module, known: type[nn.Module]) -> str | None:
 def twin_of(module: nn.Module) -> nn.Module:
     """Return a copy on the CPU without hooks, in float32, with random values."""
     hooks = (vars(part).get(name) for part in module.modules() for name in HOOKS)
-    twin = copy.deepcopy(module, {id(found): OrderedDict() for found in hooks if found is not None})
+    without = {id(found): OrderedDict[int, Any]() for found in hooks if found is not None}
+    try:
+        twin = copy.deepcopy(module, without)
+    except RuntimeError as error:  # its weights are computed
+        raise ValueError(f"cannot copy this {type(module).__name__}: {error}") from error
     tensors = [*twin.parameters(), *twin.buffers()]
     twin = (twin.to_empty if any(t.is_meta for t in tensors) else twin.to)(device="cpu").float()
     chance = torch.Generator().manual_seed(0)
@@ -179,10 +183,7 @@ def difference(one: nn.Module, other: nn.Module | Forward, x: Tensor) -> float:
 def _by_trial(norm: nn.Module, known: type[nn.Module] | None) -> tuple[str | None, bool]:
     """Return the name of the norm that computes the same, and whether channels are last."""
     found, error = float("inf"), ""
-    try:
-        twin = twin_of(norm)
-    except RuntimeError as failure:
-        raise ValueError(f"cannot copy this {type(norm).__name__}: {failure}") from failure
+    twin = twin_of(norm)
     for x, channels_last in probes(norm):
         for name, reference in _references(norm, known, channels_last).items():
             try:

@@ -235,28 +235,20 @@ def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mod
 def _changeable_norms(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every norm; raise ValueError if a part would ignore new norms."""
     for name, part in model.named_modules():
-        reason = _reason(part)
-        if reason:
-            where = f"part '{name}'" if name else "the model"
-            raise ValueError(f"{where}, {type(part).__name__}, {reason}")
+        if isinstance(part, torch.jit.ScriptModule):
+            reason = "is compiled TorchScript; replace the norms before torch.jit"
+        elif any(kind.__name__ in WRAPPERS for kind in type(part).__mro__):
+            reason = "has taken over the parameters; replace the norms before wrapping the model"
+        else:
+            continue
+        where = f"part '{name}'" if name else "the model"
+        raise ValueError(f"{where}, {type(part).__name__}, {reason}")
     norms, kind = named_norms(model), type(model).__name__
-    if any(layer is model for _, layer in norms):
-        raise ValueError(f"the model is itself a norm layer, {kind}; make_norm builds another")
     if not norms and spec.name != "none":
         left = unknown_norms(model)
         hint = f"layers of unknown kind: {', '.join(left[:3])}" if left else "'none' describes it"
         raise ValueError(f"{kind} has no norm layer for '{spec}' to replace; {hint}")
     return norms
-
-
-def _reason(part: nn.Module) -> str | None:
-    """Return the reason for which a part with norms would ignore new norms, or None."""
-    kinds = type(part).__mro__
-    if isinstance(part, torch.jit.ScriptModule):
-        return "is compiled TorchScript; replace the norms before torch.jit"
-    if any(kind.__name__ in WRAPPERS for kind in kinds):
-        return "has taken over the parameters; replace the norms before wrapping the model"
-    return None
 
 
 Step = tuple[LayerChange, nn.Module | None]  # None: the layer stays
@@ -280,8 +272,12 @@ def _steps(
         if layer in steps:
             continue
         with _naming(name):
-            (change, new), shape = _step(layer, spec, like), shapes.get(layer)
-            if new is not None:
+            change = LayerChange(name, type(unwrapped(layer)).__name__, num_features(layer))
+            new, shape = None, shapes.get(layer)
+            if not _is_already(layer, spec):
+                new, names = new_layer(layer, spec, like)
+                back = _comes_back(layer, spec)
+                change = change._replace(replaced=True, back=back, **names)
                 adapters = (part for part in new.modules() if isinstance(part, ChannelsLast))
                 adapter = next(adapters, None)
                 if adapter is not None and not isinstance(layer, AroundNorm):  # else it is copied
@@ -303,14 +299,6 @@ def _sample_axis(shape: tuple[int, ...] | None, samples: int | None) -> int | No
     first = shape[0] % samples == 0  # several windows of an image, for example
     second = len(shape) == 3 and shape[1] == samples
     return None if first == second else int(second)
-
-
-def _step(layer: nn.Module, spec: NormSpec, like: Tensor) -> Step:
-    change = LayerChange("", type(unwrapped(layer)).__name__, num_features(layer))
-    if _is_already(layer, spec):
-        return change, None
-    new, names = new_layer(layer, spec, like)
-    return change._replace(replaced=True, back=_comes_back(layer, spec), **names), new
 
 
 @torch.no_grad()

@@ -167,7 +167,6 @@ def test_report_reads_as_one_line():
             "bn+ws",
             "no convolution or linear layer before a norm",
         ),
-        (nn.BatchNorm1d(4), "ln", "itself a norm layer, BatchNorm1d"),
         (
             nn.Sequential(nn.Conv2d(4, 4, 1, groups=4), nn.BatchNorm2d(4)),
             "bn+ws",
