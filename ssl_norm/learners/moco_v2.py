@@ -7,13 +7,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from ssl_norm.distributed import (
-    gather_batch,
-    on_device,
-    rank,
-    tensor_from_first_rank,
-    world_size,
-)
+from ssl_norm.distributed import gather_batch, on_device, rank, tensor_from_first_rank, world_size
 from ssl_norm.learners.ema import Decay, EmaSchedule, EmaTarget
 from ssl_norm.learners.learner import Learner, LearnerOutput, global_rows
 from ssl_norm.learners.views import ViewStatistics, per_view

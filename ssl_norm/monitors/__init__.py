@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from ssl_norm.monitors.similarity import positive_negative_cosine as positive_negative_cosine
     from ssl_norm.monitors.spectrum import covariance_spectrum as covariance_spectrum
     from ssl_norm.monitors.spread import std_per_dimension as std_per_dimension
-    from ssl_norm.monitors.transformers import (
-        CollapseTrainerCallback as CollapseTrainerCallback,
-    )
+    from ssl_norm.monitors.transformers import CollapseTrainerCallback as CollapseTrainerCallback
     from ssl_norm.monitors.watch import CollapseWatch as CollapseWatch
     from ssl_norm.monitors.watch import attach as attach
 

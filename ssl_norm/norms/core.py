@@ -286,11 +286,7 @@ class _InstanceMoments(Function):
 
     @staticmethod
     def backward(
-        ctx: Any,
-        d_mean: Tensor | None,
-        d_variance: Tensor | None,
-        dy: Tensor | None,
-        *kept: Tensor,
+        ctx: Any, d_mean: Tensor | None, d_variance: Tensor | None, dy: Tensor | None, *kept: Tensor
     ) -> tuple[Tensor, None, None]:
         x: Tensor
         mean: Tensor

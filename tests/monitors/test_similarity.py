@@ -3,12 +3,7 @@ from math import exp, log
 import pytest
 import torch
 
-from ssl_norm.monitors import (
-    alignment,
-    positive_negative_cosine,
-    similarity,
-    uniformity,
-)
+from ssl_norm.monitors import alignment, positive_negative_cosine, similarity, uniformity
 from tests.monitors import samples
 from tests.reference import monitors as reference
 

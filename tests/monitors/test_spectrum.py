@@ -5,11 +5,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from ssl_norm.monitors import (
-    alpha_req,
-    cev_auc,
-    covariance_spectrum,
-)
+from ssl_norm.monitors import alpha_req, cev_auc, covariance_spectrum
 from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.spectrum import second_moment_spectrum, squared_singular_values
 from tests.monitors import samples

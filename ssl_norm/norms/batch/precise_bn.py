@@ -167,9 +167,7 @@ def _like(count: Tensor, table: Tensor) -> Tensor:
 
 
 def recompute_statistics(
-    model: nn.Module,
-    batches: Iterable[Any],
-    forward: Callable[[Any], object] | None = None,
+    model: nn.Module, batches: Iterable[Any], forward: Callable[[Any], object] | None = None
 ) -> PopulationReport:
     """Replace the running statistics of every batch norm by those of the values that pass it.
 

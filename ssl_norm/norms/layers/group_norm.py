@@ -47,12 +47,7 @@ class GroupNorm(nn.GroupNorm):
     nonlinear = False
 
     def __init__(
-        self,
-        num_features: int,
-        *,
-        groups: Groups = None,
-        eps: Eps = 1e-5,
-        affine: bool = True,
+        self, num_features: int, *, groups: Groups = None, eps: Eps = 1e-5, affine: bool = True
     ) -> None:
         if groups is None:
             groups = default_groups(num_features)

@@ -42,10 +42,7 @@ def test_whitened_groups_have_covariance_one(kind, options, tolerance, shape):
     y = layer(data(*shape))
     for channels in (slice(0, 3), slice(3, 6)):
         torch.testing.assert_close(
-            covariance_of(y, channels),
-            torch.eye(3, dtype=torch.float64),
-            rtol=0,
-            atol=tolerance,
+            covariance_of(y, channels), torch.eye(3, dtype=torch.float64), rtol=0, atol=tolerance
         )
     np.testing.assert_allclose(observations(y).mean(1), 0, atol=1e-9)
 
