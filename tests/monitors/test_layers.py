@@ -4,7 +4,9 @@ import copy
 import math
 import pickle
 import warnings
+from collections import namedtuple
 from contextlib import nullcontext
+from dataclasses import make_dataclass
 
 import pytest
 import timm
@@ -196,6 +198,9 @@ def test_pooling(layout, axes):
     output = torch.randn((2, 3, 3, 3, 3)[: len(layout)], dtype=torch.float64)
     for given in (layout, lambda shape: layout):
         assert torch.equal(pooled({"a": (None, output)}, given), output.mean(axes))
+    with_loss = {"loss": output.mean(), "z": output}  # as models of transformers return
+    for kind in (dict, namedtuple("Output", with_loss), make_dataclass("Output", with_loss)):
+        assert torch.equal(pooled(kind(**with_loss), layout), output.mean(axes))
     assert pooled(output) is None
 
 

@@ -1,7 +1,6 @@
 """`attach` in plain loops, compared with embeddings that the loops record."""
 
 import warnings
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -128,28 +127,6 @@ def test_every_batch_is_measured_once(step_of):
     assert watch.steps == STEPS
     for values, pairs in zip(logged, recorded, strict=True):
         assert streamed(values) == pytest.approx(streamed_means([pairs]), abs=1e-6)
-
-
-@dataclass
-class Output:
-    loss: torch.Tensor
-    z: torch.Tensor
-
-
-@pytest.mark.parametrize("kind", [dict, Output])
-def test_embeddings_are_found_in_outputs_with_a_loss(kind):
-    class Head(nn.Linear):
-        def forward(self, x):
-            return kind(loss=x.mean(), z=super().forward(x))
-
-    network = nn.Sequential(nn.Linear(12, 32), Head(32, 8))
-    optimizer = optimizer_of(network)
-    watch = attach(network, optimizer, online="1", joint=False)
-    with torch.no_grad():
-        outputs = [network(view) for view in views(0)]
-    optimizer.step()
-    pair = [output["z"] if kind is dict else output.z for output in outputs]
-    assert streamed(watch.monitor.collect()) == pytest.approx(streamed_means([[pair]]), abs=1e-6)
 
 
 def test_copies_in_threads_are_refused():

@@ -125,14 +125,6 @@ def test_evaluation_mode_restores_the_modes_that_were_set_last(mode):
     assert [vars(part)["training"] for part in model.modules()] == [mode, not mode, mode]
 
 
-def test_loading_sets_frozen_statistics():
-    model, other = model_with("BatchNorm2d"), model_with("BatchNorm2d")
-    other[1].running_mean.fill_(7.0)
-    freeze_statistics(model)
-    model.load_state_dict(other.state_dict())
-    assert torch.equal(model[1].running_mean, other[1].running_mean)
-
-
 @pytest.mark.parametrize("name", ["BatchNorm2d", "BatchNormAct2d", "rbn"])
 def test_holds_under_compile_before_and_after(name):
     model = model_with(name).train()
