@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -10,6 +11,7 @@ from traceback import extract_tb
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from ssl_norm.errors import UserError
 from ssl_norm.names import reference_hint, unknown_name
 
 
@@ -27,6 +29,8 @@ class Registry(Mapping[str, Any]):
         only_classes: whether functions are refused.
         arguments: number of positional arguments of the objects; None: any.
         attributes: names of attributes that objects must have, with the `module:class` of each.
+        methods: methods that classes must define, each with the names of its arguments.
+        trial: `module:function` that is called with an object, and raises ValueError on a misfit.
 
     Example:
         >>> shapes = Registry("shape", {"path": "pathlib:Path"})
@@ -44,10 +48,13 @@ class Registry(Mapping[str, Any]):
         only_classes: bool = False,
         arguments: int | None = None,
         attributes: Mapping[str, str] = MappingProxyType({}),
+        methods: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        trial: str = "",
     ) -> None:
         self.kind, self.expects = kind, expects
         self._base, self._only_classes = base, only_classes
-        self._arguments, self._attributes = arguments, attributes
+        self._arguments, self._attributes, self._methods = arguments, attributes, methods
+        self._trial = trial
         self._entries: dict[str, Any] = dict(entries)
         self._built_in = frozenset(entries)
 
@@ -90,6 +97,36 @@ class Registry(Mapping[str, Any]):
             self._check_object(name, found)
         return found
 
+    def call(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """Return the result of the object of a name.
+
+        Raises:
+            UserError: the object is of another package and fails, except by a ValueError, or it is
+                a module whose `__init__` does not call that of `nn.Module`.
+        """
+        target = self.load(name)
+        if name in self._built_in:
+            return target(*arguments, **options)
+        with self._blaming(name, target):
+            result = target(*arguments, **options)
+            if hasattr(result, "named_modules"):  # of a module, and fails without its __init__
+                dict(result.named_modules())
+        return result
+
+    @contextmanager
+    def _blaming(self, name: str, target: Any) -> Iterator[None]:
+        """Turn an error of an object of another package into one line with its place."""
+        try:
+            yield
+        except ValueError:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if "Module.__init__() call" in text or "'_modules'" in text:
+                text += "; call super().__init__() first in __init__"
+            place = _place(error, getattr(target, "__module__", ""))
+            raise UserError(f"{self.kind} '{name}' fails{place}: {text}") from error
+
     def load_all(self) -> dict[str, Any]:
         """Return all objects by name; print a warning if one of another package does not load."""
         found = {name: self._load_or_warn(name) for name in self}
@@ -111,9 +148,10 @@ class Registry(Mapping[str, Any]):
         fits = fits and all(
             isinstance(getattr(found, key, None), load_object(kind)) for key, kind in attributes
         )
-        if not fits or not self._takes_arguments(found):
+        missing = self._missing_method(found) if fits and is_class else ""
+        if not fits or missing or not _takes(found, self._arguments):
             what = "the class" if is_class else f"a {type(found).__name__}"
-            what = f"{what} {getattr(found, '__qualname__', '')}".strip()
+            what = f"{what} {getattr(found, '__qualname__', '')}".strip() + missing
             raise ValueError(f"{self.kind} '{name}' is {what}; {self.expects} expected")
         from ssl_norm.signature import options_of
 
@@ -123,19 +161,33 @@ class Registry(Mapping[str, Any]):
             raise ValueError(
                 f"{self.kind} '{name}': its annotations cannot be evaluated: {error}"
             ) from error
+        if self._trial:
+            with self._blaming(name, found):
+                load_object(self._trial)(found)
 
-    def _takes_arguments(self, found: Any) -> bool:
-        """Return whether an object can be called with the positional arguments of its kind."""
-        if self._arguments is None:
-            return True
-        try:
-            signature = inspect.signature(found)
-            parameters = signature.parameters.values()
-            positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-            signature.replace(parameters=positional).bind(*[None] * self._arguments)
-        except (ValueError, TypeError):  # a function written in C, or with other arguments
-            return False
+    def _missing_method(self, found: type) -> str:
+        """Return the first method that a class does not define with its arguments, or ""."""
+        base = load_object(self._base) if self._base else object
+        for method, arguments in self._methods.items():
+            own = getattr(found, method, None)
+            is_own = callable(own) and own is not getattr(base, method, None)
+            if not is_own or not _takes(own, len(arguments) + 1):
+                return f" without a method {method}({', '.join(arguments)})"
+        return ""
+
+
+def _takes(function: Any, count: int | None) -> bool:
+    """Return whether a function or class can be called with so many positional arguments."""
+    if count is None:
         return True
+    try:
+        signature = inspect.signature(function)
+        parameters = signature.parameters.values()
+        positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        signature.replace(parameters=positional).bind(*[None] * count)
+    except (ValueError, TypeError):  # a function written in C, or with other arguments
+        return False
+    return True
 
 
 def is_reference(name: object) -> bool:

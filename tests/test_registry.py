@@ -1,25 +1,32 @@
 """Registries of names."""
 
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
+import torch
 
 from ssl_norm import registry as module
+from ssl_norm.data.augment.extra import extra_transform
 from ssl_norm.data.augment.parameters import AUGMENTATIONS
-from ssl_norm.data.corruption.spec import CORRUPTIONS
+from ssl_norm.data.corruption.spec import CORRUPTIONS, Corruption
+from ssl_norm.data.load import load_splits
 from ssl_norm.data.registry import DATA
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
 from ssl_norm.losses import LOSSES
 from ssl_norm.models.catalogue import ENCODERS
+from ssl_norm.models.encoders import build_encoder
 from ssl_norm.monitors import MONITORS
-from ssl_norm.norms import NORMS
+from ssl_norm.monitors.declare import load_monitor
+from ssl_norm.norms import NORMS, make_norm
 from ssl_norm.registry import Registry, is_reference
 from ssl_norm.reporting.figures import FIGURES
 from ssl_norm.settings.compose import with_values
 from ssl_norm.settings.models import validate
+from ssl_norm.train.builder import make_learner
 from ssl_norm.train.registry import LOGGERS
-from tests.settings.refusals import START
+from tests.settings.refusals import START, accept
 
 
 @pytest.fixture
@@ -158,3 +165,122 @@ def test_entry_points_of_other_packages_are_names(shapes, monkeypatch):
 )
 def test_references(name, expected):
     assert is_reference(name) is expected
+
+
+OBJECTS = """
+import torch
+from torch import nn
+from ssl_norm.learners.learner import Learner, LearnerOutput
+from ssl_norm.monitors.declare import monitor
+
+FACTS = dict(prepares="nothing", cost="linear", at_collapse=1, at_even="0", equation="", source="")
+
+class NoForward(Learner):
+    def __init__(self, encoder, projector): super().__init__()
+
+class OneView(Learner):
+    def __init__(self, encoder, projector): super().__init__()
+    def forward(self, view): ...
+
+class NoHeads(Learner):
+    def forward(self, view1, view2): ...
+
+class NoSuper(Learner):
+    def __init__(self, encoder, projector): self.encoder = encoder
+    def forward(self, view1, view2): ...
+
+class Empty(NoSuper):
+    def __init__(self, encoder, projector): pass
+
+class NoEncoder(NoSuper):
+    def __init__(self, encoder, projector): super(NoSuper, self).__init__()
+
+class Layer(nn.Module):
+    def __init__(self, n=0): self.weight = nn.Parameter(torch.ones(n))
+    def forward(self, x): return x
+
+class NoMethod(nn.Module): ...
+
+class NoApply:
+    def draw(self, share, generator): ...
+
+class Fails(NoApply):
+    def __init__(self): self.x = missing
+    def apply(self, images, params): ...
+
+def fails(*given): return {}["x"]
+
+def no_images(): return None
+
+@monitor(**FACTS)
+def vector(z): return z.mean(0)
+
+@monitor(**{**FACTS, "inputs": "pair"})
+def of_one(z): return z.mean()
+
+def corrupt(images, strength, generator): return images.float()
+corrupt.strengths = fails.strengths = (1, 2, 3, 4, 5)
+"""
+SUPER = "call super().__init__() first"
+LACKING = {
+    "NoForward": (METHODS, "without a method forward(view1, view2)"),
+    "OneView": (METHODS, "without a method forward(view1, view2)"),
+    "NoHeads": (METHODS, "encoder, projector and its other heads expected"),
+    "NoSuper": (METHODS, SUPER),
+    "Empty": (METHODS, SUPER),
+    "NoEncoder": (METHODS, "set self.encoder in __init__"),
+    "NoMethod": (NORMS, "without a method forward(x)"),
+    "Layer": (NORMS, SUPER),
+    "fails": (NORMS, "lacking.py, line 42: KeyError: 'x'"),
+    "NoApply": (AUGMENTATIONS, "without a method apply(images, params)"),
+    "Fails": (AUGMENTATIONS, "lacking.py, line 39: NameError: name 'missing'"),
+    "vector": (MONITORS, "vector returns shape (3,); a scalar tensor expected"),
+    "of_one": (MONITORS, "of_one() takes 1 positional argument but 2 were given"),
+    "corrupt": (CORRUPTIONS, "returned (2, 3, 4, 4) of torch.float32; (2, 3, 4, 4) of torch.uint8"),
+    "no_images": (DATA, "returned NoneType; expected ssl_norm.data.Splits"),
+}
+FURTHER = [
+    ("Layer", ENCODERS),
+    ("NoMethod", ENCODERS),
+    *[("fails", r) for r in (ENCODERS, CORRUPTIONS)],
+]
+
+
+def use(registry, name):
+    """Make and use an object as a run does."""
+    uses = {
+        METHODS.kind: lambda: make_learner(
+            accept("pretrain", f"method.name={name} norm.predictor=none"),
+            build_encoder("tiny16", small_images=None, image_size=16),
+        ),
+        NORMS.kind: lambda: make_norm(name, 4),
+        ENCODERS.kind: lambda: build_encoder(name, small_images=None, image_size=16),
+        AUGMENTATIONS.kind: lambda: extra_transform(name, 8),
+        MONITORS.kind: lambda: load_monitor(name),
+        CORRUPTIONS.kind: lambda: Corruption(name)(
+            torch.zeros(2, 3, 4, 4, dtype=torch.uint8), None
+        ),
+        DATA.kind: lambda: load_splits(name),
+    }
+    return uses[registry.kind]()
+
+
+CASES_OF_USE = [(name, registry, part) for name, (registry, part) in LACKING.items()]
+CASES_OF_USE += [
+    (name, registry, LACKING[name][1].replace("(x)", "(images)")) for name, registry in FURTHER
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "registry", "part"), CASES_OF_USE, ids=lambda v: getattr(v, "kind", str(v)[:9])
+)
+def test_an_object_that_lacks_what_its_kind_needs_is_one_line(
+    tmp_path, monkeypatch, name, registry, part
+):
+    (tmp_path / "lacking.py").write_text(OBJECTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "lacking", raising=False)
+    with pytest.raises(ValueError, match=name) as caught:
+        use(registry, f"lacking:{name}")
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -58,7 +58,7 @@ def load_splits(
         model.model_validate(taken)
     except ValidationError as error:
         raise UserError(line_of(error, model, "data.")) from error
-    splits = local_rank_zero_first(lambda: source(**taken))
+    splits = local_rank_zero_first(lambda: DATA.call(name, **taken))
     if not isinstance(splits, Splits):
         found = type(splits).__name__
         raise UserError(f"data '{name}' returned {found}; expected ssl_norm.data.Splits")

@@ -12,4 +12,5 @@ METHODS = Registry(
     expects="a subclass of ssl_norm.learners.learner.Learner",
     base="ssl_norm.learners.learner:Learner",
     only_classes=True,
+    methods={"forward": ("view1", "view2")},
 )

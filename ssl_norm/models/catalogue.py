@@ -24,6 +24,7 @@ ENCODERS = Registry(
     },
     expects="an nn.Module, or a function that returns one",
     base="torch.nn:Module",
+    methods={"forward": ("images",)},
 )
 LIBRARIES = ("timm", "torchvision")  # entries that need the name of a model
 

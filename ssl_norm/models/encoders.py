@@ -86,7 +86,7 @@ def _constructor(
             f"encoder '{name}' may have no other required parameters than image_size and "
             f"small_images: {error}"
         ) from error
-    return partial(construct, *model, **taken), taken
+    return partial(ENCODERS.call, found.entry, *model, **taken), taken
 
 
 def _fit_stem(encoder: nn.Module, name: str, small_images: bool | None, image_size: int) -> bool:

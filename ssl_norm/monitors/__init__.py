@@ -49,6 +49,7 @@ MONITORS = Registry(
     },
     expects="a function decorated by ssl_norm.monitors.monitor(...)",
     attributes={"declaration": "ssl_norm.monitors.declare:Declaration"},
+    trial="ssl_norm.monitors.declare:try_monitor",
 )
 _FURTHER = {
     "CollapseCallback": "ssl_norm.monitors.lightning",

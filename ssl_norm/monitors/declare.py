@@ -80,6 +80,19 @@ def monitor(**facts: Any) -> Callable[[Function], Function]:
     return attach
 
 
+def try_monitor(function: Monitor) -> None:
+    """Raise ValueError unless a monitor returns a scalar tensor for small inputs."""
+    import torch
+
+    rows = torch.arange(24.0).sin().view(4, 2, 3)
+    inputs = {"embeddings": rows[:, :1].unbind(1), "pair": rows.unbind(1)}
+    value = function(*inputs.get(function.declaration.inputs, (rows,)))
+    if not isinstance(value, torch.Tensor) or value.dim():
+        name = getattr(function, "__qualname__", function)
+        found = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)
+        raise ValueError(f"monitor {name} returns {found}; a scalar tensor expected")
+
+
 def load_monitor(name: str) -> Monitor:
     """Return the monitor of a name in `MONITORS`, or of `module:function`.
 

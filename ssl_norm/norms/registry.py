@@ -28,4 +28,5 @@ NORMS = Registry(
     expects="an nn.Module, or a function that returns one, of num_features",
     base="torch.nn:Module",
     arguments=1,
+    methods={"forward": ("x",)},
 )

@@ -141,7 +141,10 @@ def make_norm(spec: NormLike, num_features: int) -> "nn.Module":
     from torch import nn
 
     parsed = parse_norm(spec).checked()
-    layer = parsed.cls(num_features, **parsed.options)
+    if parsed.constructor is not None:
+        layer = parsed.constructor(num_features, **parsed.options)
+    else:
+        layer = NORMS.call(parsed.name, num_features, **parsed.options)
     if not isinstance(layer, nn.Module):
         raise TypeError(f"{parsed.name}(num_features) must return an nn.Module, got {layer!r}")
     return layer

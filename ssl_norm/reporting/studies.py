@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ssl_norm.errors import UserError
 from ssl_norm.reporting.figures import FIGURES
@@ -77,5 +78,10 @@ def all_figures(
         if group.runs[0].tool != FINETUNE or group.runs[0].study not in with_figures
     ]
     for draw in draws:
-        files += draw(others)
+        made: Any = draw(others)
+        for file in made if isinstance(made, Iterable) else (made,):
+            if not isinstance(file, FigureFile):
+                name, found = getattr(draw, "__qualname__", draw), type(file).__name__
+                raise UserError(f"figures: {name} yields a {found}; a FigureFile expected")
+            files.append(file)
     return files, remarks

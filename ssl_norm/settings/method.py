@@ -58,7 +58,13 @@ def heads_of(name: str) -> tuple[str, ...]:
 def method_model(name: str) -> type[MethodSettings]:
     """Return the settings of a learner; a class of another package is imported."""
     learner = METHODS[name] if name in METHODS.built_in else METHODS.load(name)
-    heads, options = positional_of(learner)[1:], options_of(learner)
+    parts, options = positional_of(learner), options_of(learner)
+    heads = parts[1:]
+    if "projector" not in heads:
+        raise UserError(
+            f"method={name}: the parameters of its __init__ begin with {', '.join(parts) or 'none'}; "
+            "encoder, projector and its other heads expected"
+        )
     fields: dict[str, Any] = {"name": (str, option(name, "learner, chosen by method=<name>"))}
     for head in heads:
         text = "head of the embeddings" if head == "projector" else f"the head `{head}`"

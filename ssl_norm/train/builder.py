@@ -103,7 +103,12 @@ def make_learner(config: PretrainSettings, encoder: nn.Module) -> Learner:
     if "view_statistics" in options_of(learner_class):
         settings["view_statistics"] = config.norm.view_statistics
     with naming("method"):
-        learner: Learner = learner_class(encoder, *heads, **settings)
+        learner: Learner = METHODS.call(config.method.name, encoder, *heads, **settings)
+    if not isinstance(getattr(learner, "encoder", None), nn.Module):
+        raise UserError(
+            f"method '{config.method.name}' has no attribute `encoder`; set self.encoder in "
+            "__init__, and self.projector"
+        )
     return learner
 
 

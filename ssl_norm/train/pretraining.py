@@ -50,12 +50,15 @@ class PretrainingRun(Run):
         compiled = None if layers and layers.due(step) else self._compiled
         with compiled.running() if compiled else nullcontext(), self.autocast():
             output: LearnerOutput = self._parallel(*views)
-        if not hasattr(output, "pairs"):
-            raise UserError(
-                f"method: forward of {type(self.network).__name__} returned "
-                f"{type(output).__name__}; expected ssl_norm.learners.learner.LearnerOutput"
-            )
-        return output
+        found = type(output).__name__
+        if isinstance(output, LearnerOutput):
+            found = f"loss {tuple(output.loss.shape)} and {len(output.pairs)} pairs"
+            if not output.loss.dim() and output.pairs:
+                return output
+        raise UserError(
+            f"method: forward of {type(self.network).__name__} returned {found}; expected "
+            "ssl_norm.learners.learner.LearnerOutput with a scalar loss and at least one pair"
+        )
 
     def train_step(self, step: int, generator: torch.Generator, log: StepLog) -> None:
         """Update the parameters once, with the gradient of `accumulate` batches."""

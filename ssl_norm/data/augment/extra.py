@@ -32,8 +32,8 @@ def extra_transform(entry: str | Mapping[str, Any], size: int, key: str = "extra
         name = operation_name(entry)
         options = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
         if name in AUGMENTATIONS or is_reference(name):
-            declared = AUGMENTATIONS.load(name)
-            transform: Transform = declared(**check_options(declared, options, name))
+            checked = check_options(AUGMENTATIONS.load(name), options, name)
+            transform: Transform = AUGMENTATIONS.call(name, **checked)
         else:
             transform = KorniaTransform(_kornia_operation(name, options), size)
     except (ValueError, TypeError) as error:

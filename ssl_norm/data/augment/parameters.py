@@ -29,7 +29,7 @@ AUGMENTATIONS = Registry(
     },
     expects="a class with the methods of ssl_norm.data.augment.transform.Transform",
     only_classes=True,
-    attributes={"draw": "types:FunctionType", "apply": "types:FunctionType"},
+    methods={"draw": ("share", "generator"), "apply": ("images", "params")},
 )
 
 

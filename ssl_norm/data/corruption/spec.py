@@ -67,8 +67,21 @@ class Corruption:
                 f"corruption '{self.name}' has {len(strengths)} strengths; decorate it by "
                 "ssl_norm.data.corruption.functions.strengths with one for each severity, 1 to 5"
             )
-        corrupted: Tensor = corrupt(images, strengths[self.severity - 1], generator)
+        corrupted: Tensor = CORRUPTIONS.call(
+            self.name, images, strengths[self.severity - 1], generator
+        )
+        found = getattr(corrupted, "shape", None), getattr(corrupted, "dtype", None)
+        if found != (images.shape, images.dtype):
+            raise UserError(
+                f"corruption '{self.name}' returned {_described(corrupted)}; "
+                f"{_described(images)} expected, as it got"
+            )
         return corrupted
+
+
+def _described(images: Any) -> str:
+    shape = getattr(images, "shape", None)
+    return type(images).__name__ if shape is None else f"{tuple(shape)} of {images.dtype}"
 
 
 def parse_corruption(spec: Any) -> Corruption | None:
