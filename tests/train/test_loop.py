@@ -156,13 +156,20 @@ def test_resuming_before_at_and_after_the_freeze_equals_the_uninterrupted_run(fi
     assert repr(saved[4]["monitor"]) == repr(again[4]["monitor"])
 
 
-class LossAlone(BYOL):
-    def forward(self, view1, view2):
-        return super().forward(view1, view2).loss
+WRONG_OUTPUTS = {
+    "Tensor": lambda output: output.loss,
+    r"loss \(\) and 0 pairs": lambda output: output._replace(pairs=()),
+    r"loss \(1,\) and 2 pairs": lambda output: output._replace(loss=output.loss[None]),
+}
 
 
-def test_a_learner_that_returns_something_else_is_one_line():
+@pytest.mark.parametrize("found", WRONG_OUTPUTS)
+def test_a_learner_that_returns_something_else_is_one_line(found):
+    class Other(BYOL):
+        def forward(self, view1, view2):
+            return WRONG_OUTPUTS[found](super().forward(view1, view2))
+
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 6)).double()
-    learner = LossAlone(encoder, nn.Linear(6, 4).double(), nn.Linear(4, 4).double())
-    with pytest.raises(UserError, match="forward of LossAlone returned Tensor; expected"):
+    learner = Other(encoder, nn.Linear(6, 4).double(), nn.Linear(4, 4).double())
+    with pytest.raises(UserError, match=f"forward of Other returned {found}; expected"):
         train(make_run(network=learner), lambda row: None, lambda step: None)
