@@ -7,6 +7,7 @@ from ssl_norm.reporting.figures.parts import Curve, band
 from ssl_norm.reporting.studies import all_figures, figures_named
 from tests.reporting.run_folders import (
     add_probes,
+    columns_of,
     curves,
     evaluation_rows,
     groups_in,
@@ -122,8 +123,9 @@ def test_finetuning_has_accuracy_by_statistics_and_over_the_steps(tmp_path):
         groups_in(write_few_labels(tmp_path, study=None)), [], figures_named(TESTED)
     )
     assert (dots.name, over_steps.name) == ("accuracy_by_statistics", "accuracy_over_steps")
-    assert "18 runs in 6 groups" in dots.caption
-    means = [bars[0].get_xdata().tolist() for bars in dots.figure.axes[0].containers]
+    assert "18 runs, n = 3 per point" in dots.caption
+    assert list(columns_of(dots.table)) == ["group", "population", "exact", "batch"]
+    means = [bars[0].get_ydata().tolist() for bars in dots.figure.axes[0].containers]
     assert [values[0] for values in means] == pytest.approx([0.4, 0.45, 0.3])  # bn, 10 labels
     write_run(tmp_path / "pretrained", top1=None)
     pretraining = ["cosines", "accuracy"]

@@ -33,7 +33,8 @@ def spec_of(**entry):
     [
         ({"logx": True}, "unknown key 'logx'.*did you mean 'log_x'"),
         ({"y": None}, r"y\[0\]: text expected, got null"),
-        ({"name": "table"}, "name: letters, digits, _ and - expected"),
+        ({"name": "a b"}, "name: letters, digits, _ and - expected"),
+        ({"name": "table"}, "figure table: another file has this name"),
         ({"where": [{"split": "test"}, "train"]}, r"where\[1\]=train: a mapping"),
         ({"where": []}, r"where: a list in brackets, .* each item a mapping,.* got \[\]"),
         ({"published": {"lines": {}}}, r"published\.label=\.\.\. is needed"),
@@ -47,7 +48,7 @@ def test_a_wrong_entry_is_one_line_that_names_its_file(change, message):
 
 
 def test_two_figures_of_one_name():
-    with pytest.raises(UserError, match="figure f: two figures have this name"):
+    with pytest.raises(UserError, match="figure f: another file has this name"):
         figure_specs("s", [ENTRY, ENTRY])
 
 

@@ -22,9 +22,11 @@ from ssl_norm.reporting.figures.parts import (
     legend_below,
     panel_figures,
 )
+from ssl_norm.reporting.figures.study import study_figure
+from ssl_norm.reporting.figures.study_data import Content, FigureSpec, Series, Value
 from ssl_norm.reporting.frame import Group, all_runs
-from ssl_norm.reporting.read import FINETUNE, RunRecord
-from ssl_norm.text import counted, finite, statistic
+from ssl_norm.reporting.read import RunRecord
+from ssl_norm.text import counted, finite
 from ssl_norm.train.summary import SCORES
 
 if TYPE_CHECKING:
@@ -142,12 +144,12 @@ def _way(run: RunRecord) -> _Way:
     return way
 
 
-# Colour and marker by column, for accuracies with each kind of statistics.
-STYLES = {
-    "top1": (BLUE, "o"),
-    "top1_exact": (VERMILION, "s"),
-    "top1_exact_labelled": (ORANGE, "D"),
-    "top1_batch": (GREEN, "^"),
+# Colour by column, for accuracies with each kind of statistics.
+STATISTICS = {
+    "top1": BLUE,
+    "top1_exact": VERMILION,
+    "top1_exact_labelled": ORANGE,
+    "top1_batch": GREEN,
 }
 
 
@@ -156,53 +158,26 @@ def _label(column: str) -> str:
 
 
 def accuracy_by_statistics(groups: Sequence[Group]) -> Iterator[FigureFile]:
-    """Yield a figure with a row for each group: its accuracy with each kind of statistics."""
-    groups = [group for group in groups if group.runs[0].tool == FINETUNE]
-    runs = all_runs(groups)
-    if all(measured(run, column) is None for run in runs for column in STYLES):
-        return
-    with drawing(WIDTH, 1.3 + 0.34 * len(groups)) as figure:
-        axes = figure.subplots()
-        for index, column in enumerate(STYLES):
-            _draw_column(axes, groups, column, (index - (len(STYLES) - 1) / 2) * 0.16)
-        axes.set_yticks(range(len(groups)), [textwrap.fill(group.label, 34) for group in groups])
-        axes.set_ylim(len(groups) - 0.5, -0.5)
-        axes.set_xlabel("top-1")
-        axes.grid()
-        legend_below(figure, len(STYLES))
-    yield FigureFile(
-        "accuracy_by_statistics",
-        figure,
-        "Top-1 on the test images by the statistics with which batch norms normalise, "
-        f"{counted(len(runs), 'run')} in {counted(len(groups), 'group')}. Light: single runs; "
-        "bars: mean +- sample standard deviation.",
-    )
-
-
-def _draw_column(axes: "Axes", groups: Sequence[Group], column: str, aside: float) -> None:
-    """Draw accuracies with one kind of statistics, a row for each group, shifted by `aside`."""
-    colour, marker = STYLES[column]
-    bars = []
-    for row, group in enumerate(groups):
-        values = [v for run in group.runs if (v := measured(run, column)) is not None]
-        heights = [row + aside] * len(values)
-        axes.plot(values, heights, ".", color=colour, alpha=0.4, markersize=4)
-        found = statistic(values)
-        if found.mean is not None:
-            bars.append((row + aside, found.mean, found.deviation or 0.0))
-    if bars:
-        places, means, spreads = zip(*bars, strict=True)
-        axes.errorbar(
-            means, places, xerr=spreads, fmt=marker, color=colour, markersize=6,
-            capsize=2, elinewidth=1, label=_label(column),
-        )  # fmt: skip
+    """Yield the accuracies of the groups with each kind of statistics, and their table."""
+    series, runs = list[Series](), set[RunRecord]()
+    for column in STATISTICS:
+        cells: dict[Value, list[float]] = {}
+        for group in groups:
+            found = {run: v for run in group.runs if (v := measured(run, column)) is not None}
+            runs |= found.keys()
+            cells |= {group.label: list(found.values())} if found else {}
+        series += [Series((column,), _label(column), cells)] if cells else []
+    if series:
+        title = "Accuracy on the test images, by the statistics with which batch norms normalise"
+        spec = FigureSpec(name="accuracy_by_statistics", x="group", y=[*STATISTICS], title=title)
+        yield study_figure(Content(spec, series, len(runs)))
 
 
 def accuracy_over_steps(groups: Sequence[Group]) -> Iterator[FigureFile]:
     """Yield accuracy over the steps, with a panel for each group that was scored more than once."""
     lines = [
         Line(partial(_score_curve, column), _label(column), colour)
-        for column, (colour, _) in STYLES.items()
+        for column, colour in STATISTICS.items()
     ]
     caption = f"Top-1 on the test images over the steps by kind of statistics. {CURVES_READ}"
     return panel_figures("accuracy_over_steps", groups, lines, "top-1", caption)

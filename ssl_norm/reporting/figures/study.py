@@ -46,7 +46,7 @@ def study_figures(
         content, lines = content_of(spec, runs)
         remarks += lines
         if content is not None:
-            files.append(_study_figure(content))
+            files.append(study_figure(content))
             if spec.published and not content.numeric:
                 remarks.append(
                     f"figure {spec.name}: published numbers are not drawn: {spec.x} is not a number"
@@ -54,7 +54,8 @@ def study_figures(
     return files, remarks
 
 
-def _study_figure(content: Content) -> FigureFile:
+def study_figure(content: Content) -> FigureFile:
+    """Draw a figure, and make its tables."""
     spec = content.spec
     lines = _with_styles(content.series)
     with drawing(WIDTH, height_of(len(lines)) + 0.2) as figure:

@@ -22,6 +22,7 @@ Value = str | float
 Row = Mapping[str, Any]
 SOURCES = CONFIG, SUMMARY, EVALUATIONS = ("config.", "summary.", "evaluations.")
 CHOICES = ("samples", "batch_size")
+TAKEN = ("report", "table", "runs", "differences")  # names of other files
 MEASURED = ("top1", "loss", "images")  # columns of evaluations.csv that do not distinguish its rows
 
 
@@ -71,11 +72,8 @@ class FigureSpec(Settings):
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
-        taken = ("report", "table", "runs", *FIGURES)
-        if not re.fullmatch(r"[\w-]+", name) or name in taken:
-            raise ValueError(
-                f"letters, digits, _ and - expected, and none of {', '.join(taken)}, got {name!r}"
-            )
+        if not re.fullmatch(r"[\w-]+", name):
+            raise ValueError(f"letters, digits, _ and - expected, got {name!r}")
         return name
 
     @property
@@ -104,8 +102,8 @@ def figure_specs(study: str, entries: Sequence[Mapping[Any, Any]]) -> list[Figur
             spec = FigureSpec.model_validate(entry)
         except ValidationError as error:
             raise UserError(f"{where}: {line_of(error, FigureSpec)}") from error
-        if spec.name in [known.name for known in specs]:
-            raise UserError(f"{where}: two figures have this name")
+        if spec.name in (*TAKEN, *FIGURES, *(known.name for known in specs)):
+            raise UserError(f"{where}: another file has this name")
         specs.append(spec)
     return specs
 
