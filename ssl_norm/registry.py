@@ -177,7 +177,7 @@ class Registry(Mapping[str, Any]):
 
 
 def _takes(function: Any, count: int | None) -> bool:
-    """Return whether a function or class can be called with so many positional arguments."""
+    """Return whether a function or class can be called with a number of positional arguments."""
     if count is None:
         return True
     try:
