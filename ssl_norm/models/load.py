@@ -207,12 +207,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             return load_file(path)
         with torch.serialization.safe_globals(list(SAFE)):
             contents = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
+    except (UserError, MemoryError):
         raise
-    except KeyError as error:  # torch's error for a text file
-        raise UserError(
-            f"{path} is not a readable checkpoint: a file of torch.save or safetensors expected"
-        ) from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
         holds = f"contains {foreign[1]}" if foreign else "is no checkpoint of tensors"
@@ -220,11 +216,10 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             f"{path} {holds}; for safety, only tensors, numbers and text are read; save its "
             "state_dict with torch.save"
         ) from error
-    except MemoryError:
-        raise
     except Exception as error:  # a damaged file may raise any type
         raise UserError(
-            f"{path} is not a readable checkpoint ({first_line(error)}); it may be incomplete: copy it again"
+            f"{path} is not a readable checkpoint of torch.save or safetensors "
+            f"({first_line(error)}); it may be incomplete: copy it again"
         ) from error
     if not isinstance(contents, Mapping):
         raise UserError(f"{path} contains a {type(contents).__name__}, not a state_dict")
