@@ -84,7 +84,7 @@ class Training:
         monitor = self._monitors.get(kind)
         hooks = None
         if monitor:
-            hooks = LayerMonitor(self._layers, every=1 if kind == LAYERS else NEVER, first=0)
+            hooks = LayerMonitor(self._layers, every=1 if kind == LAYERS else NEVER)
             monitor.layers = hooks
             monitor.start(ORDINARY)
         with whole.running(), timed_hooks(inside) if hooks else nullcontext():

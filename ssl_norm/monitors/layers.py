@@ -52,7 +52,6 @@ class LayerMonitor:
     Args:
         layers: modules by name, for example of :func:`layers_of`.
         every: k, steps between measurements, at least 1.
-        first: always measure this step, in addition to those of :func:`is_due`.
         joint: whether one call sees both views, first all of view 1 and then all of view 2.
         layouts: axes of the outputs of layers by name, as `{"stage1": "NHWC"}`; the others are
             derived from the modules, see :func:`ssl_norm.monitors.layout.layout_of`.
@@ -76,20 +75,18 @@ class LayerMonitor:
         layers: Mapping[str, nn.Module],
         every: int,
         *,
-        first: int = 1,
         joint: bool = False,
         layouts: Mapping[str, str] | None = None,
     ) -> None:
         self.every = every
-        self.first = first
         self.joint = joint
         self.layers = dict(layers)
         self._outputs = LayerOutputs(layers, most_calls=2, layouts=layouts)
         self._warned: set[str] = set()
 
     def due(self, step: int) -> bool:
-        """Return whether a step is measured."""
-        return step == self.first or is_due(step, self.every)
+        """Return whether a step is a multiple of `every`, or 1, 2, 4, 8, ... below it."""
+        return step % self.every == 0 or (0 < step < self.every and step.bit_count() == 1)
 
     def start(self, step: int) -> None:
         """Prepare for the forward pass of a batch; drop the previous batch."""
@@ -142,11 +139,6 @@ class LayerMonitor:
             self._warned.update(without)
             reasons = ", ".join(f"{name} ({reason})" for name, reason in without.items())
             warnings.warn(f"layers without an output to measure: {reasons}", stacklevel=4)
-
-
-def is_due(step: int, every: int) -> bool:
-    """Return whether a step is a multiple of `every`, or 1, 2, 4, 8, ... below it."""
-    return step % every == 0 or (0 < step < every and step.bit_count() == 1)
 
 
 @torch.no_grad()
