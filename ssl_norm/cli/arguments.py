@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import get_args, get_origin
+from typing import NoReturn, get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
@@ -17,19 +18,6 @@ from ssl_norm.settings.compose import check_choice, groups_of
 from ssl_norm.settings.folder import add_folder
 from ssl_norm.settings.models import MODELS, check_value
 
-INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-FLAGS: Mapping[str, tuple[str, ...] | None] = MappingProxyType(
-    {  # values that a flag takes; (): no value; None: any value
-        **dict.fromkeys(("-h", "--help", "-m", "--multirun", "--resolve", "--hydra-help"), ()),
-        **dict.fromkeys(("-c", "--cfg"), ("job", "hydra", "all")),
-        **dict.fromkeys(("-i", "--info"), INFO),
-        **dict.fromkeys(("-p", "--package", "-cd", "--config-dir"), None),
-    }
-)
-HELP_FLAGS = {"-h", "--help"}
-SWEEP_FLAGS = {"-m", "--multirun"}
-ACTIONS = (HELP_FLAGS, SWEEP_FLAGS, {"-c", "--cfg"}, {"-i", "--info"}, {"--hydra-help"})
-OF_CFG = {"--resolve", "-p", "--package"}
 # Keys of Hydra that tools do not support, and their replacements.
 HYDRA_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -42,67 +30,46 @@ HYDRA_KEYS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the flags with their values, and the settings."""
-    flags, settings, given = [], [], set()
-    remaining = iter(arguments)
-    for argument in remaining:
-        if not argument.startswith("-"):
-            settings.append(argument)
-            continue
-        flag, equals, value = argument.partition("=")
-        if flag not in FLAGS:
-            name = flag.lstrip("-") or "key"
-            raise UserError(
-                f"unknown flag '{flag}'; known: {', '.join(FLAGS)}; "
-                f"a setting has no dashes: {name}=..."
-            )
-        given.add(flag)
-        choices = FLAGS[flag]
-        if choices == ():
-            if equals:
-                raise UserError(f"{argument}: {flag} takes no value")
-            flags.append(flag)
-            continue
-        value = value if equals else _value_of(flag, remaining)
-        if choices is not None and value not in choices:
-            raise UserError(unknown_name(f"value of {flag}", value, choices))
-        flags += [flag, value]
-    _check_together(given)
-    return flags, settings
+class _Flags(ArgumentParser):
+    """Parser of flags, whose errors are of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
 
 
-def _check_together(given: set[str]) -> None:
-    """Raise UserError if flags ask for two actions, or a flag has no effect without `--cfg`."""
-    asked = [flag for action in ACTIONS for flag in sorted(action & given)[:1]]
-    if len(asked) > 1:
-        raise UserError(f"{' and '.join(asked)} cannot be combined; give one of them")
-    if given & OF_CFG and not given & {"-c", "--cfg"}:
-        raise UserError(f"{min(given & OF_CFG)} is for --cfg; add --cfg job, or leave it out")
+def flag_parser() -> ArgumentParser:
+    """Return the parser of the flags of all tools."""
+    parser = _Flags(add_help=False, allow_abbrev=False)
+    action = parser.add_mutually_exclusive_group()
+    for names in (("-h", "--help"), ("-m", "--multirun"), ("--hydra-help",)):
+        action.add_argument(*names, action="store_true")
+    action.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
+    topics = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+    action.add_argument("-i", "--info", choices=topics)
+    parser.add_argument("--resolve", action="store_true")
+    parser.add_argument("-p", "--package")
+    parser.add_argument("-cd", "--config-dir", action="append", default=[])
+    return parser
 
 
-def _value_of(flag: str, remaining: Iterator[str]) -> str:
-    value = next(remaining, None)
-    if value is None:
-        choices = FLAGS.get(flag)
-        raise UserError(f"{flag} needs a value" + (f": {' | '.join(choices)}" if choices else ""))
-    return value
-
-
-def take_folders(arguments: Sequence[str]) -> list[str]:
-    """Add the user's folders of YAML files, and return the arguments without them."""
-    others = []
-    remaining = iter(arguments)
-    for argument in remaining:
-        key, equals, value = argument.lstrip("+").partition("=")
-        if key in ("-cd", "--config-dir"):
-            add_folder(value if equals else _value_of(key, remaining))
-        elif key == "hydra.searchpath":
-            for part in value.strip("[]").split(","):
-                add_folder(part.strip(" '\""))
+def split_flags(arguments: Sequence[str]) -> tuple[Namespace, list[str]]:
+    """Return the flags and the settings, and add the user's folders of YAML files."""
+    flags, others = flag_parser().parse_known_args(arguments)
+    for unknown in (argument for argument in others if argument.startswith("-")):
+        name = unknown.partition("=")[0].lstrip("-") or "key"
+        raise UserError(f"unknown flag '{unknown}'; a setting has no dashes: {name}=...")
+    if (flags.resolve or flags.package) and not flags.cfg:
+        raise UserError("--resolve and --package are for --cfg; add --cfg job, or leave them out")
+    settings = []
+    for argument in others:
+        key, _, value = argument.lstrip("+").partition("=")
+        if key == "hydra.searchpath":
+            flags.config_dir += [part.strip(" '\"") for part in value.strip("[]").split(",")]
         else:
-            others.append(argument)
-    return others
+            settings.append(argument)
+    for folder in flags.config_dir:
+        add_folder(folder)
+    return flags, settings
 
 
 def check_setting(argument: str, tool: str) -> None:

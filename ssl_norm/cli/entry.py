@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from functools import partial
@@ -17,13 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_norm.cli.arguments import (
-    HELP_FLAGS,
-    SWEEP_FLAGS,
-    check_setting,
-    split_flags,
-    take_folders,
-)
+from ssl_norm.cli.arguments import check_setting, split_flags
 from ssl_norm.cli.command import TRAINING_TOOLS, checked_settings, command_settings
 from ssl_norm.cli.help import help_text
 from ssl_norm.errors import CollapseStop, FailedChecks, NonFiniteLoss, UserError, print_error
@@ -54,20 +49,19 @@ def main(tool: str) -> None:
 
 def _run_command(arguments: Sequence[str], tool: str) -> int:
     """Run a tool, once or in a sweep, or show what the flags ask for; return the exit code."""
-    flags, typed = split_flags(take_folders(arguments))
-    is_sweep = bool(SWEEP_FLAGS & set(flags))
-    if HELP_FLAGS & set(flags):
+    flags, typed = split_flags(arguments)
+    if flags.help:
         for setting in typed:
             check_setting(setting, tool)
         chosen = dict(setting.partition("=")[::2] for setting in typed)
         text = help_text(tool, chosen.get("method"))
         return exit_code_of(lambda _: print(text), ())
-    settings = checked_settings(typed, tool, sweep=is_sweep)
+    settings = checked_settings(typed, tool, sweep=flags.multirun)
     overrides = [forced(setting, tool) for setting in settings]
     with started(tool, study_in(settings)) as hydra:
-        if is_sweep:
+        if flags.multirun:
             return _sweep(hydra, overrides, tool)
-        if flags:
+        if flags.cfg or flags.info or flags.hydra_help:
             return exit_code_of(lambda _: _show(hydra, flags, overrides, tool), ())
         return int(hydra.run(tool, partial(_run_task, tool=tool), overrides).return_value)
 
@@ -84,19 +78,19 @@ def _sweep(hydra: Hydra, overrides: list[str], tool: str) -> int:
     return next(filter(None, codes), 0)
 
 
-def _show(hydra: Hydra, flags: Sequence[str], overrides: list[str], tool: str) -> None:
+def _show(hydra: Hydra, flags: Namespace, overrides: list[str], tool: str) -> None:
     """Print the information that flags of Hydra ask for."""
     logging.raiseExceptions = False  # Hydra logs to a pipe that may be closed
-    parser, printed = get_args_parser(), StringIO()
-    asked = parser.parse_args([*flags, *overrides])
-    if asked.info:
-        hydra.show_info(asked.info, tool, overrides)
-    elif asked.hydra_help:
-        hydra.hydra_help(tool, parser, asked)
+    printed = StringIO()
+    if flags.info:
+        hydra.show_info(flags.info, tool, overrides)
+    elif flags.hydra_help:
+        flags.overrides = overrides
+        hydra.hydra_help(tool, get_args_parser(), flags)
     else:
         try:
             with redirect_stderr(printed):
-                hydra.show_cfg(tool, overrides, asked.cfg, asked.package, asked.resolve)
+                hydra.show_cfg(tool, overrides, flags.cfg, flags.package, flags.resolve)
         except SystemExit as ending:  # there is no such package
             raise UserError(printed.getvalue().strip()) from ending
 
