@@ -121,6 +121,9 @@ HoldsAll = variant(trained=lambda self: self.parameters())  # also the frozen on
 NotHeld = variant(trained=lambda self: self.online.parameters())
 IdenticalViews = variant(views=lambda _, images: (images, images.clone()))
 ForeignViews = variant(views=lambda _, images: (images, pictures(len(images))))
+ShiftedViews = variant(
+    views=lambda _, images: [view.roll(rows, 0) for rows, view in enumerate(two_views(images))]
+)
 FrozenEncoder = started(lambda self: self.online.encoder.requires_grad_(False))
 ConstantOutputs = started(lambda self: self.online.projector[-1].weight.data.zero_(), nn.Identity)
 # Outputs that differ in all directions, by a thousandth of their length.
@@ -175,12 +178,6 @@ class IdenticalViewsOfStages(IdenticalViews):
         return self.stage(first), self.stage(second)
 
 
-class ShiftedViews(Byol):
-    def views(self, images):
-        first, second = two_views(images)
-        return first, second.roll(1, 0)
-
-
 class ScheduleInPython(Byol):
     """Its momentum rises with a counter that no checkpoint has."""
 
@@ -208,10 +205,6 @@ class SharedBatchNorm(nn.BatchNorm1d):
 
 def ghost_norms(width: int) -> nn.Module:
     return make_norm({"name": "bn", "batch_size": 2}, width)
-
-
-def plain_norms(width: int) -> nn.Module:
-    return make_norm("ln", width)
 
 
 def with_labels(*, is_sorted: bool) -> dict[str, Any]:

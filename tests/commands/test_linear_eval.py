@@ -84,24 +84,34 @@ def test_record_of_a_run(run, encoder, capsys):
     assert "written to" in output.out
 
 
-def test_equal_seeds_give_equal_records(run):
-    evaluate(run, output=str(run / "a.json"), labels=0.5, random_init=False)
-    torch.rand(1)
-    evaluate(run / "last.pt", output=str(run / "b.json"), labels=0.5, random_init=False)
-    first, second = (record(run / name) for name in ("a.json", "b.json"))
-    assert first.pop("environment") == second.pop("environment")
-    assert first == second
-    assert (first["labels"], first["top1_random_init"]) == (18, None)
+@pytest.mark.parametrize(
+    ("tool", "settings"),
+    [
+        ("linear_eval", {"labels": 0.5, "random_init": False}),
+        ("population_stats", {"samples": 36}),
+        ("diagnose", {"samples": 20, "batch_size": 16, "random_init": False}),
+    ],
+)
+def test_equal_seeds_give_equal_records(run, tool, settings):
+    records = []
+    for name in ("a", "b"):
+        given = {"checkpoint": str(run), "output": str(run / name), "device": "cpu"} | settings
+        records.append(getattr(ssl_norm, tool)(**given).record)
+        torch.rand(1)
+    first, second = ({k: v for k, v in one.items() if k != "environment"} for one in records)
+    assert repr(first) == repr(second)
     assert not (run / "linear_eval.json").exists()
 
 
 def test_foreign_weights(tmp_path, photos, encoder, capsys):
     weights = {f"module.encoder_q.{name}": v for name, v in encoder.state_dict().items()}
     torch.save({"state_dict": weights}, tmp_path / "moco.pth.tar")
-    settings = {"data": source(photos), "encoder": {"name": "tiny16"}}
-    evaluate(tmp_path / "moco.pth.tar", output=str(tmp_path / "out"), **settings)
+    settings = {"data": source(photos), "encoder": {"name": "tiny16"}, "labels": 0.5}
+    settings |= {"random_init": False, "output": str(tmp_path / "out")}
+    evaluate(tmp_path / "moco.pth.tar", **settings)
     found = record(tmp_path / "out")
     assert (found["norm"], found["step"]) == (None, None)
+    assert (found["labels"], found["top1_random_init"]) == (18, None)
     assert "50 of 50 tensors match (state_dict: module.encoder_q.*)" in capsys.readouterr().err
 
 

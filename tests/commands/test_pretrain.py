@@ -172,12 +172,6 @@ def test_a_run_killed_before_its_summary_remembers_a_stop(tmp_path, monkeypatch)
     assert (summary(cut)["ended"], summary(cut)["steps"]) == ("done", 10)
 
 
-def test_a_folder_without_a_run_is_not_resumed_with_another_recipe(tmp_path):
-    code, _, said = run("pretrain", f"run_dir={tmp_path}", "resume=true")
-    assert code == 2
-    assert "contains no run to resume" in said
-
-
 def test_collapse_can_roll_back_to_the_last_healthy_checkpoint(tmp_path):
     heads = ["method.projector.hidden_dim=32", "norm.projector=none", "norm.predictor=none"]
     zones = ["healthy_cosine=0.9", "complete_cosine=0.93", "healthy_std=0.02", "complete_std=0.01"]
