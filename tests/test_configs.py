@@ -140,33 +140,32 @@ class WithoutPredictor(Learner):
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
         super().__init__()
 
+    def forward(self, view1, view2): ...
 
-class WithPredictor(Learner):
+
+class WithPredictor(WithoutPredictor):
     def __init__(self, encoder: nn.Module, projector: nn.Module, predictor: nn.Module) -> None:
-        super().__init__()
+        super().__init__(encoder, projector)
 """
 
 
 @pytest.mark.parametrize(
-    ("settings", "norm"),
+    ("learner", "settings", "norm"),
     [
-        (["method=learners_from_outside:WithoutPredictor"], "none"),
-        (["method=learners_from_outside:WithPredictor"], "bn"),
-        (["method=learners_from_outside:WithPredictor", "norm.predictor=ln"], "ln"),
+        ("WithoutPredictor", [], "none"),
+        ("WithPredictor", [], "bn"),
+        ("WithPredictor", ["norm.predictor=ln"], "ln"),
+        ("WithoutPredictor", ["norm.predictor=bn"], None),
     ],
 )
-def test_a_learner_without_a_file_and_without_a_predictor_needs_no_norm_of_it(
-    monkeypatch, tmp_path, settings, norm
+def test_the_norm_of_a_predictor_that_a_learner_without_a_file_may_lack(
+    monkeypatch, tmp_path, learner, settings, norm
 ):
     (tmp_path / "learners_from_outside.py").write_text(LEARNER)
     monkeypatch.syspath_prepend(tmp_path)
-    assert str(compose_settings("pretrain", *settings).norm.predictor) == norm
-
-
-def test_a_norm_of_a_predictor_that_a_learner_lacks_is_refused(monkeypatch, tmp_path):
-    (tmp_path / "learners_from_outside.py").write_text(LEARNER)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match="WithoutPredictor has no predictor; set it to none"):
-        compose_settings(
-            "pretrain", "method=learners_from_outside:WithoutPredictor", "norm.predictor=bn"
-        )
+    settings = [f"method=learners_from_outside:{learner}", *settings]
+    if norm is None:
+        with pytest.raises(UserError, match="WithoutPredictor has no predictor; set it to none"):
+            compose_settings("pretrain", *settings)
+    else:
+        assert str(compose_settings("pretrain", *settings).norm.predictor) == norm

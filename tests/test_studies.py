@@ -111,15 +111,7 @@ def test_random_arm_is_not_trained(tmp_path):
 
 def test_sweep_resume_needs_a_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    code, _, printed = run(
-        "pretrain",
-        "-m",
-        "study=byol_collapse",
-        "arm=none",
-        "seed=0",
-        *SMALL,
-        "resume=true",
-    )
+    code, _, printed = run("pretrain", *["-m", "study=byol_collapse", "arm=none", "resume=true"])
     assert code == 2
     assert "with -m, hydra.sweep.dir=..., the folder of the sweep" in printed
 

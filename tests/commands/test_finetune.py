@@ -165,12 +165,8 @@ def test_images_without_labels_are_named(tmp_path, places):
         path = tmp_path / f"{place}.png"
         path.parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
-    data = [
-        f"data.root={tmp_path}",
-        f"data.cache_dir={tmp_path}/cache",
-        "data.workers=0",
-        "data.limit=null",
-    ]
-    code, said = finetune("data=folder", *data, "data.image_size=8", f"run_dir={tmp_path}/run")
+    data = {"root": tmp_path, "cache_dir": tmp_path / "cache", "workers": 0, "limit": "null"}
+    given = [f"data.{key}={value}" for key, value in data.items()]
+    code, said = finetune("data=folder", *given, "data.image_size=8", f"run_dir={tmp_path}/run")
     assert code == 2
     assert "has no labels here, and fine-tuning needs them: put the images of each class" in said
