@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from ssl_norm.monitors import MONITORS
@@ -70,11 +71,19 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def monitor(**facts: Any) -> Callable[[Function], Function]:
-    """Return a decorator that attaches a :class:`Declaration` with these facts to a function."""
-    declaration = Declaration(**facts)
+    """Return a decorator that attaches a :class:`Declaration` with these facts to a function.
+
+    The docstring of the function need not repeat them: the decorator adds them.
+    """
+    declared = Declaration(**facts)
 
     def attach(function: Function) -> Function:
-        function.declaration = declaration  # type: ignore[attr-defined]
+        function.declaration = declared  # type: ignore[attr-defined]
+        function.__doc__ = (
+            f"{cleandoc(function.__doc__ or '')}\n\n    {declared.equation}\n\n"
+            f"z: prepared rows ({declared.prepares}), s: their singular values\n"
+            f"at complete collapse: {declared.at_collapse:g}; at an even spread: {declared.at_even}"
+        )
         return function
 
     return attach

@@ -28,20 +28,13 @@ from ssl_norm.monitors.spectrum import (
 def rank_me(embeddings: Tensor) -> Tensor:
     """Return RankMe, the exponential of the entropy of the singular values of embeddings.
 
-        p_k = s_k / sum(s) + 1e-7,   exp(-sum_k p_k log p_k)
-
-    Embeddings are neither centred nor normalized: a common direction counts as one dimension,
-    however large, so that RankMe is about 1 near collapse. (:func:`effective_rank` is centred, and
-    may then be near D, if the remaining differences are isotropic.) A high value does not prove
-    that a network is healthy: read it with :func:`ssl_norm.monitors.feature_std`.
-
-    N bounds the value, so use more rows than columns; 1e-7 raises it by the factor
-    1 + 1.6e-6 min(N, D).
-
-    Returns:
-        Scalar, about 1 to min(N, D): 1 at complete collapse, min(N, D) at an even spread; 1 for
-        embeddings that are all zero. Singular values below about 1.5e-8 sqrt(min(N, D)) of the
-        largest one count as 0.
+    Embeddings (N >= 2, D) are neither centred nor normalized: a common direction counts as one
+    dimension, however large, so that RankMe is about 1 near collapse. (:func:`effective_rank` is
+    centred, and may then be near D, if the remaining differences are isotropic.) A high value does
+    not prove that a network is healthy: read it with :func:`ssl_norm.monitors.feature_std`. N
+    bounds the value, so use more rows than columns; 1e-7 raises it by the factor
+    1 + 1.6e-6 min(N, D). Singular values below about 1.5e-8 sqrt(min(N, D)) of the largest one
+    count as 0; the value of zeros is 1.
 
     Source: Garrido et al., "RankMe", arXiv 2210.02885, equations 1 and 2.
     """
@@ -62,18 +55,11 @@ def rank_me(embeddings: Tensor) -> Tensor:
     decimals=1,
 )
 def effective_rank(eigenvalues: Tensor) -> Tensor:
-    """Return the effective rank of centred embeddings.
+    """Return the effective rank of centred embeddings (N >= 2, D), from 1 on, 0 if all are equal.
 
-        p_k = s_k / sum(s),   exp(-sum_k p_k log p_k)
-
-    with s the singular values of the embeddings (N >= 2, D) minus their mean, not normalized. The
-    effective rank of near-constant embeddings may be high, because it is that of their remaining
-    differences: read it with :func:`ssl_norm.monitors.feature_std`, or use :func:`rank_me`, which
-    is not centred.
-
-    Returns:
-        Scalar: 0 at complete collapse (0/0, by definition), else 1 to min(N - 1, D), reached at an
-        even spread. Singular values are resolved as in :func:`rank_me`.
+    The effective rank of near-constant embeddings may be high, because it is that of their
+    remaining differences: read it with :func:`ssl_norm.monitors.feature_std`, or use
+    :func:`rank_me`, which is not centred. Singular values are resolved as there.
 
     Source: Roy & Vetterli, "The effective rank", EUSIPCO 2007, which leaves centring to the user.
     """

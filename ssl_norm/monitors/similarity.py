@@ -87,13 +87,9 @@ _ROWS_AT_ONCE = 256  # upper bound: pairs within a chunk of rows are computed tw
     in_runs=False,
 )
 def alignment(online: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared distance of matching L2-normalized rows, mean_i |z_i - z'_i|^2.
+    """Return the mean squared distance, in [0, 4], of matching L2-normalized rows (N >= 2, D).
 
-    z and z' are the l2-normalized rows of embeddings (N >= 2, D) of two views. Cost O(N D).
-
-    Returns:
-        Scalar in [0, 4]: 0 at complete collapse, but also for views that agree perfectly, so read
-        it with :func:`uniformity`.
+    It is also 0 for views that agree perfectly, so read it with :func:`uniformity`.
 
     Source: Wang & Isola, arXiv 2005.10242, section 4.1.1, with alpha = 2.
     """
@@ -133,14 +129,8 @@ def _log_sum(z: Tensor, start: int, stop: int) -> Tensor:
 def uniformity(embeddings: Tensor) -> Tensor:
     """Return the logarithm of the mean Gaussian potential of all pairs of L2-normalized rows.
 
-        log mean_{i < j} exp(-2 |z_i - z_j|^2)
-
-    z are the l2-normalized rows of embeddings (N >= 2, D). It takes O(N^2 D) time, and memory for 4
-    million pairs at a time. If there are many rows, measure a sample of them.
-
-    Returns:
-        Scalar in [-8, 0]: 0 at complete collapse, about -4 for many rows spread evenly over a
-        sphere of many dimensions.
+    For embeddings (N >= 2, D) it takes O(N^2 D) time, and memory for 4 million pairs at a time. If
+    there are many rows, measure a sample of them. The value is in [-8, 0].
 
     Source: Wang & Isola, arXiv 2005.10242, section 4.1.2, with t = 2.
     """

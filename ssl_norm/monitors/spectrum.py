@@ -69,11 +69,7 @@ def monitor_of_spectrum(**facts: Any) -> Callable[[Measure], Measure]:
     chart=RANKS,
 )
 def participation_ratio(eigenvalues: Tensor) -> Tensor:
-    """Return the number of dimensions that share the variance.
-
-        (sum_k lambda_k)^2 / sum_k lambda_k^2
-
-    Its input and range are those of :func:`ne_sum`, 0 at complete collapse.
+    """Return the number of dimensions that share the variance, with the range of :func:`ne_sum`.
 
     Source: Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262.
     """
@@ -92,13 +88,8 @@ def participation_ratio(eigenvalues: Tensor) -> Tensor:
 def ne_sum(eigenvalues: Tensor) -> Tensor:
     """Return the sum of the covariance's eigenvalues relative to the largest one.
 
-        sum_k lambda_k / lambda_1
-
-    with lambda the :func:`covariance_spectrum` of embeddings (N >= 2, D): centred, not normalized.
-
-    Returns:
-        Scalar: 0 at complete collapse (0/0, by definition), else 1 (all variance in one direction)
-        to min(N - 1, D), reached at an even spread.
+    The embeddings are (N >= 2, D). The value is 0 (0/0, by definition) if all are equal, else from
+    1, all variance in one direction, to min(N - 1, D).
 
     Source: He & Ozay, "Exploring the Gap between Collapsed & Whitened Features in Self-Supervised
     Learning", ICML 2022.
@@ -148,16 +139,10 @@ def alpha_req(eigenvalues: Tensor) -> Tensor:
     chart=_DECAY,
 )
 def cev_auc(eigenvalues: Tensor) -> Tensor:
-    """Return the area under the cumulative explained variance of L2-normalized embeddings.
+    """Return the area under the cumulative explained variance of embeddings (N >= 2, D).
 
-        1/K sum_k (sum_{i <= k} s_i / sum_i s_i)
-
-    with s the K = min(N, D) singular values of the embeddings (N >= 2, D), which are L2-normalized
-    and then centred. As in the source, these are standard deviations, not variances.
-
-    Returns:
-        Scalar from (K + 1) / (2 K), about 1/2, if all singular values are equal, to 1 if all but
-        one are 0; 1 at complete collapse (0/0, by definition).
+    As in the source, these are standard deviations, not variances. The value is from
+    (K + 1) / (2 K), if all K = min(N, D) singular values are equal, to 1, if all but one are 0.
 
     Source: Li, Efros & Pathak, arXiv 2209.15007.
     """

@@ -26,14 +26,7 @@ _DEAD_BELOW = 0.05  # share of the deviation at an even spread
 def feature_std(embeddings: Tensor) -> Tensor:
     """Return the standard deviation of l2-normalized features, relative to an even spread.
 
-        sqrt(D) * mean_d std_n(z[n, d])
-
-    z are the l2-normalized rows of embeddings (N >= 2, D); std is the biased one (correction=0), so
-    that the value never exceeds 1.
-
-    Returns:
-        Scalar in [0, 1]: 0 at complete collapse, about 1 if the rows are spread evenly over the
-        sphere.
+    Of embeddings (N >= 2, D); std is the biased one (correction=0), so that the value is in [0, 1].
 
     Source: Chen & He, arXiv 2011.10566 (SimSiam), times sqrt(D).
     """
@@ -72,14 +65,9 @@ def _dead_dimensions(z: Tensor) -> Tensor:
 def dead_dimensions(embeddings: Tensor) -> Tensor:
     """Return the share of dimensions that hardly vary over l2-normalized embeddings.
 
-        mean_d [sqrt(D) std_n(z[n, d]) < 0.05]
-
     A dimension of embeddings (N >= 2, D) is compared with an even spread, not with the others, so
     that all are dead at complete collapse. A share of 0.05 is 1/400 of the variance; all dimensions
     have it at a mean cosine of 1 - 0.05^2 = 0.9975.
-
-    Returns:
-        Scalar in [0, 1]: 1 at complete collapse, 0 at an even spread.
 
     Source: own definition, based on SimSiam's std (arXiv 2011.10566, section 4.1); dead dimensions
     as a symptom: lucidrains/byol-pytorch issue 44.
@@ -98,20 +86,13 @@ def dead_dimensions(embeddings: Tensor) -> Tensor:
     chart="off-diagonal correlation (1: all equal)",
 )
 def off_diagonal_correlation(embeddings: Tensor) -> Tensor:
-    """Return the root mean square correlation of different dimensions.
+    """Return the root mean square correlation of different dimensions of embeddings (N >= 2, D).
 
-        sqrt( mean_{d != e} r_de^2 ),   r_de = corr_n(z[n, d], z[n, e])
-
-    Every dimension is centred and divided by its deviation; rows are not normalized. The mean
-    square is Barlow Twins' redundancy term per pair of dimensions, of one view against itself;
-    VICReg's covariance term is the same without the division. The value is about 1/sqrt(N) for
-    independent dimensions of embeddings (N >= 2, D). Cost O(N D min(N, D)).
-
-    Returns:
-        Scalar in [0, 1]: 1 if all dimensions vary along one line, and 0 for uncorrelated ones. It
-        is also 0 at complete collapse and for D = 1, because a dimension that does not vary
-        correlates with none (as in Barlow Twins, whose batch norm makes it 0): read it with
-        :func:`dead_dimensions`.
+    Every dimension is centred and divided by its deviation. The mean square is Barlow Twins'
+    redundancy term per pair of dimensions, of one view against itself; VICReg's covariance term is
+    the same without the division. It is 1 if all dimensions vary along one line, and 0 for
+    uncorrelated ones, but also at complete collapse and for D = 1, because a dimension that does
+    not vary correlates with none: read it with :func:`dead_dimensions`.
 
     Source: Zbontar et al., arXiv 2103.03230, equation 1 (redundancy reduction term); Hua et al.,
     arXiv 2105.00470, who name correlated dimensions as a form of collapse.

@@ -57,7 +57,7 @@ def test_is_a_documented_function_of_the_package(name):
     function = load_monitor(name)
     assert getattr(monitors, name) is function
     assert function.__name__ == name
-    assert "collapse" in function.__doc__
+    assert f"at complete collapse: {DECLARED[name].at_collapse:g}; at an" in function.__doc__
 
 
 @each_monitor
