@@ -33,18 +33,9 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
 
         loss = 1/(2N) sum_i -log( exp(z_i.z_j(i) / T) / sum_{k != i} exp(z_i.z_k / T) ).
 
-    The sum omits only k = i: it includes the positive and both views of every other image.
-
-    Args:
-        z1: (N, D) first views; rows are L2-normalized in float32 or wider.
-        z2: (N, D) second views, row i of the same image as row i of `z1`.
-        temperature: T > 0.
-
-    Returns:
-        Scalar >= 0; ln(2N - 1) at complete collapse, where every similarity is the same.
-
-    Raises:
-        ValueError: the shapes are not one (N >= 2, D >= 1), or the temperature is not positive.
+    The sum omits only k = i: it includes the positive and both views of every other image. Rows i
+    of both views (N >= 2, D) are of the same image, and L2-normalized in float32 or wider; T > 0 is
+    the temperature.
 
     Source: SimCLR, arXiv 2002.05709, equation 1 and algorithm 1.
     """
@@ -72,20 +63,10 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
 
         loss = 1/N sum_i -log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum_j exp(q_i.u_j / T)) ).
 
-    Enqueue `keys` after the loss, or each positive would also be one of the negatives. Gradients
-    flow into all three arguments; detach keys and queue before the call.
-
-    Args:
-        queries: (N, D); rows of all three arguments are L2-normalized in float32 or wider.
-        keys: (N, D), row i of the same image as row i of `queries`.
-        queue: (K >= 1, D) keys of earlier batches.
-        temperature: T > 0.
-
-    Returns:
-        Scalar >= 0; ln(K + 1) at complete collapse, where every similarity is the same.
-
-    Raises:
-        ValueError: the shapes do not fit, or the temperature is not positive.
+    Rows i of queries and keys (N, D) are of the same image; the queue (K >= 1, D) has keys of
+    earlier batches; all are L2-normalized in float32 or wider. Enqueue `keys` after the loss, or
+    each positive would also be one of the negatives. Gradients flow into all three arguments;
+    detach keys and queue before the call.
 
     Source: MoCo, arXiv 1911.05722, equation 1 and algorithm 1.
     """

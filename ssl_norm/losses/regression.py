@@ -10,20 +10,10 @@ from ssl_norm.losses.rows import check_matching_rows, full_precision, unit_rows
 def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the mean over rows of 2 - 2 cos(prediction_i, target_i).
 
-    It is computed as the squared distance of L2-normalized rows, which is the same value but stays
-    exact as cosines approach 1. Gradients flow into both arguments; detach the target before the
-    call.
-
-    Args:
-        prediction: (N, D) rows of any length; rows are L2-normalized in float32 or wider.
-        target: (N, D), whose row i is predicted by row i of `prediction`.
-
-    Returns:
-        Scalar in [0, 4]. At complete collapse it is 0, which is also its minimum, so a low value
-        alone is no progress.
-
-    Raises:
-        ValueError: the shapes differ, or are not (N >= 1, D >= 1).
+    It is computed as the squared distance of rows (N, D), L2-normalized in float32 or wider, which
+    is the same value but stays exact as cosines approach 1. Its minimum, 0, is also its value at
+    complete collapse, so a low value alone is no progress. Gradients flow into both arguments;
+    detach the target before the call.
 
     Source: BYOL, arXiv 2006.07733, equation 2; the learner adds the loss with exchanged views.
     """
