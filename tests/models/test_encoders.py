@@ -69,22 +69,6 @@ def test_small_images_by_size_or_by_request():
     assert stride(small_images=True, image_size=65) == (1, 1)
 
 
-def test_vit_has_no_stem_to_change():
-    with pytest.raises(UserError, match="'vit_tiny_patch16_224' does not begin with a strided"):
-        build_encoder("vit_tiny_patch16_224", small_images=True, image_size=32)
-
-
-@pytest.mark.parametrize("name", ["vit_b_32", "maxvit_t"])
-def test_image_size_that_an_encoder_cannot_take(name):
-    with pytest.raises(UserError, match=f"encoder '{name}' cannot be built for images of 30 px"):
-        build_encoder(name, small_images=False, image_size=30)
-
-
-def test_stem_that_the_rest_does_not_fit():
-    with pytest.raises(UserError, match="=false keeps its own stem"):
-        build_encoder("levit_128s", small_images=None, image_size=32)
-
-
 class Mean(nn.Module):
     """Mean colour, behind a strided convolution."""
 
@@ -122,15 +106,27 @@ def test_a_module_or_function_of_any_package_is_an_encoder():
     assert encoder.num_features == 7
 
 
+HERE = __name__
+
+
 @pytest.mark.parametrize(
-    ("target", "message"),
+    ("name", "small_images", "image_size", "message"),
     [
-        ("maps", r"its output is torch.Size\(\[1, 5, 14, 14\]\), not features of shape"),
-        ("nothing", "is a NoneType; expected an nn.Module"),
-        ("needy", "may have no other required parameters .*'depth'"),
-        ("Mea", "unknown object 'Mea'.*did you mean 'Mean'"),
+        ("vit_tiny_patch16_224", True, 32, "'vit_tiny_patch16_224' does not begin with a strided"),
+        ("vit_b_32", False, 30, "encoder 'vit_b_32' cannot be built for images of 30 px"),
+        ("maxvit_t", False, 30, "encoder 'maxvit_t' cannot be built for images of 30 px"),
+        ("levit_128s", None, 32, "=false keeps its own stem"),
+        (
+            f"{HERE}:maps",
+            None,
+            16,
+            r"its output is torch.Size\(\[1, 5, 14, 14\]\), not features of",
+        ),
+        (f"{HERE}:nothing", None, 16, "is a NoneType; expected an nn.Module"),
+        (f"{HERE}:needy", None, 16, "may have no other required parameters .*'depth'"),
+        (f"{HERE}:Mea", None, 16, "unknown object 'Mea'.*did you mean 'Mean'"),
     ],
 )
-def test_a_wrong_encoder_of_another_package_is_one_clear_line(target, message):
+def test_an_encoder_that_cannot_be_built_is_one_clear_line(name, small_images, image_size, message):
     with pytest.raises(UserError, match=message):
-        build_encoder(f"{__name__}:{target}", small_images=None, image_size=16)
+        build_encoder(name, small_images=small_images, image_size=image_size)
