@@ -6,37 +6,41 @@ from ssl_norm.data.sources.folder import find_images
 from ssl_norm.data.sources.folder_labels import read_layout
 from ssl_norm.errors import UserError
 
+TRAIN = ["train/a/1.png", "train/b/1.png"]
+
 
 @pytest.mark.parametrize(
-    ("paths", "reason"),
+    ("paths", "classes", "note"),
     [
-        (["1.png", "2.png"], "no two class folders"),
-        (["holiday/1.png", "holiday/beach/2.png"], "no two class folders"),
-        (["1.png", "cat/1.png", "dog/1.png"], "1 image outside of the class folders"),
+        (["1.png", "2.png"], "", "no two class folders"),
+        (["holiday/1.png", "holiday/beach/2.png"], "", "no two class folders"),
+        (["1.png", "cat/1.png", "dog/1.png"], "", "1 image outside of the class folders"),
+        (TRAIN, "a b", "2 class folders"),
+        (["bus/1.png", "car/1.png", "train/1.png"], "bus car train", "layout: 3 class folders"),
+        (
+            ["cat/1.png", "dog/1.png", "Test/1.png"],
+            "Test cat dog",
+            "Test/: a class in spite of its",
+        ),
+        ([*TRAIN, "test/a/1.png", "test/c/1.png"], "a b", "test/ has no image of b"),
+        ([*TRAIN, "test/1.png"], "a b", "no test images with labels; a part of the training"),
+        ([*TRAIN, "test/c/1.png", "test/d/1.png"], "a b", "no test images with labels; a part of"),
     ],
 )
-def test_there_are_no_labels_without_two_classes_that_hold_everything(paths, reason):
+def test_classes_are_folders_that_hold_all_images_for_training(paths, classes, note):
     layout = read_layout(paths)
-    assert layout.labels is None
-    assert layout.classes == ()
-    assert len(layout.notes) == 1
-    assert reason in layout.notes[0]
+    assert layout.classes == tuple(classes.split())
+    assert (layout.labels is None) == (not classes)
+    assert any(note in line for line in layout.notes)
+    if paths[:2] == TRAIN:
+        assert layout.paths == tuple(path for path in paths if path in [*TRAIN, "test/a/1.png"])
 
 
-def test_train_alone_is_the_root():
-    layout = read_layout(["train/a/1.png", "train/b/1.png"])
-    assert layout.labels == (0, 1)
-    assert layout.is_test is None
-
-
-def test_a_class_named_as_test_images_are_is_a_note():
-    found = read_layout([f"{folder}/1.png" for folder in ("cat", "dog", "Validation")])
-    assert len(found.classes) == 3
-    assert "Validation/: a class in spite of its name" in found.notes[-1]
-
-
-def test_a_class_called_train_is_a_class():
-    assert read_layout(["bus/1.png", "car/1.png", "train/1.png"]).classes == ("bus", "car", "train")
+def test_the_labelled_one_of_test_and_val_is_used():
+    validation = ["val/a/1.png", "val/b/1.png"]
+    test = ["test/a/1.png", "test/b/1.png"]
+    assert read_layout(["test/1.png", *TRAIN, *validation]).paths == (*TRAIN, *validation)
+    assert read_layout([*test, *TRAIN, *validation]).paths == (*test, *TRAIN)
 
 
 TRAINS = ["train", "Train", "TRAINING", "seg_train", "train2017", "train_images", "TrainSet"]
@@ -134,27 +138,3 @@ def test_folders_that_may_be_splits_or_classes_are_refused(paths):
             read_layout(paths, "splits")
     assert len(read_layout(paths, "classes").classes) >= 2
     assert len(read_layout(paths, "flat").paths) == len(paths)
-
-
-def test_the_labelled_one_of_test_and_val_is_used():
-    train = ["train/a/1.png", "train/b/1.png"]
-    validation = ["val/a/1.png", "val/b/1.png"]
-    test = ["test/a/1.png", "test/b/1.png"]
-    assert read_layout(["test/1.png", *train, *validation]).paths == (*train, *validation)
-    assert read_layout([*test, *train, *validation]).paths == (*test, *train)
-
-
-@pytest.mark.parametrize(
-    ("test", "note"),
-    [
-        (["test/a/1.png", "test/c/1.png"], "test/ has no image of b"),
-        (["test/1.png"], "no test images with labels; a part of the training images is held out"),
-        (["test/c/1.png", "test/d/1.png"], "no test images with labels; a part of the training"),
-    ],
-)
-def test_a_mismatch_of_classes_is_a_note(test, note):
-    layout = read_layout(["train/a/1.png", "train/b/1.png", *test])
-    assert layout.classes == ("a", "b")
-    assert any(line.startswith(note) for line in layout.notes)
-    assert layout.paths[:2] == ("train/a/1.png", "train/b/1.png")
-    assert "test/1.png" not in layout.paths
