@@ -42,9 +42,6 @@ class GroupNorm(nn.GroupNorm):
     """
 
     equation = "y = gamma (x - E) / sqrt(V + eps) + beta; E, V over a group and space, per sample"
-    mixes_samples = False
-    vectors = True
-    nonlinear = False
 
     def __init__(
         self, num_features: int, *, groups: Groups = None, eps: Eps = 1e-5, affine: bool = True

@@ -11,9 +11,6 @@ class NoNorm(nn.Identity):
     """
 
     equation = "y = x"
-    mixes_samples = False
-    vectors = True
-    nonlinear = False
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
