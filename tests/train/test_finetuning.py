@@ -62,10 +62,11 @@ def nothing(_):
     """Ignore the arguments."""
 
 
-def by_hand(model, labelled, joint):
+def by_hand(model, labelled, joint, joint_gradient=True):
     """Return the logits of labelled inputs with mean and biased variance of a joint batch."""
     _, first, norm, _, last = model
     hidden = first(joint.flatten(1))
+    hidden = hidden if joint_gradient else hidden.detach()
     mean, variance = hidden.mean(0), (hidden - hidden.mean(0)).square().mean(0)
     normed = (first(labelled.flatten(1)) - mean) / (variance + norm.eps).sqrt()
     return last((normed * norm.weight + norm.bias).relu())
@@ -89,15 +90,8 @@ def test_the_gradient_flows_through_the_statistics_where_it_is_asked_for():
         model = make_model(UnsupervisedBatchNorm(6)).train()
         labelled_logits(model, labelled, unlabelled, joint_gradient).square().sum().backward()
         gradients[joint_gradient] = model[1].weight.grad
-        joint = torch.cat([labelled, unlabelled])
-        expected = make_model(UnsupervisedBatchNorm(6))
-        hidden = expected[1](joint.flatten(1))
-        if not joint_gradient:
-            hidden = hidden.detach()
-        normed = (expected[1](labelled.flatten(1)) - hidden.mean(0)) / (
-            hidden.var(0, correction=0) + expected[2].eps
-        ).sqrt()
-        expected[4](normed.relu()).square().sum().backward()
+        expected, joint = make_model(UnsupervisedBatchNorm(6)), torch.cat([labelled, unlabelled])
+        by_hand(expected, labelled, joint, joint_gradient).square().sum().backward()
         torch.testing.assert_close(gradients[joint_gradient], expected[1].weight.grad)
     assert not torch.allclose(gradients[False], gradients[True])
 
