@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from ssl_norm.cli.arguments import check_setting
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
+from ssl_norm.settings.compose import typed_options, typed_values
 from ssl_norm.settings.study import Study, read_study, studies_of
 
 
@@ -15,8 +16,8 @@ def choose_arms(settings: Sequence[str], tool: str, *, sweep: bool) -> list[str]
     all values of a key of the grid unless that key is given. All arms run with the first seed, then
     all with the next, so that tables of an interrupted sweep compare whole sets of arms.
     """
-    given = {key: value for key, _, value in (setting.partition("=") for setting in settings)}
-    names = [name.strip(" '\"") for name in given.get("study", "").split(",") if name]
+    given = typed_values(settings)
+    names = typed_options(given.get("study", ""))
     chosen = [read_study(name) for name in names if name in studies_of(tool)]
     for study in chosen:
         _check_study(study)
@@ -34,8 +35,9 @@ def _with_sweep(
     study: Study, settings: Sequence[str], given: Mapping[str, str], *, sweep: bool
 ) -> list[str]:
     """Return the settings with all values of those keys of a study that the user did not choose."""
-    if "arm" in given:
-        _check_arms(study, given["arm"])
+    for arm in typed_options(given["arm"]) if "arm" in given else ():
+        if arm not in study.arms:
+            raise UserError(unknown_name(f"arm of study {study.name}", arm, study.arms))
     choices = {**study.typed_grid, **({"arm": list(study.arms)} if study.arms else {})}
     choices = {key: values for key, values in choices.items() if key not in given}
     if sweep:
@@ -56,25 +58,15 @@ def _with_sweep(
 
 def _check_study(study: Study) -> None:
     """Raise UserError, naming the arm, unless all settings of a study are settings of its tool."""
-    for arm, lines in study.arms.items():
-        for line in lines:
-            _check_line(f"study {study.name}, arm {arm}", line, study.tool)
-    for key, values in study.typed_grid.items():
-        for value in values:
-            _check_line(f"study {study.name}, grid", f"{key}={value}", study.tool)
-
-
-def _check_line(where: str, line: str, tool: str) -> None:
+    where = ""
     try:
-        check_setting(line, tool)
+        for arm, lines in study.arms.items():
+            where = f"arm {arm}"
+            for line in lines:
+                check_setting(line, study.tool)
+        where = "grid"
+        for key, values in study.typed_grid.items():
+            for value in values:
+                check_setting(f"{key}={value}", study.tool)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-
-
-def _check_arms(study: Study, typed: str) -> None:
-    """Raise UserError unless the study has each of the typed arms, separated by commas."""
-    if "(" in typed or "$" in typed:  # Hydra reads functions and interpolations
-        return
-    for arm in (name.strip(" '\"") for name in typed.split(",")):
-        if arm not in study.arms:
-            raise UserError(unknown_name(f"arm of study {study.name}", arm, study.arms))
+        raise UserError(f"study {study.name}, {where}: {error}") from error

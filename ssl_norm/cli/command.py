@@ -11,7 +11,7 @@ from ssl_norm.cli.arms import choose_arms
 from ssl_norm.cli.resume import continued
 from ssl_norm.errors import UserError
 from ssl_norm.option_errors import find_field, model_of
-from ssl_norm.settings.compose import choices, given_keys, groups_of, one_line_errors
+from ssl_norm.settings.compose import choices, given_keys, groups_of, one_line_errors, typed_values
 from ssl_norm.settings.models import MODELS, validate
 from ssl_norm.text import as_typed
 
@@ -73,7 +73,7 @@ def checked_settings(settings: Sequence[str], tool: str, *, sweep: bool = False)
 
 def _check_places(settings: Sequence[str], tool: str) -> None:
     """Raise UserError if all runs of a sweep would write to the same path."""
-    fields, given = MODELS[tool].model_fields, dict(s.partition("=")[::2] for s in settings)
+    fields, given = MODELS[tool].model_fields, typed_values(settings)
     for key in (key for key in WRITTEN if key in fields):
         name = given.get(key, as_typed(fields[key].default)).strip("'\"")
         if name != "null" and "${" not in name:

@@ -25,7 +25,7 @@ from ssl_norm.errors import CollapseStop, FailedChecks, NonFiniteLoss, UserError
 from ssl_norm.exit_code import exit_code_of
 from ssl_norm.launch import is_first_process
 from ssl_norm.registry import load_object
-from ssl_norm.settings.compose import forced, one_line_errors, started, study_in
+from ssl_norm.settings.compose import forced, one_line_errors, started, typed_values
 from ssl_norm.train.lock import new_folder
 
 INTERRUPTED = 130
@@ -53,12 +53,11 @@ def _run_command(arguments: Sequence[str], tool: str) -> int:
     if flags.help:
         for setting in typed:
             check_setting(setting, tool)
-        chosen = dict(setting.partition("=")[::2] for setting in typed)
-        text = help_text(tool, chosen.get("method"))
+        text = help_text(tool, typed_values(typed).get("method"))
         return exit_code_of(lambda _: print(text), ())
     settings = checked_settings(typed, tool, sweep=flags.multirun)
     overrides = [forced(setting, tool) for setting in settings]
-    with started(tool, study_in(settings)) as hydra:
+    with started(tool, settings) as hydra:
         if flags.multirun:
             return _sweep(hydra, overrides, tool)
         if flags.cfg or flags.info or flags.hydra_help:

@@ -237,15 +237,16 @@ def _arm(study: Study, arm: str) -> dict[str, Any]:
 
 
 @contextmanager
-def started(tool: str, study: str | None = None) -> Iterator[Hydra]:
-    """Start Hydra with the settings of a tool, and with the arms of a study."""
+def started(tool: str, settings: Sequence[str] = ()) -> Iterator[Hydra]:
+    """Start Hydra with the settings of a tool, and with the arms of the study that is chosen."""
     for folder in added_folders():
         if (folder / f"{tool}.yaml").exists():
             raise UserError(
                 f"{folder / tool}.yaml would replace the tool's own file; "
                 f"put settings into {folder / 'study'}/<name>.yaml and add study=<name>"
             )
-    _with_arms[:] = [read_study(study)] if study else []
+    study = typed_values(settings).get("study", "").strip(" '\"")
+    _with_arms[:] = [read_study(study)] if find_file("study", study) else []
     for plugin in (_Configs, _SearchPath):
         Plugins.instance().register(plugin)
     with one_line_errors(), initialize_config_dir(str(CONFIG_FOLDER), tool, version_base="1.3"):
@@ -256,17 +257,15 @@ def started(tool: str, study: str | None = None) -> Iterator[Hydra]:
 
 def composed_values(tool: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Return the nested values of a command; required settings may be missing."""
-    with started(tool, study_in(overrides)):
+    with started(tool, overrides):
         composed = compose(tool, [forced(override, tool) for override in overrides])
         values: Any = OmegaConf.to_container(composed, resolve=True)
     return dict(values)
 
 
-def study_in(settings: Sequence[str]) -> str | None:
-    """Return the study that settings choose; None if they choose none or several."""
-    chosen = dict(setting.partition("=")[::2] for setting in settings).get("study", "")
-    name = chosen.strip(" '\"")
-    return name if find_file("study", name) else None
+def typed_values(settings: Sequence[str]) -> dict[str, str]:
+    """Return the typed text of each `key=value` by key."""
+    return dict(setting.partition("=")[::2] for setting in settings)
 
 
 @contextmanager
@@ -306,7 +305,7 @@ def given_keys(tool: str, typed: Sequence[str]) -> list[str]:
     Settings that the arms of a study share do not count, because some arms may not use them.
     """
     groups, lines = {*groups_of(tool), "arm"}, list(typed)
-    chosen = dict(setting.partition("=")[::2] for setting in typed)
+    chosen = typed_values(typed)
     given: dict[str, Any] = {}
     if chosen.get("study") in study_tools():
         study = read_study(chosen["study"])
@@ -323,12 +322,15 @@ def given_keys(tool: str, typed: Sequence[str]) -> list[str]:
     return [key for key in flatten(given) if key.split(".")[0] not in ("defaults", "study")]
 
 
+def typed_options(value: str) -> list[str]:
+    """Return the options that a value names, separated by commas; none if Hydra evaluates it."""
+    return [] if re.search(r"[($]", value) else [name.strip(" '\"") for name in value.split(",")]
+
+
 def check_choice(group: str, value: str, tool: str) -> None:
     """Raise UserError unless a group has each option; those of a sweep are separated by commas."""
-    if re.search(r"[($]", value):  # Hydra reads functions and interpolations
-        return
     options = choices(group, tool)
-    for option in (typed.strip(" '\"") for typed in value.split(",")):
+    for option in typed_options(value):
         if option in options or (is_reference(option) and group != "study"):
             continue
         if group == "study" and option in study_tools():

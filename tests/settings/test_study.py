@@ -118,7 +118,7 @@ def test_a_value_that_cannot_be_read_names_the_arm(write_study):
 
 def test_a_process_of_a_launcher_has_the_arms_and_the_folders(write_study, tmp_path, monkeypatch):
     write_study("arms: {a: [epochs=3]}")
-    with started("pretrain", "mine") as hydra:
+    with started("pretrain", ["study=mine"]) as hydra:
         sent = pickle.dumps(hydra.config_loader.repository.sources)
     monkeypatch.setattr(folder, "_FOLDERS", [folder.CONFIG_FOLDER])
     monkeypatch.setattr(compose, "_with_arms", [])
