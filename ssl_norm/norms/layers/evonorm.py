@@ -27,9 +27,8 @@ BOUNDED = Map(
 class EvoNormS0(Norm):
     """Gate each value by itself and divide by the standard deviation of its group of channels.
 
-    y = weight x sigmoid(v x) / sqrt(V + eps) + bias, with V the biased variance over the C / groups
-    channels of a group and all positions of a sample; nothing is centred. The gate is a
-    nonlinearity (v = 1 is SiLU, 0 half the input): the norm replaces a norm and its activation.
+    V of the equation is the biased variance; nothing is centred. The gate is a nonlinearity (v = 1
+    is SiLU, 0 half the input): the norm replaces a norm and its activation.
 
     Args:
         groups: number of groups; must divide C. None: the largest divisor of C up to 32.
@@ -73,10 +72,9 @@ class EvoNormS0(Norm):
 class EvoNormB0(BatchStatisticsNorm):
     """Divide by the deviation of the batch or, if larger, of the instance plus v times the value.
 
-    y = weight x / max(sqrt(V + eps), v x + sqrt(I + eps)) + bias, with V and I the biased variances
-    of a channel over the batch and over the positions of one sample; nothing is centred. The
-    maximum is a nonlinearity: it replaces a norm and its activation. In evaluation, V is the
-    population variance.
+    V and I of the equation are biased variances of a channel; nothing is centred. The maximum is a
+    nonlinearity: it replaces a norm and its activation. In evaluation, V is the population
+    variance.
 
     On (N, C) inputs, as in MLP heads, I is 0 and y = weight x / max(sqrt(V + eps), v x +
     sqrt(eps)): batch norm without centring, with values above sqrt(V) / v held at 1 / v.

@@ -19,10 +19,8 @@ THRESHOLDED = Map(
 class FilterResponseNorm(RuleNorm):
     """Divide each channel of a sample by its root mean square over space, then cut off below.
 
-    y = max(weight x / sqrt(mean(x^2) + eps) + bias, threshold), with the mean over the positions of
-    a channel of a sample; nothing is centred. The maximum is the thresholded linear unit of the
-    paper, a nonlinearity that starts as ReLU and replaces it; a ReLU after it undoes thresholds
-    below 0.
+    Nothing is centred. The maximum of the equation is the thresholded linear unit of the paper, a
+    nonlinearity that starts as ReLU and replaces it; a ReLU after it undoes thresholds below 0.
 
     On (N, C) inputs, as in MLP heads, the mean square is x^2: y = weight x / sqrt(x^2 + eps) + bias
     is little more than the sign of x, with hardly a gradient where |x| is far above sqrt(eps) =

@@ -15,10 +15,9 @@ from ssl_norm.norms.kernels.tables import kernel_takes
 class FrozenBatchNorm(Norm):
     """Normalize each channel by constant statistics, in training and evaluation.
 
-    y = weight (x - running_mean) / sqrt(running_var + eps) + bias. The statistics are those of a
-    loaded checkpoint, also one of batch norm; without one they are 0 and 1. Samples do not mix, so
-    in heads this norm does not prevent collapse. To freeze the batch norms of a model during
-    training, use :func:`ssl_norm.norms.batch.freezing.freeze_statistics`.
+    They are those of a loaded checkpoint, also one of batch norm; without one they are 0 and 1.
+    Samples do not mix, so in heads this norm does not prevent collapse. To freeze the batch norms
+    of a model during training, use :func:`ssl_norm.norms.batch.freezing.freeze_statistics`.
 
     Args:
         **options: eps and affine, see :class:`ssl_norm.norms.core.Norm`.

@@ -22,11 +22,10 @@ def group_moments(mean: Tensor, variance: Tensor, groups: int) -> tuple[Tensor, 
 class GroupNorm(nn.GroupNorm):
     """Normalize each group of channels of a sample over the group and space.
 
-    y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance over
-    the C / groups channels of a group and all positions. Torch's kernel computes it, except for
-    inputs on a CPU that are not contiguous (channels_last): there torch takes V as mean(x^2) - E^2,
-    which is wrong by a tenth of a deviation if E is 100 deviations, so :mod:`ssl_norm.norms.core`
-    computes it.
+    E and V of the equation are the mean and the biased variance. Torch's kernel computes it, except
+    for inputs on a CPU that are not contiguous (channels_last): there torch takes V as
+    mean(x^2) - E^2, which is wrong by a tenth of a deviation if E is 100 deviations, so
+    :mod:`ssl_norm.norms.core` computes it.
 
     Args:
         num_features: channels C. (torch's own GroupNorm takes the groups first.)

@@ -10,9 +10,8 @@ from ssl_norm.norms.kernels.pooled import PooledRule, compiled_by
 class InstanceNorm(RuleNorm):
     """Normalize each channel of a sample over space.
 
-    y = weight (x - E) / sqrt(V + eps) + bias, with E and V the mean and the biased variance over
-    the positions of a channel of a sample: group norm with C groups. (N, C) inputs, as in MLP
-    heads, have one value per channel, which would become `bias`; they are an error.
+    This is group norm with C groups. (N, C) inputs, as in MLP heads, have one value per channel,
+    which would become `bias`; they are an error.
 
     Shape:
         (N, C, *spatial), of more than one position, to the same.
