@@ -140,14 +140,8 @@ def samples_of(config: ToySettings, seed: int, labels_per_class: int) -> Samples
 def recipe_of(config: ToySettings, labels_per_class: int) -> Recipe:
     """Return the options of training; a joint batch holds at most all unlabelled samples."""
     joint = round(config.unlabelled_per_step * labels_per_class / config.labels_per_class)
-    return Recipe(
-        config.hidden_dim,
-        config.layers,
-        config.steps,
-        config.lr,
-        min(max(joint, 1), config.unlabelled),
-        config.ubn.gradient,
-    )
+    size, network = min(max(joint, 1), config.unlabelled), (config.hidden_dim, config.layers)
+    return Recipe(*network, config.steps, config.lr, size, config.ubn.gradient)
 
 
 def tables(config: ToySettings, study: Study) -> Iterator[Table]:
