@@ -109,30 +109,18 @@ def write_run(folder, config=None, rows=None, summary=None, top1=0.9, environmen
     config = config or config_of()
     rows = curves(config["seed"]) if rows is None else rows
     last = dict(rows[-1]) if rows else {}
-    found = {
-        "method": config["method"]["name"],
-        "norm": config["norm"],
-        "seed": config["seed"],
-        "steps": last.pop("step", None),
-        **last,
-        "collapsed_at_step": 41 if last.get("verdict") == "complete" else None,
-        "linear_top1": 0.5,
-        "linear_top1_random_init": 0.4,
-        **(summary or {}),
-    }
-    evaluation = top1 is not None and {
-        **{
-            "top1": top1,
-            "top1_random_init": 0.4,
-            "knn_top1": top1 - 0.1,
-            "knn_top1_random_init": 0.3,
-        },
-        **{"protocol": "logistic", "labels": 1000, "test_images": 200},
-        "step": rows[-1]["step"] if rows else None,
-        "environment": {**ENVIRONMENT, "command": "tools/linear_eval.py checkpoint=x"},
-    }
-    files = {"metrics.csv": rows, "linear_eval.json": evaluation}
-    files["summary.json"] = summary is not False and found
+    step, began = last.pop("step", None), 41 if last.get("verdict") == "complete" else None
+    found = {"method": config["method"]["name"], "norm": config["norm"], "seed": config["seed"]}
+    found |= {"steps": step, **last, "collapsed_at_step": began, "linear_top1": 0.5}
+    found |= {"linear_top1_random_init": 0.4, **(summary or {})}
+    files = {"metrics.csv": rows, "summary.json": summary is not False and found}
+    if top1 is not None:
+        command = "tools/linear_eval.py checkpoint=x"
+        files["linear_eval.json"] = {
+            "top1": top1, "top1_random_init": 0.4, "knn_top1": top1 - 0.1,
+            "knn_top1_random_init": 0.3, "protocol": "logistic", "labels": 1000,
+            "test_images": 200, "step": step, "environment": {**ENVIRONMENT, "command": command},
+        }  # fmt: skip
     return write_folder(folder, config, environment or {}, files)
 
 
@@ -155,22 +143,11 @@ def write_finetune(folder, config=None, top1=0.5, rows=None, summary=None):
     """Write a run, return its folder; `summary` are changes to summary.json, False omits it."""
     config = config or finetune_config()
     metrics = {"loss": 1.0, "lr": 0.1, "train_top1": 0.9, "images_per_second": 300.0}
-    found = {
-        "study": config["study"],
-        "arm": config["arm"],
-        "tool": "finetune",
-        "norm": {"encoder": str(config["norm"]["encoder"])},
-        "seed": config["seed"],
-        "steps": 100,
-        "labels": 10 * (config["labels_per_class"] or 100),
-        "loss": 1.0,
-        "train_top1": 0.9,
-        "top1": top1,
-        "top1_exact": top1 + OF_STATISTICS["exact"],
-        "top1_batch": top1 + OF_STATISTICS["batch"],
-        "chance": 0.1,
-        **(summary or {}),
-    }
+    found = {key: config[key] for key in ("study", "arm", "seed")}
+    found |= {"tool": "finetune", "norm": {"encoder": str(config["norm"]["encoder"])}}
+    found |= {"steps": 100, "labels": 10 * (config["labels_per_class"] or 100), "loss": 1.0}
+    found |= {f"top1_{kind}": top1 + OF_STATISTICS[kind] for kind in ("exact", "batch")}
+    found |= {"top1": top1, "train_top1": 0.9, "chance": 0.1, **(summary or {})}
     files = {
         "metrics.csv": [{"step": step, **metrics} for step in range(20, 101, 20)],
         "evaluations.csv": evaluation_rows(top1) if rows is None else rows,
