@@ -42,7 +42,11 @@ def diagnose(config: DiagnoseSettings) -> Result:
     Raises:
         UserError: the checkpoint, the data and the settings do not fit each other.
     """
-    with opened(config, _name) as (checkpoint, output, device):
+
+    def name(path: Path) -> str:
+        return "diagnosis.json" if path.name == "last.pt" else f"{path.name}_diagnosis.json"
+
+    with opened(config, name) as (checkpoint, output, device):
         path, is_run = checkpoint.path, checkpoint.kind == "run"
         trained = trained_network(checkpoint)
         say(trained.projector)
@@ -85,10 +89,6 @@ def diagnose(config: DiagnoseSettings) -> Result:
         show([evaluation_table(probed)] if probed else [])
         say(f"written to {output} and {picture}", stderr=False)
         return Result(record, output, {"picture": picture})
-
-
-def _name(path: Path) -> str:
-    return "diagnosis.json" if path.name == "last.pt" else f"{path.name}_diagnosis.json"
 
 
 def _probed(

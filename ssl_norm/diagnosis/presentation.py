@@ -30,7 +30,14 @@ _VERDICT_COLOURS = {"healthy": "green", "complete": "red"}
 def print_diagnosis(found: Diagnosis, random_init: Diagnosis | None) -> None:
     """Print the tables, their notes, and the verdict."""
     show([monitor_table(found, random_init), layer_table(found, random_init)])
-    say(*(coloured((line, "dim")) for line in notes(random_init)), stderr=False)
+    notes = [
+        "monitors: rows are L2-normalized, as in a run (except for LiDAR); values without "
+        "normalization and the thresholds of the verdicts are in the JSON file"
+    ]
+    if random_init is not None:
+        images = random_init.embeddings["features"].shape[1]
+        notes.append(f"random: {images} images; {RANDOM_INIT}")
+    say(*(coloured((line, "dim")) for line in notes), stderr=False)
     say(*verdict_lines(found), stderr=False)
 
 
@@ -88,18 +95,6 @@ def verdict_lines(found: Diagnosis) -> list[Text]:
     if found.collapse_begins_at is not None:
         lines.append(coloured(f"the collapse begins at layer {found.collapse_begins_at}"))
     return [coloured(("verdict: ", "bold"), _coloured(found.verdict, "bold ")), *lines]
-
-
-def notes(random_init: Diagnosis | None) -> list[str]:
-    """Return lines on what the tables and the verdict are based on."""
-    lines = [
-        "monitors: rows are L2-normalized, as in a run (except for LiDAR); values without "
-        "normalization and the thresholds of the verdicts are in the JSON file",
-    ]
-    if random_init is None:
-        return lines
-    images = random_init.embeddings["features"].shape[1]
-    return [*lines, f"random: {images} images; {RANDOM_INIT}"]
 
 
 def _coloured(verdict: str, weight: str = "") -> tuple[str, str]:

@@ -99,9 +99,14 @@ def _draw_table(
     from matplotlib import colormaps
 
     few = len(steps) <= _FEW_STEPS
+    edges = np.arange(len(steps) + 1.0)
+    if not few:  # halfway between neighbours
+        middles = np.add(steps[1:], steps[:-1]) / 2
+        ends = 2 * steps[0] - middles[0], 2 * steps[-1] - middles[-1]
+        edges = np.concatenate([ends[:1], middles, ends[1:]])
     axes.set_facecolor(_NOT_MEASURED)
     mesh = axes.pcolormesh(
-        np.arange(len(steps) + 1) if few else _step_edges(steps),
+        edges,
         np.arange(len(cells) + 1),
         np.ma.masked_invalid(cells),
         norm=_colour_norm(cells, scale),
@@ -128,13 +133,6 @@ def _colour_norm(cells: NDArray[np.float64], scale: _Scale) -> "Normalize":
     low = scale.low if scale.low is not None else float(measured.min(initial=1.0))
     high = scale.high if scale.high is not None else float(measured.max(initial=2 * low))
     return LogNorm(low, high) if scale.log else Normalize(low, high)
-
-
-def _step_edges(steps: Sequence[int]) -> NDArray[np.float64]:
-    """Return the edges of the columns of steps, halfway between neighbours."""
-    places = np.asarray(steps, dtype=np.float64)
-    middles = (places[1:] + places[:-1]) / 2
-    return np.concatenate([[2 * places[0] - middles[0]], middles, [2 * places[-1] - middles[-1]]])
 
 
 def shift_figure(shifts: Mapping[str, "StatisticsShift"]) -> "Figure":

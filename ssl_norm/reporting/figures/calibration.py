@@ -116,11 +116,13 @@ def _spread_figure(found: Mapping[str, Layers]) -> FigureFile:
     rows = []
     with panels(list(found), "spread of means") as (figure, grid):
         for axes, (label, layers) in zip(grid, found.items(), strict=True):
+            medians = []
             for side, colour, style in (("before", GREY, "--"), ("after", BLUE, "-")):
                 pooled = [torch.cat([getattr(run, side) for run in r]) for r in layers.values()]
                 _draw_quartiles(axes, pooled, side, colour, style)
+                medians.append([f"{values.nanquantile(0.5):.3f}" for values in pooled])
             axes.set_xticks(range(len(layers)), list(layers), rotation=90, fontsize=7)
-            rows += [_row(label, name, runs) for name, runs in layers.items()]
+            rows += [[label, *row] for row in zip(layers, *medians, strict=True)]
     caption = (
         "Spread of the channel means before and after each norm of the encoder: standard deviation "
         "over instances of a channel's mean over space, in units of the channel's standard "
@@ -129,11 +131,6 @@ def _spread_figure(found: Mapping[str, Layers]) -> FigureFile:
     )
     table = Table(["group", "layer", "spread before", "spread after"], rows)
     return FigureFile("calibration_spread", figure, caption, table, table)
-
-
-def _row(label: str, name: str, runs: Sequence[Layer]) -> list[str]:
-    sides = ([run.before for run in runs], [run.after for run in runs])
-    return [label, name, *(f"{torch.cat(each).nanquantile(0.5):.3f}" for each in sides)]
 
 
 def _draw_quartiles(

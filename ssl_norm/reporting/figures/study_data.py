@@ -156,15 +156,13 @@ def values_of(run: RunRecord) -> dict[str, Value | None]:
     shown = {c.name: value for c in columns().values() if (value := c.of(run)) is not None}
     outcomes = {name: _text_or_finite(v) for name, v in {**run.summary, **shown}.items()}
     return {
-        **{CONFIG + key: _text_or_number(value) for key, value in config.items()},
+        **{
+            CONFIG + key: value if type(value) in (int, float, type(None)) else as_typed(value)
+            for key, value in config.items()
+        },
         **{SUMMARY + name: value for name, value in outcomes.items() if value is not None},
         **dict.fromkeys(EVALUATIONS + name for row in run.evaluations[:1] for name in row),
     }
-
-
-def _text_or_number(value: Any) -> Value | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if value is None or is_number else as_typed(value)
 
 
 def _text_or_finite(value: Any) -> Value | None:
