@@ -17,10 +17,6 @@ def cross_entropy_at_collapse(candidates: int) -> float:
     candidates are those among which the softmax chooses: 2 N - 1 in SimCLR, or 2 N if an
     implementation compares each row also with itself; 1 + K with a queue of K keys; the number of
     prototypes in SwAV. N counts the images of all processes if embeddings are gathered.
-
-    Example:
-        >>> round(cross_entropy_at_collapse(2 * 128 - 1), 3)
-        5.541
     """
     return log(candidates)
 

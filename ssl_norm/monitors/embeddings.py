@@ -45,15 +45,6 @@ def views_of(
 
     Raises:
         ValueError: no embedding, an unknown form or layout, or views of different shapes.
-
-    Example:
-        >>> z = torch.randn(8, 4)
-        >>> [len(views_of(form).pairs) for form in (z, [z, z], [(z, z), (z, z)], [z, z, z])]
-        [1, 1, 2, 3]
-        >>> len(views_of([z] * 8, [z] * 2).pairs)
-        14
-        >>> len(views_of(torch.randn(8 * 8, 4), torch.randn(2 * 8, 4), crops=8).pairs)
-        14
     """
     if _is_pairs(embeddings):
         if target is not None:
