@@ -78,7 +78,6 @@ def _sweep(hydra: Hydra, overrides: list[str], tool: str) -> int:
 
 
 def _show(hydra: Hydra, flags: Namespace, overrides: list[str], tool: str) -> None:
-    """Print the information that flags of Hydra ask for."""
     logging.raiseExceptions = False  # Hydra logs to a pipe that may be closed
     printed = StringIO()
     if flags.info:

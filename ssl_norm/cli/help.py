@@ -59,7 +59,6 @@ def _usage(tool: str) -> str:
 def _described(
     model: type[BaseModel], values: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[str]:
-    """Yield a line for each key of a model, including nested keys."""
     for name, field in model.model_fields.items():
         below = model_of(field.annotation)
         if below is not None and issubclass(below, MethodSettings):

@@ -54,7 +54,6 @@ def continued(values: dict[str, Any], tool: str, typed: Sequence[str]) -> dict[s
 
 
 def _saved_settings(folder: RunFolder) -> Mapping[str, Any] | None:
-    """Return the settings in config.yaml, else those in last.pt, else None."""
     if (folder / "config.yaml").exists():
         return folder.config()
     if not (folder / "last.pt").exists():

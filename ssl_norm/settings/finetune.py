@@ -291,7 +291,6 @@ class FinetuneSettings(RunSettings):
                 yield f"{key}={min(images)} is less than the {count} domains; use at least {count}"
 
     def _faults_of_norm(self) -> Iterator[str]:
-        """Check the encoder's norm against the batch, the unlabelled images and the domains."""
         norm = self.norm.encoder
         if norm is not None:
             check_chunks("norm.encoder", norm, self.batch_size, 1)

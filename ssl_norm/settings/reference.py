@@ -49,7 +49,6 @@ def page() -> str:
 def _sections(
     model: type[BaseModel], prefix: str = "", without: Collection[str] = ()
 ) -> Iterator[str]:
-    """Yield a list of the settings of a model, and of each model below it."""
     own, below = [], []
     for name, field in model.model_fields.items():
         section = model_of(field.annotation)
@@ -69,7 +68,6 @@ def _sections(
 
 
 def _item(key: str, field: FieldInfo) -> str:
-    """Return one setting as an item of a list."""
     annotation = annotation_of(field)
     extra: Any = field.json_schema_extra or {}
     values = " | ".join(choices_of(annotation)) or expected(annotation).rstrip(",")

@@ -73,7 +73,6 @@ def _file_model(base: type[Settings], fields: Fields) -> type[Settings]:
 
 
 def _all_learners() -> type[Settings]:
-    """Return the settings of all learners in one model."""
     fields: dict[str, Any] = {
         key: (field.annotation, field)
         for name in METHODS.built_in
@@ -85,7 +84,6 @@ def _all_learners() -> type[Settings]:
 
 
 def _all_sources() -> type[Settings]:
-    """Return the settings of all data sources in one model."""
     fields: dict[str, Any] = {
         key: (field.annotation, field)
         for name in DATA.built_in

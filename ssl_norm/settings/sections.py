@@ -211,7 +211,6 @@ class DataSettings(Settings):
     )
 
     def _faults(self, info: ValidationInfo) -> Iterator[str]:
-        """Yield a line for each unknown key."""
         own = declared_options(DATA, self.name).keys() - FROM_RUN
         for key in self.model_extra or ():
             if key not in own:
