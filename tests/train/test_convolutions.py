@@ -1,0 +1,118 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, conv_transpose2d
+
+from ssl_norm.train import convolutions
+from ssl_norm.train.convolutions import convolutions_by_products
+
+NHWC = torch.channels_last
+
+# channels in, channels out, input, kernel, stride, padding
+REPLACED = {
+    "one pixel, mostly padding": (40, 30, (1, 1), (3, 3), (1, 1), (1, 1)),
+    "two by two": (64, 64, (2, 2), (3, 3), (1, 1), (1, 1)),
+    "stride to one pixel": (32, 64, (2, 2), (3, 3), (2, 2), (1, 1)),
+    "patches": (32, 128, (6, 4), (3, 2), (3, 2), (0, 0)),
+    "axes that differ": (96, 96, (3, 5), (2, 5), (1, 3), (1, 2)),
+    "padding wider than the input": (64, 64, (1, 2), (5, 3), (2, 1), (2, 1)),
+}
+WITH_AVX2 = {"gradient of the weight alone": (128, 128, (4, 4), (3, 3), (1, 1), (1, 1))}
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """Count the plans that were used; treat every processor as one with AVX2."""
+    monkeypatch.setattr(convolutions, "_PIXELS_OF_GRADIENT", 64)
+    convolutions._plan.cache_clear()
+    yield
+    convolutions._plan.cache_clear()
+
+
+def drawn(*shape: int, form=NHWC, dtype=torch.float32) -> Tensor:
+    return torch.randn(shape).to(dtype).to(memory_format=form).requires_grad_()
+
+
+def all_gradients(images, weight, bias, gradient, **options):
+    """Return output, gradients, and the gradients of their squares."""
+    inputs = [images, weight, *([] if bias is None else [bias])]
+    output = conv2d(images, weight, bias, **options)
+    first = torch.autograd.grad(output, inputs, gradient, create_graph=True)
+    second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs[:2])
+    return output, *first, *second
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("case", REPLACED | WITH_AVX2)
+def test_equal_convolutions_in_float64_with_gradients_of_two_orders(case, with_bias, products):
+    inside, outside, size, kernel, stride, padding = (REPLACED | WITH_AVX2)[case]
+    images, weight = drawn(5, inside, *size), drawn(outside, inside, *kernel)
+    bias = drawn(outside, form=torch.contiguous_format) if with_bias else None
+    options = {"stride": stride, "padding": padding}
+    gradient = torch.randn_like(conv2d(images, weight, **options))
+    doubles = [None if t is None else t.detach().double() for t in (images, weight, bias, gradient)]
+    for tensor in doubles[:3]:
+        _ = tensor is None or tensor.requires_grad_()
+    expected = all_gradients(*doubles, **options)
+    with convolutions_by_products():
+        found = all_gradients(images, weight, bias, gradient, **options)
+    assert convolutions._plan.cache_info().hits
+    plan = convolutions._plan(images.shape, weight.shape, stride, padding, (1, 1))
+    assert plan is not None
+    for ours, exact in zip(found, expected, strict=True):
+        scale = float(exact.detach().abs().max())
+        torch.testing.assert_close(ours.double(), exact, rtol=0, atol=2e-6 * scale)
+
+
+def test_gradients_of_weights_skip_padding(products, monkeypatch):
+    multiplied = []
+    product = torch.mm
+    monkeypatch.setattr(
+        torch, "mm", lambda a, b, out: (multiplied.append(a.shape[1]), product(a, b, out=out))
+    )
+    images, weight = drawn(5, 64, 2, 2), drawn(64, 64, 3, 3)
+    with convolutions_by_products():
+        conv2d(images, weight, padding=1).sum().backward()
+    # Along an axis, the three elements of the kernel meet 1, 2 and 1 pixels of the input.
+    assert sorted(multiplied) == sorted(5 * a * b for a in (1, 2, 1) for b in (1, 2, 1))
+
+
+UNTOUCHED = {
+    "large output": lambda: conv2d(drawn(2, 16, 8, 8), drawn(16, 16, 3, 3)),
+    "few channels": lambda: conv2d(drawn(2, 8, 2, 2), drawn(8, 8, 3, 3), padding=1),
+    "kernel of one pixel": lambda: conv2d(drawn(2, 64, 2, 2), drawn(64, 64, 1, 1)),
+    "groups": lambda: conv2d(drawn(2, 64, 2, 2), drawn(64, 32, 3, 3), padding=1, groups=2),
+    "dilation": lambda: conv2d(drawn(2, 64, 2, 2), drawn(64, 64, 3, 3), padding=2, dilation=2),
+    "transposed": lambda: conv_transpose2d(drawn(2, 64, 1, 1), drawn(64, 64, 2, 2)),
+    "float64": lambda: conv2d(
+        drawn(2, 64, 2, 2, dtype=torch.float64), drawn(64, 64, 3, 3, dtype=torch.float64), padding=1
+    ),
+    "bfloat16": lambda: conv2d(
+        drawn(2, 64, 2, 2, dtype=torch.bfloat16),
+        drawn(64, 64, 3, 3, dtype=torch.bfloat16),
+        padding=1,
+    ),
+    "contiguous": lambda: conv2d(
+        drawn(2, 64, 2, 2, form=torch.contiguous_format), drawn(64, 64, 3, 3), padding=1
+    ),
+    "no images": lambda: conv2d(drawn(0, 64, 2, 2), drawn(64, 64, 3, 3), padding=1),
+}
+
+
+@pytest.mark.parametrize("case", UNTOUCHED)
+def test_other_convolutions_stay_as_they_are(case):
+    torch.manual_seed(0)
+    expected = UNTOUCHED[case]()
+    torch.manual_seed(0)
+    with convolutions_by_products():
+        found = UNTOUCHED[case]()
+    assert torch.equal(found, expected)
+    found.sum().backward()
+
+
+def test_torch_computes_as_before_after_the_block():
+    images, weight = drawn(5, 64, 2, 2), drawn(64, 64, 3, 3)
+    before = conv2d(images, weight, padding=1)
+    with convolutions_by_products():
+        conv2d(images, weight, padding=1)
+    assert torch.equal(conv2d(images, weight, padding=1), before)
