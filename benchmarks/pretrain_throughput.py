@@ -2,7 +2,8 @@
 
     pip install -e ".[bench]" && python benchmarks/pretrain_throughput.py --root data/cifar10
 
-All have the same network, loss, optimizer and EMA, and run in one process in alternating rounds:
+All have the same network, loss, optimizer and EMA. Each runs in its own process, so that none changes
+torch for another one, and they take turns:
 
     bare           tensors in memory, without files, augmentation, monitors or logs
     bare_nhwc      the same with channels_last
@@ -14,11 +15,13 @@ All have the same network, loss, optimizer and EMA, and run in one process in al
 import argparse
 import copy
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -184,21 +187,50 @@ def ssl_norm_path(config: PretrainSettings, device: torch.device, folder: Path) 
     return steps
 
 
+def contestant(
+    connection: Connection, name: str, config: PretrainSettings, root: str, folder: str
+) -> None:
+    """Send the seconds that each received number of steps takes; 0 steps end the process."""
+    device = pick_device(config.device)
+    if name.startswith("bare"):
+        nhwc = name == "bare_nhwc"
+        run = bare(config, device, torch.channels_last if nhwc else torch.contiguous_format)
+    elif name == "lightly":
+        run = lightly_example(config, device, root)
+    else:
+        config = config.model_copy(update={"compile": name == "ssl_compiled"})
+        run = ssl_norm_path(config, device, Path(folder, name))
+    connection.send(0.0)
+    while steps := connection.recv():
+        started = time.perf_counter()
+        run(steps)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        connection.send(time.perf_counter() - started)
+
+
 def measure(
-    contestants: dict[str, Steps], rounds: int, steps: int, images: int, device: torch.device
+    names: list[str], config: PretrainSettings, root: str, rounds: int, steps: int
 ) -> dict[str, list[float]]:
     """Return images per second by contestant and round, after one warm-up round."""
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for index in range(rounds + 1):
-        for name, run in contestants.items():
-            started = time.perf_counter()
-            run(steps)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            rate = steps * images / (time.perf_counter() - started)
-            print(f"round {index} of {rounds}: {name} {rate:.1f} images/s", flush=True)
-            if index:
-                rates[name].append(rate)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        ends = {}
+        for name in names:
+            ends[name], other = multiprocessing.Pipe()
+            arguments = (other, name, config, root, folder)
+            multiprocessing.get_context("spawn").Process(target=contestant, args=arguments).start()
+            other.close()
+            ends[name].recv()  # when it is ready
+        for index in range(rounds + 1):
+            for name, end in ends.items():
+                end.send(steps)
+                rate = steps * config.batch_size / end.recv()
+                print(f"round {index} of {rounds}: {name} {rate:.1f} images/s", flush=True)
+                if index:
+                    rates[name].append(rate)
+        for end in ends.values():
+            end.send(0)
     return rates
 
 
@@ -228,20 +260,9 @@ def main() -> None:
         if options.batch_size:
             overrides = (*overrides[:2], f"batch_size={options.batch_size}")
         config = configuration(options.root, overrides, options.device)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            contestants = {
-                "bare": bare(config, device, torch.contiguous_format),
-                "bare_nhwc": bare(config, device, torch.channels_last),
-                "ssl_norm": ssl_norm_path(config, device, Path(folder, "plain")),
-            }
-            if options.compile:
-                compiled = config.model_copy(update={"compile": True})
-                contestants["ssl_compiled"] = ssl_norm_path(
-                    compiled, device, Path(folder, "compiled")
-                )
-            if not options.without_lightly:
-                contestants["lightly"] = lightly_example(config, device, options.root)
-            rates = measure(contestants, options.rounds, options.steps, config.batch_size, device)
+        names = ["bare", "bare_nhwc", "ssl_norm"]
+        names += ["ssl_compiled"] * options.compile + ["lightly"] * (not options.without_lightly)
+        rates = measure(names, config, options.root, options.rounds, options.steps)
         ours = rates["ssl_norm"]
         figures = {
             name: {

@@ -81,7 +81,7 @@ UNTOUCHED = {
     "large output": lambda: conv2d(drawn(2, 16, 8, 8), drawn(16, 16, 3, 3)),
     "few channels": lambda: conv2d(drawn(2, 8, 2, 2), drawn(8, 8, 3, 3), padding=1),
     "kernel of one pixel": lambda: conv2d(drawn(2, 64, 2, 2), drawn(64, 64, 1, 1)),
-    "groups": lambda: conv2d(drawn(2, 64, 2, 2), drawn(64, 32, 3, 3), padding=1, groups=2),
+    "groups": lambda: conv2d(drawn(2, 128, 2, 2), drawn(128, 64, 3, 3), padding=1, groups=2),
     "dilation": lambda: conv2d(drawn(2, 64, 2, 2), drawn(64, 64, 3, 3), padding=2, dilation=2),
     "transposed": lambda: conv_transpose2d(drawn(2, 64, 1, 1), drawn(64, 64, 2, 2)),
     "float64": lambda: conv2d(
