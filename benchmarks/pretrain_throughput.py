@@ -20,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -42,10 +43,10 @@ NETWORKS = {
     "resnet10t": ("encoder.name=resnet10t", "encoder.small_images=false", "batch_size=128"),
     "resnet18": ("encoder.name=resnet18", "encoder.small_images=true", "batch_size=64"),
 }
-Steps = Callable[[int], None]
+Loop = Callable[[Iterator[None]], None]  # takes a step for each item
 
 
-def configuration(root: str, overrides: tuple[str, ...], device: str) -> PretrainSettings:
+def configuration(root: str, overrides: tuple[str, ...]) -> PretrainSettings:
     """Return the settings of tools/pretrain.py for BYOL on a folder of CIFAR-10 files."""
     config: PretrainSettings = compose_settings(
         "pretrain",
@@ -53,7 +54,6 @@ def configuration(root: str, overrides: tuple[str, ...], device: str) -> Pretrai
         f"data.root='{root}'",
         "data.image_size=32",
         "augment=byol_small",
-        f"device={device}",
         "optimizer.lr=0.05",
         "epochs=1000",
         *overrides,
@@ -79,15 +79,14 @@ def plain_byol(
     device: torch.device,
     loss_of: Callable[[Tensor, Tensor], Tensor],
     follow: Callable[[list[nn.Module], list[nn.Module]], None],
-) -> Steps:
+) -> Loop:
     """Return a plain BYOL loop over given views."""
     encoder, projector, predictor = online
     parameters = [p for module in online for p in module.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.025, momentum=0.9, weight_decay=1e-4)
 
-    def steps(count: int) -> None:
-        for _ in range(count):
-            view1, view2 = next(views)
+    def loop(turns: Iterator[None]) -> None:
+        for _, (view1, view2) in zip(turns, views):  # noqa: B905 - both may be endless
             with autocast(device, config.precision):
                 p1, p2 = (predictor(projector(encoder(view))) for view in (view1, view2))
                 with torch.no_grad():
@@ -98,12 +97,12 @@ def plain_byol(
             optimizer.step()
             follow(online[:2], target)
 
-    return steps
+    return loop
 
 
 def bare(
     config: PretrainSettings, device: torch.device, memory_format: torch.memory_format
-) -> Steps:
+) -> Loop:
     """Return the loop on tensors in memory."""
     online, target = parts(config, device)
     for module in (*online, *target):
@@ -130,7 +129,7 @@ def bare(
     return plain_byol(online, target, endless(), config, device, loss_of, follow)
 
 
-def lightly_example(config: PretrainSettings, device: torch.device, root: str) -> Steps:
+def lightly_example(config: PretrainSettings, device: torch.device, root: str) -> Loop:
     """Return lightly's BYOL example on the same files and network."""
     from lightly.loss import NegativeCosineSimilarity
     from lightly.models.utils import update_momentum
@@ -168,7 +167,7 @@ def lightly_example(config: PretrainSettings, device: torch.device, root: str) -
     return plain_byol(online, target, endless(), config, device, NegativeCosineSimilarity(), follow)
 
 
-def ssl_norm_path(config: PretrainSettings, device: torch.device, folder: Path) -> Steps:
+def ssl_norm_path(config: PretrainSettings, device: torch.device, folder: Path) -> Loop:
     """Return the loop of tools/pretrain.py, with its files, augmentation, monitors and records."""
     splits = load_images(config.data, config.seed)
     run = make_training(config, initial_encoder(config)[0], splits.pretrain, device, None)
@@ -176,21 +175,32 @@ def ssl_norm_path(config: PretrainSettings, device: torch.device, folder: Path) 
     folder.mkdir()
     files = RunFiles(RunFolder(folder), 0, config.loggers)
     recorder = Recorder(files, run.monitor, line, config.monitor.on_collapse)
-    done = 0
 
-    def steps(count: int) -> None:
-        nonlocal done
-        part = replace(run, first_step=done, steps=done + count, save_every=run.steps)
-        train(part, recorder.row, lambda step: None)
-        done += count
+    def loop(turns: Iterator[None]) -> None:
+        batches = (batch for _, batch in zip(turns, run.batches))  # noqa: B905
+        with suppress(StopIteration):
+            train(replace(run, batches=batches), recorder.row, lambda step: None)
 
-    return steps
+    return loop
+
+
+def timed_turns(connection: Connection, device: torch.device) -> Iterator[None]:
+    """Yield as often as a received number says, and send the seconds; 0 ends it."""
+    connection.send(0.0)
+    while steps := connection.recv():
+        started = time.perf_counter()
+        for _ in range(steps):
+            yield
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        connection.send(time.perf_counter() - started)
 
 
 def contestant(
-    connection: Connection, name: str, config: PretrainSettings, root: str, folder: str
+    connection: Connection, name: str, root: str, overrides: tuple[str, ...], folder: str
 ) -> None:
-    """Send the seconds that each received number of steps takes; 0 steps end the process."""
+    """Run a contestant in this process as :func:`timed_turns` says."""
+    config = configuration(root, overrides)
     device = pick_device(config.device)
     if name.startswith("bare"):
         nhwc = name == "bare_nhwc"
@@ -200,17 +210,11 @@ def contestant(
     else:
         config = config.model_copy(update={"compile": name == "ssl_compiled"})
         run = ssl_norm_path(config, device, Path(folder, name))
-    connection.send(0.0)
-    while steps := connection.recv():
-        started = time.perf_counter()
-        run(steps)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        connection.send(time.perf_counter() - started)
+    run(timed_turns(connection, device))
 
 
 def measure(
-    names: list[str], config: PretrainSettings, root: str, rounds: int, steps: int
+    names: list[str], root: str, overrides: tuple[str, ...], images: int, rounds: int, steps: int
 ) -> dict[str, list[float]]:
     """Return images per second by contestant and round, after one warm-up round."""
     rates: dict[str, list[float]] = {name: [] for name in names}
@@ -218,14 +222,14 @@ def measure(
         ends = {}
         for name in names:
             ends[name], other = multiprocessing.Pipe()
-            arguments = (other, name, config, root, folder)
+            arguments = (other, name, root, overrides, folder)
             multiprocessing.get_context("spawn").Process(target=contestant, args=arguments).start()
             other.close()
             ends[name].recv()  # when it is ready
         for index in range(rounds + 1):
             for name, end in ends.items():
                 end.send(steps)
-                rate = steps * config.batch_size / end.recv()
+                rate = steps * images / end.recv()
                 print(f"round {index} of {rounds}: {name} {rate:.1f} images/s", flush=True)
                 if index:
                     rates[name].append(rate)
@@ -259,10 +263,11 @@ def main() -> None:
         overrides = NETWORKS[network]
         if options.batch_size:
             overrides = (*overrides[:2], f"batch_size={options.batch_size}")
-        config = configuration(options.root, overrides, options.device)
+        overrides += (f"device={options.device}",)
+        images = configuration(options.root, overrides).batch_size
         names = ["bare", "bare_nhwc", "ssl_norm"]
         names += ["ssl_compiled"] * options.compile + ["lightly"] * (not options.without_lightly)
-        rates = measure(names, config, options.root, options.rounds, options.steps)
+        rates = measure(names, options.root, overrides, images, options.rounds, options.steps)
         ours = rates["ssl_norm"]
         figures = {
             name: {
@@ -275,8 +280,8 @@ def main() -> None:
             }
             for name, rate in rates.items()
         }
-        results[network] = {"batch_size": config.batch_size, "rounds": options.rounds, **figures}
-        print(f"{network}, batch {config.batch_size}, images/s (median, min, max), ssl_norm / this")
+        results[network] = {"batch_size": images, "rounds": options.rounds, **figures}
+        print(f"{network}, batch {images}, images/s (median, min, max), ssl_norm / this")
         for name, row in figures.items():
             print(
                 f"  {name:12} {row['median']:9.1f} {row['min']:9.1f} {row['max']:9.1f} {row['ssl_norm_over_this']:8.3f}"
