@@ -2,8 +2,8 @@
 
     pip install -e ".[bench]" && python benchmarks/pretrain_throughput.py --root data/cifar10
 
-All have the same network, loss, optimizer and EMA. Each runs in its own process, so that none changes
-torch for another one, and they take turns:
+All have the same network, loss, optimizer and EMA. Each runs in its own process, so that none
+changes torch for another one, and they take turns:
 
     bare           tensors in memory, without files, augmentation, monitors or logs
     bare_nhwc      the same with channels_last

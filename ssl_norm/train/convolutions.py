@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 # The largest outputs, in pixels, for which products are faster than oneDNN (results/speed.md). Up
-# to four pixels most of the kernel meets padding, which products skip, on every processor; gradients
-# of weights with more pixels were measured with AVX2 only.
+# to four pixels most of the kernel meets padding, which products skip, on every processor; with
+# more, gradients of weights were measured with AVX2 only.
 _PIXELS = 4
 _PIXELS_OF_GRADIENT = 64 if torch.backends.cpu.get_cpu_capability() == "AVX2" else _PIXELS
 _WEIGHTS_PER_PIXEL = 1024  # least product of input and output channels for each pixel
