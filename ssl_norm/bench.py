@@ -93,13 +93,16 @@ def read_trace(path: Path) -> Trace:
     return Trace(path.name.removesuffix(".gz").removesuffix(".csv"), columns, facts)
 
 
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
 class Alarm(NamedTuple):
     """A rule that decides at which rows of a trace a run has collapsed."""
 
     rule: Callable[[Trace, float], list[bool]]  # from a trace and a threshold
     threshold: float  # default
-    candidates: tuple[float, ...]  # thresholds to compare
     source: str  # publication or code from which the rule is taken
+    candidates: tuple[float, ...] = _SHARES  # thresholds to compare
 
     def fires_at(self, trace: Trace, threshold: float | None = None) -> int | None:
         """Return the first step at which the alarm is raised, or None."""
@@ -173,44 +176,38 @@ def ours(trace: Trace, collapsing_errors: float, patience: int = PATIENCE) -> li
     return [verdict in ("collapsing", "dimensional", "complete") for verdict in verdicts]
 
 
-_SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 COSINES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 ALARMS = {
     "negative cosine, 500 steps": Alarm(
-        _above("negative_cosine", 500), 0.99, COSINES, "rule of thumb of user reports"
+        _above("negative_cosine", 500), 0.99, "rule of thumb of user reports", COSINES
     ),
     "negative cosine": Alarm(
-        _above("negative_cosine"), 0.99, COSINES, f"the same, {PATIENCE} steps"
+        _above("negative_cosine"), 0.99, f"the same, {PATIENCE} steps", COSINES
     ),
     "std of normalized features": Alarm(
         _below("feature_std"),
         0.5,
-        _SHARES,
         "Chen & He, arXiv 2011.10566, figure 2; lightly's std_of_l2_normalized, times sqrt(D)",
     ),
     "std of raw features": Alarm(
         _below("raw_std"),
         0.1,
-        _SHARES,
         "fairseq, examples/data2vec: min_target_var, without the wait for 5,000 updates",
     ),
     "EmbeddingCollapse": Alarm(
         lambda trace, score: _low_rank("effective_rank", trace, 1 - score),
         0.9,
-        tuple(1 - share for share in _SHARES),
         "MONAI, monai/metrics/embedding_collapse.py: effective_rank_score, here of L2-normalized "
         "embeddings; higher is worse; the source has no threshold",
+        tuple(1 - share for share in _SHARES),
     ),
     "RankMe": Alarm(
-        partial(_low_rank, "rank_me"),
-        0.1,
-        _SHARES,
-        "Garrido et al., arXiv 2210.02885, as a share of D",
+        partial(_low_rank, "rank_me"), 0.1, "Garrido et al., arXiv 2210.02885, as a share of D"
     ),
     "loss at its floor": Alarm(
-        _at_floor, 0.01, (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2), "losses of a constant"
+        _at_floor, 0.01, "losses of a constant", (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2)
     ),
-    "ssl_norm": Alarm(ours, 4.0, (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0), "docs/collapse.md"),
+    "ssl_norm": Alarm(ours, 4.0, "docs/collapse.md", (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)),
 }
 
 

@@ -46,7 +46,7 @@ def _ours_of_november(trace: Trace, complete_cosine: float) -> list[bool]:
 
 ALARMS = CURRENT_ALARMS | {
     "ssl_norm, November 2026": Alarm(
-        _ours_of_november, 0.99, COSINES, "verdict of commit fea222e, 20 steps"
+        _ours_of_november, 0.99, "verdict of commit fea222e, 20 steps", COSINES
     )
 }
 
