@@ -8,6 +8,7 @@ Everything is measured in one process, in alternating rounds:
     inference   the target's forward pass in inference mode, and a copy of its output
     foreach     SGD(foreach=True); the default run uses the loop that torch chooses on a CPU
     fused       SGD(fused=True)
+    products    convolutions_by_products(), as in every run on a CPU
 """
 
 import argparse
@@ -22,8 +23,9 @@ from torch import Tensor
 
 from ssl_norm.learners.byol import BYOL
 from ssl_norm.settings.sections import EncoderSettings
+from ssl_norm.train.convolutions import convolutions_by_products
 
-VARIANTS = ("joint", "inference", "foreach", "fused")
+VARIANTS = ("joint", "inference", "foreach", "fused", "products")
 
 
 def step_of(
@@ -46,7 +48,8 @@ def step_of(
     ways = {name: True for name in ("foreach", "fused") if name == variant}
     trained = [p for p in learner.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-9, momentum=0.9, weight_decay=1e-4, **ways)
-    return partial(training_step(learner, optimizer), views)
+    step = partial(training_step(learner, optimizer), views)
+    return convolutions_by_products()(step) if variant == "products" else step
 
 
 def main() -> None:

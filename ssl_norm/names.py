@@ -1,4 +1,4 @@
-"""Error message for an unknown name."""
+"""Error messages for unknown names and for numbers that are too small."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -24,6 +24,19 @@ def unknown_name(kind: str, found: object, known: Iterable[str]) -> str:
     noun, _, owner = kind.partition(" of ")
     unknown = f"{owner} has no {noun} '{found}'" if owner else f"unknown {kind} '{found}'"
     return f"{unknown}; known: {listed}{hint}"
+
+
+def at_least(least: int, **count: int) -> int:
+    """Return a number that is given by its name; raise ValueError if it is too small.
+
+    Example:
+        >>> at_least(1, every=20)
+        20
+    """
+    ((name, found),) = count.items()
+    if found < least:
+        raise ValueError(f"{name} must be at least {least}, got {found}")
+    return found
 
 
 def reference_hint(name: object) -> str:

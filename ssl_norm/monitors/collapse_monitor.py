@@ -43,6 +43,7 @@ from ssl_norm.monitors.verdict import (
     evidence,
     zone,
 )
+from ssl_norm.names import at_least
 
 _STEPS_ON_DEVICE = 1000  # largest number of steps whose measurements wait for `collect`
 _SNAPSHOTS_KEPT = 1000  # limit for loops that never take the snapshots
@@ -122,13 +123,13 @@ class CollapseMonitor:
         layers: LayerMonitor | None = None,
     ) -> None:
         self.thresholds = thresholds or Thresholds()
-        self.patience = patience
-        self.spectral_every = spectral_every
+        self.patience = at_least(1, patience=patience)
+        self.spectral_every = at_least(1, spectral_every=spectral_every)
         self.loss_at_collapse = loss_at_collapse
         self.gather = gather
         self.layers = layers
         self._monitors, self._of_tokens = spectral_monitors(), token_monitors()
-        self._recent = RecentRows(buffer_size)
+        self._recent = RecentRows(at_least(2, buffer_size=buffer_size))
         self._state, self._trend = VerdictState(), Trend()
         self._constants: dict[str, float] = {}
         self._pinned: dict[str, int] = {}

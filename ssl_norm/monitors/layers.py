@@ -16,6 +16,7 @@ from ssl_norm.monitors.normalized import directions
 from ssl_norm.monitors.rank import rank_me
 from ssl_norm.monitors.similarity import positive_negative_cosine
 from ssl_norm.monitors.spread import feature_std
+from ssl_norm.names import at_least
 
 Layout = str | Callable[[Sequence[int]], str | None] | None
 
@@ -78,7 +79,7 @@ class LayerMonitor:
         joint: bool = False,
         layouts: Mapping[str, str] | None = None,
     ) -> None:
-        self.every = every
+        self.every = at_least(1, every=every)
         self.joint = joint
         self.layers = dict(layers)
         self._outputs = LayerOutputs(layers, most_calls=2, layouts=layouts)

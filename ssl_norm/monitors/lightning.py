@@ -12,6 +12,7 @@ from torch import Tensor
 from ssl_norm.monitors.collapse_monitor import CollapseMonitor
 from ssl_norm.monitors.layers import LayerRow
 from ssl_norm.monitors.watch import CollapseWatch
+from ssl_norm.names import at_least
 from ssl_norm.registry import load_object
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
@@ -80,7 +81,7 @@ class CollapseCallback(Callback):
         options |= {"online": online, "target": target, "on_collapse": on_collapse}
         self._watch = CollapseWatch(**options)
         self._names = (online, target)
-        self._log_every = log_every
+        self._log_every = None if log_every is None else at_least(1, log_every=log_every)
         self._loss: Tensor | None = None
         self._drawn = 0
         self._stepped = False

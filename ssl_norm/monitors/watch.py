@@ -14,6 +14,7 @@ from ssl_norm.monitors.collapse_monitor import CollapseMonitor
 from ssl_norm.monitors.layers import LayerMonitor, LayerOutputs, LayerRow
 from ssl_norm.monitors.pairing import Pairing
 from ssl_norm.monitors.projectors import find_layers, find_projectors
+from ssl_norm.names import at_least
 
 VERDICT_NUMBERS = {
     "healthy": 0.0,
@@ -78,7 +79,7 @@ class CollapseWatch:
         self._joint = joint
         self._on_collapse = on_collapse
         self._layers = layers
-        self._layers_every = layers_every
+        self._layers_every = at_least(1, layers_every=layers_every)
         self._pairing = Pairing(joint)
         self._reported = self.monitor.verdict
         self._warned = False
@@ -247,6 +248,7 @@ def attach(
         >>> optimizer = SGD(network.parameters(), lr=0.05)
         >>> watch = attach(network, optimizer, log=lambda values, step: print(step, len(values)))
     """
+    at_least(1, log_every=log_every)
     while (inner := getattr(optimizer, "optimizer", None)) is not None:
         optimizer = inner
     watch = CollapseWatch(**options).attach(network)

@@ -1,4 +1,5 @@
 import io
+from functools import partial
 from math import nan
 
 import pytest
@@ -10,8 +11,10 @@ from torch.utils._pytree import tree_leaves
 
 from ssl_norm.monitors import (
     CollapseMonitor,
+    CollapseWatch,
     LayerMonitor,
     Thresholds,
+    attach,
     collapse_monitor,
     covariance_spectrum,
     effective_rank,
@@ -317,3 +320,19 @@ def test_a_loss_at_ln_n_is_named():
         monitor.observe(step, [healthy(step)], 2.08)
     monitor.collect()
     assert monitor.evidence.endswith("loss has been within 1% of ln N = 2.079 for 6 steps")
+
+
+@pytest.mark.parametrize(
+    ("make", "option", "least"),
+    [
+        (CollapseMonitor, "patience", 1),
+        (CollapseMonitor, "spectral_every", 1),
+        (CollapseMonitor, "buffer_size", 2),
+        (partial(LayerMonitor, {}), "every", 1),
+        (CollapseWatch, "layers_every", 1),
+        (partial(attach, nn.Linear(2, 2), None), "log_every", 1),
+    ],
+)
+def test_too_small_numbers_are_refused(make, option, least):
+    with pytest.raises(ValueError, match=f"{option} must be at least {least}, got {least - 1}"):
+        make(**{option: least - 1})
