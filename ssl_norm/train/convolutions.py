@@ -89,7 +89,7 @@ def _convolution_backward(
     """Return the gradients of images, weight and bias, as aten::convolution_backward does."""
     *geometry, mask = geometry_and_mask
     plan = _plan_of(images, weight, geometry)
-    if plan is None or not mask[1]:
+    if plan is None:
         found: tuple[Tensor | None, Tensor | None, Tensor | None] = _backward.redispatch(
             _TORCH, gradient, images, weight, bias_sizes, *geometry, mask
         )
@@ -102,7 +102,7 @@ def _convolution_backward(
         of_images = _backward.redispatch(
             _TORCH, gradient, images, weight, bias_sizes, *geometry, rest
         )[0]
-    of_weight = _gradient_of_weight(plan, of_output, images, weight)
+    of_weight = _gradient_of_weight(plan, of_output, images, weight) if mask[1] else None
     return of_images, of_weight, of_output.sum((0, 1, 2)) if mask[2] else None
 
 

@@ -116,3 +116,19 @@ def test_torch_computes_as_before_after_the_block():
     with convolutions_by_products():
         conv2d(images, weight, padding=1)
     assert torch.equal(conv2d(images, weight, padding=1), before)
+
+
+@pytest.mark.parametrize("frozen", ["images", "weight"])
+@pytest.mark.parametrize("case", REPLACED | WITH_AVX2)
+def test_one_gradient_alone_is_the_same(case, frozen, products):
+    inside, outside, size, kernel, stride, padding = (REPLACED | WITH_AVX2)[case]
+    images, weight = drawn(5, inside, *size), drawn(outside, inside, *kernel)
+    with convolutions_by_products():
+        both = torch.autograd.grad(
+            conv2d(images, weight, None, stride, padding).square().sum(), (images, weight)
+        )
+        {"images": images, "weight": weight}[frozen].requires_grad_(False)
+        left, expected = (images, both[0]) if frozen == "weight" else (weight, both[1])
+        output = conv2d(images, weight, None, stride, padding)
+        (alone,) = torch.autograd.grad(output.square().sum(), left)
+    torch.testing.assert_close(alone, expected)
