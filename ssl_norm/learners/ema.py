@@ -9,6 +9,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
+from ssl_norm.names import unknown_name
 from ssl_norm.norms.batch.freezing import FrozenStatistics
 from ssl_norm.norms.layers.act_norm import ActNorm
 
@@ -69,6 +70,10 @@ class EmaTarget(nn.Sequential):
         schedule: EmaSchedule,
         ema_buffers: bool,
     ) -> None:
+        if not 0 <= decay <= 1:
+            raise ValueError(f"ema_decay must be in [0, 1], got {decay}")
+        if schedule not in _SCHEDULES:
+            raise ValueError(unknown_name("ema_schedule", schedule, _SCHEDULES))
         followed = nn.Sequential(*modules)
         super().__init__(*(deepcopy(module) for module in followed))
         self.requires_grad_(False)

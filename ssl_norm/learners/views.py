@@ -1,11 +1,12 @@
 """Forward passes of two views, with separate or joint batch statistics."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from ssl_norm.names import unknown_name
 from ssl_norm.norms.layers.domain_batch_norm import chunks_of_all_ranks
 
 _Network = Callable[[Tensor], Tensor]
@@ -23,8 +24,9 @@ def per_view(network: _Network, views: _TwoViews, view_statistics: ViewStatistic
         views: two tensors of one shape (N, ...).
         view_statistics: `separate`: one forward pass for each view, as published for BYOL and MoCo;
             `joint`: one pass over both views, with statistics of 2N samples, as for SimCLR.
-
     """
+    if view_statistics not in (known := get_args(ViewStatistics)):
+        raise ValueError(unknown_name("view_statistics", view_statistics, known))
     if view_statistics == "separate":
         with chunks_of_all_ranks():
             return network(views[0]), network(views[1])

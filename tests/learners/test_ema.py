@@ -36,6 +36,18 @@ def test_move_towards():
     assert target[1] == 8
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decay": 1.5}, r"ema_decay must be in \[0, 1\], got 1.5"),
+        ({"schedule": "cosin"}, "unknown ema_schedule 'cosin'.*did you mean 'cosine'"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        target_of(network(), **options)
+
+
 def test_follows_per_step():
     online = network().double()
     target = target_of(online, decay=0.9, schedule="cosine")

@@ -94,13 +94,15 @@ def test_only_the_target_is_without_gradients(name, options):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_joint_and_separate_differ_with_batch_statistics(name):
+def test_joint_and_separate_differ_with_batch_statistics_and_others_are_refused(name):
     options = {"symmetric": True} if name == "moco_v2" else {}
     separate, joint = (
         make(name, norm="bn", view_statistics=policy, **options)(*views()).loss.item()
         for policy in ("separate", "joint")
     )
     assert abs(separate - joint) > 1e-6
+    with pytest.raises(ValueError, match=r"unknown view_statistics 'join'.*did you mean 'joint'"):
+        make(name, view_statistics="join", **options)(*views())
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
