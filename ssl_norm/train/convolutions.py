@@ -55,9 +55,9 @@ def convolutions_by_products() -> Iterator[None]:
     choice depends on shapes alone, so runs repeat bit by bit. Results differ by rounding.
     """
     library = _Library("aten", "IMPL", "CPU")
-    library.impl("convolution", _convolution)
-    library.impl("convolution_backward", _convolution_backward)
     try:
+        library.impl("convolution", _convolution)
+        library.impl("convolution_backward", _convolution_backward)
         yield
     finally:
         library._destroy()
@@ -153,11 +153,13 @@ def _plan(
     padding: tuple[int, int],
     dilation: tuple[int, int],
 ) -> _Plan | None:
+    if dilation != (1, 1) or weight[2] * weight[3] == 1 or images[1] != weight[1]:
+        return None
     sides = list(zip(images[2:], weight[2:], stride, padding, strict=True))
     height, width = (1 + (side + 2 * pad - kernel) // step for side, kernel, step, pad in sides)
     small = height * width <= _PIXELS_OF_GRADIENT
-    worth = weight[0] * weight[1] >= _WEIGHTS_PER_PIXEL * height * width > 0
-    if dilation != (1, 1) or weight[2] * weight[3] == 1 or not small or not worth:
+    worth = weight[0] * weight[1] >= _WEIGHTS_PER_PIXEL * height * width
+    if min(height, width) < 1 or not small or not worth:
         return None
     rows, columns = (
         list(_meetings(size, *side)) for size, side in zip((height, width), sides, strict=True)

@@ -110,6 +110,14 @@ def test_other_convolutions_stay_as_they_are(case):
     found.sum().backward()
 
 
+@pytest.mark.parametrize(
+    ("inside", "side", "message"), [(64, 1, "Kernel size can't be greater"), (32, 4, "64 channels")]
+)
+def test_errors_are_those_of_torch(inside, side, message):
+    with convolutions_by_products(), pytest.raises(RuntimeError, match=message):
+        conv2d(drawn(2, inside, side, side), drawn(64, 64, 3, 3))
+
+
 def test_torch_computes_as_before_after_the_block():
     images, weight = drawn(5, 64, 2, 2), drawn(64, 64, 3, 3)
     before = conv2d(images, weight, padding=1)
