@@ -213,7 +213,9 @@ def fails(*given): return {}["x"]
 def no_images(): return None
 
 @monitor(**FACTS)
-def vector(z): return z.mean(0)
+def vector(z):
+    torch.linalg.cholesky(z.T @ z)  # which needs many rows that are independent
+    return z.mean(0)
 
 @monitor(**{**FACTS, "inputs": "pair"})
 def of_one(z): return z.mean()
@@ -234,7 +236,7 @@ LACKING = {
     "fails": (NORMS, "lacking.py, line 42: KeyError: 'x'"),
     "NoApply": (AUGMENTATIONS, "without a method apply(images, params)"),
     "Fails": (AUGMENTATIONS, "lacking.py, line 39: NameError: name 'missing'"),
-    "vector": (MONITORS, "vector returns shape (3,); a scalar tensor expected"),
+    "vector": (MONITORS, "vector returns shape (16,); a scalar tensor expected"),
     "of_one": (MONITORS, "of_one() takes 1 positional argument but 2 were given"),
     "corrupt": (CORRUPTIONS, "returned (2, 3, 4, 4) of torch.float32; (2, 3, 4, 4) of torch.uint8"),
     "no_images": (DATA, "returned NoneType; expected ssl_norm.data.Splits"),

@@ -55,6 +55,7 @@ def monitor_of_spectrum(**facts: Any) -> Callable[[Measure], Measure]:
             rows = directions(embeddings) if facts["prepares"] == "both" else embeddings
             return function(covariance_spectrum(rows))
 
+        del measured.__wrapped__  # its argument is another
         return monitor(cost="spectral", of_spectrum=function, **facts)(measured)
 
     return attach

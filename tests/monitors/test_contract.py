@@ -1,5 +1,6 @@
 """Properties of every monitor in the registry, derived from its declaration."""
 
+import inspect
 import subprocess
 import sys
 from importlib import import_module
@@ -57,6 +58,7 @@ def test_is_a_documented_function_of_the_package(name):
     function = load_monitor(name)
     assert getattr(monitors, name) is function
     assert function.__name__ == name
+    assert "eigenvalues" not in inspect.signature(function).parameters
     assert f"at complete collapse: {DECLARED[name].at_collapse:g}; at an" in function.__doc__
 
 
