@@ -91,7 +91,7 @@ def joint_statistics(model: nn.Module, *joint_batch: Any) -> Iterator[None]:
         )
     try:
         for layer in layers:
-            layer.recorded = []
+            layer.joint, layer.recorded = None, []
         with torch.no_grad():
             model(*joint_batch)
         for layer in layers:

@@ -87,6 +87,14 @@ def test_calls_of_one_layer_have_their_own_statistics():
             torch.testing.assert_close(model(x), expected)
 
 
+def test_a_joint_batch_inside_another_replaces_it():
+    layer, x, joint = build("ubn"), data(3, CHANNELS), data(6, CHANNELS)
+    with joint_statistics(layer, joint):
+        expected = layer(x)
+    with joint_statistics(layer, 5 * joint), joint_statistics(layer, joint):
+        torch.testing.assert_close(layer(x), expected)
+
+
 def test_ends_also_by_an_error():
     layer = build("ubn")
     with pytest.raises(KeyError), joint_statistics(layer, data(5, CHANNELS)):
