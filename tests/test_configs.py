@@ -110,6 +110,16 @@ def test_a_broken_file_is_one_line_where_it_is_used_and_nothing_elsewhere(own):
         assert "\n" not in str(caught.value)
 
 
+def test_a_learner_whose_name_begins_with_that_of_another_has_its_own_recipe(own):
+    for number, name in enumerate(("mine", "mine_too"), start=3):
+        text = f"# @package _global_\nmethod: {{name: byol}}\nrecipes: {{digits: {{epochs: {number}}}}}"
+        own(f"method/{name}", text)
+    found = {
+        name: compose_settings("pretrain", f"method={name}").epochs for name in ("mine", "mine_too")
+    }
+    assert found == {"mine": 3, "mine_too": 4}
+
+
 @pytest.mark.parametrize("name", ["method/byol", "data/digits"])
 def test_a_broken_file_of_a_default_is_used(own, name):
     path = own(name, "- a")

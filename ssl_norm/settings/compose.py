@@ -170,9 +170,9 @@ def _views(name: str) -> dict[str, Any] | None:
 def _recipe(name: str) -> dict[str, Any] | None:
     """Return the settings of `<method>_<data>` in the file of the method."""
     for method in choices("method"):
-        if name.startswith(f"{method}_"):
-            recipes: dict[str, Any] = _file("method", method).get("recipes", {})
-            return recipes.get(name.removeprefix(f"{method}_"))
+        data = name.removeprefix(f"{method}_")  # of a and a_b, only one has a recipe for it
+        if data != name and data in (recipes := _file("method", method).get("recipes", {})):
+            return dict(recipes[data])
     return None
 
 
