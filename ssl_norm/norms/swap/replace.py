@@ -248,6 +248,8 @@ def _changeable_norms(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mo
         left = unknown_norms(model)
         hint = f"layers of unknown kind: {', '.join(left[:3])}" if left else "'none' describes it"
         raise ValueError(f"{kind} has no norm layer for '{spec}' to replace; {hint}")
+    if "" in dict(norms):
+        raise ValueError("the model is itself a norm layer; make_norm builds another")
     return norms
 
 

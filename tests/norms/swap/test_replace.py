@@ -156,6 +156,7 @@ def test_report_reads_as_one_line():
             {"name": "gn", "groups": 32},
             "layer '1': groups must divide num_features=50",
         ),
+        (nn.BatchNorm2d(8), "gn", "the model is itself a norm layer; make_norm builds another"),
         (nn.Sequential(nn.Linear(3, 4)), "bn", "Sequential has no norm layer for 'bn' to replace"),
         (
             nn.Sequential(SumNorm()),
