@@ -147,6 +147,9 @@ def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, s
     if node is None:
         if imported.get(name, target) != target:  # unequal, because torch imports nn from itself
             yield from _read_signatures(imported[name])
+        elif name not in imported:
+            for source in _imported_whole(module):
+                yield from _read_signatures(f"{source}:{name}")
         return
     texts = argument_texts(ast.get_docstring(node) or "")
     if isinstance(node, ast.FunctionDef):
@@ -160,6 +163,14 @@ def _read_signatures(target: str) -> Iterator[tuple[ast.FunctionDef, dict[str, s
         for base in node.bases:
             if isinstance(base, ast.Name):
                 yield from _read_signatures(imported.get(base.id, f"{module_name}:{base.id}"))
+
+
+def argument_names(declared: str) -> list[str]:
+    """Return the names of all parameters of a class, read from source; none if there are `**`."""
+    functions = [function.args for function, _, _ in _read_signatures(declared)]
+    if any(arguments.kwarg for arguments in functions):
+        return []
+    return [a.arg for arguments in functions for a in (*arguments.args[1:], *arguments.kwonlyargs)]
 
 
 def imported_names(module: str) -> list[str]:
@@ -176,6 +187,12 @@ def _imports(module: ast.Module) -> Mapping[str, str]:
         if isinstance(statement, ast.ImportFrom)
         for alias in statement.names
     }
+
+
+def _imported_whole(module: ast.Module) -> list[str]:
+    """Return the modules of each `from ... import *`."""
+    statements = [s for s in module.body if isinstance(s, ast.ImportFrom)]
+    return [str(s.module) for s in statements if s.names[0].name == "*"]
 
 
 @cache

@@ -136,6 +136,7 @@ def test_a_lack_of_memory_is_one_line(monkeypatch, capsys, lack):
 def test_help_and_wrong_names_need_no_torch():
     wrong = ["pretrain norm.encoder=bm", "pretrain encoder.name=nope", "finetune domains=[contrst]"]
     wrong += ["pretrain augment.view1.extra=[RandomRotaton]"]
+    wrong += ["pretrain augment.view1.extra=[{name:RandomRotation,degreez:3}]"]
     commands = "\n".join([*(f"{tool} --help" for tool in MODELS), *wrong])
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT], input=commands, capture_output=True, text=True, cwd=ROOT

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from ssl_norm.data.augment.parameters import AUGMENTATIONS, operation_name
+from ssl_norm.data.augment.parameters import AUGMENTATIONS, check_kornia_options, operation_name
 from ssl_norm.data.augment.transform import Params, Share, Transform
 from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
@@ -92,9 +92,7 @@ def _kornia_operation(name: str, options: Mapping[str, Any]) -> Any:
     }
     if name not in known:
         raise ValueError(unknown_name("augmentation", name, (*AUGMENTATIONS, *known)))
-    accepted = inspect.signature(known[name]).parameters.keys() - {"same_on_batch"}
-    if wrong := [option for option in options if option not in accepted]:
-        raise ValueError(unknown_name(f"option of {name}", wrong[0], sorted(accepted)))
+    check_kornia_options(name, options, inspect.signature(known[name]).parameters)
     try:
         return known[name](**options, same_on_batch=False)
     except Exception as error:

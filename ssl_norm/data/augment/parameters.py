@@ -1,6 +1,6 @@
 """Parameters of a random view; needs no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from annotated_types import Interval
@@ -10,7 +10,7 @@ from ssl_norm.errors import UserError
 from ssl_norm.names import unknown_name
 from ssl_norm.options import Settings, check_object, option
 from ssl_norm.registry import Registry, is_reference
-from ssl_norm.signature import imported_names
+from ssl_norm.signature import argument_names, imported_names
 from ssl_norm.text import as_typed
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
@@ -56,7 +56,16 @@ def _check_operation(entry: Any, info: ValidationInfo) -> Any:
         check_object(AUGMENTATIONS, name, info)
     elif (names := imported_names("kornia.augmentation")) and name not in names:
         raise ValueError(unknown_name("augmentation", name, (*AUGMENTATIONS, *names)))
+    elif isinstance(entry, Mapping) and (known := argument_names(f"kornia.augmentation:{name}")):
+        check_kornia_options(name, entry, known)
     return entry
+
+
+def check_kornia_options(name: str, entry: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise ValueError if an entry of `extra` has an option that its kornia operation lacks."""
+    accepted = sorted({*known} - {"same_on_batch"})
+    if wrong := [option for option in entry if option not in ("name", *accepted)]:
+        raise ValueError(unknown_name(f"option of {name}", wrong[0], accepted))
 
 
 Area = Annotated[tuple[Scale, Scale], AfterValidator(_check_order)]

@@ -1,14 +1,17 @@
+import inspect
 from typing import Annotated
 
 import pytest
 import torch
 from annotated_types import Interval
+from kornia import augmentation
 from torch import Generator
 
 from ssl_norm.data.augment.extra import extra_transform
 from ssl_norm.data.augment.parameters import AUGMENTATIONS
 from ssl_norm.data.augment.transform import Share, sample_uniform
 from ssl_norm.errors import UserError
+from ssl_norm.signature import argument_names
 
 ENTRIES = [
     "RandomInvert",
@@ -85,3 +88,13 @@ def test_bad_entries_end_in_one_line(entry, message):
     with pytest.raises(UserError, match=message) as caught:
         extra_transform(entry, 12, "v[0]")
     assert "\n" not in str(caught.value)
+
+
+def test_options_of_kornia_read_from_source_are_those_of_its_classes():
+    base = augmentation.AugmentationBase2D
+    kinds = {name: kind for name, kind in vars(augmentation).items() if isinstance(kind, type)}
+    kinds = {name: kind for name, kind in kinds.items() if issubclass(kind, base)}
+    read = {name: argument_names(f"kornia.augmentation:{name}") for name in kinds}
+    known = {name: names for name, names in read.items() if names}
+    assert len(known) > 40
+    assert known == {name: [*inspect.signature(kinds[name]).parameters] for name in known}
