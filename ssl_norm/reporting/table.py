@@ -76,7 +76,8 @@ def group_table(keys: Sequence[str], groups: Sequence[Group]) -> Table:
     table["seeds"] = [", ".join(group.seeds) for group in groups]
     table |= _verdicts(groups, "collapsed at step")
     for column in found:
-        table[column.heading] = [_statistic(g, column).text(column.decimals) for g in groups]
+        texts = [_statistic(g, column).text(column.decimals) for g in groups]
+        table.setdefault(column.heading, texts)  # `labels` may be a key and a result
     return Table.of(table)
 
 
@@ -89,7 +90,7 @@ def group_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
     for column in columns_of(all_runs(groups))[0]:
         cells = zip(*(statistic_cells(_statistic(g, column)) for g in groups), strict=True)
         for end, of_end in zip(("", "_sd", "_n"), cells, strict=True):
-            table[f"{column.name}{end}"] = list(of_end)
+            table.setdefault(f"{column.name}{end}", list(of_end))
     return Table.of(table)
 
 
@@ -144,7 +145,7 @@ def run_numbers(keys: Sequence[str], groups: Sequence[Group]) -> Table:
         table["verdict"] = [str(run.summary.get("verdict", "")) for run in runs]
         table["collapsed_at_step"] = _from_summary(runs, "collapsed_at_step")
     for column in columns_of(runs)[0]:
-        table[column.name] = [number_cell(column.of(run)) for run in runs]
+        table.setdefault(column.name, [number_cell(column.of(run)) for run in runs])
     others = unique(key for run in runs for key, v in run.summary.items() if finite(v) is not None)
     for key in others:
         if key not in {"seed", "collapsed_at_step", *table}:

@@ -24,6 +24,7 @@ from tests.reporting.run_folders import (
     columns_of,
     config_of,
     curves,
+    finetune_config,
     grouped,
     groups_in,
     write_few_labels,
@@ -177,3 +178,13 @@ def test_the_tables_show_groups_that_share_two_seeds_with_the_first(groups):
     assert table.rows[0][table.headings.index("linear top-1")] == "+0.017 (-0.059 to +0.093; 3)"
     assert {row[1] for row in difference_numbers(found).rows} >= {"linear_top1"}
     assert differences(groups[:1]) == []
+
+
+def test_a_key_of_the_groups_with_the_name_of_a_result_keeps_its_values(tmp_path):
+    for labels in (0.1, 0.2):
+        config = finetune_config(labels=None) | {"labels": labels}
+        write_finetune(tmp_path / f"{labels}", config, summary={"labels": int(1000 * labels)})
+    tables = group_table, group_numbers, run_numbers
+    found = [columns_of(table(*grouped(tmp_path)))["labels"] for table in tables]
+    assert found == [["0.1", "0.2"]] * 3
+    assert columns_of(run_table(grouped(tmp_path)[1]))["labels"] == ["100", "200"]
