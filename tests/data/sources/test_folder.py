@@ -74,6 +74,14 @@ def test_without_labels_all_images_are_for_pretraining(root, load):
     assert splits.train is splits.test is None
 
 
+def test_unlabelled_test_images_are_not_pretrained_on(root, load):
+    write_images(root / "train", 5)
+    write_images(root / "test", 3, first_seed=5)
+    splits = load()
+    assert len(splits.pretrain) == 5
+    assert splits.test is None
+
+
 def test_classes_of_one_image_leave_nothing_to_score(root, load):
     write_classes(root, 1, 1)
     splits = load()
