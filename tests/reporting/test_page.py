@@ -44,6 +44,7 @@ def parts(tmp_path_factory):
 
 def test_the_page_is_whole_and_fetches_nothing(parts):
     text = markdown_page("a <b> & c", "6 *runs*.", parts)
+    assert "- z is broken: &lt;unreadable>" in text
     page = html_page("a <b> & c", text, [FIGURE])
     reader = Reader(page)
     assert reader.open == []

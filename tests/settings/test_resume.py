@@ -63,6 +63,11 @@ def test_a_folder_without_a_run_leaves_the_command_as_it_is(tmp_path):
     assert resumed(tmp_path, "pretrain", "epochs=7").epochs == 7
 
 
+def test_a_folder_without_a_run_is_not_resumed_with_the_default_settings(tmp_path):
+    with pytest.raises(UserError, match="contains no run to resume"):
+        resumed(tmp_path, "pretrain")
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [

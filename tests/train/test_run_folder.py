@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from contextlib import ExitStack
 
@@ -129,6 +130,13 @@ def test_resume_with_other_processes_is_refused_where_batch_norms_would_change(t
     )
     save_checkpoint(tmp_path / "last.pt", saved(config) | {"processes": 4})
     assert opened(config)[1] is not None
+
+
+def test_json_has_null_for_numbers_that_are_not_finite(tmp_path):
+    found = {"loss": math.nan, "below": [1.5, -math.inf], "step": 3}
+    RunFolder(tmp_path).write_json("a.json", found)
+    expected = {"loss": None, "below": [1.5, None], "step": 3}
+    assert RunFolder(tmp_path).json("a.json") == expected
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
