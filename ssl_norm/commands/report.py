@@ -54,7 +54,7 @@ def report(settings: ReportSettings) -> Path:
     others = len(runs) - len(shown)
     lead += f"; {counted(others, 'run')} left out." if others else "."
     omitted, limits = left_out(runs, repeats), [*remarks, *to_mind(keys, groups)]
-    text = markdown_page(title, lead, parts_of(keys, groups, omitted, limits, files))
+    text = markdown_page(title, lead, parts_of(keys, groups, paired, omitted, limits, files))
     numbers = {file.name: file.numbers for file in files if file.numbers}
     numbers |= {"table": group_numbers(keys, groups), "runs": run_numbers(keys, groups)}
     if paired:

@@ -13,8 +13,8 @@ from ssl_norm.reporting.caveats import commands, provenance
 from ssl_norm.reporting.figures.parts import FigureFile
 from ssl_norm.reporting.frame import Group, all_runs
 from ssl_norm.reporting.table import (
+    Difference,
     difference_table,
-    differences,
     group_table,
     markdown,
     run_table,
@@ -43,20 +43,21 @@ def markdown_page(title: str, lead: str, parts: Mapping[str, str]) -> str:
 def parts_of(
     keys: Sequence[str],
     groups: Sequence[Group],
+    paired: Sequence[Difference],
     left_out: Sequence[str],
     limits: Sequence[str],
     figures: Sequence[FigureFile],
 ) -> dict[str, str]:
     """Return the parts of a report in Markdown; those without content are empty."""
-    runs, paired = all_runs(groups), difference_table(differences(groups))
+    runs, differing = all_runs(groups), difference_table(paired)
     evidence = [(run.name, run.summary.get("evidence")) for run in runs]
     return {
         "Provenance": _items(f"{name}: {value}" for name, value in provenance(runs).items()),
         "Left out of tables and figures": _items(left_out),
         "Limits of comparisons": _items(limits),
         "Groups": f"{group_table(keys, groups).markdown()}\n{_NUMBERS}\n",
-        f"Differences from {groups[0].label}": f"{paired.markdown()}\n{_PAIRED}\n"
-        if paired.rows
+        f"Differences from {groups[0].label}": f"{differing.markdown()}\n{_PAIRED}\n"
+        if paired
         else "",
         "Figures": "\n".join(map(_figure, figures)),
         "Every run": run_table(groups).markdown(),

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from ssl_norm.reporting.page import html_page, markdown_page, parts_of
-from ssl_norm.reporting.table import Table
+from ssl_norm.reporting.table import Table, differences
 from tests.reporting.run_folders import grouped, write_study
 
 TABLE = Table(
@@ -39,7 +39,7 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     keys, groups = grouped(write_study(tmp_path_factory.mktemp("study")))
-    return parts_of(keys, groups, ["z is broken: <unreadable>"], [], [FIGURE])
+    return parts_of(keys, groups, differences(groups), ["z is broken: <unreadable>"], [], [FIGURE])
 
 
 def test_the_page_is_whole_and_fetches_nothing(parts):
