@@ -49,10 +49,11 @@ def convolutions_by_products() -> Iterator[None]:
     """Compute convolutions with small outputs as matrix products in all of torch inside the block.
 
     A convolution is a sum over the elements of its kernel, each of which is one matrix product over
-    all images. For outputs of few pixels and many channels this is faster than oneDNN, which also
-    multiplies the padding and computes gradients of weights image by image. Replaced are
-    convolutions of float32 images in channels_last on the CPU, without groups and dilation. The
-    choice depends on shapes alone, so runs repeat bit by bit. Results differ by rounding.
+    all images. For outputs of few pixels and many channels this is faster than oneDNN, which
+    multiplies by the zeros of the padding, too, and computes the gradients of weights image by
+    image. Only convolutions of float32 images in channels_last on the CPU are replaced, without
+    groups and dilation. The shapes alone decide which, so runs repeat bit by bit. The results
+    differ from oneDNN's by rounding.
     """
     library = _Library("aten", "IMPL", "CPU")
     try:
@@ -88,20 +89,21 @@ def _convolution_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of images, weight and bias, as aten::convolution_backward does."""
     *geometry, mask = geometry_and_mask
+
+    def by_torch(*needed: bool) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        given = gradient, images, weight, bias_sizes, *geometry, needed
+        found: tuple[Tensor | None, Tensor | None, Tensor | None]
+        found = _backward.redispatch(_TORCH, *given)
+        return found
+
     plan = _plan_of(images, weight, geometry)
     if plan is None:
-        found: tuple[Tensor | None, Tensor | None, Tensor | None] = _backward.redispatch(
-            _TORCH, gradient, images, weight, bias_sizes, *geometry, mask
-        )
-        return found
+        return by_torch(*mask)
     of_output, of_images = _nhwc(gradient.contiguous(memory_format=torch.channels_last)), None
     if mask[0] and plan.pixels <= _PIXELS:
         of_images = _gradient_of_images(plan, of_output, images, weight)
     elif mask[0]:
-        rest = (True, False, False)
-        of_images = _backward.redispatch(
-            _TORCH, gradient, images, weight, bias_sizes, *geometry, rest
-        )[0]
+        of_images = by_torch(True, False, False)[0]
     of_weight = _gradient_of_weight(plan, of_output, images, weight) if mask[1] else None
     return of_images, of_weight, of_output.sum((0, 1, 2)) if mask[2] else None
 
@@ -134,15 +136,14 @@ def _rows(pixels: Tensor) -> Tensor:
 def _plan_of(images: Tensor, weight: Tensor, geometry: Sequence[Any]) -> _Plan | None:
     """Return the products that replace a convolution; None if oneDNN computes it."""
     stride, padding, dilation, transposed, _, groups = geometry
-    if transposed or groups > 1 or weight.ndim != 4 or images.dtype != torch.float32:
+    if transposed or groups > 1 or weight.ndim != 4:
         return None
-    plan = _plan(images.shape, weight.shape, tuple(stride), tuple(padding), tuple(dilation))
-    form = torch.channels_last
-    if plan is None or weight.dtype != torch.float32:
-        return None
-    if not images.is_contiguous(memory_format=form) or not weight.is_contiguous(memory_format=form):
-        return None
-    return plan
+    fits = all(
+        tensor.dtype == torch.float32 and tensor.is_contiguous(memory_format=torch.channels_last)
+        for tensor in (images, weight)
+    )
+    shapes = images.shape, weight.shape
+    return _plan(*shapes, tuple(stride), tuple(padding), tuple(dilation)) if fits else None
 
 
 @lru_cache(maxsize=1024)
