@@ -97,9 +97,10 @@ def lidar(views: Tensor) -> Tensor:
         p = eig(within^(-1/2) between within^(-1/2)) / their sum + 1e-8,   exp(-sum_k p_k log p_k)
 
     The embeddings (n, q, D) of q >= 2 views of each of n >= 2 images are centred, not normalized.
-    Cost: two eigenvalue decompositions, one of them of a D x D matrix with vectors. Values depend
-    on n and q: compare only values with equal ones. Because of delta = 1e-4, the length of
-    embeddings matters, unless it is far above 0.01.
+    Cost: two eigenvalue decompositions, one of them of a D x D matrix with vectors. The value
+    depends on n and q, so compare only values that have the same n and the same q. The constant
+    delta = 1e-4 makes it depend on the length of the embeddings as well, unless that is far above
+    0.01.
 
     Returns:
         Scalar without gradient: 0 at complete collapse (0/0, by definition), else about 1 to

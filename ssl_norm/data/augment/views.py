@@ -39,9 +39,10 @@ class Views:
     All parameters are drawn on the CPU for the images of all ranks: the same generator gives the
     same views on every device, and several ranks see the same views as one process.
 
-    `parameters` are those of each view, by the name of its key under `augment`. All views are
-    `image_size` pixels, and are normalized by `mean` and `std` of each colour, in [0, 1]. With
-    `exact_colour`, colours change one step after the other, see `FusedColour`.
+    `parameters` maps the name of each view, which is its key under `augment`, to its parameters.
+    All views have sides of `image_size` pixels and are normalized by the mean and the deviation of
+    each colour, for colours in [0, 1]. With `exact_colour`, one change of colour follows another;
+    otherwise they are combined, see `FusedColour`.
 
     Raises:
         UserError: a value is out of range, or kornia has no such operation or option.
