@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from norm_costs.timing import alternate, cpu_clock
 
-from ssl_norm.train.convolutions import convolutions_by_products
+from ssl_norm.train.convolution.replace import convolutions_by_products
 
 # images, input channels, output channels, side of the input, stride
 CASES = [

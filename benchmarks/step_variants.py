@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ssl_norm.learners.byol import BYOL
 from ssl_norm.settings.sections import EncoderSettings
-from ssl_norm.train.convolutions import convolutions_by_products
+from ssl_norm.train.convolution.replace import convolutions_by_products
 
 VARIANTS = ("joint", "inference", "foreach", "fused", "products")
 

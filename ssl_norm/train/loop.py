@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from ssl_norm.distributed import rank, tensor_from_first_rank
 from ssl_norm.errors import UserError
 from ssl_norm.norms.batch.freezing import freeze_statistics
-from ssl_norm.train.convolutions import convolutions_by_products
+from ssl_norm.train.convolution.replace import convolutions_by_products
 from ssl_norm.train.run_folder import Row
 from ssl_norm.train.step_log import StepLog, first_non_finite, floating_tensors
 

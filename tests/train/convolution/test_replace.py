@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from ssl_norm.train import convolutions
-from ssl_norm.train.convolutions import convolutions_by_products
+from ssl_norm.train.convolution import replace as convolutions
+from ssl_norm.train.convolution.replace import convolutions_by_products
 
 NHWC = torch.channels_last
 
