@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from norm_costs.timing import alternate, cpu_clock
 
-from ssl_norm.train.convolution.replace import convolutions_by_products
+from ssl_norm.train.convolution.replace import faster_convolutions
 
 # images, input channels, output channels, side of the input, stride
 CASES = [
@@ -68,7 +68,7 @@ def main() -> None:
             call = call_of(part, *case)
             calls[str((case, part))] = {
                 "oneDNN": call,
-                "products": convolutions_by_products()(call),
+                "products": faster_convolutions()(call),
             }
     seconds = alternate(calls, options.rounds, cpu_clock, "convolutions")
     print("| images | channels | side, stride | " + " | ".join(PARTS) + " |")

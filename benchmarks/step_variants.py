@@ -8,7 +8,7 @@ Everything is measured in one process, in alternating rounds:
     inference   the target's forward pass in inference mode, and a copy of its output
     foreach     SGD(foreach=True); the default run uses the loop that torch chooses on a CPU
     fused       SGD(fused=True)
-    products    convolutions_by_products(), as in every run on a CPU
+    products    faster_convolutions(), as in every run on a CPU
 """
 
 import argparse
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ssl_norm.learners.byol import BYOL
 from ssl_norm.settings.sections import EncoderSettings
-from ssl_norm.train.convolution.replace import convolutions_by_products
+from ssl_norm.train.convolution.replace import faster_convolutions
 
 VARIANTS = ("joint", "inference", "foreach", "fused", "products")
 
@@ -49,7 +49,7 @@ def step_of(
     trained = [p for p in learner.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-9, momentum=0.9, weight_decay=1e-4, **ways)
     step = partial(training_step(learner, optimizer), views)
-    return convolutions_by_products()(step) if variant == "products" else step
+    return faster_convolutions()(step) if variant == "products" else step
 
 
 def main() -> None:

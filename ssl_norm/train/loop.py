@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from ssl_norm.distributed import rank, tensor_from_first_rank
 from ssl_norm.errors import UserError
 from ssl_norm.norms.batch.freezing import freeze_statistics
-from ssl_norm.train.convolution.replace import convolutions_by_products
+from ssl_norm.train.convolution.replace import faster_convolutions
 from ssl_norm.train.run_folder import Row
 from ssl_norm.train.step_log import StepLog, first_non_finite, floating_tensors
 
@@ -96,7 +96,7 @@ class Run(ABC):
             )
 
 
-@convolutions_by_products()
+@faster_convolutions()
 def train(
     run: Run,
     on_row: Callable[[Row], None],
