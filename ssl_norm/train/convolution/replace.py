@@ -90,7 +90,7 @@ def _nhwc(tensor: Tensor) -> Tensor:
 
 
 def _is_for_images(way: Winograd | Taps) -> bool:
-    """Return whether the forward pass and the gradient of images are replaced, too."""
+    """Return whether the forward pass and the gradient of images are replaced as well."""
     return isinstance(way, Winograd) or way.size[0] * way.size[1] <= _PIXELS
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 _TILE, _KERNEL = 4, 3  # pixels of the output, elements of the kernel, along an axis
 _PATCH = _TILE + _KERNEL - 1  # pixels of the input from which a tile is computed
 _POINTS_OF_PATCH = _PATCH * _PATCH
-# Where polynomials are evaluated, with infinity. With these fractions the error of an output is half
-# that with the usual 0, 1, -1, 2, -2 (results/speed.md).
+# Where polynomials are evaluated, with infinity. With these fractions the error of an output is
+# half that with the usual 0, 1, -1, 2, -2 (results/speed.md).
 _POINTS = (0, 2 / 3, -2 / 3, 4 / 3, -4 / 3)
 _CHUNK = 2**21  # most elements of transformed pixels at a time (8 MiB)
 # Transforms cost as much as this number of products for each channel (results/speed.md).
