@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import cycle
 from typing import Any
 
 import torch
@@ -38,7 +37,7 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
     equation = "bn; E, V: constants, from labelled and unlabelled samples if these are given"
 
     recorded: list[Moments] | None = None  # calls of the present joint pass
-    joint: Iterator[Moments] | None = None  # those of a finished one, again and again
+    joint: list[Moments] | None = None  # those of a finished one; the next call has the first
 
     @property
     def uses_joint(self) -> bool:
@@ -55,7 +54,8 @@ class UnsupervisedBatchNorm(BatchStatisticsNorm):
     def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the statistics of the joint batch, if there is one, else as batch norm does."""
         if self.joint is not None and self.uses_joint:
-            return next(self.joint)
+            self.joint.append(self.joint.pop(0))
+            return self.joint[-1]
         own = super().statistics(mean, variance)
         if self.recorded is not None and self.training:
             self.recorded.append((own[0].detach(), own[1].detach()))
@@ -95,7 +95,7 @@ def joint_statistics(model: nn.Module, *joint_batch: Any) -> Iterator[None]:
         with torch.no_grad():
             model(*joint_batch)
         for layer in layers:
-            layer.joint, layer.recorded = cycle(layer.recorded) if layer.recorded else None, None
+            layer.joint, layer.recorded = layer.recorded or None, None
         yield
     finally:
         for layer in layers:

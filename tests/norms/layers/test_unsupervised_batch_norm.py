@@ -1,6 +1,7 @@
 """UBN against its equation: statistics of the joint batch as constants, and batch norm without one."""
 
 import copy
+import io
 
 import pytest
 import torch
@@ -71,15 +72,16 @@ def test_one_labelled_vector_is_enough():
         layer(data(1, CHANNELS))
 
 
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = build("ubn")
+
+    def forward(self, x):
+        return self.norm(x), self.norm(5 * x + 2)
+
+
 def test_calls_of_one_layer_have_their_own_statistics():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm = build("ubn")
-
-        def forward(self, x):
-            return self.norm(x), self.norm(5 * x + 2)
-
     model, x = Twice(), data(6, CHANNELS)
     expected = copy.deepcopy(model)(x)
     with joint_statistics(model, x):
@@ -93,6 +95,20 @@ def test_a_joint_batch_inside_another_replaces_it():
         expected = layer(x)
     with joint_statistics(layer, 5 * joint), joint_statistics(layer, joint):
         torch.testing.assert_close(layer(x), expected)
+
+
+def test_copies_inside_a_joint_batch_go_on_with_the_next_call():
+    model, x, file = Twice(), data(6, CHANNELS), io.BytesIO()
+    with joint_statistics(model, x):
+        model.norm(x)
+        torch.save(model.norm.joint, file)
+        file.seek(0)
+        copied, loaded = copy.deepcopy(model.norm), copy.deepcopy(model.norm)
+        loaded.joint = torch.load(file, weights_only=True)  # only plain containers are loaded
+        for _ in range(3):
+            expected = model.norm(x)
+            assert torch.equal(copied(x), expected)
+            assert torch.equal(loaded(x), expected)
 
 
 def test_ends_also_by_an_error():
