@@ -1,6 +1,7 @@
 """Decoder of image files to square RGB images; needs no torch, so that processes start fast."""
 
 import io
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -17,12 +18,15 @@ FULL_WHITE = 65535
 MAX_PIXELS = 100_000_000
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _STRIP = 1024  # rows that are composited at a time
-_OTHER_CONTENT = {  # first bytes, without white space, in lower case
+_PROLOG = re.compile(rb"(\xef\xbb\xbf)?(\s|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)  # of XML
+_OTHER_CONTENT = {  # first bytes after `_PROLOG`, in lower case; the first match counts
     b"%!ps": "PostScript (EPS)",
     b"%pdf": "PDF",
     b"<svg": "SVG",
+    b"<!doctype svg": "SVG",
     b"<!doctype html": "HTML",
     b"<html": "HTML",
+    b"<": "XML",
     b"\0\0\0\x0cjp  ": "JPEG 2000",
     b"version https://git-lfs": "a Git LFS pointer (run git lfs pull)",
 }
@@ -184,7 +188,7 @@ def _name_content(data: bytes) -> str:
     """Describe bytes that are not an image of `FORMATS`, by their format if it is recognized."""
     if not data:
         return "an empty file"
-    start = data[:64].lstrip().lower()
+    start = _PROLOG.sub(b"", data[:4096], count=1).lower()
     found = next((kind for first, kind in _OTHER_CONTENT.items() if start.startswith(first)), "")
     if data[4:8] == b"ftyp":
         brand = data[8:12].decode("ascii", "replace")
