@@ -4,10 +4,12 @@ import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from ssl_norm.reporting.caveats import commands, provenance
 from ssl_norm.reporting.figures.parts import FigureFile
@@ -20,6 +22,7 @@ from ssl_norm.reporting.table import (
     run_table,
 )
 from ssl_norm.text import printable
+from ssl_norm.train.recorder import WARNED
 
 _NUMBERS = (
     "Numbers are mean +- sample standard deviation (n runs) of the last value of each run; a group "
@@ -30,7 +33,6 @@ _PAIRED = (
     "of pairs). The intervals are not corrected for the number of comparisons."
 )
 _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-_COLLAPSED = re.compile("<td([^>]*)>(?=complete|dimensional|collapsing)")
 _TEXT_CELL = re.compile('<td( class="collapsed")?>[^<]*')  # cells of numbers have a style
 
 
@@ -77,8 +79,10 @@ def _figure(shown: FigureFile) -> str:
 
 def html_page(title: str, text: str, figures: Sequence[FigureFile]) -> str:
     """Return a page of Markdown as HTML that contains its figures and its style."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    body = _COLLAPSED.sub(r'<td class="collapsed"\1>', body).replace("+- ", "&plusmn;&nbsp;")
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = reader.parse(text)
+    _mark_collapse(tokens)
+    body = reader.renderer.render(tokens, reader.options, {}).replace("+- ", "&plusmn;&nbsp;")
     # Lines may break between the options of a norm.
     body = _TEXT_CELL.sub(lambda cell: re.sub("[(,_]", r"\g<0><wbr>", cell[0]), body)
     for shown in figures:
@@ -91,3 +95,20 @@ def html_page(title: str, text: str, figures: Sequence[FigureFile]) -> str:
         f"<title>{escape(title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>\n{body}"
         "</body>\n</html>\n"
     )
+
+
+def _mark_collapse(tokens: Sequence[Token]) -> None:
+    """Give the class `collapsed` to the verdicts in tables that name a collapse first."""
+    headings: list[str] = []
+    columns = iter(headings)
+    for token, content in pairwise(tokens):
+        if token.type == "table_open":
+            headings = []
+        elif token.type == "th_open":
+            headings.append(content.content)
+        elif token.type == "tr_open":
+            columns = iter(headings)
+        elif token.type == "td_open":
+            is_verdict = next(columns) == "verdict"
+            if is_verdict and content.content.split(" ")[0] in WARNED:
+                token.attrSet("class", "collapsed")

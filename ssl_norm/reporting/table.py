@@ -54,7 +54,9 @@ class Table(NamedTuple):
 def markdown(text: str) -> str:
     """Return text for one line of Markdown, escaped so that it has no markup."""
     marks = r"[\\`*|]|(?<!\w)_|_(?!\w)|\](?=[(\[:])"
-    escaped = re.sub(marks, r"\\\g<0>", printable(text.replace("\n", " ")))
+    marks += r"|^[#>]|^[-+](?= )|^~(?=~~)|(?<= )#(?=#*$)"  # starts of blocks, end of a heading
+    escaped = re.sub(marks, r"\\\g<0>", printable(text.replace("\n", " ")).strip())
+    escaped = re.sub(r"^(\d+)([.)] )", r"\1\\\2", escaped)  # item of a list
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 

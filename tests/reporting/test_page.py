@@ -1,10 +1,11 @@
+from html import escape
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
 
 from ssl_norm.reporting.page import html_page, markdown_page, parts_of
-from ssl_norm.reporting.table import Table, differences
+from ssl_norm.reporting.table import Table, differences, markdown
 from tests.reporting.run_folders import grouped, write_study
 
 TABLE = Table(
@@ -68,7 +69,21 @@ def test_parts_have_an_order_and_empty_ones_no_heading(parts):
 
 
 def test_cells_of_html():
-    page = html_page("", TABLE.markdown(), [])
+    other = Table(["arm", "verdict"], [["complete", "complete_x"], ["dimensional_2", "healthy"]])
+    page = html_page("", f"{TABLE.markdown()}\n{other.markdown()}", [])
     assert '<td style="text-align:right">0.5 &plusmn;&nbsp;0.1 (2)</td>' in page
     assert '<td class="collapsed">complete 2/2</td>' in page
+    assert page.count('class="collapsed"') == 1
     assert "gn(<wbr>groups=8,<wbr>eps=1)" in page
+
+
+BLOCKS = ["1. x", "12) x", "# x", "## x ##", "- x", "+ x", "> x", "~~~", "     x", "* x"]
+
+
+@pytest.mark.parametrize("text", [*BLOCKS, "-1", "1.5 x", "#", "a #1", "[x]: y", "_x_"])
+def test_text_never_begins_a_block(text):
+    page = html_page("", markdown_page(text, text, {text: TABLE.markdown()}), [])
+    shown = escape(text.strip())
+    for part in ("h1", "p", "h2"):
+        assert f"<{part}>{shown}</{part}>" in page
+    assert f"<li>{shown}</li>" in html_page("", f"- {markdown(text)}\n", [])
