@@ -1,7 +1,8 @@
 """Builders of the parts of a run from its settings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,12 +18,13 @@ from ssl_norm.learners.learner import Learner, needs_embedding_dim
 from ssl_norm.models.catalogue import library_of
 from ssl_norm.models.encoders import build_encoder
 from ssl_norm.models.heads import mlp_head
+from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.norms.swap.replace import Replacement, replace_norms
 from ssl_norm.settings.method import HeadSettings, heads_of
 from ssl_norm.settings.pretrain import AugmentSettings, PretrainSettings
 from ssl_norm.settings.sections import DataSettings, OptimizerSettings
 from ssl_norm.signature import options_of
-from ssl_norm.train.optimizer import make_optimizer
+from ssl_norm.train.optimizer import effective_learning_rate, learning_rate, make_optimizer
 
 Colour = tuple[float, ...]
 NO_SOURCE_OPTIONS = ("name", "image_size", "resident")
@@ -134,8 +136,35 @@ def make_views(augment: Any, size: int, pixels: tuple[Colour, Colour] | None = N
     return Views(views, size, mean, std, exact_colour=augment.exact_colour)
 
 
+def move_to_device(network: nn.Module, config: Any, device: torch.device) -> None:
+    """Move a network to the device of a run, in the memory format of its settings.
+
+    Raises:
+        UserError: its statistics shall freeze, but it has none.
+    """
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    network.to(device).to(memory_format=memory_format)
+    for key in ("freeze_last_epochs", "freeze_last"):
+        if getattr(config.norm, key, 0):
+            with naming(f"norm.{key}"):
+                freezable_statistics(network)
+
+
 def optimizer_of(optimizer: OptimizerSettings, learner: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer of the settings; the loop sets its rate before every step."""
     options = ("momentum", "weight_decay", "betas", "lars_eta", "exclude_norm_and_bias")
     values = {name: getattr(optimizer, name) for name in options}
     return make_optimizer(learner, optimizer.name, lr=0.0, **values)
+
+
+def learning_rate_of(
+    optimizer: OptimizerSettings, images_per_step: int, steps: int, warmup_steps: int
+) -> Callable[[int], float]:
+    """Return the learning rate as a function of the step, from 0."""
+    return partial(
+        learning_rate,
+        peak=effective_learning_rate(optimizer.lr, images_per_step),
+        steps=steps,
+        warmup_steps=warmup_steps,
+        schedule=optimizer.schedule,
+    )

@@ -14,12 +14,10 @@ from ssl_norm.data.dataset import ImageSet, Splits
 from ssl_norm.data.subsets import label_subset
 from ssl_norm.errors import UserError
 from ssl_norm.models.heads import Classifier
-from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.settings.finetune import FinetuneSettings
-from ssl_norm.train.builder import make_views, naming, optimizer_of
+from ssl_norm.train.builder import learning_rate_of, make_views, move_to_device, optimizer_of
 from ssl_norm.train.device import autocast
 from ssl_norm.train.finetuning import FinetuningRun
-from ssl_norm.train.optimizer import effective_learning_rate, learning_rate
 from ssl_norm.train.run_settings import norm_specs
 
 
@@ -84,24 +82,16 @@ def make_finetuning(
     Raises:
         UserError: there are no unlabelled images for ubn, or no statistics to freeze.
     """
-    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     model = Classifier(encoder, len(images.labelled.classes), seed=config.seed)
-    model = model.to(device).to(memory_format=memory_format)
-    if config.norm.freeze_last:
-        with naming("norm.freeze_last"):
-            freezable_statistics(model)
+    move_to_device(model, config, device)
     first_step = 0 if checkpoint is None else int(checkpoint["step"])
     run = FinetuningRun(
         network=model,
         optimizer=optimizer_of(config.optimizer, model),
         batches=_make_batches(config, images, device).iterate(first_step, config.steps),
         make_views=make_views(config.augment, config.data.view_size, config.augment.normalization),
-        learning_rate=partial(
-            learning_rate,
-            peak=effective_learning_rate(config.optimizer.lr, config.batch_size),
-            steps=config.steps,
-            warmup_steps=config.optimizer.warmup_steps,
-            schedule=config.optimizer.schedule,
+        learning_rate=learning_rate_of(
+            config.optimizer, config.batch_size, config.steps, config.optimizer.warmup_steps
         ),
         autocast=partial(autocast, device, config.precision),
         joint_gradient=config.ubn.gradient,

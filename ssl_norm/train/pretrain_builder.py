@@ -16,12 +16,16 @@ from ssl_norm.learners.learner import Learner
 from ssl_norm.models.load import load_encoder_weights
 from ssl_norm.monitors import CollapseMonitor
 from ssl_norm.monitors.layers import LayerMonitor, layers_of
-from ssl_norm.norms.batch.freezing import freezable_statistics
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.text import counted
-from ssl_norm.train.builder import make_learner, make_views, naming, optimizer_of
+from ssl_norm.train.builder import (
+    learning_rate_of,
+    make_learner,
+    make_views,
+    move_to_device,
+    optimizer_of,
+)
 from ssl_norm.train.device import autocast
-from ssl_norm.train.optimizer import effective_learning_rate, learning_rate
 from ssl_norm.train.pretraining import PretrainingRun
 
 PICTURED_IMAGES = 32
@@ -39,14 +43,51 @@ def make_training(
     Raises:
         UserError: the settings do not fit each other, or do not fit the images.
     """
-    if config.encoder.pretrained_path is not None and checkpoint is None:
+    if checkpoint is None:
+        _load_weights(config, encoder)
+    learner = make_learner(config, encoder)
+    move_to_device(learner, config, device)
+    views = make_views(config.augment, config.data.view_size)
+    batches = _make_batches(config, images, device)
+    lengths = _lengths(config, batches)
+    first_step = 0 if checkpoint is None else int(checkpoint["step"])
+    last_step = max(lengths["steps"], lengths["steps_per_epoch"])
+    run = PretrainingRun(
+        network=learner,
+        optimizer=optimizer_of(config.optimizer, learner),
+        batches=batches.iterate(first_step * config.accumulate, last_step * config.accumulate),
+        make_views=partial(views, rank=rank(), world_size=world_size()),
+        monitor=_make_monitor(config, learner),
+        learning_rate=learning_rate_of(
+            config.optimizer,
+            config.batch_size * config.accumulate,
+            lengths["schedule_steps"],
+            round(config.optimizer.warmup_epochs * lengths["steps_per_epoch"]),
+        ),
+        autocast=partial(autocast, device, config.precision),
+        seed=config.seed,
+        first_step=first_step,
+        accumulate=config.accumulate,
+        compile=config.compile,
+        log_every=config.monitor.log_every,
+        **lengths,
+    )
+    if checkpoint is not None:
+        run.load_state(checkpoint)
+    return run
+
+
+def _load_weights(config: PretrainSettings, encoder: nn.Module) -> None:
+    """Load the weights of `pretrained_path`, if there is one, and print a report on rank zero."""
+    if config.encoder.pretrained_path is not None:
         path = config.encoder.pretrained_path
         report = load_encoder_weights(encoder, path, other_norms="drop")
         if rank() == 0:
             say(str(report))
-    learner = _learner_on(device, config, encoder)
-    views = make_views(config.augment, config.data.view_size)
-    batches = Batches(
+
+
+def _make_batches(config: PretrainSettings, images: ImageSet, device: torch.device) -> Batches:
+    return Batches(
         images,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -56,6 +97,10 @@ def make_training(
         rank=rank(),
         world_size=world_size(),
     )
+
+
+def _lengths(config: PretrainSettings, batches: Batches) -> dict[str, int]:
+    """Convert epochs to steps, for the fields of a run with these names."""
     steps_per_epoch = batches.steps_per_epoch // config.accumulate
     if steps_per_epoch == 0:
         raise UserError(
@@ -63,48 +108,13 @@ def make_training(
             f"{counted(batches.steps_per_epoch, 'batch', 'batches')}"
         )
     steps = config.epochs * steps_per_epoch if config.train else 0
-    schedule_steps = (config.optimizer.schedule_epochs or config.epochs) * steps_per_epoch
-    first_step = 0 if checkpoint is None else int(checkpoint["step"])
-    rate = effective_learning_rate(config.optimizer.lr, config.batch_size * config.accumulate)
-    run = PretrainingRun(
-        network=learner,
-        optimizer=optimizer_of(config.optimizer, learner),
-        batches=batches.iterate(
-            first_step * config.accumulate, max(steps, steps_per_epoch) * config.accumulate
-        ),
-        make_views=partial(views, rank=rank(), world_size=world_size()),
-        monitor=_make_monitor(config, learner),
-        learning_rate=partial(
-            learning_rate,
-            peak=rate,
-            steps=schedule_steps,
-            warmup_steps=round(config.optimizer.warmup_epochs * steps_per_epoch),
-            schedule=config.optimizer.schedule,
-        ),
-        autocast=partial(autocast, device, config.precision),
-        seed=config.seed,
-        first_step=first_step,
-        steps=steps,
-        schedule_steps=schedule_steps,
-        steps_per_epoch=steps_per_epoch,
-        accumulate=config.accumulate,
-        compile=config.compile,
-        log_every=config.monitor.log_every,
-        save_every=config.checkpoint_every * steps_per_epoch,
-        frozen_from=steps - config.norm.freeze_last_epochs * steps_per_epoch,
-    )
-    if checkpoint is not None:
-        run.load_state(checkpoint)
-    return run
-
-
-def _learner_on(device: torch.device, config: PretrainSettings, encoder: nn.Module) -> Learner:
-    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    learner = make_learner(config, encoder).to(device).to(memory_format=memory_format)
-    if config.norm.freeze_last_epochs:
-        with naming("norm.freeze_last_epochs"):
-            freezable_statistics(learner)
-    return learner
+    return {
+        "steps": steps,
+        "schedule_steps": (config.optimizer.schedule_epochs or config.epochs) * steps_per_epoch,
+        "steps_per_epoch": steps_per_epoch,
+        "save_every": config.checkpoint_every * steps_per_epoch,
+        "frozen_from": steps - config.norm.freeze_last_epochs * steps_per_epoch,
+    }
 
 
 def _make_monitor(config: PretrainSettings, learner: Learner) -> CollapseMonitor:
