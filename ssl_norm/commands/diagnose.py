@@ -1,12 +1,12 @@
 """Diagnosis of a checkpoint: tools/diagnose.py."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ssl_norm.console import Terminal, say, show, warned
 from ssl_norm.data.batches.sampler import epoch_order
@@ -42,11 +42,7 @@ def diagnose(config: DiagnoseSettings) -> Result:
     Raises:
         UserError: the checkpoint, the data and the settings do not fit each other.
     """
-
-    def name(path: Path) -> str:
-        return "diagnosis.json" if path.name == "last.pt" else f"{path.name}_diagnosis.json"
-
-    with opened(config, name) as (checkpoint, output, device):
+    with opened(config, _record_name) as (checkpoint, output, device):
         path, is_run = checkpoint.path, checkpoint.kind == "run"
         trained = trained_network(checkpoint)
         say(trained.projector)
@@ -54,15 +50,11 @@ def diagnose(config: DiagnoseSettings) -> Result:
         splits, step = checkpoint.images(), checkpoint.step if is_run else 0
         outputs_of = partial(_outputs_of, config, splits.pretrain, views, device)
         found = diagnose_outputs(outputs_of(trained.network), step or 0)
-        random_init = untrained = None
+        random_init, untrained = None, None
         if config.random_init:
-            network = untrained_network(checkpoint, trained.network)
-            random_init = diagnose_outputs(outputs_of(network, random=True), 0)
-            untrained = network.encoder
-        probed = _probed(config, checkpoint, splits, trained.network.encoder, untrained, device)
-        probe = None
-        if probed:
-            probe = {**compared_scores(probed), "labels": probed["trained"].labels}
+            untrained = untrained_network(checkpoint, trained.network)
+            random_init = diagnose_outputs(outputs_of(untrained, random=True), 0)
+        probed = _probed(config, checkpoint, splits, trained.network, untrained, device)
         record = {
             **diagnosis_record(found, random_init),
             "projector": trained.projector,
@@ -77,7 +69,7 @@ def diagnose(config: DiagnoseSettings) -> Result:
             "encoder": checkpoint.encoder_name,
             "image_size": checkpoint.view_size,
             "data": checkpoint.source,
-            "probe": probe,
+            "probe": _scores(probed),
             "step": step,
             "environment": describe_environment(device),
         }
@@ -91,12 +83,17 @@ def diagnose(config: DiagnoseSettings) -> Result:
         return Result(record, output, {"picture": picture})
 
 
+def _record_name(checkpoint: Path) -> str:
+    last = checkpoint.name == "last.pt"
+    return "diagnosis.json" if last else f"{checkpoint.name}_diagnosis.json"
+
+
 def _probed(
     config: DiagnoseSettings,
     checkpoint: Checkpoint,
     splits: Splits,
-    trained: nn.Module,
-    untrained: nn.Module | None,
+    trained: Network,
+    untrained: Network | None,
     device: torch.device,
 ) -> dict[str, ProbeResult]:
     """Probe encoders on `samples` labelled images; without labels, print a line instead."""
@@ -113,8 +110,14 @@ def _probed(
     probe, size = Probe(seed=config.seed), config.batch_size
     evaluate = partial(evaluate_encoder, batch_size=size, device=device, progress=True)
     return evaluate_with_baselines(
-        partial(evaluate, images=images, probe=probe), trained, untrained
+        partial(evaluate, images=images, probe=probe),
+        trained.encoder,
+        untrained.encoder if untrained else None,
     )
+
+
+def _scores(probed: Mapping[str, ProbeResult]) -> dict[str, float | None] | None:
+    return {**compared_scores(probed), "labels": probed["trained"].labels} if probed else None
 
 
 def _outputs_of(

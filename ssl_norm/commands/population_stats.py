@@ -1,6 +1,7 @@
 """Exact population statistics of a checkpoint: tools/population_stats.py."""
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import nn
@@ -38,8 +39,7 @@ def population_stats(config: PopulationStatsSettings) -> Result:
         UserError: the checkpoint, the data and the settings do not fit each other.
     """
     with opened(config, lambda path: f"{path.stem}_exact.pt") as (checkpoint, output, device):
-        _check(config, checkpoint)
-        views = config.views or ("plain" if checkpoint.kind == "weights" else "train")
+        views = _views(config, checkpoint)
         corruption = parse_corruption(config.corruption or "clean")
         network, evaluated = checkpoint.networks()
         network.to(device)
@@ -79,8 +79,11 @@ def population_stats(config: PopulationStatsSettings) -> Result:
         return Result(record, result, {"checkpoint": output, "picture": picture})
 
 
-def _check(config: PopulationStatsSettings, checkpoint: Checkpoint) -> None:
-    """Refuse settings that do not fit the kind of the checkpoint; warn about frozen statistics."""
+def _views(config: PopulationStatsSettings, checkpoint: Checkpoint) -> Literal["train", "plain"]:
+    """Return the views of the settings, or the usual ones of the kind of the checkpoint.
+
+    Refuses settings that do not fit the kind, and warns about frozen statistics.
+    """
     path, kind = checkpoint.path, checkpoint.kind
     overridden = (*vars(config.encoder).values(), config.norm.encoder)
     if kind == "classifier" and any(value is not None for value in overridden):
@@ -103,6 +106,7 @@ def _check(config: PopulationStatsSettings, checkpoint: Checkpoint) -> None:
             f"norm.{key}={frozen:g}: this run ended with frozen statistics, and its weights have "
             "adapted to these; exact statistics may be worse"
         )
+    return config.views or ("plain" if kind == "weights" else "train")
 
 
 def _evaluation_of(

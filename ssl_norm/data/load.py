@@ -58,7 +58,20 @@ def load_splits(
         model.model_validate(taken)
     except ValidationError as error:
         raise UserError(line_of(error, model, "data.")) from error
-    splits = local_rank_zero_first(lambda: DATA.call(name, **taken))
+    splits = _checked(name, local_rank_zero_first(lambda: DATA.call(name, **taken)))
+    if limit is None:
+        return splits
+    count = len(splits.pretrain)
+    if not 2 <= limit <= count:
+        raise UserError(
+            f"data.limit={limit}: expected 2 to {count:,}, the number of pretraining images"
+        )
+    chosen = splits.pretrain.subset(random_subset(count, limit, seed))
+    return dataclasses.replace(splits, pretrain=chosen)
+
+
+def _checked(name: str, splits: Any) -> Splits:
+    """Return the images of a source if they have the type and shape of images."""
     if not isinstance(splits, Splits):
         found = type(splits).__name__
         raise UserError(f"data '{name}' returned {found}; expected ssl_norm.data.Splits")
@@ -71,15 +84,7 @@ def load_splits(
                 f"data '{name}' returned pixels {tuple(pixels.shape)} of {pixels.dtype}; "
                 "expected (N, H, W, 3) of torch.uint8"
             )
-    if limit is None:
-        return splits
-    count = len(splits.pretrain)
-    if not 2 <= limit <= count:
-        raise UserError(
-            f"data.limit={limit}: expected 2 to {count:,}, the number of pretraining images"
-        )
-    chosen = splits.pretrain.subset(random_subset(count, limit, seed))
-    return dataclasses.replace(splits, pretrain=chosen)
+    return splits
 
 
 def known_settings(name: str) -> list[str]:

@@ -30,6 +30,12 @@ class Candidate(NamedTuple):
     weights: Weights  # all weights of that nesting, renamed as in the encoder
     notes: tuple[str, ...] = ()  # notes on the renaming
 
+    @property
+    def inside(self) -> dict[str, Tensor]:
+        """The weights under the prefix, by their names in the encoder."""
+        cut = len(self.prefix)
+        return {k[cut:]: v for k, v in self.weights.items() if k.startswith(self.prefix)}
+
     def __str__(self) -> str:
         notes = f" ({', '.join(self.notes)})" if self.notes else ""
         return f"{self.nesting}{self.prefix}*{notes}"

@@ -230,9 +230,7 @@ def _compare(
     encoder: nn.Module, wanted: Weights, candidate: Candidate, other_norms: str
 ) -> LoadReport:
     """Return the report on a candidate."""
-    prefix, norms_differ = candidate.prefix, other_norms != "refuse"
-    weights = candidate.weights.items()
-    given = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
+    given, norms_differ = candidate.inside, other_norms != "refuse"
     spread = spread_over_domains(wanted, given)
     kept = not_in_batch_norm(wanted, given) if norms_differ else set()
     values, sentences, missing, mismatch = dict[str, Tensor](), [], [], []
@@ -257,7 +255,7 @@ def _compare(
     surplus = [n for n in inside if not (norms_differ and _in_norm(encoder, n))]
     return LoadReport(
         source=str(candidate),
-        network="target" if names_target(candidate.nesting + prefix) else "online",
+        network="target" if names_target(candidate.nesting + candidate.prefix) else "online",
         matched=tuple(values),
         converted=tuple(sentences),
         missing=tuple(missing),
@@ -265,7 +263,7 @@ def _compare(
         surplus=tuple(surplus),
         unused=tuple(name for name in others if name not in surplus),
         kept=tuple(name for name in wanted if name in kept),
-        prefix=prefix,
+        prefix=candidate.prefix,
         weights=candidate.weights,
         values=values,
     )

@@ -85,7 +85,7 @@ def plane_map(
 
 
 def moons_figure(
-    x: _Array, y: _Array, maps: Sequence[PlaneMap], moons: Samples, caption: str = ""
+    x: _Array, y: _Array, maps: Sequence[PlaneMap], moons: Samples, caption: str
 ) -> "Figure":
     """Draw boundaries, deviations and starting points, one column per model.
 
@@ -130,8 +130,7 @@ def moons_figure(
         boundary = Line2D([], [], color="black", linewidth=2.6, label=label)
         handles = [*grid[0, 0].get_legend_handles_labels()[0], boundary]
         figure.legend(handles=handles, loc="outside upper center", ncols=4)
-        if caption:
-            figure.supxlabel(caption, fontsize=9)
+        figure.supxlabel(caption, fontsize=9)
     return figure
 
 
@@ -184,8 +183,7 @@ def difference_figure(starts: Mapping[str, Starts], labelled: Tensor, caption: s
         for axes in grid.flat:
             axes.set(xticks=[], yticks=[])
         figure.colorbar(mesh, ax=grid[:, 1:], pad=0.02, label="starting point - image")
-        if caption:
-            figure.supxlabel(caption, fontsize=9)
+        figure.supxlabel(caption, fontsize=9)
     return figure
 
 

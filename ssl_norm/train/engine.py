@@ -132,17 +132,9 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
         def open_files() -> None:
             run_folder.write_images(splits.notes, splits.skipped)
             say(*task.banner(run_folder))
-            tables = task.tables()
-            if task.stop:  # after a rollback there are rows of later steps
-                tables = dict.fromkeys(tables, int(task.stop.found["steps"]))
-            written, first = (found.checkpoint or {}).get("tables"), task.run.first_step
-            files = RunFiles(run_folder, first, config.loggers, tables, written)
-            opened.append(stack.enter_context(closing(files)))
-            last = None if task.stop else found.checkpoint
-            for name in task.copies(first) if last else ():
-                if last and not (run_folder / name).exists():  # deleted, or the run was killed
-                    run_folder.save(last, name)
-                    say(f"{run_folder / name} was missing, and was restored from last.pt")
+            opened.append(stack.enter_context(closing(_files(task, run_folder, found.checkpoint))))
+            if found.checkpoint and not task.stop:
+                _restore_copies(task, run_folder, found.checkpoint)
 
         from_first_rank(open_files)
         ending = _follow(task, run_folder, opened[0] if opened else None)
@@ -156,6 +148,23 @@ def carry_out(task: Task, *, folder: Path | None = None) -> RunResult:
     if ending:
         raise ending
     return RunResult(run_folder.path, summary)
+
+
+def _files(task: Task, folder: RunFolder, checkpoint: Mapping[str, Any] | None) -> RunFiles:
+    """Open the files of a run, without the rows of steps that are done again."""
+    tables = task.tables()
+    if task.stop:  # after a rollback there are rows of later steps
+        tables = dict.fromkeys(tables, int(task.stop.found["steps"]))
+    written = (checkpoint or {}).get("tables")
+    return RunFiles(folder, task.run.first_step, task.config.loggers, tables, written)
+
+
+def _restore_copies(task: Task, folder: RunFolder, last: Mapping[str, Any]) -> None:
+    """Write the copies of last.pt that were deleted, or not written because the run was killed."""
+    for name in task.copies(task.run.first_step):
+        if not (folder / name).exists():
+            folder.save(last, name)
+            say(f"{folder / name} was missing, and was restored from last.pt")
 
 
 def _follow(task: Task, folder: RunFolder, files: RunFiles | None) -> Ending | None:
