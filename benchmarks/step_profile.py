@@ -1,4 +1,4 @@
-"""Where a BYOL step of a run spends its time on the CPU, by torch.profiler.
+"""Profile of a BYOL step of a run on the CPU, by torch.profiler.
 
     python benchmarks/step_profile.py --root data/cifar10 --traces profiles
 
