@@ -95,17 +95,8 @@ def find_field(
     model: type[BaseModel], keys: Sequence[str]
 ) -> tuple[type[BaseModel], FieldInfo | None]:
     """Return the model that contains a nested key, and its field; None if it has no such field."""
-    owner, field = model, None
-    for key in keys:
-        if field is not None:
-            below = model_of(field.annotation)
-            if below is None:
-                return owner, field
-            owner = below
-        if key not in owner.model_fields:
-            return owner, None
-        field = owner.model_fields[key]
-    return owner, field
+    place = _place_of(model, keys)
+    return place.owner, place.field
 
 
 def is_verbatim(annotation: Any) -> bool:

@@ -64,14 +64,6 @@ def test_means_since_the_last_collect():
             assert streamed(monitor.collect()) == pytest.approx(streamed_means(part))
 
 
-def test_a_single_view_has_no_positive_cosine():
-    view, _ = healthy()
-    monitor = CollapseMonitor()
-    monitor.observe(1, view)
-    expected = {**streamed_means([[(view, view)]]), "positive_cosine": nan}
-    assert streamed(monitor.collect()) == pytest.approx(expected, nan_ok=True)
-
-
 def test_a_loop_that_never_collects_has_a_verdict_and_bounded_memory(monkeypatch):
     monkeypatch.setattr(collapse_monitor, "_STEPS_ON_DEVICE", 3)
     monitor = CollapseMonitor(patience=2)
