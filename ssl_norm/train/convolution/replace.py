@@ -19,6 +19,7 @@ _PIXELS_OF_GRADIENT = 64 if torch.backends.cpu.get_cpu_capability() == "AVX2" el
 _WEIGHTS_PER_PIXEL = 1024  # least product of input and output channels for each pixel
 
 _Library: Any = torch.library.Library  # torch has no types for it
+_mkldnn: Any = torch.backends.mkldnn  # nor for all of this
 _forward = torch.ops.aten.convolution.default
 _backward = torch.ops.aten.convolution_backward.default
 _TORCH = torch._C.DispatchKeySet(torch._C.DispatchKey.CompositeExplicitAutograd)
@@ -30,8 +31,9 @@ def faster_convolutions() -> Iterator[None]:
 
     3x3 kernels of stride 1 with many channels are computed by :class:`Winograd`; others, if their
     output has few pixels, by :class:`Taps`. Only convolutions of float32 images in channels_last on
-    the CPU are replaced, without groups and dilation. The shapes alone decide which, so runs repeat
-    bit by bit. The results differ from oneDNN's by rounding.
+    the CPU are replaced, without groups and dilation, and only while torch computes products of
+    float32 matrices in float32. Apart from that the shapes alone decide which, so runs repeat bit
+    by bit. The results differ from oneDNN's by rounding.
     """
     library = _Library("aten", "IMPL", "CPU")
     try:
@@ -46,6 +48,8 @@ def faster_convolutions() -> Iterator[None]:
 def _convolution(images: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
     """Return the output of aten::convolution."""
     way = _way_of(images, weight, geometry)
+    if way is not None and bias is not None and bias.shape != weight.shape[:1]:
+        way = None  # torch reports the error
     if way is None or not _is_for_images(way):
         output: Tensor = _forward.redispatch(_TORCH, images, weight, bias, *geometry)
         return output
@@ -96,8 +100,12 @@ def _is_for_images(way: Winograd | Taps) -> bool:
 
 def _way_of(images: Tensor, weight: Tensor, geometry: Sequence[Any]) -> Winograd | Taps | None:
     """Return how a convolution is computed; None if oneDNN does."""
-    stride, padding, dilation, transposed, *_ = geometry
-    if transposed or weight.ndim != 4:
+    stride, padding, dilation, transposed, _, groups = geometry
+    if transposed or groups != 1 or weight.ndim != 4 or not _are_products_exact():
+        return None
+    if len(stride) != 2 or len(padding) != 2:  # one number for both axes, as of padding="valid"
+        return None
+    if weight.shape[1] == 1:  # contiguous images are in channels_last as well, torch's output not
         return None
     fits = all(
         tensor.dtype == torch.float32 and tensor.is_contiguous(memory_format=torch.channels_last)
@@ -105,6 +113,17 @@ def _way_of(images: Tensor, weight: Tensor, geometry: Sequence[Any]) -> Winograd
     )
     shapes = images.shape, weight.shape
     return _way(*shapes, tuple(stride), tuple(padding), tuple(dilation)) if fits else None
+
+
+def _are_products_exact() -> bool:
+    """Return whether a product of float32 matrices is computed in float32, as convolutions are.
+
+    Under autocast it may be in bfloat16, and after `torch.set_float32_matmul_precision("medium")`
+    as well. While torch.jit traces, it would become a part of the graph.
+    """
+    precision = _mkldnn.matmul.fp32_precision
+    reduced = precision not in ("none", "ieee") or torch.is_autocast_enabled("cpu")
+    return not (reduced or torch._C._is_tracing())
 
 
 @lru_cache(maxsize=1024)
@@ -116,12 +135,13 @@ def _way(
     dilation: tuple[int, int],
 ) -> Winograd | Taps | None:
     channels, kernel = weight[0] * weight[1], (weight[2], weight[3])
-    # Weights of groups have fewer channels than the images.
     if dilation != (1, 1) or kernel == (1, 1) or images[1] != weight[1]:
+        return None
+    if min(*images, *weight, *stride) < 1 or min(padding) < 0:
         return None
     sides = list(zip(images[2:], kernel, stride, padding, strict=True))
     height, width = (1 + (side + 2 * pad - kernel) // step for side, kernel, step, pad in sides)
-    if min(height, width, images[0]) < 1:
+    if min(height, width) < 1:
         return None
     pixels = height * width
     if kernel == (3, 3) and stride == (1, 1) and max(padding) <= 2 and pixels > _PIXELS:

@@ -145,7 +145,7 @@ def _buffer(name: str, *shape: int) -> Tensor:
     size, kept = prod(shape), _kept.__dict__
     if name not in kept or kept[name].numel() < size:
         with torch.inference_mode(False):
-            kept[name] = torch.empty(size)
+            kept[name] = torch.empty(size, dtype=torch.float32)
     found: Tensor = kept[name][:size]
     return found.view(shape)
 

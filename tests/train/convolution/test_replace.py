@@ -1,6 +1,10 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from ssl_norm.train.convolution import replace
@@ -107,6 +111,11 @@ UNTOUCHED = {
         drawn(2, 64, 2, 2, form=torch.contiguous_format), drawn(64, 64, 3, 3), padding=1
     ),
     "no images": lambda: conv2d(drawn(0, 64, 2, 2), drawn(64, 64, 3, 3), padding=1),
+    "no channels": lambda: conv2d(drawn(2, 0, 8, 8), drawn(64, 0, 3, 3), padding=1),
+    "padding by name": lambda: conv2d(drawn(2, 64, 3, 3), drawn(64, 64, 3, 3), padding="valid"),
+    "one channel": lambda: conv2d(
+        drawn(2, 1, 4, 4, form=torch.contiguous_format), drawn(4096, 1, 3, 3)
+    ),
 }
 
 
@@ -118,15 +127,65 @@ def test_other_convolutions_stay_as_they_are(case):
     with faster_convolutions():
         found = UNTOUCHED[case]()
     assert torch.equal(found, expected)
+    assert found.stride() == expected.stride()
     found.sum().backward()
 
 
-@pytest.mark.parametrize(
-    ("inside", "side", "message"), [(64, 1, "Kernel size can't be greater"), (32, 4, "64 channels")]
-)
-def test_errors_are_those_of_torch(inside, side, message):
+@contextmanager
+def products_of_bfloat16() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+REDUCED = {
+    "autocast": partial(torch.autocast, "cpu", torch.bfloat16),
+    "precision of products": products_of_bfloat16,
+}
+
+
+@pytest.mark.parametrize("side", [2, 8])
+@pytest.mark.parametrize("reduced", REDUCED)
+def test_gradients_stay_as_they_are_where_products_have_less_precision(reduced, side):
+    images, weight = drawn(5, 128, side, side), drawn(128, 128, 3, 3)
+    output = conv2d(images, weight, padding=1)
+    gradients = partial(
+        torch.autograd.grad, output, (images, weight), torch.randn_like(output), retain_graph=True
+    )
+    with REDUCED[reduced]():
+        expected = gradients()
+        with faster_convolutions():
+            found = gradients()
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_tracing_records_a_convolution():
+    layer, images = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=NHWC), drawn(5, 64, 2, 2)
+    with faster_convolutions():
+        traced = torch.jit.trace(layer, images)
+        torch.testing.assert_close(traced(images), layer(images))
+    assert "aten::_convolution" in str(traced.graph)
+
+
+ERRORS = {
+    "Kernel size can't be greater": lambda: conv2d(drawn(2, 64, 1, 1), drawn(64, 64, 3, 3)),
+    "64 channels": lambda: conv2d(drawn(2, 32, 4, 4), drawn(64, 64, 3, 3)),
+    "128 channels": lambda: conv2d(drawn(2, 64, 4, 4), drawn(64, 64, 3, 3), groups=2),
+    "1-dimensional with 64 elements": lambda: conv2d(
+        drawn(2, 64, 4, 4), drawn(64, 64, 3, 3), drawn(1, form=torch.contiguous_format)
+    ),
+    "weight to be at least 1": lambda: conv2d(drawn(2, 64, 8, 8), drawn(0, 64, 3, 3)),
+    "non-positive stride": lambda: conv2d(drawn(2, 64, 4, 4), drawn(64, 64, 3, 3), stride=0),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors_are_those_of_torch(message):
     with faster_convolutions(), pytest.raises(RuntimeError, match=message):
-        conv2d(drawn(2, inside, side, side), drawn(64, 64, 3, 3))
+        ERRORS[message]()
 
 
 def test_torch_computes_as_before_after_the_block():

@@ -69,3 +69,16 @@ def test_an_output_does_not_change_with_the_next_one():
     copy = first.clone()
     way.output(torch.randn(2, 4, 4, 2), weight)
     assert torch.equal(first, copy)
+
+
+def test_the_default_dtype_does_not_matter():
+    release_buffers()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = Winograd((4, 4), (1, 1)).output(
+            torch.ones(2, 4, 4, 8, dtype=torch.float32), torch.ones(3, 3, 3, 8, dtype=torch.float32)
+        )
+    finally:
+        torch.set_default_dtype(before)
+    assert found.dtype == torch.float32
