@@ -8,16 +8,18 @@ import shutil
 from collections.abc import Mapping, Sequence
 from math import nan
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from zlib import crc32
 
 import yaml  # type: ignore[import-untyped]  # PyYAML, which omegaconf brings
 from omegaconf import OmegaConf
+from pydantic import BaseModel, ValidationError
 
 from ssl_norm.console import say
 from ssl_norm.errors import UserError
 from ssl_norm.files import append_text, checksum, replaced, write_json, write_text
-from ssl_norm.text import first_line
+from ssl_norm.text import as_typed, first_line
 
 Row = dict[str, float | int | str]
 Sums = dict[str, list[int]]  # number of bytes and their CRC-32, by table
@@ -52,6 +54,39 @@ TABLES: dict[str, dict[str, Kind]] = {  # types of the columns that do not hold 
         **dict.fromkeys(("step", "samples", "batch_size", "images"), int),
         **dict.fromkeys(("split", "domain", "statistics", "statistics_from"), str),
     },
+}
+
+
+class _Record(BaseModel, strict=True):
+    """The keys of a file that its readers rely on; all other keys are free."""
+
+
+class _Summary(_Record):
+    steps: int
+
+
+class _Step(_Record):
+    step: int
+
+
+class _Probes(_Record):
+    steps: list[_Step] = []
+
+
+class _Population(_Record):
+    evaluations: dict[str, dict[str, Any] | None] | None = None
+
+
+class _Config(_Record):
+    environment: dict[str, Any] = {}
+    norm: dict[str, Any] = {}
+
+
+RECORDS: dict[str, type[_Record]] = {
+    "config.yaml": _Config,
+    "summary.json": _Summary,
+    "linear_eval_steps.json": _Probes,
+    "population_stats.json": _Population,
 }
 
 
@@ -139,7 +174,8 @@ class RunFolder:
         """Return config.yaml as nested plain containers, with an `environment`.
 
         Raises:
-            UnreadableRun: it is missing, damaged, or not YAML of plain containers.
+            UnreadableRun: it is missing, damaged, not YAML of plain containers, or does not fit
+                `RECORDS`.
         """
         path = self / "config.yaml"
         text = read_text(path)
@@ -156,9 +192,8 @@ class RunFolder:
         content = content if isinstance(content, dict) else {}
         if not all(isinstance(key, str) for key in content):
             raise UnreadableRun(path, "config.yaml has a key that is not text")
-        if not isinstance(content.setdefault("environment", {}), dict):
-            raise UnreadableRun(path, "config.yaml: environment is not a mapping")
-        return content
+        _check_record(path, content)
+        return {"environment": {}, **content}
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, as :func:`write_json` does."""
@@ -168,7 +203,7 @@ class RunFolder:
         """Return the object in a JSON file; an empty one if there is no file.
 
         Raises:
-            UnreadableRun: the file holds no JSON object, or is damaged.
+            UnreadableRun: the file holds no JSON object, is damaged, or does not fit `RECORDS`.
         """
         path = self / name
         text = read_text(path)
@@ -183,6 +218,7 @@ class RunFolder:
         found = content.pop("crc32", None)
         if found is not None and found != checksum(content):
             raise UnreadableRun(path, f"{name} is damaged: it does not match its crc32")
+        _check_record(path, content)
         return content
 
     def write_images(self, notes: Sequence[str], skipped: Sequence[str]) -> None:
@@ -296,14 +332,28 @@ def _typed(path: Path, kind: Kind, name: str, cell: str) -> float | int | str:
         raise UnreadableRun(path, reason) from error
 
 
+def _check_record(path: Path, content: dict[str, Any]) -> None:
+    """Raise UnreadableRun unless the content of a file fits `RECORDS`."""
+    model = RECORDS.get(path.name, _Record)
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, wanted = ".".join(map(str, first["loc"])), first["msg"].partition(" or instance")[0]
+        found = "nothing" if first["type"] == "missing" else shorten(as_typed(first["input"]), 60)
+        raise UnreadableRun(path, f"{path.name}: {key}: {wanted}, got {found}") from error
+
+
 def read_text(path: Path) -> str | None:
     """Return the text of a small UTF-8 file, or None if there is no file.
 
     Raises:
-        UnreadableRun: it cannot be read, is larger than `LARGEST`, or not text.
+        UnreadableRun: it cannot be read, is no regular file, is larger than `LARGEST`, or not text.
     """
     largest = LARGEST.get(path.suffix)
     try:
+        if path.exists() and not path.is_file():  # a pipe would block
+            raise UnreadableRun(path, f"{path.name} cannot be read: not a regular file")
         if largest and path.stat().st_size > largest:
             raise UnreadableRun(path, f"{path.name} cannot be read: more than {largest:,} bytes")
         return path.read_text(encoding="utf-8-sig")

@@ -15,7 +15,7 @@ from ssl_norm.settings.finetune import FinetuneSettings
 from ssl_norm.settings.pretrain import PretrainSettings
 from ssl_norm.settings.resume import differences
 from ssl_norm.train.lock import locked, new_folder
-from ssl_norm.train.run_folder import RunFolder
+from ssl_norm.train.run_folder import RunFolder, UnreadableRun
 
 RunConfig = PretrainSettings | FinetuneSettings
 PARTS = ("encoder", "projector", "predictor")  # parts that may have norms
@@ -116,6 +116,8 @@ def _earlier_stop(
     if not stopped and summary.get("ended") == "collapse" and reached == checkpoint["step"]:
         keys = ("steps", "verdict", "collapsed_at_step", "evidence", "rolled_back_to_step")
         found = {key: summary[key] for key in keys if key in summary}
+        if missing := [key for key in keys[2:4] if key not in found]:
+            raise UnreadableRun(folder / "summary.json", f"summary.json has no {missing[0]}")
         message = f"complete collapse since step {found['collapsed_at_step']}: {found['evidence']}"
         stopped = {"message": message, "found": found}
     if not stopped:

@@ -63,4 +63,5 @@ def test_no_figure_without_rbn_or_its_checkpoint(folder, tmp_path):
     groups = groups_in(folder)
     assert list(calibration([group for group in groups if "rbn" not in group.label])) == []
     write_run(tmp_path / "a", config_of(norm__encoder="rbn"))
+    write_run(tmp_path / "b", config_of(norm__encoder={"groups": 4}))  # its name is gone
     assert list(calibration(groups_in(tmp_path))) == []

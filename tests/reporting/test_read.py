@@ -79,12 +79,20 @@ BREAKAGES = {
         None: "there is no config.yaml",
         "a: [": "config.yaml cannot be read: ",
         "[]": "config.yaml has neither method nor labels",
-        "{method: {}, environment: 3}": "config.yaml: environment is not a mapping",
+        "{method: {}, environment: 3}": "config.yaml: environment: Input should be a valid dict",
+        "{method: {}, norm: bn}": "config.yaml: norm: Input should be a valid dictionary, got bn",
     },
     "summary.json": {
         "{": "summary.json cannot be read: Expecting",
+        "{}": "summary.json: steps: Field required, got nothing",
+        '{"steps": "9"}': "summary.json: steps: Input should be a valid integer, got 9",
     },
-    "linear_eval_steps.json": {"[]": "linear_eval_steps.json holds no object"},
+    "linear_eval_steps.json": {
+        "[]": "linear_eval_steps.json holds no object",
+        '{"steps": {}}': "linear_eval_steps.json: steps: Input should be a valid list, got {}",
+        '{"steps": [3]}': "linear_eval_steps.json: steps.0: Input should be a valid dictionary, got 3",
+        '{"steps": [{"step": 1}, {"top1": 1}]}': "steps.1.step: Field required, got nothing",
+    },
     "metrics.csv": {
         "step,loss\n10,x\n": "metrics.csv: 'x' in column loss is not a number",
         "step,loss\n10,1,2\n": "metrics.csv: a row does not fit the columns",
@@ -93,7 +101,10 @@ BREAKAGES = {
     "evaluations.csv": {
         "step,statistics,top1\n1,exact,x\n": "evaluations.csv: 'x' in column top1 is not a number",
     },
-    "population_stats.json": {"[]": "population_stats.json holds no object"},
+    "population_stats.json": {
+        "[]": "population_stats.json holds no object",
+        '{"evaluations": {"exact": 3}}': "evaluations.exact: Input should be a valid dictionary, got 3",
+    },
 }
 
 

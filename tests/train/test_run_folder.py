@@ -13,6 +13,7 @@ from ssl_norm.settings.pretrain import (
     PretrainSettings,
 )
 from ssl_norm.settings.sections import DataSettings
+from ssl_norm.train import run_folder
 from ssl_norm.train.checkpoint import save_checkpoint
 from ssl_norm.train.run_folder import RunFolder, StepTable, UnreadableRun
 from ssl_norm.train.run_settings import default_run_dir, open_run_folder, plain_config
@@ -66,6 +67,19 @@ def test_a_summary_of_another_checkpoint_does_not_stop_a_run(tmp_path, steps):
     with ExitStack() as held:
         stop = open_run_folder(config, held).stop
     assert (stop is not None) == (steps == 7)
+
+
+@pytest.mark.parametrize("key", ["steps", "collapsed_at_step", "evidence"])
+def test_a_summary_of_a_collapse_without_its_facts_is_named(tmp_path, key):
+    config = configuration(
+        monitor=MonitorSettings(on_collapse="stop"), run_dir=str(tmp_path), resume=True
+    )
+    save_checkpoint(tmp_path / "last.pt", saved(config))
+    collapse = {"ended": "collapse", "steps": 7, "collapsed_at_step": 3, "evidence": "..."}
+    del collapse[key]
+    (tmp_path / "summary.json").write_text(json.dumps(collapse))
+    with pytest.raises(UnreadableRun, match=rf"summary\.json.* {key}.*; .* writes it again"):
+        opened(config)
 
 
 def test_resume_with_other_settings_tells_how_to_go_on(tmp_path):
@@ -153,7 +167,7 @@ BOMB = "a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]\n"
     [
         ("config.yaml", None, "there is no config.yaml"),
         ("config.yaml", "a: [", "config.yaml cannot be read: "),
-        ("config.yaml", "environment: 3", "config.yaml: environment is not a mapping"),
+        ("config.yaml", "environment: 3", "config.yaml: environment: .* valid dictionary, got 3"),
         ("config.yaml", BOMB, r"an alias, \*a, which runs never write"),
         ("config.yaml", "a: &a\n  b: *a\n", "an alias"),
         ("config.yaml", "[" * 99 + "]" * 99, "more than 40 levels"),
@@ -176,10 +190,16 @@ def test_unreadable_files_are_one_line_with_a_repair(tmp_path, name, content, co
         read.get((tmp_path / name).suffix, lambda: folder.rows(name))()
     assert str(tmp_path) in str(caught.value)
     assert "a resumed run " in str(caught.value)
-    (tmp_path / name).unlink(missing_ok=True)
-    (tmp_path / name).mkdir()
-    with pytest.raises(UnreadableRun, match=f"{name} cannot be read: Is a directory"):
-        read.get((tmp_path / name).suffix, lambda: folder.rows(name))()
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink(os.devnull, path)])
+@pytest.mark.parametrize("name", [*run_folder.TABLES, *run_folder.RECORDS, "linear_eval.json"])
+def test_pipes_devices_and_folders_are_never_opened(tmp_path, name, make):
+    make(tmp_path / name)
+    folder = RunFolder(tmp_path)
+    read = {".yaml": lambda _: folder.config(), ".json": folder.json, ".csv": folder.rows}
+    with pytest.raises(UnreadableRun, match=f"{name} cannot be read: not a regular file"):
+        read[(tmp_path / name).suffix](name)
 
 
 def test_columns_have_the_types_of_their_file_and_an_empty_number_is_nan(tmp_path):

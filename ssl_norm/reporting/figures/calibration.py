@@ -57,7 +57,7 @@ def calibration(groups: Sequence[Group]) -> Iterator[FigureFile]:
     Of the groups with bn or rbn in the encoder, as many as fit on one page are drawn.
     """
     norms = {group.label: group.runs[0].config.get("norm", {}).get("encoder") for group in groups}
-    names = {label: str(norm_options(norm)["name"]) for label, norm in norms.items()}
+    names = {label: str(norm_options(norm).get("name")) for label, norm in norms.items()}
     if "rbn" not in names.values():
         return
     found: dict[str, Layers] = {}
