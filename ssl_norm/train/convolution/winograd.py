@@ -18,7 +18,7 @@ _POINTS = (0, 2 / 3, -2 / 3, 4 / 3, -4 / 3)
 _CHUNK = 2**21  # most elements of transformed pixels at a time (8 MiB)
 # Transforms cost as much as this number of products for each channel (results/speed.md).
 _TRANSFORM = 64
-_LEAST_TILES = 16  # in all images, so that transforming the kernel pays
+_LEAST_TILES = 32  # in all images, so that transforming the kernel pays
 _kept = threading.local()
 
 
