@@ -107,25 +107,36 @@ class Registry(Mapping[str, Any]):
         target = self.load(name)
         if name in self._built_in:
             return target(*arguments, **options)
-        with self._blaming(name, target):
+        with self.blaming(name, target, passed=ValueError):
             result = target(*arguments, **options)
             if hasattr(result, "named_modules"):  # of a module, and fails without its __init__
                 dict(result.named_modules())
         return result
 
+    def describe(self, name: str, target: Any) -> str:
+        """Return the kind and the name of an object, and its package if the name does not tell."""
+        package = getattr(target, "__module__", "").partition(".")[0]
+        of = f" of {package}" if name not in self._built_in and ":" not in name else ""
+        return f"{self.kind} '{name}'{of}"
+
     @contextmanager
-    def _blaming(self, name: str, target: Any) -> Iterator[None]:
-        """Turn an error of an object of another package into one line with its place."""
+    def blaming(
+        self, name: str, target: Any, *, passed: type[Exception] = UserError
+    ) -> Iterator[None]:
+        """Turn an error inside an object of another package into one line with its place.
+
+        Errors of the type `passed`, and all of objects of this package, stay as they are.
+        """
         try:
             yield
-        except ValueError:
-            raise
         except Exception as error:
+            if name in self._built_in or isinstance(error, passed):
+                raise
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
             if "Module.__init__() call" in text or "'_modules'" in text:
                 text += "; call super().__init__() first in __init__"
             place = _place(error, getattr(target, "__module__", ""))
-            raise UserError(f"{self.kind} '{name}' fails{place}: {text}") from error
+            raise UserError(f"{self.describe(name, target)} fails{place}: {text}") from error
 
     def load_all(self) -> dict[str, Any]:
         """Return all objects by name; print a warning if one of another package does not load."""
@@ -162,7 +173,7 @@ class Registry(Mapping[str, Any]):
                 f"{self.kind} '{name}': its annotations cannot be evaluated: {error}"
             ) from error
         if self._trial:
-            with self._blaming(name, found):
+            with self.blaming(name, found, passed=ValueError):
                 load_object(self._trial)(found)
 
     def _missing_method(self, found: type) -> str:

@@ -12,19 +12,22 @@ from ssl_norm.data.augment.parameters import AUGMENTATIONS
 from ssl_norm.data.corruption.spec import CORRUPTIONS, Corruption
 from ssl_norm.data.load import load_splits
 from ssl_norm.data.registry import DATA
+from ssl_norm.diagnosis.diagnosis import measure_raw
 from ssl_norm.errors import UserError
 from ssl_norm.learners import METHODS
 from ssl_norm.losses import LOSSES
 from ssl_norm.models.catalogue import ENCODERS
 from ssl_norm.models.encoders import build_encoder
-from ssl_norm.monitors import MONITORS
+from ssl_norm.monitors import MONITORS, CollapseMonitor
 from ssl_norm.monitors.declare import load_monitor
 from ssl_norm.norms import NORMS, make_norm
 from ssl_norm.registry import Registry, is_reference
 from ssl_norm.reporting.figures import FIGURES
+from ssl_norm.reporting.studies import all_figures, figures_named
 from ssl_norm.settings.compose import with_values
 from ssl_norm.settings.models import validate
 from ssl_norm.train.builder import make_learner
+from ssl_norm.train.loggers import Loggers
 from ssl_norm.train.registry import LOGGERS
 from tests.settings.refusals import START, accept
 
@@ -172,7 +175,7 @@ import torch
 from torch import nn
 from ssl_norm.learners.learner import Learner, LearnerOutput
 from ssl_norm.monitors.declare import monitor
-
+from ssl_norm.train.loggers import Logger
 FACTS = dict(prepares="nothing", cost="linear", at_collapse=1, at_even="0", equation="", source="")
 
 class NoForward(Learner):
@@ -222,6 +225,14 @@ def of_one(z): return z.mean()
 
 def corrupt(images, strength, generator): return images.float()
 corrupt.strengths = fails.strengths = (1, 2, 3, 4, 5)
+
+def figure(groups): yield groups["x"]
+
+@monitor(**FACTS)
+def late(z): return z[255].mean()  # the trial has 256 rows
+
+class Logs(Logger):
+    def row(self, row): raise ValueError("no network")
 """
 SUPER = "call super().__init__() first"
 LACKING = {
@@ -286,3 +297,31 @@ def test_an_object_that_lacks_what_its_kind_needs_is_one_line(
         use(registry, f"lacking:{name}")
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+USES_LATER = {
+    "figure": (FIGURES, lambda: all_figures([], [], figures_named(["mine"]))),
+    "late": (MONITORS, lambda: CollapseMonitor().observe(1, torch.randn(8, 4))),
+    "late raw": (MONITORS, lambda: measure_raw(torch.randn(2, 8, 4))),
+    "Logs": (LOGGERS, lambda: Loggers(["mine"], None, 0).each(lambda logger: logger.row({}))),
+}
+
+
+@pytest.mark.parametrize("case", USES_LATER)
+def test_an_object_of_another_package_that_fails_in_use_is_named(
+    tmp_path, monkeypatch, capsys, case
+):
+    registry, use_it = USES_LATER[case]
+    (tmp_path / "lacking.py").write_text(OBJECTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "lacking", raising=False)
+    monkeypatch.setitem(registry._entries, "mine", f"lacking:{case.split()[0]}")
+    try:
+        use_it()
+        line = capsys.readouterr().err.rstrip()  # a run goes on without a logger
+    except UserError as error:
+        line = str(error)
+        assert "lacking.py, line " in line
+    assert f"{registry.kind} 'mine' of lacking fail" in line
+    assert "Error: " in line
+    assert "\n" not in line

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ssl_norm.diagnosis.outputs import Outputs
+from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import load_monitor, load_monitors
 from ssl_norm.monitors.layers import LayerRow, layer_values
 from ssl_norm.monitors.spectral import measure_spectrum, spectral_monitors
@@ -188,9 +189,10 @@ def measure_raw(views: Tensor) -> _Values:
 
 def _call(name: str, views: Tensor) -> float:
     function = load_monitor(name)
-    if function.declaration.inputs == "views":
-        return float(function(views.transpose(0, 1)))
-    return float(function(*views[: 2 if function.declaration.inputs == "pair" else 1]))
+    with MONITORS.blaming(name, function):
+        if function.declaration.inputs == "views":
+            return float(function(views.transpose(0, 1)))
+        return float(function(*views[: 2 if function.declaration.inputs == "pair" else 1]))
 
 
 def diagnosis_record(found: Diagnosis, random_init: Diagnosis | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ssl_norm.monitors import MONITORS
 from ssl_norm.monitors.declare import Monitor, load_monitors, monitors_in_runs
 from ssl_norm.monitors.normalized import directions, matching_directions
 from ssl_norm.monitors.spectrum import covariance_spectrum
@@ -50,18 +51,19 @@ def measure_spectrum(
     z = directions(embeddings)
     spectrum = covariance_spectrum(z)
     values = []
-    for function in monitors.values():
+    for name, function in monitors.items():
         declared = function.declaration
         of_rows = declared.of_normalized or function
-        if declared.inputs == "pair":
-            value = torch.stack([of_rows(*matching_directions(*pair)) for pair in pairs]).mean()
-        elif declared.inputs == "tokens":
-            value = function(tokens) if tokens is not None else z.new_full((), torch.nan)
-        elif declared.of_spectrum is not None:
-            value = declared.of_spectrum(spectrum)
-        else:
-            value = of_rows(z)
-        values.append(value.to(z))
+        with MONITORS.blaming(name, function):
+            if declared.inputs == "pair":
+                value = torch.stack([of_rows(*matching_directions(*pair)) for pair in pairs]).mean()
+            elif declared.inputs == "tokens":
+                value = function(tokens) if tokens is not None else z.new_full((), torch.nan)
+            elif declared.of_spectrum is not None:
+                value = declared.of_spectrum(spectrum)
+            else:
+                value = of_rows(z)
+            values.append(value.to(z))
     return Spectral(tuple(monitors), torch.stack(values), spectrum, std_of_directions(z))
 
 

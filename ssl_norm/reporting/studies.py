@@ -1,6 +1,6 @@
 """Studies of runs: the order of their rows, and the figures of a report."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,25 +41,25 @@ def in_study_order(runs: Sequence[RunRecord], studies: Iterable[Study]) -> list[
     return sorted(runs, key=place)
 
 
-def figures_named(names: Iterable[str] | None = None) -> list[Draw]:
-    """Return the functions of figures by names of `FIGURES` or `module:function`; None: all.
+def figures_named(names: Iterable[str] | None = None) -> dict[str, Draw]:
+    """Return functions of figures by name, of `FIGURES` or `module:function`; None: all.
 
     Raises:
         UserError: a name is unknown.
     """
     try:
-        return [*FIGURES.load_all().values()] if names is None else [*map(FIGURES.load, names)]
+        return FIGURES.load_all() if names is None else {n: FIGURES.load(n) for n in names}
     except ValueError as error:
         raise UserError(f"figures: {error}") from error
 
 
 def all_figures(
-    groups: Sequence[Group], studies: Sequence[Study], draws: Iterable[Draw]
+    groups: Sequence[Group], studies: Sequence[Study], draws: Mapping[str, Draw]
 ) -> tuple[list[FigureFile], list[str]]:
     """Return every figure, those of the studies first, and lines on data that they lack.
 
     Raises:
-        UserError: an entry of a study's figures is malformed.
+        UserError: an entry of a study's figures is malformed, or a figure of another package fails.
     """
     files: list[FigureFile] = []
     remarks: list[str] = []
@@ -77,9 +77,11 @@ def all_figures(
         for group in groups
         if group.runs[0].tool != FINETUNE or group.runs[0].study not in with_figures
     ]
-    for draw in draws:
-        made: Any = draw(others)
-        for file in made if isinstance(made, Iterable) else (made,):
+    for key, draw in draws.items():
+        with FIGURES.blaming(key, draw):
+            made: Any = draw(others)
+            made = [*made] if isinstance(made, Iterable) else [made]
+        for file in made:
             if not isinstance(file, FigureFile):
                 name, found = getattr(draw, "__qualname__", draw), type(file).__name__
                 raise UserError(f"figures: {name} yields a {found}; a FigureFile expected")

@@ -67,7 +67,7 @@ class Loggers:
         except ValueError as error:
             raise UserError(f"loggers: {error}") from error
         for name, logger in classes.items():
-            with self._without_on_failure(name):
+            with self._without_on_failure(name, logger):
                 self._loggers[name] = logger(folder, first_step)
 
     def __bool__(self) -> bool:
@@ -76,12 +76,12 @@ class Loggers:
     def each(self, show: Callable[[Logger], object]) -> None:
         """Call a function with every logger."""
         for name, logger in list(self._loggers.items()):
-            with self._without_on_failure(name):
+            with self._without_on_failure(name, type(logger)):
                 show(logger)
 
     @contextmanager
-    def _without_on_failure(self, name: str) -> Iterator[None]:
-        with warned(f"logger '{name}'"):
+    def _without_on_failure(self, name: str, of: type[Logger]) -> Iterator[None]:
+        with warned(LOGGERS.describe(name, of)):
             try:
                 yield
             except Exception:
