@@ -104,37 +104,11 @@ def test_starts_with_random_unit_rows():
     assert set(queue.state_dict()) == {"keys", "pointer"}
 
 
-def test_oldest_rows_are_replaced():
-    queue = KeyQueue(6, 3)
-    for index in range(5):
-        state, queue = queue.state_dict(), KeyQueue(6, 3)
-        queue.load_state_dict(state)  # continues where it stopped
-        queue.enqueue(batch(index))
-    newest = [F.normalize(batch(index)) for index in (3, 4, 2)]
-    torch.testing.assert_close(queue.keys, torch.cat(newest))
-    assert queue.pointer == 4
-
-
 def test_sizes_of_a_queue_are_checked():
     with pytest.raises(ValueError, match="multiple of the batch size, got 6 and 4"):
         KeyQueue(6, 3).enqueue(batch(0, rows=4))
     with pytest.raises(ValueError, match=r"keys must have shape \(N, 5\), got \(2, 3\)"):
         KeyQueue(6, 5).enqueue(batch(0))
-
-
-ROWS = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-PERMUTATION = torch.tensor([3, 0, 6, 1, 7, 2, 5, 4])
-
-
-def test_the_network_sees_the_permuted_batch_and_rows_come_back_to_their_places():
-    seen = []
-
-    def network(rows):
-        seen.append(rows)
-        return rows.flatten(1)
-
-    assert torch.equal(on_permuted_batch(network, ROWS, PERMUTATION), ROWS.flatten(1))
-    assert torch.equal(seen[0], ROWS[PERMUTATION])
 
 
 def test_a_permutation_is_given_by_the_seed_and_has_the_length_of_the_batch():
@@ -148,7 +122,7 @@ def test_a_permutation_is_given_by_the_seed_and_has_the_length_of_the_batch():
     assert not torch.equal(drawn[0][0], drawn[0][1])
     assert not torch.equal(drawn[0][0], drawn[2][0])
     with pytest.raises(ValueError, match=r"permutation of the 8 rows of all ranks.*got one of 7"):
-        on_permuted_batch(torch.neg, ROWS, torch.randperm(7))
+        on_permuted_batch(torch.neg, batch(0, rows=8), torch.randperm(7))
 
 
 @pytest.mark.parametrize("norm", ["ln", "bn"])

@@ -48,22 +48,12 @@ def test_views_of_one_image_are_never_negatives(embeddings, target, pairs):
         assert all(map(torch.equal, pair, expected))
 
 
-def test_pairs_of_many_crops():
-    assert len(views_of([A] * 8, [A] * 2).pairs) == 14
-    assert len(views_of(torch.cat([A] * 8), torch.cat([A] * 2), crops=8).pairs) == 14
-
-
 @pytest.mark.parametrize("single", [A, [A], (A, None), [(A, None)]], ids=lambda _: "")
 def test_one_view_has_no_positive_cosine(single):
     values, paired = collected(single), collected([(A, A)])
     assert isnan(values.pop("positive_cosine"))
     assert values["negative_cosine"] == paired["negative_cosine"]
     assert values["feature_std"] == paired["feature_std"]
-
-
-def test_concatenated_crops_are_a_list_of_crops():
-    joined = collected(torch.cat([A, B, C]), target=torch.cat([A, B, C]), crops=3)
-    assert joined == pytest.approx(collected([A, B, C], target=[A, B, C]), nan_ok=True)
 
 
 @pytest.mark.parametrize("layout", ["NTC", "TNC"])

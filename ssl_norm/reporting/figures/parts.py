@@ -172,9 +172,9 @@ def numbered(name: str, index: int, count: int) -> str:
     return name if count == 1 else f"{name}_{index + 1}"
 
 
-def legend_below(figure: "Figure", columns: int = 2, **style: object) -> None:
-    """Draw the legend of a figure below its axes."""
-    figure.legend(loc="outside lower center", ncols=columns, fontsize=8, **style)
+def legend_below(figure: "Figure", **style: object) -> None:
+    """Draw the legend of a figure below its axes, in two columns."""
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, **style)
 
 
 def height_of(lines: int) -> float:
