@@ -38,6 +38,7 @@ from ssl_norm.text import text_table
 __all__ = ["Replacement", "replace_norms"]
 
 WRAPPERS = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
+QUANTIZERS = ("FakeQuantizeBase", "ObserverBase")
 SEQUENCE_FIRST = (
     "the axis of the samples is not known, because parts of this model are sequence-first "
     "(batch_first=False); pass sample_axis=1 for tokens (L, N, C), or example=images, with a number "
@@ -173,8 +174,8 @@ def replace_norms(
 
     Raises:
         ValueError: there is nothing to replace or to standardize, the model cannot be changed
-            (TorchScript, DistributedDataParallel, ...), or the layer that is named cannot be
-            replaced (groups do not divide its channels, ...).
+            (TorchScript, DistributedDataParallel, prepare_qat, ...), or the layer that is named
+            cannot be replaced (groups do not divide its channels, ...).
         TypeError: the norm has no such option.
 
     Example:
@@ -235,10 +236,13 @@ def _weighted_layers(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Mod
 def _changeable_norms(model: nn.Module, spec: NormSpec) -> list[tuple[str, nn.Module]]:
     """Return (name, layer) of every norm; raise ValueError if a part would ignore new norms."""
     for name, part in model.named_modules():
+        kinds = {kind.__name__ for kind in type(part).__mro__}
         if isinstance(part, torch.jit.ScriptModule):
             reason = "is compiled TorchScript; replace the norms before torch.jit"
-        elif any(kind.__name__ in WRAPPERS for kind in type(part).__mro__):
+        elif not kinds.isdisjoint(WRAPPERS):
             reason = "has taken over the parameters; replace the norms before wrapping the model"
+        elif not kinds.isdisjoint(QUANTIZERS):
+            reason = "measures ranges for quantization; replace the norms before prepare_qat"
         else:
             continue
         where = f"part '{name}'" if name else "the model"

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import distributed, fx, nn
+from torch.ao import quantization
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ssl_norm.norms import NORMS, parse_norm, replace_norms
@@ -27,6 +28,16 @@ def distributed_model(folder):
         distributed.destroy_process_group()
 
 
+def quantization_aware(fused):
+    """Return a network prepared for quantization, whose parts call members of their batch norms."""
+    model = network()
+    model.qconfig = quantization.get_default_qat_qconfig()
+    if fused:
+        quantization.fuse_modules_qat(model, [["0", "1", "2"]], inplace=True)
+    return quantization.prepare_qat(model)
+
+
+RANGES = "measures ranges for quantization; replace the norms before prepare"
 REFUSED = {
     "script": (lambda _: torch.jit.script(network()), "is compiled TorchScript"),
     "trace": (
@@ -34,6 +45,8 @@ REFUSED = {
         "part '0', TopLevelTracedModule, is compiled TorchScript",
     ),
     "distributed": (distributed_model, "replace the norms before wrapping the model"),
+    "fused": (lambda _: quantization_aware(True), RANGES),
+    "not fused": (lambda _: quantization_aware(False), RANGES),
 }
 
 
