@@ -43,10 +43,15 @@ class Winograd(NamedTuple):
         return ceil(self.size[0] / _TILE), ceil(self.size[1] / _TILE)
 
     def is_worth(self, images: int, outputs: int, inputs: int) -> bool:
-        """Return whether this is faster than oneDNN for a number of images and of channels."""
+        """Return whether this is faster than oneDNN for a number of images and of channels.
+
+        An image that would need buffers of more than 32 MiB is left to oneDNN.
+        """
         tiles = prod(self.grid)
-        cost = _POINTS_OF_PATCH * tiles * (1 + _TRANSFORM / outputs + _TRANSFORM / inputs)
-        return cost <= 5 * prod(self.size) and images * tiles >= _LEAST_TILES
+        points = _POINTS_OF_PATCH * tiles
+        is_small = points * max(outputs, inputs) <= 4 * _CHUNK
+        cost = points * (1 + _TRANSFORM / outputs + _TRANSFORM / inputs)
+        return is_small and cost <= 5 * prod(self.size) and images * tiles >= _LEAST_TILES
 
     def output(self, images: Tensor, weight: Tensor) -> Tensor:
         """Return the output of the forward pass."""

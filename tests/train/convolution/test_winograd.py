@@ -82,3 +82,8 @@ def test_the_default_dtype_does_not_matter():
     finally:
         torch.set_default_dtype(before)
     assert found.dtype == torch.float32
+
+
+def test_an_image_that_needs_large_buffers_is_left_to_onednn():
+    assert Winograd((120, 120), (1, 1)).is_worth(1, 256, 256)
+    assert not Winograd((124, 124), (1, 1)).is_worth(1, 256, 256)
