@@ -175,6 +175,9 @@ import torch
 from torch import nn
 from ssl_norm.learners.learner import Learner, LearnerOutput
 from ssl_norm.monitors.declare import monitor
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from ssl_norm.reporting.figures.parts import FigureFile
 from ssl_norm.train.loggers import Logger
 FACTS = dict(prepares="nothing", cost="linear", at_collapse=1, at_even="0", equation="", source="")
 
@@ -228,6 +231,14 @@ corrupt.strengths = fails.strengths = (1, 2, 3, 4, 5)
 
 def figure(groups): yield groups["x"]
 
+class Label(Text):
+    def draw(self, renderer): raise ValueError("no glyph")
+
+def drawn(groups):
+    figure = Figure()
+    figure.add_artist(Label())
+    return FigureFile("drawn", figure, "")
+
 @monitor(**FACTS)
 def late(z): return z[255].mean()  # the trial has 256 rows
 
@@ -244,9 +255,9 @@ LACKING = {
     "NoEncoder": (METHODS, "set self.encoder in __init__"),
     "NoMethod": (NORMS, "without a method forward(x)"),
     "Layer": (NORMS, SUPER),
-    "fails": (NORMS, "lacking.py, line 42: KeyError: 'x'"),
+    "fails": (NORMS, "lacking.py, line 45: KeyError: 'x'"),
     "NoApply": (AUGMENTATIONS, "without a method apply(images, params)"),
-    "Fails": (AUGMENTATIONS, "lacking.py, line 39: NameError: name 'missing'"),
+    "Fails": (AUGMENTATIONS, "lacking.py, line 42: NameError: name 'missing'"),
     "vector": (MONITORS, "vector returns shape (16,); a scalar tensor expected"),
     "of_one": (MONITORS, "of_one() takes 1 positional argument but 2 were given"),
     "corrupt": (CORRUPTIONS, "returned (2, 3, 4, 4) of torch.float32; (2, 3, 4, 4) of torch.uint8"),
@@ -301,6 +312,7 @@ def test_an_object_that_lacks_what_its_kind_needs_is_one_line(
 
 USES_LATER = {
     "figure": (FIGURES, lambda: all_figures([], [], figures_named(["mine"]))),
+    "drawn": (FIGURES, lambda: all_figures([], [], figures_named(["mine"]))),
     "late": (MONITORS, lambda: CollapseMonitor().observe(1, torch.randn(8, 4))),
     "late raw": (MONITORS, lambda: measure_raw(torch.randn(2, 8, 4))),
     "Logs": (LOGGERS, lambda: Loggers(["mine"], None, 0).each(lambda logger: logger.row({}))),

@@ -80,10 +80,11 @@ def all_figures(
     for key, draw in draws.items():
         with FIGURES.blaming(key, draw):
             made: Any = draw(others)
-            made = [*made] if isinstance(made, Iterable) else [made]
-        for file in made:
-            if not isinstance(file, FigureFile):
-                name, found = getattr(draw, "__qualname__", draw), type(file).__name__
-                raise UserError(f"figures: {name} yields a {found}; a FigureFile expected")
-            files.append(file)
+            for file in made if isinstance(made, Iterable) else (made,):
+                if not isinstance(file, FigureFile):
+                    name, found = getattr(draw, "__qualname__", draw), type(file).__name__
+                    raise UserError(f"figures: {name} yields a {found}; a FigureFile expected")
+                if key not in FIGURES.built_in:
+                    file.figure.draw_without_rendering()  # raises what saving would raise
+                files.append(file)
     return files, remarks
