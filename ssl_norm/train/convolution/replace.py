@@ -53,7 +53,7 @@ def _convolution(images: Tensor, weight: Tensor, bias: Tensor | None, *geometry:
     if way is None or not _is_for_images(way):
         output: Tensor = _forward.redispatch(_TORCH, images, weight, bias, *geometry)
         return output
-    output = way.output(_nhwc(images), _nhwc(weight))
+    output = way.output(_nhwc(images), _nhwc(weight).contiguous())
     if bias is not None:
         output += bias
     return output.permute(0, 3, 1, 2)
@@ -78,9 +78,9 @@ def _convolution_backward(
     way = _way_of(images, weight, geometry)
     if way is None:
         return by_torch(*mask)
-    of_output, kernel = _nhwc(gradient.contiguous(memory_format=torch.channels_last)), _nhwc(weight)
-    of_images = of_weight = None
+    of_output, of_images, of_weight = _nhwc(gradient).contiguous(), None, None
     if mask[0] and _is_for_images(way):
+        kernel = _nhwc(weight).contiguous()
         of_images = way.gradient_of_images(of_output, kernel).permute(0, 3, 1, 2)
     elif mask[0]:
         of_images = by_torch(True, False, False)[0]
@@ -107,10 +107,9 @@ def _way_of(images: Tensor, weight: Tensor, geometry: Sequence[Any]) -> Winograd
         return None
     if weight.shape[1] == 1:  # contiguous images are in channels_last as well, torch's output not
         return None
-    fits = all(
-        tensor.dtype == torch.float32 and tensor.is_contiguous(memory_format=torch.channels_last)
-        for tensor in (images, weight)
-    )
+    # Standardized weights are in another memory format, and are copied.
+    fits = images.is_contiguous(memory_format=torch.channels_last)
+    fits = fits and images.dtype == weight.dtype == torch.float32
     shapes = images.shape, weight.shape
     return _way(*shapes, tuple(stride), tuple(padding), tuple(dilation)) if fits else None
 

@@ -54,11 +54,13 @@ def all_gradients(images, weight, bias, gradient, **options):
     return output, *first, *second
 
 
-@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize(("with_bias", "form"), [(False, NHWC), (True, torch.contiguous_format)])
 @pytest.mark.parametrize("case", CASES)
-def test_equal_convolutions_in_float64_with_gradients_of_two_orders(case, with_bias, products):
+def test_equal_convolutions_in_float64_with_gradients_of_two_orders(
+    case, with_bias, form, products
+):
     inside, outside, size, kernel, stride, padding = CASES[case]
-    images, weight = drawn(8, inside, *size), drawn(outside, inside, *kernel)
+    images, weight = drawn(8, inside, *size), drawn(outside, inside, *kernel, form=form)
     bias = drawn(outside, form=torch.contiguous_format) if with_bias else None
     options = {"stride": stride, "padding": padding}
     gradient = torch.randn_like(conv2d(images, weight, **options))
